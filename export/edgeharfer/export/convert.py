@@ -1,0 +1,74 @@
+"""TensorFlow functions to small ONNX graphs with the names and axes that the runtime promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgeharfer.export import backend
+from edgeharfer.export.keras_model import first_line
+from edgeharfer.runtime.errors import ModelError
+
+OPSET = 17
+
+# What may stand between the last layer and the output without changing which value is largest or that
+# the values sum to 1.
+_TRANSPARENT = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze")
+
+
+def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+    """An ONNX ModelProto of a function from one float32 batch to another.
+
+    shape: of the input without the batch axis, which stays free and is called "batch".
+    feed, result: names of input and output. Raises ModelError where the conversion fails.
+    """
+    tf, tf2onnx = backend.load("tensorflow"), backend.load("tf2onnx")
+    signature = [tf.TensorSpec((None, *shape), tf.float32, name=feed)]
+    function = tf.function(
+        lambda batch: {result: tf.cast(call(batch), tf.float32)}, input_signature=signature
+    )
+    try:
+        with backend.quiet():
+            model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+            model = backend.load("onnxslim").slim(model)
+    except Exception as error:  # The converters raise whatever an unknown operator leads to.
+        raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
+    return _tidy(model, shape, feed, result, name)
+
+
+def ends_in(model: Any, name: str) -> str:
+    """Whether a classifier gives "probs" or "logits". Raises ModelError for any other ending."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _TRANSPARENT:
+        node = makers.get(node.input[0])
+    last = node.op_type if node is not None else "nothing"
+    if last in ("Sigmoid", "LogSoftmax", "HardSigmoid"):
+        raise ModelError(f"{name}: ends in {last}: the last layer must be softmax or linear")
+    return "probs" if last == "Softmax" else "logits"
+
+
+def rename_output(model: Any, new: str) -> None:
+    """Give the only output another name, in place."""
+    old = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = [new if one == old else one for one in node.output]
+        node.input[:] = [new if one == old else one for one in node.input]
+    model.graph.output[0].name = new
+
+
+def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+    graph = model.graph
+    if [one.name for one in graph.input] != [feed] or [one.name for one in graph.output] != [result]:
+        raise ModelError(f"{name}: the converted graph has other inputs or outputs than the model")
+    for tensor in (graph.input[0], graph.output[0]):
+        tensor.type.tensor_type.shape.dim[0].Clear()
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for axis, length in zip(graph.input[0].type.tensor_type.shape.dim[1:], shape, strict=True):
+        axis.dim_value = length
+    graph.name, graph.doc_string = feed, ""
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    return model

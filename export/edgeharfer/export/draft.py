@@ -1,0 +1,104 @@
+"""The manifest of a package to be: what was recorded, what the graph shows, what the caller says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeharfer.export.convert import OPSET
+from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.manifest import FORMAT, NORMALIZATIONS
+
+TASKS = {4: "emotion", 5: "action"}
+"""By the number of axes of the input: a batch of pictures, or of clips."""
+
+# What a bare model file does not say. A face: its detector box, a fifth wider. A clip: two seconds.
+_DEFAULT_CROP = {"align": "box", "expand": 1.2, "shift_y": 0.0}
+_DEFAULT_WINDOW = {"seconds": 2.0, "max_gap_s": 0.5}
+
+Draft = dict[str, Any]
+
+
+def draft_manifest(
+    loaded: LoadedModel,
+    facts: Mapping[str, object],
+    *,
+    name: str,
+    task: str = "auto",
+    labels: Sequence[str] | None = None,
+    normalize: str = "auto",
+) -> Draft:
+    """A manifest as JSON, but for its output and files, which the graphs decide.
+
+    facts: manifest keys as recorded. name: where they hold none. The other arguments go before them.
+    Raises ConfigError or ModelError where something is missing or does not fit the model.
+    """
+    draft: Draft = {key: value for key, value in facts.items() if key not in ("output", "head")}
+    draft["task"] = _task(task, draft, loaded)
+    draft.setdefault("name", name)
+    draft["labels"] = _labels(labels, draft, loaded)
+    draft["input"] = _input(normalize, draft, loaded)
+    if draft["task"] == "emotion":
+        draft.setdefault("crop", _DEFAULT_CROP)
+    else:
+        draft["window"] = {**_DEFAULT_WINDOW, **_part(draft, "window", loaded)}
+        draft["window"].setdefault("frames", loaded.input_shape[1])
+    return {"format": FORMAT, **draft, "opset": OPSET}
+
+
+def package_name(text: str) -> str:
+    """Text, a folder's name for example, as a package name."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text.lower())
+    return plain.lstrip("._-")[:64] or "model"
+
+
+def shown(shape: Sequence[object]) -> str:
+    """A shape for people: ? x 48 x 48 x 1."""
+    return " x ".join("?" if one is None else str(one) for one in shape)
+
+
+def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
+    seen, shape = TASKS.get(len(loaded.input_shape)), shown(loaded.input_shape)
+    if seen is None:
+        raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip")
+    wanted = task if task != "auto" else draft.get("task", seen)
+    if wanted != seen:
+        raise ConfigError(f"{loaded.name}: its input {shape} is one of the task {seen}, not {wanted}")
+    return seen
+
+
+def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:
+    names = list(labels) if labels is not None else draft.get("labels")
+    if not isinstance(names, list):
+        raise ConfigError(f"{loaded.name}: has no class names: give --labels")
+    if len(loaded.output_shape) != 2 or loaded.output_shape[1] != len(names):
+        raise ConfigError(
+            f"{loaded.name}: its output {shown(loaded.output_shape)} does not fit {len(names)} labels"
+        )
+    return names
+
+
+def _input(normalize: str, draft: Draft, loaded: LoadedModel) -> Draft:
+    """Size and colour as the graph has them, the rest as recorded."""
+    record = _part(draft, "input", loaded)
+    height, width, channels = loaded.input_shape[-3:]
+    height, width = height or record.get("height"), width or record.get("width")
+    if channels not in (1, 3) or not isinstance(height, int) or not isinstance(width, int):
+        shape = shown(loaded.input_shape[-3:])
+        raise ModelError(
+            f"{loaded.name}: takes pictures of {shape}: a known size and 1 or 3 channels are needed"
+        )
+    how = normalize if normalize != "auto" else record.get("normalize")
+    if how is None and not loaded.scales_itself:
+        known = ", ".join(NORMALIZATIONS)
+        raise ConfigError(f"{loaded.name}: does not say how its input is scaled: give --normalize ({known})")
+    size = {"width": width, "height": height, "color": "gray" if channels == 1 else "rgb"}
+    return {**size, **record, "normalize": how or "none"}
+
+
+def _part(draft: Draft, key: str, loaded: LoadedModel) -> Draft:
+    part = draft.get(key, {})
+    if not isinstance(part, dict):
+        raise ModelError(f"{loaded.name}: its record of {key} must be an object")
+    return dict(part)

@@ -1,0 +1,201 @@
+"""Keras and SavedModel files to functions, without running any code that a file carries."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.export import backend
+from edgeharfer.export.source import Source
+from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
+
+Shape = tuple[int | None, ...]
+
+MAX_UNPACKED_BYTES = 4 * 1024**3
+
+# Keras refuses most of these in safe mode too; here the layer is named and nothing is built first.
+_CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
+_CODE_PREFIXES = ("Jax", "Flax")
+_KNOWN_MODULES = ("keras", "tensorflow.keras", "tf_keras", "tensorflow.python.keras")
+# Operators of a SavedModel that touch files or call back into Python.
+_UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with one picture or clip as its input and one row of scores as its output.
+
+    call: TensorFlow function from the input batch to the scores. input_shape, output_shape: with the
+    batch axis. keras: the functional Keras model, None for a SavedModel.
+    """
+
+    name: str
+    call: Callable[[Any], Any]
+    input_shape: Shape
+    output_shape: Shape
+    keras: Any = None
+
+    @property
+    def scales_itself(self) -> bool:
+        """The graph begins with a layer that scales raw pixels."""
+        return self.keras is not None and _first_layer(self.keras) in ("Rescaling", "Normalization")
+
+
+def load_model(source: Source) -> LoadedModel:
+    """The model of a source. Raises ModelError for what is damaged, unsafe or of another kind."""
+    name = str(source.model)
+    try:
+        if source.kind == "savedmodel":
+            return _load_saved_model(source.model)
+        _check_config(_read_config(source), name)
+        keras = backend.load("keras")
+        with backend.quiet():
+            model = keras.models.load_model(source.model, compile=False, safe_mode=True)
+            return _from_keras(model, name, source.head)
+    except EdgeharferError:
+        raise
+    except Exception as error:  # Keras, h5py and zipfile raise whatever the damage leads to.
+        raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, short enough for one line."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def as_functional(model: Any) -> Any:
+    """A functional model: Sequential wrapped, a model inside an otherwise empty one taken out."""
+    keras = backend.load("keras")
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
+        raise ModelError(f"{model.name}: a subclassed model has no layer graph: export it as a SavedModel")
+    functional = keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model
+    inner = [one for one in functional.operations if not isinstance(one, keras.layers.InputLayer)]
+    if len(inner) == 1 and isinstance(inner[0], keras.Sequential | keras.Model):
+        return as_functional(inner[0])
+    return functional
+
+
+def _from_keras(model: Any, name: str, head: str | None) -> LoadedModel:
+    keras = backend.load("keras")
+    if getattr(model, "inputs", None) is None:
+        raise ModelError(f"{name}: has no known input: build the model before it is saved")
+    if len(model.inputs) != 1:
+        raise ModelError(
+            f"{name}: takes {len(model.inputs)} inputs, where a picture or a clip is the only one"
+        )
+    model = as_functional(model)
+    output = _pick_output(model, name, head)
+    single = keras.Model(model.inputs[0], output)
+
+    def call(batch: Any) -> Any:
+        return single(batch, training=False)
+
+    return LoadedModel(name, call, tuple(model.inputs[0].shape), tuple(output.shape), single)
+
+
+def _pick_output(model: Any, name: str, head: str | None) -> Any:
+    outputs = dict(zip(model.output_names, model.outputs, strict=True))
+    if head is not None and head not in outputs:
+        raise ModelError(f"{name}: has no output {head!r}; its outputs are {', '.join(outputs)}")
+    if head is None and len(outputs) != 1:
+        raise ConfigError(
+            f"{name}: has several outputs ({', '.join(outputs)}): its record must name the `head`"
+        )
+    return outputs[head] if head is not None else model.outputs[0]
+
+
+def _first_layer(model: Any) -> str:
+    """Class of the first layer that does something, looked for inside nested models and wrappers."""
+    keras = backend.load("keras")
+    for one in as_functional(model).operations:
+        if isinstance(one, keras.layers.InputLayer):
+            continue
+        while isinstance(one, keras.layers.TimeDistributed):
+            one = one.layer
+        return _first_layer(one) if isinstance(one, keras.Model) else type(one).__name__
+    return ""
+
+
+def _read_config(source: Source) -> dict[str, Any]:
+    """The architecture that a file describes, as plain JSON."""
+    if source.kind == "hdf5":
+        with backend.load("h5py").File(source.model, "r") as file:
+            text = file.attrs.get("model_config")
+        if text is None:
+            raise ModelError(f"{source.model}: holds weights but no model: save the whole model")
+    else:
+        with zipfile.ZipFile(source.model) as archive:
+            if sum(one.file_size for one in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise ModelError(f"{source.model}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            text = archive.read("config.json")
+    config = json.loads(text)
+    return config if isinstance(config, dict) else {}
+
+
+def _check_config(config: dict[str, Any], name: str) -> None:
+    """Refuse what would need code that is not Keras's own."""
+    for part, layer in _parts(config, "?"):
+        class_name, module = part["class_name"], part.get("module")
+        known = module is None or str(module).split(".")[0] == "builtins"
+        known = known or any(f"{module}.".startswith(f"{one}.") for one in _KNOWN_MODULES)
+        if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
+            raise ModelError(f"{name}: layer {layer!r} ({class_name}) carries code, which is never run")
+        if not known or part.get("registered_name") not in (None, class_name):
+            raise ModelError(f"{name}: layer {layer!r} ({class_name}) is not one of Keras's own: replace it")
+
+
+def _parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each serialised object below, with the name of the layer that it belongs to."""
+    if isinstance(config, list):
+        for one in config:
+            yield from _parts(one, layer)
+    if not isinstance(config, dict):
+        return
+    inner = config.get("config")
+    if isinstance(config.get("class_name"), str):
+        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+            layer = inner["name"]
+        yield config, layer
+    for key, one in config.items():
+        # What only training needs is never built.
+        if key not in ("compile_config", "training_config"):
+            yield from _parts(one, layer)
+
+
+def _load_saved_model(folder: Path) -> LoadedModel:
+    name = str(folder)
+    tf = backend.load("tensorflow")
+    _check_ops(folder)
+    with backend.quiet():
+        loaded = tf.saved_model.load(name)
+        signature = loaded.signatures.get("serving_default") or loaded.signatures.get("serve")
+        if signature is None:
+            raise ModelError(f"{name}: has no serving_default signature")
+        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(
+            f"{name}: takes {len(inputs)} inputs and gives {len(outputs)} outputs, not one of each"
+        )
+    (feed, spec), (key, result) = next(iter(inputs.items())), next(iter(outputs.items()))
+
+    def call(batch: Any) -> Any:
+        # Holding `loaded` keeps the variables alive.
+        return loaded and signature(**{feed: batch})[key]
+
+    return LoadedModel(name, call, tuple(spec.shape), tuple(result.shape))
+
+
+def _check_ops(folder: Path) -> None:
+    protobuf = backend.load("tensorflow.core.protobuf.saved_model_pb2")
+    saved = protobuf.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    for graph in (meta.graph_def for meta in saved.meta_graphs):
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        for node in nodes:
+            if node.op in _UNSAFE_OPS:
+                raise ModelError(f"{folder}: operator {node.name!r} ({node.op}) touches files or runs code")

@@ -1,0 +1,62 @@
+"""Does what was exported give what Keras gives? Compared on pictures, in probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.types import Floats
+
+RANDOM_PICTURES = 8
+RANDOM_CLIPS = 2
+_SEED = 20_26
+_MAX_BATCH = 8
+
+# Value range of a picture after each normalisation; the last two have none and get a normal spread.
+_RANGES = {"none": (0.0, 255.0), "unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
+
+
+def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
+    """Noise in the value range of the model's input: pictures or, for a shape with frames, clips."""
+    rng = np.random.default_rng(_SEED)
+    full = (RANDOM_PICTURES if len(shape) == 3 else RANDOM_CLIPS, *shape)
+    if normalize in _RANGES:
+        return rng.uniform(*_RANGES[normalize], full).astype(np.float32)
+    return rng.standard_normal(full, np.float32)
+
+
+def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
+    """Scores of the original, (n, classes)."""
+    parts = [np.asarray(call(batch), np.float32) for batch in _batches(samples)]
+    return np.concatenate(parts)
+
+
+def exported(models: Mapping[str, bytes], samples: Floats) -> Floats:
+    """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head."""
+    if "model" in models:
+        session = make_session(models["model"], "cpu", 1)
+        return np.concatenate([session.run1(batch) for batch in _batches(samples)])
+    encoder, head = (make_session(models[role], "cpu", 1, name=role) for role in ("encoder", "head"))
+    windows = [np.concatenate([encoder.run1(frame[None]) for frame in clip]) for clip in samples]
+    return np.concatenate([head.run1(window[None]) for window in windows])
+
+
+def difference(one: Floats, other: Floats, output: str) -> float:
+    """Largest difference of a probability; NaN counts as infinite."""
+    if output == "logits":
+        one, other = softmax(one), softmax(other)
+    largest = float(np.max(np.abs(one.astype(np.float64) - other)))
+    return largest if np.isfinite(largest) else float("inf")
+
+
+def softmax(logits: Floats) -> Floats:
+    """Over the last axis."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _batches(samples: Floats) -> list[Floats]:
+    return [samples[at : at + _MAX_BATCH] for at in range(0, len(samples), _MAX_BATCH)]

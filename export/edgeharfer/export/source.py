@@ -1,0 +1,150 @@
+"""What there is to export: a model file or a training run's folder, with the facts that go along."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.package import read_regular
+from edgeharfer.runtime.strict_json import load_json
+
+FACTS = "package.json"
+LABELS = "labels.json"
+CARD = "MODELCARD.md"
+RUN_MODEL = "model.keras"
+HDF5 = (".h5", ".hdf5")
+
+_MAX_TEXT_BYTES = 4 * 1024 * 1024
+_OWN_KEYS = ("head", "packages")
+_MANIFEST_KEYS = (
+    *("task", "name", "labels", "input", "output", "temperature", "threshold", "crop", "window", "prior"),
+    *("auto", "options", "training", "accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and what its training recorded.
+
+    kind: "keras" (zip), "hdf5" or "savedmodel". head: the output to take of a model with several.
+    facts: manifest keys. where: the file that the facts are from, for errors.
+    """
+
+    model: Path
+    kind: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    head: str | None = None
+    card: str | None = None
+    where: str = "export"
+
+    def receipt(self) -> dict[str, object]:
+        """File name, size and SHA-256; of a folder, of all its files in order."""
+        digest, size = hashlib.sha256(), 0
+        files = (
+            [self.model] if self.model.is_file() else sorted(p for p in self.model.rglob("*") if p.is_file())
+        )
+        for path in files:
+            if path != self.model:
+                digest.update(path.relative_to(self.model).as_posix().encode() + b"\0")
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+                    size += len(block)
+        return {"file": self.model.name, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def find_source(path: Path, name: str | None = None) -> Source:
+    """The model behind a path; `name` picks one of a run's packages. Raises ModelError, ConfigError."""
+    if not path.exists():
+        raise ModelError(
+            f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
+        )
+    if path.is_dir() and (path / RUN_MODEL).is_file():
+        return _run(path, name)
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        return Source(path, "savedmodel")
+    if path.is_dir():
+        raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
+    if path.suffix.lower() == ".keras":
+        return Source(path, "keras")
+    if path.suffix.lower() in HDF5:
+        return Source(path, "hdf5")
+    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names in the order of the outputs: a JSON list, {"labels": [...]}, or text with one a line."""
+    content = read_regular(path, _MAX_TEXT_BYTES)
+    if path.suffix.lower() != ".json":
+        return tuple(line.strip() for line in _decode(content, path).splitlines() if line.strip())
+    data = load_json(content, str(path))
+    labels = data.get("labels") if isinstance(data, dict) else data
+    if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
+        raise ModelError(f'{path}: must be a list of class names, or {{"labels": [...]}}')
+    return tuple(labels)
+
+
+def as_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
+    """Labels as given by a caller: names, or the file that holds them."""
+    return read_labels(labels) if isinstance(labels, Path) else None if labels is None else tuple(labels)
+
+
+def _run(folder: Path, name: str | None) -> Source:
+    path = folder / FACTS
+    record = _read_facts(path) if path.exists() else {}
+    facts, picked = _pick(record, name, str(path))
+    if "labels" not in facts and (folder / LABELS).exists():
+        facts["labels"] = list(read_labels(folder / LABELS))
+    head = facts.pop("head", None)
+    if head is not None and not isinstance(head, str):
+        raise ModelError(f"{path}: head: must be the name of an output")
+    return Source(folder / RUN_MODEL, "keras", facts, head, _card(folder, picked), str(path))
+
+
+def _read_facts(path: Path) -> dict[str, object]:
+    data = load_json(read_regular(path, _MAX_TEXT_BYTES), str(path))
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: must be an object")
+    return data
+
+
+def _pick(record: dict[str, object], name: str | None, where: str) -> tuple[dict[str, object], str | None]:
+    """Facts common to a run, overlaid with those of the package asked for."""
+    packages = record.get("packages", {})
+    if not isinstance(packages, dict) or not all(isinstance(one, dict) for one in packages.values()):
+        raise ModelError(f"{where}: packages: must be an object of objects")
+    common = {key: value for key, value in record.items() if key != "packages"}
+    if not packages:
+        return check_keys(common, where), name
+    if name is None and len(packages) == 1:
+        name = next(iter(packages))
+    if name not in packages:
+        raise ConfigError(f"{where}: holds several packages: choose --name from {', '.join(packages)}")
+    return check_keys({**common, "name": name, **packages[name]}, where), name
+
+
+def check_keys(facts: dict[str, object], where: str) -> dict[str, object]:
+    """The facts themselves, if all of them are keys that a training may record."""
+    if unknown := sorted(set(facts) - {*_MANIFEST_KEYS, *_OWN_KEYS}):
+        raise ModelError(
+            f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_MANIFEST_KEYS + _OWN_KEYS)}"
+        )
+    return facts
+
+
+def _card(folder: Path, name: str | None) -> str | None:
+    """A card for this very package, or the run's."""
+    for path in (folder / f"MODELCARD.{name}.md", folder / CARD):
+        if path.exists():
+            return _decode(read_regular(path, _MAX_TEXT_BYTES), path)
+    return None
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not UTF-8 text") from error

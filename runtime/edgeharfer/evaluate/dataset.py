@@ -1,0 +1,134 @@
+"""Labelled files on disk: `<class>/<file>` or `<split>/<class>/<file>`, in a folder or a zip archive."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edgeharfer.runtime.errors import SourceError
+
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm"})
+CLIPS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
+TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation")
+TRAIN_SPLITS = ("train", "training")
+
+SYNONYMS = {
+    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
+    "surprised": "surprise", "neutrality": "neutral",
+}  # fmt: skip
+"""Names that data sets use for the same class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled file. `name` is its path inside the data set, `split` is "" where there is none."""
+
+    name: str
+    split: str
+    label: str
+
+    @property
+    def file(self) -> str:
+        """The file's own name, by which other tables (FER+) refer to it."""
+        return PurePosixPath(self.name).name
+
+
+class Dataset:
+    """A folder or zip of labelled files, listed once. Raises SourceError where there is nothing to read."""
+
+    def __init__(self, path: Path, suffixes: Iterable[str] = IMAGES) -> None:
+        self.path = path
+        self._zip = _open_zip(path)
+        wanted = frozenset(suffixes)
+        names = self._zip.namelist() if self._zip else _walk(path)
+        found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in wanted)
+        self.samples = [sample for sample in found if sample is not None]
+        if not self.samples:
+            raise SourceError(f"{path}: no {'/'.join(sorted(wanted))} in <class>/<file> or <split>/<class>/<file>")
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits; [""] where the classes stand at the top."""
+        return sorted({sample.split for sample in self.samples})
+
+    def split(self, name: str | None = None) -> list[Sample]:
+        """Samples of one split. Without a name: the one for testing, or the only one there is."""
+        name = self.test_split() if name is None else name
+        chosen = [sample for sample in self.samples if sample.split.lower() == name.lower()]
+        if not chosen:
+            raise SourceError(f"{self.path}: no split {name!r}; there is {', '.join(map(repr, self.splits))}")
+        return chosen
+
+    def test_split(self) -> str:
+        """The split that a score is measured on: test before validation; never a training split by itself."""
+        if len(self.splits) == 1:
+            return self.splits[0]
+        by_name = {split.lower(): split for split in self.splits}
+        for name in TEST_SPLITS:
+            if name in by_name:
+                return by_name[name]
+        raise SourceError(f"{self.path}: name the split to measure with --split: {', '.join(self.splits)}")
+
+    def read(self, sample: Sample) -> bytes:
+        """The file's bytes."""
+        if self._zip:
+            return self._zip.read(sample.name)
+        return (self.path / sample.name).read_bytes()
+
+    @contextmanager
+    def local_file(self, sample: Sample, scratch: Path) -> Iterator[Path]:
+        """A path that a video reader can open; unpacked into `scratch` from a zip and removed again."""
+        if self._zip is None:
+            yield self.path / sample.name
+            return
+        copy = scratch / f"clip{PurePosixPath(sample.name).suffix}"
+        copy.write_bytes(self.read(sample))
+        try:
+            yield copy
+        finally:
+            copy.unlink()
+
+
+def canonical(label: str) -> str:
+    """A class name as compared: lower case, synonyms joined."""
+    lower = label.lower()
+    return SYNONYMS.get(lower, lower)
+
+
+def match_labels(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[list[tuple[Sample, int]], Counter[str]]:
+    """Pair samples with the model's classes; returns the pairs and how many were left out of which class."""
+    index = {canonical(label): i for i, label in enumerate(labels)}
+    pairs, left_out = [], Counter[str]()
+    for sample in samples:
+        i = index.get(canonical(sample.label))
+        if i is None:
+            left_out[sample.label] += 1
+        else:
+            pairs.append((sample, i))
+    return pairs, left_out
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile | None:
+    if path.is_dir():
+        return None
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise SourceError(f"{path}: neither a folder nor a readable zip archive: {error}") from error
+
+
+def _walk(path: Path) -> list[str]:
+    return [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+
+
+def _sample(name: str) -> Sample | None:
+    parts = PurePosixPath(name).parts
+    if len(parts) < 2 or any(part.startswith((".", "__MACOSX")) for part in parts):
+        return None
+    return Sample(name, parts[-3] if len(parts) > 2 else "", parts[-2])

@@ -1,0 +1,62 @@
+"""FER+ votes: ten people's labels for each FER-2013 picture (Barsoum et al. 2016, arXiv:1608.01041)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.types import Floats
+
+VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+"""Our order of the eight classes: FER-2013's seven, then contempt."""
+
+_TO_LABEL = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
+_ORDER = [LABELS.index(_TO_LABEL.get(name, name)) for name in VOTED[:8]]
+
+
+def read_votes(path: Path) -> dict[str, Floats]:
+    """Votes by picture name: float32 (10,), the eight of LABELS, then "unknown" and "not a face"."""
+    votes: dict[str, Floats] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["Image name"]:
+                    votes[row["Image name"]] = _votes(row)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise SourceError(f"{path}: not a FER+ table (Usage,Image name,neutral,...,NF): {error}") from error
+    if not votes:
+        raise SourceError(f"{path}: a FER+ table without a row")
+    return votes
+
+
+def _votes(row: Mapping[str, str]) -> Floats:
+    counts = np.zeros(10, np.float32)
+    counts[_ORDER] = [float(row[name]) for name in VOTED[:8]]
+    counts[8:] = float(row["unknown"]), float(row["NF"])
+    return counts
+
+
+def without_singles(votes: Floats) -> Floats:
+    """Single votes dropped as slips, as FER+'s own training does."""
+    return np.where(votes > 1, votes, 0).astype(np.float32)
+
+
+def majority(votes: Floats) -> int | None:
+    """The class with over half of the votes that remain without single ones; None: no majority or no face."""
+    kept = without_singles(votes)
+    best = int(kept.argmax())
+    return best if best < len(LABELS) and kept[best] > kept.sum() / 2 else None
+
+
+def distribution(votes: Floats) -> Floats:
+    """Shares of the eight classes, (8,), without single votes; all zero where unknown or no face leads."""
+    kept = without_singles(votes)
+    if int(kept.argmax()) >= len(LABELS) or not kept[:8].sum():
+        return np.zeros(8, np.float32)
+    shares: Floats = kept[:8] / kept[:8].sum()
+    return shares

@@ -1,0 +1,57 @@
+"""The lean engine: a source in, actions and emotions out.
+
+from edgeharfer.runtime import Pipeline, load_package, open_source
+
+What is not exported here is private. Names are looked up when first used, so that a program which
+needs only a type does not load OpenCV.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeharfer.runtime.errors import (
+        CameraError,
+        ConfigError,
+        EdgeharferError,
+        MissingExtra,
+        ModelError,
+        ProviderError,
+        SinkError,
+        SourceError,
+    )
+    from edgeharfer.runtime.package import Package, load_package, shipped_packages, verify_package
+    from edgeharfer.runtime.pipeline import Pipeline
+    from edgeharfer.runtime.source import Source, open_source
+    from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Result, TrackedFace
+
+_HOME = {
+    "errors": (
+        "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
+        "SinkError", "SourceError",
+    ),
+    "package": ("Package", "load_package", "shipped_packages", "verify_package"),
+    "pipeline": ("Pipeline",),
+    "source": ("Source", "open_source"),
+    "types": ("Action", "Box", "Emotion", "Face", "Frame", "Result", "TrackedFace"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Action", "Box", "CameraError", "ConfigError", "EdgeharferError", "Emotion", "Face", "Frame",
+    "MissingExtra", "ModelError", "Package", "Pipeline", "ProviderError", "Result", "SinkError", "Source",
+    "SourceError", "TrackedFace", "load_package", "open_source", "shipped_packages", "verify_package",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,155 @@
+"""Actions: each sampled frame is encoded once, the last window of features is read by the head.
+
+A recurrent model over TimeDistributed(CNN) meets the same frame in many windows. Here its features are
+computed once and kept in a ring; per step only the head runs, and the result is the whole model's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.session import Session, make_session
+from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image
+
+TIME_CONSTANT_S = 0.5
+_GRID_SLACK = 1e-6
+
+
+class FeatureRing:
+    """The features of the last window, one for each point of a grid in time.
+
+    The grid has `frames` points in `seconds`. A frame is wanted when it is the first at or after the next
+    point, so the window means the same at 12, 30 or 60 frames a second; a slower source fills several
+    points with one frame. A gap longer than `max_gap_s`, or time running backwards, empties the ring.
+    """
+
+    def __init__(self, window: WindowSpec) -> None:
+        self._window = window
+        self._step_s = window.seconds / window.frames
+        self._features: deque[Floats] = deque(maxlen=window.frames)
+        self.reset()
+
+    def reset(self) -> None:
+        """Empty the ring."""
+        self._features.clear()
+        self._origin_s: float | None = None
+        self._taken = -1
+        self._last_s = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """The window is full."""
+        return len(self._features) == self._window.frames
+
+    def wants(self, pts_s: float) -> bool:
+        """Whether the frame at this time is to be encoded. Empties the ring on a gap."""
+        if self._origin_s is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
+            self.reset()
+        self._last_s = pts_s
+        return self._origin_s is None or self._point(pts_s) > self._taken
+
+    def push(self, pts_s: float, features: Floats) -> None:
+        """Keep the features (size,) of a wanted frame."""
+        if self._origin_s is None:
+            self._origin_s = pts_s
+        point = self._point(pts_s)
+        self._features.extend([features] * min(point - self._taken, self._window.frames))
+        self._taken = point
+
+    def window(self) -> Floats:
+        """The features in order of time, float32 (1, frames, size)."""
+        return np.stack(self._features)[None]
+
+    def _point(self, pts_s: float) -> int:
+        assert self._origin_s is not None
+        return math.floor((pts_s - self._origin_s) / self._step_s + _GRID_SLACK)
+
+
+class ActionModel:
+    """The two graphs of an action package: pictures to features, windows of features to probabilities."""
+
+    def __init__(
+        self, package: Package, *, provider: str = "cpu", precision: str = "auto", threads: int = 1, fallback: bool = False
+    ) -> None:
+        manifest = package.manifest
+        self.manifest = manifest
+        self.precision = manifest.precision_for(provider if provider != "auto" else "cpu", precision)
+        self.encoder = self._session(package, "encoder", provider, threads, fallback)
+        self.head = self._session(package, "head", provider, threads, fallback)
+
+    def _session(self, package: Package, role: str, provider: str, threads: int, fallback: bool) -> Session:
+        data = package.read(role, self.precision)
+        return make_session(data, provider, threads, fallback, name=f"{package.manifest.name} {role}")
+
+    @property
+    def window(self) -> WindowSpec:
+        """What the model looks at."""
+        window = self.manifest.window
+        assert window is not None, "an action manifest has a window"
+        return window
+
+    def encode(self, bgr: Image) -> Floats:
+        """One picture, uint8 (height, width, 3) BGR of any size -> features (size,)."""
+        features: Floats = self.encoder.run1(prepare([bgr], self.manifest.input))[0]
+        return features
+
+    def classify(self, window: Floats) -> Floats:
+        """A window of features (1, frames, size) -> probabilities (classes,)."""
+        output = self.head.run1(window)[0]
+        return output if self.manifest.output == "probs" else softmax(output, self.manifest.temperature)
+
+    def warm_up(self) -> None:
+        """Run both graphs once, so that the first frame is not slower than the rest."""
+        picture = np.zeros((self.manifest.input.height, self.manifest.input.width, 3), np.uint8)
+        features = self.encode(picture)
+        self.classify(np.repeat(features[None, None], self.window.frames, axis=1))
+
+
+class ActionRecognizer:
+    """What goes on before the camera, frame by frame."""
+
+    def __init__(self, model: ActionModel, *, threshold: float | None = None, clock: Clock | None = None) -> None:
+        self._model = model
+        self._clock = clock or SystemClock()
+        self._ring = FeatureRing(model.window)
+        self._smoother = Smoother(TIME_CONSTANT_S)
+        self._decision = Decision(model.manifest.labels, model.manifest.threshold if threshold is None else threshold)
+        self._action = Action(UNCERTAIN, 0.0, False)
+
+    def reset(self) -> None:
+        """Forget the window and the standing label."""
+        self._ring.reset()
+        self._forget()
+
+    def step(self, frame: Frame, stages_ms: dict[str, float]) -> Action:
+        """Take in a frame; the times of "encode" and "head" are added where they ran."""
+        wanted = self._ring.wants(frame.pts_s)
+        if self._action.ready and not self._ring.ready:
+            self._forget()
+        if wanted:
+            start = self._clock.monotonic()
+            self._ring.push(frame.pts_s, self._model.encode(frame.bgr))
+            encoded = self._clock.monotonic()
+            stages_ms["encode"] = (encoded - start) * 1e3
+            if self._ring.ready:
+                self._action = self._read(frame.pts_s)
+                stages_ms["head"] = (self._clock.monotonic() - encoded) * 1e3
+        return self._action
+
+    def _read(self, pts_s: float) -> Action:
+        probs = self._smoother.update(self._model.classify(self._ring.window()), pts_s)
+        label, score = self._decision.choose(probs)
+        return Action(label, score, True, dict(zip(self._model.manifest.labels, probs.tolist(), strict=True)))
+
+    def _forget(self) -> None:
+        self._smoother.reset()
+        self._decision.reset()
+        self._action = Action(UNCERTAIN, 0.0, False)

@@ -1,0 +1,174 @@
+"""The one thread that reads a source, and what it does when the reader is slower."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Literal, Self
+
+from .clock import Clock, SystemClock
+from .errors import SourceError
+from .source import Source
+from .types import Frame
+
+Pace = Literal["realtime", "fast"]
+State = Literal["connecting", "live", "ended", "lost"]
+
+# Enough to decode the next frame while one is worked on; more would only make frames old.
+_QUEUE_FRAMES = 2
+# A read of live input is bounded to less than this.
+_STOP_WAIT_S = 2.0
+# The longest sleep in one piece while a file is paced, and so the delay of a stop.
+_SLEEP_PIECE_S = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Capture:
+    """Frames of a source, read ahead in a thread of its own.
+
+    Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
+    are counted. Files at pace "fast": every frame, through a short queue that holds the thread back.
+
+    The capture owns the source from `start` on: its thread is the only one to read it, and closes
+    it at the end. The thread is joined by `stop`, which leaving the `with` block calls.
+
+        with Capture(open_source("clip.mp4"), pace="fast") as capture:
+            for frame in capture:
+                ...
+    """
+
+    def __init__(self, source: Source, *, pace: Pace = "realtime", clock: Clock | None = None) -> None:
+        self.source = source
+        self.frames_in = 0
+        self.dropped = 0
+        self._clock = clock or SystemClock()
+        self._paced = pace == "realtime" and not source.live
+        self._newest_wins = pace == "realtime" or source.live
+        self._state: State = "connecting"
+        self._frames: deque[Frame] = deque()
+        self._error: Exception | None = None
+        self._finished = False
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"capture {source.name}", daemon=False)
+
+    @property
+    def state(self) -> State:
+        """Before the first frame "connecting", then "live"; "lost" when live input failed, else "ended"."""
+        return self._state
+
+    @property
+    def ended(self) -> bool:
+        """No further frame will come: the source is at its end, or was stopped."""
+        with self._changed:
+            return self._stopping or (self._finished and not self._frames)
+
+    def start(self) -> None:
+        """Begin to read. Entering the `with` block does it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and join the thread, within about 2 s. Frames not taken are let go."""
+        with self._changed:
+            self._stopping = True
+            self._frames.clear()
+            self._changed.notify_all()
+        if self._thread.ident is None:  # never started, so nobody else closes the source
+            self.source.close()
+            return
+        self._thread.join(_STOP_WAIT_S)
+        if self._thread.is_alive():
+            _log.warning("%s: does not stop; let go when its read returns", self.source.name)
+
+    def next_frame(self, timeout_s: float | None = None) -> Frame | None:
+        """The next frame, or None where none came within the time or `ended` is true.
+
+        Raises what the source raised, and SourceError where live input ended.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._finished or self._stopping, timeout_s)
+            if self._stopping:
+                return None
+            if self._frames:
+                frame = self._frames.popleft()
+                self._changed.notify_all()
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.next_frame()) is not None:
+            yield frame
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        """The thread: whatever goes wrong in it is raised where the frames are taken."""
+        error: Exception | None = None
+        try:
+            self._read_all()
+        except Exception as problem:
+            error = problem
+        try:
+            self.source.close()
+        except Exception as problem:
+            error = error or problem
+        self._finish(error)
+
+    def _read_all(self) -> None:
+        start_s: float | None = None
+        while not self._stopping:
+            frame = self.source.read()
+            if frame is None:
+                break
+            if self._paced:
+                now_s = self._clock.monotonic()
+                start_s = now_s - frame.pts_s if start_s is None else start_s
+                self._sleep_until(start_s + frame.pts_s)
+                frame = replace(frame, captured_s=self._clock.monotonic())
+            self._hand_over(frame)
+        if self.source.live and not self._stopping:
+            raise SourceError(f"{self.source.name}: the live input ended")
+
+    def _sleep_until(self, due_s: float) -> None:
+        """In pieces, since a clock's sleep cannot be cut short by a stop."""
+        while not self._stopping and (left_s := due_s - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left_s, _SLEEP_PIECE_S))
+
+    def _hand_over(self, frame: Frame) -> None:
+        with self._changed:
+            if not self._newest_wins:
+                self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
+            if self._stopping:
+                return
+            if self._newest_wins and self._frames:
+                self._frames.clear()
+                self.dropped += 1
+            self._frames.append(frame)
+            self.frames_in += 1
+            self._state = "live"
+            self._changed.notify_all()
+
+    def _finish(self, error: Exception | None) -> None:
+        with self._changed:
+            self._error = error
+            self._finished = True
+            lost = error is not None and self.source.live and not self._stopping
+            self._state = "lost" if lost else "ended"
+            self._changed.notify_all()

@@ -1,0 +1,169 @@
+"""MediaPipe's BlazeFace, full range and short range, run by ONNX Runtime.
+
+The numbers come from MediaPipe's published graph options (face_detection_full_range.pbtxt and
+face_detection_short_range.pbtxt): anchors of one fixed size, boxes and six key points coded in pixels
+of the input, scores clipped to +-100, weighted non-maximum suppression at IoU 0.3.
+Bazarevsky et al. 2019, arXiv:1907.05047.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.session import Session, make_session
+from edgeharfer.runtime.types import Box, Face, Floats, Image
+
+FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
+ANCHOR_LAYERS = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
+"""Side of the input -> (stride, anchors in each cell) of each layer: 2304 and 896 anchors."""
+
+SCORE_LIMIT = 100.0
+MIN_SUPPRESSION_IOU = 0.3
+KEYPOINTS = 6
+
+
+def anchor_centers(side: int) -> Floats:
+    """Centres of the anchors of a square input, (n, 2), x and y in pixels of the input, row by row."""
+    layers = []
+    for stride, count in ANCHOR_LAYERS[side]:
+        steps = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
+        x, y = np.meshgrid(steps, steps)
+        layers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), count, axis=0))
+    return np.concatenate(layers)
+
+
+def load_blazeface(
+    package: str = FULL_RANGE,
+    *,
+    provider: str = "cpu",
+    threads: int = 1,
+    fallback: bool = False,
+    min_score: float = 0.5,
+) -> BlazeFace:
+    """The shipped detector, ready to run."""
+    found = load_package(package, "faces")
+    precision = found.manifest.precision_for("cpu" if provider == "auto" else provider)
+    session = make_session(found.read("model", precision), provider, threads, fallback, name=package)
+    return BlazeFace(session, min_score=min_score)
+
+
+class BlazeFace:
+    """Finds faces in a frame or in one region of it.
+
+    session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1), where
+    the side is 192 (full range, n = 2304) or 128 (short range, n = 896). min_score: of a reported face.
+    """
+
+    def __init__(self, session: Session, *, min_score: float = 0.5) -> None:
+        side = session.input_shape[1]
+        if side not in ANCHOR_LAYERS or not isinstance(side, int):
+            raise ModelError(f"a face detector with an input {side} pixels wide; known: {sorted(ANCHOR_LAYERS)}")
+        self.session = session
+        self._side = side
+        self._min_logit = float(np.log(min_score / (1.0 - min_score)))
+        self._anchors = anchor_centers(side)
+        self._input = np.empty((1, side, side, 3), np.float32)
+
+    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+        """Faces in the whole frame, or in `region` = (x, y, width, height) of it; best first."""
+        scale, left, top = self._fill_input(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
+        outputs = self.session.run({"image": self._input})
+        return [
+            _to_frame(box, score, scale, left, top)
+            for box, score in self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0])
+        ]
+
+    def _fill_input(self, bgr: Image, region: Region) -> tuple[float, float, float]:
+        """Warp the region into the input, keeping its aspect; no half-pixel shift, as MediaPipe does.
+
+        Returns the scale from frame to input and the frame position of the input's corner.
+        """
+        x, y, width, height = region
+        side = self._side
+        scale = side / max(width, height)
+        left = x - (side / scale - width) / 2
+        top = y - (side / scale - height) / 2
+        matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+        small = cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR)
+        np.multiply(small[..., ::-1], np.float32(1 / 127.5), out=self._input[0])
+        self._input -= 1.0
+        return scale, left, top
+
+    @property
+    def provider(self) -> str:
+        """Where it runs, in ONNX Runtime's words."""
+        return self.session.provider
+
+    def warm_up(self) -> None:
+        """Run once, so that the first frame is not slower than the rest."""
+        self.session.warm_up([self._input.shape])
+
+    def _decode(self, raw: Floats, logits: Floats) -> list[tuple[Floats, float]]:
+        """Raw outputs -> [(box and key points as (8, 2): corner, corner, six points), score], input pixels."""
+        kept = np.flatnonzero(logits >= self._min_logit)
+        if not kept.size:
+            return []
+        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
+        points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
+        center = points[:, 0] + self._anchors[kept]
+        half = points[:, 1] / 2
+        corners = np.stack([center - half, center + half], axis=1)
+        return weighted_nms(np.concatenate([corners, points[:, 2:] + self._anchors[kept, None]], axis=1), scores)
+
+
+def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
+    """Join overlapping candidates into their score-weighted mean.
+
+    points: (n, 8, 2), the first two rows are the box's corners. scores: (n,).
+    A joined face keeps the best score of its group, as MediaPipe's WEIGHTED suppression does.
+    """
+    order = np.argsort(-scores, kind="stable")
+    joined = []
+    while order.size:
+        near = iou_with(points[order[0], :2], points[order, :2]) > MIN_SUPPRESSION_IOU
+        near[0] = True
+        group = order[near]
+        weights = scores[group] / scores[group].sum()
+        joined.append((np.tensordot(weights, points[group], axes=1), float(scores[order[0]])))
+        order = order[~near]
+    return joined
+
+
+def iou_with(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union of one box (2, 2) with many (n, 2, 2), given by their corners."""
+    size = np.maximum(0.0, np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0]))
+    overlap: Floats = size.prod(axis=1)
+    areas = (boxes[:, 1] - boxes[:, 0]).prod(axis=1)
+    both = (box[1] - box[0]).prod() + areas - overlap
+    return np.divide(overlap, both, out=np.zeros_like(overlap), where=both > 0)
+
+
+def _to_frame(points: Floats, score: float, scale: float, left: float, top: float) -> Face:
+    placed = points / np.float32(scale) + np.array([left, top], np.float32)
+    (x, y), (right, bottom) = placed[:2].tolist()
+    return Face(Box(x, y, right - x, bottom - y), score, placed[2:].astype(np.float32))
+
+
+def merge(faces: Sequence[Face]) -> list[Face]:
+    """Faces found in overlapping regions, each once: the best of those that overlap; best first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(not same_face(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def same_face(a: Box, b: Box) -> bool:
+    """Two boxes of one face: they overlap well, or one lies mostly inside the other (cut by a tile)."""
+    iou = a.iou(b)
+    if iou > MIN_SUPPRESSION_IOU:
+        return True
+    overlap = iou * (a.area + b.area) / (1 + iou)
+    smaller: float = min(a.area, b.area)
+    return smaller > 0 and overlap / smaller > 0.6

@@ -1,0 +1,24 @@
+"""What every face detector offers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgeharfer.runtime.types import Face, Image
+
+Region = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the frame."""
+
+
+class Detector(Protocol):
+    """Finds faces in one picture."""
+
+    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
+
+    def warm_up(self) -> None:
+        """Run once, so that the first frame is not slower than the rest."""
+
+    @property
+    def provider(self) -> str:
+        """Where it runs, in ONNX Runtime's words, or the library that runs it."""

@@ -1,0 +1,94 @@
+"""Short-lived numbers for faces that stay in view. No identity, no features: only where a face was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeharfer.runtime.types import Box, Face
+
+KEEP_S = 0.8
+"""A face not seen for this long is gone; the next one there gets a new number."""
+BOX_TIME_CONSTANT_S = 0.06
+MAX_DISTANCE = 1.0
+"""Farthest move between two looks, in sides of the box, at which it is still the same face."""
+MAX_SIZE_RATIO = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One face in view. box: steadied over time; face: as last detected; seen_s: when."""
+
+    number: int
+    box: Box
+    face: Face
+    seen_s: float
+
+
+class Tracker:
+    """Pairs the faces of each frame with those of the frames before."""
+
+    def __init__(self) -> None:
+        self._tracks: list[Track] = []
+        self._next = 1
+
+    @property
+    def known_boxes(self) -> list[Box]:
+        """Where faces were seen of late, for the finder."""
+        return [track.face.box for track in self._tracks]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the faces in view, or out of it for a moment."""
+        return [track.number for track in self._tracks]
+
+    def reset(self) -> None:
+        """Forget all faces in view; numbers go on, so that no two people share one."""
+        self._tracks = []
+
+    def update(self, faces: Sequence[Face], now_s: float) -> list[Track]:
+        """The tracks seen in this frame, in the order of `faces`."""
+        self._tracks = [track for track in self._tracks if 0 <= now_s - track.seen_s <= KEEP_S]
+        free = list(self._tracks)
+        pairs = sorted(
+            ((distance(track.face.box, face.box), i, track) for i, face in enumerate(faces) for track in free),
+            key=lambda pair: pair[0],
+        )
+        matched: dict[int, Track] = {}
+        for gap, i, track in pairs:
+            if gap <= MAX_DISTANCE and i not in matched and track in free:
+                matched[i] = track
+                free.remove(track)
+        return [self._take(matched.get(i), face, now_s) for i, face in enumerate(faces)]
+
+    def _take(self, track: Track | None, face: Face, now_s: float) -> Track:
+        if track is None:
+            track = Track(self._next, face.box, face, now_s)
+            self._next += 1
+            self._tracks.append(track)
+        else:
+            track.box = steady(track.box, face.box, now_s - track.seen_s)
+            track.face, track.seen_s = face, now_s
+        return track
+
+
+def distance(a: Box, b: Box) -> float:
+    """Distance of the centres in sides of the larger box; infinite for boxes of unlike size."""
+    sides = max(a.width, a.height), max(b.width, b.height)
+    small, large = min(sides), max(sides)
+    if small <= 0 or large / small > MAX_SIZE_RATIO:
+        return math.inf
+    (ax, ay), (bx, by) = a.center, b.center
+    return math.hypot(ax - bx, ay - by) / large
+
+
+def steady(old: Box, new: Box, elapsed_s: float) -> Box:
+    """Move a shown box towards the detected one, so that it does not tremble."""
+    share = 1 - math.exp(-elapsed_s / BOX_TIME_CONSTANT_S)
+    mean = [a + share * (b - a) for a, b in zip(_values(old), _values(new), strict=True)]
+    return Box(*mean)
+
+
+def _values(box: Box) -> tuple[float, float, float, float]:
+    return box.x, box.y, box.width, box.height

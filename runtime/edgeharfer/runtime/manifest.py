@@ -1,0 +1,219 @@
+"""The manifest of a model package: the only place for model facts, parsed strictly.
+
+Every key stands in the tables below with its reader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.strict_json import (
+    below,
+    choice,
+    fail,
+    flag,
+    free_object,
+    list_of,
+    load_json,
+    mapping_of,
+    number,
+    record,
+    text,
+    whole,
+)
+
+Task = Literal["emotion", "action", "faces"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+FORMAT = 1
+MAX_MODEL_BYTES = 512 * 1024 * 1024
+ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"emotion": ("model",), "action": ("encoder", "head"), "faces": ("model",)}
+)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What one picture looks like when it enters the model: float32, (height, width, channels)."""
+
+    width: int
+    height: int
+    color: Literal["gray", "rgb"]
+    normalize: Literal["none", "unit", "symmetric", "standardize", "imagenet"]
+    clahe: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Length of the last axis."""
+        return 1 if self.color == "gray" else 3
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """How a face is cut: along its eyes or its box, `expand` boxes wide, moved down by `shift_y` boxes."""
+
+    align: Literal["eyes", "box"]
+    expand: float
+    shift_y: float
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """What an action model looks at: `frames` pictures over `seconds`, with no gap over `max_gap_s`."""
+
+    frames: int
+    seconds: float
+    max_gap_s: float
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """One model file of the package and what its bytes must be."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All facts of a package.
+
+    output: what the graph gives, probabilities or logits; logits go through softmax(x / temperature).
+    prior: {"data": class shares in training, "package": the shares that `run` assumes}, in the order of labels.
+    files: {precision: {role: FileSpec}}. auto: {"cpu" | "cuda" | "tensorrt": precision to take there}.
+    training, accuracy: free facts for people. options: settings of the task's decoder (anchors).
+    """
+
+    format: int
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    input: InputSpec
+    output: Literal["probs", "logits"]
+    files: Mapping[str, Mapping[str, FileSpec]]
+    opset: int
+    temperature: float = 1.0
+    threshold: float = 0.0
+    crop: CropSpec | None = None
+    window: WindowSpec | None = None
+    prior: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    auto: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    training: Mapping[str, object] = field(default_factory=dict)
+    accuracy: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The graphs that make up one model of this task."""
+        return ROLES[self.task]
+
+    def precision_for(self, provider: str, asked: str = "auto") -> str:
+        """What to run with: the precision asked for, or the one of `auto` for "cpu", "cuda" or "tensorrt"."""
+        if asked == "auto":
+            return self.auto.get(provider) or ("fp32" if "fp32" in self.files else next(iter(self.files)))
+        if asked not in self.files:
+            raise ModelError(f"{self.name} has no {asked} files: choose from {', '.join(self.files)}")
+        return asked
+
+
+def parse_manifest(content: str | bytes, where: str) -> Manifest:
+    """A Manifest from JSON; `where` names the file in errors. Raises ModelError."""
+    manifest = _MANIFEST(load_json(content, where), where)
+    _check_consistency(manifest, where)
+    return manifest
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """Canonical JSON: declared order of keys, free facts sorted, what is empty left out."""
+    data = {key: _plain(value) for key, value in vars(manifest).items() if value not in (None, {})}
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, InputSpec | CropSpec | WindowSpec | FileSpec):
+        return vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+_POSITIVE = 1e-6
+_FILE = record(
+    FileSpec,
+    {
+        # A plain name: what a manifest says can never reach outside its folder.
+        "file": text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.onnx", "a plain file name that ends in .onnx"),
+        "bytes": whole(1, MAX_MODEL_BYTES),
+        "sha256": text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits"),
+    },
+)
+_INPUT = record(
+    InputSpec,
+    {
+        "width": whole(1, 4096),
+        "height": whole(1, 4096),
+        "color": choice("gray", "rgb"),
+        "normalize": choice(*NORMALIZATIONS),
+        "clahe": flag,
+    },
+)
+_CROP = record(
+    CropSpec, {"align": choice("eyes", "box"), "expand": number(0.1, 10), "shift_y": number(-2, 2)}
+)
+_WINDOW = record(
+    WindowSpec,
+    {"frames": whole(1, 1024), "seconds": number(_POSITIVE, 3600), "max_gap_s": number(_POSITIVE, 3600)},
+)
+_MANIFEST = record(
+    Manifest,
+    {
+        "format": whole(FORMAT, FORMAT),
+        "name": text(r"[a-z0-9][a-z0-9._-]{0,63}", "a name of lower-case letters, digits, '.', '_' and '-'"),
+        "task": choice(*ROLES),
+        "labels": list_of(text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters"), 1, 10_000),
+        "input": _INPUT,
+        "output": choice("probs", "logits"),
+        "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head"), _FILE)),
+        "opset": whole(7, 1000),
+        "temperature": number(_POSITIVE, 1000),
+        "threshold": number(0, 1),
+        "crop": _CROP,
+        "window": _WINDOW,
+        "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
+        "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
+        "options": free_object,
+        "training": free_object,
+        "accuracy": free_object,
+    },
+)
+
+
+def _check_consistency(manifest: Manifest, where: str) -> None:
+    """What no single key can tell."""
+    if len(set(manifest.labels)) != len(manifest.labels):
+        fail(below(where, "labels"), "a label stands twice")
+    if not manifest.files:
+        fail(below(where, "files"), "holds no precision")
+    for precision, files in manifest.files.items():
+        if set(files) != set(manifest.roles):
+            fail(f"{where}: files.{precision}", f"must hold exactly {' and '.join(manifest.roles)}")
+    for provider, precision in manifest.auto.items():
+        if precision not in manifest.files:
+            fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
+    for key, needed in (("crop", "emotion"), ("window", "action")):
+        if (getattr(manifest, key) is not None) != (manifest.task == needed):
+            fail(below(where, key), f"belongs in each {needed} package and in no other")
+    for name, prior in manifest.prior.items():
+        if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
+            fail(f"{where}: prior.{name}", "must be one share for each label, together 1")

@@ -1,0 +1,60 @@
+"""What is drawn over a frame: faces with their emotions, the action, and how the run goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ..stats import Status
+from ..types import Box, Frame, Image, Result
+from .bars import draw_action, draw_status
+from .faces import draw_box, draw_emotions, draw_tag, visible
+from .look import humanise, label_color, look_for
+
+__all__ = ["annotate", "draw", "humanise", "label_color"]
+
+MOST_FACES_WITH_BARS = 4
+LEAST_ROWS, LEAST_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
+
+
+def draw(image: Image, result: Result, status: Status) -> Image:
+    """Draw into `image` (uint8 BGR, height x width x 3) and return it.
+
+    The result's boxes are in pixels of that image. One too small for any text gets its boxes alone.
+    """
+    look = look_for(image.shape[1], image.shape[0])
+    faces = [(face, box) for face in result.faces if (box := visible(face.box, look.area)) is not None]
+    for face, box in faces:
+        draw_box(image, face, box, look)
+    if look.area.height < LEAST_ROWS * look.text or look.area.width < LEAST_COLUMNS * look.text:
+        return image
+    taken = list(draw_status(image, status, look))
+    if result.action is not None:
+        taken.append(draw_action(image, result.action, result.pts_s, look))
+    for face, box in faces:
+        taken.append(draw_tag(image, face, box, taken, look))
+    if len(faces) <= MOST_FACES_WITH_BARS:
+        taken += [box for _, box in faces]
+        for face, box in faces:
+            taken += draw_emotions(image, face, box, taken, look)
+    return image
+
+
+def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 0) -> Image:
+    """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first."""
+    height, width = frame.bgr.shape[:2]
+    if height >= min_height:
+        return draw(frame.bgr.copy(), result, status)
+    scale = min_height / height
+    size = max(1, round(width * scale)), min_height
+    larger = cv2.resize(frame.bgr, size, interpolation=cv2.INTER_CUBIC)
+    return draw(np.asarray(larger, np.uint8), _scaled(result, scale), status)
+
+
+def _scaled(result: Result, scale: float) -> Result:
+    def larger(box: Box) -> Box:
+        return Box(box.x * scale, box.y * scale, box.width * scale, box.height * scale)
+
+    return replace(result, faces=tuple(replace(face, box=larger(face.box)) for face in result.faces))

@@ -1,0 +1,182 @@
+"""Drawing in a picture: text, dark translucent panels, bars. All of it clips at the picture's edges."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from ..types import Floats, Image
+
+Color = tuple[int, int, int]  # blue, green, red
+
+WHITE: Color = (255, 255, 255)
+DIM: Color = (205, 205, 205)
+FAINT: Color = (120, 120, 120)
+GROOVE: Color = (84, 84, 84)
+SHADOW: Color = (20, 20, 20)
+
+REGULAR, SEMIBOLD = 400, 600
+
+# What a panel lets through of the picture. White text on it keeps a contrast of 10:1 on a white wall.
+PANEL_SEE_THROUGH = 0.22
+PANEL_TINT = 10
+
+CAP_HEIGHT = 0.7  # of a capital letter, as a share of the type size: Rubik 0.70, Hershey Duplex alike
+HERSHEY_CAP_PX = 21.0  # the same for Hershey Duplex at scale 1, in pixels
+HERSHEY_FROM = {"…": "...", "·": "-"}  # its 95 characters have none of these
+
+
+class Rect(NamedTuple):
+    """Whole pixels: the left top corner and the size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.y + self.height
+
+    def overlaps(self, other: Rect) -> bool:
+        return (
+            self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
+        )
+
+    def inside(self, other: Rect) -> bool:
+        return (
+            self.x >= other.x
+            and self.y >= other.y
+            and self.right <= other.right
+            and self.bottom <= other.bottom
+        )
+
+    def moved_into(self, other: Rect) -> Rect:
+        """The same size, as near as it can be while inside `other` (which has to be as large)."""
+        x = min(max(self.x, other.x), other.right - self.width)
+        y = min(max(self.y, other.y), other.bottom - self.height)
+        return self._replace(x=x, y=y)
+
+
+def has_truetype() -> bool:
+    """OpenCV 5 draws TrueType text with built-in fonts; 4.x has Hershey's strokes alone."""
+    return hasattr(cv2, "FontFace")
+
+
+@cache
+def _typeface() -> Any:
+    return cv2.FontFace("sans")  # Rubik, a variable font inside OpenCV
+
+
+def _hershey(text: str, size: int, weight: int) -> tuple[str, float, int]:
+    for sign, plain in HERSHEY_FROM.items():
+        text = text.replace(sign, plain)
+    return text, CAP_HEIGHT * size / HERSHEY_CAP_PX, max(1, round(size * weight / 14_000))
+
+
+@lru_cache(maxsize=1024)
+def text_width(text: str, size: int, weight: int = REGULAR) -> int:
+    """Pixels from the start of a text to its end."""
+    if not text:
+        return 0
+    if has_truetype():
+        return int(cv2.getTextSize((0, 0), text, (0, 0), _typeface(), size, weight)[2])
+    plain, scale, thickness = _hershey(text, size, weight)
+    return int(cv2.getTextSize(plain, cv2.FONT_HERSHEY_DUPLEX, scale, thickness)[0][0])
+
+
+def put_text(
+    image: Image, text: str, x: int, middle: int, size: int, color: Color = WHITE, weight: int = REGULAR
+) -> None:
+    """Draw a line of text from `x` on, its capitals centred on the row `middle`."""
+    baseline = middle + round(size * CAP_HEIGHT / 2)
+    if has_truetype():
+        cv2.putText(image, text, (x, baseline), color, _typeface(), size, weight)
+        return
+    plain, scale, thickness = _hershey(text, size, weight)
+    cv2.putText(image, plain, (x, baseline), cv2.FONT_HERSHEY_DUPLEX, scale, color, thickness, cv2.LINE_AA)
+
+
+def shorten(text: str, width: int, size: int, weight: int = REGULAR) -> str:
+    """The text, or its beginning and "…", so that it is at most `width` pixels wide; "" if none fits."""
+    if text_width(text, size, weight) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text_width(text[:middle].rstrip() + "…", size, weight) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + "…" if low else ""
+
+
+@lru_cache(maxsize=32)
+def _corner(radius: int) -> Floats:
+    """How much of each pixel of a rounded left top corner lies outside, (radius, radius, 1)."""
+    distance = radius - (np.arange(radius, dtype=np.float32) + 0.5)
+    outside = np.hypot(distance[:, None], distance[None, :]) - radius + 0.5
+    rounded: Floats = np.clip(outside, 0, 1).astype(np.float32)
+    return rounded[:, :, None]
+
+
+def panel(image: Image, rect: Rect, radius: int) -> None:
+    """Darken a rounded rectangle, which has to lie inside the picture."""
+    under = image[rect.y : rect.bottom, rect.x : rect.right]
+    _lay(under, cv2.convertScaleAbs(under, alpha=PANEL_SEE_THROUGH, beta=PANEL_TINT), radius)
+
+
+def bar(image: Image, rect: Rect, color: Color) -> None:
+    """A filled line with round ends, inside the picture; nothing where it has no length."""
+    if rect.width <= 0:
+        return
+    under = image[rect.y : rect.bottom, rect.x : rect.right]
+    _lay(under, np.full_like(under, color), rect.height // 2)
+
+
+def _lay(under: Image, over: Any, radius: int) -> None:
+    """Put a rounded rectangle over a part of the picture; its corners let the old pixels through."""
+    radius = min(radius, under.shape[0] // 2, under.shape[1] // 2)
+    if radius > 0:
+        outside = _corner(radius)
+        for vertical in (1, -1):
+            for horizontal in (1, -1):
+                old = under[::vertical, ::horizontal][:radius, :radius]
+                new = over[::vertical, ::horizontal][:radius, :radius]
+                new[:] = old * outside + new * (1 - outside)
+    under[:] = over
+
+
+def dot(image: Image, x: int, middle: int, radius: int, color: Color) -> None:
+    """A filled disc."""
+    cv2.circle(image, (x, middle), radius, color, -1, cv2.LINE_AA)
+
+
+def outline(image: Image, rect: Rect, color: Color, strength: float) -> None:
+    """A one-pixel rectangle that lets the picture through; `rect` lies inside the picture."""
+    ink = np.array(color, np.float32) * strength
+    part = image[rect.y : rect.bottom, rect.x : rect.right]
+    for edge in (part[0], part[-1], part[:, 0], part[:, -1]):
+        edge[:] = edge * (1 - strength) + ink
+
+
+def brackets(image: Image, rect: Rect, reach: int, thickness: int, color: Color) -> None:
+    """The four corners of a rectangle, `reach` long, with a dark edge that shows them on any ground."""
+    for ink, wider in ((SHADOW, 1), (color, 0)):
+        for x, right in ((rect.x, 1), (rect.right, -1)):
+            for y, down in ((rect.y, 1), (rect.bottom, -1)):
+                _fill(image, x, y, right * reach, down * thickness, wider, ink)
+                _fill(image, x, y, right * thickness, down * reach, wider, ink)
+
+
+def _fill(image: Image, x: int, y: int, width: int, height: int, wider: int, color: Color) -> None:
+    left, right = min(x, x + width) - wider, max(x, x + width) + wider
+    top, bottom = min(y, y + height) - wider, max(y, y + height) + wider
+    image[max(0, top) : bottom, max(0, left) : right] = color

@@ -1,0 +1,186 @@
+"""Model packages: folders of a manifest and ONNX files whose bytes are checked before use.
+
+A file is read once, without following links, and only if it is a regular file of the size that the
+manifest gives; its hash and its graph are checked on those bytes, and those bytes are what a session
+gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.manifest import (
+    MAX_MODEL_BYTES,
+    CropSpec,
+    FileSpec,
+    InputSpec,
+    Manifest,
+    WindowSpec,
+    dump_manifest,
+    parse_manifest,
+)
+from edgeharfer.runtime.onnx_scan import OnnxInfo, Shape, scan_onnx
+
+__all__ = [
+    "MANIFEST",
+    "CropSpec",
+    "FileSpec",
+    "InputSpec",
+    "Manifest",
+    "Package",
+    "WindowSpec",
+    "load_package",
+    "read_regular",
+    "shipped_packages",
+    "verify_package",
+    "write_manifest",
+]
+
+MANIFEST = "manifest.json"
+MODELS = Path(__file__).resolve().parent.parent / "models"
+_MAX_MANIFEST_BYTES = 1024 * 1024
+_OPEN = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A folder and its manifest; the model files are read when asked for."""
+
+    path: Path
+    manifest: Manifest
+
+    def spec(self, role: str, precision: str) -> FileSpec:
+        """What the manifest says of one file. Raises ModelError where it has no such file."""
+        try:
+            return self.manifest.files[precision][role]
+        except KeyError as error:
+            raise ModelError(
+                f"{self.manifest.name} holds no {precision} {role}: see {self.path / MANIFEST}"
+            ) from error
+
+    def read(self, role: str, precision: str = "fp32") -> bytes:
+        """The checked bytes of one model file. Raises ModelError if they are not what they must be."""
+        spec = self.spec(role, precision)
+        path = self.path / spec.file
+        data = read_regular(path, MAX_MODEL_BYTES, spec.bytes)
+        if hashlib.sha256(data).hexdigest() != spec.sha256:
+            raise ModelError(f"{path}: damaged, its SHA-256 is not the manifest's: install the package again")
+        scan_onnx(data, str(path))
+        return data
+
+
+def read_regular(path: Path, limit: int, size: int | None = None) -> bytes:
+    """The bytes of a regular file that is not a link. Raises ModelError for any other, or another size."""
+    try:
+        with os.fdopen(os.open(path, _OPEN), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelError(f"{path}: not a regular file")
+            if status.st_size > limit or (size is not None and status.st_size != size):
+                wanted = f"not {size}" if size is not None else f"more than {limit}"
+                raise ModelError(f"{path}: {status.st_size} bytes, {wanted}: install the package again")
+            data = file.read(status.st_size)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"{path}: cannot be read: {reason}") from error
+    if len(data) != status.st_size:
+        raise ModelError(f"{path}: changed while it was read")
+    return data
+
+
+def load_package(name_or_path: str | Path, task: str | None = None) -> Package:
+    """A package by its shipped name or its folder, its model files not read yet.
+
+    A shipped name wins over a folder of the same name below the working directory: write `./name`
+    for that one. Raises ModelError if it is not there, its manifest is wrong, or it is for another task.
+    """
+    package = _load_folder(_find_folder(name_or_path))
+    if task is not None and package.manifest.task != task:
+        found = package.manifest.task
+        raise ModelError(f"{package.path} is a package for the task {found}, where one for {task} is needed")
+    return package
+
+
+def shipped_packages() -> list[Package]:
+    """The packages inside the product, by name."""
+    return [_load_folder(folder) for folder in _shipped_folders()]
+
+
+def verify_package(name_or_path: str | Path) -> Package:
+    """A package with each file of each precision read, hashed, scanned and held against the manifest."""
+    package = load_package(name_or_path)
+    for precision, files in package.manifest.files.items():
+        for role, spec in files.items():
+            path = package.path / spec.file
+            _check_graph(package.manifest, role, scan_onnx(package.read(role, precision), str(path)), path)
+    return package
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json, or raise ModelError if it would not load again."""
+    path = folder / MANIFEST
+    text = dump_manifest(manifest)
+    parse_manifest(text, str(path))
+    path.write_text(text, encoding="utf-8")
+
+
+def _shipped_folders() -> list[Path]:
+    return sorted(path.parent for path in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def _find_folder(name_or_path: str | Path) -> Path:
+    names = {folder.name: folder for folder in _shipped_folders()}
+    if isinstance(name_or_path, str) and name_or_path in names:
+        return names[name_or_path]
+    path = Path(name_or_path)
+    try:
+        if path.is_dir():
+            return path
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(name_or_path)!r} cannot be a package") from error
+    known = ", ".join(names) or "none"
+    raise ModelError(
+        f"no model package {str(name_or_path)!r}: give a folder or one of those that ship ({known})"
+    )
+
+
+def _load_folder(folder: Path) -> Package:
+    path = folder / MANIFEST
+    return Package(folder, parse_manifest(read_regular(path, _MAX_MANIFEST_BYTES), str(path)))
+
+
+def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> None:
+    """A graph that would fail or mislead in use: other opset, picture size, window or number of classes."""
+    if info.opset != manifest.opset:
+        raise ModelError(f"{path}: opset {info.opset}, where {MANIFEST} says {manifest.opset}")
+    if manifest.task == "faces":
+        return
+    if len(info.inputs) != 1 or len(info.outputs) != 1:
+        raise ModelError(
+            f"{path}: {len(info.inputs)} inputs and {len(info.outputs)} outputs, where one of each is needed"
+        )
+    spec, window = manifest.input, manifest.window
+    wanted: Shape = ("?", spec.height, spec.width, spec.channels)
+    if role == "head" and window is not None:
+        wanted = ("?", window.frames, "?")
+    _check_shape(path, info.inputs[0].name, info.inputs[0].shape, wanted)
+    if role != "encoder":
+        _check_shape(path, info.outputs[0].name, info.outputs[0].shape, ("?", len(manifest.labels)))
+
+
+def _check_shape(path: Path, name: str, shape: Shape, wanted: Shape) -> None:
+    pairs = zip(shape, wanted, strict=False)
+    if len(shape) != len(wanted) or any(
+        a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int)
+    ):
+        shown = " x ".join(map(str, shape))
+        raise ModelError(
+            f"{path}: {name} is {shown}, where {MANIFEST} asks for {' x '.join(map(str, wanted))}"
+        )

@@ -1,0 +1,247 @@
+"""Inference sessions: checked bytes in, an ONNX Runtime session on the provider that really loaded out.
+
+ONNX Runtime lists GPU providers that cannot load, and its Python wrapper retries on the CPU without
+a word that a script could read. Here each provider is tried by itself, the session is asked what it
+runs on, and why another one did not load is kept for the message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
+from edgeharfer.runtime.types import Floats
+
+Shape = tuple[int | str | None, ...]
+Tensor = NDArray[np.generic]
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""Short names, best first, and ONNX Runtime's names."""
+
+_ERROR, _FATAL = 3, 4
+_PROBE_MODEL = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
+"""An ONNX model, y = Identity(x) on one float, opset 17; written with onnx.helper."""
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session = session
+        self._name = name
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        self.inputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in inputs}
+        self.outputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in outputs}
+        self.provider: str = session.get_providers()[0]
+        if any(one.type != "tensor(float)" for one in inputs):
+            raise ModelError(f"{name}: an input is not float32; export the model again")
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the graph's order."""
+        return tuple(self.inputs)
+
+    @property
+    def input_name(self) -> str:
+        """Name of the first input."""
+        return self.input_names[0]
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of the first input; free axes are names or None."""
+        return self.inputs[self.input_name]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in the graph's order."""
+        return tuple(self.outputs)
+
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
+        """All outputs by name. Raises ModelError where the graph does not take the feeds or breaks."""
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+            raise ModelError(f"{self._name}: cannot run: {_reason(error)}") from error
+        return dict(zip(self.outputs, values, strict=True))
+
+    def run1(self, array: Tensor) -> Floats:
+        """The first output for the only input."""
+        return self.run({self.input_name: array})[self.output_names[0]]
+
+    def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
+        """Run zeros of each shape twice, so that a first real run is not slower than the rest.
+
+        The first run of a shape plans its memory (and on a GPU picks its kernels), the second uses it.
+        """
+        for shape in shapes:
+            zeros = np.zeros(tuple(shape), np.float32)
+            for _ in range(2):
+                self.run1(zeros)
+
+
+def make_session(
+    model: bytes,
+    provider: str = "auto",
+    threads: int = 0,
+    allow_fallback: bool = False,
+    *,
+    name: str = "model",
+) -> Session:
+    """A session on the provider asked for.
+
+    provider: "cpu", "cuda", "tensorrt", or "auto" for the best that really loads.
+    threads: of one operator; 0 leaves it to ONNX Runtime.
+    allow_fallback: take the next best where the one asked for does not load.
+    name: of the model, in errors.
+
+    Raises ProviderError for a provider that does not load, ModelError for bytes that are no model,
+    ConfigError for an unknown provider, MissingExtra without ONNX Runtime.
+    """
+    if provider not in (*PROVIDERS, "auto"):
+        raise ConfigError(f"unknown provider {provider!r}: choose from auto, {', '.join(PROVIDERS)}")
+    names = list(PROVIDERS)
+    chain = names if provider == "auto" else names[names.index(provider) :]
+    for kind in chain[:-1]:
+        try:
+            return Session(_create(model, kind, threads), name)
+        except ProviderError as error:
+            if provider != "auto" and not allow_fallback:
+                _create_on_cpu(model, threads, name)  # Bytes that load nowhere are no provider's fault.
+                raise
+            _log.log(logging.INFO if provider == "auto" else logging.WARNING, "%s", error)
+    return Session(_create_on_cpu(model, threads, name), name)
+
+
+def available_providers() -> tuple[str, ...]:
+    """Short names of the providers that really load here, best first."""
+    return tuple(kind for kind, reason in probe_providers().items() if reason is None)
+
+
+def probe_providers() -> dict[str, str | None]:
+    """For each provider, why it does not load here, or None if it does."""
+    reasons: dict[str, str | None] = {}
+    for kind in PROVIDERS:
+        try:
+            _create(_PROBE_MODEL, kind, 1)
+        except EdgeharferError as error:
+            reasons[kind] = str(error)
+        else:
+            reasons[kind] = None
+    return reasons
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("ONNX Runtime", "cpu") from error
+    # Removing one of onnxruntime and onnxruntime-gpu leaves an empty folder that still imports.
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise MissingExtra("ONNX Runtime", "cpu")
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def _options(ort: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = True
+    options.log_severity_level = _ERROR
+    return options
+
+
+def _create_on_cpu(model: bytes, threads: int, name: str) -> Any:
+    ort = _onnxruntime()
+    try:
+        return _open(ort, model, [PROVIDERS["cpu"]], threads)
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+        raise ModelError(f"{name}: ONNX Runtime cannot load it: {_reason(error)}") from error
+
+
+def _create(model: bytes, kind: str, threads: int) -> Any:
+    """A session on that provider and no lesser one, or ProviderError with the reason."""
+    ort = _onnxruntime()
+    listed = ort.get_available_providers()
+    if PROVIDERS[kind] not in listed:
+        raise ProviderError(
+            f"{kind} is not part of this ONNX Runtime: install 'edgeharfer[gpu]' instead of [cpu]"
+        )
+    names = list(PROVIDERS)
+    chain = [PROVIDERS[one] for one in names[names.index(kind) :] if PROVIDERS[one] in listed]
+    with _quiet(ort):
+        if kind != "cpu" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # Finds CUDA and cuDNN where pip has put them.
+        try:
+            session = _open(ort, model, chain, threads)
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+            raise _cannot_load(ort, kind, _reason(error)) from error
+    if session.get_providers()[0] != PROVIDERS[kind]:
+        raise _cannot_load(ort, kind, "ONNX Runtime gives no reason")
+    return session
+
+
+def _open(ort: Any, model: bytes, providers: list[str], threads: int) -> Any:
+    session = ort.InferenceSession(model, _options(ort, threads), providers=providers, enable_fallback=0)
+    session.disable_fallback()
+    return session
+
+
+def _cannot_load(ort: Any, kind: str, reason: str) -> ProviderError:
+    missing = _missing_library(ort, kind) or reason
+    return ProviderError(
+        f"{kind} cannot be loaded: {missing}: see `edgeharfer doctor`, or use --provider cpu"
+    )
+
+
+def _missing_library(ort: Any, kind: str) -> str | None:
+    """What the system's loader says of a provider's library, which ONNX Runtime writes to stderr only.
+
+    To be called after ONNX Runtime has tried: its own libraries expect to be loaded by it first.
+    """
+    for path in (Path(ort.__file__).parent / "capi").glob(f"*onnxruntime_providers_{kind}.*"):
+        try:
+            ctypes.CDLL(str(path))
+        except OSError as error:
+            return str(error)
+    return None
+
+
+@contextlib.contextmanager
+def _quiet(ort: Any) -> Iterator[None]:
+    """Keep the native log and the wrapper's prints out of the user's terminal and of `--events -`."""
+    ort.set_default_logger_severity(_FATAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        ort.set_default_logger_severity(_ERROR)
+
+
+def _reason(error: Exception) -> str:
+    """An error of ONNX Runtime without its code and its advice, in one line."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
+    line = " ".join(text.partition("Please fix")[0].split()) or type(error).__name__
+    return line[:300].rstrip(" .")

@@ -1,0 +1,46 @@
+"""A file that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import SinkError
+
+
+class PartialFile:
+    """Writes beside the target under a temporary name; `publish` renames it, `discard` removes it."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+
+    def create(self) -> None:
+        """Create the temporary file, so that a path that cannot be written fails at once."""
+        if self.target.exists() and not self.target.is_file():
+            raise SinkError(f"{self.target}: exists and is not a regular file; give another path")
+        try:
+            os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+        except OSError as error:
+            raise cannot_write(self.target, error) from error
+
+    def publish(self) -> None:
+        try:
+            self.temporary.replace(self.target)
+        except OSError as error:
+            self.discard()
+            raise cannot_write(self.target, error) from error
+
+    def discard(self) -> None:
+        self.temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path | str, error: OSError) -> SinkError:
+    """The one line for an output that the system refuses."""
+    reason = error.strerror or type(error).__name__
+    return SinkError(f"{path}: cannot be written ({reason}); check the folder, its rights and free space")
+
+
+def ended_well(kind: type[BaseException] | None) -> bool:
+    """Whether a `with` block was left in good order: at its end, or by a person who stopped it."""
+    return kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit)

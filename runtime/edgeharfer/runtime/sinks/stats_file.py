@@ -1,0 +1,45 @@
+"""The summary of a run as one JSON file (`--stats FILE.json`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..stats import Status
+from ..types import Frame, Result
+from .partial import PartialFile, cannot_write, ended_well
+
+
+class StatsFileSink:
+    """Writes the summary when the run finishes; a run that fails leaves no file."""
+
+    closed = False
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = PartialFile(Path(path))
+        self._whole = False
+
+    def __enter__(self) -> Self:
+        self._file.create()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if ended_well(kind) and self._whole:
+            self._file.publish()
+        else:
+            self._file.discard()
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        """Nothing: only the end counts here."""
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        try:
+            self._file.temporary.write_text(text, encoding="ascii")
+        except OSError as error:
+            raise cannot_write(self._file.target, error) from error
+        self._whole = True

@@ -1,0 +1,173 @@
+"""The annotated video (`--save FILE.mp4`)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+
+from ..errors import ConfigError, SinkError
+from ..overlay import annotate
+from ..stats import Status
+from ..types import Frame, Image, Result
+from .partial import PartialFile, ended_well
+
+CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+DEFAULT_FPS = 30.0
+HIGHEST_FPS = 120.0
+STILL_S = 1.0  # how long a photograph stands
+LONGEST_HOLD_S = 10.0  # a longer silence of the source is cut to nothing
+ROOM_BYTES = 16 * 1024 * 1024  # free space below which nothing more is written
+
+
+class Timeline:
+    """How often each picture stands in a video of constant rate, so that it plays as it was filmed."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._origin_s: float | None = None
+        self._written = 0
+
+    def copies(self, pts_s: float) -> int:
+        """Pictures that are due up to and with the one at `pts_s`: 0 to skip it, above 1 to hold the last.
+
+        A source that jumps back, or is silent for longer than LONGEST_HOLD_S, goes on without a hole.
+        """
+        if self._origin_s is None:
+            self._origin_s = pts_s - self._written / self._fps
+        due = math.floor((pts_s - self._origin_s) * self._fps + 0.5) + 1 - self._written
+        if not -self._fps <= due <= LONGEST_HOLD_S * self._fps:
+            self._origin_s = pts_s - self._written / self._fps
+            due = 1
+        due = max(0, due)
+        self._written += due
+        return due
+
+    def hold(self, seconds: float) -> int:
+        """Pictures that make up a duration; the clock of the source stands still meanwhile."""
+        count = max(1, round(seconds * self._fps))
+        self._written += count
+        if self._origin_s is not None:
+            self._origin_s -= count / self._fps
+        return count
+
+
+class VideoSink:
+    """Writes frames with their overlay to .mp4, .mkv (MPEG-4) or .avi (MJPG).
+
+    The file appears under its name when the run ends in good order, Ctrl-C included. The first frame
+    sets the size; later ones of another size are fitted in with black edges. `fps` is the source's, or
+    None where it has none.
+    """
+
+    closed = False
+
+    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+        target = Path(path)
+        codec = CODECS.get(target.suffix.lower())
+        if codec is None:
+            raise ConfigError(f"{target}: no video of this kind can be written; end the name in {_kinds()}")
+        self._codec = codec
+        self._file = PartialFile(target)
+        self._fps = _usable_fps(fps)
+        self._timeline = Timeline(self._fps)
+        self._video: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._last: Image | None = None
+        self._frames = 0
+
+    def __enter__(self) -> Self:
+        self._file.create()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._video is not None:
+            self._video.release()
+        if not ended_well(kind) or self._frames == 0:
+            self._file.discard()
+            return
+        self._check_whole()
+        self._file.publish()
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self._check_room()
+        copies = self._timeline.hold(STILL_S) if frame.still else self._timeline.copies(frame.pts_s)
+        if copies == 0:
+            return
+        image = annotate(frame, result, status)
+        if self._video is None:
+            self._open(image)
+        image = fit(image, self._size)
+        held = image if frame.still or self._last is None else self._last
+        for _ in range(copies - 1):
+            self._put(held)
+        self._put(image)
+        self._last = image
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Nothing: the file is closed on leaving."""
+
+    def _open(self, image: Image) -> None:
+        # MPEG-4 with 4:2:0 colour has even sides; OpenCV would cut an odd row or column off.
+        self._size = (image.shape[1] + image.shape[1] % 2, image.shape[0] + image.shape[0] % 2)
+        code = cv2.VideoWriter.fourcc(*self._codec)
+        video = cv2.VideoWriter(str(self._file.temporary), code, self._fps, self._size)
+        if not video.isOpened():
+            raise SinkError(
+                f"{self._file.target}: this OpenCV cannot write {self._codec} video of "
+                f"{self._size[0]}x{self._size[1]}; try .avi, or install opencv-python"
+            )
+        self._video = video
+
+    def _put(self, image: Image) -> None:
+        if self._video is not None:
+            self._video.write(image)
+            self._frames += 1
+
+    def _check_room(self) -> None:
+        # OpenCV does not tell when the disk refuses what it writes, so the room is looked at beforehand.
+        if shutil.disk_usage(self._file.temporary.parent).free < ROOM_BYTES:
+            raise SinkError(f"{self._file.target}: the disk is full; free some space")
+
+    def _check_whole(self) -> None:
+        reader = cv2.VideoCapture(str(self._file.temporary))
+        readable = reader.isOpened() and reader.grab()
+        reader.release()
+        if not readable:
+            self._file.discard()
+            raise SinkError(f"{self._file.target}: the video could not be finished; look for free disk space")
+
+
+def fit(image: Image, size: tuple[int, int]) -> Image:
+    """The picture at its own proportions in the middle of `size` (width, height), black around it."""
+    width, height = size
+    rows, columns = image.shape[:2]
+    if (columns, rows) == size:
+        return image
+    scale = min(width / columns, height / rows)
+    if columns <= width and rows <= height and max(width - columns, height - rows) <= 1:
+        scale = 1.0  # only the odd row or column to fill up
+    new = max(1, round(columns * scale)), max(1, round(rows * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - new[0]) // 2, (height - new[1]) // 2
+    scaled = image if scale == 1.0 else cv2.resize(image, new, interpolation=method)
+    canvas[top : top + new[1], left : left + new[0]] = scaled
+    return canvas
+
+
+def _usable_fps(fps: float | None) -> float:
+    if fps is None or not math.isfinite(fps) or fps <= 0:
+        return DEFAULT_FPS
+    return min(fps, HIGHEST_FPS)
+
+
+def _kinds() -> str:
+    return ", ".join(CODECS)

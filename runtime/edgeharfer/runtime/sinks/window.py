@@ -1,0 +1,143 @@
+"""A window with the annotated picture (`--view window`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+
+from ..errors import ProviderError
+from ..overlay import annotate
+from ..stats import Status
+from ..types import Frame, Image, Result
+from .display import held_display, window_lack
+
+ESCAPE = 27
+QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}
+FULLSCREEN_KEYS = {ord("f"), ord("F")}
+MIN_HEIGHT = 480  # smaller pictures are enlarged first, so that the text on them is sharp
+OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it from there
+
+
+class WindowSink:
+    """Shows each frame with its overlay. q, Esc and the window's button close it, f toggles full screen.
+
+    To be used from the main thread, as every desktop's toolkit asks.
+    """
+
+    def __init__(self, title: str = "edgeharfer", *, fullscreen: bool = False) -> None:
+        self._title = title
+        self._fullscreen = fullscreen
+        self._open = self._sized = False
+        self._last: tuple[Frame, Result] | None = None
+        self.closed = False
+
+    def __enter__(self) -> Self:
+        with held_display():
+            lack = window_lack()
+            if lack is not None:
+                raise ProviderError(f"no window can open: {lack}")
+            _prepare_qt()
+            self._create()
+        return self
+
+    def _create(self) -> None:
+        try:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise ProviderError(f"no window can open: {error.err}; use --view web or none") from error
+        self._open = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._open = False
+            with contextlib.suppress(cv2.error):  # its button has destroyed it already
+                cv2.destroyWindow(self._title)
+            cv2.waitKey(1)  # lets the toolkit carry it out
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self._last = frame, result
+        self._show(status)
+
+    def refresh(self, status: Status) -> None:
+        """Show the last picture again with a new status: the window stays alive while no frames come."""
+        self._show(status)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Nothing: a window has no end of its own."""
+
+    def _show(self, status: Status) -> None:
+        if self.closed or not self._open:
+            return
+        if self._last is not None:
+            image = annotate(*self._last, status, min_height=MIN_HEIGHT)
+            cv2.imshow(self._title, self._framed(image))
+            if not self._sized:
+                self._set_size(image.shape[1], image.shape[0])
+        self._handle_key()
+
+    def _handle_key(self) -> None:
+        key = cv2.waitKey(1) & 0xFF
+        if not self._visible() or key in QUIT_KEYS:
+            self.closed = True
+        elif key in FULLSCREEN_KEYS:
+            self._set_fullscreen(not self._fullscreen)
+
+    def _framed(self, image: Image) -> Image:
+        """The picture with black edges that give it the window's proportions; the toolkit scales it."""
+        if not self._sized:
+            return image
+        _, _, width, height = cv2.getWindowImageRect(self._title)
+        return pad_to_ratio(image, width, height)
+
+    def _visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt has nothing left to ask once its last window is closed
+            return False
+
+    def _set_size(self, width: int, height: int) -> None:
+        self._sized = True
+        scale = min(1.0, OPENING_SIZE[0] / width, OPENING_SIZE[1] / height)
+        cv2.resizeWindow(self._title, max(1, round(width * scale)), max(1, round(height * scale)))
+        if self._fullscreen:
+            self._set_fullscreen(True)
+
+    def _set_fullscreen(self, wanted: bool) -> None:
+        mode = cv2.WINDOW_FULLSCREEN if wanted else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+        self._fullscreen = wanted
+
+
+def pad_to_ratio(image: Image, width: int, height: int) -> Image:
+    """Add black edges until the picture is as wide to its height as `width` to `height`."""
+    if width <= 0 or height <= 0:
+        return image
+    rows, columns = image.shape[:2]
+    across = max(0, round(rows * width / height) - columns)
+    down = max(0, round(columns * height / width) - rows)
+    if max(across, down) <= 2:  # less than anyone sees
+        return image
+    left, top = across // 2, down // 2
+    framed = cv2.copyMakeBorder(image, top, down - top, left, across - left, cv2.BORDER_CONSTANT)
+    return np.asarray(framed, np.uint8)
+
+
+def _prepare_qt() -> None:
+    """Set what OpenCV's wheels need of their own Qt; it is read when the first window opens."""
+    plugins = Path(cv2.__file__).parent / "qt" / "plugins"
+    if not sys.platform.startswith("linux") or not plugins.is_dir():
+        return
+    # The wheels hold the X11 plugin alone; a desktop that asks for another would abort the process.
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
+    # The wheels name a font folder that they do not hold, and Qt complains of it on each window.
+    if not Path(os.environ.get("QT_QPA_FONTDIR", "")).is_dir():
+        os.environ["QT_QPA_FONTDIR"] = str(plugins)

@@ -1,0 +1,95 @@
+"""Where frames come from: cameras, files, folders, streams and the demo, behind one function."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+
+from ..clock import Clock, SystemClock
+from ..errors import SourceError
+from .base import Source
+from .camera import CameraSource
+from .demo import DemoSource
+from .images import (
+    DEFAULT_SEQUENCE_FPS,
+    IMAGE_SUFFIXES,
+    ImagesSource,
+    folder_images,
+    glob_files,
+    is_glob,
+    is_sequence,
+    sequence_files,
+)
+from .opencv import quiet
+from .stream import StreamSource
+from .video import VideoFileSource
+
+__all__ = ["Source", "open_source"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def open_source(
+    spec: str | int | Path,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    fps: float | None = None,
+    clock: Clock | None = None,
+) -> Source:
+    """Open what `spec` names and make sure that a first frame comes from it.
+
+    spec: a camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
+    a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
+    width, height: wished of a camera. fps: wished of a camera, or the rate of a numbered sequence.
+    Raises CameraError where a camera is not there, SourceError for everything else.
+    """
+    clock = clock or SystemClock()
+    text = str(spec)
+    if (device := _camera(text)) is not None:
+        return CameraSource(device, clock, width=width, height=height, fps=fps)
+    if text == "demo":
+        return DemoSource(clock)
+    if _URL.match(text):
+        return StreamSource(text, clock)
+    try:
+        return _open_path(text, fps, clock)
+    except OSError as error:
+        raise SourceError(f"{text}: {error.strerror or error}") from error
+
+
+def _camera(text: str) -> int | str | None:
+    if re.fullmatch(r"-?[0-9]+", text):
+        return int(text)
+    return text if text.startswith("/dev/") else None
+
+
+def _open_path(text: str, fps: float | None, clock: Clock) -> Source:
+    if not text.strip():
+        raise SourceError("source '': empty: name a video, an image, a folder, a stream or demo")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return ImagesSource(str(path), folder_images(path), clock)
+    if path.is_file():
+        return _open_file(path, clock)
+    if not path.exists():
+        return _open_pattern(str(path), fps, clock)
+    raise SourceError(f"{text}: neither a file nor a folder: name a video, an image, a stream or demo")
+
+
+def _open_file(path: Path, clock: Clock) -> Source:
+    quiet()
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or (not suffix and cv2.haveImageReader(str(path))):
+        return ImagesSource(path.name, [path], clock)
+    return VideoFileSource(path, clock)
+
+
+def _open_pattern(pattern: str, fps: float | None, clock: Clock) -> Source:
+    if is_sequence(pattern):
+        return ImagesSource(pattern, sequence_files(pattern), clock, sequence_fps=fps or DEFAULT_SEQUENCE_FPS)
+    if is_glob(pattern):
+        return ImagesSource(pattern, glob_files(pattern), clock)
+    raise SourceError(f"{pattern}: there is no such file or folder: check the path, or try --source demo")

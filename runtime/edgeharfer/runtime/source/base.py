@@ -1,0 +1,104 @@
+"""What every source promises, and the part that all of them share."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Protocol, Self
+
+from ..clock import Clock
+from ..types import Frame, Image
+
+
+class Source(Protocol):
+    """Frames in order, from wherever they come.
+
+    name: what a person calls it; credentials and keys in a URL are redacted.
+    details: a short text on what was really opened, e.g. "MJPG 640x480 at 30 fps".
+    live: frames come at their own pace, and one that is not taken in time is lost.
+    size: (width, height) of the first frame; photographs in a folder may differ from it.
+    fps: nominal frames per second, None where it is not known or there is no such thing.
+    frame_count: None where it is not known. Containers without an index (Matroska) only tell a
+        length in time, so the figure may be off by one or two.
+    """
+
+    name: str
+    details: str
+    live: bool
+    size: tuple[int, int] | None
+    fps: float | None
+    frame_count: int | None
+
+    def read(self) -> Frame | None:
+        """The next frame, or None at the end; waits at most about 2 s on live input.
+
+        Raises SourceError where the input cannot be read any further.
+        """
+
+    def close(self) -> None:
+        """Let go of the device or file; reads after it return None. Harmless when repeated."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class BaseSource(ABC):
+    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`."""
+
+    live = False
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.details = ""
+        self.size: tuple[int, int] | None = None
+        self.fps: float | None = None
+        self.frame_count: int | None = None
+        self._clock = clock
+        self._closed = False
+        # OpenCV crashes when a capture is released while another thread reads from it.
+        self._lock = threading.Lock()
+
+    def read(self) -> Frame | None:
+        """The next frame, or None at the end and after `close`."""
+        with self._lock:
+            return None if self._closed else self._next()
+
+    def close(self) -> None:
+        """Let go of the device or file; waits for a read that is under way in another thread."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _next(self) -> Frame | None:
+        """Read one frame; called with the source open and the lock held."""
+
+    def _release(self) -> None:  # noqa: B027 - most sources hold nothing that must be let go
+        """Let go of what is held; called once."""
+
+    def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False) -> Frame:
+        return Frame(seq, pts_s, self._clock.monotonic(), bgr, still)
+
+
+def size_of(bgr: Image) -> tuple[int, int]:
+    """(width, height) of an image."""
+    return int(bgr.shape[1]), int(bgr.shape[0])

@@ -1,0 +1,128 @@
+"""A camera of this machine, by number or device path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from ..clock import Clock
+from ..errors import CameraError
+from ..types import Frame, Image
+from .base import BaseSource, size_of
+from .opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+
+_FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+# USB cameras need up to some seconds after they are opened; each attempt waits one second.
+_FIRST_FRAME_ATTEMPTS = 5
+# A second's worth of pictures that cannot be decoded is a fault, a single one is not.
+_BAD_PICTURES_IN_A_ROW = 30
+
+Connect = Callable[[int | str], VideoCapture]
+
+
+class CameraSource(BaseSource):
+    """Live frames of a camera, compressed as MJPG where the camera can.
+
+    Uncompressed 4:2:2 video fills a USB 2 link at 640x480 and 30 fps, so larger pictures come at a
+    few frames a second without MJPG. Size and rate are wishes: `size`, `fps` and `details` tell
+    what the camera really gives. `bad_pictures` counts those that could not be decoded.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        device: int | str,
+        clock: Clock,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        """Open the device and take its first picture.
+
+        Raises CameraError where there is no such camera, it is in use, or nothing comes from it.
+        """
+        super().__init__(f"camera {device}", clock)
+        self.bad_pictures = 0
+        self._seq = 0
+        self._start_s: float | None = None
+        self._capture = (connect or _connect)(device)
+        try:
+            self._request(width, height, fps)
+            self._first: Image | None = self._first_picture()
+        except CameraError:
+            self._capture.release()
+            raise
+        self._describe(self._first)
+
+    def _request(self, width: int | None, height: int | None, fps: float | None) -> None:
+        if not self._capture.isOpened():
+            raise CameraError(
+                f"{self.name}: cannot be opened: another program may use it, or this user may not "
+                "(group 'video'); or try --source demo"
+            )
+        # The order matters to V4L2: sizes and rates are looked up for the format chosen.
+        self._capture.set(cv2.CAP_PROP_FOURCC, float(_FOURCC_MJPG))
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, width), (cv2.CAP_PROP_FRAME_HEIGHT, height)
+        for prop, wish in (*sides, (cv2.CAP_PROP_FPS, fps)):
+            if wish is not None:
+                self._capture.set(prop, float(wish))
+
+    def _first_picture(self) -> Image:
+        for _ in range(_FIRST_FRAME_ATTEMPTS):
+            if self._capture.grab():
+                picture = self._retrieve()
+                if picture is not None:
+                    return picture
+        raise CameraError(f"{self.name}: gives no picture: plug it in again, or try --source demo")
+
+    def _describe(self, first: Image) -> None:
+        self.size = size_of(first)
+        self.fps = nominal_fps(self._capture)
+        self.details = describe(codec(self._capture), self.size, self.fps)
+
+    def _next(self) -> Frame:
+        picture, self._first = self._first, None
+        if picture is None:
+            picture = self._picture()
+        now_s = self._clock.monotonic()
+        if self._start_s is None:
+            self._start_s = now_s
+        frame = Frame(self._seq, now_s - self._start_s, now_s, picture)
+        self._seq += 1
+        return frame
+
+    def _picture(self) -> Image:
+        for _ in range(_BAD_PICTURES_IN_A_ROW):
+            if not self._capture.grab():
+                break
+            picture = self._retrieve()
+            if picture is not None:
+                return picture
+        raise CameraError(f"{self.name}: lost, no more pictures come: check its cable, then start again")
+
+    def _retrieve(self) -> Image | None:
+        good, picture = self._capture.retrieve()
+        if good and picture is not None and picture.size:
+            return picture
+        self.bad_pictures += 1
+        self._seq += 1
+        return None
+
+    def _release(self) -> None:
+        self._capture.release()
+
+
+def _connect(device: int | str) -> VideoCapture:
+    linux = sys.platform.startswith("linux")
+    path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
+    # Looked up first: asked for a camera that is not there, OpenCV tries several backends in turn.
+    if (linux or isinstance(device, str)) and not path.exists():
+        raise CameraError(f"camera {device}: there is no {path}: plug a camera in, or try --source demo")
+    target = str(path) if linux else device
+    return open_capture(target, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)

@@ -1,0 +1,199 @@
+"""The demo: two moving photographs, drawn by the program itself, so that it runs with no camera or file.
+
+The portrait is NASA's official one of the astronaut Eileen Collins, in the public domain, as
+scikit-image distributes it (skimage.data.astronaut), cut to head and shoulders.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib import resources
+
+import cv2
+import numpy as np
+
+from ..clock import Clock
+from ..types import Floats, Frame, Image
+from .base import BaseSource
+from .decode import decode_image
+from .opencv import describe
+
+WIDTH, HEIGHT, FPS = 640, 480, 30.0
+_PORTRAIT = "demo_portrait.jpg"
+_CORNER, _BORDER, _MARGIN = 18, 4, 22  # of a card, in pixels of the portrait
+_BORDER_BGR, _SHADOW = (238, 240, 242), 0.55
+_TOP_BGR, _BOTTOM_BGR, _GLOW_BGR = (74, 48, 34), (142, 104, 72), (96, 118, 150)
+
+
+@dataclass(frozen=True)
+class Wave:
+    """base + swing * sin(2 pi t / period_s + phase)."""
+
+    base: float
+    swing: float = 0.0
+    period_s: float = 1.0
+    phase: float = 0.0
+
+    def at(self, time_s: float) -> float:
+        """The value at a time in seconds."""
+        return self.base + self.swing * math.sin(math.tau * time_s / self.period_s + self.phase)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Leaves the picture for a while in every cycle: out at `leaves_s`, back in at `returns_s`."""
+
+    cycle_s: float
+    leaves_s: float
+    returns_s: float
+    slide_s: float
+    distance: float
+
+    def shift(self, time_s: float) -> float:
+        """Pixels to the side, eased in and out."""
+        now_s = time_s % self.cycle_s
+        out = _ease((now_s - self.leaves_s) / self.slide_s) - _ease((now_s - self.returns_s) / self.slide_s)
+        return self.distance * out
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a card moves: centre (x, y) in pixels, zoom, tilt in degrees; and its light, as a gain."""
+
+    x: Wave
+    y: Wave
+    zoom: Wave
+    tilt: Wave
+    light: Wave
+    absence: Absence | None = None
+
+    def matrix(self, time_s: float, size: tuple[int, int]) -> Floats:
+        """The 2x3 affine matrix from card to frame."""
+        scale, angle = self.zoom.at(time_s), math.radians(self.tilt.at(time_s))
+        a, b = scale * math.cos(angle), scale * math.sin(angle)
+        shift = self.absence.shift(time_s) if self.absence else 0.0
+        x, y = self.x.at(time_s) + shift, self.y.at(time_s)
+        left, top = size[0] / 2, size[1] / 2
+        return np.array([[a, b, x - a * left - b * top], [-b, a, y + b * left - a * top]], np.float32)
+
+
+_WARM_BGR = (0.80, 0.94, 1.06)
+# Periods that share no small multiple, so that the view does not seem to repeat.
+_NEAR = Motion(
+    x=Wave(190, 14, 7.3),
+    y=Wave(246, 14, 5.1),
+    zoom=Wave(1.12, 0.07, 9.7),
+    tilt=Wave(0, 6.0, 6.1),
+    light=Wave(0.99, 0.13, 4.3),
+)
+_FAR = Motion(
+    x=Wave(506, 10, 6.7, 1.0),
+    y=Wave(236, 30, 8.9, 2.0),
+    zoom=Wave(0.78, 0.05, 5.9, 0.5),
+    tilt=Wave(0, 6.0, 7.7, 2.5),
+    light=Wave(0.96, 0.10, 5.3, 1.5),
+    absence=Absence(cycle_s=19.0, leaves_s=10.0, returns_s=14.0, slide_s=1.4, distance=260.0),
+)
+
+
+class Card:
+    """A photograph with a border, round corners and a shadow, to be laid upon a picture."""
+
+    def __init__(self, photo: Image) -> None:
+        height, width = photo.shape[:2]
+        pad = _MARGIN
+        self.size = (width + 2 * pad, height + 2 * pad)
+        inner = _round_mask((width, height), _BORDER, pad)
+        outer = _round_mask((width, height), 0, pad)
+        wide = cv2.copyMakeBorder(photo, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+        picture = wide * inner + np.array(_BORDER_BGR, np.float32) * (1 - inner)
+        shadow = cv2.GaussianBlur(np.roll(outer, 5, axis=0), (0, 0), 6.0)[..., None] * _SHADOW
+        # Colour is premultiplied; the shadow is black, so only the card itself brings any. The fourth
+        # channel is how much of the picture behind shows through. Four channels together, since
+        # OpenCV warps them in half the time that it takes for three.
+        self._layer = np.dstack([_to_bytes(picture * outer), _to_bytes(255 * (1 - outer) * (1 - shadow))])
+
+    def draw(self, onto: Image, matrix: Floats, light: float) -> None:
+        """Lay the card onto a picture, which is changed."""
+        left, top, width, height = self._bounds(matrix, onto)
+        if width <= 0 or height <= 0:
+            return
+        matrix = matrix - np.array([[0, 0, left], [0, 0, top]], np.float32)
+        layer = cv2.warpAffine(self._layer, matrix, (width, height), borderValue=(0, 0, 0, 255))
+        see_through = cv2.cvtColor(cv2.extractChannel(layer, 3), cv2.COLOR_GRAY2BGR)
+        region = onto[top : top + height, left : left + width]
+        behind = cv2.multiply(region, see_through, scale=1 / 255)
+        lit = cv2.convertScaleAbs(cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), alpha=light)
+        cv2.add(behind, lit, dst=region)
+
+    def _bounds(self, matrix: Floats, onto: Image) -> tuple[int, int, int, int]:
+        """(left, top, width, height) of what the card covers inside the picture."""
+        width, height = self.size
+        corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float32)
+        limits = np.array([onto.shape[1], onto.shape[0]])
+        reach = corners @ matrix.T
+        low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, limits)
+        high = np.clip(np.ceil(reach.max(axis=0)).astype(int), 0, limits)
+        return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+class DemoSource(BaseSource):
+    """640x480 at 30 fps without an end; the same number always gives the same picture."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__("demo", clock)
+        self.size, self.fps = (WIDTH, HEIGHT), FPS
+        self.details = describe("drawn", self.size, self.fps)
+        photo = decode_image(resources.files(__package__).joinpath(_PORTRAIT).read_bytes(), _PORTRAIT)
+        mirrored = _to_bytes(photo[:, ::-1].astype(np.float32) * np.array(_WARM_BGR, np.float32))
+        self._cards = (Card(photo), _NEAR), (Card(mirrored), _FAR)
+        self._lights = _background(0.12), _background(0.88)
+        self._seq = 0
+
+    def picture(self, seq: int) -> Image:
+        """The picture of a number, BGR; a fresh array each time."""
+        time_s = seq / FPS
+        share = Wave(0.5, 0.5, 11.3).at(time_s)
+        canvas = np.asarray(cv2.addWeighted(self._lights[0], 1 - share, self._lights[1], share, 0), np.uint8)
+        for card, motion in self._cards:
+            card.draw(canvas, motion.matrix(time_s, card.size), motion.light.at(time_s))
+        return canvas
+
+    def _next(self) -> Frame:
+        frame = self._frame(self._seq, self._seq / FPS, self.picture(self._seq))
+        self._seq += 1
+        return frame
+
+
+def _ease(progress: float) -> float:
+    """0 to 1 with no jerk at either end."""
+    progress = min(1.0, max(0.0, progress))
+    return progress * progress * (3 - 2 * progress)
+
+
+def _to_bytes(values: Floats) -> Image:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _round_mask(size: tuple[int, int], inset: int, pad: int) -> Floats:
+    """1 inside a rectangle with round corners, 0 outside, an edge of one pixel; (height, width, 1)."""
+    width, height = size[0] + 2 * pad, size[1] + 2 * pad
+    x = np.abs(np.arange(width, dtype=np.float32) - (width - 1) / 2) - (size[0] / 2 - _CORNER)
+    y = np.abs(np.arange(height, dtype=np.float32) - (height - 1) / 2) - (size[1] / 2 - _CORNER)
+    # The signed distance to a rounded box: that to its corner circles, or to its nearest side.
+    beyond = np.hypot(np.maximum(x, 0)[None, :], np.maximum(y, 0)[:, None])
+    within = np.minimum(np.maximum(x[None, :], y[:, None]), 0)
+    distance = beyond + within - (_CORNER - inset)
+    return np.asarray(np.clip(0.5 - distance, 0, 1)[..., None], np.float32)
+
+
+def _background(glow_x: float) -> Image:
+    """A gradient from top to bottom with a warm glow at a share of the width."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    top, bottom, glow = (np.array(bgr, np.float32) for bgr in (_TOP_BGR, _BOTTOM_BGR, _GLOW_BGR))
+    down = (y / HEIGHT)[..., None]
+    near = np.exp(-(((x / WIDTH - glow_x) / 0.38) ** 2 + ((y / HEIGHT - 0.35) / 0.55) ** 2))[..., None]
+    # Noise below one step of grey hides the bands of a soft gradient.
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (HEIGHT, WIDTH, 1)).astype(np.float32)
+    return _to_bytes(top * (1 - down) + bottom * down + glow * near * 0.6 + noise)

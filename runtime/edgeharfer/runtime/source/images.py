@@ -1,0 +1,156 @@
+"""Image files: one, a folder or glob of photographs, or a numbered sequence that is a film."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..clock import Clock
+from ..errors import SourceError
+from ..types import Frame, Image
+from .base import BaseSource, size_of
+from .decode import decode_image
+from .opencv import describe
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dib", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"}
+)
+DEFAULT_SEQUENCE_FPS = 25.0
+_MAX_FILE_BYTES = 512 * 2**20
+_PRINTF_NUMBER = re.compile(r"%(0?)(\d*)d")
+
+
+class ImagesSource(BaseSource):
+    """Image files in order; `paths[frame.seq]` is the file of a frame.
+
+    Photographs (`sequence_fps` None) have no neighbours in time: each is `still`, one second of source
+    time after the last. A sequence runs at `sequence_fps`. Of several files those that cannot be
+    decoded are left out, and `skipped` holds them as (path, why).
+    """
+
+    def __init__(
+        self, name: str, paths: Sequence[Path], clock: Clock, *, sequence_fps: float | None = None
+    ) -> None:
+        """Decode the first image.
+
+        Raises SourceError where not one of the files can be decoded.
+        """
+        super().__init__(name, clock)
+        self.paths = tuple(paths)
+        self.skipped: list[tuple[Path, str]] = []
+        self.fps = sequence_fps
+        self.frame_count = len(self.paths)
+        self._next_index = 0
+        self._first: tuple[int, Image] | None = self._decode_next()
+        if self._first is None:
+            raise SourceError(self._nothing_decodes())
+        self.size = size_of(self._first[1])
+        what = "image" if len(self.paths) == 1 else f"{len(self.paths)} images"
+        self.details = describe(what, self.size, self.fps)
+
+    def _next(self) -> Frame | None:
+        decoded, self._first = self._first, None
+        decoded = decoded or self._decode_next()
+        if decoded is None:
+            return None
+        index, picture = decoded
+        still = self.fps is None
+        return self._frame(index, index / (self.fps or 1.0), picture, still=still)
+
+    def _decode_next(self) -> tuple[int, Image] | None:
+        while self._next_index < len(self.paths):
+            index = self._next_index
+            self._next_index += 1
+            try:
+                return index, read_image(self.paths[index])
+            except SourceError as error:
+                self.skipped.append((self.paths[index], str(error)))
+        return None
+
+    def _nothing_decodes(self) -> str:
+        first_why = self.skipped[0][1] if self.skipped else "there is none"
+        if len(self.paths) == 1:
+            return first_why
+        return f"{self.name}: none of its {len(self.paths)} images can be decoded; the first: {first_why}"
+
+
+def read_image(path: Path) -> Image:
+    """The pixels of one image file, BGR uint8. Raises SourceError."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise SourceError(f"{path}: the image file is larger than {_MAX_FILE_BYTES >> 20} MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
+    return decode_image(data, str(path))
+
+
+def folder_images(folder: Path) -> list[Path]:
+    """The image files of a folder, without hidden ones and subfolders. Raises SourceError where none is."""
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not paths:
+        raise SourceError(f"{folder}: the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return in_natural_order(paths)
+
+
+def is_glob(text: str) -> bool:
+    """Whether a text that names no file is a pattern of them."""
+    return any(character in text for character in "*?[")
+
+
+def glob_files(pattern: str) -> list[Path]:
+    """The files that match. Raises SourceError where none does."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if is_glob(part))
+    try:
+        paths = [path for path in Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))) if path.is_file()]
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(f"{pattern}: not a pattern of files: {error}") from error
+    if not paths:
+        raise SourceError(f"{pattern}: no file matches: check the folder, and put the pattern in quotes")
+    return in_natural_order(paths)
+
+
+def is_sequence(text: str) -> bool:
+    """Whether a text that names no file is a numbered sequence such as "img_%04d.png"."""
+    return _PRINTF_NUMBER.search(Path(text).name) is not None
+
+
+def sequence_files(pattern: str) -> list[Path]:
+    """The files of a numbered sequence by number, gaps passed over. Raises SourceError where none is."""
+    folder, name = Path(pattern).parent, Path(pattern).name
+    before, zero, digits, after = _split_number(name)
+    width = int(digits or 1)
+    number = rf"(\d{{{width},}})" if zero else r"\s*(\d+)"
+    expression = re.compile(re.escape(before) + number + re.escape(after))
+    found = {
+        int(match[1]): path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := expression.fullmatch(path.name)) and path.is_file()
+    }
+    if not found:
+        raise SourceError(f"{pattern}: no file of this sequence is there: check folder and digits")
+    return [found[key] for key in sorted(found)]
+
+
+def in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    """As a person counts: img2 comes before img10."""
+
+    def key(path: Path) -> list[tuple[int, str]]:
+        pieces = re.split(r"(\d+)", str(path))
+        return [(int(piece), "") if piece.isdecimal() else (-1, piece.lower()) for piece in pieces]
+
+    return sorted(paths, key=key)
+
+
+def _split_number(name: str) -> tuple[str, str, str, str]:
+    match = _PRINTF_NUMBER.search(name)
+    if match is None:
+        raise SourceError(f"{name}: a sequence needs a number such as %04d in its name")
+    return name[: match.start()], match[1], match[2], name[match.end() :]

@@ -1,0 +1,87 @@
+"""OpenCV's capture as the sources use it: silent on stderr, bounded in time, typed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import cv2
+
+from ..types import Image
+
+# A person who debugs OpenCV sets these in the environment, and then they are left alone.
+_ENVIRONMENT = {
+    "OPENCV_LOG_LEVEL": "SILENT",
+    # AV_LOG_QUIET of FFmpeg's libavutil/log.h.
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    # Seconds that V4L2 waits for a frame (10 by default): a stop must not hang that long.
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "1",
+}
+_HIGHEST_SANE_FPS = 480.0
+
+
+class VideoCapture(Protocol):
+    """The part of cv2.VideoCapture that the sources use, so that tests can stand in for it."""
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Whether there is anything to read."""
+
+    def grab(self) -> bool:
+        """Take the next picture, undecoded."""
+
+    def retrieve(self) -> tuple[bool, Image | None]:
+        """Decode the picture taken last."""
+
+    def read(self) -> tuple[bool, Image | None]:
+        """Take and decode."""
+
+    def get(self, prop: int) -> float:
+        """A property of cv2.CAP_PROP_*."""
+
+    def set(self, prop: int, value: float) -> bool:
+        """Ask for a property; whether it was granted is seen by `get` alone."""
+
+    def release(self) -> None:
+        """Let go of the device or file."""
+
+
+def quiet() -> None:
+    """Keep OpenCV and FFmpeg from writing to stderr, where only our own lines belong.
+
+    Each backend reads its variable when it is used for the first time.
+    """
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()) -> VideoCapture:
+    """A cv2.VideoCapture that may or may not be open; ask `isOpened`."""
+    quiet()
+    return cast(VideoCapture, cv2.VideoCapture(target, backend, list(parameters)))
+
+
+def nominal_fps(capture: VideoCapture) -> float | None:
+    """The rate that the backend reports, or None where it is nonsense (0, NaN, 1000, 90000)."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_SANE_FPS else None
+
+
+def codec(capture: VideoCapture) -> str:
+    """The four letters of the compression in upper case, e.g. "MJPG" or "H264"; "raw" where none is told."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    letters = code.to_bytes(4, "little").decode("latin-1").strip("\0 ")
+    return letters.upper() if letters.isascii() and letters.isprintable() and letters else "raw"
+
+
+def describe(what: str, size: tuple[int, int] | None, fps: float | None) -> str:
+    """A short text such as "MJPG 640x480 at 30 fps"."""
+    words = [what]
+    if size is not None:
+        words.append(f"{size[0]}x{size[1]}")
+    if fps is not None:
+        words.append(f"at {fps:.4g} fps")
+    return " ".join(words)

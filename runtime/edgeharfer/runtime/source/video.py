@@ -1,0 +1,102 @@
+"""A video file, every frame in order."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+
+from ..clock import Clock
+from ..errors import SourceError
+from ..types import Frame, Image
+from .base import BaseSource, size_of
+from .opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+
+# Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
+_DEFAULT_FPS = 25.0
+
+
+class VideoFileSource(BaseSource):
+    """The frames of a file that FFmpeg can decode.
+
+    A file that is cut off gives the frames that still decode.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Open the file and decode its first frame.
+
+        Raises SourceError where the file is empty, not a video, or has no frame that decodes.
+        """
+        super().__init__(path.name, clock)
+        self._seq = 0
+        self._capture = _open(path)
+        good, first = self._capture.read()
+        if not good or first is None:
+            self._capture.release()
+            raise SourceError(f"{path}: no frame of the video can be decoded: it is cut off or damaged")
+        self._first: Image | None = first
+        self.size = size_of(first)
+        self.fps = nominal_fps(self._capture)
+        self.frame_count = _frame_count(self._capture)
+        self.details = describe(codec(self._capture), self.size, self.fps)
+        self._times = FrameTimes(self.fps or _DEFAULT_FPS)
+
+    def _next(self) -> Frame | None:
+        picture, self._first = self._first, None
+        if picture is None:
+            good, picture = self._capture.read()
+            if not good or picture is None:
+                return None
+        frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), picture)
+        self._seq += 1
+        return frame
+
+    def _release(self) -> None:
+        self._capture.release()
+
+
+class FrameTimes:
+    """Times in seconds from the first frame on that always grow, whatever the container says."""
+
+    def __init__(self, fps: float) -> None:
+        self._interval_s = 1.0 / fps
+        self._first_ms: float | None = None
+        self._last_s: float | None = None
+
+    def next(self, position_ms: float) -> float:
+        """The time of the next frame; one frame's length after the last where `position_ms` is no help."""
+        if self._last_s is None:
+            self._last_s = 0.0
+            self._first_ms = position_ms if math.isfinite(position_ms) else None
+            return 0.0
+        told_s = math.nan if self._first_ms is None else (position_ms - self._first_ms) / 1000.0
+        grows = math.isfinite(told_s) and told_s > self._last_s
+        self._last_s = round(told_s if grows else self._last_s + self._interval_s, 6)
+        return self._last_s
+
+
+def _open(path: Path) -> VideoCapture:
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty")
+    # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
+    name = str(path.absolute())
+    if not _is_utf8(name):
+        raise SourceError(f"{path}: the file name is not UTF-8: rename the file")
+    capture = open_capture(name, cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise SourceError(f"{path}: cannot be read as a video: it is not one, or it is cut off or damaged")
+    return capture
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _frame_count(capture: VideoCapture) -> int | None:
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(count) if math.isfinite(count) and count > 0 else None

@@ -1,0 +1,102 @@
+"""The protobuf wire format, read by hand (https://protobuf.dev/programming-guides/encoding)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_FIELDS = 250_000
+"""Of one message; a message of empty fields would cost a hundred times its size to look at."""
+
+Field = tuple[int, int, int, memoryview]
+"""Number, wire type, value of a number, content of a length-delimited field."""
+
+
+class DamagedError(Exception):
+    """Why bytes are refused, in words; the caller adds the name of the file."""
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70 and at < len(data):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at
+        shift += 7
+    raise DamagedError("damaged: a number in the file does not end")
+
+
+def read_fields(data: memoryview) -> Iterator[Field]:
+    """The fields of one message, in order. Raises DamagedError where the bytes make no sense."""
+    at, size, empty, count = 0, len(data), data[:0], 0
+    while at < size:
+        count += 1
+        if count > MAX_FIELDS:
+            raise DamagedError(f"has more than {MAX_FIELDS} parts in one message")
+        tag, at = _varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        value, length = 0, 0
+        if wire == VARINT:
+            value, at = _varint(data, at)
+        elif wire == BYTES:
+            length, at = _varint(data, at)
+        elif wire in (FIXED32, FIXED64):
+            length = 4 if wire == FIXED32 else 8
+        else:
+            raise DamagedError("not an ONNX model, or damaged")
+        if number == 0 or number >= 1 << 29 or length > size - at:
+            raise DamagedError("not an ONNX model, or cut short")
+        yield number, wire, value, data[at : at + length] if length else empty
+        at += length
+
+
+def expect(field: Field, *wires: int) -> None:
+    """Known fields must have their own wire type, or another reader could see another model."""
+    if field[1] not in wires:
+        raise DamagedError(f"damaged: field {field[0]} has wire type {field[1]}")
+
+
+def signed(value: int) -> int:
+    """A varint as int64, by two's complement."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _text(content: memoryview) -> str:
+    try:
+        return str(content, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedError("damaged: a name is not text") from error
+
+
+def as_text(field: Field) -> str:
+    """A string field."""
+    expect(field, BYTES)
+    return _text(field[3])
+
+
+def as_integers(field: Field) -> list[int]:
+    """A repeated integer, packed or not."""
+    expect(field, VARINT, BYTES)
+    if field[1] == VARINT:
+        return [signed(field[2])]
+    values, at = [], 0
+    while at < len(field[3]):
+        value, at = _varint(field[3], at)
+        values.append(signed(value))
+    return values
+
+
+def inner(data: memoryview, number: int) -> list[memoryview]:
+    """Contents of each message field of that number."""
+    found = [field for field in read_fields(data) if field[0] == number]
+    for field in found:
+        expect(field, BYTES)
+    return [field[3] for field in found]
+
+
+def inner_one(data: memoryview, number: int) -> memoryview:
+    """Content of the last one, empty if there is none."""
+    found = inner(data, number)
+    return found[-1] if found else data[:0]

@@ -1,0 +1,161 @@
+"""Tiny ONNX models and packages for tests, made on the spot. Needs onnx (the dev extra).
+
+Their answers are known by hand, so that a test can say what a stage must give:
+- `classifier`: logits = one fixed weight row per class times the picture's mean, plus a bias.
+- `encoder`: the mean over the picture of each channel, times fixed weights.
+- `head`: the mean over the window of the features, times fixed weights, softmax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeharfer.runtime.package import (
+    CropSpec,
+    FileSpec,
+    InputSpec,
+    Manifest,
+    Package,
+    WindowSpec,
+    load_package,
+    write_manifest,
+)
+
+OPSET = 17
+FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+ACTIONS = ("background", "Biking", "Archery")
+
+
+def to_bytes(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    weights: Mapping[str, NDArray[np.generic]] | None = None,
+) -> bytes:
+    """A checked float32 model from its nodes."""
+    graph = helper.make_graph(
+        list(nodes),
+        "tiny",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def class_weights(rows: int, classes: int) -> NDArray[np.float32]:
+    """Fixed weights, different for each class: row r, class c -> sin(1 + r + 3 c)."""
+    r, c = np.mgrid[0:rows, 0:classes]
+    return np.asarray(np.sin(1.0 + r + 3.0 * c), np.float32)
+
+
+def classifier(
+    size: int = 16, channels: int = 1, classes: int = 7, *, output: str = "probs", half_weights: bool = False
+) -> bytes:
+    """image (batch, size, size, channels) -> probs or logits (batch, classes).
+
+    half_weights: the weights lie in the file as float16 behind a Cast.
+    """
+    weights = class_weights(channels, classes)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["logits" if output == "logits" else "scores"]),
+    ]
+    if half_weights:
+        nodes.insert(0, helper.make_node("Cast", ["w16"], ["w"], to=TensorProto.FLOAT))
+    if output == "probs":
+        nodes.append(helper.make_node("Softmax", ["scores"], ["probs"], axis=-1))
+    named: dict[str, NDArray[np.generic]] = (
+        {"w16": weights.astype(np.float16)} if half_weights else {"w": weights}
+    )
+    return to_bytes(nodes, {"image": ["batch", size, size, channels]}, {output: ["batch", classes]}, named)
+
+
+def encoder(size: int = 16, channels: int = 3, features: int = 8) -> bytes:
+    """image (batch, size, size, channels) -> features (batch, features)."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["features"]),
+    ]
+    weights = {"w": class_weights(channels, features)}
+    return to_bytes(
+        nodes, {"image": ["batch", size, size, channels]}, {"features": ["batch", features]}, weights
+    )
+
+
+def head(frames: int = 4, features: int = 8, classes: int = 3) -> bytes:
+    """window (batch, frames, features) -> probs (batch, classes)."""
+    nodes = [
+        helper.make_node("ReduceMean", ["window"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probs"], axis=-1),
+    ]
+    weights = {"w": class_weights(features, classes)}
+    return to_bytes(nodes, {"window": ["batch", frames, features]}, {"probs": ["batch", classes]}, weights)
+
+
+def file_spec(folder: Path, name: str, data: bytes) -> FileSpec:
+    """Write a model file and say what it is."""
+    (folder / name).write_bytes(data)
+    return FileSpec(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def emotion_manifest(labels: Sequence[str] = FER7, size: int = 16, **changes: object) -> Manifest:
+    """A manifest of a small grey emotion model, without files."""
+    manifest = Manifest(
+        format=1,
+        name="tiny-emotion",
+        task="emotion",
+        labels=tuple(labels),
+        input=InputSpec(size, size, "gray", "unit"),
+        output="probs",
+        files={},
+        opset=OPSET,
+        crop=CropSpec("eyes", 1.3, 0.05),
+        prior={"data": tuple(1 / len(labels) for _ in labels)},
+    )
+    return replace(manifest, **changes)  # type: ignore[arg-type]
+
+
+def emotion_package(folder: Path, *, model: bytes | None = None, **changes: object) -> Package:
+    """An emotion package on disk; `changes` replace keys of its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = emotion_manifest()
+    data = model if model is not None else classifier(classes=len(FER7))
+    files = {"fp32": {"model": file_spec(folder, "model.onnx", data)}}
+    write_manifest(folder, replace(manifest, **{"files": files, **changes}))  # type: ignore[arg-type]
+    return load_package(folder)
+
+
+def action_package(
+    folder: Path, *, labels: Sequence[str] = ACTIONS, size: int = 16, frames: int = 4, seconds: float = 1.0
+) -> Package:
+    """An action package on disk: encoder, head and a window of `frames` over `seconds`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "encoder": file_spec(folder, "encoder.onnx", encoder(size)),
+        "head": file_spec(folder, "head.onnx", head(frames, classes=len(labels))),
+    }
+    manifest = Manifest(
+        format=1,
+        name="tiny-action",
+        task="action",
+        labels=tuple(labels),
+        input=InputSpec(size, size, "rgb", "symmetric"),
+        output="probs",
+        files={"fp32": files},
+        opset=OPSET,
+        window=WindowSpec(frames, seconds, 0.5),
+    )
+    write_manifest(folder, manifest)
+    return load_package(folder)

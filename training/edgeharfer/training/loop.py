@@ -1,0 +1,118 @@
+"""The training loop: epochs of batches, averaged weights, the best kept, every epoch resumable."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+Batches = Iterable[tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how patiently to train. ema: share of the old average kept at each step; 0 is off."""
+
+    epochs: int
+    ema: float = 0.999
+    patience: int = 12
+
+
+class Average:
+    """Exponential moving average of a model's weights, its ramp as in TensorFlow's (1 + n) / (10 + n)."""
+
+    def __init__(self, model: keras.Model, keep: float) -> None:
+        self._model, self._keep, self.steps = model, keep, 0
+        self.weights = model.get_weights()
+
+    def update(self) -> None:
+        """Take the model's present weights into the average."""
+        self.steps += 1
+        keep = min(self._keep, (1 + self.steps) / (10 + self.steps))
+        for mean, now in zip(self.weights, self._model.get_weights(), strict=True):
+            if np.issubdtype(mean.dtype, np.floating):
+                mean += (now - mean) * np.asarray(1 - keep, mean.dtype)
+            else:
+                mean[...] = now
+
+
+def fit(
+    model: keras.Model,
+    batches: Callable[[int], Batches],
+    validate: Callable[[keras.Model], Mapping[str, float]],
+    plan: Plan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+) -> list[dict[str, float]]:
+    """Train a compiled model; returns one row a finished epoch and leaves the best weights in the model.
+
+    batches(epoch): that epoch's batches, the same whenever it is asked for the same epoch, so that a
+    resumed run sees what an uninterrupted one sees. validate(model): figures of the averaged weights;
+    "score" decides which epoch is best. `folder` gets last.keras, last.npz, best.weights.h5, history.csv.
+    """
+    average = Average(model, plan.ema)
+    history: list[dict[str, float]] = []
+    if resume and (folder / "state.json").exists():
+        history = _restore(model, average, folder)
+        report(f"resuming after epoch {len(history)}")
+    for epoch in range(len(history), plan.epochs):
+        if _stale(history, plan.patience):
+            report(f"no better for {plan.patience} epochs: stopping")
+            break
+        losses = []
+        for x, y in batches(epoch):
+            losses.append(float(model.train_on_batch(x, y, return_dict=True)["loss"]))
+            average.update()
+        raw = model.get_weights()
+        model.set_weights(average.weights)
+        row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(model)}
+        if row["score"] > max((old["score"] for old in history), default=-1.0):
+            model.save_weights(folder / "best.weights.h5")
+        model.set_weights(raw)
+        history.append(row)
+        _save(model, average, history, folder)
+        report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    model.load_weights(folder / "best.weights.h5")
+    return history
+
+
+def _stale(history: list[dict[str, float]], patience: int) -> bool:
+    if not history:
+        return False
+    best = max(range(len(history)), key=lambda i: history[i]["score"])
+    return len(history) - 1 - best >= patience
+
+
+def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
+    """The whole state of the run; each file appears by rename, state.json last."""
+    model.save(folder / "next.keras")
+    np.savez(folder / "next.npz", steps=average.steps, *average.weights)
+    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(history[-1]))
+        writer.writeheader()
+        writer.writerows(history)
+    (folder / "next.json").write_text(json.dumps(history), encoding="utf-8")
+    (folder / "next.keras").replace(folder / "last.keras")
+    (folder / "next.npz").replace(folder / "last.npz")
+    (folder / "next.json").replace(folder / "state.json")
+
+
+def _restore(model: keras.Model, average: Average, folder: Path) -> list[dict[str, float]]:
+    saved = keras.saving.load_model(folder / "last.keras")
+    model.set_weights(saved.get_weights())
+    model.optimizer.build(model.trainable_variables)
+    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        variable.assign(value)
+    with np.load(folder / "last.npz") as arrays:
+        average.steps = int(arrays["steps"])
+        average.weights = [arrays[f"arr_{i}"] for i in range(len(average.weights))]
+    history: list[dict[str, float]] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return history
