@@ -28,7 +28,7 @@ format: .venv-test/installed
 	$(TEST_BIN)/ruff format .
 
 types: .venv-test/installed
-	$(TEST_BIN)/mypy $(ROOTS)
+	$(TEST_BIN)/mypy $(ROOTS) tests
 
 contracts: .venv-test/installed
 	$(TEST_BIN)/lint-imports

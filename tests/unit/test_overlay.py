@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
-from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color
+
+from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color, look
 from edgeharfer.runtime.overlay.canvas import Rect, shorten, text_width
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, Image, Result, TrackedFace
@@ -36,7 +37,7 @@ def one_face(box: Box, emotion: Emotion | None = HAPPY, track: int = 1) -> Resul
 
 def changed(before: Image, after: Image) -> Rect:
     rows, columns = np.nonzero((before != after).any(axis=2))
-    return Rect(columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+    return Rect(int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
 
 
 @contextmanager
@@ -94,6 +95,14 @@ def test_text_never_leaves_the_picture(
         assert rect.inside(Rect(0, 0, width, height)), text
 
 
+def test_a_narrow_picture_keeps_the_label_before_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    with written(monkeypatch) as texts:
+        draw(blank(110, 110), one_face(Box(30, 60, 30, 30), track=98_765_432), Status())
+    words = [text for text, _ in texts]
+    assert any(word.startswith("Hap") for word in words), words
+    assert "#98765432" not in words
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (40, 30), (98, 400), (99, 66), (3, 3)])
 def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
     image = blank(*size)
@@ -142,7 +151,7 @@ def test_the_action_bar_says_what_it_knows(
 def test_the_fill_of_the_action_bar_follows_its_score() -> None:
     def filled(score: float) -> int:
         image = draw(blank(640, 480, 0), Result(0, 0.0, 1.0, action=Action("A", score, ready=True)), Status())
-        return int((image[470 - 7] == np.array(bars.MINT)).all(axis=1).sum())
+        return int((image[470 - 7] == np.array(look.MINT)).all(axis=1).sum())
 
     assert filled(0.0) == 0
     assert filled(0.5) == pytest.approx(filled(1.0) / 2, abs=3)

@@ -240,7 +240,7 @@ def test_file_names_stay_inside_the_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_a_manifest_that_would_not_load_is_not_written(tmp_path: Path) -> None:
-    manifest = replace(tiny_models.emotion_manifest(), labels=())
+    manifest = replace(tiny_models.emotion_package(tmp_path / "p").manifest, labels=())
     with pytest.raises(ModelError, match="labels"):
         write_manifest(tmp_path, manifest)
     assert not (tmp_path / MANIFEST).exists()
@@ -350,10 +350,11 @@ def external_data() -> onnx.ModelProto:
 
 
 def in_branch(inner: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph inside both branches of an If."""
+    """The graph inside a branch of an If."""
     del inner.graph.input[:]
+    other = identity().graph
     condition = numpy_helper.from_array(np.array(True), "c")
-    node = helper.make_node("If", ["c"], ["out"], then_branch=inner.graph, else_branch=inner.graph)
+    node = helper.make_node("If", ["c"], ["out"], then_branch=inner.graph, else_branch=other)
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [4])
     graph = helper.make_graph([node], "outer", [], [out], [condition])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -370,7 +371,7 @@ def as_attribute(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def with_node(op: str, domain: str = "", **attributes: object) -> onnx.ModelProto:
+def with_node(op: str, domain: str = "", **attributes: Any) -> onnx.ModelProto:
     model = identity()
     model.graph.node.append(helper.make_node(op, ["x"], ["z"], domain=domain, **attributes))
     return model

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.sinks import EventsSink, result_to_dict
 from edgeharfer.runtime.sinks.events import round_probabilities
@@ -123,7 +124,7 @@ def test_a_path_that_cannot_be_written_fails_on_entering(tmp_path: Path, where: 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_full_disk_is_a_sink_error() -> None:
-    with EventsSink("/dev/full") as sink, pytest.raises(SinkError, match="/dev/full.*No space left"):
+    with EventsSink("/dev/full") as sink, pytest.raises(SinkError, match=r"/dev/full.*No space left"):
         sink.write(FRAME, example(), Status())
 
 
@@ -156,6 +157,7 @@ with EventsSink("-") as sink:
             break
         sink.write(frame, Result(seq, 0.0, 0.0), Status())
     sink.finish({})
+print("whatever else is said on standard output", flush=True)
 sys.exit(0 if sink.closed else 9)
 """
 

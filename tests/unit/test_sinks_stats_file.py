@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.sinks import StatsFileSink
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.sinks import VideoSink
 from edgeharfer.runtime.sinks.video import Timeline, fit
@@ -27,7 +28,7 @@ def put(sink: VideoSink, image: Image, pts_s: float, *, still: bool = False) -> 
 
 def frames_of(path: Path) -> list[Image]:
     reader = cv2.VideoCapture(str(path))
-    found = []
+    found: list[Image] = []
     while True:
         more, image = reader.read()
         if not more:

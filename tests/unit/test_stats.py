@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.stats import BINS, LatencyHistogram, Stats, rss_mb
 from edgeharfer.runtime.types import Result

@@ -42,6 +42,8 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
         "",
         "## Parity with the original",
         "",
+        "Largest differences of a probability.",
+        "",
         *_facts(_mapping(receipt.get("parity")), "Not measured."),
     ]
     return "\n".join(lines) + "\n"
@@ -52,4 +54,8 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _facts(facts: Mapping[str, object], otherwise: str) -> list[str]:
-    return [f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items()] or [otherwise]
+    return [f"- {key.replace('_', ' ')}: {_said(value)}" for key, value in facts.items()] or [otherwise]
+
+
+def _said(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -25,7 +25,7 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
     tf, tf2onnx = backend.load("tensorflow"), backend.load("tf2onnx")
     signature = [tf.TensorSpec((None, *shape), tf.float32, name=feed)]
     function = tf.function(
-        lambda batch: {result: tf.cast(call(batch), tf.float32)}, input_signature=signature
+        lambda batch: {result: tf.cast(call(batch), tf.float32)}, input_signature=signature, autograph=False
     )
     try:
         with backend.quiet():
@@ -69,6 +69,32 @@ def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -
     graph.name, graph.doc_string = feed, ""
     del graph.value_info[:]
     del model.metadata_props[:]
-    for node in graph.node:
-        node.doc_string = ""
+    _number(graph)
     return model
+
+
+def _number(graph: Any) -> None:
+    """Names that only depend on the graph, so that the same model gives the same bytes each time.
+
+    Keras and TensorFlow count up in their names for as long as the process lives.
+    """
+    if any(
+        attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute
+    ):
+        return  # Subgraphs may use names from outside.
+    names = {tensor.name: tensor.name for tensor in (*graph.input, *graph.output)} | {"": ""}
+    weights = {tensor.name for tensor in graph.initializer}
+    for number, node in enumerate(graph.node):
+        node.name, node.doc_string = f"{node.op_type}_{number}", ""
+        for name in (one for one in node.input if one in weights):
+            names.setdefault(name, f"weight_{len(names)}")
+        for place, name in enumerate(node.output):
+            names.setdefault(name, f"{node.name}:{place}")
+        node.input[:] = [names[one] for one in node.input]
+        node.output[:] = [names[one] for one in node.output]
+    stored = {tensor.name: tensor.SerializeToString() for tensor in graph.initializer}
+    del graph.initializer[:]
+    for old, new in names.items():
+        if old in stored:
+            graph.initializer.add().ParseFromString(stored[old])
+            graph.initializer[-1].name = new

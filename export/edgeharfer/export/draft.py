@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from edgeharfer.export.convert import OPSET
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.manifest import FORMAT, NORMALIZATIONS
 
 TASKS = {4: "emotion", 5: "action"}
 """By the number of axes of the input: a batch of pictures, or of clips."""
 
-# What a bare model file does not say. A face: its detector box, a fifth wider. A clip: two seconds.
-_DEFAULT_CROP = {"align": "box", "expand": 1.2, "shift_y": 0.0}
+# What a bare model file does not say. A face: framed as in FER-2013. A clip: two seconds.
+_DEFAULT_CROP = asdict(FER_CROP)
 _DEFAULT_WINDOW = {"seconds": 2.0, "max_gap_s": 0.5}
 
 Draft = dict[str, Any]

@@ -122,7 +122,8 @@ def _convert(loaded: LoadedModel, draft: Draft) -> _Graphs:
         return _named({"model": scores}, scores, loaded.name)
     if loaded.keras is None:
         raise ModelError(f"{loaded.name}: a SavedModel has no layers to split: export its .keras file")
-    split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
+    with backend.quiet():
+        split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     encoder = convert.to_onnx(_inference(split.encoder), picture, "image", "features", loaded.name)
     window = (split.frames, split.features)
     head = convert.to_onnx(_inference(split.head), window, "window", "scores", loaded.name)

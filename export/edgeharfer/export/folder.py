@@ -30,11 +30,21 @@ def written_beside(out: Path) -> Iterator[Path]:
             fresh = Path(temporary, "new")
             fresh.mkdir()
             yield fresh
-            if out.exists():
-                out.rename(Path(temporary, "old"))
-            fresh.rename(out)
+            _swap(fresh, out, Path(temporary, "old"))
     except OSError as error:
         raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+
+def _swap(fresh: Path, out: Path, old: Path) -> None:
+    """Put `fresh` in the place of `out`, whose former content goes to `old`, or leave all as it is."""
+    if out.exists():
+        out.rename(old)
+    try:
+        fresh.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
 
 
 def _is_package_or_empty(folder: Path) -> bool:

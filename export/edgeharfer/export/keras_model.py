@@ -20,7 +20,7 @@ MAX_UNPACKED_BYTES = 4 * 1024**3
 # Keras refuses most of these in safe mode too; here the layer is named and nothing is built first.
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
 _CODE_PREFIXES = ("Jax", "Flax")
-_KNOWN_MODULES = ("keras", "tensorflow.keras", "tf_keras", "tensorflow.python.keras")
+_KNOWN_MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.")
 # Operators of a SavedModel that touch files or call back into Python.
 _UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
 
@@ -73,7 +73,8 @@ def as_functional(model: Any) -> Any:
     keras = backend.load("keras")
     if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
         raise ModelError(f"{model.name}: a subclassed model has no layer graph: export it as a SavedModel")
-    functional = keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model
+    is_chain = isinstance(model, keras.Sequential)
+    functional = keras.Model(model.inputs[0], model.outputs[0]) if is_chain else model
     inner = [one for one in functional.operations if not isinstance(one, keras.layers.InputLayer)]
     if len(inner) == 1 and isinstance(inner[0], keras.Sequential | keras.Model):
         return as_functional(inner[0])
@@ -141,11 +142,11 @@ def _check_config(config: dict[str, Any], name: str) -> None:
     """Refuse what would need code that is not Keras's own."""
     for part, layer in _parts(config, "?"):
         class_name, module = part["class_name"], part.get("module")
-        known = module is None or str(module).split(".")[0] == "builtins"
-        known = known or any(f"{module}.".startswith(f"{one}.") for one in _KNOWN_MODULES)
+        known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
         if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
             raise ModelError(f"{name}: layer {layer!r} ({class_name}) carries code, which is never run")
-        if not known or part.get("registered_name") not in (None, class_name):
+        # A name with ">" was registered by somebody: package>class.
+        if not known or ">" in class_name or part.get("registered_name") not in (None, class_name):
             raise ModelError(f"{name}: layer {layer!r} ({class_name}) is not one of Keras's own: replace it")
 
 

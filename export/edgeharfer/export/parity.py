@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.export import backend
 from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Floats
 
@@ -30,8 +31,8 @@ def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
 
 def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
     """Scores of the original, (n, classes)."""
-    parts = [np.asarray(call(batch), np.float32) for batch in _batches(samples)]
-    return np.concatenate(parts)
+    with backend.quiet():
+        return np.concatenate([np.asarray(call(batch), np.float32) for batch in _batches(samples)])
 
 
 def exported(models: Mapping[str, bytes], samples: Floats) -> Floats:

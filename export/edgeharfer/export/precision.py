@@ -26,7 +26,7 @@ def to_fp16(model: Any) -> Any:
 RECIPES: dict[str, Callable[[Any], Any]] = {"fp32": to_fp32, "fp16": to_fp16}
 """Precision -> graph of that precision."""
 
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2}
 """Largest difference of a probability from Keras that is accepted."""
 
 

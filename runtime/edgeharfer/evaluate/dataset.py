@@ -48,7 +48,9 @@ class Dataset:
         found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in wanted)
         self.samples = [sample for sample in found if sample is not None]
         if not self.samples:
-            raise SourceError(f"{path}: no {'/'.join(sorted(wanted))} in <class>/<file> or <split>/<class>/<file>")
+            raise SourceError(
+                f"{path}: no {'/'.join(sorted(wanted))} in <class>/<file> or <split>/<class>/<file>"
+            )
 
     @property
     def splits(self) -> list[str]:
@@ -99,7 +101,9 @@ def canonical(label: str) -> str:
     return SYNONYMS.get(lower, lower)
 
 
-def match_labels(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[list[tuple[Sample, int]], Counter[str]]:
+def match_labels(
+    samples: Sequence[Sample], labels: Sequence[str]
+) -> tuple[list[tuple[Sample, int]], Counter[str]]:
     """Pair samples with the model's classes; returns the pairs and how many were left out of which class."""
     index = {canonical(label): i for i, label in enumerate(labels)}
     pairs, left_out = [], Counter[str]()

@@ -11,7 +11,18 @@ import numpy as np
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.types import Floats
 
-VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+VOTED = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Our order of the eight classes: FER-2013's seven, then contempt."""
 

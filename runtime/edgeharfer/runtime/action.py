@@ -77,7 +77,13 @@ class ActionModel:
     """The two graphs of an action package: pictures to features, windows of features to probabilities."""
 
     def __init__(
-        self, package: Package, *, provider: str = "cpu", precision: str = "auto", threads: int = 1, fallback: bool = False
+        self,
+        package: Package,
+        *,
+        provider: str = "cpu",
+        precision: str = "auto",
+        threads: int = 1,
+        fallback: bool = False,
     ) -> None:
         manifest = package.manifest
         self.manifest = manifest
@@ -116,12 +122,16 @@ class ActionModel:
 class ActionRecognizer:
     """What goes on before the camera, frame by frame."""
 
-    def __init__(self, model: ActionModel, *, threshold: float | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, model: ActionModel, *, threshold: float | None = None, clock: Clock | None = None
+    ) -> None:
         self._model = model
         self._clock = clock or SystemClock()
         self._ring = FeatureRing(model.window)
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = Decision(model.manifest.labels, model.manifest.threshold if threshold is None else threshold)
+        self._decision = Decision(
+            model.manifest.labels, model.manifest.threshold if threshold is None else threshold
+        )
         self._action = Action(UNCERTAIN, 0.0, False)
 
     def reset(self) -> None:

@@ -49,6 +49,14 @@ class EmotionModel:
         return crop
 
     @property
+    def cuts_portraits(self) -> bool:
+        """Whether the pictures of a data set are cut like live faces; else they are taken whole.
+
+        A model that was trained on whole pictures knows faces framed as there, and those it gets.
+        """
+        return self.manifest.options.get("portraits") == "cut"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of a cut face."""
         return self.manifest.input.width, self.manifest.input.height
@@ -71,7 +79,9 @@ class EmotionModel:
     def _run(self, batch: Floats) -> Floats:
         n = len(batch)
         size = next(size for size in BATCHES if size >= n)
-        padded = np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
+        padded = (
+            np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
+        )
         output = self.session.run1(padded)[:n]
         probs = output if self.manifest.output == "probs" else softmax(output, self.manifest.temperature)
         return reweigh(probs, self._weights)
@@ -91,7 +101,9 @@ def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
     if prior == "data" or (prior == "package" and wanted is None):
         return None
     if trained is None:
-        raise ConfigError(f"{manifest.name} does not record the class shares of its training data: use --prior data")
+        raise ConfigError(
+            f"{manifest.name} does not record the class shares of its training data: use --prior data"
+        )
     target = np.full(len(trained), 1 / len(trained)) if wanted is None else np.asarray(wanted)
     return (target / np.maximum(trained, 1e-6)).astype(np.float32)
 

@@ -88,7 +88,7 @@ class Manifest:
     """All facts of a package.
 
     output: what the graph gives, probabilities or logits; logits go through softmax(x / temperature).
-    prior: {"data": class shares in training, "package": the shares that `run` assumes}, in the order of labels.
+    prior: {"data": class shares in training, "package": the shares that `run` assumes}, as labels go.
     files: {precision: {role: FileSpec}}. auto: {"cpu" | "cuda" | "tensorrt": precision to take there}.
     training, accuracy: free facts for people. options: settings of the task's decoder (anchors).
     """
@@ -134,7 +134,7 @@ def parse_manifest(content: str | bytes, where: str) -> Manifest:
 
 def dump_manifest(manifest: Manifest) -> str:
     """Canonical JSON: declared order of keys, free facts sorted, what is empty left out."""
-    data = {key: _plain(value) for key, value in vars(manifest).items() if value not in (None, {})}
+    data = {key: _plain(value) for key, value in vars(manifest).items() if value is not None and value != {}}
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

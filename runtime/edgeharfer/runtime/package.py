@@ -83,9 +83,10 @@ def read_regular(path: Path, limit: int, size: int | None = None) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ModelError(f"{path}: not a regular file")
-            if status.st_size > limit or (size is not None and status.st_size != size):
-                wanted = f"not {size}" if size is not None else f"more than {limit}"
-                raise ModelError(f"{path}: {status.st_size} bytes, {wanted}: install the package again")
+            if size is not None and status.st_size != size:
+                raise ModelError(f"{path}: {status.st_size} bytes, not {size}: install the package again")
+            if status.st_size > limit:
+                raise ModelError(f"{path}: {status.st_size} bytes, more than the {limit} that are read")
             data = file.read(status.st_size)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

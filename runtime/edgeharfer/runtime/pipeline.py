@@ -60,7 +60,12 @@ class Pipeline:
             self._action = ActionRecognizer(self._action_model, clock=self._clock)
         if (package := _load(emotion, "emotion")) is not None:
             self._emotion_model = EmotionModel(
-                package, provider=provider, precision=precision, threads=threads, fallback=allow_fallback, prior=prior
+                package,
+                provider=provider,
+                precision=precision,
+                threads=threads,
+                fallback=allow_fallback,
+                prior=prior,
             )
             self._emotion = EmotionRecognizer(self._emotion_model)
         if isinstance(detector, str):

@@ -43,14 +43,19 @@ def resize(picture: Image, width: int, height: int) -> Image:
 def color(picture: Image, spec: InputSpec) -> Image:
     """uint8 in the model's colours, (height, width, 1 or 3), its local contrast evened when asked for."""
     if spec.color == "gray":
-        gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        return np.asarray(even_contrast(gray) if spec.clahe else gray, np.uint8)[..., None]
-    bgr = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+        gray = picture if picture.ndim == 2 else convert(picture, cv2.COLOR_BGR2GRAY)
+        return (even_contrast(gray) if spec.clahe else gray)[..., None]
+    bgr = convert(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
     if spec.clahe:
-        lab = cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB)
+        lab = convert(bgr, cv2.COLOR_BGR2LAB)
         lab[..., 0] = even_contrast(lab[..., 0])
-        bgr = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        bgr = convert(lab, cv2.COLOR_LAB2BGR)
+    return convert(bgr, cv2.COLOR_BGR2RGB)
+
+
+def convert(picture: Image, code: int) -> Image:
+    """Between colour spaces, as OpenCV numbers them."""
+    return np.asarray(cv2.cvtColor(picture, code), np.uint8)
 
 
 def even_contrast(gray: Image) -> Image:

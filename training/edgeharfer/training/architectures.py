@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
+
+from edgeharfer.runtime.errors import ConfigError
 
 Tensor = Any
 
 GRAY_48 = (48, 48, 1)
 
 
-def resse(x: Tensor, *, stem: int = 32, widths: tuple[int, ...] = (48, 96, 192), depths: tuple[int, ...] = (1, 2, 2),
-          dropout: float = 0.4) -> Tensor:
+def resse(
+    x: Tensor,
+    *,
+    stem: int = 32,
+    widths: tuple[int, ...] = (48, 96, 192),
+    depths: tuple[int, ...] = (1, 2, 2),
+    dropout: float = 0.4,
+) -> Tensor:
     """Residual blocks (He et al. 2016) with squeeze-and-excitation (Hu et al. 2018); returns features.
 
     The default trunk for emotions: 48x48 grey in, `widths[-1]` features out. The full resolution is
@@ -51,7 +60,9 @@ def squeeze_excite(x: Tensor, ratio: int = 8) -> Tensor:
 
 def conv_norm(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
     """Convolution without bias, then batch normalisation."""
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
+        x
+    )
     return layers.BatchNormalization(momentum=0.99)(x)
 
 
@@ -64,5 +75,65 @@ def emotion_model(arch: str, heads: Mapping[str, int]) -> keras.Model:
     shape, trunk = TRUNKS[arch]
     image = keras.Input(shape, name="image")
     features = trunk(image)
-    logits = {name: layers.Dense(classes, dtype="float32", name=name)(features) for name, classes in heads.items()}
+    logits = {
+        name: layers.Dense(classes, dtype="float32", name=name)(features) for name, classes in heads.items()
+    }
     return keras.Model(image, logits, name=arch)
+
+
+def frame_encoder(side: int, alpha: float, weights: str | Path | None) -> keras.Model:
+    """MobileNetV2 (Sandler et al. 2018) without its classifier: RGB in [-1, 1] (n, side, side, 3) -> (n, features).
+
+    weights: "imagenet" (Keras downloads them), a file that `load_weights` reads, or None for random ones.
+    Raises ConfigError for weights that cannot be had or do not fit.
+    """
+    named = "imagenet" if weights == "imagenet" else None
+    try:
+        model = keras.applications.MobileNetV2(
+            input_shape=(side, side, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
+        )
+        if weights is not None and named is None:
+            model.load_weights(weights)
+    except Exception as error:  # Keras, h5py and urllib raise whatever the reason leads to.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"backbone weights {weights}: {reason}: give a file, or none for random ones"
+        ) from error
+    model.trainable = False
+    return model
+
+
+def action_head(
+    frames: int,
+    features: int,
+    classes: int,
+    *,
+    units: int = 128,
+    pool: str = "last",
+    feature_dropout: float = 0.5,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Dropout -> LSTM -> Dropout -> Dense softmax: a window (n, frames, features) -> probabilities.
+
+    pool: what of the LSTM is read, its "last" state or the "mean" over time. Dropped features are
+    missing from all frames of a window, since what a frame lacks its neighbours would tell.
+    """
+    window = keras.Input((frames, features), name="window")
+    x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(window)
+    x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
+    if pool == "mean":
+        x = layers.GlobalAveragePooling1D(name="mean")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(window, layers.Dense(classes, activation="softmax", name="probs")(x), name="head")
+
+
+def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:
+    """The whole: a clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities.
+
+    The layers of `head` are taken over, not copied.
+    """
+    clip = keras.Input((head.input_shape[1], *encoder.input_shape[1:]), name="clip")
+    x = layers.TimeDistributed(encoder, name="encoder")(clip)
+    for layer in head.layers[1:]:
+        x = layer(x)
+    return keras.Model(clip, x, name="action")

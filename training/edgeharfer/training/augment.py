@@ -31,7 +31,7 @@ def augment(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Flo
     """One changed copy: uint8 (height, width) -> float32, values about 0..255."""
     changed = lighten(warp(face, how, rng), how, rng)
     if rng.random() < how.blur_probability:
-        changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2))
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
     if rng.random() < how.noise_probability:
         changed = changed + rng.normal(0, rng.uniform(1, how.noise), changed.shape).astype(np.float32)
     if rng.random() < how.erase_probability:
@@ -45,9 +45,14 @@ def warp(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Image:
     if rng.random() < 0.5:
         face = np.ascontiguousarray(face[:, ::-1])
     angle = rng.uniform(-how.rotation_deg, how.rotation_deg)
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1 + rng.uniform(-how.zoom, how.zoom))
-    matrix[:, 2] += rng.uniform(-how.shift, how.shift, 2) * (width, height)
-    return np.asarray(cv2.warpAffine(face, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    matrix = cv2.getRotationMatrix2D(
+        ((width - 1) / 2, (height - 1) / 2), angle, 1 + rng.uniform(-how.zoom, how.zoom)
+    )
+    move = rng.uniform(-how.shift, how.shift, 2) * (width, height)
+    matrix = matrix + np.column_stack([np.zeros((2, 2)), move])
+    return np.asarray(
+        cv2.warpAffine(face, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
 
 
 def lighten(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, canonical
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.manifest import CropSpec
+from edgeharfer.runtime.preprocess import resize
 from edgeharfer.runtime.types import Floats, Image
 
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -26,11 +27,6 @@ FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
 NEAR_COPY = 0.995
 """Correlation of two 16x16 thumbnails from which two pictures count as one."""
-
-FER_CROP = CropSpec(align="eyes", expand=1.11, shift_y=-0.05)
-"""How the detector's box is widened so that the crop frames a face as FER-2013 does: the medians over
-its training pictures (image side over box side 1.11, image centre above box centre by 0.05 sides)."""
-
 
 @dataclass
 class Faces:
@@ -58,7 +54,7 @@ class Faces:
 
 
 def read_faces(path: Path) -> tuple[Faces, Faces]:
-    """Training and evaluation pictures from a folder, a zip or the Kaggle csv; unreadable ones are counted."""
+    """Training and evaluation pictures from a folder, a zip or the Kaggle csv."""
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
     data = Dataset(path)
@@ -78,7 +74,7 @@ def _read_split(data: Dataset, split: str) -> Faces:
             dropped[f"class {sample.label}"] += 1
         else:
             names.append(sample.file)
-            pictures.append(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            pictures.append(resize(np.asarray(picture, np.uint8), SIDE, SIDE))
             labels.append(FER7.index(canonical(sample.label)))
     return _faces(names, pictures, labels, dropped, f"{data.path} {split}")
 
@@ -100,7 +96,9 @@ def _read_csv(path: Path) -> tuple[Faces, Faces]:
     return parts[0], parts[1]
 
 
-def _faces(names: list[str], pictures: list[Image], labels: list[int], dropped: Counter[str], where: str) -> Faces:
+def _faces(
+    names: list[str], pictures: list[Image], labels: list[int], dropped: Counter[str], where: str
+) -> Faces:
     missing = [label for i, label in enumerate(FER7) if i not in set(labels)]
     if missing:
         raise SourceError(f"{where}: no picture of class {', '.join(missing)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +69,11 @@ def fit(
             report(f"no better for {plan.patience} epochs: stopping")
             break
         losses = []
+        bar = keras.utils.Progbar(None, verbose=int(sys.stdout.isatty()))
         for x, y in batches(epoch):
             losses.append(float(model.train_on_batch(x, y, return_dict=True)["loss"]))
             average.update()
+            bar.add(1, [("loss", losses[-1])])
         raw = model.get_weights()
         model.set_weights(average.weights)
         row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(model)}
@@ -94,7 +97,7 @@ def _stale(history: list[dict[str, float]], patience: int) -> bool:
 def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
     """The whole state of the run; each file appears by rename, state.json last."""
     model.save(folder / "next.keras")
-    np.savez(folder / "next.npz", steps=average.steps, *average.weights)
+    np.savez(folder / "next.npz", *average.weights, steps=np.array(average.steps))
     with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[-1]))
         writer.writeheader()

@@ -63,7 +63,9 @@ class BlazeFace:
     def __init__(self, session: Session, *, min_score: float = 0.5) -> None:
         side = session.input_shape[1]
         if side not in ANCHOR_LAYERS or not isinstance(side, int):
-            raise ModelError(f"a face detector with an input {side} pixels wide; known: {sorted(ANCHOR_LAYERS)}")
+            raise ModelError(
+                f"a face detector with an input {side} pixels wide; known: {sorted(ANCHOR_LAYERS)}"
+            )
         self.session = session
         self._side = side
         self._min_logit = float(np.log(min_score / (1.0 - min_score)))
@@ -105,16 +107,17 @@ class BlazeFace:
         self.session.warm_up([self._input.shape])
 
     def _decode(self, raw: Floats, logits: Floats) -> list[tuple[Floats, float]]:
-        """Raw outputs -> [(box and key points as (8, 2): corner, corner, six points), score], input pixels."""
+        """Raw outputs -> [((8, 2): two corners of the box, six key points; score)], in pixels of the input."""
         kept = np.flatnonzero(logits >= self._min_logit)
         if not kept.size:
             return []
-        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
+        scores: Floats = 1 / (1 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
         points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
         center = points[:, 0] + self._anchors[kept]
         half = points[:, 1] / 2
         corners = np.stack([center - half, center + half], axis=1)
-        return weighted_nms(np.concatenate([corners, points[:, 2:] + self._anchors[kept, None]], axis=1), scores)
+        keypoints = points[:, 2:] + self._anchors[kept, None]
+        return weighted_nms(np.concatenate([corners, keypoints], axis=1), scores)
 
 
 def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
@@ -141,7 +144,8 @@ def iou_with(box: Floats, boxes: Floats) -> Floats:
     overlap: Floats = size.prod(axis=1)
     areas = (boxes[:, 1] - boxes[:, 0]).prod(axis=1)
     both = (box[1] - box[0]).prod() + areas - overlap
-    return np.divide(overlap, both, out=np.zeros_like(overlap), where=both > 0)
+    iou: Floats = np.divide(overlap, both, out=np.zeros_like(overlap), where=both > 0)
+    return iou
 
 
 def _to_frame(points: Floats, score: float, scale: float, left: float, top: float) -> Face:

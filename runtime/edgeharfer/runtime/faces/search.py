@@ -29,7 +29,7 @@ MIN_TILE_PX = 160
 
 
 def tiles(width: int, height: int, parts: int) -> list[Region]:
-    """Regions of 1/parts of the frame's size that overlap by half, row by row; none if they were too small."""
+    """Regions of 1/parts of the frame's size that overlap by half, row by row; none if too small."""
     if min(width, height) / parts < MIN_TILE_PX:
         return []
     w, h = width / parts, height / parts

@@ -52,7 +52,11 @@ class Tracker:
         self._tracks = [track for track in self._tracks if 0 <= now_s - track.seen_s <= KEEP_S]
         free = list(self._tracks)
         pairs = sorted(
-            ((distance(track.face.box, face.box), i, track) for i, face in enumerate(faces) for track in free),
+            (
+                (distance(track.face.box, face.box), i, track)
+                for i, face in enumerate(faces)
+                for track in free
+            ),
             key=lambda pair: pair[0],
         )
         matched: dict[int, Track] = {}

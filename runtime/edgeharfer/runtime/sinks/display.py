@@ -59,35 +59,28 @@ def held_display() -> Iterator[bool]:
 
 
 def connect_display(clock: Clock) -> socket.socket | None:
-    """A connection to the X server of DISPLAY, or None; a refusal is asked again for a second and a half."""
+    """A connection to the X server of DISPLAY; None without one. A server that shuts it is asked again."""
     host, colon, rest = os.environ.get("DISPLAY", "").rpartition(":")
     number = rest.partition(".")[0]
-    if not colon or not number.isdigit():
+    if not colon or not number.isdecimal():
         return None
     for pause_s in RETRY_PAUSES_S:
         clock.sleep(pause_s)
         for cookie in (*_cookies(number), b""):
-            link = _handshake(host, int(number), cookie)
-            if link is not None:
+            try:
+                link = _connect(host, int(number))
+            except (OSError, ValueError, OverflowError):  # the latter two: no address can be made of it
+                return None
+            if _accepted(link, cookie):
                 return link
+            link.close()
     return None
 
 
-def _handshake(host: str, number: int, cookie: bytes) -> socket.socket | None:
+def _accepted(link: socket.socket, cookie: bytes) -> bool:
     """Connection set-up of the X11 protocol (X.Org, "X Window System Protocol", section 8)."""
     name = COOKIE if cookie else b""
     request = struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(name), len(cookie)) + _pad(name) + _pad(cookie)
-    try:
-        link = _connect(host, number)
-    except (OSError, ValueError):  # ValueError: a host name that no address can be made of
-        return None
-    if _accepted(link, request):
-        return link
-    link.close()
-    return None
-
-
-def _accepted(link: socket.socket, request: bytes) -> bool:
     try:
         link.sendall(request)
         return link.recv(1) == b"\x01"  # 0 is refused, 2 asks for more authority

@@ -137,7 +137,7 @@ class _StreamWriter:
         self._stream.flush()
 
     def reader_gone(self) -> None:
-        # What is still buffered would fail once more when the interpreter flushes it at exit.
+        # The stream still holds the line, and would fail once more at whatever is printed next.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 

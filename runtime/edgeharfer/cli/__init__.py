@@ -1,0 +1,107 @@
+"""The command line: options become objects, and one call does the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+
+import click
+
+from edgeharfer.runtime.errors import EdgeharferError
+
+COMMANDS = {
+    "run": "Tell actions and emotions from a camera, file or stream.",
+    "models": "List, show and verify model packages.",
+    "doctor": "Show what works here, and the line that mends what does not.",
+    "evaluate": "Measure the accuracy of a package or Keras model.",
+    "train": "Train an emotion or action model.",
+    "export": "Turn a Keras model into a model package.",
+}
+"""Name -> help; each stands in the module of its name, imported when it is called."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and loads the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"edgeharfer.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeharfer")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Know what the people before a camera are doing and how they feel, on the device itself."""
+
+
+def main() -> None:
+    """Run the command line; the process ends with the exit codes of the interface.
+
+    0 done or stopped; 1 a defect; 2 bad usage, input, configuration or model; 3 a device is not there.
+    """
+    if "--debug" not in sys.argv:
+        quiet_native_code()
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def quiet_native_code() -> None:
+    """Keep Python's standard error and let go what C libraries write past it: libjpeg's and Qt's remarks.
+
+    An error is then the one line that it should be. --debug leaves everything as it is.
+    """
+    if sys.platform == "win32":
+        return
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = open(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115, PTH123
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are one line on standard error."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = cli.main(arguments, prog_name="edgeharfer", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except EdgeharferError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except click.ClickException as error:
+        return _fail(_one_line(error), 2, debug)
+    except (click.Abort, KeyboardInterrupt):
+        return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _fail(
+            f"a defect, please report it: {type(error).__name__}: {error} (--debug shows where)", 1, debug
+        )
+
+
+def _one_line(error: click.ClickException) -> str:
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f" (see '{error.ctx.command_path} --help')"
+    return " ".join(error.format_message().split()) + hint
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"edgeharfer: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,73 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Settings of the file become the defaults of this command's options."""
+    if value is None:
+        return
+    from edgeharfer.runtime.config import read_config
+
+    names = {
+        option.opts[-1].removeprefix("--"): option.name
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.name not in ("config", "help")
+    }
+    settings = read_config(value, names.keys())
+    ctx.default_map = {str(names[key]): setting for key, setting in settings.items()}
+
+
+def config_option(command: F) -> F:
+    """--config FILE.toml, read before all other options."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help="Settings under the names of the options; the command line wins.",
+    )(command)
+
+
+def provider_options(command: F) -> F:
+    """Where and how a model runs."""
+    for option in reversed([
+        click.option("--provider", type=click.Choice(PROVIDERS), default="auto", show_default=True,
+                     help="Execution provider of ONNX Runtime."),
+        click.option("--allow-fallback", is_flag=True, help="Take the CPU where the provider does not load."),
+        click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+                     help="Of the weights; auto is what the package was measured to be best at."),
+        click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
+                     help="Of one operator."),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def model_options(command: F) -> F:
+    """Which models run, where and how."""
+    for option in reversed([
+        click.option("--action", default="action-ucf20", show_default=True, metavar="PACKAGE|off",
+                     help="Action package: a shipped name or a folder."),
+        click.option("--emotion", default="emotion-fer8", show_default=True, metavar="PACKAGE|off",
+                     help="Emotion package: a shipped name or a folder."),
+        click.option("--detector", type=click.Choice(["blazeface", "mediapipe", "haar"]), default="blazeface",
+                     show_default=True, help="Face detector."),
+        click.option("--prior", type=click.Choice(["package", "data", "balanced"]), default="package",
+                     show_default=True, help="Class shares that the emotions assume."),
+    ]):  # fmt: skip
+        command = option(command)
+    return provider_options(command)

@@ -1,0 +1,150 @@
+"""`edgeharfer run`: the main job."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeharfer.cli.options import config_option, model_options
+
+if TYPE_CHECKING:
+    from edgeharfer.runtime.runner import Runner
+    from edgeharfer.runtime.sinks import Sink
+
+
+@click.command()
+@click.option(
+    "--camera", default="0", show_default=True, metavar="N|PATH", help="Camera by number or device path."
+)
+@click.option(
+    "--source", metavar="FILE|DIR|GLOB|URL|demo", help="A video, image, folder, stream, or the demo."
+)
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Picture size asked of a camera.")
+@click.option(
+    "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Rate asked of a camera or sequence."
+)
+@click.option(
+    "--view", type=click.Choice(["auto", "window", "web", "none"]), default="auto", show_default=True,
+    help="Where to show the picture; auto is a window where there is a display.",
+)  # fmt: skip
+@click.option("--fullscreen", is_flag=True, help="Open the window over the whole screen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the web view."
+)
+@click.option("--events", metavar="FILE|-", help="JSON lines, one a result, to a file or standard output.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Annotated video.")
+@click.option("--stats", type=click.Path(path_type=Path), metavar="FILE.json", help="Summary of the run.")
+@click.option(
+    "--pace", type=click.Choice(["auto", "realtime", "fast"]), default="auto", show_default=True,
+    help="Of files; auto is real time where someone looks on, else as fast as it goes.",
+)  # fmt: skip
+@click.option(
+    "--max-age-ms", type=click.FloatRange(0, min_open=True), help="Give no result on an older frame."
+)
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many results.")
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source."
+)
+@model_options
+@config_option
+def run(**options: Any) -> None:
+    """Tell actions and emotions from a camera, file or stream.
+
+    \b
+    edgeharfer run --camera 0
+    edgeharfer run --source clip.mp4 --view none --events results.jsonl
+    edgeharfer run --source demo
+    """
+    from edgeharfer.runtime.capture import Capture
+    from edgeharfer.runtime.pipeline import Pipeline
+    from edgeharfer.runtime.runner import Limits, Runner
+    from edgeharfer.runtime.source import open_source
+
+    view = choose_view(options["view"])
+    width, height = parse_size(options["size"])
+    spec = options["camera"] if options["source"] is None else options["source"]
+    sinks = make_sinks(options, view)
+    pipeline = Pipeline(**pipeline_options(options))
+    limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
+    with open_source(spec, width=width, height=height, fps=options["fps"]) as source, ExitStack() as stack:
+        pace = choose_pace(options["pace"], watched=view != "none")
+        for sink in sinks:
+            stack.enter_context(sink)
+        pipeline.warm_up()
+        capture = stack.enter_context(Capture(source, pace=pace))
+        runner = Runner(pipeline, capture, sinks, limits)
+        with stopped_by_signals(runner):
+            runner.run()
+
+
+def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that describe models, as the Pipeline takes them; "off" becomes None."""
+    names = ("action", "emotion", "detector", "provider", "precision", "threads", "allow_fallback", "prior")
+    chosen = {name: options[name] for name in names}
+    return {name: None if value == "off" else value for name, value in chosen.items()}
+
+
+def choose_view(view: str) -> str:
+    """ "auto" made concrete: a window where one can open, else none."""
+    if view != "auto":
+        return view
+    from edgeharfer.runtime.sinks import window_lack
+
+    return "none" if window_lack() else "window"
+
+
+def choose_pace(pace: str, *, watched: bool) -> Any:
+    """ "auto" made concrete: nobody can follow a film at ten times its speed."""
+    if pace != "auto":
+        return pace
+    return "realtime" if watched else "fast"
+
+
+def parse_size(text: str | None) -> tuple[int | None, int | None]:
+    """ "640x480" as two numbers."""
+    if text is None:
+        return None, None
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise click.BadParameter(f"{text!r} is not WIDTHxHEIGHT, such as 640x480", param_hint="--size")
+    return int(width), int(height)
+
+
+def make_sinks(options: dict[str, Any], view: str) -> list[Sink]:
+    """The outputs that were asked for; words on the terminal where there would be nothing else to see."""
+    from edgeharfer.runtime.sinks import EventsSink, StatsFileSink, VideoSink, WindowSink
+    from edgeharfer.runtime.sinks.console import ConsoleSink
+
+    sinks: list[Sink] = []
+    if view == "window":
+        sinks.append(WindowSink(fullscreen=options["fullscreen"]))
+    if view == "web":
+        from edgeharfer.runtime.sinks.web import WebSink
+
+        sinks.append(WebSink(port=options["port"]))
+    if options["events"]:
+        sinks.append(EventsSink(options["events"]))
+    if options["save"]:
+        sinks.append(VideoSink(options["save"]))
+    if options["stats"]:
+        sinks.append(StatsFileSink(options["stats"]))
+    if options["events"] != "-":
+        sinks.append(ConsoleSink())
+    return sinks
+
+
+@contextmanager
+def stopped_by_signals(runner: Runner) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run cleanly: files closed, summary written, exit code 0."""
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: runner.stop()) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,74 @@
+"""Figures of a classifier: confusion, top-k, precision, recall and F1, in the form of `evaluate --json`.
+
+Averages over classes take those that the data has. A class of the model that the data lacks has no
+recall to average; what is wrongly given to it still counts against the class that lost it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.types import Floats
+
+Labels = NDArray[np.int64]
+Counts = NDArray[np.int64]
+
+
+def confusion_matrix(truth: Labels, predicted: Labels, classes: int) -> Counts:
+    """How often a class (row) was called which class (column), int64 (classes, classes)."""
+    counts = np.bincount(truth * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def top_k(probs: Floats, truth: Labels, k: int) -> float:
+    """Share of the rows (n, classes) with the true class among the k best; of equals the first counts."""
+    best = np.argsort(-probs, axis=1, kind="stable")[:, :k]
+    return float((best == truth[:, None]).any(axis=1).mean())
+
+
+def class_figures(confusion: Counts) -> dict[str, NDArray[np.float64]]:
+    """Precision, recall, F1 and support of each class, (classes,) each; 0 where a ratio has nothing to divide by."""
+    hits = np.diag(confusion).astype(np.float64)
+    support, called = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
+    return {
+        "precision": _ratio(hits, called),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, support + called),
+        "support": support,
+    }
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def score(task: str, probs: Floats, truth: Labels, labels: Sequence[str]) -> dict[str, object]:
+    """The object that `evaluate --json` writes, plain numbers throughout.
+
+    probs: (n, classes), one row a sample. truth: (n,), index into labels. Fractions are between 0 and 1.
+    """
+    if not len(probs):
+        raise ValueError("no sample to score")
+    confusion = confusion_matrix(truth, probs.argmax(axis=1), len(labels))
+    figures = class_figures(confusion)
+    f1, support = figures["f1"], figures["support"]
+    return {
+        "task": task,
+        "n": len(probs),
+        "top1": top_k(probs, truth, 1),
+        "top3": top_k(probs, truth, 3),
+        "macro_f1": float(f1[support > 0].mean()),
+        "weighted_f1": float((f1 * support).sum() / support.sum()),
+        "labels": list(labels),
+        "per_class": {label: _class(figures, i) for i, label in enumerate(labels)},
+        "confusion": confusion.tolist(),
+    }
+
+
+def _class(figures: dict[str, NDArray[np.float64]], i: int) -> dict[str, float]:
+    row: dict[str, float] = {name: float(values[i]) for name, values in figures.items()}
+    row["support"] = int(row["support"])
+    return row

@@ -1,0 +1,127 @@
+"""One run: frames from a capture through the pipeline into the sinks, until something says stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.stats import Stats, Status
+from edgeharfer.runtime.types import Frame
+
+WAIT_S = 0.1
+"""Longest wait for a frame before the stop flag is looked at again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a run, and what is too old to be told.
+
+    max_frames: results. duration_s: time of the source; of the clock where no frames come.
+    max_age_ms: a result on an older frame is not given.
+    """
+
+    max_frames: int | None = None
+    duration_s: float | None = None
+    max_age_ms: float | None = None
+
+
+class Runner:
+    """Drives one run. Sinks are entered and left by the caller."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        capture: Capture,
+        sinks: Sequence[Sink],
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._pipeline, self._capture, self._sinks = pipeline, capture, sinks
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._stats = Stats(self._clock)
+        self._stopping = False
+        self._too_old = 0
+
+    def stop(self) -> None:
+        """End the run after the frame in work. Safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> dict[str, Any]:
+        """Run to the end and return the summary, which the sinks were given as well.
+
+        Raises what the source raised; the summary is given to the sinks all the same.
+        """
+        started_s = self._clock.monotonic()
+        try:
+            while not self._over(started_s):
+                frame = self._capture.next_frame(WAIT_S)
+                if frame is None:
+                    if self._capture.ended:
+                        break
+                elif not self._within(frame):
+                    break
+                else:
+                    self._take(frame)
+        finally:
+            summary = self._summary()
+            for sink in self._sinks:
+                sink.finish(summary)
+        return summary
+
+    def _over(self, started_s: float) -> bool:
+        limit_s = self._limits.duration_s
+        live = self._capture.source.live
+        late = live and limit_s is not None and self._clock.monotonic() - started_s >= limit_s
+        done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
+        return self._stopping or late or done or any(sink.closed for sink in self._sinks)
+
+    def _within(self, frame: Frame) -> bool:
+        return self._limits.duration_s is None or frame.pts_s < self._limits.duration_s
+
+    def _take(self, frame: Frame) -> None:
+        if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
+            return
+        result = self._pipeline.process(frame)
+        if self._expired(result.age_ms):
+            return
+        self._stats.add(result)
+        status = self._status()
+        for sink in self._sinks:
+            sink.write(frame, result, status)
+
+    def _expired(self, age_ms: float) -> bool:
+        expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms
+        self._too_old += expired
+        return expired
+
+    def _status(self) -> Status:
+        return self._stats.status(
+            frames_dropped=self._capture.dropped,
+            provider=short_providers(self._pipeline.providers),
+            source_state=self._capture.state,
+            source_name=self._capture.source.name,
+        )
+
+    def _summary(self) -> dict[str, Any]:
+        summary = self._stats.summary(
+            frames_in=self._capture.frames_in,
+            frames_dropped=self._capture.dropped,
+            provider=self._pipeline.providers,
+            models=self._pipeline.models,
+        )
+        if self._limits.max_age_ms is not None:
+            summary["frames_too_old"] = self._too_old
+        return summary
+
+
+def short_providers(providers: dict[str, str]) -> str:
+    """ "CPU", or "CUDA + CPU" where the parts differ."""
+    return " + ".join(
+        sorted({name.removesuffix("ExecutionProvider") for name in providers.values()}, reverse=True)
+    )

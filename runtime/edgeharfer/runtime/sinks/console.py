@@ -1,0 +1,68 @@
+"""A line for people whenever something changes, where neither a window nor JSON lines are asked for."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from ..overlay.look import humanise
+from ..stats import Status
+from ..types import UNCERTAIN, Action, Frame, Result
+
+SETTLED = 3
+"""Results over which a new state must stand before it is told."""
+
+
+class ConsoleSink:
+    """Tells labels when they change, and the summary, on standard error."""
+
+    closed = False
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._told = self._candidate = ""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing: the stream belongs to the process."""
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        state = describe(result)
+        self._seen = self._seen + 1 if state == self._candidate else 1
+        self._candidate = state
+        if state != self._told and (self._seen >= SETTLED or frame.still):
+            self._told = state
+            self._say(f"{result.pts_s:8.2f} s  {state}")
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        total = summary["latency_ms"].get("total")
+        latency = f", {total['p50']:.1f} ms a frame (p95 {total['p95']:.1f})" if total else ""
+        self._say(
+            f"{summary['frames_processed']} frames, {summary['frames_dropped']} dropped, "
+            f"{summary['fps']:.0f} a second{latency}, {summary['rss_mb']} MB"
+        )
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+def describe(result: Result) -> str:
+    """The labels of a result in words, without figures that change all the time."""
+    faces = [
+        f"face {face.track}: {face.emotion.label if face.emotion else 'seen'}"
+        for face in sorted(result.faces, key=lambda face: face.track)
+    ]
+    action = [] if result.action is None else [f"action: {_action(result.action)}"]
+    return " · ".join((faces or ["no face"]) + action)
+
+
+def _action(action: Action) -> str:
+    if not action.ready:
+        return "gathering"
+    return action.label if action.label == UNCERTAIN else humanise(action.label).lower()

@@ -1,0 +1,159 @@
+"""Action training from clips on disk to a run's folder, and on to the exported package; all of it tiny."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from edgeharfer.evaluate.action import evaluate_action  # noqa: E402
+from edgeharfer.evaluate.dataset import CLIPS, Dataset  # noqa: E402
+from edgeharfer.export import export_model  # noqa: E402
+from edgeharfer.runtime.errors import SourceError  # noqa: E402
+from edgeharfer.training.action import train_action  # noqa: E402
+from edgeharfer.training.action_recipe import ActionRecipe  # noqa: E402
+
+RECIPE = ActionRecipe(
+    name="tiny-action", side=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
+    units=8, epochs=8, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
+    feature_dropout=0.1, dropout=0.1, mixup_probability=0.0, provenance=("Stripes, made by a test.",),
+)  # fmt: skip
+FPS = 12
+SIZE = (64, 48)
+COLORS = {"Red": (0, 0, 230), "Green": (0, 230, 0), "background": (90, 90, 90)}
+
+
+def write_clip(path: Path, label: str, seed: int, seconds: float = 1.5) -> None:
+    """A bar that moves over a plain of its class's colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+    rng = np.random.default_rng(seed)
+    ground = np.clip(np.array(COLORS[label]) + rng.integers(-20, 20, 3), 0, 255)
+    for i in range(round(seconds * FPS)):
+        picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+        picture[:] = ground
+        picture[:, (4 * seed + 2 * i) % SIZE[0]] = 255
+        writer.write(picture)
+    writer.release()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clips")
+    for c, label in enumerate(("Red", "Green")):
+        for group in range(1, 4):
+            for take in (1, 2):
+                name = f"v_{label}_g{group:02d}_c{take:02d}.mp4"
+                write_clip(root / "data" / label / name, label, 100 * c + 10 * group + take, 0.5 + 0.4 * group)
+    for i in range(4):
+        write_clip(root / "calm" / f"calm{i}.mp4", "background", 300 + i)
+    (root / "data" / "Red" / "v_Red_g09_c01.mp4").write_bytes(b"not a video")
+    (root / "data" / "Red" / "v_Red_g08_c01.mp4").write_bytes((root / "data/Red/v_Red_g01_c01.mp4").read_bytes())
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "action"
+    lines: list[str] = []
+    train_action(
+        data / "data", out, RECIPE, background=[data / "calm"], backbone_weights="none", report=lines.append
+    )
+    (out / "log").write_text("\n".join(lines))
+    return out
+
+
+def test_a_run_leaves_all_its_files(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        *("model.keras", "labels.json", "metrics.json", "history.csv", "curves.png", "confusion.png"),
+        *("report.txt", "package.json", "MODELCARD.md"),
+    }
+    assert json.loads((run / "labels.json").read_text()) == ["Green", "Red", "background"]
+
+
+def test_metrics_say_what_was_measured_on_what(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    figures = metrics["cross_validation"]
+    assert figures["n"] == 16
+    assert figures["labels"] == ["Green", "Red", "background"]
+    assert sum(row["support"] for row in figures["per_class"].values()) == 16
+    assert sum(row["clips"] for row in metrics["folds"]) == 16
+    assert metrics["data"]["clips"] == {"Green": 6, "Red": 6, "background": 4}
+    assert set(metrics["data"]["skipped"]) == {"Red/v_Red_g08_c01.mp4", "Red/v_Red_g09_c01.mp4"}
+    assert len(metrics["data"]["sha256"]) == 64
+    assert metrics["recipe"]["seed"] == RECIPE.seed
+    assert "keras" in metrics["versions"]
+    assert figures["top1"] > 0.6, "colours alone tell the classes"
+
+
+def test_history_has_a_row_for_each_head_and_epoch(run: Path) -> None:
+    rows = (run / "history.csv").read_text().splitlines()
+    assert rows[0] == "run,epoch,loss,held_out_top1"
+    assert len(rows) == 1 + 3 * RECIPE.epochs
+
+
+def test_the_card_names_the_data_and_the_figures(run: Path) -> None:
+    card = (run / "MODELCARD.md").read_text()
+    assert "Stripes, made by a test." in card
+    for heading in ("## Data and its terms", "## Accuracy", "## Limits", "## Use"):
+        assert heading in card
+    assert str(run.parent) not in card
+
+
+def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path) -> None:
+    before = (run / "metrics.json").read_bytes()
+    (run / "heads" / "final.json").unlink()
+    lines: list[str] = []
+    train_action(
+        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights="none", resume=True,
+        report=lines.append,
+    )  # fmt: skip
+    assert "fold-1: finished before" in lines
+    assert "fold-2: finished before" in lines
+    assert any("(0 encoded now" in line for line in lines)
+    assert any(line.startswith("final: epoch 1") for line in lines)
+    now = json.loads((run / "metrics.json").read_bytes())
+    assert now["cross_validation"] == json.loads(before)["cross_validation"]
+
+
+def test_other_settings_are_not_taken_up(run: Path, data: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    lines: list[str] = []
+    train_action(
+        data / "data", run, replace(RECIPE, epochs=1), background=[data / "calm"], backbone_weights="none",
+        resume=True, report=lines.append,
+    )  # fmt: skip
+    assert any("trained on other data or settings" in line for line in lines)
+    train_action(
+        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights="none", report=lines.append
+    )
+
+
+def test_the_exported_package_gives_what_the_whole_model_gives(run: Path, data: Path, tmp_path: Path) -> None:
+    package = export_model(run, tmp_path / "package")
+    assert package.manifest.name == "tiny-action"
+    assert package.manifest.labels[-1] == "background"
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    clips = Dataset(data / "data", CLIPS)
+    good = [sample for sample in clips.samples if "g09" not in sample.name]
+    figures = evaluate_action(package, clips, good)
+    assert figures["n"] == 13
+    assert figures["unreadable"] == []
+    assert model.input_shape == (None, 4, 32, 32, 3)
+
+
+def test_a_class_without_a_readable_clip_is_named(data: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "data" / "Red" / "v_Red_g01_c01.mp4", "Red", 1)
+    (tmp_path / "data" / "Broken").mkdir()
+    (tmp_path / "data" / "Broken" / "one.mp4").write_bytes(b"not a video")
+    with pytest.raises(SourceError, match=r"no readable clip of class Broken \(Broken/one.mp4: "):
+        train_action(
+            tmp_path / "data", tmp_path / "run", RECIPE, backbone_weights="none", report=lambda line: None
+        )

@@ -1,0 +1,231 @@
+"""The window on a real X server: it opens, shows the overlay, takes keys, and closes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server")
+
+TITLE = "edgeharfer test"
+PATIENCE_S = 15.0
+
+# Shows frames until the window closes or the time is over; a line of JSON tells each change.
+CHILD = f"""
+import json, sys, time
+import cv2, numpy as np
+from edgeharfer.runtime.sinks import WindowSink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Action, Frame, Result
+frame = Frame(0, 0.0, 0.0, np.full((240, 320, 3), (40, 160, 90), np.uint8))
+result = Result(0, 0.0, 1.0, action=Action("Biking", 0.7, ready=True))
+told = None
+with WindowSink({TITLE!r}, fullscreen="--fullscreen" in sys.argv) as sink:
+    end = time.monotonic() + {PATIENCE_S}
+    while not sink.closed and time.monotonic() < end:
+        if told is None:
+            sink.write(frame, result, Status())
+        else:
+            sink.refresh(Status())
+        if sink.closed:
+            break
+        now = bool(cv2.getWindowProperty({TITLE!r}, cv2.WND_PROP_FULLSCREEN))
+        if now != told:
+            told = now
+            print(json.dumps({{"fullscreen": now}}), flush=True)
+        time.sleep(0.01)
+print(json.dumps({{"closed": sink.closed}}), flush=True)
+"""
+
+
+def need(program: str, package: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        pytest.fail(f"{program} is not installed: apt-get install {package}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """An X server of its own, on a display number that it chooses."""
+    reader, writer = os.pipe()
+    command = [
+        need("Xvfb", "xvfb"),
+        "-displayfd",
+        str(writer),
+        "-screen",
+        "0",
+        "1280x800x24",
+        "-nolisten",
+        "tcp",
+    ]
+    server = subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
+    os.close(writer)
+    with os.fdopen(reader) as numbers:
+        number = numbers.readline().strip()
+    assert number, "Xvfb did not start"
+    yield f":{number}"
+    server.terminate()
+    server.wait(PATIENCE_S)
+
+
+class Shown:
+    """The child process that shows the window."""
+
+    def __init__(self, display: str, *options: str) -> None:
+        self.env = {**os.environ, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, *options],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def told(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        news: dict[str, Any] = json.loads(line)
+        return news
+
+    def xdotool(self, *words: str) -> str:
+        command = [need("xdotool", "xdotool"), *words]
+        return subprocess.run(
+            command, env=self.env, check=True, capture_output=True, text=True, timeout=PATIENCE_S
+        ).stdout
+
+    def window(self) -> str:
+        return self.xdotool("search", "--sync", "--onlyvisible", "--name", f"^{TITLE}$").split()[-1]
+
+    def press(self, key: str) -> None:
+        self.xdotool("key", "--window", self.window(), key)
+
+    def end(self) -> str:
+        """Wait for a clean end; what stood on stderr."""
+        _, complaints = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0, complaints
+        return complaints
+
+
+@pytest.fixture
+def show(display: str) -> Iterator[Callable[..., Shown]]:
+    shown: list[Shown] = []
+
+    def start(*options: str) -> Shown:
+        shown.append(Shown(display, *options))
+        return shown[-1]
+
+    yield start
+    for child in shown:
+        if child.process.poll() is None:
+            child.process.kill()
+        child.process.communicate()
+
+
+@pytest.mark.parametrize("key", ["q", "Escape"])
+def test_a_key_closes_the_window_without_a_word(show: Callable[..., Shown], key: str) -> None:
+    child = show()
+    assert child.told() == {"fullscreen": False}
+    child.press(key)
+    assert child.told() == {"closed": True}
+    assert child.end() == "", "Qt complains of nothing"
+
+
+def test_other_keys_do_nothing_and_f_toggles_full_screen(show: Callable[..., Shown]) -> None:
+    child = show()
+    assert child.told() == {"fullscreen": False}
+    child.press("a")
+    child.press("f")
+    assert child.told() == {"fullscreen": True}
+    child.press("f")
+    assert child.told() == {"fullscreen": False}
+    child.press("q")
+    assert child.told() == {"closed": True}
+
+
+def test_it_can_open_in_full_screen(show: Callable[..., Shown]) -> None:
+    child = show("--fullscreen")
+    assert child.told() == {"fullscreen": True}
+
+
+def test_the_button_of_the_window_closes_it(show: Callable[..., Shown]) -> None:
+    child = show()
+    child.told()
+    press_close_button(child.env["DISPLAY"], int(child.window()))
+    assert child.told() == {"closed": True}
+    child.end()
+
+
+def test_the_picture_is_on_the_screen(show: Callable[..., Shown], tmp_path: Path) -> None:
+    child = show()
+    child.told()
+    shot = tmp_path / "screen.png"
+    command = [need("import", "imagemagick"), "-window", child.window(), str(shot)]
+    end = time.monotonic() + PATIENCE_S  # the toolkit paints when it likes
+    while True:
+        subprocess.run(command, env=child.env, check=True, timeout=PATIENCE_S)
+        image = cv2.imread(str(shot))
+        assert image is not None
+        if image[240, 320].any() or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    assert image.shape == (480, 640, 3), "a small picture is enlarged"
+    assert image[240, 320].tolist() == pytest.approx([40, 160, 90], abs=3)
+    assert image[440:460, 60:120].max() > 240, "the action is written at the bottom"
+
+
+def test_without_a_display_it_is_one_clear_line_and_no_abort(display: str) -> None:
+    child = Shown(":991")
+    _, complaints = child.process.communicate(timeout=PATIENCE_S)
+    assert child.process.returncode == 1, "an exception, no signal"
+    assert "ProviderError: no window can open: no display answers (DISPLAY is :991)" in complaints
+
+
+def press_close_button(display: str, window: int) -> None:
+    """What a window manager sends when its close button is pressed (ICCCM 4.2.8.1)."""
+    x11 = ctypes.CDLL("libX11.so.6")
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XInternAtom.restype = ctypes.c_ulong
+    x11.XInternAtom.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+    x11.XSendEvent.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_ulong,
+        ctypes.c_int,
+        ctypes.c_long,
+        ctypes.c_void_p,
+    ]
+    x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
+    link = x11.XOpenDisplay(display.encode())
+    kind = x11.XInternAtom(link, b"WM_PROTOCOLS", 0)
+    wish = x11.XInternAtom(link, b"WM_DELETE_WINDOW", 0)
+    event = ClientMessage(33, 0, 1, link, window, kind, 32, (ctypes.c_long * 5)(wish, 0, 0, 0, 0))
+    assert x11.XSendEvent(link, window, 0, 0, ctypes.byref(event))
+    x11.XCloseDisplay(link)  # flushes
+
+
+class ClientMessage(ctypes.Structure):
+    """`XClientMessageEvent` of Xlib.h, padded to the size of an `XEvent`."""
+
+    _fields_: ClassVar = [
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("padding", ctypes.c_char * 128),
+    ]

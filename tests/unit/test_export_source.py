@@ -1,0 +1,263 @@
+"""What an export finds before it loads a model: files, records, labels, places to write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_models
+from edgeharfer.export import backend, export_model, read_labels
+from edgeharfer.export.draft import draft_manifest, package_name
+from edgeharfer.export.folder import check_place, written_beside
+from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.export.source import find_source
+from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
+
+
+def run_folder(folder: Path, record: object = None, labels: object = None) -> Path:
+    """A training run's folder with a file in the place of the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.keras").write_bytes(b"model")
+    if record is not None:
+        (folder / "package.json").write_text(json.dumps(record))
+    if labels is not None:
+        (folder / "labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("a.keras", "keras"), ("a.h5", "hdf5"), ("a.hdf5", "hdf5"), ("A.H5", "hdf5")]
+)
+def test_files_are_known_by_their_ending(tmp_path: Path, file: str, kind: str) -> None:
+    (tmp_path / file).write_bytes(b"")
+    source = find_source(tmp_path / file)
+    assert (source.kind, source.facts, source.head) == (kind, {}, None)
+
+
+def test_a_saved_model_is_known_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "data").write_bytes(b"weights")
+    source = find_source(tmp_path)
+    assert source.kind == "savedmodel"
+    assert source.receipt()["bytes"] == 12
+
+
+@pytest.mark.parametrize("name", ["absent.keras", "notes.txt", "folder"])
+def test_what_is_no_model_is_told_apart(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelError, match=name):
+        find_source(tmp_path / name)
+
+
+def test_a_run_brings_its_facts_labels_and_card(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", {"task": "emotion", "threshold": 0.4}, ["a", "b"])
+    (run / "MODELCARD.md").write_text("# My card")
+    source = find_source(run)
+    assert source.facts == {"task": "emotion", "threshold": 0.4, "labels": ["a", "b"]}
+    assert source.card == "# My card"
+    assert source.receipt()["file"] == "model.keras"
+
+
+def test_one_run_can_hold_several_packages(tmp_path: Path) -> None:
+    packages = {
+        "one": {"head": "x", "labels": ["a", "b"]},
+        "two": {"head": "y", "labels": ["c"], "threshold": 0.5},
+    }
+    run = run_folder(tmp_path / "run", {"threshold": 0.1, "packages": packages})
+    (run / "MODELCARD.md").write_text("both")
+    (run / "MODELCARD.two.md").write_text("the second")
+    one, two = find_source(run, "one"), find_source(run, "two")
+    assert (one.head, one.card) == ("x", "both")
+    assert one.facts == {"name": "one", "labels": ["a", "b"], "threshold": 0.1}
+    assert (two.head, two.card, two.facts["threshold"]) == ("y", "the second", 0.5)
+    for name in (None, "three"):
+        with pytest.raises(ConfigError, match="choose --name from one, two"):
+            find_source(run, name)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"treshold": 0.4}, "unknown key 'treshold'"),
+        ({"files": {}}, "unknown key 'files'"),
+        ([], "must be an object"),
+        ({"head": 3}, "head: must be the name"),
+        ({"packages": {"a": 1}}, "packages: must be an object of objects"),
+        ({"packages": {"a": {"packages": {}, "colour": 1}}}, "unknown key 'colour'"),
+    ],
+)
+def test_a_wrong_record_is_refused_by_file_and_key(tmp_path: Path, record: object, message: str) -> None:
+    run = run_folder(tmp_path / "run", record)
+    with pytest.raises(ModelError, match=message) as caught:
+        find_source(run)
+    assert str(caught.value).startswith(str(run / "package.json"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("l.json", '["a", "b b"]'),
+        ("l.json", '{"labels": ["a", "b b"], "more": 1}'),
+        ("l.txt", "a\n\n b b \r\n"),
+    ],
+)
+def test_labels_come_as_json_or_lines(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_text(text)
+    assert read_labels(tmp_path / file) == ("a", "b b")
+
+
+@pytest.mark.parametrize(("file", "content"), [("l.json", b"{}"), ("l.json", b"[1]"), ("l.txt", b"\xff\xfe")])
+def test_labels_of_another_kind_are_refused(tmp_path: Path, file: str, content: bytes) -> None:
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelError, match=file):
+        read_labels(tmp_path / file)
+
+
+# The draft of a manifest ------------------------------------------------------------------------
+
+
+def loaded(*shape: int | None, classes: int = 2) -> LoadedModel:
+    return LoadedModel("m.h5", lambda batch: batch, shape, (None, classes))
+
+
+def draft(model: LoadedModel, facts: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    return draft_manifest(model, {"labels": ["a", "b"], **(facts or {})}, name="fallback", **options)
+
+
+def test_the_graph_decides_task_size_and_colour() -> None:
+    made = draft(loaded(None, 48, 64, 1), normalize="unit")
+    assert (made["task"], made["name"]) == ("emotion", "fallback")
+    assert made["input"] == {"width": 64, "height": 48, "color": "gray", "normalize": "unit"}
+    assert set(made["crop"]) == {"align", "expand", "shift_y"}
+    assert "window" not in made
+
+
+def test_a_clip_gets_a_window_of_the_frames_that_the_graph_takes() -> None:
+    made = draft(loaded(None, 16, 32, 32, 3), {"window": {"seconds": 3}}, normalize="symmetric")
+    assert (made["task"], made["input"]["color"]) == ("action", "rgb")
+    assert made["window"] == {"seconds": 3, "max_gap_s": 0.5, "frames": 16}
+    assert "crop" not in made
+
+
+def test_what_is_given_goes_before_what_was_recorded() -> None:
+    record = {"name": "mine", "input": {"normalize": "unit", "clahe": True}}
+    made = draft(loaded(None, 48, 48, 1), record, normalize="standardize", labels=["x", "y"])
+    assert (made["name"], made["labels"]) == ("mine", ["x", "y"])
+    assert made["input"]["normalize"] == "standardize"
+    assert made["input"]["clahe"] is True
+    assert draft(loaded(None, 48, 48, 1), record)["input"]["normalize"] == "unit"
+
+
+@pytest.mark.parametrize(
+    ("shape", "facts", "options", "message"),
+    [
+        ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: give --labels"),
+        ((None, 8, 8, 1), {"labels": ["a"]}, {"normalize": "unit"}, "does not fit 1 labels"),
+        ((None, 8, 8, 1), {}, {}, r"does not say how its input is scaled: give --normalize \(none, unit"),
+        ((None, 8, 8, 1), {}, {"task": "action"}, "is one of the task emotion, not action"),
+        ((None, 8, 8, 1), {"task": "action"}, {}, "is one of the task emotion, not action"),
+        ((None, 8), {}, {}, r"its input \? x 8 is neither a picture nor a clip"),
+        ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes pictures of 8 x 8 x 4"),
+        ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1"),
+        ((None, 8, 8, 1), {"input": 3}, {}, "its record of input must be an object"),
+    ],
+)
+def test_what_is_missing_or_does_not_fit_is_told(
+    shape: tuple[int | None, ...], facts: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, ModelError), match=message) as caught:
+        draft(loaded(*shape), facts, **options)
+    assert "m.h5" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("My Model (1)", "my-model--1-"), ("..", "model"), ("émotion", "-motion"), ("a" * 99, "a" * 64)],
+)
+def test_folder_names_become_package_names(text: str, name: str) -> None:
+    assert package_name(text) == name.lstrip("-")
+
+
+# The place to write -----------------------------------------------------------------------------
+
+
+def test_a_package_appears_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with written_beside(out) as folder:
+        (folder / "file").write_text("x")
+        assert not out.exists()
+    assert (out / "file").read_text() == "x"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o777 & ~umask()
+
+
+def umask() -> int:
+    import os
+
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tiny_models.emotion_package(tmp_path / "out").path
+    before = sorted(path.name for path in out.iterdir())
+    with pytest.raises(KeyboardInterrupt), written_beside(out) as folder:
+        (folder / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    out = tiny_models.emotion_package(tmp_path / "out").path
+    check_place(out)
+    with written_beside(out) as folder:
+        (folder / "new").write_text("x")
+    assert [path.name for path in out.iterdir()] == ["new"]
+
+
+def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("mine", "file", "link"):
+        with pytest.raises(ConfigError, match="is no model package"):
+            check_place(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    check_place(tmp_path / "empty")
+
+
+def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SinkError, match="cannot be written"), written_beside(tmp_path / "file" / "out"):
+        pass
+
+
+# Before anything heavy is loaded ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precisions": ("fp32", "int4")}, "unknown precision 'int4': choose from fp32, fp16"),
+        ({"precisions": ()}, "no precision given"),
+        ({"task": "sound"}, "unknown task 'sound'"),
+        ({"normalize": "zscore"}, "unknown normalisation 'zscore'"),
+    ],
+)
+def test_options_are_checked_first(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        export_model(tmp_path / "absent.keras", tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tensorflow_one_line_says_what_to_install() -> None:
+    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[export\]'"):
+        backend.load("edgeharfer_no_such_module")

@@ -1,0 +1,150 @@
+"""The house: one namespace package, a lean runtime, exit codes, pinned versions."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import edgeharfer.runtime
+from edgeharfer.runtime import errors
+
+PROJECT = Path(__file__).resolve().parents[2]
+ROOTS = ("runtime", "export", "training", "calib")
+# What users may rely on: a name is added here on purpose, and taken away only with a new major version.
+PUBLIC = {
+    *("Pipeline", "load_package", "open_source", "shipped_packages", "verify_package"),
+    *("Action", "Box", "Emotion", "Face", "Frame", "Package", "Result", "Source", "TrackedFace"),
+    *("CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError"),
+    *("SinkError", "SourceError"),
+}
+HEAVY = {
+    *("click", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "scipy"),
+    *("sklearn", "tensorflow", "tf2onnx"),
+    *(f"edgeharfer.{part}" for part in ("calib", "cli", "evaluate", "export", "training")),
+}
+
+
+def runtime_modules() -> list[str]:
+    root = PROJECT / "runtime"
+    files = (path.relative_to(root) for path in (root / "edgeharfer" / "runtime").rglob("*.py"))
+    return sorted(".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files)
+
+
+def settings() -> dict[str, Any]:
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins() -> dict[str, list[Requirement]]:
+    """The entries of constraints.txt by name, without their hashes."""
+    found: dict[str, list[Requirement]] = {}
+    text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+    for line in re.findall(r"^[a-z0-9][^\\\n]*==[^\\\n]*", text, re.MULTILINE):
+        requirement = Requirement(line)
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def declared() -> Iterator[Requirement]:
+    """Everything that pyproject.toml asks for."""
+    project = settings()["project"]
+    yield from map(Requirement, settings()["build-system"]["requires"])
+    yield from map(Requirement, project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        yield from map(Requirement, extra)
+
+
+def error_classes(base: type[errors.EdgeharferError]) -> Iterator[type[errors.EdgeharferError]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from error_classes(child)
+
+
+def test_the_roots_are_portions_of_one_namespace_package() -> None:
+    roots = [PROJECT / root / "edgeharfer" for root in ROOTS]
+    assert [str(root) for root in roots if (root / "__init__.py").exists()] == []
+    assert set(settings()["tool"]["hatch"]["build"]["dev-mode-dirs"]) == set(ROOTS)
+    packages = settings()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert packages == [f"{root}/edgeharfer" for root in ROOTS]
+
+
+def modules_after_importing(*names: str) -> set[str]:
+    script = (
+        "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_whole_runtime_loads_nothing_heavy() -> None:
+    loaded = modules_after_importing(*runtime_modules())
+    assert loaded.issuperset(runtime_modules())
+    assert sorted(loaded & HEAVY) == []
+
+
+def test_importing_the_runtime_alone_loads_none_of_its_libraries() -> None:
+    assert modules_after_importing("edgeharfer.runtime").isdisjoint({"cv2", "numpy", "onnxruntime"})
+
+
+def test_the_runtime_exports_what_is_promised() -> None:
+    assert set(edgeharfer.runtime.__all__) == PUBLIC
+    assert [name for name in PUBLIC if not hasattr(edgeharfer.runtime, name)] == []
+
+
+@pytest.mark.parametrize(
+    "error", list(error_classes(errors.EdgeharferError)), ids=lambda error: error.__name__
+)
+def test_exit_codes(error: type[errors.EdgeharferError]) -> None:
+    missing = (errors.CameraError, errors.ProviderError)
+    assert error.exit_code == (3 if issubclass(error, missing) else 2)
+
+
+def test_an_error_is_told_in_one_line() -> None:
+    assert str(errors.SourceError("clip.mp4:\n  no video\tin it")) == "clip.mp4: no video in it"
+
+
+def test_a_missing_extra_says_what_to_install() -> None:
+    error = errors.MissingExtra("ONNX Runtime", "cpu")
+    assert str(error) == "ONNX Runtime is not installed: pip install 'edgeharfer[cpu]'"
+
+
+def test_the_base_and_the_extras_never_bring_two_onnx_runtimes() -> None:
+    project = settings()["project"]
+    extras = project["optional-dependencies"]
+    holders = {
+        name
+        for name, lines in extras.items()
+        for line in lines
+        if Requirement(line).name.startswith("onnxruntime")
+    }
+    assert holders == {"cpu", "gpu"}
+    assert not any(line.startswith("onnxruntime") for line in project["dependencies"])
+
+
+def test_only_one_opencv_is_pinned() -> None:
+    assert [name for name in pins() if name.startswith("opencv")] == ["opencv-python"]
+
+
+@pytest.mark.parametrize("wanted", list(declared()), ids=str)
+def test_constraints_pin_what_is_asked_for(wanted: Requirement) -> None:
+    pinned = pins().get(canonicalize_name(wanted.name), [])
+    assert pinned, f"constraints.txt does not know {wanted.name}: run make constraints"
+    for pin in pinned:
+        version = next(iter(pin.specifier)).version
+        assert wanted.specifier.contains(version), f"{pin} does not fit {wanted}: run make constraints"
+
+
+def test_constraints_are_hashed_and_name_no_index() -> None:
+    text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+    entries = re.findall(r"^[a-z0-9][^\n]*==(?:[^\n]*\\\n)*[^\n]*", text, re.MULTILINE)
+    assert len(entries) == sum(map(len, pins().values()))
+    assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert re.findall(r"https?://|--index-url|--find-links|file:", text) == []

@@ -1,0 +1,62 @@
+"""How sure is sure: a temperature that makes scores mean what they say, and a threshold on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.types import Floats
+
+_TEMPERATURES = np.geomspace(0.2, 5.0, 161)
+_THRESHOLDS = np.arange(0.05, 0.951, 0.01)
+_BETA = 0.5
+
+
+def soften(probs: Floats, temperature: float) -> Floats:
+    """Probabilities (n, classes) as softmax(logits / temperature) would have given them."""
+    logits = np.log(np.maximum(probs, 1e-12)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
+    """The temperature with the least cross-entropy on windows that training has not seen (Guo et al. 2017).
+
+    clips: probabilities (windows, classes) of each clip; every clip weighs the same.
+    """
+
+    def loss(temperature: float) -> float:
+        found = [soften(probs, temperature)[:, label] for probs, label in zip(clips, truth, strict=True)]
+        return -float(np.mean([np.log(np.maximum(one, 1e-12)).mean() for one in found]))
+
+    return float(min(_TEMPERATURES, key=loss))
+
+
+def fold_in(head: keras.Model, temperature: float) -> None:
+    """Divide the last layer by the temperature, so that the head's own softmax gives the softened scores."""
+    last = head.layers[-1]
+    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
+
+
+def choose_threshold(clips: Sequence[Floats], truth: NDArray[np.int64], quiet: int | None) -> float:
+    """The threshold with the best F0.5 of the labels shown: to be right counts twice as much as to speak.
+
+    Shown is a window's best class at or above the threshold, unless it is `quiet`, the background; a
+    label shown over background is wrong. Every clip weighs the same.
+    """
+    best = np.concatenate([probs.max(axis=1) for probs in clips])
+    called = np.concatenate([probs.argmax(axis=1) for probs in clips])
+    weight = np.concatenate([np.full(len(probs), 1 / len(probs)) for probs in clips])
+    true = np.repeat(truth, [len(probs) for probs in clips])
+
+    def f_score(threshold: float) -> float:
+        shown = (best >= threshold) & (called != quiet)
+        right = float(weight[shown & (called == true)].sum())
+        precision = right / max(float(weight[shown].sum()), 1e-9)
+        recall = right / max(float(weight[true != quiet].sum()), 1e-9)
+        return (1 + _BETA**2) * precision * recall / max(_BETA**2 * precision + recall, 1e-9)
+
+    return round(float(max(_THRESHOLDS, key=f_score)), 2)

@@ -1,0 +1,70 @@
+"""What a run leaves beside its model: figures, plots, labels, and the facts for its packages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
+
+
+def write_json(path: Path, content: object) -> None:
+    """JSON for people and programs."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def environment() -> dict[str, object]:
+    """Versions, machine and command line of this run."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": {name: found for name in TOOLS if (found := _version(name))},
+        "python": platform.python_version(),
+        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def class_table(figures: Mapping[str, Any]) -> str:
+    """Per-class figures as text, in the form of a classification report."""
+    rows = [f"{'class':20} {'precision':>9} {'recall':>9} {'f1':>9} {'n':>7}"]
+    for label, row in figures["per_class"].items():
+        rows.append(
+            f"{label:20} {row['precision']:9.3f} {row['recall']:9.3f} {row['f1']:9.3f} {row['support']:7}"
+        )
+    rows.append(f"top-1 {figures['top1']:.4f}, macro F1 {figures['macro_f1']:.4f}, n {figures['n']}")
+    return "\n".join(rows)
+
+
+def markdown_table(figures: Mapping[str, Any]) -> str:
+    """Per-class figures for a model card."""
+    rows = ["| class | precision | recall | F1 | n |", "|---|---|---|---|---|"]
+    for label, row in figures["per_class"].items():
+        rows.append(
+            f"| {label} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
+        )
+    return "\n".join(rows)
+
+
+def shares(weights: Sequence[float]) -> list[float]:
+    """Weights scaled to sum to 1, five decimals, as a manifest's prior wants them."""
+    total = sum(weights)
+    return [round(weight / total, 5) for weight in weights]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""Views of a clip: the same change to all of its pictures, so that only the scene's looks differ, not its motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgeharfer.runtime.types import Image
+
+
+@dataclass(frozen=True)
+class ViewRanges:
+    """How far a view may be from the clip; `probability` fields are between 0 and 1, the others are ranges.
+
+    smallest_crop: share of the picture's area that a crop keeps at least. Grey, blurred and coarse views
+    keep a head from telling classes by the camera (surveillance against home video).
+    """
+
+    smallest_crop: float = 0.45
+    stretch: float = 0.2
+    gamma: float = 0.45
+    contrast: float = 0.3
+    tint: float = 0.12
+    gray_probability: float = 0.2
+    blur_probability: float = 0.2
+    coarse_probability: float = 0.25
+    coarsest: float = 0.35
+
+
+@dataclass(frozen=True)
+class View:
+    """One change, to be made to every picture of a clip.
+
+    crop: left, top, width, height as shares of the picture. gamma, contrast: 1 is unchanged. tint: gains
+    of blue, green and red. blur: sigma as a share of the width, 0 is off. coarse: the picture is shrunk to
+    this share of its size and enlarged again; 1 is off.
+    """
+
+    mirror: bool = False
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    gamma: float = 1.0
+    contrast: float = 1.0
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    gray: bool = False
+    blur: float = 0.0
+    coarse: float = 1.0
+
+    def apply(self, bgr: Image) -> Image:
+        """The picture in this view, uint8 (height, width, 3); its size is the crop's."""
+        if self == _UNCHANGED:
+            return bgr
+        changed = self._cut(bgr)
+        if self.coarse < 1:
+            changed = _coarsen(changed, self.coarse)
+        if self.blur:
+            changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), self.blur * changed.shape[1]), np.uint8)
+        if self.gray:
+            changed = np.repeat(
+                np.asarray(cv2.cvtColor(changed, cv2.COLOR_BGR2GRAY), np.uint8)[..., None], 3, axis=2
+            )
+        return np.asarray(cv2.LUT(changed, self._light()), np.uint8)
+
+    def _cut(self, bgr: Image) -> Image:
+        height, width = bgr.shape[:2]
+        left, top = int(self.crop[0] * width), int(self.crop[1] * height)
+        right = min(width, left + max(1, round(self.crop[2] * width)))
+        bottom = min(height, top + max(1, round(self.crop[3] * height)))
+        cut = bgr[top:bottom, left:right]
+        return np.ascontiguousarray(cut[:, ::-1] if self.mirror else cut)
+
+    def _light(self) -> Image:
+        """Exposure, contrast and tint as a table from old to new value, (256, 1, 3)."""
+        unit = np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(self.gamma)
+        lit = ((unit - 0.5) * self.contrast + 0.5)[:, None] * np.asarray(self.tint, np.float32)
+        return np.asarray(np.clip(lit * 255 + 0.5, 0, 255), np.uint8)[:, None, :]
+
+
+_UNCHANGED = View()
+
+
+def _coarsen(bgr: Image, share: float) -> Image:
+    height, width = bgr.shape[:2]
+    small = (max(1, round(width * share)), max(1, round(height * share)))
+    shrunk = cv2.resize(bgr, small, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def draw_view(ranges: ViewRanges, rng: np.random.Generator) -> View:
+    """A random view."""
+    area, stretch = (
+        rng.uniform(ranges.smallest_crop, 1.0),
+        np.exp(rng.uniform(-ranges.stretch, ranges.stretch)),
+    )
+    width, height = min(1.0, float(np.sqrt(area * stretch))), min(1.0, float(np.sqrt(area / stretch)))
+    left, top = float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height))
+    gains = rng.uniform(1 - ranges.tint, 1 + ranges.tint, 3)
+    return View(
+        mirror=bool(rng.random() < 0.5),
+        crop=(left, top, width, height),
+        gamma=float(np.exp(rng.uniform(-ranges.gamma, ranges.gamma))),
+        contrast=float(1 + rng.uniform(-ranges.contrast, ranges.contrast)),
+        tint=(float(gains[0]), float(gains[1]), float(gains[2])),
+        gray=bool(rng.random() < ranges.gray_probability),
+        blur=float(rng.uniform(0.002, 0.006)) if rng.random() < ranges.blur_probability else 0.0,
+        coarse=float(rng.uniform(ranges.coarsest, 0.8)) if rng.random() < ranges.coarse_probability else 1.0,
+    )
+
+
+def draw_views(count: int, ranges: ViewRanges, seed: tuple[int, ...]) -> list[View]:
+    """`count` views of one clip: its mirror image first, then random ones. The seed decides them."""
+    rng = np.random.default_rng(seed)
+    return [View(mirror=True), *(draw_view(ranges, rng) for _ in range(count - 1))][:count]
