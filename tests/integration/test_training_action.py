@@ -49,11 +49,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for group in range(1, 4):
             for take in (1, 2):
                 name = f"v_{label}_g{group:02d}_c{take:02d}.mp4"
-                write_clip(root / "data" / label / name, label, 100 * c + 10 * group + take, 0.5 + 0.4 * group)
+                write_clip(
+                    root / "data" / label / name, label, 100 * c + 10 * group + take, 0.5 + 0.4 * group
+                )
     for i in range(4):
         write_clip(root / "calm" / f"calm{i}.mp4", "background", 300 + i)
     (root / "data" / "Red" / "v_Red_g09_c01.mp4").write_bytes(b"not a video")
-    (root / "data" / "Red" / "v_Red_g08_c01.mp4").write_bytes((root / "data/Red/v_Red_g01_c01.mp4").read_bytes())
+    (root / "data" / "Red" / "v_Red_g08_c01.mp4").write_bytes(
+        (root / "data/Red/v_Red_g01_c01.mp4").read_bytes()
+    )
     return root
 
 

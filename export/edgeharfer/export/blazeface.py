@@ -82,8 +82,8 @@ ORIGINALS = (
         ships=True,
         about="""\
 - **Output**: 896 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its half-precision weights are stored as 32-bit floats; nothing of them was changed. The original
-  file lies beside the graph, for `--detector mediapipe`: the mediapipe library brings no model of its own.
+- **Change**: its half-precision weights are stored as 32-bit floats; nothing else of them was changed. The
+  original file lies beside the graph, for `--detector mediapipe`: that library brings no model of its own.
 - **Intended use**: faces within about two metres, as before a telephone; the full-range model is the default.
 - **Limits**: loses people who lean back from a webcam, and all faces smaller than about 12 % of the picture's
   longer side; profiles beyond about 60 degrees, strong back light and masks are missed more often.
@@ -100,8 +100,8 @@ MediaPipe's BlazeFace face detector, converted to ONNX without a change of its w
   (Bazarevsky et al. 2019, arXiv:1907.05047).
 - **Input**: {side}x{side} RGB in [-1, 1], aspect kept, black beside it.
 {about}\
-- **Equality**: over {frames} pictures of the demo source and {frames} of noise, outputs differ from TensorFlow
-  Lite's on the original file by at most {boxes:.1e} pixels and {scores:.1e} in the logit.
+- **Equality**: over {frames} pictures of the demo source and {frames} of noise, outputs differ from
+  TensorFlow Lite's on the original file by at most {boxes:.1e} pixels and {scores:.1e} in the logit.
 - **Not for**: telling who somebody is. It knows nothing of identity, and nothing here does.
 """
 

@@ -56,7 +56,9 @@ def _expand(tensor: Any, data: bytes) -> NDArray[Any]:
     order = [int(index) for index in sparsity.traversalOrder]
     block_map = [] if sparsity.blockMap is None else [int(index) for index in sparsity.blockMap]
     levels = sparsity.dimMetadata
-    block_sizes = {len(shape) + i: levels[order.index(len(shape) + i)].denseSize for i in range(len(block_map))}
+    block_sizes = {
+        len(shape) + i: levels[order.index(len(shape) + i)].denseSize for i in range(len(block_map))
+    }
     dense = np.zeros(shape, values.dtype)
     position = 0
 

@@ -125,7 +125,10 @@ def evaluate_action(
 
 
 def summarize_clips(scores: ClipScores, labels: Sequence[str]) -> dict[str, object]:
-    """Figures per clip, its windows averaged; beside them `windows`, `window_top1`, `unreadable` and `mistakes`."""
+    """Figures per clip, its windows averaged.
+
+    Beside those of `score`: how many `windows` and their `window_top1`, `unreadable` clips, `mistakes`.
+    """
     truth = np.array(scores.truth, np.int64)
     probs = np.stack([windows.mean(axis=0) for windows in scores.probs])
     right = [(windows.argmax(axis=1) == label) for windows, label in zip(scores.probs, truth, strict=True)]

@@ -30,7 +30,7 @@ def top_k(probs: Floats, truth: Labels, k: int) -> float:
 
 
 def class_figures(confusion: Counts) -> dict[str, NDArray[np.float64]]:
-    """Precision, recall, F1 and support of each class, (classes,) each; 0 where a ratio has nothing to divide by."""
+    """Precision, recall, F1 and support, (classes,) each; 0 where there is nothing to divide by."""
     hits = np.diag(confusion).astype(np.float64)
     support, called = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
     return {

@@ -1,4 +1,4 @@
-"""Train an action model on clips: frozen backbone, cached features, folds of whole groups, then a head on all."""
+"""Train an action model on clips: frozen backbone, cached features, folds of groups, then a head on all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.action import ClipScores, summarize_clips
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.types import Floats
+from edgeharfer.training.action_card import Run
 from edgeharfer.training.action_recipe import ActionRecipe
-from edgeharfer.training.action_run import Run, save_run
+from edgeharfer.training.action_run import save_run
 from edgeharfer.training.architectures import action_model, frame_encoder
 from edgeharfer.training.clips import BACKGROUND, Clip, ClipStore, find_clips, load_clips
 from edgeharfer.training.confidence import choose_threshold, fit_temperature, fold_in, soften
@@ -63,7 +64,7 @@ def train_action(
     """Cross-validate and train; leaves the run in `out` and returns the whole model, float32.
 
     data: folder or zip of `<class>/<clip>`, or with splits, of which the training split is taken.
-    background: clips, or folders of clips at any depth, of ordinary scenes; they make one more class, the last.
+    background: clips of ordinary scenes, or folders of them at any depth; they make one more class, the last.
     backbone_weights: "imagenet", "none" or a file. resume: keep finished folds of the same data and recipe.
     threads: for encoding.
 
@@ -107,7 +108,7 @@ def train_action(
 
 
 def order_labels(wanted: set[str], clips: Sequence[Clip], skipped: dict[str, str]) -> tuple[str, ...]:
-    """All classes in alphabetical order, background last. Raises SourceError where one has no readable clip."""
+    """All classes in alphabetical order, background last. Raises SourceError for one without a readable clip."""
     labels = (*sorted(wanted - {BACKGROUND}), *sorted(wanted & {BACKGROUND}))
     empty = [label for label in labels if label not in {clip.label for clip in clips}]
     if empty:

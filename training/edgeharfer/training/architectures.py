@@ -82,7 +82,7 @@ def emotion_model(arch: str, heads: Mapping[str, int]) -> keras.Model:
 
 
 def frame_encoder(side: int, alpha: float, weights: str | Path | None) -> keras.Model:
-    """MobileNetV2 (Sandler et al. 2018) without its classifier: RGB in [-1, 1] (n, side, side, 3) -> (n, features).
+    """MobileNetV2 (Sandler et al. 2018): RGB in [-1, 1] (n, side, side, 3) -> mean features (n, size).
 
     weights: "imagenet" (Keras downloads them), a file that `load_weights` reads, or None for random ones.
     Raises ConfigError for weights that cannot be had or do not fit.

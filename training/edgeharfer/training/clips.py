@@ -21,7 +21,7 @@ from edgeharfer.runtime.action import FeatureRing
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.runtime.types import Floats
 from edgeharfer.training.scenes import scene_of, thumbnail
 from edgeharfer.training.views import View, ViewRanges, draw_views
 
@@ -33,7 +33,10 @@ _NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A labelled clip on disk. `source` is the folder or archive that it was given by, `open` gives a readable path."""
+    """A labelled clip on disk.
+
+    source: the folder or archive that it came with. open: gives a path that can be read.
+    """
 
     name: str
     label: str
@@ -94,7 +97,7 @@ class Clip:
         )
 
     def play(self, track: Track, start: float, step_s: float, frames: int) -> Floats:
-        """A window of one of the tracks in steps of `step_s`, float32 (frames, size); held where the track ends.
+        """A window of a track in steps of `step_s`, float32 (frames, size); held where the track ends.
 
         start: 0 is the earliest start, 1 the latest that leaves the window full.
         """
@@ -142,7 +145,7 @@ def _clip_files(path: Path) -> list[Path]:
 
 @dataclass
 class ClipStore:
-    """Encodes clips, each once: what was encoded stays in `folder` under the hash of all that it depends on."""
+    """Encodes clips, each once: features stay in `folder` under the hash of all that they depend on."""
 
     folder: Path
     spec: ClipSpec
@@ -150,7 +153,7 @@ class ClipStore:
     encoded: int = 0
 
     def load(self, file: ClipFile) -> Clip:
-        """The clip's features from disk, or encoded now. Raises SourceError where it has no readable picture."""
+        """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
             digest = _sha256(path)
             cached = self.folder / f"{self._key(digest)}.npz"

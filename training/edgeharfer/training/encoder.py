@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edgeharfer.runtime.errors import MissingExtra
 from edgeharfer.runtime.session import make_session
-from edgeharfer.runtime.types import Floats
 from edgeharfer.training.clips import Encoder
 
 
@@ -23,7 +23,7 @@ def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], No
     """
     try:
         session = make_session(_as_onnx(backbone), "cpu", threads, name=backbone.name)
-    except ImportError:
+    except (ImportError, MissingExtra):
         report(
             "encoding with Keras; with the export extra it would be faster: pip install 'edgeharfer[export]'"
         )

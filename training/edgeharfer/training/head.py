@@ -22,7 +22,7 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """The head and how it is trained. epoch_windows: windows drawn an epoch, the same number from each class."""
+    """The head and how it is trained. epoch_windows: drawn in an epoch, as many from each class."""
 
     units: int = 128
     pool: str = "mean"
@@ -85,7 +85,7 @@ def train_head(
 
 
 class WindowDrawer:
-    """Draws training windows: each class as often as any other, within it each source, within that each clip."""
+    """Draws training windows: each class as often as any other, in it each source, in that each clip."""
 
     def __init__(
         self,

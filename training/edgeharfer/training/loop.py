@@ -57,7 +57,8 @@ def fit(
 
     batches(epoch): that epoch's batches, the same whenever it is asked for the same epoch, so that a
     resumed run sees what an uninterrupted one sees. validate(model): figures of the averaged weights;
-    "score" decides which epoch is best. `folder` gets last.keras, last.npz, best.weights.h5, history.csv.
+    "score" decides which epoch is best. `folder` gets best.weights.h5, history.csv, state.json and
+    epoch-N.npz, the state after the last finished epoch.
     """
     average = Average(model, plan.ema)
     history: list[dict[str, float]] = []
@@ -96,26 +97,38 @@ def _stale(history: list[dict[str, float]], patience: int) -> bool:
 
 def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
     """The whole state of the run; each file appears by rename, state.json last."""
-    model.save(folder / "next.keras")
-    np.savez(folder / "next.npz", *average.weights, steps=np.array(average.steps))
+    np.savez(folder / "next.npz", *_state(model), *average.weights, steps=np.array(average.steps))
     with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[-1]))
         writer.writeheader()
         writer.writerows(history)
     (folder / "next.json").write_text(json.dumps(history), encoding="utf-8")
-    (folder / "next.keras").replace(folder / "last.keras")
-    (folder / "next.npz").replace(folder / "last.npz")
+    (folder / "next.npz").replace(folder / f"epoch-{len(history)}.npz")
     (folder / "next.json").replace(folder / "state.json")
+    (folder / f"epoch-{len(history) - 1}.npz").unlink(missing_ok=True)
 
 
 def _restore(model: keras.Model, average: Average, folder: Path) -> list[dict[str, float]]:
-    saved = keras.saving.load_model(folder / "last.keras")
-    model.set_weights(saved.get_weights())
-    model.optimizer.build(model.trainable_variables)
-    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
-        variable.assign(value)
-    with np.load(folder / "last.npz") as arrays:
-        average.steps = int(arrays["steps"])
-        average.weights = [arrays[f"arr_{i}"] for i in range(len(average.weights))]
+    """What `_save` wrote last, whenever the run was killed."""
     history: list[dict[str, float]] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    variables = _variables(model)
+    with np.load(folder / f"epoch-{len(history)}.npz") as arrays:
+        values = [arrays[f"arr_{i}"] for i in range(len(arrays.files) - 1)]
+        average.steps = int(arrays["steps"])
+    for variable, value in zip(variables, values[: len(variables)], strict=True):
+        variable.assign(value)
+    average.weights = values[len(variables) :]
     return history
+
+
+def _state(model: keras.Model) -> list[Any]:
+    return [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """All that training changes: weights, dropout's random numbers, the optimizer's moments.
+
+    A saved .keras file lacks the random numbers, so a run resumed from it would not be the same.
+    """
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]

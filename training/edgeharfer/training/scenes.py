@@ -24,7 +24,7 @@ def thumbnail(bgr: Image) -> Image:
 
 
 def scene_of(thumbnails: Sequence[Image]) -> Floats:
-    """What stands still in a clip, (1024,), of length 1: people that move and large differences of light fall out.
+    """What stands still in a clip, (1024,), of length 1: what moves falls out, and so do light and shade.
 
     Its dot product with another clip's is their correlation.
     """

@@ -1,4 +1,4 @@
-"""Views of a clip: the same change to all of its pictures, so that only the scene's looks differ, not its motion."""
+"""Views of a clip: one change made to all its pictures, so that its looks differ, its motion does not."""
 
 from __future__ import annotations
 

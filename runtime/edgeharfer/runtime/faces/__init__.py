@@ -32,5 +32,5 @@ def make_detector(
     if name == "haar":
         from edgeharfer.runtime.faces.haar import HaarDetector
 
-        return HaarDetector()
+        return HaarDetector(min_score=min_score)
     raise ConfigError(f"unknown detector {name!r}: choose from {', '.join(DETECTORS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from edgeharfer.runtime.types import Face, Image
@@ -22,3 +23,10 @@ class Detector(Protocol):
     @property
     def provider(self) -> str:
         """Where it runs, in ONNX Runtime's words, or the library that runs it."""
+
+
+def cut_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
+    """What the frame has of a region, in whole pixels: (left, top, picture); the picture may be empty."""
+    x, y, width, height = region
+    left, top = max(0, math.floor(x)), max(0, math.floor(y))
+    return left, top, bgr[top : max(0, math.ceil(y + height)), left : max(0, math.ceil(x + width))]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import weakref
 from collections.abc import Iterator
@@ -18,13 +17,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.errors import MissingExtra, ModelError
+from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
 from edgeharfer.runtime.faces.blazeface import SHORT_RANGE
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Region, cut_region
 from edgeharfer.runtime.package import Package, load_package, read_regular
 from edgeharfer.runtime.types import Box, Face, Image
 
 MAX_TFLITE_BYTES = 64 * 1024 * 1024
+MAX_SIDE = 32_766
+"""The OpenCV inside mediapipe ends the process where a picture has a longer side."""
 _WARM_UP_SHAPE = (480, 640, 3)
 _STDERR = 2
 
@@ -50,6 +51,11 @@ class MediaPipeDetector:
         left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
         if not picture.size:
             return []
+        if max(picture.shape) > MAX_SIDE:
+            height, width = picture.shape[:2]
+            raise SourceError(
+                f"mediapipe takes pictures up to {MAX_SIDE} pixels wide and high, not {width}x{height}"
+            )
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
         found = self._detector.detect(image).detections
@@ -76,13 +82,6 @@ def read_tflite(package: Package) -> bytes:
     if hashlib.sha256(data).hexdigest() != digest:
         raise ModelError(f"{path}: damaged, its SHA-256 is not the manifest's: install the package again")
     return data
-
-
-def cut_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
-    """What the frame has of a region, in whole pixels: (left, top, picture); the picture may be empty."""
-    x, y, width, height = region
-    left, top = max(0, math.floor(x)), max(0, math.floor(y))
-    return left, top, bgr[top : max(0, math.ceil(y + height)), left : max(0, math.ceil(x + width))]
 
 
 def _import_mediapipe() -> Any:

@@ -1,0 +1,164 @@
+"""A short training of an emotion model on made-up faces: what it leaves, how it goes on, what is exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from edgeharfer.export import export_model
+from edgeharfer.runtime.emotion import EmotionModel
+from edgeharfer.runtime.types import Face
+from edgeharfer.training import architectures, loop
+from edgeharfer.training.emotion import EmotionRecipe, fit_temperature, make_batches, make_targets, train_emotion
+from edgeharfer.training.faces import FER7, read_faces
+
+RECIPE = EmotionRecipe(arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3)
+
+
+class NoFaces:
+    """A detector that finds nothing, so that the pictures are taken whole."""
+
+    provider = "none"
+
+    def detect(self, bgr: np.ndarray, region: Any = None) -> list[Face]:
+        return []
+
+    def warm_up(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Waves whose length tells the class: something that a small network learns at once."""
+    folder = tmp_path_factory.mktemp("fer")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :48]
+    for split, count in (("train", 20), ("val", 5)):
+        for i, label in enumerate(FER7):
+            (folder / split / label).mkdir(parents=True)
+            for copy in range(count):
+                angle = rng.uniform(0, np.pi)
+                wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 0.12 * 1.45**i + rng.uniform(0, 6))
+                picture = np.clip(128 + 90 * wave + rng.normal(0, 15, wave.shape), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / split / label / f"fer{i}{copy:06d}{split}.png"), picture)
+    return folder
+
+
+@pytest.fixture
+def votes(data: Path, tmp_path: Path) -> Path:
+    """Ten votes for the folder's class, and none for a few pictures."""
+    columns = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt", "unknown", "NF")
+    names = ("neutral", "happiness", "surprise", "sadness", "anger", *columns[5:])
+    rows = ["Usage,Image name," + ",".join(names)]
+    for file in sorted(data.rglob("*.png")):
+        if not file.stem.endswith("3train"):
+            rows.append(f"Training,{file.name}," + ",".join("10" if c == file.parent.name else "0" for c in columns))
+    path = tmp_path / "votes.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trunk(x: Any) -> Any:
+        x = layers.Conv2D(24, 7, 2, activation="relu")(x)
+        x = layers.BatchNormalization()(x)
+        return layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
+
+    monkeypatch.setattr(architectures, "TRUNKS", {"tiny": ((48, 48, 1), trunk)})
+
+
+def train(data: Path, out: Path, **options: Any) -> keras.Model:
+    return train_emotion(data, out, RECIPE, NoFaces(), report=lambda line: None, **options)
+
+
+def test_a_run_leaves_all_that_is_promised_and_exports(data: Path, votes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(data, run, votes_file=votes)
+    for name in ("model.keras", "labels.json", "metrics.json", "history.csv", "curves.png", "confusion.png",
+                 "report.txt", "package.json"):  # fmt: skip
+        assert (run / name).stat().st_size > 0, name
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["evaluation"]["fer7"]["n"] == 35
+    assert metrics["evaluation"]["fer7"]["top1"] > 0.4  # one in seven by chance
+    assert metrics["recipe"]["seed"] == 3
+    assert metrics["data"]["dropped"] == {}
+    for name, classes in (("emotion-fer7", 7), ("emotion-fer8", 8)):
+        package = export_model(run, tmp_path / name, name=name)
+        assert len(package.manifest.labels) == classes
+        probs = EmotionModel(package).classify([np.full((60, 50, 3), 90, np.uint8)] * 3)
+        assert probs.shape == (3, classes)
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+
+
+class Killed(Exception):
+    """What ends a run in the test, as a kill would."""
+
+
+def test_a_killed_run_goes_on_to_the_same_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(data, tmp_path / "whole")
+    batches = make_batches
+
+    def killed(*arguments: Any) -> Any:
+        def of_epoch(epoch: int) -> Iterator[Any]:
+            for i, batch in enumerate(batches(*arguments)(epoch)):
+                if epoch == 2 and i == 5:
+                    raise Killed
+                yield batch
+
+        return of_epoch
+
+    monkeypatch.setattr("edgeharfer.training.emotion.make_batches", killed)
+    with pytest.raises(Killed):
+        train(data, tmp_path / "killed")
+    monkeypatch.setattr("edgeharfer.training.emotion.make_batches", batches)
+    resumed = train(data, tmp_path / "killed", resume=True)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert (tmp_path / "whole/history.csv").read_text() == (tmp_path / "killed/history.csv").read_text()
+
+
+def test_an_epoch_depends_on_its_number_and_the_seed_alone(data: Path) -> None:
+    faces, _ = read_faces(data)
+    targets = make_targets(faces, None, 0.1)
+    batches = make_batches(faces, targets, RECIPE)
+    (first, labels), (again, _) = next(batches(1)), next(batches(1))
+    other, _ = next(batches(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_allclose(labels["fer7"].sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(first.mean(axis=(1, 2, 3)), 0, atol=1.0)
+
+
+def test_training_stops_when_it_gets_no_better(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    scores = iter([0.5, 0.7, 0.6, 0.6, 0.6, 0.9])
+    history = loop.fit(
+        model,
+        lambda epoch: [(np.ones((4, 2)), np.ones((4, 1)))],
+        lambda model: {"score": next(scores)},
+        loop.Plan(epochs=10, patience=3),
+        tmp_path,
+        report=lambda line: None,
+    )
+    assert [row["score"] for row in history] == [0.5, 0.7, 0.6, 0.6, 0.6]
+
+
+def test_the_temperature_of_overconfident_logits_is_found() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 5)).astype(np.float32)
+    weights = np.exp(logits)
+    probs = weights / weights.sum(axis=1, keepdims=True)
+    drawn = np.array([rng.choice(5, p=row / row.sum()) for row in probs])
+    assert fit_temperature(2 * logits, np.eye(5, dtype=np.float32)[drawn]) == pytest.approx(2, abs=0.15)

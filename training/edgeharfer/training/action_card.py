@@ -1,0 +1,116 @@
+"""A finished action training in figures, and the model card that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeharfer.training.action_recipe import ActionRecipe
+from edgeharfer.training.clips import BACKGROUND
+from edgeharfer.training.records import markdown_table
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    figures: out-of-fold, as `summarize_clips` gives them. folds: top-1 of each. history: a row per head
+    and epoch. backbone: architecture, weights and hash. groups: number of them in each class.
+    """
+
+    recipe: ActionRecipe
+    labels: tuple[str, ...]
+    figures: Mapping[str, Any]
+    folds: Sequence[Row]
+    history: Sequence[Row]
+    temperature: float
+    threshold: float
+    skipped: Mapping[str, str]
+    backbone: Mapping[str, str]
+    counts: Mapping[str, int]
+    groups: Mapping[str, int]
+    data_sha256: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return asdict(self.recipe)
+
+    @property
+    def split(self) -> str:
+        """How clips were kept apart, in words."""
+        by = "scenes found by their looks" if self.recipe.grouping == "scenes" else "blocks of ten numbers"
+        return f"{self.recipe.folds} folds of whole groups (gNN in the name, else {by})"
+
+
+_CARD = """\
+# {name}
+
+Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
+{calm}
+## Model
+
+{architecture} (width {alpha:g}, frozen, {side}x{side} RGB in [-1, 1], the whole picture stretched) on {frames}
+pictures spread over {seconds:g} s, then LSTM({units}) and softmax. Backbone weights: {weights}.
+
+## Data and its terms
+
+{clips} clips; {skipped} more were skipped, unreadable or copies. No clip is part of this package.
+
+{provenance}
+
+## Accuracy
+
+Cross-validated in {split}: every clip was judged by a model that had seen no clip of its group. The model
+here was then trained on all clips in the same way.
+
+- Clips, their windows averaged: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
+- Single live windows: top-1 **{window_top1:.1%}** of {windows}.
+- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out clips.
+
+{table}
+
+## Limits
+
+- It goes by what a scene looks like more than by how it moves: the place or the tool of an action may be
+  taken for the action.
+- Scenes unlike the training clips get a name too: with a lower score as a rule, not always.
+- Most classes have few clips: a figure of one class above rests on its column n.
+
+## Use
+
+- Intended: demonstrations, sorting one's own video, a start for training on one's own clips.
+- Not for: decisions about people, surveillance of persons, alarms on which anyone's safety rests.
+"""
+_CALM = """
+`background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
+"""
+
+
+def model_card(run: Run) -> str:
+    """The card of the package, Markdown."""
+    recipe, figures = run.recipe, run.figures
+    actions = [label for label in run.labels if label != BACKGROUND]
+    return _CARD.format(
+        name=recipe.name,
+        count=len(actions),
+        actions=", ".join(actions),
+        calm=_CALM if BACKGROUND in run.labels else "",
+        seconds=recipe.seconds,
+        frames=recipe.frames,
+        side=recipe.side,
+        alpha=recipe.alpha,
+        units=recipe.units,
+        architecture=run.backbone["architecture"],
+        weights=run.backbone["weights"],
+        clips=sum(run.counts.values()),
+        skipped=len(run.skipped),
+        provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
+        split=run.split,
+        threshold=run.threshold,
+        table=markdown_table(figures),
+        **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n", "window_top1", "windows")},
+    )
