@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from edgeharfer.export import export_model  # noqa: E402
 from edgeharfer.runtime.errors import SourceError  # noqa: E402
 from edgeharfer.training.action import train_action  # noqa: E402
 from edgeharfer.training.action_recipe import ActionRecipe  # noqa: E402
+from edgeharfer.training.architectures import frame_encoder  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", side=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
@@ -62,11 +64,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random backbone whose features do not vanish: with plain random weights they are about 1e-12."""
+    path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
+    keras.utils.set_random_seed(1)
+    backbone = frame_encoder(RECIPE.side, RECIPE.alpha, None)
+    for layer in backbone.layers:
+        if "conv" in type(layer).__name__.lower():
+            layer.set_weights([array * 3.2 for array in layer.get_weights()])
+    backbone.save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "action"
     lines: list[str] = []
     train_action(
-        data / "data", out, RECIPE, background=[data / "calm"], backbone_weights="none", report=lines.append
+        data / "data", out, RECIPE, background=[data / "calm"], backbone_weights=weights, report=lines.append
     )
     (out / "log").write_text("\n".join(lines))
     return out
@@ -110,12 +125,12 @@ def test_the_card_names_the_data_and_the_figures(run: Path) -> None:
     assert str(run.parent) not in card
 
 
-def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path) -> None:
+def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path, weights: Path) -> None:
     before = (run / "metrics.json").read_bytes()
     (run / "heads" / "final.json").unlink()
     lines: list[str] = []
     train_action(
-        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights="none", resume=True,
+        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights=weights, resume=True,
         report=lines.append,
     )  # fmt: skip
     assert "fold-1: finished before" in lines
@@ -126,17 +141,15 @@ def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path) -> N
     assert now["cross_validation"] == json.loads(before)["cross_validation"]
 
 
-def test_other_settings_are_not_taken_up(run: Path, data: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
+def test_other_settings_are_not_taken_up(run: Path, data: Path, weights: Path) -> None:
     lines: list[str] = []
     train_action(
-        data / "data", run, replace(RECIPE, epochs=1), background=[data / "calm"], backbone_weights="none",
+        data / "data", run, replace(RECIPE, epochs=1), background=[data / "calm"], backbone_weights=weights,
         resume=True, report=lines.append,
     )  # fmt: skip
     assert any("trained on other data or settings" in line for line in lines)
     train_action(
-        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights="none", report=lines.append
+        data / "data", run, RECIPE, background=[data / "calm"], backbone_weights=weights, report=lines.append
     )
 
 

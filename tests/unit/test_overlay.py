@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color, look
-from edgeharfer.runtime.overlay.canvas import Rect, shorten, text_width
+from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, Image, Result, TrackedFace
 
@@ -269,3 +270,18 @@ def test_opencv_4_draws_with_its_strokes(older_opencv: None, monkeypatch: pytest
     with written(monkeypatch) as texts:
         draw(blank(320, 240), Result(0, 0.0, 1.0, one_face(Box(90, 80, 60, 60)).faces, LONG), BUSY)
     assert all(rect.inside(Rect(0, 0, 320, 240)) for _, rect in texts)
+
+
+def test_threads_draw_the_same_text_at_once() -> None:
+    """OpenCV's typeface changes while it draws, so that threads must not share one."""
+
+    def lines(seed: int) -> bytes:
+        image = np.zeros((60, 300, 3), np.uint8)
+        for size in range(10, 30):
+            put_text(image, f"seed {seed} size {size}", 5, 30, size, weight=400 + 20 * (size % 11))
+        return image.tobytes()
+
+    expected = [lines(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(40):
+            assert list(pool.map(lines, range(4))) == expected

@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
 from edgeharfer.runtime import SourceError
 from edgeharfer.training.augment import FaceAugmentation, augment, erase, mixup
 from edgeharfer.training.faces import FER7, Faces, read_faces, without_copies
+from edgeharfer.training.losses import soft_cross_entropy
 
 
 def picture(seed: int) -> np.ndarray:
@@ -125,3 +127,15 @@ def test_mixup_blends_pictures_and_targets_alike() -> None:
     mixup(x, y, 0.4, rng)
     np.testing.assert_allclose(y["head"].sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(x[:, 0, 0, 0], y["head"] @ np.arange(6, dtype=np.float32), atol=1e-5)
+
+
+def test_a_row_without_targets_moves_nothing() -> None:
+    targets = np.array([[0.0, 0.0, 0.0], [0.2, 0.8, 0.0]], np.float32)
+    logits = np.array([[1.0, 2.0, 3.0], [0.5, -0.5, 1.0]], np.float32)
+    dense = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
+    model = keras.Sequential([keras.Input((3,)), dense])
+    model.compile(keras.optimizers.SGD(1.0), soft_cross_entropy)
+    expected = -(targets[1] * (logits[1] - np.log(np.exp(logits[1]).sum()))).sum() / 2
+    assert float(model.train_on_batch(logits, targets)) == pytest.approx(expected, abs=1e-5)
+    gradient = np.outer(logits[1], np.exp(logits[1]) / np.exp(logits[1]).sum() - targets[1]) / 2
+    np.testing.assert_allclose(np.asarray(dense.kernel), np.eye(3) - gradient, atol=1e-5)

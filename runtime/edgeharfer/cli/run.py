@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ import click
 from edgeharfer.cli.options import config_option, model_options
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.runner import Runner
     from edgeharfer.runtime.sinks import Sink
 
 
@@ -65,21 +64,22 @@ def run(**options: Any) -> None:
     from edgeharfer.runtime.runner import Limits, Runner
     from edgeharfer.runtime.source import open_source
 
-    view = choose_view(options["view"])
-    width, height = parse_size(options["size"])
-    spec = options["camera"] if options["source"] is None else options["source"]
-    sinks = make_sinks(options, view)
-    pipeline = Pipeline(**pipeline_options(options))
-    limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
-    with open_source(spec, width=width, height=height, fps=options["fps"]) as source, ExitStack() as stack:
-        pace = choose_pace(options["pace"], watched=view != "none")
+    with stop_signals() as stopping, ExitStack() as stack:
+        view = choose_view(options["view"])
+        spec = options["camera"] if options["source"] is None else options["source"]
+        width, height = parse_size(options["size"])
+        source = stack.enter_context(open_source(spec, width=width, height=height, fps=options["fps"]))
+        sinks = make_sinks(options, view, source.fps)
+        pipeline = Pipeline(**pipeline_options(options))
         for sink in sinks:
             stack.enter_context(sink)
+            if (url := getattr(sink, "url", None)) is not None:
+                click.echo(f"watch at {url}", err=True)
         pipeline.warm_up()
+        pace = choose_pace(options["pace"], watched=view != "none")
         capture = stack.enter_context(Capture(source, pace=pace))
-        runner = Runner(pipeline, capture, sinks, limits)
-        with stopped_by_signals(runner):
-            runner.run()
+        limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
+        Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
 
 
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def parse_size(text: str | None) -> tuple[int | None, int | None]:
     return int(width), int(height)
 
 
-def make_sinks(options: dict[str, Any], view: str) -> list[Sink]:
+def make_sinks(options: dict[str, Any], view: str, fps: float | None) -> list[Sink]:
     """The outputs that were asked for; words on the terminal where there would be nothing else to see."""
     from edgeharfer.runtime.sinks import EventsSink, StatsFileSink, VideoSink, WindowSink
     from edgeharfer.runtime.sinks.console import ConsoleSink
@@ -130,7 +130,7 @@ def make_sinks(options: dict[str, Any], view: str) -> list[Sink]:
     if options["events"]:
         sinks.append(EventsSink(options["events"]))
     if options["save"]:
-        sinks.append(VideoSink(options["save"]))
+        sinks.append(VideoSink(options["save"], fps))
     if options["stats"]:
         sinks.append(StatsFileSink(options["stats"]))
     if options["events"] != "-":
@@ -139,12 +139,15 @@ def make_sinks(options: dict[str, Any], view: str) -> list[Sink]:
 
 
 @contextmanager
-def stopped_by_signals(runner: Runner) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run cleanly: files closed, summary written, exit code 0."""
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: runner.stop()) for number in wanted}
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came: the run then ends cleanly, its files whole, with exit code 0."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield
+        yield lambda: bool(came)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.sinks import Sink, WindowSink
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
@@ -31,7 +32,10 @@ class Limits:
 
 
 class Runner:
-    """Drives one run. Sinks are entered and left by the caller."""
+    """Drives one run. Sinks are entered and left by the caller.
+
+    stopping: asked before each frame; once true, the run ends after the frame in work.
+    """
 
     def __init__(
         self,
@@ -39,18 +43,16 @@ class Runner:
         capture: Capture,
         sinks: Sequence[Sink],
         limits: Limits | None = None,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
     ) -> None:
         self._pipeline, self._capture, self._sinks = pipeline, capture, sinks
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._stats = Stats(self._clock)
-        self._stopping = False
+        self._stopping = stopping
         self._too_old = 0
-
-    def stop(self) -> None:
-        """End the run after the frame in work. Safe to call from a signal handler."""
-        self._stopping = True
 
     def run(self) -> dict[str, Any]:
         """Run to the end and return the summary, which the sinks were given as well.
@@ -64,14 +66,16 @@ class Runner:
                 if frame is None:
                     if self._capture.ended:
                         break
+                    self._stay_alive()
                 elif not self._within(frame):
                     break
                 else:
                     self._take(frame)
         finally:
             summary = self._summary()
-            for sink in self._sinks:
-                sink.finish(summary)
+            with ExitStack() as stack:  # each sink gets its summary, whatever another one raises
+                for sink in reversed(self._sinks):
+                    stack.callback(sink.finish, summary)
         return summary
 
     def _over(self, started_s: float) -> bool:
@@ -79,7 +83,7 @@ class Runner:
         live = self._capture.source.live
         late = live and limit_s is not None and self._clock.monotonic() - started_s >= limit_s
         done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
-        return self._stopping or late or done or any(sink.closed for sink in self._sinks)
+        return self._stopping() or late or done or any(sink.closed for sink in self._sinks)
 
     def _within(self, frame: Frame) -> bool:
         return self._limits.duration_s is None or frame.pts_s < self._limits.duration_s
@@ -94,6 +98,13 @@ class Runner:
         status = self._status()
         for sink in self._sinks:
             sink.write(frame, result, status)
+
+    def _stay_alive(self) -> None:
+        """While no frames come, let windows answer and show it."""
+        status = self._status()
+        for sink in self._sinks:
+            if isinstance(sink, WindowSink):
+                sink.refresh(status)
 
     def _expired(self, age_ms: float) -> bool:
         expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
+from edgeharfer.runtime.gpu import provider_options
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]
@@ -122,7 +123,7 @@ def make_session(
     chain = names if provider == "auto" else names[names.index(provider) :]
     for kind in chain[:-1]:
         try:
-            return Session(_create(model, kind, threads), name)
+            return Session(_create(model, kind, threads, name), name)
         except ProviderError as error:
             if provider != "auto" and not allow_fallback:
                 _create_on_cpu(model, threads, name)  # Bytes that load nowhere are no provider's fault.
@@ -141,7 +142,7 @@ def probe_providers() -> dict[str, str | None]:
     reasons: dict[str, str | None] = {}
     for kind in PROVIDERS:
         try:
-            _create(_PROBE_MODEL, kind, 1)
+            _create(_PROBE_MODEL, kind, 1, "probe", cached=False)
         except EdgeharferError as error:
             reasons[kind] = str(error)
         else:
@@ -176,12 +177,12 @@ def _options(ort: Any, threads: int) -> Any:
 def _create_on_cpu(model: bytes, threads: int, name: str) -> Any:
     ort = _onnxruntime()
     try:
-        return _open(ort, model, [PROVIDERS["cpu"]], threads)
+        return _open(ort, model, ["cpu"], threads)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
         raise ModelError(f"{name}: ONNX Runtime cannot load it: {_reason(error)}") from error
 
 
-def _create(model: bytes, kind: str, threads: int) -> Any:
+def _create(model: bytes, kind: str, threads: int, name: str, *, cached: bool = True) -> Any:
     """A session on that provider and no lesser one, or ProviderError with the reason."""
     ort = _onnxruntime()
     listed = ort.get_available_providers()
@@ -190,12 +191,12 @@ def _create(model: bytes, kind: str, threads: int) -> Any:
             f"{kind} is not part of this ONNX Runtime: install 'edgeharfer[gpu]' instead of [cpu]"
         )
     names = list(PROVIDERS)
-    chain = [PROVIDERS[one] for one in names[names.index(kind) :] if PROVIDERS[one] in listed]
+    chain = [one for one in names[names.index(kind) :] if PROVIDERS[one] in listed]
     with _quiet(ort):
         if kind != "cpu" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # Finds CUDA and cuDNN where pip has put them.
         try:
-            session = _open(ort, model, chain, threads)
+            session = _open(ort, model, chain, threads, provider_options(chain, model, name, cached=cached))
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
             raise _cannot_load(ort, kind, _reason(error)) from error
     if session.get_providers()[0] != PROVIDERS[kind]:
@@ -203,8 +204,13 @@ def _create(model: bytes, kind: str, threads: int) -> Any:
     return session
 
 
-def _open(ort: Any, model: bytes, providers: list[str], threads: int) -> Any:
-    session = ort.InferenceSession(model, _options(ort, threads), providers=providers, enable_fallback=0)
+def _open(
+    ort: Any, model: bytes, chain: list[str], threads: int, options: list[dict[str, Any]] | None = None
+) -> Any:
+    providers = [PROVIDERS[one] for one in chain]
+    session = ort.InferenceSession(
+        model, _options(ort, threads), providers=providers, provider_options=options, enable_fallback=0
+    )
     session.disable_fallback()
     return session
 

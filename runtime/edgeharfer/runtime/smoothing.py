@@ -54,16 +54,19 @@ class Decision:
 
     def choose(self, probs: Floats) -> tuple[str, float]:
         """The label and its probability; the best class's probability where it stays uncertain."""
-        best = int(probs.argmax())
-        standing = self._standing
-        if standing is not None and probs[best] < probs[standing] + self._hysteresis:
+        best, standing = int(probs.argmax()), self._standing
+        if standing is not None and self._stands(standing, probs):
             best = standing
-        floor = self._threshold - (self._hysteresis / 2 if best == standing else 0.0)
-        if probs[best] < floor:
+        elif probs[best] < self._threshold:
             self._standing = None
-            return UNCERTAIN, float(probs.max())
+            return UNCERTAIN, float(probs[best])
         self._standing = best
         return self._labels[best], float(probs[best])
+
+    def _stands(self, label: int, probs: Floats) -> bool:
+        """Still about as probable as the best, and not far below the threshold."""
+        near_best = probs[label] + self._hysteresis >= probs.max()
+        return bool(near_best and probs[label] >= self._threshold - self._hysteresis / 2)
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:

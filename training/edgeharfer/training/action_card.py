@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeharfer.training.action_recipe import ActionRecipe
 from edgeharfer.training.clips import BACKGROUND
+from edgeharfer.training.crossval import ClipSet
 from edgeharfer.training.records import markdown_table
 
 Row = Mapping[str, Any]
@@ -17,22 +18,24 @@ Row = Mapping[str, Any]
 class Run:
     """A finished training.
 
-    figures: out-of-fold, as `summarize_clips` gives them. folds: top-1 of each. history: a row per head
-    and epoch. backbone: architecture, weights and hash. groups: number of them in each class.
+    skipped: clips and why. backbone: architecture, weights and hash. figures: out-of-fold, as
+    `summarize_clips` gives them. folds: top-1 of each. history: a row per head and epoch.
     """
 
     recipe: ActionRecipe
-    labels: tuple[str, ...]
+    clip_set: ClipSet
+    skipped: Mapping[str, str]
+    backbone: Mapping[str, str]
     figures: Mapping[str, Any]
     folds: Sequence[Row]
     history: Sequence[Row]
     temperature: float
     threshold: float
-    skipped: Mapping[str, str]
-    backbone: Mapping[str, str]
-    counts: Mapping[str, int]
-    groups: Mapping[str, int]
-    data_sha256: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of the outputs."""
+        return self.clip_set.labels
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -53,8 +56,8 @@ Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
 {calm}
 ## Model
 
-{architecture} (width {alpha:g}, frozen, {side}x{side} RGB in [-1, 1], the whole picture stretched) on {frames}
-pictures spread over {seconds:g} s, then LSTM({units}) and softmax. Backbone weights: {weights}.
+{architecture} (width {alpha:g}, frozen, {side}x{side} RGB in [-1, 1], the whole picture stretched) on
+{frames} pictures spread over {seconds:g} s, then LSTM({units}) and softmax. Backbone weights: {weights}.
 
 ## Data and its terms
 
@@ -106,7 +109,7 @@ def model_card(run: Run) -> str:
         units=recipe.units,
         architecture=run.backbone["architecture"],
         weights=run.backbone["weights"],
-        clips=sum(run.counts.values()),
+        clips=len(run.clip_set.clips),
         skipped=len(run.skipped),
         provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
         split=run.split,

@@ -19,9 +19,9 @@ GRAY_48 = (48, 48, 1)
 def resse(
     x: Tensor,
     *,
-    stem: int = 32,
+    stem: int = 24,
     widths: tuple[int, ...] = (48, 96, 192),
-    depths: tuple[int, ...] = (1, 2, 2),
+    depths: tuple[int, ...] = (1, 2, 1),
     dropout: float = 0.4,
 ) -> Tensor:
     """Residual blocks (He et al. 2016) with squeeze-and-excitation (Hu et al. 2018); returns features.

@@ -117,24 +117,36 @@ def find_clips(data: Path, background: Sequence[Path]) -> list[ClipFile]:
     dataset = Dataset(data, CLIPS)
     split = next((name for name in dataset.splits if name.lower() in TRAIN_SPLITS), None)
     samples = dataset.samples if split is None else dataset.split(split)
+    _check_classes(data / (split or ""), {sample.label for sample in samples})
     found = [
         ClipFile(sample.name, sample.label, data.name, partial(dataset.local_file, sample))
         for sample in samples
     ]
     for path in background:
         found += [
-            ClipFile(
-                f"{BACKGROUND}/{file.name}",
-                BACKGROUND,
-                path.name,
-                lambda scratch, file=file: nullcontext(file),
-            )
+            ClipFile(f"{BACKGROUND}/{file.name}", BACKGROUND, path.name, partial(_as_it_is, file))
             for file in _clip_files(path)
         ]
     return found
 
 
+def _check_classes(folder: Path, labels: set[str]) -> None:
+    """A class folder without a clip is a mistake, not a class less."""
+    if folder.is_dir():
+        names = {
+            one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
+        }
+        if empty := sorted(names - labels):
+            raise SourceError(f"{folder}: no clip of class {', '.join(empty)}: add some or remove the folder")
+
+
+def _as_it_is(file: Path, scratch: Path) -> AbstractContextManager[Path]:
+    return nullcontext(file)
+
+
 def _clip_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder for the background")
     if path.is_file():
         return [path]
     files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in CLIPS and file.is_file()]
@@ -194,9 +206,8 @@ class ClipStore:
             "scene": scene_of(thumbnails),
         }
         for i, (numbers, features) in enumerate(zip(frames, rows, strict=True)):
-            kind = np.float16 if i else np.float32
             arrays[f"frames{i}"] = np.array(numbers, np.int64)
-            arrays[f"features{i}"] = np.array(features, kind).reshape(len(numbers), -1)
+            arrays[f"features{i}"] = np.array(features, np.float16 if i else np.float32)
         return arrays
 
 
@@ -238,9 +249,8 @@ def load_clips(
             first[clip.sha256] = clip.name
             clips.append(clip)
         if done % 10 == 0 or done == len(files):
-            report(
-                f"features of {done} of {len(files)} clips ({store.encoded} encoded now, {len(skipped)} skipped)"
-            )
+            counts = f"{store.encoded} encoded now, {len(skipped)} skipped"
+            report(f"features of {done} of {len(files)} clips ({counts})")
     return clips, skipped
 
 
@@ -255,7 +265,8 @@ def _sha256(path: Path) -> str:
 def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]] | None:
     """What was kept, or None where there is nothing or it was cut off."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, since np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

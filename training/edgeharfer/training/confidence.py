@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.types import Floats
 
 _TEMPERATURES = np.geomspace(0.2, 5.0, 161)
-_THRESHOLDS = np.arange(0.05, 0.951, 0.01)
+_THRESHOLDS = np.linspace(0.05, 0.95, 91).round(2)
 _BETA = 0.5
 
 
@@ -59,4 +59,4 @@ def choose_threshold(clips: Sequence[Floats], truth: NDArray[np.int64], quiet: i
         recall = right / max(float(weight[true != quiet].sum()), 1e-9)
         return (1 + _BETA**2) * precision * recall / max(_BETA**2 * precision + recall, 1e-9)
 
-    return round(float(max(_THRESHOLDS, key=f_score)), 2)
+    return float(max(_THRESHOLDS, key=f_score))

@@ -22,6 +22,7 @@ from edgeharfer.training.architectures import emotion_model
 from edgeharfer.training.augment import FaceAugmentation, augment, mixup
 from edgeharfer.training.faces import FER7, SIDE, Faces, align, read_faces, without_copies
 from edgeharfer.training.loop import Plan, fit
+from edgeharfer.training.losses import soft_cross_entropy
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.plots import plot_confusion, plot_curves
 from edgeharfer.training.records import class_table, environment, file_hash, shares, write_json
@@ -223,7 +224,7 @@ def train_emotion(
     steps = len(prepared.train) // recipe.batch * recipe.epochs
     model.compile(
         optimizer=make_optimizer(recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps),
-        loss={head: keras.losses.CategoricalCrossentropy(from_logits=True) for head in classes},
+        loss=dict.fromkeys(classes, soft_cross_entropy),
     )
     targets = make_targets(prepared.train, prepared.votes, recipe.label_smoothing)
     history = fit(

@@ -117,7 +117,8 @@ class BlazeFace:
         half = points[:, 1] / 2
         corners = np.stack([center - half, center + half], axis=1)
         keypoints = points[:, 2:] + self._anchors[kept, None]
-        return weighted_nms(np.concatenate([corners, keypoints], axis=1), scores)
+        real = (half > 0).all(axis=1)  # The net can answer with a negative size; MediaPipe drops those too.
+        return weighted_nms(np.concatenate([corners, keypoints], axis=1)[real], scores[real])
 
 
 def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:

@@ -1,15 +1,13 @@
 """Where to look for faces: the whole frame, tiles of it for small faces, and around those that got lost.
 
-The detector sees 192x192 pixels. Measured on webcam faces pasted into 640x480 scenes, it finds 29 % of
-the faces that are 4 % of the frame's width, 90 % at 8 % and all from 15 % on. So nine half-size tiles,
-which overlap by half, are looked through in turn, one every few frames: a face of 4 % fills 8 % of a
-tile. A face once known is followed by a close look where it was, whenever the whole frame misses it.
+TABLE
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 
 from edgeharfer.runtime.faces.blazeface import merge, same_face
 from edgeharfer.runtime.faces.detector import Detector, Region
@@ -18,23 +16,36 @@ from edgeharfer.runtime.types import Box, Face, Frame
 NEW_FACE_SCORE = 0.6
 """From here on a face is believed without having been seen before (MediaPipe's own limit)."""
 KNOWN_FACE_SCORE = 0.4
-"""Enough for a face that stood there a moment ago. The detector must report from here up."""
+"""Enough for a face that stood there a moment ago, or to look closer. The detector must report from here up."""
+LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
+"""Side of the tiles and least overlap, as shares of the frame's longer side: 6 and 12 tiles at 4:3 and 16:9.
+
+A face as wide as the overlap lies whole in one of them; larger ones the whole frame shows well enough."""
 TILE_EVERY = 4
-"""Frames from one tile to the next; all nine within 36 frames, 1.2 s at 30 a second."""
+"""Frames from one tile to the next; all six within 24 frames, 0.8 s at 30 a second."""
 CLOSE_LOOK = 5.0
-"""Side of the region searched for a lost face, in sides of its box."""
+"""Side of the region searched for a lost or doubtful face, in sides of its box."""
 MOST_CLOSE_LOOKS = 4
 MIN_TILE_PX = 160
 """A smaller tile would only be blown up and show nothing more."""
 
 
-def tiles(width: int, height: int, parts: int) -> list[Region]:
-    """Regions of 1/parts of the frame's size that overlap by half, row by row; none if too small."""
-    if min(width, height) / parts < MIN_TILE_PX:
+def tiles(width: int, height: int, share: float, overlap: float) -> list[Region]:
+    """Squares of a share of the longer side, spread evenly, row by row; none if they were too small."""
+    longer = max(width, height)
+    side = share * longer
+    if side < MIN_TILE_PX:
         return []
-    w, h = width / parts, height / parts
-    steps = range(2 * parts - 1)
-    return [(column * w / 2, row * h / 2, w, h) for row in steps for column in steps]
+    lefts, tops = (starts(length, side, overlap * longer) for length in (width, height))
+    return [(left, top, side, side) for top in tops for left in lefts]
+
+
+def starts(length: float, side: float, overlap: float) -> list[float]:
+    """Where tiles start along one axis, so that they cover it and overlap by at least so much."""
+    if length <= side:
+        return [(length - side) / 2]
+    steps = math.ceil((length - side) / (side - overlap))
+    return [(length - side) * step / steps for step in range(steps + 1)]
 
 
 class FaceFinder:
@@ -53,37 +64,39 @@ class FaceFinder:
     def find(self, frame: Frame, known: Sequence[Box] = ()) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
         found = self._detector.detect(frame.bgr)
-        if frame.still:
-            return self._search_still(frame, found)
-        found += self._look_through_tile(frame)
-        faces = [face for face in merge(found) if self._believable(face, known)]
+        for region in self._regions(frame):
+            found += self._detector.detect(frame.bgr, region)
+        faces, doubtful = judge(found, known)
         lost = [box for box in known if not any(same_face(box, face.box) for face in faces)]
-        for box in lost[:MOST_CLOSE_LOOKS]:
-            near = self._detector.detect(frame.bgr, close_region(box))
-            faces += [face for face in near if self._believable(face, [box])]
+        second_looks = doubtful[: MOST_CLOSE_LOOKS if frame.still else 1]
+        for box in (*lost[:MOST_CLOSE_LOOKS], *(face.box for face in second_looks)):
+            faces += judge(self._detector.detect(frame.bgr, close_region(box)), known)[0]
         return merge(faces)
 
-    def _search_still(self, frame: Frame, found: list[Face]) -> list[Face]:
-        """A photograph is looked through once, so thoroughly: in halves and in thirds."""
+    def _regions(self, frame: Frame) -> list[Region]:
+        """Where to look beside the whole frame: a photograph is looked through once, so thoroughly."""
         height, width = frame.bgr.shape[:2]
-        for region in tiles(width, height, 2) + tiles(width, height, 3):
-            found += self._detector.detect(frame.bgr, region)
-        return [face for face in merge(found) if face.score >= NEW_FACE_SCORE]
-
-    def _look_through_tile(self, frame: Frame) -> list[Face]:
-        height, width = frame.bgr.shape[:2]
+        if frame.still:
+            return tiles(width, height, *LARGE_TILES) + tiles(width, height, *SMALL_TILES)
         if (width, height) != self._size:
             self._size = (width, height)
-            self._tiles = cycle(tiles(width, height, 2))
+            self._tiles = cycle(tiles(width, height, *LARGE_TILES))
         self._frames += 1
-        region = next(self._tiles, None) if self._frames % TILE_EVERY == 0 else None
-        return [] if region is None else self._detector.detect(frame.bgr, region)
+        return list(islice(self._tiles, 1)) if self._frames % TILE_EVERY == 0 else []
 
-    @staticmethod
-    def _believable(face: Face, known: Sequence[Box]) -> bool:
-        if face.score >= NEW_FACE_SCORE:
-            return True
-        return face.score >= KNOWN_FACE_SCORE and any(same_face(face.box, box) for box in known)
+
+def judge(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
+    """The faces, each once, that can be believed, and those that cannot yet; each best first."""
+    merged = merge(faces)
+    sure = [face for face in merged if believable(face, known)]
+    return sure, [face for face in merged if face not in sure]
+
+
+def believable(face: Face, known: Sequence[Box]) -> bool:
+    """Clearly a face, or one where a face stood a moment ago."""
+    if face.score >= NEW_FACE_SCORE:
+        return True
+    return face.score >= KNOWN_FACE_SCORE and any(same_face(face.box, box) for box in known)
 
 
 def close_region(box: Box) -> Region:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+import threading
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -70,9 +71,14 @@ def has_truetype() -> bool:
     return hasattr(cv2, "FontFace")
 
 
-@cache
+_local = threading.local()
+
+
 def _typeface() -> Any:
-    return cv2.FontFace("sans")  # Rubik, a variable font inside OpenCV
+    """Rubik, a variable font inside OpenCV; one for each thread, since drawing with it changes it."""
+    if not hasattr(_local, "typeface"):
+        _local.typeface = cv2.FontFace("sans")
+    return _local.typeface
 
 
 def _hershey(text: str, size: int, weight: int) -> tuple[str, float, int]:

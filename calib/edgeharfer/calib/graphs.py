@@ -1,0 +1,183 @@
+"""ONNX graphs to INT8 with ONNX Runtime's quantizers: ranges are found once, and used for many recipes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.calib import tools
+from edgeharfer.calib.recipes import Calibrator, Recipe
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.types import Floats
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
+"""Operators whose weights are worth eight bits."""
+RECURRENT = ("LSTM",)
+"""Those that the dynamic quantizer knows beside matrices; a GRU stays as it is."""
+
+# Their output decides the label, or scales whole channels; in floats they cost next to nothing.
+_IN_FLOATS = ("Softmax", "Sigmoid", "LogSoftmax")
+# TensorRT fuses what follows these, at higher resolution than eight bits.
+_TENSORRT_OPS = (*WEIGHTED, "Add", "GlobalAveragePool", "AveragePool", "MaxPool")
+_TENSORRT_OPTIONS = {
+    "ActivationSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "DedicatedQDQPair": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
+}
+# The default of 128 bins for 128 levels would leave the entropy search nothing to choose.
+_ENTROPY_BINS = 1024
+
+Batches = Callable[[], Iterator[Floats]]
+
+
+class StaticQuantizer:
+    """One graph on its way to INT8, its tensors' ranges measured on the calibration set.
+
+    role: of the graph in its package. batches: the set as the graph takes it, handed out anew by each
+    call. Raises ModelError for a graph that ONNX Runtime cannot prepare.
+    """
+
+    def __init__(self, model: bytes, role: str, batches: Batches) -> None:
+        self.role = role
+        self._batches = batches
+        self._ranges: dict[tuple[Calibrator, str], Any] = {}
+        self._model = _prepared(model, role)
+
+    @property
+    def original(self) -> bytes:
+        """The graph in floats, prepared."""
+        return _bytes(_copy(self._model))
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the nodes whose weights are quantized."""
+        return [node.name for node in self._model.graph.node if node.op_type in WEIGHTED]
+
+    def quantized(self, recipe: Recipe, only: Sequence[str] = ()) -> bytes:
+        """The graph after a recipe; `only` some of its nodes, where they are named."""
+        onnx_type = tools.load("onnxruntime.quantization").QuantType
+        quantizer_of = tools.load("onnxruntime.quantization.qdq_quantizer").QDQQuantizer
+        for_cpu = recipe.target == "cpu"
+        model = _copy(self._model)
+        with tools.quiet():
+            quantizer = quantizer_of(
+                model,
+                per_channel=True,
+                reduce_range=False,
+                weight_qType=onnx_type.QInt8,
+                activation_qType=onnx_type.QUInt8 if for_cpu else onnx_type.QInt8,
+                tensors_range=self._measured(recipe),
+                nodes_to_quantize=list(only),
+                nodes_to_exclude=[layer for role, layer in recipe.excluded if role == self.role],
+                op_types_to_quantize=_cpu_ops() if for_cpu else list(_TENSORRT_OPS),
+                extra_options={} if for_cpu else dict(_TENSORRT_OPTIONS),
+            )
+            quantizer.quantize_model()
+        return _bytes(quantizer.model.model)
+
+    def _measured(self, recipe: Recipe) -> Any:
+        key = recipe.calibrator, recipe.target
+        if key not in self._ranges:
+            self._ranges[key] = _ranges(self._model, self._batches(), recipe, self.role)
+        return self._ranges[key]
+
+
+def dynamic_int8(model: bytes, name: str) -> bytes:
+    """Weights of recurrent layers and matrices in INT8, their activations quantized as they come."""
+    quantization = tools.load("onnxruntime.quantization")
+    with tempfile.TemporaryDirectory() as folder, tools.quiet():
+        source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
+        source.write_bytes(_bytes(_prepared(model, name)))
+        quantization.quantize_dynamic(
+            source,
+            result,
+            op_types_to_quantize=[*RECURRENT, "Gemm", "MatMul"],
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return _bytes(tools.load("onnx").load(result))
+
+
+def _cpu_ops() -> list[str]:
+    registry = tools.load("onnxruntime.quantization.registry")
+    return sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - set(_IN_FLOATS))
+
+
+def _prepared(model: bytes, name: str) -> Any:
+    """Constants folded and shapes inferred. Through files: with a graph in memory the tool loses shapes."""
+    process = tools.load("onnxruntime.quantization").quant_pre_process
+    with tempfile.TemporaryDirectory() as folder, tools.quiet():
+        source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
+        source.write_bytes(model)
+        try:
+            process(source, result, skip_symbolic_shape=True)
+        except Exception as error:  # Whatever ONNX Runtime and onnx raise for a graph they cannot infer.
+            raise ModelError(f"{name}: cannot be prepared for INT8: {error}") from error
+        return tools.load("onnx").load(result)
+
+
+def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) -> Any:
+    """Range of each tensor over the data, batch by batch: histograms keep all values of one in memory."""
+    calibrate = tools.load("onnxruntime.quantization.calibrate")
+    feed = model.graph.input[0].name
+    method = {
+        "minmax": calibrate.CalibrationMethod.MinMax,
+        "percentile": calibrate.CalibrationMethod.Percentile,
+        "entropy": calibrate.CalibrationMethod.Entropy,
+    }[recipe.calibrator.method]
+    with tempfile.TemporaryDirectory() as folder, tools.quiet():
+        path = Path(folder, "model.onnx")
+        path.write_bytes(_bytes(model))
+        try:
+            calibrator = calibrate.create_calibrator(
+                path,
+                None,
+                str(Path(folder, "augmented.onnx")),
+                method,
+                extra_options=_calibrator_options(recipe),
+            )
+            for batch in batches:
+                calibrator.collect_data(_Reader([{feed: batch}]))
+            return calibrator.compute_data()
+        except Exception as error:  # The calibrators fail in many ways on data that is not a number.
+            raise ModelError(f"{name}: cannot be calibrated: {error}") from error
+
+
+def _calibrator_options(recipe: Recipe) -> dict[str, object]:
+    options: dict[str, object] = {"symmetric": recipe.target == "tensorrt"}
+    if recipe.calibrator.method == "entropy":
+        options |= {"num_bins": _ENTROPY_BINS, "num_quantized_bins": 128}
+    if recipe.calibrator.percentile is not None:
+        options["percentile"] = recipe.calibrator.percentile
+    return options
+
+
+class _Reader:
+    """ONNX Runtime's protocol for calibration data: the next feeds, then None."""
+
+    def __init__(self, feeds: Iterable[Mapping[str, Floats]]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> dict[str, Floats] | None:
+        feeds = next(self._feeds, None)
+        return None if feeds is None else dict(feeds)
+
+
+def _bytes(model: Any) -> bytes:
+    """Serialised, without the domains that ONNX Runtime declares but the graph does not use."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [one for one in model.opset_import if one.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    del model.metadata_props[:], model.graph.value_info[:]
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _copy(model: Any) -> Any:
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy

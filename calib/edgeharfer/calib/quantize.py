@@ -1,0 +1,284 @@
+"""From the FP32 graphs of a package to INT8 ones that are worth having: recipes in turn, until one is.
+
+A recipe counts when it stays within the accuracy guard. Convolutional graphs are quantized statically;
+recurrent heads get dynamic INT8 where that is measured to be faster, and stay in floats where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edgeharfer.calib import tools
+from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
+from edgeharfer.calib.guard import Figures, Limits, Verdict, judge
+from edgeharfer.calib.latency import median_ms
+from edgeharfer.calib.material import Calibration, Evaluation, batches, floats
+from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
+from edgeharfer.calib.scoring import Models, Scorer, run_pictures
+from edgeharfer.calib.sensitivity import sweep
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.onnx_scan import scan_onnx
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.session import Session, available_providers, make_session
+from edgeharfer.runtime.types import Floats
+
+MIN_GAIN = 1.05
+"""INT8 is chosen where it is this many times as fast; less is within what a busy machine makes of it."""
+SWEEP_ITEMS = 32
+
+Report = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe and what it lost; `verdict` is None where there was nothing to judge it by."""
+
+    recipe: Recipe
+    verdict: Verdict | None
+
+    def __str__(self) -> str:
+        if self.verdict is None:
+            return f"{self.recipe}: not measured"
+        label, lost = self.verdict.worst
+        return f"{self.recipe}: top-1 {-self.verdict.top1:+.2f}, {label} {-lost:+.2f} points"
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """INT8 graphs of a package.
+
+    models: by role; `floats` are the roles whose graph is the FP32 one. facts: for the receipt.
+    fastest: provider -> precision, as measured; empty where the provider is not here.
+    """
+
+    models: Models
+    floats: frozenset[str]
+    fastest: Mapping[str, str]
+    facts: Mapping[str, object]
+
+    @property
+    def pays(self) -> bool:
+        """INT8 is faster where it was made for, or could not be timed there."""
+        return "int8" in self.fastest.values() or not self.fastest
+
+
+@dataclass(eq=False)
+class Quantization:
+    """One package on its way to INT8. Raises ModelError where no recipe keeps its accuracy."""
+
+    package: Package
+    calibration: Calibration
+    evaluation: Evaluation | None
+    limits: Limits = field(default_factory=Limits)
+    target: Target = "cpu"
+    report: Report = lambda line: None
+
+    def __post_init__(self) -> None:
+        manifest = self.package.manifest
+        if "fp32" not in manifest.files:
+            raise ModelError(f"{manifest.name} holds no FP32 graphs to quantize: export it again")
+        self.originals: Models = {role: self.package.read(role) for role in manifest.roles}
+        self._scorer = Scorer(manifest, self.evaluation) if self.evaluation is not None else None
+        self._trials: list[Trial] = []
+        self._static = {role: self._quantizer(role) for role in self._convolutional()}
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the package."""
+        return self.package.manifest
+
+    def run(self) -> Quantized:
+        """The first recipe within the guard, or ModelError with what was tried."""
+        reference = self._scorer.figures(self.originals) if self._scorer else None
+        recipe, models = self._search(reference)
+        models = self._with_dynamic_heads(models, reference)
+        unchanged = frozenset(role for role in models if models[role] == self.originals[role])
+        verdict = self._verdict(models, reference)
+        times = self._times(models)
+        facts = {
+            "target": self.target,
+            "recipe": str(recipe),
+            "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
+            "heads": {role: self._kind(role, models) for role in models},
+            "calibration": self._about_calibration(),
+            "guard": self._about_guard(reference, verdict),
+            "tried": [str(trial) for trial in self._trials],
+            "bytes": {
+                name: sum(map(len, graphs.values()))
+                for name, graphs in (("fp32", self.originals), ("int8", models))
+            },
+            "latency_ms": times,
+            "tools": tools.versions(),
+        }
+        return Quantized(models, unchanged, self._fastest(times, verdict), facts)
+
+    # The search
+
+    def _search(self, reference: Figures | None) -> tuple[Recipe, Models]:
+        for recipe in self._recipes():
+            models = {**self.originals, **{role: one.quantized(recipe) for role, one in self._static.items()}}
+            trial = Trial(recipe, self._verdict(models, reference))
+            self._trials.append(trial)
+            self.report(f"int8, {trial}")
+            if trial.verdict is None or trial.verdict.within:
+                return recipe, models
+        tried = "; ".join(str(trial) for trial in self._trials)
+        raise ModelError(
+            f"{self.manifest.name}: INT8 is refused: no recipe keeps within {self.limits.top1:g} points of "
+            f"top-1 and {self.limits.worst_class:g} of each class; tried {tried}: "
+            "give other --calibration data, or leave int8 out"
+        )
+
+    def _recipes(self) -> Iterator[Recipe]:
+        """Calibrators first; then the best of them, with more and more of the worst layers in floats."""
+        for calibrator in CALIBRATORS:
+            yield Recipe(calibrator, self.target)
+        best = min(self._trials, key=_loss).recipe
+        worst_first = self._most_sensitive(best)
+        for number in EXCLUSIONS:
+            if number <= len(worst_first) // 3:
+                yield replace(best, excluded=tuple(worst_first[:number]))
+
+    def _most_sensitive(self, recipe: Recipe) -> list[tuple[str, str]]:
+        self.report("int8: looking for the layers that suffer most")
+        found = [
+            (error, role, layer)
+            for role, quantizer in self._static.items()
+            for layer, error in sweep(quantizer, recipe, self._runner(role))
+        ]
+        return [(role, layer) for _, role, layer in sorted(found, reverse=True)]
+
+    def _runner(self, role: str) -> Callable[[bytes], Floats]:
+        """Runs a graph on a few items of the evaluation data."""
+        assert self.evaluation is not None, "without it the first recipe is taken"
+        data, windows = self.evaluation, self.evaluation.windows
+        if role != "head":
+            some = data.pictures[:: max(1, len(data.pictures) // SWEEP_ITEMS)][:SWEEP_ITEMS]
+            return lambda model: run_pictures(model, some, self.manifest)
+        assert windows is not None, "only clips have a head"
+        rows = windows[:: max(1, len(windows) // SWEEP_ITEMS)][:SWEEP_ITEMS]
+        features = run_pictures(self.originals["encoder"], data.pictures[rows.ravel()], self.manifest)
+        feed = features.reshape(*rows.shape, -1)
+        return lambda model: make_session(model, "cpu", 1, name=role).run1(feed)
+
+    def _verdict(self, models: Models, reference: Figures | None) -> Verdict | None:
+        if self._scorer is None or reference is None:
+            return None
+        return judge(reference, self._scorer.figures(models), self.limits)
+
+    # Graph by graph
+
+    def _convolutional(self) -> list[str]:
+        nodes = {role: scan_onnx(model, role).nodes for role, model in self.originals.items()}
+        found = [role for role, counts in nodes.items() if any(counts.get(op) for op in CONVOLUTIONS)]
+        if not found:
+            found = [role for role, counts in nodes.items() if any(counts.get(op) for op in WEIGHTED)][:1]
+        if not found:
+            raise ModelError(f"{self.manifest.name}: has no layer whose weights could be INT8: leave int8 out")
+        return found
+
+    def _quantizer(self, role: str) -> StaticQuantizer:
+        return StaticQuantizer(self.originals[role], role, lambda: self._inputs(role))
+
+    def _inputs(self, role: str) -> Iterator[Floats]:
+        """The calibration set as a graph takes it."""
+        if role != "head":
+            yield from batches(self.calibration.pictures, self.manifest)
+            return
+        assert self.calibration.windows is not None, "only clips have a head"
+        encoder = make_session(self.originals["encoder"], "cpu", 1, name="encoder")
+        for window in self.calibration.windows:
+            yield encoder.run1(floats(window, self.manifest))[None]
+
+    def _with_dynamic_heads(self, models: Models, reference: Figures | None) -> Models:
+        """Dynamic INT8 for what could not be quantized statically, where it is faster and within the guard."""
+        if self.target != "cpu":
+            return models
+        for role in (one for one in models if one not in self._static):
+            if not any(scan_onnx(models[role], role).nodes.get(op) for op in (*RECURRENT, *WEIGHTED)):
+                continue
+            dynamic = dynamic_int8(models[role], role)
+            sessions = {name: {role: _cpu(model)} for name, model in (("float", models[role]), ("dynamic", dynamic))}
+            times = median_ms(sessions, self._one())
+            candidate = {**models, role: dynamic}
+            verdict = self._verdict(candidate, reference)
+            self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
+            if times["dynamic"] * MIN_GAIN < times["float"] and (verdict is None or verdict.within):
+                models = candidate
+        return models
+
+    def _kind(self, role: str, models: Models) -> str:
+        if models[role] == self.originals[role]:
+            return "float"
+        return "static" if role in self._static else "dynamic"
+
+    # Speed
+
+    def _times(self, models: Models) -> dict[str, dict[str, float]]:
+        """Provider -> precision -> milliseconds of one step, where the provider is here."""
+        provider = self.target
+        if provider not in available_providers():
+            self.report(f"int8: {provider} is not here, so its speed was not measured")
+            return {}
+        sessions = {
+            name: {role: make_session(model, provider, 1, name=role) for role, model in graphs.items()}
+            for name, graphs in (("fp32", self.originals), ("int8", models))
+        }
+        times = {name: round(value, 4) for name, value in median_ms(sessions, self._one()).items()}
+        ratio = times["fp32"] / times["int8"]
+        self.report(
+            f"int8: {times['int8']:.3f} ms, fp32 {times['fp32']:.3f} ms on {provider}, one thread: {ratio:.2f} x"
+        )
+        return {provider: times}
+
+    def _fastest(self, times: Mapping[str, Mapping[str, float]], verdict: Verdict | None) -> dict[str, str]:
+        """INT8 that nobody judged is never chosen by itself."""
+        return {
+            provider: "int8" if verdict is not None and one["int8"] * MIN_GAIN < one["fp32"] else "fp32"
+            for provider, one in times.items()
+        }
+
+    def _one(self) -> dict[str, Floats]:
+        """A step's input for each role."""
+        picture = next(self._inputs(self.manifest.roles[0]))[:1]
+        if self.manifest.window is None:
+            return {"model": picture}
+        features = _cpu(self.originals["encoder"]).run1(picture)
+        return {"encoder": picture, "head": np.repeat(features[:, None], self.manifest.window.frames, axis=1)}
+
+    # For the receipt
+
+    def _about_calibration(self) -> dict[str, object]:
+        chosen = self.calibration.chosen
+        return {
+            "sha256": chosen.sha256,
+            "items": len(chosen),
+            "classes": {label: len(items) for label, items in chosen.items.items()},
+        }
+
+    def _about_guard(self, reference: Figures | None, verdict: Verdict | None) -> dict[str, object] | None:
+        if reference is None or verdict is None or self.evaluation is None:
+            return None
+        used = {item.partition("@")[0] for items in self.calibration.chosen.items.values() for item in items}
+        return {
+            "n": len(self.evaluation.truth),
+            "also_in_calibration": len(used & self.evaluation.hashes),
+            "limits_points": {"top1": self.limits.top1, "worst_class": self.limits.worst_class},
+            "fp32_top1": round(reference.top1, 4),
+            "fp32_window_top1": round(reference.window_top1, 4),
+            "top1_points": round(-verdict.top1, 2),
+            "window_top1_points": round(-verdict.window_top1, 2),
+            "per_class_points": {label: round(-lost, 2) for label, lost in verdict.per_class.items()},
+        }
+
+
+def _loss(trial: Trial) -> float:
+    return trial.verdict.top1 if trial.verdict is not None else 0.0
+
+
+def _cpu(model: bytes) -> Session:
+    return make_session(model, "cpu", 1)

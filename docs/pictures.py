@@ -1,0 +1,33 @@
+"""Make the pictures of the documentation from the demo source: python docs/pictures.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.runner import short_providers
+from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.stats import Stats
+
+FRAMES = 125
+
+
+def overlay(target: Path) -> None:
+    """The overlay after four seconds of the demo, with the figures of this very run."""
+    pipeline, source, stats = Pipeline(), DemoSource(SystemClock()), Stats()
+    pipeline.warm_up()
+    for _ in range(FRAMES):
+        frame = source.read()
+        assert frame is not None, "the demo has no end"
+        result = pipeline.process(frame)
+        stats.add(result)
+    status = stats.status(provider=short_providers(pipeline.providers), source_name=source.name)
+    cv2.imwrite(str(target), annotate(frame, result, status), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    overlay(Path(__file__).with_name("overlay.png"))

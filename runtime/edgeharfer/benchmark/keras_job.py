@@ -1,0 +1,110 @@
+"""The loop that this product replaces: per frame a detector, a whole clip model and a face model in Keras.
+
+The models have the shapes of the systems that it stands in for, with random weights: their speed does not
+depend on what they learnt.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeharfer.benchmark.film import Film
+from edgeharfer.benchmark.keras_peer import set_threads
+from edgeharfer.benchmark.peers import import_peer
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces.detector import Detector, cut_region
+from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.types import Box, Floats, Image
+
+FRAMES, SIDE = 16, 112
+ACTIONS, EMOTIONS = 20, 7
+_CLIP = InputSpec(SIDE, SIDE, "rgb", "symmetric")
+_FACE = InputSpec(SIDE, SIDE, "gray", "symmetric")
+
+
+def clip_model() -> Any:
+    """TimeDistributed(MobileNetV2) over 16 frames of 112 pixels, LSTM(128), softmax."""
+    keras = import_peer("keras")
+    encoder = keras.applications.MobileNetV2(
+        input_shape=(SIDE, SIDE, 3), include_top=False, weights=None, pooling="avg"
+    )
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((FRAMES, SIDE, SIDE, 3)),
+            layers.TimeDistributed(encoder),
+            layers.LSTM(128),
+            layers.Dense(ACTIONS, activation="softmax"),
+        ]
+    )
+
+
+def face_model() -> Any:
+    """ResNet50V2 for grey faces of 112 pixels."""
+    return import_peer("keras").applications.ResNet50V2(
+        input_shape=(SIDE, SIDE, 1), weights=None, classes=EMOTIONS
+    )
+
+
+def loop_detector() -> tuple[Detector, str]:
+    """OpenCV's Haar cascade, as those systems have it; where OpenCV has none, ours, which is quicker."""
+    try:
+        return make_detector("haar"), "haar"
+    except ConfigError:
+        return make_detector("blazeface"), "blazeface"
+
+
+class KerasJob:
+    """The loop in a process of its own."""
+
+    def __init__(self, spec: str, threads: int, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._threads = set_threads(threads)
+        self._detector, self._detector_name = loop_detector()
+        self._clip, self._face = clip_model(), face_model()
+        self._film = Film(spec, self._clock)
+        self._window: deque[Floats] = deque(maxlen=FRAMES)
+
+    def loop(self, frames: int) -> dict[str, Any]:
+        """Frames with their decoding; the first of all fills the window and is not timed."""
+        if not self._window:
+            self._window.extend([prepare([self._read()], _CLIP)[0]] * FRAMES)
+            self._step()
+        start_s = self._clock.monotonic()
+        for _ in range(frames):
+            self._step()
+        return {"frames": frames, "seconds": self._clock.monotonic() - start_s}
+
+    def summary(self) -> dict[str, Any]:
+        """What the loop is made of."""
+        return {"detector": self._detector_name, "threads": self._threads}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._film.close()
+
+    def _step(self) -> None:
+        bgr = self._read()
+        boxes = [face.box for face in self._detector.detect(bgr)]
+        self._window.append(prepare([bgr], _CLIP)[0])
+        self._clip.predict(np.stack(self._window)[None], verbose=0)
+        for crop in _crops(bgr, boxes):
+            self._face.predict(prepare([crop], _FACE), verbose=0)
+
+    def _read(self) -> Image:
+        frame = self._film.read()
+        assert frame is not None, "a film has no end"
+        return frame.bgr
+
+
+def _crops(bgr: Image, boxes: Sequence[Box]) -> list[Image]:
+    cuts = (cut_region(bgr, (box.x, box.y, box.width, box.height))[2] for box in boxes)
+    return [np.asarray(cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY), np.uint8) for cut in cuts if cut.size]

@@ -1,0 +1,98 @@
+"""Keras itself: `predict`, as most programs call it, and the same model as a tf.function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ConfigError, ModelError
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """A Keras model by the roles of a package; `whole` is what a program without the split would call."""
+
+    by_role: dict[str, Any]
+    whole: Any
+    input_shape: tuple[int, ...]
+
+
+def set_threads(threads: int) -> int:
+    """Let TensorFlow use so many threads, and return how many it uses: it decides once in a process."""
+    config = import_peer("tensorflow").config.threading
+    try:
+        config.set_intra_op_parallelism_threads(threads)
+        config.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # It runs already.
+        pass
+    return int(config.get_intra_op_parallelism_threads()) or threads
+
+
+def load_keras(path: Path, name: str | None = None) -> KerasModel:
+    """The model behind a path, cut as the exporter cuts it. Raises ModelError, ConfigError."""
+    from edgeharfer.export.keras_model import load_model
+    from edgeharfer.export.source import find_source
+    from edgeharfer.export.split import split_model
+
+    source = find_source(path, name)
+    loaded = load_model(source)
+    if loaded.keras is None:
+        raise ModelError(f"{path}: a SavedModel cannot be held against itself: give its .keras file")
+    shape = tuple(loaded.input_shape[1:])
+    if len(shape) == 3:
+        return KerasModel({"model": loaded.keras}, loaded.keras, _fixed(shape, path))
+    window = source.facts.get("window")
+    frames = window.get("frames") if isinstance(window, dict) else None
+    split = split_model(loaded.keras, loaded.name, frames)
+    shape = (split.frames, *shape[1:])
+    return KerasModel({"encoder": split.encoder, "head": split.head}, loaded.keras, _fixed(shape, path))
+
+
+def _fixed(shape: tuple[int | None, ...], path: Path) -> tuple[int, ...]:
+    if any(axis is None for axis in shape):
+        raise ConfigError(f"{path}: leaves the size of its input open, which a benchmark cannot guess")
+    return tuple(int(axis) for axis in shape if axis is not None)
+
+
+def keras_candidates(
+    part: Part, threads: int, batches: Sequence[int], clock: Clock | None = None
+) -> Iterator[Candidate]:
+    """`predict` and tf.function for each batch. Loading is what it takes until the first answer."""
+    clock = clock or SystemClock()
+    tf = import_peer("tensorflow")
+    for batch in batches:
+        array = np.stack([part.sample] * batch)
+        tensor = tf.constant(array)
+        function = tf.function(partial(part.model, training=False), reduce_retracing=True)
+        runs = {
+            "keras predict": partial(part.model.predict, array, batch_size=batch, verbose=0),
+            "keras tf.function": partial(_call, function, tensor),
+        }
+        for backend, run in runs.items():
+            start_s = clock.monotonic()
+            run()
+            yield Candidate(
+                name=part.name,
+                backend=backend,
+                precision="fp32",
+                provider="CPU",
+                threads=threads,
+                batch=batch,
+                size_mb=part.model.count_params() * _FLOAT_BYTES / 1e6,
+                load_ms=(clock.monotonic() - start_s) * 1e3,
+                run=run,
+            )
+
+
+def _call(function: Any, tensor: Any) -> Any:
+    return function(tensor).numpy()

@@ -1,0 +1,95 @@
+"""LiteRT (TensorFlow Lite) on a conversion of the Keras model, with its XNNPACK kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.types import Floats
+
+_CALIBRATION_ITEMS = 8
+
+
+def litert_candidates(
+    part: Part, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
+) -> Iterator[Candidate]:
+    """The part in FP32 and, where our package has it, in INT8.
+
+    INT8 is calibrated on noise here: its speed is that of any INT8 model of this shape, its answers are
+    of no use.
+    """
+    clock = clock or SystemClock()
+    precisions = ["fp32", *(["int8"] if "int8" in part.onnx else [])]
+    for precision, batch in product(precisions, batches):
+        data = convert(part.model, part.sample, batch, quantized=precision == "int8")
+        for count in threads:
+            start_s = clock.monotonic()
+            interpreter = _interpreter(data, count)
+            load_ms = (clock.monotonic() - start_s) * 1e3
+            yield Candidate(
+                name=part.name,
+                backend="litert",
+                precision=precision,
+                provider="CPU",
+                threads=count,
+                batch=batch,
+                size_mb=len(data) / 1e6,
+                load_ms=load_ms,
+                run=_runner(interpreter, np.stack([part.sample] * batch)),
+            )
+
+
+def convert(model: Any, sample: Floats, batch: int, *, quantized: bool) -> bytes:
+    """A Keras model as a .tflite file for a fixed batch, float32 in and out."""
+    from edgeharfer.export import backend
+
+    tf = import_peer("tensorflow")
+    with backend.quiet():
+        spec = tf.TensorSpec((batch, *sample.shape), tf.float32)
+        function = tf.function(partial(model, training=False)).get_concrete_function(spec)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+        if quantized:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = partial(_noise, sample, batch)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        return bytes(converter.convert())
+
+
+def _noise(sample: Floats, batch: int) -> Iterator[list[Floats]]:
+    rng = np.random.default_rng(0)
+    for _ in range(_CALIBRATION_ITEMS):
+        yield [np.stack([rng.permutation(sample.ravel()).reshape(sample.shape)] * batch)]
+
+
+def _interpreter(data: bytes, threads: int) -> Any:
+    """Of the ai-edge-litert package, or the older one inside TensorFlow."""
+    from edgeharfer.export import backend
+
+    with backend.quiet():
+        try:
+            made = import_peer("ai_edge_litert.interpreter").Interpreter(
+                model_content=data, num_threads=threads
+            )
+        except ImportError:
+            lite = import_peer("tensorflow").lite
+            made = lite.Interpreter(model_content=data, num_threads=threads)
+        made.allocate_tensors()
+    return made
+
+
+def _runner(interpreter: Any, batch: Floats) -> Any:
+    feed, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run() -> Any:
+        interpreter.set_tensor(feed, batch)
+        interpreter.invoke()
+        return interpreter.get_tensor(result)
+
+    return run

@@ -1,0 +1,99 @@
+"""The machine, the versions and the source revision that figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.gpu import gpu_environment
+
+PACKAGES = (
+    *("edgeharfer", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless"),
+    *("tensorflow", "keras", "openvino", "ai-edge-litert"),
+)
+_GIT_WAIT_S = 5.0
+
+
+def machine_facts(clock: Clock | None = None) -> dict[str, object]:
+    """Facts for `benchmark --json`; what cannot be told is None."""
+    clock = clock or SystemClock()
+    gpu = gpu_environment()
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "memory_gb": memory_gb(),
+        "load_average": load_average(),
+        "gpu": gpu.gpu,
+        "driver": gpu.driver,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions(),
+        "revision": source_revision(),
+        "date": datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The processor's name as it tells it."""
+    try:
+        text = info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or None
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or None
+
+
+def usable_cores() -> int | None:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def memory_gb(info: Path = Path("/proc/meminfo")) -> float | None:
+    """All memory in GiB; None where the system does not say it in /proc."""
+    try:
+        text = info.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^MemTotal:\s*(\d+) kB", text, re.MULTILINE)
+    return round(int(found[1]) / 1024**2, 1) if found else None
+
+
+def load_average() -> float | None:
+    """Of the last minute: figures of a busy machine are worth less."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that take part and are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source_revision(folder: Path = Path(__file__).parent) -> str | None:
+    """Short git revision of the working tree that this code stands in, "+" for changes; None for a wheel."""
+    described = _git(folder, "describe", "--always", "--dirty=+", "--exclude=*")
+    tracked = _git(folder, "ls-files", "--error-unmatch", ".")
+    return described if described and tracked else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=_GIT_WAIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,74 @@
+"""Interleaved timing: every candidate has its turn in each round, so that noise hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.clock import Clock, SystemClock
+
+WARM_UP = 5
+"""Runs of each candidate before the first round: memory is planned, functions are traced."""
+TURN = 10
+"""Measured runs of one turn. One unmeasured run goes before them, since the candidate before has taken
+the caches; in use a model runs again and again, and so it does here."""
+
+Run = Callable[[], object]
+Progress = Callable[[int, int], object]
+"""Called with how many rounds are done, and of how many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """Durations of all measured runs of one candidate, in milliseconds."""
+
+    samples_ms: NDArray[np.float64]
+
+    @property
+    def median_ms(self) -> float:
+        return float(np.median(self.samples_ms))
+
+    @property
+    def p95_ms(self) -> float:
+        return float(np.percentile(self.samples_ms, 95))
+
+
+def measure(
+    candidates: Sequence[Run],
+    runs: int,
+    *,
+    warm_up: int = WARM_UP,
+    turn: int = TURN,
+    clock: Clock | None = None,
+    progress: Progress = lambda done, total: None,
+) -> list[Timing]:
+    """Time each candidate `runs` times and return the timings in the order of the candidates.
+
+    Each round begins with another candidate, so that none always follows the same one.
+    """
+    clock = clock or SystemClock()
+    for run in candidates:
+        for _ in range(warm_up):
+            run()
+    samples: list[list[float]] = [[] for _ in candidates]
+    rounds = -(-runs // turn)
+    for number in range(rounds):
+        count = min(turn, runs - number * turn)
+        for step in range(len(candidates)):
+            i = (number + step) % len(candidates)
+            samples[i] += _turn(candidates[i], count, clock)
+        progress(number + 1, rounds)
+    return [Timing(np.array(one, np.float64)) for one in samples]
+
+
+def _turn(run: Run, count: int, clock: Clock) -> list[float]:
+    run()
+    times_ms = []
+    for _ in range(count):
+        start_s = clock.monotonic()
+        run()
+        times_ms.append((clock.monotonic() - start_s) * 1e3)
+    return times_ms

@@ -1,0 +1,150 @@
+"""The encoder unit: MobileNetV2 without its top as an ONNX file, written here byte by byte.
+
+One FP32 inference of it is the unit in which the end-to-end benchmark tells CPU time. Its weights are
+random, since only its speed matters, and nothing needs to be installed or downloaded for it. Layers as in
+Sandler et al. 2018 (https://arxiv.org/abs/1801.04381), table 2, width 1.0, with Keras's padding and each
+batch normalisation folded into the convolution before it, as the exporter leaves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgeharfer.runtime.wire import BYTES, VARINT
+
+SIDE = 112
+FEATURES = 1280
+OPSET, _IR_VERSION = 17, 8
+_BLOCKS = (
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+)  # fmt: skip
+"""Expansion, channels, repeats, stride of the first."""
+_STEM = 32
+_FLOAT, _INT, _INTS = 1, 2, 7
+"""TensorProto.DataType of float32, AttributeProto.AttributeType of an integer and of several."""
+_SEED = 2018
+
+
+def encoder_unit(side: int = SIDE) -> bytes:
+    """An ONNX model: image float32 (1, side, side, 3) -> features (1, 1280)."""
+    graph = _Graph()
+    graph.add("Transpose", ["image"], "nchw", [_ints("perm", (0, 3, 1, 2))])
+    at = graph.conv("nchw", 3, _STEM, kernel=3, stride=2)
+    channels = _STEM
+    for expansion, width, repeats, first_stride in _BLOCKS:
+        for number in range(repeats):
+            stride = first_stride if number == 0 else 1
+            at, channels = graph.block(at, channels, width, expansion, stride), width
+    at = graph.conv(at, channels, FEATURES, kernel=1)
+    graph.add("GlobalAveragePool", [at], "pooled")
+    graph.add("Flatten", ["pooled"], "features", [_int("axis", 1)])
+    return graph.model((1, side, side, 3), (1, FEATURES))
+
+
+class _Graph:
+    """Nodes and weights as they are added."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(_SEED)
+        self._nodes: list[bytes] = []
+        self._weights: list[bytes] = []
+        for name, value in (("zero", 0.0), ("six", 6.0)):
+            self._weights.append(_tensor(name, np.array(value, np.float32)))
+
+    def add(self, kind: str, inputs: Iterable[str], output: str, attributes: Iterable[bytes] = ()) -> None:
+        """A node with one output."""
+        fields = [_text(1, name) for name in inputs] + [_text(2, output), _text(4, kind)]
+        self._nodes.append(b"".join([*fields, *(_bytes(5, one) for one in attributes)]))
+
+    def conv(
+        self, source: str, old: int, new: int, *, kernel: int, stride: int = 1, groups: int = 1,
+        active: bool = True,
+    ) -> str:  # fmt: skip
+        """A convolution with bias and, unless it is linear, ReLU6; returns the tensor that leaves it."""
+        number = len(self._nodes)
+        name = f"conv_{number}"
+        fan_in = old // groups * kernel * kernel
+        # Weights of this spread keep the size of the values from layer to layer (He et al. 2015).
+        weight = self._rng.normal(0, np.sqrt(2 / fan_in), (new, old // groups, kernel, kernel))
+        self._weights += [
+            _tensor(f"{name}.weight", weight.astype(np.float32)),
+            _tensor(f"{name}.bias", np.zeros(new, np.float32)),
+        ]
+        # Keras pads "same" at stride 2 after the picture only, for even sizes.
+        before, after = (0, 1) if stride == 2 else (kernel // 2, kernel // 2)
+        attributes = [
+            _ints("kernel_shape", (kernel, kernel)),
+            _ints("strides", (stride, stride)),
+            _ints("pads", (before, before, after, after)),
+            _int("group", groups),
+        ]
+        self.add("Conv", [source, f"{name}.weight", f"{name}.bias"], name, attributes)
+        if not active:
+            return name
+        self.add("Clip", [name, "zero", "six"], f"{name}.active")
+        return f"{name}.active"
+
+    def block(self, source: str, old: int, new: int, expansion: int, stride: int) -> str:
+        """An inverted residual: widen, look around in each channel, narrow, add where the shape is kept."""
+        wide = old * expansion
+        at = source if expansion == 1 else self.conv(source, old, wide, kernel=1)
+        at = self.conv(at, wide, wide, kernel=3, stride=stride, groups=wide)
+        at = self.conv(at, wide, new, kernel=1, active=False)
+        if stride != 1 or old != new:
+            return at
+        self.add("Add", [source, at], f"{at}.sum")
+        return f"{at}.sum"
+
+    def model(self, given: tuple[int, ...], result: tuple[int, ...]) -> bytes:
+        """ModelProto, with the field numbers of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto."""
+        graph = b"".join(
+            [
+                *(_bytes(1, node) for node in self._nodes),
+                _text(2, "encoder_unit"),
+                *(_bytes(5, tensor) for tensor in self._weights),
+                _bytes(11, _value("image", given)),
+                _bytes(12, _value("features", result)),
+            ]
+        )
+        opset = _bytes(8, _text(1, "") + _number(2, OPSET))
+        return _number(1, _IR_VERSION) + _bytes(7, graph) + opset
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3 | VARINT) + _varint(value)
+
+
+def _bytes(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | BYTES) + _varint(len(content)) + content
+
+
+def _text(field: int, text: str) -> bytes:
+    return _bytes(field, text.encode())
+
+
+def _int(name: str, value: int) -> bytes:
+    return _text(1, name) + _number(3, value) + _number(20, _INT)
+
+
+def _ints(name: str, values: Iterable[int]) -> bytes:
+    return _text(1, name) + b"".join(_number(8, value) for value in values) + _number(20, _INTS)
+
+
+def _tensor(name: str, array: np.typing.NDArray[np.float32]) -> bytes:
+    dims = b"".join(_number(1, length) for length in array.shape)
+    return dims + _number(2, _FLOAT) + _text(8, name) + _bytes(9, array.astype("<f4").tobytes())
+
+
+def _value(name: str, shape: Iterable[int]) -> bytes:
+    dims = b"".join(_bytes(1, _number(1, length)) for length in shape)
+    return _text(1, name) + _bytes(2, _bytes(1, _number(1, _FLOAT) + _bytes(2, dims)))

@@ -1,0 +1,54 @@
+"""OpenVINO on the very files of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.runtime.clock import Clock, SystemClock
+
+
+def openvino_candidates(
+    part: Part, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
+) -> Iterator[Candidate]:
+    """The part in each of its precisions, compiled for a fixed batch."""
+    clock = clock or SystemClock()
+    core = import_peer("openvino").Core()
+    for (precision, data), count, batch in product(part.onnx.items(), threads, batches):
+        start_s = clock.monotonic()
+        model = core.read_model(model=data, weights=b"")
+        model.reshape([batch, *part.sample.shape])
+        compiled = core.compile_model(model, "CPU", settings(count))
+        load_ms = (clock.monotonic() - start_s) * 1e3
+        yield Candidate(
+            name=part.name,
+            backend="openvino",
+            precision=precision,
+            provider="CPU",
+            threads=count,
+            batch=batch,
+            size_mb=len(data) / 1e6,
+            load_ms=load_ms,
+            run=partial(_infer, compiled.create_infer_request(), np.stack([part.sample] * batch)),
+        )
+
+
+def settings(threads: int) -> dict[str, Any]:
+    """One stream of so many threads; FP32 stays FP32 on processors that would rather take bfloat16."""
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+
+
+def _infer(request: Any, batch: Any) -> Any:
+    request.infer([batch], share_inputs=True)
+    return request.get_output_tensor(0).data

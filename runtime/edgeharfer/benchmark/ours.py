@@ -1,0 +1,146 @@
+"""A package's graphs in ONNX Runtime, in each precision, on each provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from edgeharfer.benchmark.measure import Run
+from edgeharfer.benchmark.rows import OURS, Candidate
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.manifest import PRECISIONS, Manifest
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.session import PROVIDERS, Session, make_session
+from edgeharfer.runtime.types import Floats
+
+_SEED = 11
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to vary. precisions: None for all that a package holds. fallback: see make_session."""
+
+    providers: Sequence[str] = ("cpu",)
+    precisions: Sequence[str] | None = None
+    threads: Sequence[int] = (1,)
+    batches: Sequence[int] = (1,)
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session with what it took to make it."""
+
+    session: Session
+    size_mb: float
+    load_ms: float
+
+
+def pictures(manifest: Manifest, batch: int) -> Floats:
+    """Noise, prepared as the package wants its pictures: float32 (batch, height, width, channels)."""
+    spec = manifest.input
+    rng = np.random.default_rng(_SEED)
+    noise = rng.integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
+    return prepare(list(noise), spec)
+
+
+def windows(frames: int, size: int, batch: int) -> Floats:
+    """Made-up features of rectified units, float32 (batch, frames, size)."""
+    return np.random.default_rng(_SEED).random((batch, frames, size), np.float32)
+
+
+def part_name(package: str, role: str) -> str:
+    """How a row names a graph: a package of one graph has no parts."""
+    return package if role == "model" else f"{package} {role}"
+
+
+def chosen_precisions(package: Package, wanted: Sequence[str] | None) -> list[str]:
+    """Precisions to measure, in the usual order. Raises ConfigError where the package lacks one."""
+    held = package.manifest.files
+    missing = [one for one in wanted or () if one not in held]
+    if missing:
+        raise ConfigError(f"{package.manifest.name} holds no {missing[0]}: it has {', '.join(held)}")
+    return [one for one in PRECISIONS if one in (wanted or held)]
+
+
+def package_candidates(package: Package, setup: Setup, clock: Clock | None = None) -> Iterator[Candidate]:
+    """Every graph in every combination of the setup; of an action package also the streaming step.
+
+    Raises ProviderError where a provider that was asked for does not load and no fallback is allowed.
+    """
+    clock = clock or SystemClock()
+    precisions = chosen_precisions(package, setup.precisions)
+    for provider, precision, threads in product(setup.providers, precisions, setup.threads):
+        parts = {
+            role: load(package, role, precision, provider, threads, setup.fallback, clock)
+            for role in package.manifest.roles
+        }
+        make = partial(_candidate, package.manifest.name, precision=precision, asked=provider, threads=threads)
+        for (role, part), batch in product(parts.items(), setup.batches):
+            run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
+            yield make(role, [part], batch=batch, run=run)
+        if "head" in parts:
+            run = streaming_step(package.manifest, parts["encoder"].session, parts["head"].session)
+            yield make("step", list(parts.values()), batch=1, run=run)
+
+
+def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:
+    """A batch for one graph."""
+    if role != "head":
+        return pictures(manifest, batch)
+    frames, size = session.input_shape[1:]
+    assert isinstance(frames, int) and isinstance(size, int), "a package's head has a fixed window"
+    return windows(frames, size, batch)
+
+
+def load(
+    package: Package, role: str, precision: str, provider: str, threads: int, fallback: bool, clock: Clock
+) -> Loaded:
+    """Read, check and load one graph, as `run` does."""
+    start_s = clock.monotonic()
+    data = package.read(role, precision)
+    session = make_session(data, provider, threads, fallback, name=part_name(package.manifest.name, role))
+    return Loaded(session, len(data) / 1e6, (clock.monotonic() - start_s) * 1e3)
+
+
+def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
+    """What a new frame costs: its own features, and the head over the window that they complete."""
+    picture, window = inputs(manifest, "encoder", encoder, 1), inputs(manifest, "head", head, 1)
+
+    def run() -> Floats:
+        window[0, -1] = encoder.run1(picture)[0]
+        return head.run1(window)
+
+    return run
+
+
+def _candidate(
+    package: str,
+    role: str,
+    parts: Sequence[Loaded],
+    *,
+    precision: str,
+    asked: str,
+    threads: int,
+    batch: int,
+    run: Run,
+) -> Candidate:
+    real = parts[0].session.provider
+    return Candidate(
+        name=part_name(package, role),
+        backend=OURS,
+        precision=precision,
+        provider=real,
+        threads=threads,
+        batch=batch,
+        size_mb=sum(part.size_mb for part in parts),
+        load_ms=sum(part.load_ms for part in parts),
+        run=run,
+        asked=None if PROVIDERS.get(asked, real) == real else asked,
+    )

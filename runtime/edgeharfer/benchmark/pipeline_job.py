@@ -1,0 +1,142 @@
+"""The pipeline over a film, decode included and excluded, and one encoder inference beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.benchmark.film import CrowdedFilm, Film
+from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
+from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.session import Session, make_session
+from edgeharfer.runtime.stats import Stats, rss_mb
+from edgeharfer.runtime.types import Frame
+
+BLOCK = 32
+"""Frames decoded ahead while nothing is timed; a decoder's threads are at rest when the block is worked on."""
+UNITS = 5
+"""Encoder inferences before each block, after one that is not timed."""
+
+CpuClock = Callable[[], float]
+
+
+class PipelineJob:
+    """One pipeline in a process of its own, so that nothing else counts in its memory.
+
+    spec: a video file. faces: paste the face so often; None leaves the film as it is.
+    options: as Pipeline takes them. cpu_clock: processor time of all threads, in seconds.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        options: Mapping[str, Any],
+        *,
+        faces: int | None = None,
+        clock: Clock | None = None,
+        cpu_clock: CpuClock = time.process_time,
+    ) -> None:
+        self._spec, self._faces = spec, faces
+        self._clock, self._cpu_clock = clock or SystemClock(), cpu_clock
+        self._multiplier = make_detector("blazeface") if faces is not None else None
+        self._pipeline = Pipeline(**options, clock=self._clock)
+        self._pipeline.warm_up()
+        self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
+        self._last_s = 0.0
+        self._film: Film | None = None
+        self._unit: tuple[Session, Any] | None = None
+        self._faces_seen = 0
+
+    def stream(self, frames: int) -> dict[str, Any]:
+        """Frames with their decoding, as `run` does it: read ahead in a thread of its own.
+
+        Counted from the first result on, so that opening the file does not count.
+        """
+        with Capture(self._open(), pace="fast", clock=self._clock) as capture:
+            self._take(self._next(capture), "stream")
+            start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
+            for _ in range(frames):
+                self._take(self._next(capture), "stream")
+            seconds, cpu_s = self._clock.monotonic() - start_s, self._cpu_clock() - start_cpu_s
+        return {"frames": frames, "seconds": seconds, "cpu_s": cpu_s, "rss_mb": rss_mb()}
+
+    def blocks(self, frames: int) -> dict[str, Any]:
+        """Frames without their decoding, and encoder units in between."""
+        figures = {"frames": 0.0, "seconds": 0.0, "cpu_s": 0.0, "units": 0.0, "unit_cpu_s": 0.0}
+        while figures["frames"] < frames:
+            block = self._block(min(BLOCK, frames - int(figures["frames"])))
+            figures["unit_cpu_s"] += self._run_units()
+            start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
+            for frame in block:
+                self._take(frame, "blocks")
+            figures["cpu_s"] += self._cpu_clock() - start_cpu_s
+            figures["seconds"] += self._clock.monotonic() - start_s
+            figures["frames"] += len(block)
+            figures["units"] += UNITS
+        return figures
+
+    def summary(self) -> dict[str, Any]:
+        """What the pipeline is made of, and how long its stages took."""
+        return {
+            "providers": self._pipeline.providers,
+            "models": self._pipeline.models,
+            "faces_per_frame": self._faces_seen / max(1, sum(one.frames_processed for one in self._stats.values())),
+            **{
+                name: stats.summary(frames_in=0, frames_dropped=0, provider={}, models={})["latency_ms"]
+                for name, stats in self._stats.items()
+            },
+        }
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._film is not None:
+            self._film.close()
+
+    def _open(self) -> Film:
+        if self._faces is None or self._multiplier is None:
+            return Film(self._spec, self._clock, self._last_s)
+        return CrowdedFilm(
+            self._spec, self._clock, self._last_s, faces=self._faces, detector=self._multiplier
+        )
+
+    def _next(self, frames: Capture) -> Frame:
+        frame = frames.next_frame()
+        assert frame is not None, "a film has no end"
+        return frame
+
+    def _block(self, count: int) -> list[Frame]:
+        if self._film is None:
+            self._film = self._open()
+        frames = [frame for _ in range(count) if (frame := self._film.read()) is not None]
+        # The film of the blocks and those of the streams take turns; time runs on over both.
+        step_s = 1 / (self._film.fps or 30.0)
+        return [
+            Frame(frame.seq, self._last_s + number * step_s, frame.captured_s, frame.bgr)
+            for number, frame in enumerate(frames, 1)
+        ]
+
+    def _take(self, frame: Frame, mode: str) -> None:
+        result = self._pipeline.process(frame)
+        self._last_s = frame.pts_s
+        self._faces_seen += len(result.faces)
+        self._stats[mode].add(result)
+
+    def _run_units(self) -> float:
+        """Processor time of UNITS encoder inferences on one thread, in seconds."""
+        if self._unit is None:
+            session = make_session(encoder_unit(), "cpu", 1, name="encoder unit")
+            picture = np.random.default_rng(0).uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
+            self._unit = session, picture
+            session.run1(picture)
+        session, picture = self._unit
+        session.run1(picture)
+        start_s = self._cpu_clock()
+        for _ in range(UNITS):
+            session.run1(picture)
+        return self._cpu_clock() - start_s

@@ -1,0 +1,105 @@
+"""What is measured, and the rows that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeharfer.benchmark.measure import Run, Timing
+
+OURS = "onnxruntime"
+RATIO_OF = {
+    "keras predict": "keras",
+    "keras tf.function": "keras_function",
+    "openvino": "openvino",
+    "litert": "litert",
+}
+"""Peer's backend -> its key among the ratios."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run one graph.
+
+    name: the package and, where it has several, the part of it. backend: OURS or a key of RATIO_OF.
+    provider: where it really runs; asked: the provider that was asked for where this is another one.
+    size_mb: of the weights' file, in 10^6 bytes. run: one inference.
+    """
+
+    name: str
+    backend: str
+    precision: str
+    provider: str
+    threads: int
+    batch: int
+    size_mb: float
+    load_ms: float
+    run: Run
+    asked: str | None = None
+    accuracy: float | None = None
+
+
+@dataclass
+class Comparison:
+    """What shall be measured, and why something shall not."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def attempt(self, what: str, make: Callable[[], Sequence[Candidate]]) -> None:
+        """Take in a peer's candidates, or say why there are none: a peer's failure is no reason to end."""
+        try:
+            self.candidates += make()
+        except Exception as error:  # Other engines raise whatever an operator they do not know leads to.
+            reason = str(error).strip().splitlines()
+            self.left_out.append(f"{what}: {(reason[0] if reason else type(error).__name__)[:200]}")
+
+
+def as_rows(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> list[dict[str, Any]]:
+    """The rows of `benchmark --json`. A ratio is how many times the peer's median is this row's."""
+    pairs = list(zip(candidates, timings, strict=True))
+    return [_row(one, timing, pairs) for one, timing in pairs]
+
+
+def _row(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": one.name,
+        "backend": one.backend,
+        "precision": one.precision,
+        "provider": one.provider,
+        "threads": one.threads,
+        "batch": one.batch,
+        "median_ms": round(timing.median_ms, 4),
+        "p95_ms": round(timing.p95_ms, 4),
+        "per_second": round(one.batch * 1e3 / timing.median_ms, 1) if timing.median_ms > 0 else None,
+        "size_mb": round(one.size_mb, 3),
+        "load_ms": round(one.load_ms, 1),
+        "ratios": _ratios(one, timing, pairs) if one.backend == OURS else {},
+    }
+    if one.asked is not None:
+        row["asked_provider"] = one.asked
+    if one.accuracy is not None:
+        row["top1"] = one.accuracy
+    return row
+
+
+def _ratios(
+    one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]
+) -> dict[str, float]:
+    """Against each peer in the same precision; against its FP32 where it has no such."""
+    ratios = {}
+    for backend, key in RATIO_OF.items():
+        peers = {
+            other.precision: peer
+            for other, peer in pairs
+            if other.backend == backend and _place(other) == _place(one)
+        }
+        peer = peers.get(one.precision, peers.get("fp32"))
+        if peer is not None and timing.median_ms > 0:
+            ratios[key] = round(peer.median_ms / timing.median_ms, 3)
+    return ratios
+
+
+def _place(one: Candidate) -> tuple[str, int, int]:
+    return one.name, one.threads, one.batch

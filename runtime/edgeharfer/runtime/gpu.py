@@ -1,0 +1,215 @@
+"""Options of the GPU providers, and the folder in which TensorRT keeps its engines.
+
+TensorRT 10.12 deprecated weak typing and calibrators, 11 dropped both. So precision stands in the graph: FP16
+types, or Q/DQ nodes. None of the provider's precision flags is set and no calibration table is named.
+
+An engine fits one set of weights, one set of shapes, one GPU, one driver, one TensorRT. Each graph has its
+folder with a `key.json` that says what its engine was built for; an engine for anything else is deleted,
+built again, and that is said.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.runtime.onnx_scan import OnnxInfo, scan_onnx
+
+KEY = "key.json"
+BATCHES = (1, 1, 8)
+"""Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GpuEnvironment:
+    """What an engine depends on beside its graph; None where it cannot be told."""
+
+    gpu: str | None = None
+    driver: str | None = None
+    tensorrt: str | None = None
+    onnxruntime: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """What one engine was built for. weights: SHA-256 of the ONNX bytes."""
+
+    weights: str
+    precision: str
+    shapes: str
+    environment: GpuEnvironment
+
+
+Environment = Callable[[], GpuEnvironment]
+
+
+def provider_options(
+    kinds: Sequence[str], model: bytes, name: str, *, cached: bool = True
+) -> list[dict[str, Any]]:
+    """For each provider of a session, in its order, what ONNX Runtime shall be told.
+
+    kinds: short names. cached: keep TensorRT's engine for the next start.
+    """
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "tensorrt": lambda: tensorrt_options(model, name) if cached else {},
+        # TensorFloat-32 would round what the package calls FP32 to 10 bits.
+        "cuda": lambda: {"use_tf32": "0"},
+        "cpu": dict,
+    }
+    return [made[kind]() for kind in kinds]
+
+
+def tensorrt_options(
+    model: bytes, name: str, *, root: Path | None = None, environment: Environment | None = None
+) -> dict[str, Any]:
+    """Shapes and caches; without a folder that can be written, the engine is built at each start."""
+    info, found = scan_onnx(model, name), (environment or gpu_environment)()
+    options = profile(info)
+    if found.tensorrt is None:  # Nothing will be built.
+        return options
+    key = engine_key(model, info, found)
+    try:
+        folder = engine_folder(key, root or cache_root(), name)
+    except OSError as error:
+        _log.warning("%s: TensorRT's engine cannot be kept: %s", name, error)
+        return options
+    return {
+        **options,
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
+
+
+def profile(info: OnnxInfo) -> dict[str, str]:
+    """The batches that an engine is built for, so that none is built anew within a run."""
+    free = [one for one in info.inputs if any(not isinstance(axis, int) for axis in one.shape)]
+    if not free:
+        return {}
+    options = {}
+    for limit, batch in zip(("min", "opt", "max"), BATCHES, strict=True):
+        shapes = (
+            "x".join(str(axis if isinstance(axis, int) else batch) for axis in one.shape) for one in free
+        )
+        options[f"trt_profile_{limit}_shapes"] = ",".join(
+            f"{one.name}:{shape}" for one, shape in zip(free, shapes, strict=True)
+        )
+    return options
+
+
+def engine_key(model: bytes, info: OnnxInfo, environment: GpuEnvironment) -> EngineKey:
+    """Everything that an engine depends on."""
+    shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in info.inputs)
+    batches = "x".join(map(str, BATCHES))
+    weights = hashlib.sha256(model).hexdigest()
+    return EngineKey(weights, precision_of(info), f"{shapes};batch:{batches}", environment)
+
+
+def precision_of(info: OnnxInfo) -> str:
+    """How the graph spells it out; the hash of the weights tells FP32 from FP16."""
+    return "int8 by Q/DQ" if "QuantizeLinear" in info.nodes else "as its types say"
+
+
+def engine_folder(key: EngineKey, root: Path, name: str) -> Path:
+    """The folder of a graph's engine, emptied if what lies there was built for something else."""
+    graph = hashlib.sha256(f"{key.weights} {key.precision} {key.shapes}".encode()).hexdigest()[:20]
+    folder = root / graph
+    wanted = json.dumps(asdict(key), indent=2, sort_keys=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = _read(folder / KEY)
+    if found != wanted:
+        if any(path.name != KEY for path in folder.iterdir()):
+            _log.warning("%s: TensorRT's engine is built again: %s", name, _difference(found, wanted))
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
+        (folder / KEY).write_text(wanted, encoding="utf-8")
+    return folder
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _difference(found: str | None, wanted: str) -> str:
+    """What changed, for people."""
+    try:
+        old, new = json.loads(found or "")["environment"], json.loads(wanted)["environment"]
+        changed = [f"{what} {old.get(what)} became {now}" for what, now in new.items() if old.get(what) != now]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "what it was built for is not known"
+    return ", ".join(changed) or "what it was built for is not known"
+
+
+def cache_root() -> Path:
+    """Where engines lie: the user's cache."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base or Path.home() / ".cache") / "edgeharfer" / "engines"
+
+
+@cache
+def gpu_environment() -> GpuEnvironment:
+    """The first GPU, its driver, TensorRT and ONNX Runtime, as far as they can be told."""
+    gpu, driver = _nvml()
+    return GpuEnvironment(gpu, driver, _tensorrt_version(), _onnxruntime_version())
+
+
+def _nvml() -> tuple[str | None, str | None]:
+    """Name of the first GPU and version of the driver (https://docs.nvidia.com/deploy/nvml-api)."""
+    library = _library("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    if library is None or library.nvmlInit_v2() != 0:
+        return None, None
+    try:
+        text, handle = ctypes.create_string_buffer(96), ctypes.c_void_p()
+        driver = text.value.decode() if library.nvmlSystemGetDriverVersion(text, len(text)) == 0 else None
+        found = library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)) == 0
+        named = found and library.nvmlDeviceGetName(handle, text, len(text)) == 0
+        return (text.value.decode() if named else None), driver
+    finally:
+        library.nvmlShutdown()
+
+
+def _tensorrt_version() -> str | None:
+    """As `getInferLibVersion` gives it: 101300 is 10.13.0."""
+    library = _library("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10")
+    if library is None:
+        return None
+    number = int(library.getInferLibVersion())
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def _onnxruntime_version() -> str | None:
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _library(name: str) -> Any:
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None

@@ -1,0 +1,136 @@
+"""Pictures to model input: each normalisation against its formula, colours, contrast, sizes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.preprocess import normalize, prepare, resize
+from edgeharfer.runtime.types import Floats, Image
+
+
+def noise(height: int, width: int, *channels: int) -> Image:
+    shape = (height, width, *channels)
+    return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+
+
+def formula(pixels: Floats, how: str) -> Floats:
+    """The definitions, in double precision."""
+    x = pixels.astype(np.float64)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    scaled = {
+        "none": x,
+        "unit": x / 255,
+        "symmetric": 2 * x / 255 - 1,
+        "standardize": (x - x.mean()) / x.std(),
+        "imagenet": (x / 255 - mean) / deviation,
+    }
+    return np.asarray(scaled[how], np.float32)
+
+
+@pytest.mark.parametrize("how", ["none", "unit", "symmetric", "standardize", "imagenet"])
+def test_normalisations_follow_their_formulas(how: str) -> None:
+    bgr = noise(12, 10, 3)
+    batch = prepare([bgr], InputSpec(10, 12, "rgb", how))  # type: ignore[arg-type]
+    assert batch.shape == (1, 12, 10, 3) and batch.dtype == np.float32
+    np.testing.assert_allclose(batch[0], formula(bgr[..., ::-1].astype(np.float32), how), atol=1e-5)
+
+
+def test_each_picture_is_standardised_by_itself() -> None:
+    dark, bright = noise(9, 9) // 4, noise(9, 9) // 4 + 180
+    batch = prepare([dark, bright], InputSpec(9, 9, "gray", "standardize"))
+    np.testing.assert_allclose(batch[0], batch[1], atol=1e-5)
+    np.testing.assert_allclose(batch.mean(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(batch.std(axis=(1, 2, 3)), 1, atol=1e-6)
+
+
+def test_a_flat_picture_standardises_to_zero() -> None:
+    batch = prepare([np.full((5, 5), 77, np.uint8)], InputSpec(5, 5, "gray", "standardize"))
+    assert np.abs(batch).max() == 0
+
+
+def test_grey_weighs_the_colours_as_bt_601() -> None:
+    bgr = np.array([[[200, 100, 50]]], np.uint8)
+    (pixel,) = prepare([bgr], InputSpec(1, 1, "gray", "none")).ravel()
+    assert pixel == round(0.114 * 200 + 0.587 * 100 + 0.299 * 50)
+
+
+def test_grey_and_colour_pictures_can_stand_in_one_batch() -> None:
+    gray = noise(8, 8)
+    colour = np.dstack([gray] * 3)
+    for wanted in ("gray", "rgb"):
+        batch = prepare([gray, colour], InputSpec(8, 8, wanted, "unit"))  # type: ignore[arg-type]
+        np.testing.assert_allclose(batch[0], batch[1], atol=1 / 255)
+
+
+def test_colours_come_out_as_rgb() -> None:
+    blue = np.zeros((4, 4, 3), np.uint8)
+    blue[..., 0] = 255
+    assert prepare([blue], InputSpec(4, 4, "rgb", "unit"))[0, 0, 0].tolist() == [0, 0, 1]
+
+
+def test_shrinking_averages() -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 200
+    assert np.unique(resize(stripes, 16, 16)).tolist() == [100]
+
+
+def test_growing_interpolates() -> None:
+    edge = np.array([[0, 200]], np.uint8)
+    row = resize(edge, 8, 4)[2].astype(int)
+    assert (np.diff(row) >= 0).all() and len(np.unique(row)) > 3
+
+
+def test_the_right_size_is_left_alone() -> None:
+    picture = noise(7, 5)
+    assert resize(picture, 5, 7) is picture
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 900, 3), (900, 1), (3000, 2000, 3)])
+def test_any_size_is_taken(shape: tuple[int, ...]) -> None:
+    batch = prepare([np.full(shape, 255, np.uint8)], InputSpec(48, 40, "gray", "unit"))
+    assert batch.shape == (1, 40, 48, 1)
+    np.testing.assert_allclose(batch, 1)
+
+
+def test_no_pictures_make_an_empty_batch() -> None:
+    assert prepare([], InputSpec(48, 48, "gray", "symmetric")).shape == (0, 48, 48, 1)
+
+
+@pytest.mark.parametrize("colour", ["gray", "rgb"])
+def test_clahe_evens_the_light(colour: str) -> None:
+    """A picture that lies in shadow on its left half has less of a step afterwards."""
+    texture = noise(64, 64) // 4
+    shadow = np.dstack([texture + np.where(np.arange(64) < 32, 20, 160).astype(np.uint8)] * 3)
+    plain, evened = (
+        prepare([shadow], InputSpec(64, 64, colour, "unit", clahe=clahe))[0]  # type: ignore[arg-type]
+        for clahe in (False, True)
+    )
+
+    def step(picture: Floats) -> float:
+        return float(picture[:, 36:].mean() - picture[:, :28].mean())
+
+    assert step(plain) > 0.5
+    assert step(evened) < 0.6 * step(plain)
+    assert evened[:, :28].std() > 1.2 * plain[:, :28].std()
+
+
+def test_clahe_is_opencvs_with_clip_2_and_8_by_8_tiles() -> None:
+    gray = noise(64, 64) // 2
+    expected = cv2.createCLAHE(2.0, (8, 8)).apply(gray)
+    batch = prepare([gray], InputSpec(64, 64, "gray", "none", clahe=True))
+    np.testing.assert_array_equal(batch[0, ..., 0], expected)
+
+
+def test_the_pictures_themselves_stay_as_they_are() -> None:
+    picture = noise(6, 6, 3)
+    before = picture.copy()
+    prepare([picture], InputSpec(6, 6, "rgb", "imagenet", clahe=True))
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_normalize_works_in_place() -> None:
+    batch = np.full((1, 2, 2, 1), 255, np.float32)
+    assert normalize(batch, "unit") is batch

@@ -1,0 +1,166 @@
+"""Heads on parts of a clip set: one per fold, judged on the clips that it has not seen, and one on all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.types import Floats
+from edgeharfer.training.action_recipe import ActionRecipe
+from edgeharfer.training.clips import Clip
+from edgeharfer.training.folds import assign_folds, group_clips
+from edgeharfer.training.head import HeadRecipe, Row, read_windows, train_head
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSet:
+    """Encoded clips, their class as an index into `labels`, and the fold that holds each one out."""
+
+    clips: list[Clip]
+    labels: tuple[str, ...]
+    truth: NDArray[np.int64]
+    groups: list[str]
+    folds: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[np.bool_]) -> tuple[list[Clip], NDArray[np.int64]]:
+        """Some clips and their classes."""
+        return [clip for clip, keep in zip(self.clips, chosen, strict=True) if keep], self.truth[chosen]
+
+    @property
+    def clip_counts(self) -> dict[str, int]:
+        """Clips of each class."""
+        counts = Counter(clip.label for clip in self.clips)
+        return {label: counts[label] for label in self.labels}
+
+    @property
+    def group_counts(self) -> dict[str, int]:
+        """Groups of each class."""
+        pairs = {(clip.label, group) for clip, group in zip(self.clips, self.groups, strict=True)}
+        counts = Counter(label for label, _ in pairs)
+        return {label: counts[label] for label in self.labels}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the contents and classes of all clips, whatever their order and names."""
+        lines = sorted(f"{clip.sha256} {clip.label}" for clip in self.clips)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        line = f"{len(self.clips)} clips of {len(self.labels)} classes in {len(set(self.groups))} groups"
+        alone = [label for label, count in self.group_counts.items() if count == 1]
+        if alone:
+            line += f"; never recognised out of fold, for want of a second group: {', '.join(alone)}"
+        return line
+
+
+def split_clips(clips: list[Clip], labels: tuple[str, ...], recipe: ActionRecipe) -> ClipSet:
+    """The clips with their classes, groups and folds. Raises ConfigError for fewer groups than folds."""
+    truth = np.array([labels.index(clip.label) for clip in clips], np.int64)
+    groups = group_clips(clips, recipe.grouping)
+    return ClipSet(clips, labels, truth, groups, assign_folds(truth, groups, recipe.folds, recipe.seed))
+
+
+@dataclass
+class Trainer:
+    """Trains heads on parts of a clip set; a finished one stays in `folder` and can be taken up again."""
+
+    clip_set: ClipSet
+    recipe: ActionRecipe
+    encoder_digest: str
+    folder: Path
+    resume: bool
+    report: Report
+    history: list[dict[str, object]] = field(default_factory=list)
+
+    def cross_validate(self) -> list[Floats]:
+        """Out-of-fold probabilities (windows, classes) of each clip."""
+        window = self.recipe.clip_spec.window
+        found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
+        for fold in range(self.recipe.folds):
+            held = np.flatnonzero(self.clip_set.folds == fold)
+            head = self._head(f"fold-{fold + 1}", self.clip_set.folds != fold)
+            probs = read_windows(head, [self.clip_set.clips[i].windows(window) for i in held])
+            for i, rows in zip(held, probs, strict=True):
+                found[i] = rows
+            right = [
+                rows.mean(axis=0).argmax() == self.clip_set.truth[i]
+                for i, rows in zip(held, probs, strict=True)
+            ]
+            self.report(f"fold {fold + 1}: clip top-1 {np.mean(right):.3f} on {len(held)} clips")
+        return found
+
+    def final_head(self) -> keras.Model:
+        """A head trained on all clips."""
+        return self._head("final", np.ones(len(self.clip_set.clips), np.bool_))
+
+    def fold_figures(self, probs: Sequence[Floats]) -> list[dict[str, float]]:
+        """Clips and top-1 of each fold."""
+        rows = []
+        for fold in range(self.recipe.folds):
+            held = np.flatnonzero(self.clip_set.folds == fold)
+            right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
+            rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
+        return rows
+
+    def _head(self, name: str, chosen: NDArray[np.bool_]) -> keras.Model:
+        clips, truth = self.clip_set.take(chosen)
+        key = self._key(chosen)
+        model, rows = self._restore(name, key) if self.resume else (None, [])
+        if model is None:
+            model, rows = train_head(
+                clips, truth, len(self.clip_set.labels), self.recipe.clip_spec.window, self.recipe,
+                watch=self._watch(~chosen), report=lambda line: self.report(f"{name}: {line}"),
+            )  # fmt: skip
+            self._keep(name, key, model, rows)
+        self.history += [{"run": name, **row} for row in rows]
+        return model
+
+    def _watch(self, held: NDArray[np.bool_]) -> Callable[[keras.Model], Row]:
+        """Top-1 on the middle window of each held-out clip, for the curves only."""
+        if not held.any():
+            return lambda head: {}
+        clips, truth = self.clip_set.take(held)
+        window = self.recipe.clip_spec.window
+        middle = [windows[len(windows) // 2][None] for windows in (clip.windows(window) for clip in clips)]
+
+        def watch(head: keras.Model) -> Row:
+            called = np.concatenate(read_windows(head, middle)).argmax(axis=1)
+            return {"held_out_top1": float((called == truth).mean())}
+
+        return watch
+
+    def _key(self, chosen: NDArray[np.bool_]) -> str:
+        """Tells apart what a head was trained on and how."""
+        parts = sorted(f"{clip.sha256} {clip.label}" for clip in self.clip_set.take(chosen)[0])
+        head = {one.name: getattr(self.recipe, one.name) for one in fields(HeadRecipe)}
+        facts = [self.encoder_digest, self.clip_set.labels, parts, asdict(self.recipe.clip_spec), head]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _keep(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model.save(self.folder / f"{name}.part.keras")
+        (self.folder / f"{name}.part.keras").replace(self.folder / f"{name}.keras")
+        state = json.dumps({"key": key, "history": rows})
+        (self.folder / f"{name}.part.json").write_text(state, encoding="utf-8")
+        (self.folder / f"{name}.part.json").replace(self.folder / f"{name}.json")
+
+    def _restore(self, name: str, key: str) -> tuple[keras.Model | None, list[Row]]:
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            return None, []
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if state["key"] != key:
+            self.report(f"{name}: was trained on other data or settings, so it is trained again")
+            return None, []
+        self.report(f"{name}: finished before")
+        return keras.saving.load_model(self.folder / f"{name}.keras", compile=False), state["history"]
