@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from edgeharfer.export import backend, export_model
+import tiny_patterns
+from edgeharfer.export import Int8, backend, export_model
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package, verify_package
@@ -139,6 +141,96 @@ def test_a_clip_model_is_split_and_streams_to_the_same_result(tmp_path: Path) ->
     assert parity["inputs"] == "2 given"
     assert parity["whole_vs_streaming"] <= 1e-5
     assert parity["fp16"] <= 2e-2
+
+
+def gru_model() -> Any:
+    """A nested model with a scale before it, a GRU, and dropout and a layer after it; logits."""
+    cnn = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(5, 3, activation="relu")])
+    x = layers.TimeDistributed(layers.GlobalAveragePooling2D())(
+        layers.TimeDistributed(cnn)(given := keras.Input((4, 16, 16, 3)))
+    )
+    inner = keras.Model(given, layers.GRU(6)(layers.Dropout(0.2)(x)))
+    clip = keras.Input((4, 16, 16, 3))
+    x = layers.Dropout(0.3)(inner(layers.Rescaling(1 / 255)(clip)))
+    return keras.Model(clip, layers.Dense(3)(layers.Dense(5, activation="relu")(x)))
+
+
+def test_nested_recurrent_models_are_split_and_hold_no_loop(tmp_path: Path) -> None:
+    model = gru_model()
+    model.save(tmp_path / "m.keras")
+    package = export_model(tmp_path / "m.keras", tmp_path / "out", labels=LABELS)
+    assert (package.manifest.input.normalize, package.manifest.output) == ("none", "logits")
+    assert not {"Loop", "Scan", "If"} & set(scan_onnx(package.read("head"), "head").nodes)
+    parity = receipt_of(package)["parity"]
+    assert parity["whole_vs_streaming"] <= 1e-5
+    assert parity["top1_agreement"] == {"whole_vs_streaming": 1.0, "fp32": 1.0}
+    assert "whole" not in receipt_of(package)
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["keras", "savedmodel"])
+def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, saved: bool) -> None:
+    model = cube()
+    path = tmp_path / ("saved" if saved else "m.keras")
+    if saved:
+        model.export(path, verbose=False)
+    else:
+        model.save(path)
+    lines: list[str] = []
+    package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit", report=lines.append)
+    reason = "a SavedModel has no layers to split" if saved else "layer 'cube' (Conv3D) mixes frames"
+    assert reason in receipt_of(package)["whole"]
+    assert any(line.startswith("exporting the whole model") and reason in line for line in lines)
+    clips = np.random.default_rng(2).random((2, 4, 12, 12, 3), np.float32)
+    encoder, head = session_of(package, "encoder"), session_of(package, "head")
+    streamed = head.run1(np.stack([encoder.run1(clip) for clip in clips]))
+    np.testing.assert_allclose(streamed, np.asarray(model(clips, training=False)), atol=1e-5)
+    verify_package(package.path)
+
+
+def stripes_model() -> Any:
+    """The hand-made network of `tiny_patterns` in Keras."""
+    ours = onnx.load_from_string(tiny_patterns.classifier())
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in ours.graph.initializer}
+    x = layers.Conv2D(8, 3, activation="relu", name="first")(given := picture())
+    x = layers.Conv2D(4, 3, activation="relu", name="second")(x)
+    model = keras.Model(given, layers.Dense(4, name="last")(layers.GlobalAveragePooling2D()(x)))
+    for name, kernel in (("first", weights["w1"]), ("second", weights["w2"])):
+        layer = model.get_layer(name)
+        layer.set_weights([kernel.transpose(2, 3, 1, 0), np.zeros(len(kernel))])
+    model.get_layer("last").set_weights([weights["w3"], weights["b3"]])
+    return model
+
+
+def test_the_chain_from_keras_to_int8_stands_in_the_receipt(tmp_path: Path) -> None:
+    data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 10, "val": 10})
+    stripes_model().save(tmp_path / "m.keras")
+    package = export_model(
+        tmp_path / "m.keras",
+        tmp_path / "out",
+        labels=tiny_patterns.CLASSES,
+        normalize="unit",
+        precisions=("fp32", "fp16", "int8"),
+        int8=Int8(data, data, items=30, keep_slower=True),
+    )
+    assert set(verify_package(package.path).manifest.files) == {"fp32", "fp16", "int8"}
+    receipt = receipt_of(package)
+    parity = receipt["parity"]
+    assert parity["inputs"] == "32 given"
+    assert parity["keras_vs_onnx"] <= 1e-5
+    assert parity["fp32"] <= 1e-5 < parity["int8"] < 0.3
+    assert set(parity["top1_agreement"]) == {"keras_vs_onnx", "fp32", "fp16", "int8"}
+    assert parity["top1_agreement"]["int8"] > 0.9
+    assert receipt["int8"]["guard"]["fp32_top1"] == 1.0
+    assert set(receipt["files"]) == {"model.onnx", "model.fp16.onnx", "model.int8.onnx"}
+
+
+def test_a_refused_int8_leaves_no_package(tmp_path: Path) -> None:
+    data = tiny_patterns.write_pictures(tmp_path / "data", {"val": 10})
+    poison = tiny_patterns.write_flat(tmp_path / "poison", 0, 0)
+    stripes_model().save(tmp_path / "m.keras")
+    int8 = Int8(poison, data, items=30)
+    options: dict[str, Any] = {"labels": tiny_patterns.CLASSES, "precisions": ("fp32", "int8"), "int8": int8}
+    refused(tmp_path / "m.keras", tmp_path, "INT8 is refused", **options)
 
 
 def test_one_run_is_exported_to_several_packages(tmp_path: Path) -> None:
@@ -334,7 +426,6 @@ def cube() -> Any:
         (two_outputs, {}, r"has several outputs \(x, y\)"),
         (sigmoid, {}, "ends in Sigmoid"),
         (table, {}, "neither a picture nor a clip"),
-        (cube, {}, r"cannot be split: layer 'cube' \(Conv3D\)"),
         (sequential, {"labels": ("a", "b")}, r"its output \? x 3 does not fit 2 labels"),
         (sequential, {"labels": None}, "give --labels"),
         (sequential, {"labels": ("a", "a", "b")}, "a label stands twice"),
@@ -342,12 +433,41 @@ def cube() -> Any:
         (sequential, {"task": "action"}, "is one of the task emotion, not action"),
         (sequential, {"facts": {"threshold": 7}}, "threshold: must be a number from 0 to 1"),
         (sequential, {"facts": {"colour": 7}}, "unknown key 'colour'"),
+        (
+            sequential,
+            {"facts": {"input": {"width": 32}}},
+            "takes pictures of 24 x 24 x 1, its record says width",
+        ),
+        (sequential, {"precisions": ("fp32", "int8")}, "INT8 needs real data to be calibrated on"),
         (sequential, {"samples": np.zeros((1, 8, 8, 1), np.float32)}, "samples are 1 x 8 x 8 x 1"),
     ],
 )
 def test_models_and_options_that_do_not_fit(tmp_path: Path, make: Any, options: Any, message: str) -> None:
     make().save(tmp_path / "m.keras")
     refused(tmp_path / "m.keras", tmp_path, message, **options)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_weights_that_no_package_can_hold_are_refused_before_they_are_read(
+    tmp_path: Path, ending: str
+) -> None:
+    """Ten gigabytes, declared in a file of some kilobytes."""
+    h5py = backend.load("h5py")
+    path = tmp_path / f"m{ending}"
+    sequential().save(path)
+    place, group = (path, "model_weights") if ending == ".h5" else (tmp_path / "w.h5", "layers")
+    if ending == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        place.write_bytes(parts["model.weights.h5"])
+    with h5py.File(place, "r+") as file:
+        file[group].create_dataset("huge/kernel", shape=(50_000, 50_000), dtype="f4")
+    if ending == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {**parts, "model.weights.h5": place.read_bytes()}.items():
+                archive.writestr(name, content)
+    assert path.stat().st_size < 1_000_000
+    refused(path, tmp_path, r"its weights take 10.0 GB, more than the 1.1 GB")
 
 
 def test_a_file_of_weights_alone(tmp_path: Path) -> None:

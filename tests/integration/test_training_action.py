@@ -21,7 +21,7 @@ from edgeharfer.training.action_recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.architectures import frame_encoder  # noqa: E402
 
 RECIPE = ActionRecipe(
-    name="tiny-action", side=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
+    name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
     units=8, epochs=8, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
     feature_dropout=0.1, dropout=0.1, mixup_probability=0.0, provenance=("Stripes, made by a test.",),
 )  # fmt: skip
@@ -68,7 +68,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random backbone whose features do not vanish: with plain random weights they are about 1e-12."""
     path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
     keras.utils.set_random_seed(1)
-    backbone = frame_encoder(RECIPE.side, RECIPE.alpha, None)
+    backbone = frame_encoder(RECIPE.width, RECIPE.height, RECIPE.alpha, None)
     for layer in backbone.layers:
         if "conv" in type(layer).__name__.lower():
             layer.set_weights([array * 3.2 for array in layer.get_weights()])

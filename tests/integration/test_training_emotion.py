@@ -17,10 +17,14 @@ from edgeharfer.export import export_model
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.types import Face
 from edgeharfer.training import architectures, loop
-from edgeharfer.training.emotion import EmotionRecipe, fit_temperature, make_batches, make_targets, train_emotion
+from edgeharfer.training.emotion import EmotionRecipe, make_batches, train_emotion
+from edgeharfer.training.emotion_data import make_targets
+from edgeharfer.training.emotion_run import fit_temperature
 from edgeharfer.training.faces import FER7, read_faces
 
-RECIPE = EmotionRecipe(arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3)
+RECIPE = EmotionRecipe(
+    arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3
+)
 
 
 class NoFaces:
@@ -60,7 +64,9 @@ def votes(data: Path, tmp_path: Path) -> Path:
     rows = ["Usage,Image name," + ",".join(names)]
     for file in sorted(data.rglob("*.png")):
         if not file.stem.endswith("3train"):
-            rows.append(f"Training,{file.name}," + ",".join("10" if c == file.parent.name else "0" for c in columns))
+            rows.append(
+                f"Training,{file.name}," + ",".join("10" if c == file.parent.name else "0" for c in columns)
+            )
     path = tmp_path / "votes.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
@@ -87,13 +93,14 @@ def test_a_run_leaves_all_that_is_promised_and_exports(data: Path, votes: Path, 
                  "report.txt", "package.json"):  # fmt: skip
         assert (run / name).stat().st_size > 0, name
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["evaluation"]["fer7"]["n"] == 35
-    assert metrics["evaluation"]["fer7"]["top1"] > 0.4  # one in seven by chance
+    assert metrics["evaluation"]["fer7"]["data"]["n"] == 35
+    assert metrics["evaluation"]["fer7"]["data"]["top1"] > 0.4  # one in seven by chance
     assert metrics["recipe"]["seed"] == 3
     assert metrics["data"]["dropped"] == {}
     for name, classes in (("emotion-fer7", 7), ("emotion-fer8", 8)):
         package = export_model(run, tmp_path / name, name=name)
         assert len(package.manifest.labels) == classes
+        assert name in (package.path / "MODELCARD.md").read_text()
         probs = EmotionModel(package).classify([np.full((60, 50, 3), 90, np.uint8)] * 3)
         assert probs.shape == (3, classes)
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)

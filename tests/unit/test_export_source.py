@@ -103,6 +103,9 @@ def test_a_wrong_record_is_refused_by_file_and_key(tmp_path: Path, record: objec
     [
         ("l.json", '["a", "b b"]'),
         ("l.json", '{"labels": ["a", "b b"], "more": 1}'),
+        ("l.json", '{"0": "a", "1": "b b"}'),
+        ("l.json", '{"b b": 1, "a": 0}'),
+        ("l.json", '{"labels": {"1": "b b", "0": "a"}}'),
         ("l.txt", "a\n\n b b \r\n"),
     ],
 )
@@ -111,7 +114,17 @@ def test_labels_come_as_json_or_lines(tmp_path: Path, file: str, text: str) -> N
     assert read_labels(tmp_path / file) == ("a", "b b")
 
 
-@pytest.mark.parametrize(("file", "content"), [("l.json", b"{}"), ("l.json", b"[1]"), ("l.txt", b"\xff\xfe")])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(
+            ("l.json", text)
+            for text in (b"{}", b"[1]", b'{"a": 0, "b": 2}', b'{"a": 0, "b": 0}', b'{"a": true}')
+        ),
+        ("l.json", b'{"0": 1, "1": 0}'),
+        ("l.txt", b"\xff\xfe"),
+    ],
+)
 def test_labels_of_another_kind_are_refused(tmp_path: Path, file: str, content: bytes) -> None:
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ModelError, match=file):
@@ -246,7 +259,7 @@ def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precisions": ("fp32", "int4")}, "unknown precision 'int4': choose from fp32, fp16"),
+        ({"precisions": ("fp32", "int4")}, "unknown precision 'int4': choose from fp32, fp16, int8"),
         ({"precisions": ()}, "no precision given"),
         ({"task": "sound"}, "unknown task 'sound'"),
         ({"normalize": "zscore"}, "unknown normalisation 'zscore'"),

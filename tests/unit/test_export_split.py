@@ -9,8 +9,8 @@ import pytest
 
 from edgeharfer.export import backend
 from edgeharfer.export.keras_model import as_functional
-from edgeharfer.export.split import plain_recurrence, split_model
-from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.export.split import NotSplitError, plain_recurrence, split_model
+from edgeharfer.runtime.errors import ConfigError
 
 keras: Any = backend.load("keras")
 layers: Any = keras.layers
@@ -73,7 +73,14 @@ def distributed_head() -> Any:
     return keras.Model(given, scores(layers.GlobalAveragePooling1D()(x)))
 
 
-@pytest.mark.parametrize("make", [sequential, chain, reshaped, nested, residual_head, distributed_head])
+def nested_in_the_middle() -> Any:
+    inner = keras.Model(given := clip(), layers.LSTM(4)(layers.TimeDistributed(cnn())(given)))
+    return keras.Model(outer := clip(), scores(inner(layers.Rescaling(1 / 255)(outer))))
+
+
+@pytest.mark.parametrize(
+    "make", [sequential, chain, reshaped, nested, residual_head, distributed_head, nested_in_the_middle]
+)
 def test_encoder_and_head_are_the_whole_model(make: Any) -> None:
     model = as_functional(make())
     split = split_model(model, "m")
@@ -122,7 +129,7 @@ def per_frame_only() -> Any:
     ],
 )
 def test_what_cannot_be_split_says_why(make: Any, reason: str) -> None:
-    with pytest.raises(ModelError, match=f"^m: cannot be split: .*{reason}"):
+    with pytest.raises(NotSplitError, match=f"^m: cannot be split: .*{reason}"):
         split_model(make(), "m")
 
 
@@ -135,6 +142,7 @@ def test_recurrent_layers_lose_what_only_training_needs() -> None:
     assert plain is not model
     assert plain.layers[1].unroll is False
     assert plain.layers[2].forward_layer.recurrent_dropout == 0.0
+    assert plain.layers[2].backward_layer.unroll is True
     window = np.random.default_rng(4).random((2, FRAMES, 5), np.float32)
     np.testing.assert_allclose(
         np.asarray(plain(window, training=False)), np.asarray(model(window, training=False)), atol=1e-6

@@ -86,13 +86,16 @@ def test_a_picture_of_a_tilted_face_comes_out_upright(tilt_deg: float) -> None:
     picture = np.zeros((200, 200, 3), np.uint8)
     for (x, y), channel in zip(tilted.keypoints[:2].tolist(), (1, 2), strict=True):
         spot = np.zeros((200, 200), np.uint8)
-        # A circle in 1/16 pixels; key points are measured from the frame's corner, circles from pixel centres.
+        # In 1/16 pixels; key points are measured from the frame's corner, circles from pixel centres.
         cv2.circle(spot, (round((x - 0.5) * 16), round((y - 0.5) * 16)), 4 * 16, 255, -1, cv2.LINE_AA, 4)
         picture[..., channel] = spot
     crop = cut(picture, tilted, CropSpec("eyes", 1.0, 0.0), (90, 90)).astype(float)
     ys, xs = np.mgrid[0:90, 0:90]
     eyes = [
-        (float((crop[..., c] * xs).sum() / crop[..., c].sum()), float((crop[..., c] * ys).sum() / crop[..., c].sum()))
+        (
+            float((crop[..., c] * xs).sum() / crop[..., c].sum()),
+            float((crop[..., c] * ys).sum() / crop[..., c].sum()),
+        )
         for c in (1, 2)
     ]
     (right_x, right_y), (left_x, left_y) = eyes

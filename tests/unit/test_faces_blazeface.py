@@ -41,7 +41,9 @@ class Scripted:
         self.scores = np.full((1, count, 1), -50, np.float32)
         self.image: Floats = np.zeros((0,), np.float32)
 
-    def put(self, anchor: int, *, shift: tuple[float, float], size: tuple[float, float], logit: float) -> None:
+    def put(
+        self, anchor: int, *, shift: tuple[float, float], size: tuple[float, float], logit: float
+    ) -> None:
         self.boxes[0, anchor] = [*shift, *size, *KEYPOINTS.ravel()]
         self.scores[0, anchor] = logit
 
@@ -65,7 +67,14 @@ def test_anchors_of_the_short_range_model() -> None:
     """16 x 16 cells of 8 pixels with two anchors each, then 8 x 8 cells of 16 pixels with six."""
     anchors = anchor_centers(128)
     assert anchors.shape == (896, 2)
-    assert anchors[[0, 1, 2, 31, 32, 511]].tolist() == [[4, 4], [4, 4], [12, 4], [124, 4], [4, 12], [124, 124]]
+    assert anchors[[0, 1, 2, 31, 32, 511]].tolist() == [
+        [4, 4],
+        [4, 4],
+        [12, 4],
+        [124, 4],
+        [4, 12],
+        [124, 124],
+    ]
     assert anchors[[512, 517, 518, 560, 895]].tolist() == [[8, 8], [8, 8], [24, 8], [8, 24], [120, 120]]
 
 
@@ -92,7 +101,7 @@ def test_a_known_anchor_gives_the_known_box(
     assert (face.box.x, face.box.y) == pytest.approx(corner, abs=1e-3)
     assert (face.box.width, face.box.height) == pytest.approx((48 / scale, 52 / scale), abs=1e-3)
     assert face.score == pytest.approx(0.9, abs=1e-6)
-    expected = (KEYPOINTS + (122, 82)) / scale + (left, top)
+    expected = (KEYPOINTS + np.array((122, 82))) / scale + np.array((left, top))
     np.testing.assert_allclose(face.keypoints, expected, atol=1e-3)
     assert face.keypoints.dtype == np.float32
 

@@ -61,7 +61,7 @@ def test_grey_and_colour_pictures_can_stand_in_one_batch() -> None:
     gray = noise(8, 8)
     colour = np.dstack([gray] * 3)
     for wanted in ("gray", "rgb"):
-        batch = prepare([gray, colour], InputSpec(8, 8, wanted, "unit"))  # type: ignore[arg-type]
+        batch = prepare([gray, colour], InputSpec(8, 8, wanted, "unit"))
         np.testing.assert_allclose(batch[0], batch[1], atol=1 / 255)
 
 

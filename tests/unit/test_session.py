@@ -108,7 +108,9 @@ class GpuBuild:
     def preload_dlls(self) -> None:
         print("Failed to load libsomething.so")
 
-    def InferenceSession(self, model: bytes, options: Any, providers: list[str], **more: Any) -> Any:  # noqa: N802
+    def InferenceSession(  # noqa: N802
+        self, model: bytes, options: Any, providers: list[str], provider_options: Any, **more: Any
+    ) -> Any:
         if TENSORRT in providers and TENSORRT not in self._loads:
             raise RuntimeError("Please install TensorRT libraries")
         session = self._real.InferenceSession(model, options, providers=[CPU], **more)

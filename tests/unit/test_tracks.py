@@ -119,6 +119,8 @@ def test_the_shown_box_follows_as_fast_at_any_rate(fps: int) -> None:
 
 
 def test_distance_is_in_sides_of_the_larger_box() -> None:
-    assert distance(face(0, side=50).box, face(60, 180, side=80).box) == pytest.approx(math.hypot(60, 80) / 80)
+    assert distance(face(0, side=50).box, face(60, 180, side=80).box) == pytest.approx(
+        math.hypot(60, 80) / 80
+    )
     assert distance(face(0, side=50).box, face(0, side=0).box) == math.inf
     assert distance(face(0, side=30).box, face(0, side=61).box) == math.inf

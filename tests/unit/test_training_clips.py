@@ -125,7 +125,8 @@ def test_windows_are_those_of_the_runtime(data: Path, tmp_path: Path) -> None:
         loaded = store(tmp_path / "features").load(file)
 
         def encode(bgr: Image) -> Floats:
-            return quarters(prepare([bgr], SPEC.input))[0]
+            features: Floats = quarters(prepare([bgr], SPEC.input))[0]
+            return features
 
         frames = ((frame.pts_s, frame.bgr) for frame in read_frames(data / file.name))
         np.testing.assert_array_equal(loaded.windows(SPEC.window), clip_windows(frames, SPEC.window, encode))

@@ -61,6 +61,7 @@ class CalibrationSet:
             raise ConfigError("the calibration set was made for another size or preparation of the pictures")
 
 
+_HASHES = list_of(text(r"[0-9a-f]{64}(@[0-9]{1,9})?", "a SHA-256, for clips with @frame"), 0, 1_000_000)
 _READER = record(
     CalibrationSet,
     {
@@ -71,7 +72,6 @@ _READER = record(
         "items": lambda value, where: mapping_of(tuple(free_object(value, where)), _HASHES)(value, where),
     },
 )
-_HASHES = list_of(text(r"[0-9a-f]{64}(@[0-9]{1,9})?", "a SHA-256, for clips with @frame"), 0, 1_000_000)
 
 
 def read_calibration_set(path: Path) -> CalibrationSet:

@@ -68,7 +68,8 @@ def judge(reference: Figures, candidate: Figures, limits: Limits) -> Verdict:
     Where one item of a class weighs more than the limit of a class, one item may be lost.
     """
     per_class = {
-        label: 100 * (before - candidate.recalls[label][0]) for label, (before, _) in reference.recalls.items()
+        label: 100 * (before - candidate.recalls[label][0])
+        for label, (before, _) in reference.recalls.items()
     }
     top1 = 100 * (reference.top1 - candidate.top1)
     windows = 100 * (reference.window_top1 - candidate.window_top1)

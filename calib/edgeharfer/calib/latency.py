@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,26 +18,35 @@ Sessions = Mapping[str, Session]
 """Role -> session."""
 
 
-def median_ms(candidates: Mapping[str, Sessions], inputs: Mapping[str, Floats], runs: int = RUNS) -> dict[str, float]:
+def median_ms(
+    candidates: Mapping[str, Sessions], inputs: Mapping[str, Floats], *, on_cpu: bool = True, runs: int = RUNS
+) -> dict[str, float]:
     """Median time of one step of each candidate, all its graphs together, in milliseconds.
 
-    inputs: a batch of one for each role. Slow models get fewer rounds.
+    inputs: a batch of one for each role. on_cpu: the sessions run on one CPU thread, so that the time of
+    this thread is their latency, whoever else uses the machine. Slow models get fewer rounds.
     """
+    clock = _thread_clock() if on_cpu else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for sessions in candidates.values():
         for _ in range(_WARM_UP):
-            _step(sessions, inputs)
+            _step(sessions, inputs, clock)
     end = time.monotonic() + _MAX_SECONDS
     for _ in range(runs):
         for name, sessions in candidates.items():
-            times[name].append(_step(sessions, inputs))
+            times[name].append(_step(sessions, inputs, clock))
         if time.monotonic() > end:
             break
     return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
 
 
-def _step(sessions: Sessions, inputs: Mapping[str, Floats]) -> float:
-    start = time.perf_counter()
+def _step(sessions: Sessions, inputs: Mapping[str, Floats], clock: Callable[[], float]) -> float:
+    start = clock()
     for role, session in sessions.items():
         session.run1(inputs[role])
-    return time.perf_counter() - start
+    return clock() - start
+
+
+def _thread_clock() -> Callable[[], float]:
+    """CPU time of this thread, where the system counts it finely enough (Windows does not)."""
+    return time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter

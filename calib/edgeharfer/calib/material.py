@@ -127,21 +127,21 @@ class Material:
                 f"{self.data.path}: lacks {len(missing)} of the {len(files)} files of the calibration set"
             )
         if self.manifest.window is None:
-            pictures = [
-                self._face(found[item]) for items in wanted.items.values() for item in items
-            ]
+            pictures = [self._face(found[item]) for items in wanted.items.values() for item in items]
             return Calibration(wanted, _stack(pictures, self.data.path))
         return self._frames_of(wanted, found)
 
     def evaluation(self, scratch: Path, split: str | None = None) -> Evaluation:
-        """The split for testing. Frames of clips lie in a file in `scratch`, which must outlive the result."""
+        """The split for testing. Frames of clips lie in a file in `scratch`, which outlives the result."""
         pairs = self._pairs(self.data.test_split() if split is None else split)
         return self._clips_to_judge(pairs, scratch) if self.manifest.window else self._faces_to_judge(pairs)
 
     def _pairs(self, split: str) -> list[tuple[Sample, int]]:
         samples, labels = self.data.split(split), self.manifest.labels
         pairs, _ = (
-            match_labels(samples, labels) if self._votes is None else match_votes(samples, self._votes, labels)
+            match_labels(samples, labels)
+            if self._votes is None
+            else match_votes(samples, self._votes, labels)
         )
         if not pairs:
             raise SourceError(
@@ -162,9 +162,14 @@ class Material:
         # As EmotionModel has it: a model that was taught whole pictures is given whole pictures.
         face = None
         if self.manifest.options.get("portraits") == "cut":
-            self._detector = self._detector or make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
+            self._detector = self._detector or make_detector(
+                "blazeface", threads=1, min_score=MIN_PORTRAIT_SCORE
+            )
             face = find_face(picture, self._detector)
-        return color(resize(cut_portrait(picture, face, crop, (spec.width, spec.height)), spec.width, spec.height), spec)
+        return color(
+            resize(cut_portrait(picture, face, crop, (spec.width, spec.height)), spec.width, spec.height),
+            spec,
+        )
 
     def _choose_pictures(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
         unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
@@ -267,7 +272,9 @@ class Material:
         return Calibration(wanted, _stack(pictures, self.data.path), np.stack(windows))
 
     def _clips_to_judge(self, pairs: Sequence[tuple[Sample, int]], scratch: Path) -> Evaluation:
-        truth, owners, hashes = [], [], set()
+        truth: list[int] = []
+        owners: list[int] = []
+        hashes: set[str] = set()
         windows: list[Rows] = []
         count = 0
         spec = self.manifest.input

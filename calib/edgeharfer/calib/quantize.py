@@ -178,7 +178,9 @@ class Quantization:
         if not found:
             found = [role for role, counts in nodes.items() if any(counts.get(op) for op in WEIGHTED)][:1]
         if not found:
-            raise ModelError(f"{self.manifest.name}: has no layer whose weights could be INT8: leave int8 out")
+            raise ModelError(
+                f"{self.manifest.name}: has no layer whose weights could be INT8: leave int8 out"
+            )
         return found
 
     def _quantizer(self, role: str) -> StaticQuantizer:
@@ -195,14 +197,16 @@ class Quantization:
             yield encoder.run1(floats(window, self.manifest))[None]
 
     def _with_dynamic_heads(self, models: Models, reference: Figures | None) -> Models:
-        """Dynamic INT8 for what could not be quantized statically, where it is faster and within the guard."""
+        """Dynamic INT8 for what cannot be quantized statically, where it is faster and within the guard."""
         if self.target != "cpu":
             return models
         for role in (one for one in models if one not in self._static):
             if not any(scan_onnx(models[role], role).nodes.get(op) for op in (*RECURRENT, *WEIGHTED)):
                 continue
             dynamic = dynamic_int8(models[role], role)
-            sessions = {name: {role: _cpu(model)} for name, model in (("float", models[role]), ("dynamic", dynamic))}
+            sessions = {
+                name: {role: _cpu(model)} for name, model in (("float", models[role]), ("dynamic", dynamic))
+            }
             times = median_ms(sessions, self._one())
             candidate = {**models, role: dynamic}
             verdict = self._verdict(candidate, reference)
@@ -228,10 +232,12 @@ class Quantization:
             name: {role: make_session(model, provider, 1, name=role) for role, model in graphs.items()}
             for name, graphs in (("fp32", self.originals), ("int8", models))
         }
-        times = {name: round(value, 4) for name, value in median_ms(sessions, self._one()).items()}
+        measured = median_ms(sessions, self._one(), on_cpu=provider == "cpu")
+        times = {name: round(value, 4) for name, value in measured.items()}
         ratio = times["fp32"] / times["int8"]
         self.report(
-            f"int8: {times['int8']:.3f} ms, fp32 {times['fp32']:.3f} ms on {provider}, one thread: {ratio:.2f} x"
+            f"int8: {times['int8']:.3f} ms, fp32 {times['fp32']:.3f} ms, {ratio:.2f} x as fast "
+            f"({provider}, one thread)"
         )
         return {provider: times}
 
@@ -270,10 +276,14 @@ class Quantization:
             "limits_points": {"top1": self.limits.top1, "worst_class": self.limits.worst_class},
             "fp32_top1": round(reference.top1, 4),
             "fp32_window_top1": round(reference.window_top1, 4),
-            "top1_points": round(-verdict.top1, 2),
-            "window_top1_points": round(-verdict.window_top1, 2),
-            "per_class_points": {label: round(-lost, 2) for label, lost in verdict.per_class.items()},
+            "top1_points": _points(-verdict.top1),
+            "window_top1_points": _points(-verdict.window_top1),
+            "per_class_points": {label: _points(-lost) for label, lost in verdict.per_class.items()},
         }
+
+
+def _points(change: float) -> float:
+    return round(change, 2) + 0.0  # Not -0.0.
 
 
 def _loss(trial: Trial) -> float:

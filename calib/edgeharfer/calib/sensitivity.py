@@ -1,4 +1,4 @@
-"""Which layers suffer most from eight bits: each quantized alone, and the answers held against the original."""
+"""Which layers suffer most from eight bits: each quantized alone, the answers held against the original."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.types import Floats
 
 
-def sweep(quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[bytes], Floats]) -> list[tuple[str, float]]:
+def sweep(
+    quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[bytes], Floats]
+) -> list[tuple[str, float]]:
     """Each weighted layer with the error that it alone causes, worst first.
 
     run: the output of a graph on some data. The error is the mean square over the output's own.

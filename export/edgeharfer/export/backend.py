@@ -26,8 +26,11 @@ def load(module: str) -> Any:
     try:
         with quiet():
             loaded = importlib.import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra("The exporter's TensorFlow and ONNX tools", "export") from error
+    except (ImportError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"{module} is installed but cannot be loaded here: {reason}") from error
     if module == "keras" and loaded.backend.backend() != "tensorflow":
         raise ConfigError("Keras runs on another backend here: set KERAS_BACKEND=tensorflow")
     return loaded

@@ -69,8 +69,9 @@ ORIGINALS = (
 - **Output**: 2304 boxes with six key points each, in pixels of the input, and their scores as logits.
 - **Change**: its sparse weights were written out in full; nothing else of them was changed.
 - **Intended use**: finding faces within about five metres, to be followed while they stay in view.
-- **Limits**: faces smaller than about 8 % of the picture's longer side are found only where the runtime looks
-  closer (tiles); profiles beyond about 60 degrees, strong back light and masks are missed more often.
+- **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 82 % at 8 %,
+  about half at 6 %; for smaller ones the runtime looks closer (tiles). Profiles beyond about 60 degrees,
+  strong back light and masks are missed more often.
 """,
     ),
     Original(
@@ -85,8 +86,9 @@ ORIGINALS = (
 - **Change**: its half-precision weights are stored as 32-bit floats; nothing else of them was changed. The
   original file lies beside the graph, for `--detector mediapipe`: that library brings no model of its own.
 - **Intended use**: faces within about two metres, as before a telephone; the full-range model is the default.
-- **Limits**: loses people who lean back from a webcam, and all faces smaller than about 12 % of the picture's
-  longer side; profiles beyond about 60 degrees, strong back light and masks are missed more often.
+- **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 58 % at 12 %,
+  24 % at 10 % and none at 8 %, so that it loses people who lean back. Profiles beyond about 60 degrees,
+  strong back light and masks are missed more often.
 """,
     ),
 )

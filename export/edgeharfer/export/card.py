@@ -44,13 +44,61 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
         "",
         "Largest differences of a probability.",
         "",
-        *_facts(_mapping(receipt.get("parity")), "Not measured."),
+        *_facts(_differences(receipt), "Not measured."),
     ]
     return "\n".join(lines) + "\n"
 
 
+_INT8 = "## INT8"
+
+
+def with_int8(card: str, manifest: Manifest, facts: Mapping[str, object], *, kept: bool) -> str:
+    """The card with a chapter on the INT8 graphs, in the place of an older one."""
+    before, _, after = card.partition(_INT8)
+    rest = after.partition("\n## ")[2]
+    guard, times = _mapping(facts.get("guard")), _mapping(facts.get("latency_ms"))
+    sizes = _mapping(facts.get("bytes"))
+    lines = [
+        _INT8,
+        "",
+        f"- made for {facts['target']}, calibration: {facts['recipe']}",
+        f"- size: {sizes.get('int8')} bytes, FP32 {sizes.get('fp32')}",
+        *(
+            f"- {provider}, one thread, batch 1: {one['int8']:.3f} ms, FP32 {one['fp32']:.3f} ms"
+            for provider, one in times.items()
+            if isinstance(one, Mapping)
+        ),
+        f"- accuracy against FP32: {_changes(guard)}",
+        f"- {_choice(manifest, kept)}",
+        "",
+    ]
+    chapter = "\n".join(lines)
+    return before.rstrip() + "\n\n" + chapter + (f"\n## {rest}" if rest else "")
+
+
+def _changes(guard: Mapping[str, object]) -> str:
+    if not guard:
+        return "not measured"
+    changes = {key: float(str(value)) for key, value in _mapping(guard.get("per_class_points")).items()}
+    label = min(changes, key=changes.__getitem__)
+    top1 = float(str(guard["top1_points"]))
+    return f"top-1 {top1:+.2f} points, worst class {label} {changes[label]:+.2f}, n = {guard['n']}"
+
+
+def _choice(manifest: Manifest, kept: bool) -> str:
+    if not kept:
+        return "slower than FP32 on the machine that made it, so it is not part of the package"
+    chosen = [provider for provider, one in manifest.auto.items() if one == "int8"]
+    return f"chosen by itself on {', '.join(chosen)}" if chosen else "never chosen by itself"
+
+
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _differences(receipt: Mapping[str, object]) -> Mapping[str, object]:
+    parity = _mapping(receipt.get("parity"))
+    return {key: value for key, value in parity.items() if key != "top1_agreement"}
 
 
 def _facts(facts: Mapping[str, object], otherwise: str) -> list[str]:

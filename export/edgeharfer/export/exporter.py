@@ -1,42 +1,50 @@
-"""From a Keras model to a model package: convert, split, compare, write, all or nothing."""
+"""From a Keras model to a model package: convert, split, compare, quantize, write, all or nothing."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.export import backend, convert, parity
-from edgeharfer.export.card import model_card
 from edgeharfer.export.draft import TASKS, Draft, draft_manifest, package_name, shown
 from edgeharfer.export.folder import check_place, written_beside
+from edgeharfer.export.int8 import Int8, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
 from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
-from edgeharfer.export.source import CARD, as_labels, check_keys, find_source
-from edgeharfer.export.split import split_model
+from edgeharfer.export.source import as_labels, check_keys, find_source
+from edgeharfer.export.split import NotSplitError, split_model
+from edgeharfer.export.writing import Files, all_made_of, file_specs, to_bytes, write_graphs, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.manifest import NORMALIZATIONS, Manifest, parse_manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package, load_package, verify_package, write_manifest
+from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, Manifest, parse_manifest
+from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.types import Floats
 
-RECEIPT = "receipt.json"
-PRECISIONS = tuple(RECIPES)
-
 Report = Callable[[str], object]
-Files = dict[str, dict[str, bytes]]
-"""Precision -> role -> content."""
 
 
 @dataclass(frozen=True)
 class _Graphs:
-    """FP32 graphs by role, and whether their scores are "probs" or "logits"."""
+    """FP32 graphs by role, and whether their scores are "probs" or "logits".
+
+    whole: why a clip model was not split; None where it was, and for pictures.
+    """
 
     by_role: Mapping[str, Any]
     output: str
+    whole: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """Figures for the receipt, the inputs that they are from, and Keras's scores for these."""
+
+    figures: dict[str, object]
+    inputs: Floats
+    wanted: Floats
 
 
 def export_model(
@@ -51,6 +59,7 @@ def export_model(
     facts: Mapping[str, object] | None = None,
     samples: Floats | None = None,
     half_weights: bool = False,
+    int8: Int8 | None = None,
     report: Report = lambda line: None,
 ) -> Package:
     """Write a model package to the folder `out` and return it.
@@ -63,13 +72,15 @@ def export_model(
     name: of the package; picks one where a run holds several.
     facts: manifest keys that go before those of the run.
     samples: prepared pictures (n, height, width, c) or clips (n, frames, height, width, c), float32, for
-    the parity figures; noise without.
+    the parity figures; without, some of the calibration set, or noise.
+    int8: calibration data and guard; needed for the precision "int8".
     report: called with a line for each step.
 
-    Raises ModelError for a model that cannot be read, converted or split, or that changes on the way,
+    Raises ModelError for a model that cannot be read or converted, that changes on the way, or whose INT8
+    form loses more than the guard allows,
     ConfigError for options that do not fit, MissingExtra without TensorFlow. Nothing is left half-written.
     """
-    _check_options(task, normalize, precisions)
+    _check_options(task, normalize, precisions, int8)
     check_place(out)
     source = find_source(model, name)
     wanted_labels = as_labels(labels)
@@ -85,24 +96,35 @@ def export_model(
         normalize=normalize,
     )
     report(f"converting to ONNX, opset {convert.OPSET}")
-    graphs = _convert(loaded, draft)
+    graphs = _convert(loaded, draft, report)
     files = _files(graphs, precisions, half_weights)
-    manifest = parse_manifest(
-        json.dumps({**draft, "output": graphs.output, "files": _specs(files)}), source.where
-    )
+    specs = {
+        key: {role: asdict(spec) for role, spec in roles.items()} for key, roles in file_specs(files).items()
+    }
+    manifest = parse_manifest(json.dumps({**draft, "output": graphs.output, "files": specs}), source.where)
+    calibration = int8.read(manifest) if int8 is not None and "int8" in precisions else None
+    if samples is None and calibration is not None:
+        samples = real_inputs(calibration, manifest)
+    compared = _compare(manifest, loaded, graphs, files, samples, report)
     receipt = {
         "source": source.receipt(),
         "tools": backend.versions(),
         "opset": convert.OPSET,
-        "parity": _compare(manifest, loaded, graphs, files, samples, report),
-        "files": _made_of(files),
+        **({"whole": graphs.whole} if graphs.whole else {}),
+        "parity": compared.figures,
+        "files": all_made_of(files),
     }
-    _write(out, manifest, files, receipt, source.card)
+    with written_beside(out) as folder:
+        write_graphs(folder, files)
+        write_papers(folder, manifest, receipt, source.card)
+        if int8 is not None and calibration is not None:
+            keras = compared.inputs, compared.wanted
+            add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
     report(f"wrote {out}")
     return load_package(out)
 
 
-def _check_options(task: str, normalize: str, precisions: Sequence[str]) -> None:
+def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8 | None) -> None:
     """What can be refused before TensorFlow is loaded."""
     for what, value, known in (
         ("task", task, ("auto", *TASKS.values())),
@@ -113,21 +135,49 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str]) -> None
             raise ConfigError(f"unknown {what} {value!r}: choose from {', '.join(known)}")
     if not precisions:
         raise ConfigError(f"no precision given: choose from {', '.join(PRECISIONS)}")
+    if "int8" in precisions and int8 is None:
+        raise ConfigError("INT8 needs real data to be calibrated on: give --calibration, or leave int8 out")
 
 
-def _convert(loaded: LoadedModel, draft: Draft) -> _Graphs:
+def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
     picture = (draft["input"]["height"], draft["input"]["width"], loaded.input_shape[-1] or 0)
     if draft["task"] == "emotion":
         scores = convert.to_onnx(loaded.call, picture, "image", "scores", loaded.name)
         return _named({"model": scores}, scores, loaded.name)
-    if loaded.keras is None:
-        raise ModelError(f"{loaded.name}: a SavedModel has no layers to split: export its .keras file")
-    with backend.quiet():
-        split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
+    try:
+        if loaded.keras is None:
+            raise NotSplitError("a SavedModel has no layers to split: export its .keras file")
+        with backend.quiet():
+            split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
+    except NotSplitError as error:
+        report(f"exporting the whole model: {error}")
+        return _whole(loaded, draft["window"]["frames"], picture, str(error))
     encoder = convert.to_onnx(_inference(split.encoder), picture, "image", "features", loaded.name)
     window = (split.frames, split.features)
     head = convert.to_onnx(_inference(split.head), window, "window", "scores", loaded.name)
     return _named({"encoder": encoder, "head": head}, head, loaded.name)
+
+
+def _whole(loaded: LoadedModel, frames: int | None, picture: tuple[int, ...], reason: str) -> _Graphs:
+    """A clip model in one piece: its encoder only lays out the pixels, its head is all of the model.
+
+    So the runtime needs no third kind of package; each step costs the whole model's time.
+    """
+    tf = backend.load("tensorflow")
+    if frames is None:
+        raise ConfigError(f"{loaded.name}: the number of frames is free: its record must give window.frames")
+    values = math.prod(picture)
+    pixels = convert.to_onnx(
+        lambda batch: tf.reshape(batch, (-1, values)), picture, "image", "features", loaded.name
+    )
+    head = convert.to_onnx(
+        lambda window: loaded.call(tf.reshape(window, (-1, frames, *picture))),
+        (frames, values),
+        "window",
+        "scores",
+        loaded.name,
+    )
+    return replace(_named({"encoder": pixels, "head": head}, head, loaded.name), whole=reason)
 
 
 def _inference(model: Any) -> Callable[[Any], Any]:
@@ -142,50 +192,16 @@ def _named(by_role: dict[str, Any], last: Any, name: str) -> _Graphs:
 
 def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Files:
     files: Files = {}
-    for precision in precisions:
+    for precision in RECIPES:
+        # INT8 is made of the FP32 graphs later on, in the package's folder.
+        if precision not in precisions and not (precision == "fp32" and "int8" in precisions):
+            continue
         for role, graph in graphs.by_role.items():
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
-            files.setdefault(precision, {})[role] = _bytes(made)
+            files.setdefault(precision, {})[role] = to_bytes(made)
     return files
-
-
-def _bytes(graph: Any) -> bytes:
-    return bytes(graph.SerializeToString(deterministic=True))
-
-
-def _file_name(role: str, precision: str) -> str:
-    return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
-
-
-def _specs(files: Files) -> dict[str, dict[str, dict[str, object]]]:
-    return {
-        precision: {
-            role: {
-                "file": _file_name(role, precision),
-                "bytes": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
-            for role, data in roles.items()
-        }
-        for precision, roles in files.items()
-    }
-
-
-def _made_of(files: Files) -> dict[str, object]:
-    """Size and operators of each file."""
-    made: dict[str, object] = {}
-    for precision, roles in files.items():
-        for role, data in roles.items():
-            info = scan_onnx(data, role)
-            made[_file_name(role, precision)] = {
-                "bytes": len(data),
-                "weight_bytes": info.initializer_bytes,
-                "nodes": sum(info.nodes.values()),
-                "operators": dict(sorted(info.nodes.items())),
-            }
-    return made
 
 
 def _compare(
@@ -195,7 +211,7 @@ def _compare(
     files: Files,
     samples: Floats | None,
     report: Report,
-) -> dict[str, object]:
+) -> _Compared:
     """Largest differences of a probability from Keras's. Raises ModelError where one is too large.
 
     First of the graphs as converted, then of the files as they are stored.
@@ -205,17 +221,19 @@ def _compare(
     kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
     given = "given" if samples is not None else "of noise"
     figures: dict[str, object] = {"inputs": f"{len(inputs)} {given}"}
-    converted = {role: _bytes(graph) for role, graph in graphs.by_role.items()}
+    agreement: dict[str, float] = {}
+    converted = {role: to_bytes(graph) for role, graph in graphs.by_role.items()}
     for key, models in {kind: converted, **files}.items():
-        figure = parity.difference(parity.exported(models, inputs), wanted, manifest.output)
+        outputs = parity.exported(models, inputs)
+        figure = parity.difference(outputs, wanted, manifest.output)
         halved = key in files and models != converted
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= TOLERANCES["fp16" if halved else "fp32"]:
             raise ModelError(
                 f"{loaded.name}: changes in conversion: {key} differs by {figure:.1e} from Keras"
             )
-        figures[key] = figure
-    return figures
+        figures[key], agreement[key] = figure, parity.agreement(outputs, wanted)
+    return _Compared({**figures, "top1_agreement": agreement}, inputs, wanted)
 
 
 def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
@@ -227,17 +245,3 @@ def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
     if samples.shape[1:] != shape or not len(samples):
         raise ConfigError(f"samples are {shown(samples.shape)}, where the model takes n x {shown(shape)}")
     return samples
-
-
-def _write(
-    out: Path, manifest: Manifest, files: Files, receipt: Mapping[str, object], card: str | None
-) -> None:
-    with written_beside(out) as folder:
-        for precision, roles in files.items():
-            for role, data in roles.items():
-                (folder / _file_name(role, precision)).write_bytes(data)
-        write_manifest(folder, manifest)
-        text = json.dumps(receipt, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")
-        (folder / CARD).write_text(card or model_card(manifest, receipt), encoding="utf-8")
-        verify_package(folder)

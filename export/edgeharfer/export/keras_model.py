@@ -12,14 +12,19 @@ from typing import Any
 from edgeharfer.export import backend
 from edgeharfer.export.source import Source
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
+from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
 
 Shape = tuple[int | None, ...]
 
+MAX_WEIGHT_BYTES = 2 * MAX_MODEL_BYTES
+"""Of one model: what the two graphs of a package may hold together."""
 MAX_UNPACKED_BYTES = 4 * 1024**3
+"""A training file holds the optimizer's copies of the weights as well."""
 
 # Keras refuses most of these in safe mode too; here the layer is named and nothing is built first.
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
 _CODE_PREFIXES = ("Jax", "Flax")
+_WEIGHTS = "model.weights.h5"
 _KNOWN_MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.")
 # Operators of a SavedModel that touch files or call back into Python.
 _UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
@@ -127,6 +132,7 @@ def _read_config(source: Source) -> dict[str, Any]:
     if source.kind == "hdf5":
         with backend.load("h5py").File(source.model, "r") as file:
             text = file.attrs.get("model_config")
+            _check_weights(file.get("model_weights", file), str(source.model))
         if text is None:
             raise ModelError(f"{source.model}: holds weights but no model: save the whole model")
     else:
@@ -134,8 +140,21 @@ def _read_config(source: Source) -> dict[str, Any]:
             if sum(one.file_size for one in archive.infolist()) > MAX_UNPACKED_BYTES:
                 raise ModelError(f"{source.model}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
             text = archive.read("config.json")
+            with archive.open(_WEIGHTS) as weights, backend.load("h5py").File(weights, "r") as file:
+                _check_weights(file.get("layers", file), str(source.model))
     config = json.loads(text)
     return config if isinstance(config, dict) else {}
+
+
+def _check_weights(group: Any, name: str) -> None:
+    """Refuse before anything is allocated; a sparse file can declare what no disk holds."""
+    sizes: list[int] = []
+    group.visititems(lambda _, one: sizes.append(one.nbytes) if hasattr(one, "nbytes") else None)
+    if sum(sizes) > MAX_WEIGHT_BYTES:
+        raise ModelError(
+            f"{name}: its weights take {sum(sizes) / 1e9:.1f} GB, more than the "
+            f"{MAX_WEIGHT_BYTES / 1e9:.1f} GB that a package can hold"
+        )
 
 
 def _check_config(config: dict[str, Any], name: str) -> None:

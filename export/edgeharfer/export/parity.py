@@ -53,6 +53,11 @@ def difference(one: Floats, other: Floats, output: str) -> float:
     return largest if np.isfinite(largest) else float("inf")
 
 
+def agreement(one: Floats, other: Floats) -> float:
+    """Share of the inputs for which both name the same class."""
+    return float((one.argmax(axis=-1) == other.argmax(axis=-1)).mean())
+
+
 def softmax(logits: Floats) -> Floats:
     """Over the last axis."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))

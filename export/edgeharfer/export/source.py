@@ -76,15 +76,35 @@ def find_source(path: Path, name: str | None = None) -> Source:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names in the order of the outputs: a JSON list, {"labels": [...]}, or text with one a line."""
+    """Class names in the order of the outputs.
+
+    A JSON list, {"labels": [...]}, an object from numbers to names or from names to numbers, or text
+    with one name a line.
+    """
     content = read_regular(path, _MAX_TEXT_BYTES)
     if path.suffix.lower() != ".json":
         return tuple(line.strip() for line in _decode(content, path).splitlines() if line.strip())
     data = load_json(content, str(path))
-    labels = data.get("labels") if isinstance(data, dict) else data
-    if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
-        raise ModelError(f'{path}: must be a list of class names, or {{"labels": [...]}}')
+    labels = data.get("labels", data) if isinstance(data, dict) else data
+    if isinstance(labels, dict):
+        labels = _in_order(labels)
+    if not isinstance(labels, list) or not labels or not all(isinstance(one, str) for one in labels):
+        raise ModelError(
+            f"{path}: must be a list of class names, or an object of numbers 0, 1, 2, ... and names"
+        )
     return tuple(labels)
+
+
+def _in_order(labels: Mapping[str, object]) -> list[object] | None:
+    """The names of {"0": "angry", ...} or {"angry": 0, ...}; None where the numbers are not 0 to n - 1."""
+    by_number: dict[int, object] = {}
+    for key, value in labels.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            by_number[value] = key
+        elif key.isascii() and key.isdigit():
+            by_number[int(key)] = value
+    whole = len(by_number) == len(labels) and set(by_number) == set(range(len(labels)))
+    return [by_number[number] for number in range(len(labels))] if whole else None
 
 
 def as_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:

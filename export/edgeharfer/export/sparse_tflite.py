@@ -25,7 +25,7 @@ def make_dense(tflite: bytes) -> bytes:
 
     def operator_name(operator: Any) -> str:
         code = model.operatorCodes[operator.opcodeIndex]
-        return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return str(names[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     replaced: dict[int, int] = {}
     for operator in graph.operators:

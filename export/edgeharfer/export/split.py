@@ -13,6 +13,11 @@ from typing import Any
 from edgeharfer.export import backend
 from edgeharfer.runtime.errors import ConfigError, ModelError
 
+
+class NotSplitError(ModelError):
+    """A clip model that is not an encoder of frames and a head; the message says why."""
+
+
 # Layers that do the same to every value, or nothing at inference, whatever axes there are.
 _ELEMENTWISE = ("Rescaling", "Activation", "ReLU", "LeakyReLU", "ELU", "Identity")
 _TRAINING_ONLY = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
@@ -36,9 +41,10 @@ class Split:
 def split_model(model: Any, name: str, frames: int | None = None) -> Split:
     """Cut a functional clip model. `frames` is needed where its time axis is free.
 
-    Raises ModelError with the reason where it is not of this family.
+    Raises NotSplitError with the reason where it is not of this family.
     """
     keras = backend.load("keras")
+    model = inlined(model)
     shape = model.inputs[0].shape
     length = shape[1] or frames
     if length is None:
@@ -50,9 +56,10 @@ def split_model(model: Any, name: str, frames: int | None = None) -> Split:
 
 
 def plain_recurrence(model: Any) -> Any:
-    """The same model with recurrent layers that convert to one operator each.
+    """The same model with recurrent layers that convert to plain operators.
 
-    `unroll` writes out every step, `recurrent_dropout` (idle at inference) makes a loop.
+    An LSTM becomes one operator, if it is not unrolled and drops nothing between steps (idle at inference,
+    but it makes a loop). The others would become loops, so their few steps are written out instead.
     """
     keras = backend.load("keras")
     if not any(_needs_plain(one) for one in model._flatten_layers()):
@@ -60,11 +67,10 @@ def plain_recurrence(model: Any) -> Any:
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
-        for part in (
-            config,
-            *(config[key]["config"] for key in ("layer", "backward_layer") if config.get(key)),
-        ):
-            part.update({key: value for key, value in _PLAIN.items() if key in part})
+        config.update(_plain(type(layer).__name__, config))
+        for key in ("layer", "backward_layer"):
+            if inner := config.get(key):
+                inner["config"].update(_plain(inner["class_name"], inner["config"]))
         return type(layer).from_config(config)
 
     plain = keras.models.clone_model(model, clone_function=clone)
@@ -72,13 +78,37 @@ def plain_recurrence(model: Any) -> Any:
     return plain
 
 
-_PLAIN = {"unroll": False, "recurrent_dropout": 0.0, "stateful": False}
+def _plain(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What is to change in the settings of a layer."""
+    wanted = {"unroll": kind != "LSTM", "recurrent_dropout": 0.0, "stateful": False}
+    return {key: value for key, value in wanted.items() if kind in _RECURRENT and config.get(key) != value}
 
 
 def _needs_plain(layer: Any) -> bool:
-    return type(layer).__name__ in _RECURRENT and any(
-        getattr(layer, key, value) != value for key, value in _PLAIN.items()
-    )
+    kind = type(layer).__name__
+    return kind in _RECURRENT and bool(_plain(kind, layer.get_config()))
+
+
+def inlined(model: Any) -> Any:
+    """The same functional model with models inside it replaced by their layers; weights are shared."""
+    keras = backend.load("keras")
+    if not any(isinstance(one, keras.Model) for one in model.operations):
+        return model
+    given = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
+    return keras.Model(given, _inline(model, given))
+
+
+def _inline(model: Any, given: Any) -> Any:
+    keras = backend.load("keras")
+    functional = keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model
+
+    def operation(one: Any) -> Any:
+        nested = isinstance(one, keras.Model) and len(getattr(one, "inputs", None) or ()) == 1
+        return (lambda tensor, **kwargs: _inline(one, tensor)) if nested else one
+
+    # Keras's own way through a graph of layers; there is no public one that keeps the layers.
+    outputs = functional._run_through_graph([given], operation_fn=operation)
+    return outputs[0] if isinstance(outputs, list) else outputs
 
 
 def _walk(model: Any, frame: Any, length: int, name: str) -> tuple[Any, Any]:
@@ -99,18 +129,18 @@ def _walk(model: Any, frame: Any, length: int, name: str) -> tuple[Any, Any]:
 
 def _only_cut(model: Any, per_frame: Any, cuts: dict[int, Any], name: str) -> tuple[Any, Any]:
     if not cuts:
-        raise ModelError(f"{name}: cannot be split: no layer looks at several frames")
+        raise NotSplitError(f"{name}: cannot be split: no layer looks at several frames")
     mixer = next(iter(cuts.values()))
     shown = f"layer {mixer.name!r} ({type(mixer).__name__})"
     if id(model.inputs[0]) in cuts:
-        raise ModelError(f"{name}: cannot be split: {shown} mixes frames before any TimeDistributed layer")
+        raise NotSplitError(f"{name}: cannot be split: {shown} mixes frames before any TimeDistributed layer")
     if len(cuts) > 1:
-        raise ModelError(
+        raise NotSplitError(
             f"{name}: cannot be split: {shown} is not the only one that takes features of frames"
         )
     tensor, features = per_frame[next(iter(cuts))]
     if len(features.shape) != 2 or features.shape[-1] is None:
-        raise ModelError(f"{name}: cannot be split: a frame's features are not one vector before {shown}")
+        raise NotSplitError(f"{name}: cannot be split: a frame's features are not one vector before {shown}")
     return features, tensor
 
 

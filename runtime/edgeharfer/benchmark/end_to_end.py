@@ -28,9 +28,7 @@ class EndToEnd:
     runs: int = 200
 
 
-def measure_end_to_end(
-    wanted: EndToEnd, progress: Progress = lambda done, total: None
-) -> dict[str, Any]:
+def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total: None) -> dict[str, Any]:
     """The `end_to_end` of `benchmark --json`.
 
     Each side has a process of its own and they take turns, round by round, so that one never runs while
@@ -110,4 +108,8 @@ def _range(streams: Sequence[Mapping[str, float]]) -> dict[str, float]:
     rates = [one["frames"] / one["seconds"] for one in streams if one["seconds"] > 0]
     if not rates:
         return {}
-    return {"min": round(min(rates), 1), "median": round(statistics.median(rates), 1), "max": round(max(rates), 1)}
+    return {
+        "min": round(min(rates), 1),
+        "median": round(statistics.median(rates), 1),
+        "max": round(max(rates), 1),
+    }

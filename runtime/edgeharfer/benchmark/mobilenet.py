@@ -29,7 +29,7 @@ _SEED = 2018
 
 def encoder_unit(side: int = SIDE) -> bytes:
     """An ONNX model: image float32 (1, side, side, 3) -> features (1, 1280)."""
-    graph = _Graph()
+    graph = _Graph(side)
     graph.add("Transpose", ["image"], "nchw", [_ints("perm", (0, 3, 1, 2))])
     at = graph.conv("nchw", 3, _STEM, kernel=3, stride=2)
     channels = _STEM
@@ -44,9 +44,10 @@ def encoder_unit(side: int = SIDE) -> bytes:
 
 
 class _Graph:
-    """Nodes and weights as they are added."""
+    """Nodes and weights as they are added. side: of the picture or map that the next layer sees."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
+        self._side = side
         self._rng = np.random.default_rng(_SEED)
         self._nodes: list[bytes] = []
         self._weights: list[bytes] = []
@@ -72,8 +73,10 @@ class _Graph:
             _tensor(f"{name}.weight", weight.astype(np.float32)),
             _tensor(f"{name}.bias", np.zeros(new, np.float32)),
         ]
-        # Keras pads "same" at stride 2 after the picture only, for even sizes.
-        before, after = (0, 1) if stride == 2 else (kernel // 2, kernel // 2)
+        # At stride 2 Keras pads maps of an even side after the picture only.
+        before = 0 if stride == 2 and self._side % 2 == 0 else kernel // 2
+        after = kernel // 2
+        self._side = -(-self._side // stride)
         attributes = [
             _ints("kernel_shape", (kernel, kernel)),
             _ints("strides", (stride, stride)),

@@ -81,13 +81,15 @@ def package_candidates(package: Package, setup: Setup, clock: Clock | None = Non
             role: load(package, role, precision, provider, threads, setup.fallback, clock)
             for role in package.manifest.roles
         }
-        make = partial(_candidate, package.manifest.name, precision=precision, asked=provider, threads=threads)
+        make = partial(
+            _candidate, package.manifest.name, precision=precision, asked=provider, threads=threads
+        )
         for (role, part), batch in product(parts.items(), setup.batches):
             run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
             yield make(role, [part], batch=batch, run=run)
         if "head" in parts:
-            run = streaming_step(package.manifest, parts["encoder"].session, parts["head"].session)
-            yield make("step", list(parts.values()), batch=1, run=run)
+            step = streaming_step(package.manifest, parts["encoder"].session, parts["head"].session)
+            yield make("step", list(parts.values()), batch=1, run=step)
 
 
 def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:

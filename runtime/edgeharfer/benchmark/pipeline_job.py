@@ -19,7 +19,7 @@ from edgeharfer.runtime.stats import Stats, rss_mb
 from edgeharfer.runtime.types import Frame
 
 BLOCK = 32
-"""Frames decoded ahead while nothing is timed; a decoder's threads are at rest when the block is worked on."""
+"""Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""
 UNITS = 5
 """Encoder inferences before each block, after one that is not timed."""
 
@@ -30,7 +30,8 @@ class PipelineJob:
     """One pipeline in a process of its own, so that nothing else counts in its memory.
 
     spec: a video file. faces: paste the face so often; None leaves the film as it is.
-    options: as Pipeline takes them. cpu_clock: processor time of all threads, in seconds.
+    options: as Pipeline takes them. cpu_clock: processor time of all threads, in seconds; unit_clock: of
+    the calling thread, which is the only one that an encoder unit runs on.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class PipelineJob:
         faces: int | None = None,
         clock: Clock | None = None,
         cpu_clock: CpuClock = time.process_time,
+        unit_clock: CpuClock = time.thread_time,
     ) -> None:
         self._spec, self._faces = spec, faces
-        self._clock, self._cpu_clock = clock or SystemClock(), cpu_clock
+        self._clock, self._cpu_clock, self._unit_clock = clock or SystemClock(), cpu_clock, unit_clock
         self._multiplier = make_detector("blazeface") if faces is not None else None
         self._pipeline = Pipeline(**options, clock=self._clock)
         self._pipeline.warm_up()
@@ -83,10 +85,11 @@ class PipelineJob:
 
     def summary(self) -> dict[str, Any]:
         """What the pipeline is made of, and how long its stages took."""
+        frames = sum(stats.frames_processed for stats in self._stats.values())
         return {
             "providers": self._pipeline.providers,
             "models": self._pipeline.models,
-            "faces_per_frame": self._faces_seen / max(1, sum(one.frames_processed for one in self._stats.values())),
+            "faces_per_frame": self._faces_seen / max(1, frames),
             **{
                 name: stats.summary(frames_in=0, frames_dropped=0, provider={}, models={})["latency_ms"]
                 for name, stats in self._stats.items()
@@ -136,7 +139,7 @@ class PipelineJob:
             session.run1(picture)
         session, picture = self._unit
         session.run1(picture)
-        start_s = self._cpu_clock()
+        start_s = self._unit_clock()
         for _ in range(UNITS):
             session.run1(picture)
-        return self._cpu_clock() - start_s
+        return self._unit_clock() - start_s

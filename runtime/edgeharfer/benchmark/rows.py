@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +47,12 @@ class Comparison:
     candidates: list[Candidate] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def attempt(self, what: str, make: Callable[[], Sequence[Candidate]]) -> None:
-        """Take in a peer's candidates, or say why there are none: a peer's failure is no reason to end."""
+    def attempt(self, what: str, candidates: Iterable[Candidate]) -> None:
+        """Take in a peer's candidates as they are made, up to one that fails: no reason to end."""
         try:
-            self.candidates += make()
+            for one in candidates:
+                one.run()
+                self.candidates.append(one)
         except Exception as error:  # Other engines raise whatever an operator they do not know leads to.
             reason = str(error).strip().splitlines()
             self.left_out.append(f"{what}: {(reason[0] if reason else type(error).__name__)[:200]}")
@@ -84,9 +86,7 @@ def _row(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing
     return row
 
 
-def _ratios(
-    one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]
-) -> dict[str, float]:
+def _ratios(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]) -> dict[str, float]:
     """Against each peer in the same precision; against its FP32 where it has no such."""
     ratios = {}
     for backend, key in RATIO_OF.items():

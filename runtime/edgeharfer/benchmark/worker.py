@@ -8,6 +8,7 @@ input, so that it never outlives the one that started it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -32,7 +33,7 @@ class Worker:
     def __init__(self, job: str, **settings: Any) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name if __spec__ else "edgeharfer.benchmark.worker"],
+            [sys.executable, "-m", "edgeharfer.benchmark.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -72,8 +73,9 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # A process that died left a command unread.
+                assert pipe is not None
+                pipe.close()
         try:
             self._process.wait(_STOP_WAIT_S)
         except subprocess.TimeoutExpired:

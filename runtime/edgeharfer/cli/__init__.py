@@ -16,8 +16,10 @@ COMMANDS = {
     "models": "List, show and verify model packages.",
     "doctor": "Show what works here, and the line that mends what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",
+    "benchmark": "Measure how fast packages run here, against other engines and end to end.",
     "train": "Train an emotion or action model.",
     "export": "Turn a Keras model into a model package.",
+    "calibrate": "Choose the data that a model is quantized with.",
 }
 """Name -> help; each stands in the module of its name, imported when it is called."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -118,8 +119,7 @@ def session_options(options: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """What tells progress on a terminal's standard error, and nothing elsewhere."""
-    stderr = click.get_text_stream("stderr")
-    with click.progressbar(length=1, file=stderr, hidden=not stderr.isatty()) as bar:
+    with click.progressbar(length=1, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.length = total

@@ -6,14 +6,39 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.options import F
+from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
+    from edgeharfer.export import Int8
     from edgeharfer.runtime.package import Package
+
+
+def int8_options(command: F) -> F:
+    """How INT8 is made, and what it may lose."""
+    for option in reversed([
+        click.option("--calibration", type=click.Path(path_type=Path), metavar="DIR|ZIP",
+                     help="Real labelled data; INT8 is calibrated on its training split."),
+        click.option("--calibration-set", type=click.Path(path_type=Path), metavar="FILE.json",
+                     help="Calibrate on the very items that `edgeharfer calibrate` chose."),
+        click.option("--eval-data", type=click.Path(path_type=Path), metavar="DIR|ZIP",
+                     help="Labelled data that INT8 is judged by; without it nothing guards its accuracy."),
+        click.option("--ferplus", type=click.Path(path_type=Path), metavar="CSV",
+                     help="Label both by the majority of these FER+ votes."),
+        click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
+                     metavar="POINTS", help="What INT8 may lose in top-1; any one class may lose 3."),
+        click.option("--int8-for", type=click.Choice(["cpu", "tensorrt"]), default="cpu", show_default=True,
+                     help="What the INT8 graphs are made for."),
+        click.option("--keep-slower", is_flag=True,
+                     help="Keep INT8 graphs that turn out slower than FP32 here."),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -36,12 +61,13 @@ if TYPE_CHECKING:
     help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
 )
 @click.option(
-    "--precision", default="fp32", show_default=True, metavar="LIST", help="fp32, fp16, or fp32,fp16."
+    "--precision", default="fp32", show_default=True, metavar="LIST", help="Of fp32, fp16, int8: fp32,int8."
 )
 @click.option(
     "--half-weights", is_flag=True, help="Store FP32 weights in half the space; they are widened on loading."
 )
 @click.option("--name", help="Of the package; picks one where a training run holds several.")
+@int8_options
 def export(
     model: Path,
     out: Path,
@@ -51,26 +77,57 @@ def export(
     precision: str,
     half_weights: bool,
     name: str | None,
+    **options: Any,
 ) -> None:
     """Turn MODEL into a model package.
 
-    MODEL is a .keras, .h5 or .hdf5 file, a SavedModel, or a training run's folder. An action model is
-    split into the encoder of a frame and the head over a window. The package appears whole or not at
-    all, with a receipt that says how far it differs from the Keras model.
+    MODEL is a .keras, .h5 or .hdf5 file, a SavedModel, a training run's folder, or a package that is to
+    get INT8 graphs. An action model is split into the encoder of a frame and the head over a window. The
+    package appears whole or not at all, with a receipt that says how far it differs from the Keras model.
+
+    \b
+    edgeharfer export model.h5 --labels labels.json --normalize unit --out package
+    edgeharfer export runs/action --precision fp32,int8 --calibration clips/ --eval-data clips/ --out package
     """
     with needs_extra("export"):
-        from edgeharfer.export import export_model
+        from edgeharfer.export import export_model, quantize_package
 
+    precisions = [part.strip() for part in precision.split(",")]
+    int8 = _int8(options) if "int8" in precisions else None
+    if (model / "manifest.json").is_file():
+        if int8 is None:
+            raise ConfigError(f"{model}: is a package already: --precision fp32,int8 makes INT8 graphs of it")
+        quantize_package(model, out, int8, precisions=precisions, report=click.echo)
+        return
     export_model(
         model,
         out,
         task=task,
         labels=labels,
         normalize=normalize,
-        precisions=[part.strip() for part in precision.split(",")],
+        precisions=precisions,
         half_weights=half_weights,
         name=name,
+        int8=int8,
         report=click.echo,
+    )
+
+
+def _int8(options: dict[str, Any]) -> Int8:
+    """The options of INT8 as one object. Raises ConfigError without data to calibrate on."""
+    from edgeharfer.calib.guard import Limits
+    from edgeharfer.export import Int8
+
+    if options["calibration"] is None:
+        raise ConfigError("INT8 needs real data to be calibrated on: give --calibration, or leave int8 out")
+    return Int8(
+        options["calibration"],
+        options["eval_data"],
+        options["ferplus"],
+        options["calibration_set"],
+        limits=Limits(options["max_drop"]),
+        target=options["int8_for"],
+        keep_slower=options["keep_slower"],
     )
 
 

@@ -70,6 +70,18 @@ def emotion(data: Path, out: Path, ferplus: Path | None, resume: bool, **setting
     metavar="DIR",
     help="Clips in which none of the classes happens; may be repeated.",
 )
+@click.option("--name", help="Of the package that the run becomes.")
+@click.option("--side", type=click.IntRange(32, 1024), help="Of the square picture that the encoder sees.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the window.")
+@click.option("--frames", type=click.IntRange(2, 256), help="Pictures in the window.")
+@click.option(
+    "--grouping",
+    type=click.Choice(["scenes", "numbers"]),
+    help="Of clips without gNN in their names: by their looks (default), or blocks of ten numbers.",
+)
+@click.option(
+    "--provenance", multiple=True, metavar="TEXT", help="Origin and terms of the data, for the model card."
+)
 @click.option(
     "--backbone-weights",
     default="imagenet",
@@ -98,4 +110,4 @@ def action(
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given on the command line."""
-    return {name: value for name, value in settings.items() if value is not None}
+    return {name: value for name, value in settings.items() if value not in (None, ())}

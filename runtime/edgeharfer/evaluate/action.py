@@ -67,13 +67,14 @@ def clip_windows(
     return np.stack(found or [_held(ring, pts_s, features, window)])
 
 
-def _held(ring: FeatureRing, pts_s: float, features: Floats, window: WindowSpec) -> Floats:
-    step_s = min(window.seconds / window.frames, window.max_gap_s)
+def _held(ring: FeatureRing, pts_s: float, features: Floats, spec: WindowSpec) -> Floats:
+    step_s = min(spec.seconds / spec.frames, spec.max_gap_s)
     while not ring.ready:
         pts_s += step_s
         if ring.wants(pts_s):
             ring.push(pts_s, features)
-    return ring.window()[0]
+    window: Floats = ring.window()[0]
+    return window
 
 
 def read_frames(path: Path) -> Iterator[Frame]:

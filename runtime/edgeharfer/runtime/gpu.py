@@ -151,7 +151,9 @@ def _difference(found: str | None, wanted: str) -> str:
     """What changed, for people."""
     try:
         old, new = json.loads(found or "")["environment"], json.loads(wanted)["environment"]
-        changed = [f"{what} {old.get(what)} became {now}" for what, now in new.items() if old.get(what) != now]
+        changed = [
+            f"{what} {old.get(what)} became {now}" for what, now in new.items() if old.get(what) != now
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return "what it was built for is not known"
     return ", ".join(changed) or "what it was built for is not known"

@@ -46,7 +46,7 @@ def train_action(
     """
     weights = None if str(backbone_weights) == "none" else backbone_weights
     keras.utils.set_random_seed(recipe.seed)
-    backbone = frame_encoder(recipe.side, recipe.alpha, weights)
+    backbone = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
     encoder = make_encoder(backbone, threads, report)
     files = find_clips(data, background)
     clips, skipped = load_clips(files, ClipStore(out / "features", recipe.clip_spec, encoder), report)

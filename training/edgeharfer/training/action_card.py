@@ -56,7 +56,7 @@ Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
 {calm}
 ## Model
 
-{architecture} (width {alpha:g}, frozen, {side}x{side} RGB in [-1, 1], the whole picture stretched) on
+{architecture} (width {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
 {frames} pictures spread over {seconds:g} s, then LSTM({units}) and softmax. Backbone weights: {weights}.
 
 ## Data and its terms
@@ -104,7 +104,8 @@ def model_card(run: Run) -> str:
         calm=_CALM if BACKGROUND in run.labels else "",
         seconds=recipe.seconds,
         frames=recipe.frames,
-        side=recipe.side,
+        width=recipe.width,
+        height=recipe.height,
         alpha=recipe.alpha,
         units=recipe.units,
         architecture=run.backbone["architecture"],

@@ -14,13 +14,16 @@ from edgeharfer.training.views import ViewRanges
 class ActionRecipe(HeadRecipe):
     """All that decides what a training run gives.
 
-    name: of the package. side: of the square picture that the backbone sees, the whole frame stretched.
+    name: of the package. width, height: of the picture that the backbone sees, the whole frame stretched.
+    Of 4 to 3 by default, as most cameras are: on the 20 UCF101 classes that told 3 % more clips than a
+    square of as many pixels, and 320x240 no more.
     frames, seconds, max_gap_s: the window. grouping: for clips without a `gNN` in their names, "scenes"
     or "numbers" (see `group_clips`). provenance: origin and terms of the data, sentences for the model card.
     """
 
     name: str = "action"
-    side: int = 224
+    width: int = 256
+    height: int = 192
     alpha: float = 1.0
     frames: int = 16
     seconds: float = 2.0
@@ -35,6 +38,6 @@ class ActionRecipe(HeadRecipe):
     @property
     def clip_spec(self) -> ClipSpec:
         """What the cached features depend on, beside the clips and the backbone."""
-        picture = InputSpec(self.side, self.side, "rgb", "symmetric")
+        picture = InputSpec(self.width, self.height, "rgb", "symmetric")
         window = WindowSpec(self.frames, self.seconds, self.max_gap_s)
         return ClipSpec(picture, window, self.views, self.view_seconds, self.ranges)

@@ -81,8 +81,8 @@ def emotion_model(arch: str, heads: Mapping[str, int]) -> keras.Model:
     return keras.Model(image, logits, name=arch)
 
 
-def frame_encoder(side: int, alpha: float, weights: str | Path | None) -> keras.Model:
-    """MobileNetV2 (Sandler et al. 2018): RGB in [-1, 1] (n, side, side, 3) -> mean features (n, size).
+def frame_encoder(width: int, height: int, alpha: float, weights: str | Path | None) -> keras.Model:
+    """MobileNetV2 (Sandler et al. 2018): RGB in [-1, 1] (n, height, width, 3) -> mean features (n, size).
 
     weights: "imagenet" (Keras downloads them), a file that `load_weights` reads, or None for random ones.
     Raises ConfigError for weights that cannot be had or do not fit.
@@ -90,7 +90,7 @@ def frame_encoder(side: int, alpha: float, weights: str | Path | None) -> keras.
     named = "imagenet" if weights == "imagenet" else None
     try:
         model = keras.applications.MobileNetV2(
-            input_shape=(side, side, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
+            input_shape=(height, width, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
         )
         if weights is not None and named is None:
             model.load_weights(weights)
@@ -110,16 +110,22 @@ def action_head(
     *,
     units: int = 128,
     pool: str = "last",
+    squash: float = 0.0,
     feature_dropout: float = 0.5,
     dropout: float = 0.5,
 ) -> keras.Model:
     """Dropout -> LSTM -> Dropout -> Dense softmax: a window (n, frames, features) -> probabilities.
 
-    pool: what of the LSTM is read, its "last" state or the "mean" over time. Dropped features are
+    pool: what of the LSTM is read, its "last" state or the "mean" over time. squash: features x become
+    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
     missing from all frames of a window, since what a frame lacks its neighbours would tell.
     """
     window = keras.Input((frames, features), name="window")
-    x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(window)
+    x = window
+    if squash:
+        x = layers.Rescaling(squash, name="gain")(x)
+        x = layers.Activation("softsign", name="squash")(x)
+    x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
     x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
     if pool == "mean":
         x = layers.GlobalAveragePooling1D(name="mean")(x)

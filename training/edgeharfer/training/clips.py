@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from edgeharfer.training.scenes import scene_of, thumbnail
 from edgeharfer.training.views import View, ViewRanges, draw_views
 
 BACKGROUND = "background"
+
+Arrays = dict[str, NDArray[Any]]
 
 _CACHE_VERSION = 2
 _NOTHING = np.zeros(0, np.float32)
@@ -184,7 +187,7 @@ class ClipStore:
         facts = [_CACHE_VERSION, digest, self.encoder.digest, asdict(self.spec)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
-    def _encode(self, path: Path, digest: str) -> dict[str, NDArray[np.generic]]:
+    def _encode(self, path: Path, digest: str) -> Arrays:
         views = [View(), *draw_views(self.spec.views, self.spec.ranges, (int(digest[:16], 16),))]
         grids = [Grid(self.spec.window, later=i > 0 and i % 2 == 0) for i in range(len(views))]
         rows: list[list[Floats]] = [[] for _ in views]
@@ -201,7 +204,7 @@ class ClipStore:
                 rows[i].append(row)
                 frames[i].append(number)
             thumbnails.append(thumbnail(frame.bgr))
-        arrays: dict[str, NDArray[np.generic]] = {
+        arrays: Arrays = {
             "times": np.array(times, np.float64),
             "scene": scene_of(thumbnails),
         }
@@ -262,7 +265,7 @@ def _sha256(path: Path) -> str:
         raise SourceError(f"{path}: {error.strerror or error}") from error
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]] | None:
+def _read_arrays(path: Path) -> Arrays | None:
     """What was kept, or None where there is nothing or it was cut off."""
     try:
         # Opened here, since np.load leaves a damaged file open.
@@ -272,7 +275,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]] | None:
         return None
 
 
-def _write_arrays(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+def _write_arrays(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npz")
     np.savez(part, **arrays)  # type: ignore[arg-type]

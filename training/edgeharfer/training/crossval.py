@@ -87,7 +87,7 @@ class Trainer:
         window = self.recipe.clip_spec.window
         found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
         for fold in range(self.recipe.folds):
-            held = np.flatnonzero(self.clip_set.folds == fold)
+            held = np.flatnonzero(self.clip_set.folds == fold).tolist()
             head = self._head(f"fold-{fold + 1}", self.clip_set.folds != fold)
             probs = read_windows(head, [self.clip_set.clips[i].windows(window) for i in held])
             for i, rows in zip(held, probs, strict=True):
@@ -107,7 +107,7 @@ class Trainer:
         """Clips and top-1 of each fold."""
         rows = []
         for fold in range(self.recipe.folds):
-            held = np.flatnonzero(self.clip_set.folds == fold)
+            held = np.flatnonzero(self.clip_set.folds == fold).tolist()
             right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
             rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
         return rows

@@ -77,4 +77,5 @@ def assign_folds(
         burden = held @ shares[group] + 1e-6 * held.sum(axis=1)
         fold = fold_of_group[group] = int(burden.argmin())
         held[fold] += shares[group]
-    return fold_of_group[member]
+    fold_of_clip: NDArray[np.int64] = fold_of_group[member]
+    return fold_of_clip

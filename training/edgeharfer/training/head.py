@@ -19,6 +19,8 @@ from edgeharfer.training.optimizers import make_optimizer
 
 Row = dict[str, float]
 
+_BATCH = 256
+
 
 @dataclass(frozen=True)
 class HeadRecipe:
@@ -26,6 +28,7 @@ class HeadRecipe:
 
     units: int = 128
     pool: str = "mean"
+    squash: float = 2.0
     feature_dropout: float = 0.5
     dropout: float = 0.5
     optimizer: str = "adamw"
@@ -60,7 +63,7 @@ def train_head(
     """
     keras.utils.set_random_seed(recipe.seed)
     head = action_head(
-        window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units, pool=recipe.pool,
+        window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units, pool=recipe.pool, squash=recipe.squash,
         feature_dropout=recipe.feature_dropout, dropout=recipe.dropout,
     )  # fmt: skip
     steps = max(1, recipe.epoch_windows // recipe.batch)
@@ -137,5 +140,8 @@ class WindowDrawer:
 
 def read_windows(head: keras.Model, clips: Sequence[Floats]) -> list[Floats]:
     """Probabilities (windows, classes) for the windows (windows, frames, size) of each clip."""
-    probs = np.asarray(head.predict(np.concatenate(clips), batch_size=256, verbose=0), np.float32)
+    windows = np.concatenate(clips)
+    # Called, not predict(): no graph is traced again for each head and each size of batch.
+    parts = [head(windows[i : i + _BATCH], training=False) for i in range(0, len(windows), _BATCH)]
+    probs = np.concatenate([np.asarray(keras.ops.convert_to_numpy(part), np.float32) for part in parts])
     return np.split(probs, np.cumsum([len(windows) for windows in clips])[:-1])

@@ -16,6 +16,8 @@ from edgeharfer.runtime.manifest import CropSpec
 from edgeharfer.runtime.types import Face, Image
 
 RIGHT_EYE, LEFT_EYE = 0, 1
+MAX_OVERSAMPLING = 8
+"""At most 8 x 8 places of a large face are averaged for a pixel, however large it is."""
 
 FER_CROP = CropSpec(align="eyes", expand=1.11, shift_y=-0.05)
 """Frames a face as FER-2013 does: medians over its training pictures, in each of which the detector was
@@ -53,7 +55,7 @@ def cut(picture: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Im
     scale = math.hypot(matrix[0, 0], matrix[0, 1])
     if scale >= 0.5:
         return _warp(picture, matrix, size)
-    factor = int(1 / scale)
+    factor = min(MAX_OVERSAMPLING, int(1 / scale))
     large = (size[0] * factor, size[1] * factor)
     zoom = crop_matrix(face, crop, large)
     return np.asarray(cv2.resize(_warp(picture, zoom, large), size, interpolation=cv2.INTER_AREA), np.uint8)

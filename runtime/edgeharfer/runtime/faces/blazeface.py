@@ -107,11 +107,11 @@ class BlazeFace:
         self.session.warm_up([self._input.shape])
 
     def _decode(self, raw: Floats, logits: Floats) -> list[tuple[Floats, float]]:
-        """Raw outputs -> [((8, 2): two corners of the box, six key points; score)], in pixels of the input."""
+        """Raw outputs -> [((8, 2): corners of the box and key points, in pixels of the input; score)]."""
         kept = np.flatnonzero(logits >= self._min_logit)
         if not kept.size:
             return []
-        scores: Floats = 1 / (1 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
+        scores = np.reciprocal(1 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
         points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
         center = points[:, 0] + self._anchors[kept]
         half = points[:, 1] / 2

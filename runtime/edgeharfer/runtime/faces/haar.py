@@ -81,14 +81,14 @@ class HaarDetector:
 
 
 def _load_cascade() -> Any:
-    classifier = getattr(cv2, "CascadeClassifier", None)
-    if classifier is None:
+    opencv: Any = cv2  # Its type stubs know neither the classifier nor the folder.
+    if not hasattr(opencv, "CascadeClassifier"):
         raise ConfigError(
             f"OpenCV {cv2.__version__} has no Haar cascades: use --detector blazeface, "
             "or pip install 'opencv-python<5'"
         )
-    path = Path(cv2.data.haarcascades, CASCADE)
-    cascade = classifier(str(path)) if path.is_file() else None
+    path = Path(opencv.data.haarcascades, CASCADE)
+    cascade = opencv.CascadeClassifier(str(path)) if path.is_file() else None
     if cascade is None or cascade.empty():
         raise ConfigError(f"{path}: cannot be read: use --detector blazeface, or install opencv-python again")
     return cascade

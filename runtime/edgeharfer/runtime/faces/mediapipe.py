@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,8 +34,8 @@ _STDERR = 2
 class MediaPipeDetector:
     """Finds faces with mediapipe's FaceDetector, one picture at a time.
 
-    package: a name or folder of a package with the tflite file that its manifest names under
-    `options.tflite`; None for the shipped short-range one. min_score: of a reported face.
+    package: with the tflite file that its manifest names under `options.tflite`; None for the shipped
+    short-range one. min_score: of a reported face.
     Raises MissingExtra without mediapipe, ModelError for a file that it may not or cannot run.
     """
 
@@ -54,7 +55,7 @@ class MediaPipeDetector:
         if max(picture.shape) > MAX_SIDE:
             height, width = picture.shape[:2]
             raise SourceError(
-                f"mediapipe takes pictures up to {MAX_SIDE} pixels wide and high, not {width}x{height}"
+                f"mediapipe takes no picture of {width}x{height}: make it smaller or use --detector blazeface"
             )
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
@@ -86,10 +87,24 @@ def read_tflite(package: Package) -> bytes:
 
 def _import_mediapipe() -> Any:
     try:
-        import mediapipe
+        with _without_tensorflow():
+            import mediapipe
     except ImportError as error:
         raise MissingExtra("mediapipe", "mediapipe") from error
     return mediapipe
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Where TensorFlow is installed, mediapipe takes seconds to load it, and only to mark its own manual."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
 
 
 def _open(mediapipe: Any, model: bytes, min_score: float) -> Any:

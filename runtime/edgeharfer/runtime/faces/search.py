@@ -1,6 +1,15 @@
 """Where to look for faces: the whole frame, tiles of it for small faces, and around those that got lost.
 
-TABLE
+The detector sees 192x192 pixels. Of webcam faces pasted into noisy 640x480 scenes a look at the whole
+frame finds 7 % where they are 3 % of its width, 18 % at 4 %, 62 % at 6 %. So three more looks are taken:
+- square tiles in turn, one every few frames. At equal cost six of them find 96 % of the faces of 4 %
+  within 40 frames, and nine half-size tiles that overlap by half find 91 %;
+- at once, where something is hardly a face. With this all faces of 4 % are found within 24 frames, on
+  average after five, and 95 % of those of 3 % within 40;
+- where a known face was, whenever the other looks miss it. It holds those of 4 % in 99 % of the frames.
+
+Together they cost a quarter more than the whole frame alone. A photograph is looked through in all
+tiles at once, large and small, which finds all faces of 3 % as well.
 """
 
 from __future__ import annotations
@@ -16,7 +25,7 @@ from edgeharfer.runtime.types import Box, Face, Frame
 NEW_FACE_SCORE = 0.6
 """From here on a face is believed without having been seen before (MediaPipe's own limit)."""
 KNOWN_FACE_SCORE = 0.4
-"""Enough for a face that stood there a moment ago, or to look closer. The detector must report from here up."""
+"""Enough for a face that stood there a moment ago, or to look closer: what the detector must report."""
 LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
 """Side of the tiles and least overlap, as shares of the frame's longer side: 6 and 12 tiles at 4:3 and 16:9.
 

@@ -1,0 +1,142 @@
+"""Packages against each other and against other engines, all in the same rounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from edgeharfer.benchmark.keras_peer import KerasModel, keras_candidates, load_keras, set_threads
+from edgeharfer.benchmark.litert_peer import litert_candidates
+from edgeharfer.benchmark.openvino_peer import openvino_candidates
+from edgeharfer.benchmark.ours import (
+    Setup,
+    chosen_precisions,
+    package_candidates,
+    part_name,
+    pictures,
+    windows,
+)
+from edgeharfer.benchmark.peers import Part
+from edgeharfer.benchmark.rows import Comparison
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.onnx_scan import scan_onnx
+from edgeharfer.runtime.package import Package, read_regular
+
+RECEIPT = "receipt.json"
+KERAS_FILES = (".keras", ".h5", ".hdf5")
+_MAX_RECEIPT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A package, and the Keras model that it was made of where that is at hand."""
+
+    package: Package
+    keras: Path | None = None
+    keras_name: str | None = None
+
+
+def is_keras(path: Path) -> bool:
+    """Whether a path names a Keras model or a training run rather than a package."""
+    return path.suffix.lower() in KERAS_FILES or (path / "model.keras").is_file()
+
+
+@contextmanager
+def exported(model: Path, name: str | None = None) -> Iterator[Subject]:
+    """A Keras model with the package that it would become, gone when the block is left.
+
+    Labels and scaling that the model does not record are made up: they do not change its speed.
+    """
+    from edgeharfer.export import export_model
+    from edgeharfer.export.keras_model import load_model
+    from edgeharfer.export.source import find_source
+
+    source = find_source(model, name)
+    loaded = load_model(source)
+    labels = None
+    if "labels" not in source.facts:
+        labels = [f"class-{number}" for number in range(loaded.output_shape[-1] or 0)]
+    record = source.facts.get("input")
+    known = loaded.scales_itself or (isinstance(record, dict) and "normalize" in record)
+    with TemporaryDirectory(prefix="edgeharfer-") as folder:
+        package = export_model(
+            model, Path(folder, model.stem), labels=labels, normalize="auto" if known else "unit", name=name
+        )
+        yield Subject(package, model, name)
+
+
+def check_origin(package: Package, model: Path) -> None:
+    """Raises ConfigError where the package's receipt says that it was made of another model."""
+    from edgeharfer.export.source import find_source
+
+    path = package.path / RECEIPT
+    if not path.is_file():
+        return
+    wanted = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
+    file = find_source(model).model if model.is_dir() else model
+    if wanted is not None and file.is_file() and sha256(file.read_bytes()).hexdigest() != wanted:
+        raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
+
+
+def compare(subjects: Sequence[Subject], setup: Setup, peers: Sequence[str]) -> Comparison:
+    """Everything that is to be measured. peers: those that are installed.
+
+    Raises what a package's own sessions raise; a peer that fails is left out with the reason.
+    """
+    made = Comparison()
+    threads = setup.threads[0]
+    if {"keras", "litert"} & set(peers) and (used := set_threads(threads)) != threads:
+        made.left_out.append(f"keras: TensorFlow runs with {used} threads already, not {threads}")
+    for subject in subjects:
+        made.candidates += package_candidates(subject.package, setup)
+        if peers:
+            _add_peers(made, subject, setup, peers)
+    return made
+
+
+def _add_peers(made: Comparison, subject: Subject, setup: Setup, peers: Sequence[str]) -> None:
+    name = subject.package.manifest.name
+    model = None
+    if {"keras", "litert"} & set(peers):
+        if subject.keras is None:
+            needing = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
+            made.left_out.append(
+                f"{needing}: the Keras model of {name} is not at hand: give its file with --keras-model"
+            )
+        else:
+            model = load_keras(subject.keras, subject.keras_name)
+    for part in parts_of(subject.package, model, setup):
+        batches = [1] if part.name.endswith(" step") else setup.batches
+        if "keras" in peers and part.model is not None:
+            made.attempt(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
+        if "openvino" in peers and part.onnx:
+            made.attempt(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
+        if "litert" in peers and part.model is not None and part.onnx:
+            made.attempt(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
+
+
+def parts_of(package: Package, model: KerasModel | None, setup: Setup) -> list[Part]:
+    """The graphs of a package; with its Keras model also the whole clip model that a step replaces."""
+    manifest = package.manifest
+    precisions = chosen_precisions(package, setup.precisions)
+    picture = pictures(manifest, 1)[0]
+    parts = []
+    for role in manifest.roles:
+        onnx = {precision: package.read(role, precision) for precision in precisions}
+        sample = picture
+        if role == "head":
+            shape = scan_onnx(onnx[precisions[0]], role).inputs[0].shape
+            sample = windows(int(shape[1]), int(shape[2]), 1)[0]
+        keras = None if model is None else model.by_role.get(role)
+        parts.append(Part(part_name(manifest.name, role), sample, onnx, keras))
+    if model is not None and "head" in manifest.roles:
+        clip = np.stack([picture] * model.input_shape[0])
+        parts.append(Part(part_name(manifest.name, "step"), clip, model=model.whole))
+    return parts

@@ -1,0 +1,94 @@
+"""The figures for people: a table for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeharfer.benchmark.rows import RATIO_OF
+
+_RATIO_TITLES = {
+    "keras": "x predict",
+    "keras_function": "x tf.function",
+    "openvino": "x OpenVINO",
+    "litert": "x LiteRT",
+}
+_TEXT_COLUMNS = 4
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
+    """One line a row. "x predict" is how many times Keras `predict` takes this row's time, and so on."""
+    ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
+    with_accuracy = any("top1" in row for row in rows)
+    titles = ["name", "backend", "precision", "provider", "threads", "batch", "median ms", "p95 ms", "per s"]
+    titles += [
+        "MB",
+        "load ms",
+        *(["top-1"] if with_accuracy else []),
+        *(_RATIO_TITLES[key] for key in ratios),
+    ]
+    lines = [titles]
+    for row in rows:
+        cells = [row["name"], row["backend"], row["precision"], _provider(row), row["threads"], row["batch"]]
+        cells += [f"{row['median_ms']:.3f}", f"{row['p95_ms']:.3f}", _number(row["per_second"], ".0f")]
+        cells += [f"{row['size_mb']:.2f}", f"{row['load_ms']:.0f}"]
+        cells += [_number(row.get("top1"), ".4f")] if with_accuracy else []
+        cells += [_number(row["ratios"].get(key), ".2f") for key in ratios]
+        lines.append([str(cell) for cell in cells])
+    return _markdown(lines) if markdown else _plain(lines)
+
+
+def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
+    """The end-to-end figures in words."""
+    without = figures["without_decode"]
+    lines = [
+        f"end to end: {', '.join(figures['models'].values()) or 'faces only'}; "
+        f"{figures['faces_per_frame']:.2f} faces a frame",
+        f"  with decode     {figures['fps']:.1f} fps over {figures['frames']} frames, "
+        f"CPU {figures['cpu_ms_per_frame_with_decode']:.2f} ms a frame",
+        f"  without decode  {without['fps']:.1f} fps over {without['frames']} frames, "
+        f"CPU {figures['cpu_ms_per_frame']:.2f} ms a frame",
+    ]
+    if (units := figures["cpu_in_encoder_units"]) is not None:
+        lines.append(
+            f"  encoder unit    {figures['encoder_unit_ms']:.3f} ms, so a frame costs {units:.2f} units"
+        )
+    for name, stages in (("with decode", figures["latency_ms"]), ("without", without["latency_ms"])):
+        lines += [f"  {stage:8} {name:12} {_percentiles(values)} ms" for stage, values in stages.items()]
+    if figures["rss_mb"] is not None:
+        lines.append(f"  memory          {figures['rss_mb']:.0f} MiB")
+    if figures["keras_loop_fps"] is not None:
+        lines.append(
+            f"  Keras loop      {figures['keras_loop_fps']:.2f} fps ({figures['keras_loop']['detector']}), "
+            f"so this is {figures['ratio_to_keras_loop']:.1f} times as fast"
+        )
+    return lines
+
+
+def _percentiles(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.2f}" for key, value in values.items())
+
+
+def _provider(row: Mapping[str, Any]) -> str:
+    name = str(row["provider"]).removesuffix("ExecutionProvider")
+    return f"{name} (not {row['asked_provider']})" if "asked_provider" in row else name
+
+
+def _number(value: float | None, how: str) -> str:
+    return "–" if value is None else format(value, how)
+
+
+def _plain(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---" if i < _TEXT_COLUMNS else "---:" for i in range(len(lines[0]))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])

@@ -1,0 +1,284 @@
+"""`edgeharfer benchmark`: how fast packages are here, against other engines, and end to end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeharfer.cli.options import config_option
+
+if TYPE_CHECKING:
+    from edgeharfer.benchmark.compare import Subject
+    from edgeharfer.benchmark.rows import Candidate
+    from edgeharfer.runtime.package import Package
+
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+PRECISIONS = ("fp32", "fp16", "int8")
+MAX_COUNT = 256
+
+
+@click.command()
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.option("--against", default="", metavar="LIST", help="Other engines: keras, openvino, litert.")
+@click.option(
+    "--keras-model", type=click.Path(path_type=Path), metavar="FILE|DIR",
+    help="The Keras model that the PACKAGE was made of, for --against keras,litert.",
+)  # fmt: skip
+@click.option("--name", help="Picks one package where a training run holds several.")
+@click.option("--end-to-end", is_flag=True, help="Run the whole pipeline on --source.")
+@click.option("--source", metavar="FILE", help="The clip for --end-to-end.")
+@click.option(
+    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: so many faces, copies of the clip's."
+)
+@click.option(
+    "--provider", "providers", default="auto", show_default=True, metavar="LIST",
+    help="cpu, cuda, tensorrt; auto is all that load here.",
+)  # fmt: skip
+@click.option("--allow-fallback", is_flag=True, help="Take the CPU where a provider does not load.")
+@click.option(
+    "--precision", "precisions", default="all", show_default=True, metavar="LIST", help="fp32, fp16, int8."
+)
+@click.option("--threads", default="1", show_default=True, metavar="LIST", help="Of one operator.")
+@click.option("--batch", "batches", default="1", show_default=True, metavar="LIST", help="Pictures at once.")
+@click.option(
+    "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Measured runs of each."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Labelled data: adds the accuracy."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+@click.option(
+    "--plot", "plot_file", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the medians."
+)
+@config_option
+def benchmark(packages: tuple[str, ...], **options: Any) -> None:
+    """Measure how fast PACKAGEs run here: medians and ratios from interleaved rounds in one run.
+
+    A PACKAGE is a shipped name, a package's folder, or a Keras model or training run, which is exported for
+    the occasion. Without one, all that ship are measured; with --end-to-end, those that `run` takes.
+
+    \b
+    edgeharfer benchmark action-ucf20 --threads 1,2
+    edgeharfer benchmark runs/action --against keras,openvino,litert --plot bars.png
+    edgeharfer benchmark --end-to-end --source clip.mp4 --against keras
+    """
+    from edgeharfer.benchmark.machine import machine_facts
+    from edgeharfer.benchmark.peers import absent, parse_peers
+
+    check_options(options)
+    wanted = parse_peers(options["against"])
+    missing = absent(wanted)
+    present = [peer for peer in wanted if peer not in missing]
+    left_out = list(missing.values())
+    report: dict[str, Any] = {"machine": machine_facts()}
+    with ExitStack() as stack:
+        subjects = list(find_subjects(packages, options, stack))
+        report["rows"] = measure_rows(subjects, options, present, left_out)
+        if options["end_to_end"]:
+            report["end_to_end"] = run_end_to_end(subjects, options, present)
+    report["left_out"] = left_out
+    show(report)
+    write(report, options["json_file"], options["plot_file"])
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """What can be refused before anything is loaded."""
+    from edgeharfer.benchmark.plot import check_plot
+
+    if options["end_to_end"] != (options["source"] is not None):
+        raise click.UsageError("--end-to-end and --source FILE go together")
+    if options["faces"] is not None and not options["end_to_end"]:
+        raise click.UsageError("--faces goes with --end-to-end")
+    options["threads"] = counts(options["threads"], "--threads")
+    options["batches"] = counts(options["batches"], "--batch")
+    options["providers"] = choices(options["providers"], PROVIDERS, "auto", "--provider")
+    options["precisions"] = choices(options["precisions"], PRECISIONS, "all", "--precision")
+    for path in (options["json_file"], options["plot_file"]):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise click.UsageError(f"{path}: there is no folder {path.parent}")
+    if options["plot_file"] is not None:
+        check_plot()
+
+
+def counts(text: str, option: str) -> list[int]:
+    """ "1,2" as numbers."""
+    parts = [part.strip() for part in str(text).split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= MAX_COUNT for part in parts):
+        raise click.BadParameter(
+            f"{text!r} is not a list of numbers from 1 to {MAX_COUNT}", param_hint=option
+        )
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def choices(text: str, known: Sequence[str], everything: str, option: str) -> list[str] | None:
+    """ "cpu,cuda" as names, None for everything."""
+    parts = [part.strip() for part in text.split(",")]
+    if parts == [everything]:
+        return None
+    for part in parts:
+        if part not in known:
+            raise click.BadParameter(
+                f"{part!r}: choose from {everything}, {', '.join(known)}", param_hint=option
+            )
+    return list(dict.fromkeys(parts))
+
+
+def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitStack) -> Iterator[Subject]:
+    """The packages to measure, Keras models among them exported until the stack is left."""
+    from edgeharfer.benchmark.compare import Subject, check_origin, exported, is_keras
+    from edgeharfer.cli.extras import needs_extra
+    from edgeharfer.runtime.package import load_package
+
+    model = options["keras_model"]
+    if model is not None and len(packages) != 1:
+        raise click.UsageError("--keras-model goes with exactly one PACKAGE")
+    for name in packages or default_packages(options):
+        if is_keras(Path(name)):
+            with needs_extra("export"):
+                yield stack.enter_context(exported(Path(name), options["name"]))
+        else:
+            package = load_package(name)
+            if model is not None:
+                check_origin(package, model)
+            yield Subject(package, model, options["name"])
+
+
+def default_packages(options: dict[str, Any]) -> list[str]:
+    """The defaults of `run` for the whole pipeline, else all that ship but the detectors."""
+    from edgeharfer.runtime.package import shipped_packages
+
+    if options["end_to_end"]:
+        from edgeharfer.runtime.pipeline import DEFAULT_ACTION, DEFAULT_EMOTION
+
+        return [DEFAULT_ACTION, DEFAULT_EMOTION]
+    return [one.manifest.name for one in shipped_packages() if one.manifest.task != "faces"]
+
+
+def measure_rows(
+    subjects: Sequence[Subject], options: dict[str, Any], peers: Sequence[str], left_out: list[str]
+) -> list[dict[str, Any]]:
+    """The rows of the table; what could not be measured is added to `left_out`."""
+    from edgeharfer.benchmark.compare import compare
+    from edgeharfer.benchmark.measure import measure
+    from edgeharfer.benchmark.ours import Setup
+    from edgeharfer.benchmark.rows import as_rows
+    from edgeharfer.cli.evaluate import progress_bar
+    from edgeharfer.runtime.session import available_providers
+
+    setup = Setup(
+        providers=options["providers"] or available_providers(),
+        precisions=options["precisions"],
+        threads=options["threads"],
+        batches=options["batches"],
+        fallback=options["allow_fallback"],
+    )
+    comparison = compare(subjects, setup, peers)
+    left_out += comparison.left_out
+    candidates = comparison.candidates
+    if options["data"] is not None:
+        candidates = with_accuracy(candidates, subjects, options["data"], left_out)
+    with progress_bar() as progress:
+        timings = measure([one.run for one in candidates], options["runs"], progress=progress)
+    return as_rows(candidates, timings)
+
+
+def with_accuracy(
+    candidates: Sequence[Candidate], subjects: Sequence[Subject], data: Path, left_out: list[str]
+) -> list[Candidate]:
+    """Our candidates with the top-1 of their package and precision on the data.
+
+    Raises SourceError where the data fits none of the packages.
+    """
+    from edgeharfer.benchmark.rows import OURS
+    from edgeharfer.runtime.errors import SourceError
+
+    found: dict[tuple[str, str], float] = {}
+    problem: SourceError | None = None
+    for package in (subject.package for subject in subjects):
+        last = f"{package.manifest.name} step" if package.manifest.task == "action" else package.manifest.name
+        precisions = {one.precision for one in candidates if one.name == last and one.backend == OURS}
+        try:
+            found.update({(last, one): top1(package, one, data) for one in sorted(precisions)})
+        except SourceError as error:
+            problem = error
+            left_out.append(f"accuracy of {package.manifest.name}: {error}")
+    if problem is not None and not found:
+        raise problem
+    return [
+        replace(one, accuracy=found.get((one.name, one.precision))) if one.backend == OURS else one
+        for one in candidates
+    ]
+
+
+def top1(package: Package, precision: str, data: Path) -> float:
+    """Accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
+    from edgeharfer.cli.evaluate import measure_action, measure_emotion
+
+    options = {
+        "provider": "cpu", "precision": precision, "threads": 1, "allow_fallback": False,
+        "prior": "package", "split": None, "ferplus": None,
+    }  # fmt: skip
+    measure_task = measure_action if package.manifest.task == "action" else measure_emotion
+    value = measure_task(package, data, options)["top1"]
+    assert isinstance(value, float), "evaluate gives fractions"
+    return value
+
+
+def run_end_to_end(
+    subjects: Sequence[Subject], options: dict[str, Any], peers: Sequence[str]
+) -> dict[str, Any]:
+    """The whole pipeline with the packages at hand; a task that none of them is for is off."""
+    from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
+    from edgeharfer.cli.evaluate import progress_bar
+
+    by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
+    precisions = options["precisions"] or ["auto"]
+    pipeline = {
+        "action": by_task.get("action"),
+        "emotion": by_task.get("emotion"),
+        "provider": (options["providers"] or ["auto"])[0],
+        "precision": precisions[0],
+        "threads": options["threads"][0],
+        "allow_fallback": options["allow_fallback"],
+    }
+    wanted = EndToEnd(options["source"], pipeline, options["faces"], "keras" in peers, options["runs"])
+    with progress_bar() as progress:
+        return measure_end_to_end(wanted, progress)
+
+
+def show(report: dict[str, Any]) -> None:
+    """The figures on the terminal."""
+    from edgeharfer.benchmark.table import end_to_end_lines, table
+
+    machine = report["machine"]
+    click.echo(
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, {machine['date']}"
+    )
+    if report["rows"]:
+        click.echo(table(report["rows"]))
+    for line in end_to_end_lines(report["end_to_end"]) if "end_to_end" in report else ():
+        click.echo(line)
+    for line in report["left_out"]:
+        click.echo(f"left out: {line}")
+
+
+def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None) -> None:
+    """The figures into files."""
+    from edgeharfer.benchmark.plot import plot
+    from edgeharfer.runtime.errors import SinkError
+
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise SinkError(f"{json_file}: cannot be written: {error.strerror}") from error
+    if plot_file is not None and report["rows"]:
+        plot(report["rows"], plot_file)

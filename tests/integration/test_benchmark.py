@@ -1,0 +1,212 @@
+"""`edgeharfer benchmark` as people call it: rows, peers, the whole pipeline, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import tiny_models
+from edgeharfer.cli import run_command
+from edgeharfer.export import backend
+
+keras: Any = backend.load("keras")
+layers: Any = keras.layers
+
+ROW = {
+    "name", "backend", "precision", "provider", "threads", "batch", "median_ms", "p95_ms", "size_mb",
+    "ratios",
+}  # fmt: skip
+END_TO_END = {
+    "frames", "fps", "cpu_ms_per_frame", "encoder_unit_ms", "cpu_in_encoder_units", "latency_ms",
+    "keras_loop_fps", "ratio_to_keras_loop", "rss_mb",
+}  # fmt: skip
+
+
+def benchmark(tmp_path: Path, *arguments: object) -> dict[str, Any]:
+    """What the command writes with --json."""
+    target = tmp_path / "figures.json"
+    assert run_command(["benchmark", *map(str, arguments), "--json", str(target)]) == 0
+    made: dict[str, Any] = json.loads(target.read_text())
+    assert {"machine", "rows", "left_out"} <= set(made)
+    assert all(set(row) >= ROW for row in made["rows"])
+    return made
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Exit code and the one line of a command that ends with an error."""
+    code = run_command(["benchmark", *map(str, arguments)])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return code, line
+
+
+def face_model(folder: Path) -> Path:
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.save(folder / "face.keras")
+    return folder / "face.keras"
+
+
+def clip_model(folder: Path) -> Path:
+    encoder = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
+    )
+    x = layers.TimeDistributed(encoder)(given := keras.Input((4, 16, 16, 3)))
+    keras.Model(given, layers.Dense(3, activation="softmax")(layers.LSTM(5)(x))).save(folder / "clip.keras")
+    return folder / "clip.keras"
+
+
+def test_packages_in_several_threads_and_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    face = tiny_models.emotion_package(tmp_path / "face").path
+    action = tiny_models.action_package(tmp_path / "action").path
+    plot = tmp_path / "bars.png"
+    made = benchmark(
+        tmp_path, face, action, "--threads", "1,2", "--batch", "1,2", "--runs", 3, "--provider", "cpu",
+        "--plot", plot,
+    )  # fmt: skip
+    names = [row["name"] for row in made["rows"]]
+    wanted = {"tiny-emotion": 4, "tiny-action encoder": 4, "tiny-action head": 4, "tiny-action step": 2}
+    assert {name: names.count(name) for name in names} == wanted
+    assert {row["provider"] for row in made["rows"]} == {"CPUExecutionProvider"}
+    assert all(0 < row["median_ms"] <= row["p95_ms"] for row in made["rows"])
+    assert made["machine"]["versions"]["onnxruntime"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "median ms" in capsys.readouterr().out
+
+
+def test_a_keras_model_against_itself_and_litert(tmp_path: Path) -> None:
+    made = benchmark(tmp_path, face_model(tmp_path), "--against", "keras,litert", "--runs", 2)
+    backends = {row["backend"]: row for row in made["rows"]}
+    assert {"onnxruntime", "keras predict", "keras tf.function", "litert"} == set(backends)
+    assert made["left_out"] == []
+    assert set(backends["onnxruntime"]["ratios"]) == {"keras", "keras_function", "litert"}
+    ratio = backends["keras predict"]["median_ms"] / backends["onnxruntime"]["median_ms"]
+    assert backends["onnxruntime"]["ratios"]["keras"] == pytest.approx(ratio, rel=0.05)
+
+
+def test_the_step_of_a_new_frame_stands_against_the_whole_window(tmp_path: Path) -> None:
+    made = benchmark(tmp_path, clip_model(tmp_path), "--against", "keras", "--runs", 2)
+    steps = {row["backend"]: row for row in made["rows"] if row["name"].endswith(" step")}
+    assert set(steps) == {"onnxruntime", "keras predict", "keras tf.function"}
+    assert set(steps["onnxruntime"]["ratios"]) == {"keras", "keras_function"}
+
+
+def test_a_package_with_its_keras_model_and_one_with_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    model, other = face_model(tmp_path), face_model(tmp_path / "other")
+    package = tmp_path / "package"
+    labels = tmp_path / "labels.json"
+    labels.write_text('["a", "b", "c"]')
+    exported = ["export", str(model), "--out", str(package), "--labels", str(labels), "--normalize", "unit"]
+    assert run_command(exported) == 0
+    made = benchmark(tmp_path, package, "--keras-model", model, "--against", "keras", "--runs", 1)
+    assert "keras predict" in {row["backend"] for row in made["rows"]}
+    capsys.readouterr()
+    code, line = failure(capsys, package, "--keras-model", other, "--against", "keras")
+    assert code == 2
+    assert f"{other}: not the model that package was made of" in line
+
+
+def test_peers_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    package = tiny_models.emotion_package(tmp_path / "face").path
+    made = benchmark(tmp_path, package, "--against", "keras,openvino", "--runs", 1)
+    assert made["left_out"] == [
+        "openvino is not installed: pip install 'edgeharfer[compare]'",
+        "keras: the Keras model of tiny-emotion is not at hand: give its file with --keras-model",
+    ]
+    assert [row["backend"] for row in made["rows"]] == ["onnxruntime"]
+
+
+def test_accuracy_where_data_is_given(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path / "face")
+    for number, label in enumerate(("happy", "sad")):
+        folder = tmp_path / "data" / "test" / label
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "a.png"), np.full((48, 48), 200 * number, np.uint8))
+    made = benchmark(tmp_path, package.path, "--data", tmp_path / "data", "--runs", 1)
+    assert 0 <= made["rows"][0]["top1"] <= 1
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (160, 120))
+    for number in range(8):
+        writer.write(np.full((120, 160, 3), 25 * number, np.uint8))
+    writer.release()
+    return path
+
+
+def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    action = tiny_models.action_package(tmp_path / "action").path
+    made = benchmark(tmp_path, action, "--end-to-end", "--source", clip, "--runs", 2)
+    figures = made["end_to_end"]
+    assert set(figures) >= END_TO_END
+    assert figures["frames"] > 0 and figures["fps"] > 0 and figures["rss_mb"] > 0
+    assert figures["cpu_in_encoder_units"] == pytest.approx(
+        figures["cpu_ms_per_frame"] / figures["encoder_unit_ms"], rel=0.01
+    )
+    assert (figures["keras_loop_fps"], figures["ratio_to_keras_loop"]) == (None, None)
+    assert figures["models"] == {"action": "tiny-action fp32"}
+    assert {"p50", "p95", "p99"} <= set(figures["latency_ms"]["total"])
+    assert "end to end: tiny-action fp32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--against", "torch"), "unknown peer 'torch'"),
+        (("--end-to-end",), "--end-to-end and --source FILE go together"),
+        (("--faces", "3"), "--faces goes with --end-to-end"),
+        (("--threads", "0"), "is not a list of numbers from 1 to 256"),
+        (("--batch", "1,x"), "is not a list of numbers from 1 to 256"),
+        (("--provider", "npu"), "choose from auto, cpu, cuda, tensorrt"),
+        (("--precision", "fp8"), "choose from all, fp32, fp16, int8"),
+        (("no-such-package",), "no model package 'no-such-package'"),
+        (("nowhere.keras",), "nowhere.keras: no such model"),
+        (("--json", "no/such/folder/a.json"), "there is no folder"),
+        (("--keras-model", "a.keras"), "--keras-model goes with exactly one PACKAGE"),
+    ],
+)
+def test_usage_is_told_in_one_line(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = failure(capsys, *arguments)
+    assert code == 2
+    assert words in line
+
+
+def test_a_clip_that_cannot_be_read_ends_the_end_to_end_benchmark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action = tiny_models.action_package(tmp_path / "action").path
+    (tmp_path / "text.mp4").write_text("no video")
+    code, line = failure(capsys, action, "--end-to-end", "--source", tmp_path / "text.mp4", "--runs", 1)
+    assert code == 2
+    assert "text.mp4" in line
+
+
+def test_a_provider_that_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime is a GPU build")
+    package = tiny_models.emotion_package(tmp_path / "face").path
+    code, line = failure(capsys, package, "--provider", "cuda", "--runs", 1)
+    assert code == 3
+    assert "cuda" in line and "edgeharfer[gpu]" in line
+    made = benchmark(tmp_path, package, "--provider", "cuda", "--allow-fallback", "--runs", 1)
+    assert made["rows"][0]["provider"] == "CPUExecutionProvider"
+    assert made["rows"][0]["asked_provider"] == "cuda"
+    assert "CPU (not cuda)" in capsys.readouterr().out

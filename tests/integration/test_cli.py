@@ -1,0 +1,134 @@
+"""The commands around the main job: packages, doctor, evaluation, and what a missing extra says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edgeharfer.cli import COMMANDS, run_command
+from edgeharfer.cli.extras import needs_extra
+from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.source.demo import DemoSource
+
+
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"]]
+)
+def test_help_says_what_a_command_does(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*command, "--help"]) == 0
+    assert "Usage: edgeharfer" in capsys.readouterr().out
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    script = (
+        "import sys; from edgeharfer.cli import run_command; run_command(['--help']); run_command(['--version']);"
+        "print(sorted({'numpy', 'cv2', 'onnxruntime', 'tensorflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_packages_that_ship_are_listed_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["models", "list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"emotion-fer7", "emotion-fer8", "action-ucf20", "face-full-range"} <= set(listed)
+    assert run_command(["models", "verify"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(listed)
+
+
+def test_all_shipped_files_together_stay_below_25_megabytes() -> None:
+    files = [file for package in shipped_packages() for file in package.path.iterdir()]
+    assert sum(file.stat().st_size for file in files) < 25e6
+
+
+@pytest.mark.parametrize("package", [package.manifest.name for package in shipped_packages()])
+def test_each_package_has_a_card_that_tells_its_limits(
+    package: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["models", "info", package, "--card"]) == 0
+    card = capsys.readouterr().out
+    assert package in card
+    for word in ("Apache" if package.startswith("face") else "research", "imits", "Not for"):
+        assert word in card, f"the card of {package} lacks {word!r}"
+
+
+def test_info_is_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["models", "info", "action-ucf20"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["labels"][-1] == "background"
+    assert len(manifest["labels"]) == 21
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "package"
+    shutil.copytree(load_package("action-ucf20").path, copy)
+    head = copy / "head.onnx"
+    data = bytearray(head.read_bytes())
+    data[1234] ^= 0x10
+    head.write_bytes(data)
+    assert run_command(["models", "verify", str(copy)]) == 2
+    assert "head.onnx" in capsys.readouterr().err
+
+
+def test_doctor_tells_what_works_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "cpu loads" in told
+    assert "action-ucf20 is whole" in told
+
+
+def test_evaluation_of_a_package_on_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    portrait = DemoSource(SystemClock()).picture(0)
+    for label in ("happy", "bored"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "test" / label / "portrait.png"), portrait)
+    (tmp_path / "test" / "happy" / "broken.png").write_bytes(b"no picture")
+    figures = tmp_path / "figures.json"
+    assert run_command(["evaluate", "emotion-fer7", "--data", str(tmp_path), "--json", str(figures)]) == 0
+    found = json.loads(figures.read_text())
+    assert found["n"] == 1
+    assert found["top1"] == 1.0  # the portrait smiles
+    assert found["left_out"] == {"bored": 1, "unreadable": 1}
+    assert len(found["confusion"]) == 7
+    assert "happy" in capsys.readouterr().out
+
+
+def test_the_prior_changes_what_rare_classes_get() -> None:
+    """The eight-class package answers with all classes alike, unless asked for the data's own shares."""
+    prior = load_package("emotion-fer8").manifest.prior
+    assert prior["package"] == pytest.approx([1 / 8] * 8)
+    assert sum(prior["data"]) == pytest.approx(1, abs=1e-3)
+    assert min(prior["data"]) < 0.05 < max(prior["data"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "emotion-fer7", "--data", "missing"],
+        ["evaluate", "no-package", "--data", "."],
+        ["export", "missing.keras", "--out", "out"],
+        ["train", "emotion", "--data", "missing", "--out", "out"],
+        ["models", "info"],
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.rglob("*.onnx")) == []
+
+
+def test_a_missing_extra_says_what_to_install() -> None:
+    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[train\]'"), needs_extra("train"):
+        raise ModuleNotFoundError("No module named 'keras'", name="keras.layers")
+    with pytest.raises(ModuleNotFoundError, match=r"edgeharfer\.typo"), needs_extra("train"):
+        raise ModuleNotFoundError("No module named 'edgeharfer.typo'", name="edgeharfer.typo")

@@ -1,0 +1,75 @@
+"""Candidates of a package: every graph, precision, thread and batch, and the streaming step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny_models
+from edgeharfer.benchmark.ours import Setup, package_candidates, pictures, streaming_step
+from edgeharfer.runtime.errors import ConfigError, ProviderError
+from edgeharfer.runtime.package import InputSpec
+from edgeharfer.runtime.session import make_session
+
+
+def test_an_emotion_package_gives_one_candidate_for_each_combination(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path)
+    made = list(package_candidates(package, Setup(threads=(1, 2), batches=(1, 4))))
+    assert [(one.name, one.threads, one.batch) for one in made] == [
+        ("tiny-emotion", 1, 1), ("tiny-emotion", 1, 4), ("tiny-emotion", 2, 1), ("tiny-emotion", 2, 4),
+    ]  # fmt: skip
+    assert {(one.backend, one.precision, one.provider) for one in made} == {
+        ("onnxruntime", "fp32", "CPUExecutionProvider")
+    }
+    assert np.asarray(made[1].run()).shape == (4, 7)
+    assert made[0].size_mb == pytest.approx(package.spec("model", "fp32").bytes / 1e6)
+    assert made[0].load_ms > 0 and made[0].asked is None
+
+
+def test_an_action_package_gives_its_parts_and_the_step_of_a_new_frame(tmp_path: Path) -> None:
+    made = list(package_candidates(tiny_models.action_package(tmp_path), Setup(batches=(1, 2))))
+    assert [(one.name, one.batch) for one in made] == [
+        ("tiny-action encoder", 1), ("tiny-action encoder", 2),
+        ("tiny-action head", 1), ("tiny-action head", 2),
+        ("tiny-action step", 1),
+    ]  # fmt: skip
+    encoder, head, step = made[0], made[2], made[4]
+    assert step.size_mb == pytest.approx(encoder.size_mb + head.size_mb)
+    assert np.asarray(step.run()).shape == (1, 3)
+
+
+def test_a_step_is_the_encoder_and_then_the_head_over_what_it_gave(tmp_path: Path) -> None:
+    package = tiny_models.action_package(tmp_path)
+    encoder = make_session(package.read("encoder"), "cpu", 1)
+    head = make_session(package.read("head"), "cpu", 1)
+    asked: list[np.ndarray] = []
+    head_run = head.run1
+    head.run1 = lambda window: asked.append(window.copy()) or head_run(window)  # type: ignore[method-assign, func-returns-value, assignment]
+    streaming_step(package.manifest, encoder, head)()
+    np.testing.assert_allclose(asked[0][0, -1], encoder.run1(pictures(package.manifest, 1))[0], rtol=1e-6)
+
+
+def test_pictures_are_prepared_as_the_package_wants_them(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path, input=InputSpec(16, 16, "gray", "symmetric"))
+    batch = pictures(package.manifest, 3)
+    assert batch.shape == (3, 16, 16, 1)
+    assert -1 <= batch.min() < -0.5 and 0.5 < batch.max() <= 1
+
+
+def test_a_precision_that_the_package_lacks_is_named(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path)
+    with pytest.raises(ConfigError, match="tiny-emotion holds no int8: it has fp32"):
+        list(package_candidates(package, Setup(precisions=("fp32", "int8"))))
+
+
+def test_a_provider_that_does_not_load_is_an_error_or_a_declared_fallback(tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime is a GPU build")
+    package = tiny_models.emotion_package(tmp_path)
+    with pytest.raises(ProviderError) as caught:
+        list(package_candidates(package, Setup(providers=("cuda",))))
+    assert caught.value.exit_code == 3
+    (made,) = package_candidates(package, Setup(providers=("cuda",), fallback=True))
+    assert (made.provider, made.asked) == ("CPUExecutionProvider", "cuda")

@@ -1,0 +1,73 @@
+"""What a quantized model may lose, and how fast is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeharfer.calib.guard import Figures, Limits, figures, judge
+from edgeharfer.calib.latency import median_ms
+
+LABELS = ("a", "b", "c")
+
+
+def probs(*classes: int) -> Any:
+    return np.eye(3, dtype=np.float32)[list(classes)]
+
+
+def test_pictures_are_counted_one_by_one() -> None:
+    found = figures(probs(0, 0, 1, 1), np.array([0, 0, 1, 0]), LABELS)
+    assert found == Figures(0.75, 0.75, {"a": (2 / 3, 3), "b": (1.0, 1)})
+
+
+def test_clips_are_counted_by_the_mean_of_their_windows_and_classes_by_window() -> None:
+    windows = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0, 1, 0]], np.float32)
+    found = figures(windows, np.array([0, 1]), LABELS, np.array([0, 0, 1]))
+    assert found == Figures(1.0, 2 / 3, {"a": (0.5, 2), "b": (1.0, 1)})
+
+
+@pytest.mark.parametrize(
+    ("top1", "recall", "support", "within"),
+    [
+        (0.80, 0.80, 1000, True),
+        (0.85, 0.90, 1000, True),
+        (0.79, 0.77, 1000, True),
+        (0.789, 0.80, 1000, False),
+        (0.80, 0.769, 1000, False),
+        (0.80, 0.70, 10, True),
+        (0.80, 0.60, 10, False),
+    ],
+    ids=["same", "better", "at the limits", "top-1", "one class", "one item", "two items"],
+)
+def test_the_limits(top1: float, recall: float, support: int, within: bool) -> None:
+    before = Figures(0.8, 0.8, {"a": (0.8, support), "b": (0.8, 1000)})
+    after = Figures(top1, top1, {"a": (recall, support), "b": (0.8, 1000)})
+    verdict = judge(before, after, Limits(1.0, 3.0))
+    assert verdict.within is within
+    assert verdict.top1 == pytest.approx(100 * (0.8 - top1))
+    assert verdict.per_class["a"] == pytest.approx(100 * (0.8 - recall))
+
+
+def test_windows_count_as_much_as_clips() -> None:
+    before, after = Figures(0.8, 0.80, {"a": (0.8, 99)}), Figures(0.8, 0.78, {"a": (0.8, 99)})
+    assert not judge(before, after, Limits()).within
+
+
+class Busy:
+    """A session that works for a while."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+
+    def run1(self, array: Any) -> Any:
+        for _ in range(self.rounds):
+            np.sort(array)
+
+
+def test_the_slower_of_two_is_told() -> None:
+    array = np.random.default_rng(0).random(2000)
+    candidates: Any = {"one": {"model": Busy(1)}, "four": {"model": Busy(4)}}
+    times = median_ms(candidates, {"model": array}, runs=30)
+    assert times["four"] > 2 * times["one"] > 0

@@ -1,0 +1,102 @@
+"""The model card of an emotion package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeharfer.training.records import markdown_table
+
+LABELS_IN_WORDS = {
+    "fer7": "FER-2013's label",
+    "fer8": "the majority of ten FER+ votes (over half of them, single votes dropped)",
+}
+
+_CARD = """\
+# {name}
+
+Tells which of {count} expressions a face shows to others: {labels}.
+
+## Model
+
+{arch}: residual blocks with squeeze-and-excitation on a 48x48 grey face, standardised picture by picture;
+{parameters:,} parameters in the trunk and all heads that were trained with it. The face is turned level by
+its eyes and framed as in FER-2013, by the same code in training and at run time.
+
+## Data and its terms
+
+{pictures:,} training pictures of FER-2013 (Goodfellow et al. 2013: for research, no grant to redistribute the
+pictures){votes}. Dropped from the training split: {dropped}. No picture is part of this package.
+
+## Accuracy
+
+PublicTest, {n:,} pictures, one crop, label: {truth}.
+Neither this split nor copies of its pictures were trained on or used to choose anything; {validation:,}
+training pictures were held back for that.
+
+| prior | top-1 | macro F1 | mean recall |
+|---|---|---|---|
+| data: class shares of the training pictures | **{data_top1:.1%}** | {data_f1:.3f} | {data_recall:.1%} |
+| balanced: all classes alike | **{balanced_top1:.1%}** | {balanced_f1:.3f} | {balanced_recall:.1%} |
+
+`edgeharfer run` uses the {prior} prior; `--prior` chooses. Probabilities are calibrated by one temperature,
+{temperature:g}, fitted on the held-back pictures. By class, {prior} prior:
+
+{table}
+
+## Limits
+
+- A label says what a face shows to others, not what a person feels, and people differ in what they show.
+- FER-2013 is web pictures with noisy labels: people agree with them in about two of three pictures.
+- Rare classes (disgust{rare}) rest on few pictures.
+- Profiles, masks, strong back light and small faces are told worse.
+- How well it does for different ages, skin tones and cultures has not been measured: the data does not say.
+
+## Use
+
+- Intended: demonstrations, research, feedback that a person asked for and can ignore.
+- Not for: hiring, schooling, policing, medical or any decision about a person. In the European Union
+  emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)), and elsewhere people
+  must be told of it (Art. 50(3)).
+"""
+
+
+def model_card(
+    name: str, head: str, facts: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The card of one head's package.
+
+    facts: arch, parameters, pictures, validation, votes, dropped, temperature, prior. figures: what
+    `metrics.score` gives on the evaluation split, under the prior "data" and under "balanced".
+    """
+    chosen = figures[facts["prior"]]
+    dropped = ", ".join(f"{count:,} {why}" for why, count in facts["dropped"].items()) or "none"
+    by_prior = {
+        f"{prior}_{short}": value
+        for prior, found in figures.items()
+        for short, value in (
+            ("top1", found["top1"]),
+            ("f1", found["macro_f1"]),
+            ("recall", mean_recall(found)),
+        )
+    }
+    return _CARD.format(
+        name=name,
+        count=len(chosen["labels"]),
+        labels=", ".join(chosen["labels"]),
+        n=chosen["n"],
+        truth=LABELS_IN_WORDS[head],
+        table=markdown_table(chosen),
+        votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"
+        * facts["votes"],
+        rare=", contempt" * ("contempt" in chosen["labels"]),
+        **{key: value for key, value in facts.items() if key not in ("votes", "dropped")},
+        dropped=dropped,
+        **by_prior,
+    )
+
+
+def mean_recall(figures: Mapping[str, Any]) -> float:
+    """Mean recall of the classes with at least 20 samples; fewer say nothing."""
+    rows = [row["recall"] for row in figures["per_class"].values() if row["support"] >= 20]
+    return float(sum(rows) / max(1, len(rows)))

@@ -1,0 +1,176 @@
+"""What a run of emotion training leaves behind: figures, plots, the packages' facts and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.evaluate.metrics import score
+from edgeharfer.runtime.emotion import reweigh
+from edgeharfer.runtime.faces.align import FER_CROP
+from edgeharfer.runtime.smoothing import softmax
+from edgeharfer.runtime.types import Floats
+from edgeharfer.training.emotion_card import mean_recall, model_card
+from edgeharfer.training.emotion_data import Prepared, make_targets, true_labels
+from edgeharfer.training.faces import SIDE
+from edgeharfer.training.plots import plot_confusion, plot_curves
+from edgeharfer.training.records import class_table, environment, shares, write_json
+
+PRIORS = {"fer7": "data", "fer8": "balanced"}
+"""What `run` assumes of the classes' shares. Nearly half of FER+ is neutral; with that prior a live face
+would seldom be told to show anything else."""
+THRESHOLD = 0.4
+"""Below this probability a package says "uncertain"."""
+
+
+def fit_temperature(logits: Floats, targets: Floats) -> float:
+    """The temperature at which softmax(logits / T) fits held-out targets best (Guo et al. 2017).
+
+    logits, targets: (n, classes); rows of zeros in targets do not count. Searched on a fine grid.
+    """
+    known = targets.sum(axis=1) > 0
+    grid = np.exp(np.linspace(np.log(0.3), np.log(3.0), 121))
+    losses = [-(targets[known] * np.log(softmax(logits[known], t) + 1e-9)).sum(axis=1).mean() for t in grid]
+    return round(float(grid[int(np.argmin(losses))]), 4)
+
+
+@dataclass(frozen=True)
+class HeadFigures:
+    """One head, scored once on the evaluation split.
+
+    by_prior: the object of `evaluate --json` under the priors "data" and "balanced".
+    trained: class shares of the training targets.
+    """
+
+    head: str
+    labels: tuple[str, ...]
+    temperature: float
+    trained: NDArray[np.float64]
+    by_prior: Mapping[str, Any]
+
+    @property
+    def prior(self) -> str:
+        """What `run` assumes."""
+        return PRIORS[self.head]
+
+    @property
+    def chosen(self) -> Any:
+        """The figures under that prior."""
+        return self.by_prior[self.prior]
+
+    def package_facts(self) -> dict[str, Any]:
+        """What the manifest of this head's package says beside what all heads share."""
+        priors = self.by_prior.items()
+        return {
+            "head": self.head,
+            "labels": list(self.labels),
+            "temperature": self.temperature,
+            "prior": {"data": self.trained.tolist()} | package_prior(self.prior, len(self.labels)),
+            "accuracy": {
+                "split": "PublicTest",
+                "n": self.chosen["n"],
+                **{f"top1_{prior}_prior": round(figures["top1"], 4) for prior, figures in priors},
+                **{f"mean_recall_{prior}_prior": round(mean_recall(figures), 4) for prior, figures in priors},
+            },
+        }
+
+    def __str__(self) -> str:
+        data, balanced = self.by_prior["data"], self.by_prior["balanced"]
+        return (
+            f"{self.head}: top-1 {data['top1']:.4f} with the data's prior, {balanced['top1']:.4f} balanced "
+            f"(mean recall {mean_recall(data):.4f}, {mean_recall(balanced):.4f})"
+        )
+
+
+def score_heads(
+    prepared: Prepared, validation_logits: Mapping[str, Floats], test_logits: Mapping[str, Floats]
+) -> list[HeadFigures]:
+    """Temperatures from the held-back pictures, figures from the evaluation split."""
+    held_back = make_targets(prepared.validation, prepared.votes, 0.0).by_head
+    taught = make_targets(prepared.train, prepared.votes, 0.0).by_head
+    truth = true_labels(prepared.test, prepared.votes)
+    found = []
+    for head, labels in prepared.heads.items():
+        temperature = fit_temperature(validation_logits[head], held_back[head])
+        trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
+        known = truth[head] >= 0
+        probs = softmax(test_logits[head][known], temperature)
+        balanced = reweigh(probs, to_balanced(trained))
+        by_prior = {
+            "data": score("emotion", probs, truth[head][known], labels),
+            "balanced": score("emotion", balanced, truth[head][known], labels),
+        }
+        found.append(HeadFigures(head, labels, temperature, trained, by_prior))
+    return found
+
+
+def save_run(
+    out: Path,
+    model: keras.Model,
+    recipe: Any,
+    prepared: Prepared,
+    heads: list[HeadFigures],
+    history: list[dict[str, float]],
+) -> None:
+    """Write everything into the folder `out`. recipe: the EmotionRecipe."""
+    model.save(out / "model.keras")
+    common = {
+        "arch": recipe.arch,
+        "parameters": model.count_params(),
+        "pictures": len(prepared.train),
+        "validation": len(prepared.validation),
+        "votes": prepared.votes is not None,
+        "dropped": prepared.facts["dropped"],
+    }
+    for one in heads:
+        name = f"emotion-{one.head}"
+        facts = {**common, "temperature": one.temperature, "prior": one.prior}
+        card = model_card(name, one.head, facts, one.by_prior)
+        (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
+        plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
+    plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
+    plot_curves(history, out / "curves.png")
+    tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
+    (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+    write_json(out / "labels.json", list(heads[-1].labels))
+    write_json(out / "package.json", run_facts(prepared, heads))
+    write_json(
+        out / "metrics.json",
+        {
+            "evaluation": {one.head: one.by_prior for one in heads},
+            "best_epoch": max(history, key=lambda row: row["score"]),
+            "recipe": asdict(recipe),
+            "data": prepared.facts,
+            **environment(),
+        },
+    )
+
+
+def run_facts(prepared: Prepared, heads: list[HeadFigures]) -> dict[str, object]:
+    """What the exporter puts into the manifests."""
+    learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
+    return {
+        "task": "emotion",
+        "input": {"width": SIDE, "height": SIDE, "color": "gray", "normalize": "standardize"},
+        "crop": asdict(FER_CROP),
+        "threshold": THRESHOLD,
+        "options": {"portraits": "cut"},
+        "training": {"data": learned_from, **prepared.facts},
+        "packages": {f"emotion-{one.head}": one.package_facts() for one in heads},
+    }
+
+
+def to_balanced(trained: NDArray[np.float64]) -> Floats:
+    """Weights that turn answers under the training data's class shares into answers without a preference."""
+    return (1 / len(trained) / np.maximum(trained, 1e-6)).astype(np.float32)
+
+
+def package_prior(prior: str, classes: int) -> dict[str, list[float]]:
+    """The manifest's entry for what `run` assumes; none where it assumes the shares of the training data."""
+    return {"package": [1 / classes] * classes} if prior == "balanced" else {}
