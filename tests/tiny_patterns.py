@@ -128,7 +128,8 @@ def head(frames: int) -> bytes:
         helper.make_node("Gemm", ["mean", "w", "b"], ["logits"], "gemm"),
         helper.make_node("Softmax", ["logits"], ["probs"], axis=-1),
     ]
-    given, result = {"window": ["batch", frames, FEATURES]}, {"probs": ["batch", len(CLASSES)]}
+    given: dict[str, list[int | str]] = {"window": ["batch", frames, FEATURES]}
+    result: dict[str, list[int | str]] = {"probs": ["batch", len(CLASSES)]}
     return tiny_models.to_bytes(nodes, given, result, {"w": weights, "b": bias})
 
 

@@ -12,7 +12,7 @@ import pytest
 import tiny_patterns
 from edgeharfer.calib.graphs import StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import Material, batches
+from edgeharfer.calib.material import batches, open_material
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import CALIBRATORS, Recipe
 from edgeharfer.calib.scoring import Scorer
@@ -50,7 +50,7 @@ def test_int8_stands_beside_fp32_and_keeps_the_accuracy(tmp_path: Path, package:
     assert manifest.auto["cpu"] in ("fp32", "int8")
     nodes = scan_onnx(made.read("model", "int8"), "m").nodes
     assert nodes["QuantizeLinear"] >= 2 and nodes["DequantizeLinear"] >= 4
-    scorer = Scorer(manifest, Material(manifest, data).evaluation(tmp_path))
+    scorer = Scorer(manifest, open_material(manifest, data).evaluation(tmp_path))
     fp32 = scorer.figures({"model": made.read("model")})
     quantized = scorer.figures({"model": made.read("model", "int8")})
     assert fp32.top1 > 0.95
@@ -91,7 +91,7 @@ def test_a_poisoned_calibration_set_ends_in_refusal(
 def test_a_guard_that_nothing_passes_names_all_that_was_tried(
     tmp_path: Path, package: Package, data: Path
 ) -> None:
-    material = Material(package.manifest, data)
+    material = open_material(package.manifest, data)
     calibration, judged = material.calibration(40, 1), material.evaluation(tmp_path)
     with pytest.raises(ModelError, match="entropy: top-1"):
         Quantization(package, calibration, judged, Limits(-50.0, 3.0)).run()
@@ -162,7 +162,7 @@ def test_faster_int8_is_chosen(
 
 
 def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data: Path) -> None:
-    calibration = Material(package.manifest, data).calibration(16, 1)
+    calibration = open_material(package.manifest, data).calibration(16, 1)
     quantizer = StaticQuantizer(
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )
@@ -177,7 +177,7 @@ def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data
 def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> None:
     import onnx
 
-    calibration = Material(package.manifest, data).calibration(16, 1)
+    calibration = open_material(package.manifest, data).calibration(16, 1)
     quantizer = StaticQuantizer(
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )

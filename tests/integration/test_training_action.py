@@ -19,6 +19,7 @@ from edgeharfer.runtime.errors import SourceError  # noqa: E402
 from edgeharfer.training.action import train_action  # noqa: E402
 from edgeharfer.training.action_recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.architectures import frame_encoder  # noqa: E402
+from edgeharfer.training.head import draw_weights  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
@@ -174,3 +175,16 @@ def test_a_class_without_a_readable_clip_is_named(data: Path, tmp_path: Path) ->
         train_action(
             tmp_path / "data", tmp_path / "run", RECIPE, backbone_weights="none", report=lambda line: None
         )
+
+
+def test_classes_and_sources_are_evened_out_by_the_root() -> None:
+    labels = np.array([0] * 4 + [1] * 20)
+    sources = ["data"] * 4 + ["street"] * 16 + ["webcam"] * 4
+    weights = draw_weights(labels, sources, 0.5)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[labels == 1].sum() / weights[labels == 0].sum() == pytest.approx(5**0.5)
+    assert weights[20:].sum() / weights[4:20].sum() == pytest.approx(2 / 4)
+    even = draw_weights(labels, sources, 1.0)
+    assert even[labels == 0].sum() == pytest.approx(0.5)
+    assert even[20:].sum() == pytest.approx(0.25)
+    assert draw_weights(labels, ["data"] * 24, 0.0) == pytest.approx(np.full(24, 1 / 24))

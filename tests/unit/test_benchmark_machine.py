@@ -6,7 +6,9 @@ import json
 import subprocess
 from pathlib import Path
 
-from edgeharfer.benchmark.machine import cpu_model, machine_facts, memory_gb, source_revision, versions
+import pytest
+
+from edgeharfer.benchmark.machine import busy, cpu_model, machine_facts, memory_gb, source_revision, versions
 from edgeharfer.runtime.clock import ManualClock
 
 
@@ -17,6 +19,13 @@ def test_facts_are_json_and_name_versions() -> None:
     assert {"cpu", "cores", "memory_gb", "load_average", "python", "system"} <= set(facts)
     assert {"versions", "revision"} <= set(facts)
     assert {"numpy", "onnxruntime"} <= set(versions())
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "wanted"), [(9.0, 2, True), (1.4, 2, False), (None, 2, False), (1.0, None, False)]
+)
+def test_a_busy_machine_is_known(load: float | None, cores: int | None, wanted: bool) -> None:
+    assert busy({"load_average": load, "cores": cores}) is wanted
 
 
 def test_proc_files(tmp_path: Path) -> None:

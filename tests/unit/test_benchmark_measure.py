@@ -76,5 +76,14 @@ def test_fewer_runs_than_a_turn_and_progress() -> None:
 
 
 def test_percentiles() -> None:
-    timing = Timing(np.arange(1.0, 102.0))
-    assert (timing.median_ms, timing.p95_ms) == (51.0, 96.0)
+    timing = Timing(np.arange(1.0, 102.0), np.arange(2.0, 103.0))
+    assert (timing.median_ms, timing.p95_ms, timing.cpu_ms) == (51.0, 96.0, 52.0)
+
+
+def test_processor_time_is_taken_beside() -> None:
+    bench, ticks = Bench(), iter(range(1000))
+    (timing,) = measure(
+        [bench.candidate("a", 5.0)], 4, clock=bench.clock, cpu_clock=lambda: next(ticks) / 1e3
+    )
+    assert timing.samples_ms.tolist() == pytest.approx([5.0] * 4)
+    assert timing.cpu_samples_ms.tolist() == pytest.approx([1.0] * 4)

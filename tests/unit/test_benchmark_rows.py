@@ -25,7 +25,7 @@ def peer(backend: str, **changes: Any) -> Candidate:
 
 
 def rows_of(*timed: tuple[Candidate, float]) -> list[dict[str, Any]]:
-    return as_rows([one for one, _ in timed], [Timing(np.full(4, ms)) for _, ms in timed])
+    return as_rows([one for one, _ in timed], [Timing(np.full(4, ms), np.full(4, ms)) for _, ms in timed])
 
 
 def test_a_ratio_is_how_many_times_longer_the_peer_takes() -> None:

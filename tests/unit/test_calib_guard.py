@@ -67,7 +67,7 @@ class Busy:
 
 
 def test_the_slower_of_two_is_told() -> None:
-    array = np.random.default_rng(0).random(2000)
+    array = np.random.default_rng(0).random(2000, np.float32)
     candidates: Any = {"one": {"model": Busy(1)}, "four": {"model": Busy(4)}}
     times = median_ms(candidates, {"model": array}, runs=30)
     assert times["four"] > 2 * times["one"] > 0

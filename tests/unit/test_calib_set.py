@@ -11,7 +11,7 @@ import pytest
 
 import tiny_patterns
 from edgeharfer.calib.calibration_set import balanced, read_calibration_set, shuffled
-from edgeharfer.calib.material import Material, floats
+from edgeharfer.calib.material import floats, open_material
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
@@ -52,7 +52,7 @@ def package(tmp_path: Path) -> Package:
 def test_pictures_come_from_the_training_split_and_as_the_runtime_prepares_them(
     pictures: Path, package: Package
 ) -> None:
-    calibration = Material(package.manifest, pictures).calibration(20, seed=1)
+    calibration = open_material(package.manifest, pictures).calibration(20, seed=1)
     assert {label: len(items) for label, items in calibration.chosen.items.items()} == dict.fromkeys(
         tiny_patterns.CLASSES, 5
     )
@@ -63,7 +63,7 @@ def test_pictures_come_from_the_training_split_and_as_the_runtime_prepares_them(
 
 
 def test_a_set_is_stored_as_hashes_and_found_again(tmp_path: Path, pictures: Path, package: Package) -> None:
-    material = Material(package.manifest, pictures)
+    material = open_material(package.manifest, pictures)
     first = material.calibration(12, seed=3)
     (tmp_path / "set.json").write_text(first.chosen.dump())
     stored = read_calibration_set(tmp_path / "set.json")
@@ -79,13 +79,13 @@ def test_copies_count_once(tmp_path: Path, package: Package) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 3})
     for path in sorted(data.glob("train/*/0.png")):
         (path.parent / "copy.png").write_bytes(path.read_bytes())
-    assert len(Material(package.manifest, data).calibration(100, seed=1).chosen) == 12
+    assert len(open_material(package.manifest, data).calibration(100, seed=1).chosen) == 12
 
 
 def test_frames_come_from_many_clips_and_windows_beside_them(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=3)
-    material = Material(package.manifest, data)
+    material = open_material(package.manifest, data)
     calibration = material.calibration(40, seed=1)
     assert len(calibration.chosen) == len(calibration.pictures) >= 40
     clips = {item.partition("@")[0] for items in calibration.chosen.items.values() for item in items}
@@ -100,7 +100,7 @@ def test_all_windows_of_clips_are_judged(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=1)
     (data / "down" / "broken.avi").write_bytes(b"no video")
-    found = Material(package.manifest, data).evaluation(tmp_path)
+    found = open_material(package.manifest, data).evaluation(tmp_path)
     assert found.truth.tolist() == [0, 1, 2, 3]
     assert found.windows is not None and found.owners is not None
     assert found.windows.shape == (len(found.owners), 4)
@@ -119,8 +119,8 @@ def refused(error: type[EdgeharferError], message: str, call: Any) -> None:
 
 def test_a_folder_without_pictures(tmp_path: Path, package: Package) -> None:
     (tmp_path / "empty").mkdir()
-    refused(SourceError, "empty: no .*png", lambda: Material(package.manifest, tmp_path / "empty"))
-    refused(SourceError, "absent: no such", lambda: Material(package.manifest, tmp_path / "absent"))
+    refused(SourceError, "empty: no .*png", lambda: open_material(package.manifest, tmp_path / "empty"))
+    refused(SourceError, "absent: no such", lambda: open_material(package.manifest, tmp_path / "absent"))
 
 
 def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
@@ -128,7 +128,7 @@ def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
     for folder in list((data / "train").iterdir()):
         folder.rename(folder.with_name(f"not-{folder.name}"))
     message = "none of its classes is one of the model's: across, down"
-    refused(SourceError, message, lambda: Material(package.manifest, data).calibration(9, 1))
+    refused(SourceError, message, lambda: open_material(package.manifest, data).calibration(9, 1))
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path, package: Package) -> None:
@@ -138,7 +138,7 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, package: Package) -> None:
     refused(
         SourceError,
         "none of its pictures can be read",
-        lambda: Material(package.manifest, data).calibration(9, 1),
+        lambda: open_material(package.manifest, data).calibration(9, 1),
     )
 
 
@@ -147,19 +147,19 @@ def test_no_training_split(tmp_path: Path, package: Package) -> None:
     refused(
         SourceError,
         "no training split to calibrate on, only test, val",
-        lambda: Material(package.manifest, data).calibration(9, 1),
+        lambda: open_material(package.manifest, data).calibration(9, 1),
     )
 
 
 def test_a_stored_set_for_another_model_or_other_data(
     tmp_path: Path, pictures: Path, package: Package
 ) -> None:
-    chosen = Material(package.manifest, pictures).calibration(12, seed=3).chosen
+    chosen = open_material(package.manifest, pictures).calibration(12, seed=3).chosen
     other = tiny_patterns.write_pictures(tmp_path / "other", {"train": 3}, seed=9)
     refused(
         ConfigError,
         "lacks 12 of the 12 files",
-        lambda: Material(package.manifest, other).same_calibration(chosen),
+        lambda: open_material(package.manifest, other).same_calibration(chosen),
     )
     clips = tiny_patterns.clip_package(tmp_path / "clips")
     refused(ConfigError, "one for the task emotion", lambda: chosen.check(clips.manifest))

@@ -121,7 +121,6 @@ def test_labels_come_as_json_or_lines(tmp_path: Path, file: str, text: str) -> N
             ("l.json", text)
             for text in (b"{}", b"[1]", b'{"a": 0, "b": 2}', b'{"a": 0, "b": 0}', b'{"a": true}')
         ),
-        ("l.json", b'{"0": 1, "1": 0}'),
         ("l.txt", b"\xff\xfe"),
     ],
 )

@@ -66,6 +66,13 @@ def residual_head() -> Any:
     return keras.Model(given, scores(x))
 
 
+def dropped_for_one() -> Any:
+    """A head that takes its window as it is and through a dropout."""
+    x = layers.TimeDistributed(cnn())(given := clip())
+    x = layers.Concatenate()([layers.LSTM(4)(layers.Dropout(0.5)(x)), layers.GlobalAveragePooling1D()(x)])
+    return keras.Model(given, scores(x))
+
+
 def distributed_head() -> Any:
     """TimeDistributed stands in the head too."""
     x = layers.TimeDistributed(cnn())(given := clip())
@@ -79,7 +86,17 @@ def nested_in_the_middle() -> Any:
 
 
 @pytest.mark.parametrize(
-    "make", [sequential, chain, reshaped, nested, residual_head, distributed_head, nested_in_the_middle]
+    "make",
+    [
+        sequential,
+        chain,
+        reshaped,
+        nested,
+        residual_head,
+        dropped_for_one,
+        distributed_head,
+        nested_in_the_middle,
+    ],
 )
 def test_encoder_and_head_are_the_whole_model(make: Any) -> None:
     model = as_functional(make())

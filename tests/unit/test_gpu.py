@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 import tiny_models
@@ -50,7 +51,7 @@ def test_one_engine_is_built_for_all_batches(tmp_path: Path) -> None:
     shapes = [made[f"trt_profile_{limit}_shapes"] for limit in ("min", "opt", "max")]
     assert shapes == ["image:1x16x16x3", "image:1x16x16x3", "image:8x16x16x3"]
     fixed = tiny_models.to_bytes(
-        [tiny_models.helper.make_node("Relu", ["image"], ["y"])], {"image": [1, 4]}, {"y": [1, 4]}
+        [onnx.helper.make_node("Relu", ["image"], ["y"])], {"image": [1, 4]}, {"y": [1, 4]}
     )
     assert not any("profile" in name for name in options(tmp_path, model=fixed))
 

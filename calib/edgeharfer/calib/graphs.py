@@ -29,8 +29,9 @@ _TENSORRT_OPTIONS = {
     "QuantizeBias": False,
     "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
 }
-# The default of 128 bins for 128 levels would leave the entropy search nothing to choose.
-_ENTROPY_BINS = 1024
+# The default of 128 bins for 128 levels would leave the entropy search nothing to choose; its time grows
+# with the square of them.
+_ENTROPY_BINS = 512
 
 Batches = Callable[[], Iterator[Floats]]
 

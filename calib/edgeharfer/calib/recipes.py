@@ -44,8 +44,8 @@ class Recipe:
 CALIBRATORS = (
     Calibrator("minmax"),
     Calibrator("percentile", 99.99),
-    Calibrator("entropy"),
     Calibrator("percentile", 99.9),
+    Calibrator("entropy"),
 )
 """Cheapest first."""
 

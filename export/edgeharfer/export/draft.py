@@ -91,10 +91,11 @@ def _input(normalize: str, draft: Draft, loaded: LoadedModel) -> Draft:
         raise ModelError(
             f"{loaded.name}: takes pictures of {shape}: a known size and 1 or 3 channels are needed"
         )
-    for key, size in (("height", height), ("width", width)):
-        if record.get(key, size) != size:
+    for key, graph_has in (("height", height), ("width", width)):
+        if record.get(key, graph_has) != graph_has:
+            taken = shown(loaded.input_shape[-3:])
             raise ConfigError(
-                f"{loaded.name}: takes pictures of {shown(loaded.input_shape[-3:])}, its record says {key} {record[key]}"
+                f"{loaded.name}: takes pictures of {taken}, its record says {key} {record[key]}"
             )
     how = normalize if normalize != "auto" else record.get("normalize")
     if how is None and not loaded.scales_itself:

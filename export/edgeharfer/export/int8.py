@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
 from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import Calibration, Material, floats
+from edgeharfer.calib.material import Calibration, floats, open_material
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.export import parity
@@ -54,7 +54,7 @@ class Int8:
 
     def read(self, manifest: Manifest) -> Calibration:
         """The calibration set of a model with this manifest."""
-        material = Material(manifest, self.calibration, self.ferplus)
+        material = open_material(manifest, self.calibration, self.ferplus)
         if self.calibration_set is not None:
             return material.same_calibration(read_calibration_set(self.calibration_set))
         return material.calibration(self.items, self.seed)
@@ -138,7 +138,7 @@ def _quantize(package: Package, calibration: Calibration, int8: Int8, report: Re
         evaluation = None
         if int8.eval_data is not None:
             report(f"reading {int8.eval_data}")
-            material = Material(package.manifest, int8.eval_data, int8.ferplus)
+            material = open_material(package.manifest, int8.eval_data, int8.ferplus)
             evaluation = material.evaluation(Path(scratch))
         else:
             report("int8: without --eval-data nothing guards its accuracy, and it is not chosen by itself")

@@ -7,6 +7,7 @@ to the encoder; the tensor that leaves them is the window of features that the h
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,14 +135,30 @@ def _only_cut(model: Any, per_frame: Any, cuts: dict[int, Any], name: str) -> tu
     shown = f"layer {mixer.name!r} ({type(mixer).__name__})"
     if id(model.inputs[0]) in cuts:
         raise NotSplitError(f"{name}: cannot be split: {shown} mixes frames before any TimeDistributed layer")
-    if len(cuts) > 1:
+    tensor, features = per_frame[next(iter(cuts))] if len(cuts) == 1 else _common(model, per_frame)
+    if tensor is None:
         raise NotSplitError(
             f"{name}: cannot be split: {shown} is not the only one that takes features of frames"
         )
-    tensor, features = per_frame[next(iter(cuts))]
     if len(features.shape) != 2 or features.shape[-1] is None:
         raise NotSplitError(f"{name}: cannot be split: a frame's features are not one vector before {shown}")
     return features, tensor
+
+
+def _common(model: Any, per_frame: Any) -> tuple[Any, Any]:
+    """The last features of frames that all paths to the output lead through, or None twice.
+
+    A head can take them both before and after a layer that treats each frame by itself, a dropout say.
+    """
+    keras = backend.load("keras")
+    for tensor, features in reversed(per_frame.values()):
+        if len(features.shape) == 2:
+            with contextlib.suppress(
+                ValueError
+            ):  # Keras's word for a graph that needs more than this tensor.
+                keras.Model(tensor, model.outputs[0])
+                return tensor, features
+    return None, None
 
 
 def _one_frame(operation: Any, frame: Any, length: int) -> Any:

@@ -54,7 +54,10 @@ def convert(model: Any, sample: Floats, batch: int, *, quantized: bool) -> bytes
     with backend.quiet():
         spec = tf.TensorSpec((batch, *sample.shape), tf.float32)
         function = tf.function(partial(model, training=False)).get_concrete_function(spec)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+        # Weights that are variables would stay outside the file, and a recurrent layer would not run.
+        freeze = import_peer("tensorflow.python.framework.convert_to_constants")
+        frozen = freeze.convert_variables_to_constants_v2(function)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
         if quantized:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = partial(_noise, sample, batch)

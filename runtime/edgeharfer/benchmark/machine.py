@@ -6,9 +6,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.gpu import gpu_environment
@@ -69,6 +71,15 @@ def memory_gb(info: Path = Path("/proc/meminfo")) -> float | None:
 def load_average() -> float | None:
     """Of the last minute: figures of a busy machine are worth less."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def busy(facts: Mapping[str, Any]) -> bool:
+    """More is running than there are cores to run it on: times are then those of the scheduler.
+
+    A benchmark adds about one to the load average by itself.
+    """
+    load, cores = facts["load_average"], facts["cores"]
+    return load is not None and cores is not None and load > 0.75 * cores
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,20 @@ TURN = 10
 the caches; in use a model runs again and again, and so it does here."""
 
 Run = Callable[[], object]
+CpuClock = Callable[[], float]
 Progress = Callable[[int, int], object]
 """Called with how many rounds are done, and of how many."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """Durations of all measured runs of one candidate, in milliseconds."""
+    """Durations of all measured runs of one candidate, in milliseconds.
+
+    cpu_samples_ms: processor time of all threads of the process, which others on the machine hardly change.
+    """
 
     samples_ms: NDArray[np.float64]
+    cpu_samples_ms: NDArray[np.float64]
 
     @property
     def median_ms(self) -> float:
@@ -35,6 +41,10 @@ class Timing:
     def p95_ms(self) -> float:
         return float(np.percentile(self.samples_ms, 95))
 
+    @property
+    def cpu_ms(self) -> float:
+        return float(np.median(self.cpu_samples_ms))
+
 
 def measure(
     candidates: Sequence[Run],
@@ -43,6 +53,7 @@ def measure(
     warm_up: int = WARM_UP,
     turn: int = TURN,
     clock: Clock | None = None,
+    cpu_clock: CpuClock = time.process_time,
     progress: Progress = lambda done, total: None,
 ) -> list[Timing]:
     """Time each candidate `runs` times and return the timings in the order of the candidates.
@@ -53,22 +64,24 @@ def measure(
     for run in candidates:
         for _ in range(warm_up):
             run()
-    samples: list[list[float]] = [[] for _ in candidates]
+    samples: list[list[tuple[float, float]]] = [[] for _ in candidates]
     rounds = -(-runs // turn)
     for number in range(rounds):
         count = min(turn, runs - number * turn)
         for step in range(len(candidates)):
             i = (number + step) % len(candidates)
-            samples[i] += _turn(candidates[i], count, clock)
+            samples[i] += _turn(candidates[i], count, clock, cpu_clock)
         progress(number + 1, rounds)
-    return [Timing(np.array(one, np.float64)) for one in samples]
+    return [Timing(*np.array(one, np.float64).T) for one in samples]
 
 
-def _turn(run: Run, count: int, clock: Clock) -> list[float]:
+def _turn(run: Run, count: int, clock: Clock, cpu_clock: CpuClock) -> list[tuple[float, float]]:
+    """Milliseconds that passed, and milliseconds of processor time, of each run."""
     run()
     times_ms = []
     for _ in range(count):
-        start_s = clock.monotonic()
+        start_cpu_s, start_s = cpu_clock(), clock.monotonic()
         run()
-        times_ms.append((clock.monotonic() - start_s) * 1e3)
+        end_s, end_cpu_s = clock.monotonic(), cpu_clock()
+        times_ms.append(((end_s - start_s) * 1e3, (end_cpu_s - start_cpu_s) * 1e3))
     return times_ms

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edgeharfer.benchmark.film import CrowdedFilm, Film
+from edgeharfer.benchmark.measure import CpuClock
 from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -22,8 +23,6 @@ BLOCK = 32
 """Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""
 UNITS = 5
 """Encoder inferences before each block, after one that is not timed."""
-
-CpuClock = Callable[[], float]
 
 
 class PipelineJob:

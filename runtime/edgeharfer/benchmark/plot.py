@@ -33,9 +33,13 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     ]
     places = range(len(rows))
     colors = [_OURS_COLOR if row["backend"] == OURS else _PEER_COLOR for row in rows]
-    bars = axes.barh(places, [row["median_ms"] for row in rows], color=colors)
-    axes.bar_label(bars, [f"{row['median_ms']:.3g}" for row in rows], padding=4, fontsize=8)
+    axes.barh(places, [row["median_ms"] for row in rows], color=colors)
     axes.plot([row["p95_ms"] for row in rows], places, "|", color="black", markersize=9)
+    for place, row in zip(places, rows, strict=True):
+        axes.annotate(
+            f"{row['median_ms']:.2f}", (row["p95_ms"], place), (6, 0), textcoords="offset points",
+            va="center", fontsize=8,
+        )  # fmt: skip
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")

@@ -74,6 +74,7 @@ def _row(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing
         "batch": one.batch,
         "median_ms": round(timing.median_ms, 4),
         "p95_ms": round(timing.p95_ms, 4),
+        "cpu_ms": round(timing.cpu_ms, 4),
         "per_second": round(one.batch * 1e3 / timing.median_ms, 1) if timing.median_ms > 0 else None,
         "size_mb": round(one.size_mb, 3),
         "load_ms": round(one.load_ms, 1),

@@ -20,7 +20,8 @@ def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """One line a row. "x predict" is how many times Keras `predict` takes this row's time, and so on."""
     ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
     with_accuracy = any("top1" in row for row in rows)
-    titles = ["name", "backend", "precision", "provider", "threads", "batch", "median ms", "p95 ms", "per s"]
+    titles = ["name", "backend", "precision", "provider", "threads", "batch", "median ms", "p95 ms"]
+    titles += ["CPU ms", "per s"]
     titles += [
         "MB",
         "load ms",
@@ -30,7 +31,8 @@ def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     lines = [titles]
     for row in rows:
         cells = [row["name"], row["backend"], row["precision"], _provider(row), row["threads"], row["batch"]]
-        cells += [f"{row['median_ms']:.3f}", f"{row['p95_ms']:.3f}", _number(row["per_second"], ".0f")]
+        cells += [f"{row[key]:.3f}" for key in ("median_ms", "p95_ms", "cpu_ms")]
+        cells += [_number(row["per_second"], ".0f")]
         cells += [f"{row['size_mb']:.2f}", f"{row['load_ms']:.0f}"]
         cells += [_number(row.get("top1"), ".4f")] if with_accuracy else []
         cells += [_number(row["ratios"].get(key), ".2f") for key in ratios]

@@ -256,12 +256,15 @@ def run_end_to_end(
 
 def show(report: dict[str, Any]) -> None:
     """The figures on the terminal."""
+    from edgeharfer.benchmark.machine import busy
     from edgeharfer.benchmark.table import end_to_end_lines, table
 
     machine = report["machine"]
     click.echo(
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, {machine['date']}"
     )
+    if busy(machine):
+        click.echo("this machine is busy: only processor times (CPU ms) of this run can be compared")
     if report["rows"]:
         click.echo(table(report["rows"]))
     for line in end_to_end_lines(report["end_to_end"]) if "end_to_end" in report else ():

@@ -39,11 +39,11 @@ def calibrate(
     The choice is balanced over the classes. The file holds their SHA-256 and nothing of the data itself;
     with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
     """
-    from edgeharfer.calib.material import Material
+    from edgeharfer.calib.material import open_material
     from edgeharfer.runtime.errors import SinkError
 
     with opened(model) as package:
-        calibration = Material(package.manifest, data, ferplus).calibration(items, seed, split)
+        calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
     try:
         out.write_text(calibration.chosen.dump(), encoding="utf-8")
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import numpy as np
 
 from edgeharfer.training.action_card import Run, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves
-from edgeharfer.training.records import class_table, environment, shares, write_json
+from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 
 Row = Mapping[str, Any]
 
@@ -78,15 +77,6 @@ def package_facts(run: Run) -> dict[str, object]:
             "window_top1": round(run.figures["window_top1"], 4),
         },
     }
-
-
-def write_history(path: Path, history: Sequence[Row]) -> None:
-    """One row for each head and epoch."""
-    names = list(dict.fromkeys(name for row in history for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,11 @@ def frame_encoder(width: int, height: int, alpha: float, weights: str | Path | N
     """
     named = "imagenet" if weights == "imagenet" else None
     try:
-        model = keras.applications.MobileNetV2(
-            input_shape=(height, width, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # That sizes without weights of their own take those of 224x224.
+            model = keras.applications.MobileNetV2(
+                input_shape=(height, width, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
+            )
         if weights is not None and named is None:
             model.load_weights(weights)
     except Exception as error:  # Keras, h5py and urllib raise whatever the reason leads to.
@@ -113,12 +116,15 @@ def action_head(
     squash: float = 0.0,
     feature_dropout: float = 0.5,
     dropout: float = 0.5,
+    linear_gain: float = 20.0,
 ) -> keras.Model:
-    """Dropout -> LSTM -> Dropout -> Dense softmax: a window (n, frames, features) -> probabilities.
+    """Dropout -> LSTM -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
 
     pool: what of the LSTM is read, its "last" state or the "mean" over time. squash: features x become
     a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
     missing from all frames of a window, since what a frame lacks its neighbours would tell.
+    The linear branch reads the squashed mean of the window and is left out while the LSTM trains: its
+    weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
     """
     window = keras.Input((frames, features), name="window")
     x = window
@@ -130,16 +136,18 @@ def action_head(
     if pool == "mean":
         x = layers.GlobalAveragePooling1D(name="mean")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(window, layers.Dense(classes, activation="softmax", name="probs")(x), name="head")
+    temporal = layers.Dense(classes, name="temporal")(x)
+    y = layers.GlobalAveragePooling1D(name="window_mean")(window)
+    y = layers.Rescaling(linear_gain, name="linear_gain")(y)
+    y = layers.Activation("softsign", name="linear_squash")(y)
+    linear = layers.Dense(classes, kernel_initializer="zeros", trainable=False, name="linear")(y)
+    probs = layers.Activation("softmax", name="probs")(layers.Add(name="logits")([temporal, linear]))
+    return keras.Model(window, probs, name="head")
 
 
 def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """The whole: a clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities.
-
-    The layers of `head` are taken over, not copied.
-    """
+    """The whole: a clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities."""
     clip = keras.Input((head.input_shape[1], *encoder.input_shape[1:]), name="clip")
-    x = layers.TimeDistributed(encoder, name="encoder")(clip)
-    for layer in head.layers[1:]:
-        x = layer(x)
-    return keras.Model(clip, x, name="action")
+    features = layers.TimeDistributed(encoder, name="encoder")(clip)
+    # both branches of the head start from this one layer, so that the exporter finds one place to cut
+    return keras.Model(clip, head(layers.Activation("linear", name="features")(features)), name="action")

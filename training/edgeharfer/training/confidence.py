@@ -13,6 +13,8 @@ from edgeharfer.runtime.types import Floats
 _TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 _THRESHOLDS = np.linspace(0.05, 0.95, 91).round(2)
 _BETA = 0.5
+BRANCHES = ("temporal", "linear")
+"""The layers whose logits a head adds up."""
 
 
 def soften(probs: Floats, temperature: float) -> Floats:
@@ -36,9 +38,15 @@ def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
 
 
 def fold_in(head: keras.Model, temperature: float) -> None:
-    """Divide the last layer by the temperature, so that the head's own softmax gives the softened scores."""
-    last = head.layers[-1]
-    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
+    """Divide both branches by the temperature, so that the head's own softmax gives the softened scores."""
+    for name in BRANCHES:
+        scale_branch(head, name, 1 / temperature)
+
+
+def scale_branch(head: keras.Model, name: str, factor: float) -> None:
+    """Multiply the logits of one branch."""
+    layer = head.get_layer(name)
+    layer.set_weights([weights * np.float32(factor) for weights in layer.get_weights()])
 
 
 def choose_threshold(clips: Sequence[Floats], truth: NDArray[np.int64], quiet: int | None) -> float:

@@ -20,7 +20,7 @@ from edgeharfer.training.emotion_card import mean_recall, model_card
 from edgeharfer.training.emotion_data import Prepared, make_targets, true_labels
 from edgeharfer.training.faces import SIDE
 from edgeharfer.training.plots import plot_confusion, plot_curves
-from edgeharfer.training.records import class_table, environment, shares, write_json
+from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 
 PRIORS = {"fer7": "data", "fer8": "balanced"}
 """What `run` assumes of the classes' shares. Nearly half of FER+ is neutral; with that prior a live face
@@ -136,6 +136,7 @@ def save_run(
         plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
     plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
     plot_curves(history, out / "curves.png")
+    write_history(out / "history.csv", history)
     tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
     (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     write_json(out / "labels.json", list(heads[-1].labels))

@@ -28,6 +28,7 @@ SIDE = 48
 NEAR_COPY = 0.995
 """Correlation of two 16x16 thumbnails from which two pictures count as one."""
 
+
 @dataclass
 class Faces:
     """Grey faces of one split.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.architectures import action_head
 from edgeharfer.training.clips import Clip
+from edgeharfer.training.confidence import scale_branch
+from edgeharfer.training.linear import fit_linear, set_linear
 from edgeharfer.training.loop import Average
 from edgeharfer.training.optimizers import make_optimizer
 
@@ -24,7 +26,13 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """The head and how it is trained. epoch_windows: drawn in an epoch, as many from each class."""
+    """The head and how it is trained.
+
+    epoch_windows: drawn in an epoch. evenness: of classes with few and many clips, see `draw_weights`.
+    linear_gain, ridge, view_windows: of the linear branch. linear_scale: turns its answers into logits.
+    temporal_weight: of the LSTM's logits when the two are added.
+    speed: how much slower or faster windows are played. plain_share: of windows from unchanged clips.
+    """
 
     units: int = 128
     pool: str = "mean"
@@ -36,13 +44,19 @@ class HeadRecipe:
     weight_decay: float = 0.05
     batch: int = 64
     epoch_windows: int = 1280
-    epochs: int = 24
+    epochs: int = 16
     ema: float = 0.99
     label_smoothing: float = 0.1
+    evenness: float = 0.5
     mixup_probability: float = 0.5
     mixup_alpha: float = 0.4
     speed: float = 0.2
     plain_share: float = 0.2
+    linear_gain: float = 20.0
+    ridge: float = 3.0
+    view_windows: int = 2
+    linear_scale: float = 14.0
+    temporal_weight: float = 0.5
     seed: int = 1
 
 
@@ -63,8 +77,9 @@ def train_head(
     """
     keras.utils.set_random_seed(recipe.seed)
     head = action_head(
-        window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units, pool=recipe.pool, squash=recipe.squash,
-        feature_dropout=recipe.feature_dropout, dropout=recipe.dropout,
+        window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units,
+        pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout, dropout=recipe.dropout,
+        linear_gain=recipe.linear_gain,
     )  # fmt: skip
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
@@ -84,11 +99,30 @@ def train_head(
         report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
         head.set_weights(raw)
     head.set_weights(average.weights)
+    add_linear(head, clips, labels, classes, window, recipe)
     return head, rows
 
 
+def add_linear(
+    head: keras.Model,
+    clips: Sequence[Clip],
+    labels: NDArray[np.int64],
+    classes: int,
+    window: WindowSpec,
+    recipe: HeadRecipe,
+) -> None:
+    """Solve for the linear branch and weigh both branches against each other."""
+    even = draw_weights(labels, [clip.source for clip in clips], 1.0)
+    kernel, bias = fit_linear(
+        clips, labels, even, classes, window,
+        gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
+    )  # fmt: skip
+    set_linear(head, kernel, bias, recipe.linear_scale)
+    scale_branch(head, "temporal", recipe.temporal_weight)
+
+
 class WindowDrawer:
-    """Draws training windows: each class as often as any other, in it each source, in that each clip."""
+    """Draws training windows; `draw_weights` says which clips they come from."""
 
     def __init__(
         self,
@@ -98,37 +132,27 @@ class WindowDrawer:
         window: WindowSpec,
         recipe: HeadRecipe,
     ) -> None:
-        self._clips, self._recipe, self._window = clips, recipe, window
+        self._clips, self._labels, self._recipe = clips, labels, recipe
+        self._weights = draw_weights(labels, [clip.source for clip in clips], recipe.evenness)
         self._targets = np.eye(classes, dtype=np.float32) * (1 - recipe.label_smoothing)
         self._targets += recipe.label_smoothing / classes
-        by_class: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for i, label in enumerate(labels):
-            by_class[int(label)][clips[i].source].append(i)
-        self._by_class = {label: list(sources.values()) for label, sources in by_class.items()}
+        self._frames, self._step_s = window.frames, window.seconds / window.frames
 
     def batches(self, steps: int, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
         """Windows (batch, frames, size) and soft targets (batch, classes)."""
-        labels = list(self._by_class)
         for _ in range(steps):
-            drawn = rng.choice(labels, self._recipe.batch)
-            x = np.stack([self._draw(int(label), rng) for label in drawn])
-            y = self._targets[drawn]
+            drawn = rng.choice(len(self._clips), self._recipe.batch, p=self._weights)
+            x = np.stack([self._draw(self._clips[i], rng) for i in drawn])
+            y = self._targets[self._labels[drawn]]
             if rng.random() < self._recipe.mixup_probability:
                 x, y = self._mix(x, y, rng)
             yield x, y
 
-    def _draw(self, label: int, rng: np.random.Generator) -> Floats:
-        sources = self._by_class[label]
-        source = sources[rng.integers(len(sources))]
-        clip = self._clips[source[rng.integers(len(source))]]
+    def _draw(self, clip: Clip, rng: np.random.Generator) -> Floats:
         plain = not clip.views or rng.random() < self._recipe.plain_share
         track = clip.plain if plain else clip.views[rng.integers(len(clip.views))]
-        step_s = (
-            self._window.seconds
-            / self._window.frames
-            * rng.uniform(1 - self._recipe.speed, 1 + self._recipe.speed)
-        )
-        return clip.play(track, rng.uniform(0, 1), step_s, self._window.frames)
+        speed = rng.uniform(1 - self._recipe.speed, 1 + self._recipe.speed)
+        return clip.play(track, rng.uniform(0, 1), self._step_s * speed, self._frames)
 
     def _mix(self, x: Floats, y: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Blend each window with another of the batch, frame by frame (mixup, Zhang et al. 2018)."""
@@ -136,6 +160,23 @@ class WindowDrawer:
         share = rng.beta(self._recipe.mixup_alpha, self._recipe.mixup_alpha, len(x)).astype(np.float32)
         a, b = share[:, None, None], share[:, None]
         return a * x + (1 - a) * x[order], b * y + (1 - b) * y[order]
+
+
+def draw_weights(labels: NDArray[np.int64], sources: Sequence[str], evenness: float) -> NDArray[np.float64]:
+    """How often each clip is drawn, together 1; clips of one class and source equally often.
+
+    A class of n clips is drawn in proportion to n^(1 - evenness): 1 makes classes equal, 0 makes clips
+    equal. In a class the same holds for its sources, so that few webcam clips count beside many others.
+    """
+    share = 1 - evenness
+    by_class = Counter(labels.tolist())
+    by_source = Counter(zip(labels.tolist(), sources, strict=True))
+    total = {label: sum(n**share for (one, _), n in by_source.items() if one == label) for label in by_class}
+    weights = np.array([
+        by_class[label] ** share * by_source[label, source] ** share / total[label] / by_source[label, source]
+        for label, source in zip(labels.tolist(), sources, strict=True)
+    ])  # fmt: skip
+    return weights / weights.sum()
 
 
 def read_windows(head: keras.Model, clips: Sequence[Floats]) -> list[Floats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from edgeharfer.training.records import write_history
 
 Batches = Iterable[tuple[Any, Any]]
 
@@ -98,10 +99,7 @@ def _stale(history: list[dict[str, float]], patience: int) -> bool:
 def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
     """The whole state of the run; each file appears by rename, state.json last."""
     np.savez(folder / "next.npz", *_state(model), *average.weights, steps=np.array(average.steps))
-    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(history[-1]))
-        writer.writeheader()
-        writer.writerows(history)
+    write_history(folder / "history.csv", history)
     (folder / "next.json").write_text(json.dumps(history), encoding="utf-8")
     (folder / "next.npz").replace(folder / f"epoch-{len(history)}.npz")
     (folder / "next.json").replace(folder / "state.json")

@@ -1,0 +1,140 @@
+"""Clips as an action model sees them: the frames that the runtime would encode, and its windows of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgeharfer.calib.calibration_set import CalibrationSet, balanced
+from edgeharfer.calib.material import Calibration, Evaluation, Material, Pair, Rows
+from edgeharfer.evaluate.action import clip_windows, read_frames
+from edgeharfer.evaluate.dataset import CLIPS, Dataset, Sample
+from edgeharfer.runtime.errors import ConfigError, SourceError
+from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.preprocess import color, resize
+from edgeharfer.runtime.types import Floats, Image
+
+FRAMES_PER_CLIP = 16
+"""At the most, so that a set of clips is not one clip."""
+HEAD_WINDOWS = 32
+"""Whole windows beside the single frames: for heads, and to compare whole models on real input."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Sampled frames of a clip in the model's size, and the rows of each of its windows."""
+
+    sha256: str
+    pictures: list[Image]
+    windows: Rows
+
+    def window(self) -> Image:
+        """The first one, uint8 (frames, height, width, c)."""
+        return np.stack([self.pictures[row] for row in self.windows[0]])
+
+
+@dataclass
+class _Taken:
+    """Frames and windows on their way into a calibration."""
+
+    chosen: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    pictures: list[Image] = field(default_factory=list)
+    windows: dict[str, list[Image]] = field(default_factory=lambda: defaultdict(list))
+
+    def take(self, label: str, clip: Clip, rows: Sequence[int]) -> None:
+        self.pictures += [clip.pictures[row] for row in rows]
+        self.chosen[label] += [f"{clip.sha256}@{row}" for row in rows]
+        self.windows[label].append(clip.window())
+
+    def some_windows(self) -> Image:
+        """As many of each class, HEAD_WINDOWS together where there are as many."""
+        numbered = {label: range(len(windows)) for label, windows in self.windows.items()}
+        return np.stack(
+            [
+                self.windows[label][i]
+                for label, numbers in balanced(numbered, HEAD_WINDOWS).items()
+                for i in numbers
+            ]
+        )
+
+
+class ClipMaterial(Material):
+    """A folder or zip of clips."""
+
+    def __init__(self, manifest: Manifest, path: Path) -> None:
+        super().__init__(manifest, Dataset(path, CLIPS))
+
+    def choose(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
+        """Frames from as many clips as there are, spread over each clip."""
+        turns = {label: list(samples) * FRAMES_PER_CLIP for label, samples in groups.items()}
+        taken = _Taken()
+        for label, samples in balanced(turns, wanted).items():
+            for sample, number in Counter(samples).items():
+                if (clip := self.read(sample)) is not None:
+                    rows = np.linspace(0, len(clip.pictures) - 1, number).round().astype(int)
+                    taken.take(label, clip, np.unique(rows).tolist())
+        pictures = self.stack(taken.pictures)
+        return Calibration(self.new_set(taken.chosen, seed), pictures, taken.some_windows())
+
+    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, Sample]) -> Calibration:
+        taken = _Taken()
+        for label, items in wanted.items.items():
+            rows: dict[str, list[int]] = defaultdict(list)
+            for digest, _, row in (item.partition("@") for item in items):
+                rows[digest].append(int(row or 0))
+            for digest, numbers in rows.items():
+                clip = self.read(found[digest])
+                if clip is None or max(numbers) >= len(clip.pictures):
+                    raise ConfigError(f"{self.data.path}: a clip of the calibration set reads otherwise here")
+                taken.take(label, clip, numbers)
+        return Calibration(wanted, self.stack(taken.pictures), taken.some_windows())
+
+    def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
+        truth: list[int] = []
+        owners: list[int] = []
+        windows: list[Rows] = []
+        hashes: set[str] = set()
+        count = 0
+        path = scratch / "frames.raw"
+        with path.open("wb") as file:
+            for sample, label in pairs:
+                clip = self.read(sample)
+                if clip is None:
+                    continue
+                windows.append(clip.windows + count)
+                owners += [len(truth)] * len(clip.windows)
+                truth.append(label)
+                hashes.add(clip.sha256)
+                count += len(clip.pictures)
+                file.writelines(picture.tobytes() for picture in clip.pictures)
+        if not truth:
+            raise SourceError(f"{self.data.path}: none of its {len(pairs)} clips can be read")
+        spec = self.manifest.input
+        # All frames of all clips are more than should lie in memory.
+        frames = np.memmap(path, np.uint8, "r", shape=(count, spec.height, spec.width, spec.channels))
+        rows, owned = np.concatenate(windows), np.array(owners, np.int64)
+        return Evaluation(frames, np.array(truth, np.int64), frozenset(hashes), rows, owned)
+
+    def read(self, sample: Sample) -> Clip | None:
+        """A clip as the runtime samples it, None where it cannot be read."""
+        window, spec = self.manifest.window, self.manifest.input
+        assert window is not None, "an action manifest has a window"
+        pictures: list[Image] = []
+
+        def keep(bgr: Image) -> Floats:
+            pictures.append(color(resize(bgr, spec.width, spec.height), spec))
+            return np.array([len(pictures) - 1], np.float32)
+
+        with tempfile.TemporaryDirectory() as scratch, self.data.local_file(sample, Path(scratch)) as path:
+            try:
+                windows = clip_windows(
+                    ((frame.pts_s, frame.bgr) for frame in read_frames(path)), window, keep
+                )
+            except SourceError:
+                return None
+        return Clip(self.digest(sample), pictures, windows[..., 0].astype(np.int64))

@@ -1,0 +1,89 @@
+"""Pictures of faces as an emotion model sees them: cut as by `evaluate`, in the model's size and colours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeharfer.calib.calibration_set import CalibrationSet, balanced
+from edgeharfer.calib.material import Calibration, Evaluation, Material, Pair
+from edgeharfer.evaluate.dataset import Dataset, Sample
+from edgeharfer.evaluate.emotion import match_votes
+from edgeharfer.evaluate.ferplus import read_votes
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, cut_portrait, find_face
+from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.preprocess import color, resize
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.types import Face, Image
+
+
+class FaceMaterial(Material):
+    """A folder or zip of pictures. ferplus: a table of votes that label them."""
+
+    def __init__(self, manifest: Manifest, path: Path, ferplus: Path | None = None) -> None:
+        super().__init__(manifest, Dataset(path))
+        self._votes = None if ferplus is None else read_votes(ferplus)
+        self._detector: Detector | None = None
+
+    def pairs(self, samples: Sequence[Sample]) -> list[Pair]:
+        if self._votes is None:
+            return super().pairs(samples)
+        return match_votes(samples, self._votes, self.manifest.labels)[0]
+
+    def choose(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
+        unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
+        chosen: dict[str, list[str]] = defaultdict(list)
+        pictures: list[Image] = []
+        for label, items in balanced(unique, wanted).items():
+            for digest, sample in items:
+                if (picture := self.read(sample)) is not None:
+                    chosen[label].append(digest)
+                    pictures.append(picture)
+        return Calibration(self.new_set(chosen, seed), self.stack(pictures))
+
+    def _without_copies(self, samples: Sequence[Sample], wanted: int) -> list[tuple[str, Sample]]:
+        """The first `wanted` of the samples that differ, with their hashes."""
+        found: dict[str, Sample] = {}
+        for sample in samples:
+            found.setdefault(self.digest(sample), sample)
+            if len(found) == wanted:
+                break
+        return list(found.items())
+
+    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, Sample]) -> Calibration:
+        read = [self.read(found[item]) for items in wanted.items.values() for item in items]
+        return Calibration(wanted, self.stack([picture for picture in read if picture is not None]))
+
+    def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
+        pictures, truth, hashes = [], [], set()
+        for sample, label in pairs:
+            if (picture := self.read(sample)) is not None:
+                pictures.append(picture)
+                truth.append(label)
+                hashes.add(self.digest(sample))
+        return Evaluation(self.stack(pictures), np.array(truth, np.int64), frozenset(hashes))
+
+    def read(self, sample: Sample) -> Image | None:
+        """A face, uint8 (height, width, c), None where the file cannot be read."""
+        crop, spec = self.manifest.crop, self.manifest.input
+        assert crop is not None, "an emotion manifest has a crop"
+        try:
+            picture = decode_image(self.data.read(sample), sample.name)
+        except SourceError:
+            return None
+        face = cut_portrait(picture, self._find(picture), crop, (spec.width, spec.height))
+        return color(resize(face, spec.width, spec.height), spec)
+
+    def _find(self, picture: Image) -> Face | None:
+        """As EmotionModel has it: a model that was taught whole pictures is given whole pictures."""
+        if self.manifest.options.get("portraits") != "cut":
+            return None
+        if self._detector is None:
+            self._detector = make_detector("blazeface", threads=1, min_score=MIN_PORTRAIT_SCORE)
+        return find_face(picture, self._detector)

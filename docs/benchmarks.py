@@ -1,0 +1,115 @@
+"""Renew the tables of docs/benchmarks.md: python docs/benchmarks.py [--part NAME]...
+
+Each part is one command of the product; its figures are kept beside the page, in docs/benchmarks/NAME.json,
+and the page is written from all that are there. What has to be at hand stands in PARTS; a part whose inputs
+are missing keeps the figures that it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.benchmark.table import end_to_end_lines, table
+
+HERE = Path(__file__).resolve().parent
+PAGE, FIGURES = HERE / "benchmarks.md", HERE / "benchmarks"
+MARK = "<!-- figures below are written by docs/benchmarks.py -->"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading, the command below it, and the files that it needs."""
+
+    title: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+PARTS: Mapping[str, Part] = {
+    "clip112": Part(
+        "A clip model: streaming encoder and head against the whole window",
+        ("runs/clip112.keras", "--against", "keras,openvino,litert"),
+        ("runs/clip112.keras",),
+    ),
+    "resnet50v2": Part(
+        "ResNet50V2 on faces of 112 pixels",
+        ("runs/resnet50v2.keras", "--against", "keras,openvino,litert"),
+        ("runs/resnet50v2.keras",),
+    ),
+    "packages": Part(
+        "The packages that ship", ("--against", "openvino", "--threads", "1,2", "--batch", "1,4")
+    ),
+    "end-to-end": Part(
+        "End to end, one face",
+        ("--end-to-end", "--source", "clip.mp4", "--against", "keras"),
+        ("clip.mp4",),
+    ),
+    "six-faces": Part(
+        "End to end, six faces", ("--end-to-end", "--source", "clip.mp4", "--faces", "6"), ("clip.mp4",)
+    ),
+}
+
+
+def measure(name: str, part: Part) -> bool:
+    """Run the command of a part in the working directory; False where a file that it needs is missing."""
+    if missing := [file for file in part.needs if not Path(file).exists()]:
+        print(f"{name}: there is no {missing[0]} here, its figures stay", file=sys.stderr)
+        return False
+    FIGURES.mkdir(exist_ok=True)
+    target = FIGURES / f"{name}.json"
+    program = "from edgeharfer.cli import main; main()"
+    command = [sys.executable, "-c", program, "benchmark", *part.command, "--json", str(target)]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def section(name: str, part: Part) -> str:
+    """A part of the page from its figures."""
+    figures: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
+    lines = [f"## {part.title}", "", f"`edgeharfer benchmark {' '.join(part.command)}`", ""]
+    lines += [machine_line(figures["machine"]), ""]
+    lines += [table(figures["rows"], markdown=True), ""]
+    if "end_to_end" in figures:
+        lines += ["```text", *end_to_end_lines(figures["end_to_end"]), "```", ""]
+    lines += [f"Left out: {line}" for line in figures["left_out"]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Date, machine and versions of one run."""
+    wanted = ("edgeharfer", "onnxruntime", "tensorflow", "keras", "openvino", "ai-edge-litert")
+    versions = [f"{name} {machine['versions'][name]}" for name in wanted if name in machine["versions"]]
+    return (
+        f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, load {machine['load_average']} "
+        f"at the start, revision {machine['revision']}; {', '.join(versions)}."
+    )
+
+
+def write_page() -> None:
+    """Keep what stands above the mark, write everything below it."""
+    above = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    sections = [section(name, part) for name, part in PARTS.items() if (FIGURES / f"{name}.json").exists()]
+    PAGE.write_text(f"{above}{MARK}\n\n" + "\n".join(sections), encoding="utf-8")
+
+
+def main() -> int:
+    """Measure the parts asked for, all without --part, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be repeated")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    good = True
+    for name in () if options.page_only else options.part or PARTS:
+        good &= measure(name, PARTS[name])
+    write_page()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
