@@ -17,10 +17,10 @@ from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
+HELP: list[list[str]] = [[], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"]]
 
-@pytest.mark.parametrize(
-    "command", [[], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"]]
-)
+
+@pytest.mark.parametrize("command", HELP)
 def test_help_says_what_a_command_does(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--help"]) == 0
     assert "Usage: edgeharfer" in capsys.readouterr().out
@@ -28,7 +28,8 @@ def test_help_says_what_a_command_does(command: list[str], capsys: pytest.Captur
 
 def test_help_and_version_load_nothing_heavy() -> None:
     script = (
-        "import sys; from edgeharfer.cli import run_command; run_command(['--help']); run_command(['--version']);"
+        "import sys; from edgeharfer.cli import run_command;"
+        "run_command(['--help']); run_command(['--version']);"
         "print(sorted({'numpy', 'cv2', 'onnxruntime', 'tensorflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

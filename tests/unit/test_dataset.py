@@ -28,7 +28,10 @@ def zipped(folder: Path, target: Path, inside: str = "") -> Path:
 
 def test_classes_at_the_top(tmp_path: Path) -> None:
     data = Dataset(make(tmp_path, "happy/a.png", "sad/b.jpg", "sad/notes.txt"))
-    assert [(s.split, s.label, s.file) for s in data.split()] == [("", "happy", "a.png"), ("", "sad", "b.jpg")]
+    assert [(s.split, s.label, s.file) for s in data.split()] == [
+        ("", "happy", "a.png"),
+        ("", "sad", "b.jpg"),
+    ]
 
 
 @pytest.mark.parametrize("inside", ["", "fer2013/"])

@@ -23,7 +23,9 @@ def votes(**counts: float) -> np.ndarray:
 
 def test_the_table_is_read_by_picture_in_our_order(tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
-    path.write_text(HEADER + "Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nPublicTest,,0,0,0,0,0,0,0,0,0,10\n")
+    path.write_text(
+        HEADER + "Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nPublicTest,,0,0,0,0,0,0,0,0,0,10\n"
+    )
     table = ferplus.read_votes(path)
     assert list(table) == ["fer0000000.png"]
     np.testing.assert_array_equal(table["fer0000000.png"], votes(neutral=4, sad=1, angry=3, disgust=2))

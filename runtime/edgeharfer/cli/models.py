@@ -24,8 +24,9 @@ def list_packages() -> None:
         manifest = package.manifest
         spec = manifest.input
         click.echo(
-            f"{manifest.name:18} {manifest.task:8} {len(manifest.labels):3} classes "
-            f"{spec.width}x{spec.height} {spec.color:4}  {'/'.join(manifest.files)}  {megabytes(package):.1f} MB"
+            f"{manifest.name:18} {manifest.task:8} {len(manifest.labels):3} classes  "
+            f"{spec.width}x{spec.height} {spec.color:4}  "
+            f"{'/'.join(manifest.files)}  {megabytes(package):.1f} MB"
         )
 
 

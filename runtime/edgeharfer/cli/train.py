@@ -25,7 +25,7 @@ def run_options(command: F) -> F:
         click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR|ZIP|CSV"),
         click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
                      help="Folder of the run: model.keras, metrics.json, curves.png and more."),
-        click.option("--epochs", type=click.IntRange(1), help="At the most; it stops when it gets no better."),
+        click.option("--epochs", type=click.IntRange(1), help="At the most; it stops when no better."),
         click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Default: the recipe's."),
         click.option("--learning-rate", type=click.FloatRange(0, min_open=True)),
         click.option("--batch", type=click.IntRange(2)),

@@ -146,7 +146,7 @@ def action_head(
 
 
 def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """The whole: a clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities."""
+    """The whole: clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities."""
     clip = keras.Input((head.input_shape[1], *encoder.input_shape[1:]), name="clip")
     features = layers.TimeDistributed(encoder, name="encoder")(clip)
     # both branches of the head start from this one layer, so that the exporter finds one place to cut

@@ -78,8 +78,8 @@ def train_head(
     keras.utils.set_random_seed(recipe.seed)
     head = action_head(
         window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units,
-        pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout, dropout=recipe.dropout,
-        linear_gain=recipe.linear_gain,
+        pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
+        dropout=recipe.dropout, linear_gain=recipe.linear_gain,
     )  # fmt: skip
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
@@ -176,7 +176,8 @@ def draw_weights(labels: NDArray[np.int64], sources: Sequence[str], evenness: fl
         by_class[label] ** share * by_source[label, source] ** share / total[label] / by_source[label, source]
         for label, source in zip(labels.tolist(), sources, strict=True)
     ])  # fmt: skip
-    return weights / weights.sum()
+    normed: NDArray[np.float64] = weights / weights.sum()
+    return normed
 
 
 def read_windows(head: keras.Model, clips: Sequence[Floats]) -> list[Floats]:

@@ -10,7 +10,7 @@ Tensor = Any
 
 
 def soft_cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    """Cross-entropy of soft targets, (n,) from (n, classes) twice; a row of zeros has no loss and no gradient.
+    """Cross-entropy of soft targets: twice (n, classes) -> (n,); a row of zeros has no loss and no gradient.
 
     Written out because the fused operators of the backends take each row of targets to sum to 1: for a
     row of zeros their loss is 0 but their gradient is the softmax, which drives the logits away.
