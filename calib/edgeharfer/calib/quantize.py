@@ -44,7 +44,9 @@ class Trial:
         if self.verdict is None:
             return f"{self.recipe}: not measured"
         label, lost = self.verdict.worst
-        return f"{self.recipe}: top-1 {-self.verdict.top1:+.2f}, {label} {-lost:+.2f} points"
+        return (
+            f"{self.recipe}: top-1 {_points(-self.verdict.top1):+.2f}, {label} {_points(-lost):+.2f} points"
+        )
 
 
 @dataclass(frozen=True, eq=False)
