@@ -215,7 +215,7 @@ def test_the_chain_from_keras_to_int8_stands_in_the_receipt(tmp_path: Path) -> N
     assert set(verify_package(package.path).manifest.files) == {"fp32", "fp16", "int8"}
     receipt = receipt_of(package)
     parity = receipt["parity"]
-    assert parity["inputs"] == "32 given"
+    assert parity["inputs"] == "32 of the calibration set"
     assert parity["keras_vs_onnx"] <= 1e-5
     assert parity["fp32"] <= 1e-5 < parity["int8"] < 0.3
     assert set(parity["top1_agreement"]) == {"keras_vs_onnx", "fp32", "fp16", "int8"}

@@ -103,15 +103,16 @@ def export_model(
     }
     manifest = parse_manifest(json.dumps({**draft, "output": graphs.output, "files": specs}), source.where)
     calibration = int8.read(manifest) if int8 is not None and "int8" in precisions else None
+    origin = "given" if samples is not None else "of noise"
     if samples is None and calibration is not None:
-        samples = real_inputs(calibration, manifest)
-    compared = _compare(manifest, loaded, graphs, files, samples, report)
+        samples, origin = real_inputs(calibration, manifest), "of the calibration set"
+    compared = _compare(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
     receipt = {
         "source": source.receipt(),
         "tools": backend.versions(),
         "opset": convert.OPSET,
         **({"whole": graphs.whole} if graphs.whole else {}),
-        "parity": compared.figures,
+        "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "files": all_made_of(files),
     }
     with written_beside(out) as folder:
@@ -209,18 +210,16 @@ def _compare(
     loaded: LoadedModel,
     graphs: _Graphs,
     files: Files,
-    samples: Floats | None,
+    inputs: Floats,
     report: Report,
 ) -> _Compared:
     """Largest differences of a probability from Keras's. Raises ModelError where one is too large.
 
     First of the graphs as converted, then of the files as they are stored.
     """
-    inputs = _inputs(manifest, samples)
     wanted = parity.whole_model(loaded.call, inputs)
     kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
-    given = "given" if samples is not None else "of noise"
-    figures: dict[str, object] = {"inputs": f"{len(inputs)} {given}"}
+    figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
     converted = {role: to_bytes(graph) for role, graph in graphs.by_role.items()}
     for key, models in {kind: converted, **files}.items():

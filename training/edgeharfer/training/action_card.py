@@ -57,8 +57,8 @@ Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
 ## Model
 
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
-{frames} pictures spread over {seconds:g} s; then LSTM({units}) and a dense layer, beside a linear classifier of
-the window's mean features; their logits are added. Backbone weights: {weights}.
+{frames} pictures spread over {seconds:g} s; then LSTM({units}) and a dense layer, beside a linear classifier
+of the window's mean features; their logits are added. Backbone weights: {weights}.
 
 ## Data and its terms
 
@@ -69,7 +69,8 @@ the window's mean features; their logits are added. Backbone weights: {weights}.
 ## Accuracy
 
 Cross-validated in {split}:
-every clip was judged by a model that had seen no clip of its group. The model here was then trained on all clips in the same way.
+every clip was judged by a model that had seen no clip of its group. The model here was then trained on
+all clips in the same way.
 
 - Clips, their windows averaged: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
 - Single live windows: top-1 **{window_top1:.1%}** of {windows}.

@@ -18,7 +18,7 @@ from edgeharfer.training.augment import FaceAugmentation, augment, mixup
 from edgeharfer.training.emotion_data import Targets, make_targets, prepare_data, standardized, true_labels
 from edgeharfer.training.emotion_run import save_run, score_heads
 from edgeharfer.training.faces import Faces
-from edgeharfer.training.loop import Plan, fit
+from edgeharfer.training.loop import Plan, blend, fit
 from edgeharfer.training.losses import soft_cross_entropy
 from edgeharfer.training.optimizers import make_optimizer
 
@@ -144,6 +144,8 @@ def train_emotion(
         plan = Plan(phase.epochs, phase.ema, phase.patience)
         rows = fit(model, batches, validate, plan, out / name, resume=resume, report=report)
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
+    if recipe.finish_epochs:
+        blend(model, out / "main", out / "finish", validate, report)
     plain = emotion_model(recipe.arch, classes)
     plain.set_weights(model.get_weights())
     logits = [predict(plain, standardized(faces)) for faces in (prepared.validation, prepared.test)]

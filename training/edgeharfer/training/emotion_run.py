@@ -22,9 +22,9 @@ from edgeharfer.training.faces import SIDE
 from edgeharfer.training.plots import plot_confusion, plot_curves
 from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 
-PRIORS = {"fer7": "data", "fer8": "balanced"}
-"""What `run` assumes of the classes' shares. Nearly half of FER+ is neutral; with that prior a live face
-would seldom be told to show anything else."""
+EVENNESS = {"fer7": 0.0, "fer8": 0.5}
+"""How far `run` evens out the classes' shares of the training data: not at all, or to their square roots.
+Over a third of FER+ is neutral; with that prior a live face would seldom be told to show anything else."""
 THRESHOLD = 0.4
 """Below this probability a package says "uncertain"."""
 
@@ -40,29 +40,28 @@ def fit_temperature(logits: Floats, targets: Floats) -> float:
     return round(float(grid[int(np.argmin(losses))]), 4)
 
 
+Shares = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class HeadFigures:
     """One head, scored once on the evaluation split.
 
-    by_prior: the object of `evaluate --json` under the priors "data" and "balanced".
-    trained: class shares of the training targets.
+    by_prior: the object of `evaluate --json` under the priors "data", "package" and "balanced".
+    trained: class shares of the training targets. assumed: those that `run` assumes.
     """
 
     head: str
     labels: tuple[str, ...]
     temperature: float
-    trained: NDArray[np.float64]
+    trained: Shares
+    assumed: Shares
     by_prior: Mapping[str, Any]
 
     @property
-    def prior(self) -> str:
-        """What `run` assumes."""
-        return PRIORS[self.head]
-
-    @property
     def chosen(self) -> Any:
-        """The figures under that prior."""
-        return self.by_prior[self.prior]
+        """The figures under the prior that `run` assumes."""
+        return self.by_prior["package"]
 
     def package_facts(self) -> dict[str, Any]:
         """What the manifest of this head's package says beside what all heads share."""
@@ -71,7 +70,7 @@ class HeadFigures:
             "head": self.head,
             "labels": list(self.labels),
             "temperature": self.temperature,
-            "prior": {"data": self.trained.tolist()} | package_prior(self.prior, len(self.labels)),
+            "prior": {"data": self.trained.tolist(), "package": self.assumed.tolist()},
             "accuracy": {
                 "split": "PublicTest",
                 "n": self.chosen["n"],
@@ -81,11 +80,11 @@ class HeadFigures:
         }
 
     def __str__(self) -> str:
-        data, balanced = self.by_prior["data"], self.by_prior["balanced"]
-        return (
-            f"{self.head}: top-1 {data['top1']:.4f} with the data's prior, {balanced['top1']:.4f} balanced "
-            f"(mean recall {mean_recall(data):.4f}, {mean_recall(balanced):.4f})"
+        figures = (
+            f"{prior} prior: top-1 {found['top1']:.4f}, mean recall {mean_recall(found):.4f}"
+            for prior, found in self.by_prior.items()
         )
+        return f"{self.head}: {'; '.join(figures)}"
 
 
 def score_heads(
@@ -99,14 +98,20 @@ def score_heads(
     for head, labels in prepared.heads.items():
         temperature = fit_temperature(validation_logits[head], held_back[head])
         trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
+        priors = {
+            "data": trained,
+            "package": evened(trained, EVENNESS[head]),
+            "balanced": evened(trained, 1.0),
+        }
         known = truth[head] >= 0
         probs = softmax(test_logits[head][known], temperature)
-        balanced = reweigh(probs, to_balanced(trained))
         by_prior = {
-            "data": score("emotion", probs, truth[head][known], labels),
-            "balanced": score("emotion", balanced, truth[head][known], labels),
+            name: score(
+                "emotion", reweigh(probs, (prior / trained).astype(np.float32)), truth[head][known], labels
+            )
+            for name, prior in priors.items()
         }
-        found.append(HeadFigures(head, labels, temperature, trained, by_prior))
+        found.append(HeadFigures(head, labels, temperature, trained, priors["package"], by_prior))
     return found
 
 
@@ -130,7 +135,7 @@ def save_run(
     }
     for one in heads:
         name = f"emotion-{one.head}"
-        facts = {**common, "temperature": one.temperature, "prior": one.prior}
+        facts = {**common, "temperature": one.temperature}
         card = model_card(name, one.head, facts, one.by_prior)
         (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
         plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
@@ -167,11 +172,6 @@ def run_facts(prepared: Prepared, heads: list[HeadFigures]) -> dict[str, object]
     }
 
 
-def to_balanced(trained: NDArray[np.float64]) -> Floats:
-    """Weights that turn answers under the training data's class shares into answers without a preference."""
-    return (1 / len(trained) / np.maximum(trained, 1e-6)).astype(np.float32)
-
-
-def package_prior(prior: str, classes: int) -> dict[str, list[float]]:
-    """The manifest's entry for what `run` assumes; none where it assumes the shares of the training data."""
-    return {"package": [1 / classes] * classes} if prior == "balanced" else {}
+def evened(trained: Shares, evenness: float) -> Shares:
+    """Class shares made more alike: their power 1 - evenness, from 0 (as they are) to 1 (all the same)."""
+    return np.asarray(shares((trained ** (1 - evenness)).tolist()))

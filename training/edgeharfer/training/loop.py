@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeharfer.training.records import write_history
 
+BLEND_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 Batches = Iterable[tuple[Any, Any]]
 
 
@@ -87,6 +88,35 @@ def fit(
         report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     model.load_weights(folder / "best.weights.h5")
     return history
+
+
+def blend(
+    model: keras.Model,
+    one: Path,
+    other: Path,
+    validate: Callable[[keras.Model], Mapping[str, float]],
+    report: Callable[[str], None],
+) -> None:
+    """Leave the best mean of two runs' best weights in the model (model soups, Wortsman et al. 2022).
+
+    Where the second run went on from the first, their weights can be averaged, and between the two lies
+    what generalises better than either. The share is chosen by the held-back pictures.
+    """
+    weights = []
+    for folder in (one, other):
+        model.load_weights(folder / "best.weights.h5")
+        weights.append(model.get_weights())
+
+    def mixed(share: float) -> list[Any]:
+        return [(1 - share) * a + share * b for a, b in zip(*weights, strict=True)]
+
+    scores = {}
+    for share in BLEND_SHARES:
+        model.set_weights(mixed(share))
+        scores[share] = validate(model)["score"]
+    best = max(BLEND_SHARES, key=scores.__getitem__)
+    model.set_weights(mixed(best))
+    report(f"{best:.0%} {other.name}, the rest {one.name}: score {scores[best]:.4f}")
 
 
 def _stale(history: list[dict[str, float]], patience: int) -> bool:
