@@ -25,7 +25,7 @@ def test_pictures_are_counted_one_by_one() -> None:
 def test_clips_are_counted_by_the_mean_of_their_windows_and_classes_by_window() -> None:
     windows = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0, 1, 0]], np.float32)
     found = figures(windows, np.array([0, 1]), LABELS, np.array([0, 0, 1]))
-    assert found == Figures(1.0, 2 / 3, {"a": (0.5, 2), "b": (1.0, 1)})
+    assert found == Figures(1.0, 2 / 3, {"a": (0.5, 1), "b": (1.0, 1)})
 
 
 @pytest.mark.parametrize(

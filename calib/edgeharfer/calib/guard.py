@@ -26,7 +26,7 @@ class Figures:
     """Accuracy of one model.
 
     top1: share of pictures or clips. window_top1: of windows; pictures are their own. recalls: of each
-    class that the data has, over windows, with the number of them.
+    class that the data has, over windows, with its number of pictures or clips.
     """
 
     top1: float
@@ -55,7 +55,7 @@ def figures(probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | 
     right = probs.argmax(axis=1) == of_window
     whole = right if owners is None else _clip_means(probs, owners, len(truth)).argmax(axis=1) == truth
     recalls = {
-        label: (float(right[of_window == i].mean()), int((of_window == i).sum()))
+        label: (float(right[of_window == i].mean()), int((truth == i).sum()))
         for i, label in enumerate(labels)
         if (of_window == i).any()
     }
@@ -65,7 +65,7 @@ def figures(probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | 
 def judge(reference: Figures, candidate: Figures, limits: Limits) -> Verdict:
     """What the candidate loses, and whether all of it is within the limits.
 
-    Where one item of a class weighs more than the limit of a class, one item may be lost.
+    Where one picture or clip of a class weighs more than the limit of a class, as much as one may be lost.
     """
     per_class = {
         label: 100 * (before - candidate.recalls[label][0])
