@@ -44,9 +44,10 @@ class Trial:
         if self.verdict is None:
             return f"{self.recipe}: not measured"
         label, lost = self.verdict.worst
-        return (
-            f"{self.recipe}: top-1 {_points(-self.verdict.top1):+.2f}, {label} {_points(-lost):+.2f} points"
-        )
+        top1 = f"top-1 {_points(-self.verdict.top1):+.2f}"
+        if self.verdict.window_top1 != self.verdict.top1:
+            top1 += f", windows {_points(-self.verdict.window_top1):+.2f}"
+        return f"{self.recipe}: {top1}, {label} {_points(-lost):+.2f} points"
 
 
 @dataclass(frozen=True, eq=False)

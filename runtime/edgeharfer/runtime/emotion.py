@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.align import cut
@@ -105,7 +106,12 @@ def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
             f"{manifest.name} does not record the class shares of its training data: use --prior data"
         )
     target = np.full(len(trained), 1 / len(trained)) if wanted is None else np.asarray(wanted)
-    return (target / np.maximum(trained, 1e-6)).astype(np.float32)
+    return ratio(target, np.asarray(trained))
+
+
+def ratio(wanted: NDArray[np.float64], trained: NDArray[np.float64]) -> Floats:
+    """Weights from one set of class shares to another; a class that was never taught stays near zero."""
+    return (wanted / np.maximum(trained, 1e-6)).astype(np.float32)
 
 
 def reweigh(probs: Floats, weights: Floats | None) -> Floats:

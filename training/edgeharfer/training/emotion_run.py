@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate.metrics import score
-from edgeharfer.runtime.emotion import reweigh
+from edgeharfer.runtime.emotion import ratio, reweigh
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.smoothing import softmax
 from edgeharfer.runtime.types import Floats
@@ -106,9 +106,7 @@ def score_heads(
         known = truth[head] >= 0
         probs = softmax(test_logits[head][known], temperature)
         by_prior = {
-            name: score(
-                "emotion", reweigh(probs, (prior / trained).astype(np.float32)), truth[head][known], labels
-            )
+            name: score("emotion", reweigh(probs, ratio(prior, trained)), truth[head][known], labels)
             for name, prior in priors.items()
         }
         found.append(HeadFigures(head, labels, temperature, trained, priors["package"], by_prior))
