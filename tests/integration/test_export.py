@@ -261,7 +261,10 @@ def test_one_run_is_exported_to_several_packages(tmp_path: Path) -> None:
         assert (manifest.crop.align, manifest.input.normalize) == ("eyes", "standardize")
         assert manifest.training == {"data": "made up"}
         assert manifest.accuracy == {"top1": 0.5}
-        assert (package.path / "MODELCARD.md").read_text() == "# The run's own card\n"
+        card = (package.path / "MODELCARD.md").read_text()
+        assert card.startswith("# The run's own card\n")
+        assert "## Conversion and cost" in card
+        assert "- model: " in card
         wanted = np.asarray(model(images, training=False)[head])
         np.testing.assert_allclose(session_of(package).run1(images), wanted, atol=1e-5)
     assert package.manifest.threshold == 0.4
@@ -292,7 +295,11 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     first = export_model(tmp_path / "m.keras", tmp_path / "1", **options)
     second = export_model(tmp_path / "m.keras", tmp_path / "2", **options)
     assert first.manifest == second.manifest
-    assert (tmp_path / "1" / "receipt.json").read_bytes() == (tmp_path / "2" / "receipt.json").read_bytes()
+    assert (tmp_path / "1" / "model.onnx").read_bytes() == (tmp_path / "2" / "model.onnx").read_bytes()
+    receipts = [json.loads((tmp_path / one / "receipt.json").read_text()) for one in ("1", "2")]
+    measured = [receipt.pop("latency_ms") for receipt in receipts]
+    assert receipts[0] == receipts[1]
+    assert all(list(one) == ["model"] and one["model"] > 0 for one in measured)
 
 
 def test_exporting_is_quiet_but_for_its_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

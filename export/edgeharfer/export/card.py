@@ -40,13 +40,25 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
         "",
         *_facts(manifest.accuracy, "Not measured. Measure it with `edgeharfer evaluate` before use."),
         "",
-        "## Parity with the original",
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def with_conversion(card: str, receipt: Mapping[str, object]) -> str:
+    """The card with a chapter on how far the graphs are from the original, and what they cost."""
+    latency = _mapping(receipt.get("latency_ms"))
+    lines = [
+        "## Conversion and cost",
         "",
-        "Largest differences of a probability.",
+        "Largest differences of a probability from the Keras model:",
         "",
         *_facts(_differences(receipt), "Not measured."),
+        "",
+        "Milliseconds of processor time on the machine that exported it, one thread, batch 1:",
+        "",
+        *_facts(latency, "Not measured."),
     ]
-    return "\n".join(lines) + "\n"
+    return card.rstrip() + "\n\n" + "\n".join(lines) + "\n"
 
 
 _INT8 = "## INT8"

@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edgeharfer.calib.latency import median_ms
 from edgeharfer.export import backend, convert, parity
+from edgeharfer.export.card import model_card, with_conversion
 from edgeharfer.export.draft import TASKS, Draft, draft_manifest, package_name, shown
 from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.int8 import Int8, add_int8, real_inputs
@@ -21,6 +25,7 @@ from edgeharfer.export.writing import Files, all_made_of, file_specs, to_bytes, 
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, Manifest, parse_manifest
 from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Floats
 
 Report = Callable[[str], object]
@@ -113,16 +118,31 @@ def export_model(
         "opset": convert.OPSET,
         **({"whole": graphs.whole} if graphs.whole else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
+        "latency_ms": latency(next(iter(files.values())), compared.inputs),
         "files": all_made_of(files),
     }
+    card = with_conversion(source.card or model_card(manifest, receipt), receipt)
     with written_beside(out) as folder:
         write_graphs(folder, files)
-        write_papers(folder, manifest, receipt, source.card)
+        write_papers(folder, manifest, receipt, card)
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.wanted
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
     report(f"wrote {out}")
     return load_package(out)
+
+
+def latency(models: Mapping[str, bytes], inputs: Floats) -> dict[str, float]:
+    """Median milliseconds of each graph on one thread of the CPU; an encoder's is that of one frame."""
+    times, batch = {}, inputs[:1, 0] if "head" in models else inputs[:1]
+    for role, model in models.items():
+        session = make_session(model, "cpu", 1, name=role)
+        if role == "head":
+            frames = session.input_shape[1]
+            batch = np.repeat(batch[:, None], frames if isinstance(frames, int) else 1, axis=1)
+        times[role] = round(median_ms({role: {role: session}}, {role: batch}, runs=50)[role], 3)
+        batch = session.run1(batch)
+    return times
 
 
 def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8 | None) -> None:

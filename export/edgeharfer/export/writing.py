@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.export.card import model_card
 from edgeharfer.export.source import CARD
 from edgeharfer.runtime.manifest import FileSpec, Manifest
 from edgeharfer.runtime.onnx_scan import scan_onnx
@@ -70,10 +69,10 @@ def write_graphs(folder: Path, files: Files) -> None:
             (folder / file_name(role, precision)).write_bytes(data)
 
 
-def write_papers(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str | None) -> None:
+def write_papers(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:
     """Manifest, receipt and card beside the graphs; raises ModelError if they do not fit these."""
     write_manifest(folder, manifest)
     text = json.dumps(receipt, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card or model_card(manifest, receipt), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
     verify_package(folder)
