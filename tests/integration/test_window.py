@@ -172,7 +172,7 @@ def test_it_can_open_in_full_screen(show: Callable[..., Shown]) -> None:
 
 def test_the_button_of_the_window_closes_it(show: Callable[..., Shown]) -> None:
     child = show()
-    child.told()
+    assert child.told() == {"fullscreen": False}
     press_close_button(child.env["DISPLAY"], int(child.window()))
     assert child.told() == {"closed": True}
     child.end()
@@ -180,7 +180,7 @@ def test_the_button_of_the_window_closes_it(show: Callable[..., Shown]) -> None:
 
 def test_the_picture_is_on_the_screen(show: Callable[..., Shown], screen: Path) -> None:
     child = show()
-    child.told()
+    assert child.told() == {"fullscreen": False}
     end = time.monotonic() + PATIENCE_S  # the toolkit paints when it likes
     while not (image := on_screen(screen))[240, 320].any() and time.monotonic() < end:
         time.sleep(0.05)

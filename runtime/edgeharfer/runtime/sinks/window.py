@@ -34,7 +34,7 @@ class WindowSink:
     def __init__(self, title: str = "edgeharfer", *, fullscreen: bool = False) -> None:
         self._title = title
         self._fullscreen = fullscreen
-        self._open = self._sized = False
+        self._open = self._sized = self._seen = False
         self._last: tuple[Frame, Result] | None = None
         self.closed = False
 
@@ -86,7 +86,11 @@ class WindowSink:
 
     def _handle_key(self) -> None:
         key = cv2.waitKey(1) & 0xFF
-        if not self._visible() or key in QUIT_KEYS:
+        visible = self._visible()
+        # on a busy machine the toolkit may need a while to show the window at all
+        gone = self._seen and not visible
+        self._seen = self._seen or visible
+        if gone or key in QUIT_KEYS:
             self.closed = True
         elif key in FULLSCREEN_KEYS:
             self._set_fullscreen(not self._fullscreen)
