@@ -75,6 +75,7 @@ def display(screen: Path) -> Iterator[str]:
         "-screen",
         "0",
         "1280x800x24",
+        "-noreset",  # a server that starts anew between two tests may lose the next one's picture
         "-nolisten",
         "tcp",
         "-fbdir",
