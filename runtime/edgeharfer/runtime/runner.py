@@ -53,6 +53,7 @@ class Runner:
         self._stats = Stats(self._clock)
         self._stopping = stopping
         self._too_old = 0
+        self._provider = short_providers(pipeline.providers)
 
     def run(self) -> dict[str, Any]:
         """Run to the end and return the summary, which the sinks were given as well.
@@ -114,7 +115,7 @@ class Runner:
     def _status(self) -> Status:
         return self._stats.status(
             frames_dropped=self._capture.dropped,
-            provider=short_providers(self._pipeline.providers),
+            provider=self._provider,
             source_state=self._capture.state,
             source_name=self._capture.source.name,
         )
