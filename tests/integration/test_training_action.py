@@ -16,10 +16,10 @@ from edgeharfer.evaluate.action import evaluate_action  # noqa: E402
 from edgeharfer.evaluate.dataset import CLIPS, Dataset  # noqa: E402
 from edgeharfer.export import export_model  # noqa: E402
 from edgeharfer.runtime.errors import SourceError  # noqa: E402
-from edgeharfer.training.action import train_action  # noqa: E402
-from edgeharfer.training.action_recipe import ActionRecipe  # noqa: E402
-from edgeharfer.training.architectures import frame_encoder  # noqa: E402
-from edgeharfer.training.head import draw_weights  # noqa: E402
+from edgeharfer.training.action.head import draw_weights  # noqa: E402
+from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
+from edgeharfer.training.action.train import train_action  # noqa: E402
+from edgeharfer.training.backbones import frame_encoder  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,

@@ -16,11 +16,11 @@ from keras import layers
 from edgeharfer.export import export_model
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.types import Face
-from edgeharfer.training import architectures, loop
-from edgeharfer.training.emotion import EmotionRecipe, make_batches, train_emotion
-from edgeharfer.training.emotion_data import make_targets
-from edgeharfer.training.emotion_run import fit_temperature
-from edgeharfer.training.faces import FER7, read_faces
+from edgeharfer.training import loop
+from edgeharfer.training.emotion.data import make_targets
+from edgeharfer.training.emotion.faces import FER7, read_faces
+from edgeharfer.training.emotion.run import fit_temperature
+from edgeharfer.training.emotion.train import EmotionRecipe, make_batches, train_emotion
 
 RECIPE = EmotionRecipe(
     arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3, finish_epochs=2
@@ -79,7 +79,7 @@ def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
         x = layers.BatchNormalization()(x)
         return layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
 
-    monkeypatch.setattr(architectures, "TRUNKS", {"tiny": ((48, 48, 1), trunk)})
+    monkeypatch.setattr(networks, "TRUNKS", {"tiny": ((48, 48, 1), trunk)})
 
 
 def train(data: Path, out: Path, **options: Any) -> keras.Model:
@@ -125,10 +125,10 @@ def test_a_killed_run_goes_on_to_the_same_model(
 
         return of_epoch
 
-    monkeypatch.setattr("edgeharfer.training.emotion.make_batches", killed)
+    monkeypatch.setattr("edgeharfer.training.emotion.train.make_batches", killed)
     with pytest.raises(Killed):
         train(data, tmp_path / "killed")
-    monkeypatch.setattr("edgeharfer.training.emotion.make_batches", batches)
+    monkeypatch.setattr("edgeharfer.training.emotion.train.make_batches", batches)
     resumed = train(data, tmp_path / "killed", resume=True)
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.clips import (
+from edgeharfer.training.action.clips import (
     Clip,
     ClipFile,
     ClipSpec,
@@ -25,10 +25,10 @@ from edgeharfer.training.clips import (
     find_clips,
     load_clips,
 )
-from edgeharfer.training.confidence import choose_threshold, fit_temperature, soften
-from edgeharfer.training.folds import assign_folds, group_clips
-from edgeharfer.training.scenes import SIDE, join_scenes, scene_of, thumbnail
-from edgeharfer.training.views import View, ViewRanges, draw_views
+from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
+from edgeharfer.training.action.folds import assign_folds, group_clips
+from edgeharfer.training.action.scenes import SIDE, join_scenes, scene_of, thumbnail
+from edgeharfer.training.action.views import View, ViewRanges, draw_views
 
 FPS = 24
 SIZE = (64, 48)

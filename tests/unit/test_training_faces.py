@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime import SourceError
-from edgeharfer.training.augment import FaceAugmentation, augment, erase, mixup
-from edgeharfer.training.faces import FER7, Faces, read_faces, without_copies
+from edgeharfer.training.emotion.augment import FaceAugmentation, augment, erase, mixup
+from edgeharfer.training.emotion.faces import FER7, Faces, read_faces, without_copies
 from edgeharfer.training.losses import soft_cross_entropy
 
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.manifest import WindowSpec
-from edgeharfer.training.architectures import action_head
-from edgeharfer.training.clips import Clip
-from edgeharfer.training.confidence import fold_in, scale_branch
-from edgeharfer.training.linear import fit_linear, set_linear, squash
+from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.confidence import fold_in, scale_branch
+from edgeharfer.training.action.linear import fit_linear, set_linear, squash
+from edgeharfer.training.action.networks import action_head
 
 WINDOW = WindowSpec(frames=4, seconds=2.0, max_gap_s=0.5)
 

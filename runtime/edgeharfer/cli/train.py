@@ -51,7 +51,7 @@ def run_options(command: F) -> F:
 def emotion(data: Path, out: Path, ferplus: Path | None, resume: bool, **settings: Any) -> None:
     """Train on FER-2013: a folder or zip of train/ and val/, or the Kaggle csv."""
     with needs_extra("train"):
-        from edgeharfer.training.emotion import EmotionRecipe, train_emotion
+        from edgeharfer.training.emotion.train import EmotionRecipe, train_emotion
 
     from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
@@ -94,7 +94,7 @@ def action(
 ) -> None:
     """Train on a folder or zip of clips, <class>/<clip>, split by group."""
     with needs_extra("train"):
-        from edgeharfer.training.action import ActionRecipe, train_action
+        from edgeharfer.training.action.train import ActionRecipe, train_action
 
     recipe = replace(ActionRecipe(), **given(settings))
     train_action(

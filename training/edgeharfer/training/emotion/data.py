@@ -13,7 +13,7 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.preprocess import standardize
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.faces import FER7, Faces, align, read_faces, without_copies
+from edgeharfer.training.emotion.faces import FER7, Faces, align, read_faces, without_copies
 from edgeharfer.training.records import file_hash
 
 HEADS = {"fer7": FER7, "fer8": ferplus.LABELS}

@@ -9,14 +9,15 @@ import keras
 
 from edgeharfer.evaluate.action import ClipScores, summarize_clips
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.training.action_card import Run
-from edgeharfer.training.action_recipe import ActionRecipe
-from edgeharfer.training.action_run import save_run
-from edgeharfer.training.architectures import action_model, frame_encoder
-from edgeharfer.training.clips import BACKGROUND, Clip, ClipStore, find_clips, load_clips
-from edgeharfer.training.confidence import choose_threshold, fit_temperature, fold_in, soften
-from edgeharfer.training.crossval import Trainer, split_clips
-from edgeharfer.training.encoder import make_encoder
+from edgeharfer.training.action.card import Run
+from edgeharfer.training.action.clips import BACKGROUND, Clip, ClipStore, find_clips, load_clips
+from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, fold_in, soften
+from edgeharfer.training.action.crossval import Trainer, split_clips
+from edgeharfer.training.action.encoder import make_encoder
+from edgeharfer.training.action.networks import action_model
+from edgeharfer.training.action.recipe import ActionRecipe
+from edgeharfer.training.action.run import save_run
+from edgeharfer.training.backbones import frame_encoder
 
 __all__ = ["ActionRecipe", "train_action"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action_recipe import ActionRecipe
-from edgeharfer.training.clips import Clip
-from edgeharfer.training.folds import assign_folds, group_clips
-from edgeharfer.training.head import HeadRecipe, Row, read_windows, train_head
+from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.folds import assign_folds, group_clips
+from edgeharfer.training.action.head import HeadRecipe, Row, read_windows, train_head
+from edgeharfer.training.action.recipe import ActionRecipe
 
 Report = Callable[[str], None]
 

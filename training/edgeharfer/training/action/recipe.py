@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
-from edgeharfer.training.clips import ClipSpec
-from edgeharfer.training.head import HeadRecipe
-from edgeharfer.training.views import ViewRanges
+from edgeharfer.training.action.clips import ClipSpec
+from edgeharfer.training.action.head import HeadRecipe
+from edgeharfer.training.action.views import ViewRanges
 
 
 @dataclass(frozen=True)

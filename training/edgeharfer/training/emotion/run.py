@@ -16,9 +16,9 @@ from edgeharfer.runtime.emotion import ratio, reweigh
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.smoothing import softmax
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.emotion_card import mean_recall, model_card
-from edgeharfer.training.emotion_data import Prepared, make_targets, true_labels
-from edgeharfer.training.faces import SIDE
+from edgeharfer.training.emotion.card import mean_recall, model_card
+from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels
+from edgeharfer.training.emotion.faces import SIDE
 from edgeharfer.training.plots import plot_confusion, plot_curves
 from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.clips import Clip
+from edgeharfer.training.action.clips import Clip
 
 _LEAST_DEVIATION = 1e-2
 """Of a squashed feature, so that one which hardly ever varies is not blown up."""

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeharfer.training.action_card import Run, model_card
+from edgeharfer.training.action.card import Run, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves
 from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 

@@ -13,11 +13,11 @@ import numpy as np
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.preprocess import standardize
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.architectures import emotion_model
-from edgeharfer.training.augment import FaceAugmentation, augment, mixup
-from edgeharfer.training.emotion_data import Targets, make_targets, prepare_data, standardized, true_labels
-from edgeharfer.training.emotion_run import save_run, score_heads
-from edgeharfer.training.faces import Faces
+from edgeharfer.training.emotion.augment import FaceAugmentation, augment, mixup
+from edgeharfer.training.emotion.data import Targets, make_targets, prepare_data, standardized, true_labels
+from edgeharfer.training.emotion.faces import Faces
+from edgeharfer.training.emotion.networks import emotion_model
+from edgeharfer.training.emotion.run import save_run, score_heads
 from edgeharfer.training.loop import Plan, blend, fit
 from edgeharfer.training.losses import soft_cross_entropy
 from edgeharfer.training.optimizers import make_optimizer
@@ -113,6 +113,7 @@ def train_emotion(
     detector: Detector,
     *,
     votes_file: Path | None = None,
+    weights=None,
     resume: bool = False,
     report: Callable[[str], None] = print,
 ) -> keras.Model:
@@ -128,7 +129,7 @@ def train_emotion(
     keras.utils.set_random_seed(recipe.seed)
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
     keras.config.set_dtype_policy(recipe.dtype)
-    model = emotion_model(recipe.arch, classes)
+    model = emotion_model(recipe.arch, classes, **({} if weights is None else {"weights": weights}))
     keras.config.set_dtype_policy("float32")
     validate = make_validation(prepared.validation, prepared.votes)
     targets = make_targets(prepared.train, prepared.votes, recipe.label_smoothing)

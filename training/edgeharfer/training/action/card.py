@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeharfer.training.action_recipe import ActionRecipe
-from edgeharfer.training.clips import BACKGROUND
-from edgeharfer.training.crossval import ClipSet
+from edgeharfer.training.action.clips import BACKGROUND
+from edgeharfer.training.action.crossval import ClipSet
+from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.records import markdown_table
 
 Row = Mapping[str, Any]

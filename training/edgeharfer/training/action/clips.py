@@ -23,8 +23,8 @@ from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.scenes import scene_of, thumbnail
-from edgeharfer.training.views import View, ViewRanges, draw_views
+from edgeharfer.training.action.scenes import scene_of, thumbnail
+from edgeharfer.training.action.views import View, ViewRanges, draw_views
 
 BACKGROUND = "background"
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.training.clips import Clip
-from edgeharfer.training.scenes import SAME_SCENE, join_scenes
+from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.scenes import SAME_SCENE, join_scenes
 
 NEIGHBOURS = 10
 _NAMED = re.compile(r"(?:^|[_-])g(\d+)(?:[_-]|$)")

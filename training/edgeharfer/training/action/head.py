@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.architectures import action_head
-from edgeharfer.training.clips import Clip
-from edgeharfer.training.confidence import scale_branch
-from edgeharfer.training.linear import fit_linear, set_linear
+from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.confidence import scale_branch
+from edgeharfer.training.action.linear import fit_linear, set_linear
+from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.loop import Average
 from edgeharfer.training.optimizers import make_optimizer
 
