@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.options import F
 from edgeharfer.runtime.errors import ConfigError
@@ -68,7 +69,10 @@ def int8_options(command: F) -> F:
 )
 @click.option("--name", help="Of the package; picks one where a training run holds several.")
 @int8_options
+@click.option("--benchmark", "measure", is_flag=True, help="Then measure it here, beside the Keras model.")
+@click.pass_context
 def export(
+    ctx: click.Context,
     model: Path,
     out: Path,
     task: str,
@@ -77,6 +81,7 @@ def export(
     precision: str,
     half_weights: bool,
     name: str | None,
+    measure: bool,
     **options: Any,
 ) -> None:
     """Turn MODEL into a model package.
@@ -98,6 +103,8 @@ def export(
         if int8 is None:
             raise ConfigError(f"{model}: is a package already: --precision fp32,int8 makes INT8 graphs of it")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
+        if measure:
+            ctx.invoke(benchmark, packages=(str(out),))
         return
     export_model(
         model,
@@ -111,6 +118,8 @@ def export(
         int8=int8,
         report=click.echo,
     )
+    if measure:
+        ctx.invoke(benchmark, packages=(str(out),), against="keras", keras_model=model, name=name)
 
 
 def _int8(options: dict[str, Any]) -> Int8:

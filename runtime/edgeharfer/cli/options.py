@@ -50,8 +50,8 @@ def provider_options(command: F) -> F:
         click.option("--allow-fallback", is_flag=True, help="Take the CPU where the provider does not load."),
         click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
                      help="Of the weights; auto is what the package was measured to be best at."),
-        click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
-                     help="Of one operator."),
+        click.option("--threads", type=click.IntRange(1, 256),
+                     help="Of one operator; default: as tuned for this device, or one."),
     ]):  # fmt: skip
         command = option(command)
     return command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ import click
 from edgeharfer.cli.options import config_option, model_options
 
 if TYPE_CHECKING:
+    from edgeharfer.runtime.pipeline import SensesFactory
     from edgeharfer.runtime.sinks import Sink
+    from edgeharfer.runtime.source import Source
 
 
 @click.command()
@@ -37,6 +40,14 @@ if TYPE_CHECKING:
 )
 @click.option("--events", metavar="FILE|-", help="JSON lines, one a result, to a file or standard output.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Annotated video.")
+@click.option(
+    "--record", type=click.Path(path_type=Path), metavar="FILE",
+    help="What the models saw, without a pixel, for --replay.",
+)  # fmt: skip
+@click.option(
+    "--replay", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="Play a recording in place of a source.",
+)  # fmt: skip
 @click.option("--stats", type=click.Path(path_type=Path), metavar="FILE.json", help="Summary of the run.")
 @click.option(
     "--pace", type=click.Choice(["auto", "realtime", "fast"]), default="auto", show_default=True,
@@ -62,15 +73,12 @@ def run(**options: Any) -> None:
     from edgeharfer.runtime.capture import Capture
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.runner import Limits, Runner
-    from edgeharfer.runtime.source import open_source
 
     with stop_signals() as stopping, ExitStack() as stack:
         view = choose_view(options["view"])
-        spec = options["camera"] if options["source"] is None else options["source"]
-        width, height = parse_size(options["size"])
-        source = stack.enter_context(open_source(spec, width=width, height=height, fps=options["fps"]))
+        source, senses = open_input(options, stack)
         sinks = make_sinks(options, view, source.fps)
-        pipeline = Pipeline(**pipeline_options(options))
+        pipeline = Pipeline(**pipeline_options(options), senses=senses)
         for sink in sinks:
             stack.enter_context(sink)
             if (url := getattr(sink, "url", None)) is not None:
@@ -80,6 +88,31 @@ def run(**options: Any) -> None:
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
         Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
+
+
+def open_input(options: dict[str, Any], stack: ExitStack) -> tuple[Source, SensesFactory]:
+    """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
+    from edgeharfer.runtime.recording import Recorder, Recording, Replayer
+    from edgeharfer.runtime.senses import Senses
+    from edgeharfer.runtime.source import open_source
+
+    if options["replay"] is not None:
+        if options["record"] is not None or options["source"] is not None:
+            raise click.UsageError("--replay takes the place of --source and --record")
+        recording = stack.enter_context(Recording(options["replay"]))
+        return recording, partial(Replayer, recording)
+    spec = options["camera"] if options["source"] is None else options["source"]
+    width, height = parse_size(options["size"])
+    source = stack.enter_context(open_source(spec, width=width, height=height, fps=options["fps"]))
+    if options["record"] is None:
+        return source, Senses
+
+    def recorded(*models: Any) -> Recorder:
+        recorder = Recorder(options["record"], *models)
+        stack.callback(recorder.close)
+        return recorder
+
+    return source, recorded
 
 
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.session import Session, make_session
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image
 
 TIME_CONSTANT_S = 0.5
@@ -82,18 +83,14 @@ class ActionModel:
         *,
         provider: str = "cpu",
         precision: str = "auto",
-        threads: int = 1,
+        threads: int | None = 1,
         fallback: bool = False,
     ) -> None:
-        manifest = package.manifest
-        self.manifest = manifest
-        self.precision = manifest.precision_for(provider if provider != "auto" else "cpu", precision)
-        self.encoder = self._session(package, "encoder", provider, threads, fallback)
-        self.head = self._session(package, "head", provider, threads, fallback)
-
-    def _session(self, package: Package, role: str, provider: str, threads: int, fallback: bool) -> Session:
-        data = package.read(role, self.precision)
-        return make_session(data, provider, threads, fallback, name=f"{package.manifest.name} {role}")
+        self.manifest = package.manifest
+        how = settle(package, provider, precision, threads)
+        self.precision = how.precision
+        self.encoder = open_graph(package, "encoder", how, fallback)
+        self.head = open_graph(package, "head", how, fallback)
 
     @property
     def window(self) -> WindowSpec:
@@ -139,14 +136,19 @@ class ActionRecognizer:
         self._ring.reset()
         self._forget()
 
-    def step(self, frame: Frame, stages_ms: dict[str, float]) -> Action:
-        """Take in a frame; the times of "encode" and "head" are added where they ran."""
+    def step(
+        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Floats] | None = None
+    ) -> Action:
+        """Take in a frame; the times of "encode" and "head" are added where they ran.
+
+        encode: gives a frame's features in place of the model's own encoder.
+        """
         wanted = self._ring.wants(frame.pts_s)
         if self._action.ready and not self._ring.ready:
             self._forget()
         if wanted:
             start = self._clock.monotonic()
-            self._ring.push(frame.pts_s, self._model.encode(frame.bgr))
+            self._ring.push(frame.pts_s, encode(frame) if encode else self._model.encode(frame.bgr))
             encoded = self._clock.monotonic()
             stages_ms["encode"] = (encoded - start) * 1e3
             if self._ring.ready:

@@ -13,8 +13,8 @@ from edgeharfer.runtime.faces.tracks import Track
 from edgeharfer.runtime.manifest import CropSpec, Manifest
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import Emotion, Face, Floats, Image
 
 TIME_CONSTANT_S = 0.35
@@ -32,14 +32,14 @@ class EmotionModel:
         *,
         provider: str = "cpu",
         precision: str = "auto",
-        threads: int = 1,
+        threads: int | None = 1,
         fallback: bool = False,
         prior: str = "package",
     ) -> None:
         self.manifest = package.manifest
-        self.precision = self.manifest.precision_for(provider if provider != "auto" else "cpu", precision)
-        data = package.read("model", self.precision)
-        self.session = make_session(data, provider, threads, fallback, name=self.manifest.name)
+        how = settle(package, provider, precision, threads)
+        self.precision = how.precision
+        self.session = open_graph(package, "model", how, fallback)
         self._weights = prior_weights(self.manifest, prior)
 
     @property

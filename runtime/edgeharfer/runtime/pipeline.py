@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeharfer.runtime.action import ActionModel, ActionRecognizer
@@ -11,16 +11,21 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.emotion import EmotionModel, EmotionRecognizer
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.types import Emotion, Frame, Result, TrackedFace
 
 DEFAULT_ACTION = "action-ucf20"
 DEFAULT_EMOTION = "emotion-fer8"
+FACE_INTERVAL_S = 0.1
+"""From one look for faces to the next; between them faces are taken to move on as they did."""
+_EARLY_S = 0.002
+"""Frames do not come to the millisecond: one that early still counts as due."""
 
 PackageName = str | Path | Package | None
+SensesFactory = Callable[[Detector, EmotionModel | None, ActionModel | None], Senses]
 
 
 class Pipeline:
@@ -29,7 +34,10 @@ class Pipeline:
     action, emotion: a shipped package's name, a folder, a loaded package, or None for off.
     detector: "blazeface", "mediapipe", "haar", or an object that does the same.
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
-    threads: of one operator. prior: of the emotions, "package", "data" or "balanced".
+    threads: of one operator; None is as tuned for this device, or one.
+    prior: of the emotions, "package", "data" or "balanced".
+    face_interval_s: from one look for faces and their emotions to the next; 0 is every frame.
+    senses: makes of the models what looks at the frames; a recorder or a player of recordings.
 
         for result in Pipeline().run(open_source("clip.mp4")):
             print(result.action, result.faces)
@@ -46,9 +54,11 @@ class Pipeline:
         detector: str | Detector = "blazeface",
         provider: str = "auto",
         precision: str = "auto",
-        threads: int = 1,
+        threads: int | None = None,
         allow_fallback: bool = False,
         prior: str = "package",
+        face_interval_s: float = FACE_INTERVAL_S,
+        senses: SensesFactory = Senses,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -70,14 +80,15 @@ class Pipeline:
             self._emotion = EmotionRecognizer(self._emotion_model)
         if isinstance(detector, str):
             detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
-        self._detector = detector
-        self._finder = FaceFinder(detector)
+        self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
+        self._face_interval_s = face_interval_s
+        self._forget_faces()
 
     @property
     def providers(self) -> dict[str, str]:
         """Where each part really runs, in ONNX Runtime's words."""
-        found = {"faces": self._detector.provider}
+        found = {"faces": self._senses.detector.provider}
         if self._emotion_model:
             found["emotion"] = self._emotion_model.session.provider
         if self._action_model:
@@ -92,14 +103,14 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Run every graph once in each shape, so that the first result is not slower than the rest."""
-        self._detector.warm_up()
+        self._senses.detector.warm_up()
         for model in (self._emotion_model, self._action_model):
             if model:
                 model.warm_up()
 
     def reset(self) -> None:
         """Forget all frames seen: for another source."""
-        self._finder.reset()
+        self._senses.reset()
         self._forget_faces()
         if self._action_model:
             self._action.reset()
@@ -123,38 +134,47 @@ class Pipeline:
         if frame.still:
             self._forget_faces()
         faces = self._faces(frame, stages_ms)
-        action = self._action.step(frame, stages_ms) if self._action_model else None
+        action = self._action.step(frame, stages_ms, self._senses.encode) if self._action_model else None
+        self._senses.done(frame)
         end = self._clock.monotonic()
         stages_ms["total"] = (end - start) * 1e3
         return Result(frame.seq, frame.pts_s, (end - frame.captured_s) * 1e3, faces, action, stages_ms)
 
     def _faces(self, frame: Frame, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
+        if not self._due(frame):
+            return tuple(
+                TrackedFace(track.number, track.box_at(frame.pts_s), track.face.score, emotion)
+                for track, emotion in self._in_view
+            )
+        self._looked_s = frame.pts_s
         start = self._clock.monotonic()
-        found = self._finder.find(frame, self._tracker.known_boxes)
+        found = self._senses.find(frame, self._tracker.known_boxes)
         tracks = self._tracker.update(found, frame.pts_s)
         stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
-        emotions = self._emotions(frame, tracks, stages_ms)
+        self._in_view = list(zip(tracks, self._emotions(frame, tracks, stages_ms), strict=True))
         return tuple(
             TrackedFace(track.number, track.box, track.face.score, emotion)
-            for track, emotion in zip(tracks, emotions, strict=True)
+            for track, emotion in self._in_view
         )
+
+    def _due(self, frame: Frame) -> bool:
+        """Whether to look for faces in this frame. A jump back in time is a new start."""
+        if frame.still or self._looked_s is None:
+            return True
+        return not 0 <= frame.pts_s - self._looked_s < self._face_interval_s - _EARLY_S
 
     def _emotions(
         self, frame: Frame, tracks: list[Track], stages_ms: dict[str, float]
     ) -> list[Emotion] | list[None]:
-        if not self._emotion_model or not tracks:
+        if not self._emotion_model:
             return [None] * len(tracks)
-        start = self._clock.monotonic()
-        crops = self._emotion_model.cut(frame.bgr, [track.face for track in tracks])
-        aligned = self._clock.monotonic()
-        probs = self._emotion_model.classify(crops)
-        emotions = self._emotion.update(probs, tracks, self._tracker.numbers, frame.pts_s)
-        stages_ms["align"] = (aligned - start) * 1e3
-        stages_ms["emotion"] = (self._clock.monotonic() - aligned) * 1e3
-        return emotions
+        probs = self._senses.feel(frame, [track.face for track in tracks], stages_ms)
+        return self._emotion.update(probs, tracks, self._tracker.numbers, frame.pts_s)
 
     def _forget_faces(self) -> None:
         self._tracker.reset()
+        self._looked_s: float | None = None
+        self._in_view: list[tuple[Track, Emotion | None]] = []
         if self._emotion_model:
             self._emotion.reset()
 

@@ -13,7 +13,7 @@ def make_detector(
     name: str,
     *,
     provider: str = "cpu",
-    threads: int = 1,
+    threads: int | None = 1,
     fallback: bool = False,
     min_score: float = KNOWN_FACE_SCORE,
 ) -> Detector:

@@ -16,7 +16,8 @@ import numpy as np
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.faces.detector import Region
 from edgeharfer.runtime.package import load_package
-from edgeharfer.runtime.session import Session, make_session
+from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
@@ -42,15 +43,14 @@ def load_blazeface(
     package: str = FULL_RANGE,
     *,
     provider: str = "cpu",
-    threads: int = 1,
+    threads: int | None = 1,
     fallback: bool = False,
     min_score: float = 0.5,
 ) -> BlazeFace:
     """The shipped detector, ready to run."""
     found = load_package(package, "faces")
-    precision = found.manifest.precision_for("cpu" if provider == "auto" else provider)
-    session = make_session(found.read("model", precision), provider, threads, fallback, name=package)
-    return BlazeFace(session, min_score=min_score)
+    how = settle(found, provider, "auto", threads)
+    return BlazeFace(open_graph(found, "model", how, fallback), min_score=min_score)
 
 
 class BlazeFace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeharfer.runtime.types import Box, Face
 
@@ -14,16 +14,29 @@ BOX_TIME_CONSTANT_S = 0.06
 MAX_DISTANCE = 1.0
 """Farthest move between two looks, in sides of the box, at which it is still the same face."""
 MAX_SIZE_RATIO = 2.0
+VELOCITY_SHARE = 0.5
+"""Of a new look in the speed of a face; the rest is what was known before."""
 
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One face in view. box: steadied over time; face: as last detected; seen_s: when."""
+    """One face in view. box: steadied over time; face: as last detected; seen_s: when.
+
+    velocity: of the box, pixels a second, right and down.
+    """
 
     number: int
     box: Box
     face: Face
     seen_s: float
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+    def box_at(self, now_s: float) -> Box:
+        """Where the box will be at a time shortly after it was seen, if the face moves on as it did."""
+        elapsed = now_s - self.seen_s
+        return replace(
+            self.box, x=self.box.x + self.velocity[0] * elapsed, y=self.box.y + self.velocity[1] * elapsed
+        )
 
 
 class Tracker:
@@ -72,7 +85,9 @@ class Tracker:
             self._next += 1
             self._tracks.append(track)
         else:
-            track.box = steady(track.box, face.box, now_s - track.seen_s)
+            elapsed = now_s - track.seen_s
+            track.velocity = velocity(track, face.box, elapsed)
+            track.box = steady(track.box, face.box, elapsed)
             track.face, track.seen_s = face, now_s
         return track
 
@@ -85,6 +100,16 @@ def distance(a: Box, b: Box) -> float:
         return math.inf
     (ax, ay), (bx, by) = a.center, b.center
     return math.hypot(ax - bx, ay - by) / large
+
+
+def velocity(track: Track, new: Box, elapsed_s: float) -> tuple[float, float]:
+    """Pixels a second from the last look to this one, evened out; standing still where no time has passed."""
+    if elapsed_s <= 0:
+        return 0.0, 0.0
+    (ax, ay), (bx, by) = track.face.box.center, new.center
+    now = (bx - ax) / elapsed_s, (by - ay) / elapsed_s
+    x, y = (old + VELOCITY_SHARE * (seen - old) for old, seen in zip(track.velocity, now, strict=True))
+    return x, y
 
 
 def steady(old: Box, new: Box, elapsed_s: float) -> Box:

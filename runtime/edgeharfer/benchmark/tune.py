@@ -1,0 +1,71 @@
+"""Measure a package on every provider that loads, in every precision, and pick what is quickest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgeharfer.benchmark.measure import Progress, measure
+from edgeharfer.benchmark.ours import Setup, package_candidates
+from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.session import PROVIDERS
+from edgeharfer.runtime.tuning import Choice
+
+WORTH = 0.85
+"""More threads must bring the time down to this share, since they take cores from everything else."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to run a package, and the median of its runs in milliseconds."""
+
+    choice: Choice
+    median_ms: float
+
+
+def tune_package(
+    package: Package, setup: Setup, runs: int, progress: Progress = lambda done, total: None
+) -> list[Measured]:
+    """All ways in the setup, the chosen one of each provider first, those in order of time.
+
+    What counts is what a frame costs: the only graph, or the streaming step of an action package.
+    """
+    candidates = [one for one in package_candidates(package, setup) if _whole(one, package)]
+    timings = measure([one.run for one in candidates], runs, progress=progress)
+    ways = [
+        Measured(Choice(_kind(one), one.precision, one.threads), timing.median_ms)
+        for one, timing in zip(candidates, timings, strict=True)
+    ]
+    best = chosen(ways)
+    return [*best, *(way for way in sorted(ways, key=lambda way: way.median_ms) if way not in best)]
+
+
+def chosen(ways: Sequence[Measured]) -> list[Measured]:
+    """The best way on each provider, the quickest provider first."""
+    by_provider: dict[str, Measured] = {}
+    for way in sorted(ways, key=lambda way: way.choice.threads):
+        best = by_provider.get(way.choice.provider)
+        if best is None or better(way, best):
+            by_provider[way.choice.provider] = way
+    return sorted(by_provider.values(), key=lambda way: way.median_ms)
+
+
+def better(way: Measured, than: Measured) -> bool:
+    """Quicker; where it takes more threads, by enough."""
+    limit = WORTH if way.choice.threads > than.choice.threads else 1.0
+    return way.median_ms < limit * than.median_ms
+
+
+def thread_counts(cores: int) -> list[int]:
+    """One thread, then twice as many each time, up to the cores."""
+    return [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
+
+
+def _whole(candidate: Candidate, package: Package) -> bool:
+    parts: Iterable[str] = package.manifest.roles
+    return candidate.name.endswith("step") if "head" in parts else True
+
+
+def _kind(candidate: Candidate) -> str:
+    return next(kind for kind, name in PROVIDERS.items() if name == candidate.provider)

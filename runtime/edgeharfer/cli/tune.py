@@ -1,0 +1,42 @@
+"""`edgeharfer tune`: what runs the packages quickest on this device, measured once and kept."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+@click.command()
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.option(
+    "--runs", type=click.IntRange(10, 100_000), default=100, show_default=True, help="Measured runs of each."
+)
+@click.option("--dry-run", is_flag=True, help="Measure and show, but keep nothing.")
+def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
+    """Measure PACKAGEs (all that ship, unless some are named) in each precision, on each provider.
+
+    `edgeharfer run` then takes the quickest wherever --provider, --precision and --threads leave it open,
+    until the machine, ONNX Runtime, edgeharfer or the package changes.
+    """
+    from edgeharfer.benchmark.ours import Setup
+    from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
+    from edgeharfer.cli.evaluate import progress_bar
+    from edgeharfer.runtime.package import load_package, shipped_packages
+    from edgeharfer.runtime.session import available_providers
+    from edgeharfer.runtime.tuning import key_of, tuned_packages, write_record
+
+    setup = Setup(providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True)
+    choices = tuned_packages()
+    for package in [load_package(name) for name in packages] or shipped_packages():
+        with progress_bar() as progress:
+            ways = tune_package(package, setup, runs, progress)
+        best = [way.choice for way in chosen(ways)]
+        choices[key_of(package)] = best
+        click.echo(package.manifest.name)
+        for way in ways:
+            mark = "*" if way.choice == best[0] else " "
+            how = f"{way.choice.provider:9} {way.choice.precision:5} {way.choice.threads:2} threads"
+            click.echo(f" {mark} {how} {way.median_ms:8.3f} ms")
+    if not dry_run:
+        click.echo(f"kept in {write_record(choices)}")

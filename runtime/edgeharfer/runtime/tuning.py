@@ -1,0 +1,161 @@
+"""What `edgeharfer tune` found out about this device: the quickest provider, precision and threads.
+
+The record is a small JSON file in the user's cache. It holds only for the machine, ONNX Runtime and
+edgeharfer that it was measured with, and for packages that have not changed since; otherwise, and when it
+cannot be read, the choice that a package's manifest makes is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.gpu import cache_root, gpu_environment
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.session import PROVIDERS, Session, available_providers, make_session
+from edgeharfer.runtime.strict_json import load_json
+
+FORMAT = 1
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to run a package. provider: "cpu", "cuda", "tensorrt" or "auto". threads: of one operator."""
+
+    provider: str
+    precision: str
+    threads: int
+
+
+def settle(
+    package: Package, provider: str = AUTO, precision: str = AUTO, threads: int | None = None
+) -> Choice:
+    """What was asked for; what was left open as it was tuned here, or else as the manifest says.
+
+    threads: None leaves them open. Raises ModelError for a precision that the package does not hold.
+    """
+    tuned = tuned_choices(package)
+    first = provider if provider != AUTO else next(iter(tuned), AUTO)
+    found = tuned.get(first)
+    kind = first if first != AUTO else _best_provider()
+    if precision == AUTO and found is not None and found.precision in package.manifest.files:
+        precision = found.precision
+    else:
+        precision = package.manifest.precision_for(kind, precision)
+    return Choice(first, precision, threads or (found.threads if found else 1))
+
+
+@cache
+def _best_provider() -> str:
+    return available_providers()[0]
+
+
+def tuned_choices(package: Package) -> dict[str, Choice]:
+    """The measured choice for each provider, the quickest provider first; empty where none holds."""
+    return {row["provider"]: Choice(**row) for row in _record().get(key_of(package), [])}
+
+
+def tuned_packages() -> dict[str, list[Choice]]:
+    """All choices of the record, by the key of their package."""
+    return {key: [Choice(**row) for row in rows] for key, rows in _record().items()}
+
+
+def open_graph(package: Package, role: str, how: Choice, fallback: bool = False) -> Session:
+    """A session for one graph of a package. Raises as make_session does."""
+    name = package.manifest.name if role == "model" else f"{package.manifest.name} {role}"
+    return make_session(package.read(role, how.precision), how.provider, how.threads, fallback, name=name)
+
+
+def key_of(package: Package) -> str:
+    """Tells packages apart by name and the hashes of their files."""
+    hashes = (
+        spec.sha256[:16] for roles in package.manifest.files.values() for spec in roles.values()
+    )  # fmt: skip
+    return " ".join([package.manifest.name, *sorted(hashes)])
+
+
+def record_path() -> Path:
+    """Where the record lies."""
+    return cache_root().parent / "tuned.json"
+
+
+def write_record(choices: Mapping[str, list[Choice]], path: Path | None = None) -> Path:
+    """Keep choices, the quickest provider first, by the key of their package. Raises OSError."""
+    path = path or record_path()
+    content = {
+        "format": FORMAT,
+        "device": device(),
+        "packages": {key: [asdict(one) for one in rows] for key, rows in choices.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+    _record.cache_clear()
+    return path
+
+
+@cache
+def _record() -> dict[str, list[dict[str, Any]]]:
+    """The packages of the record, if it is sound and of this device."""
+    path = record_path()
+    try:
+        content = load_json(path.read_bytes(), str(path))
+    except (OSError, ModelError):
+        return {}
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("device") != device():
+        return {}
+    packages = content.get("packages")
+    if not isinstance(packages, dict):
+        return {}
+    return {key: rows for key, rows in packages.items() if isinstance(rows, list) and all(map(_sound, rows))}
+
+
+def _sound(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and set(row) == {"provider", "precision", "threads"}
+        and row["provider"] in PROVIDERS
+        and isinstance(row["precision"], str)
+        and type(row["threads"]) is int
+        and 1 <= row["threads"] <= 256
+    )
+
+
+def device() -> dict[str, object]:
+    """What a measurement depends on, beside the package."""
+    gpu = gpu_environment()
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": gpu.gpu,
+        "driver": gpu.driver,
+        "tensorrt": gpu.tensorrt,
+        "onnxruntime": gpu.onnxruntime,
+        "edgeharfer": _own_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
+    return next(names, platform.machine())
+
+
+def _own_version() -> str | None:
+    try:
+        return version("edgeharfer")
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,81 @@
+"""A recording without pixels plays again to the same results, bit by bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeharfer.cli import run_command
+
+
+def run(events: Path, *options: str | Path) -> list[dict[str, Any]]:
+    """Results of a run, without the times that differ from run to run."""
+    code = run_command(["run", "--view", "none", "--events", str(events), *map(str, options)])
+    assert code == 0
+    rows = [json.loads(line) for line in events.read_text().splitlines()]
+    results = [row for row in rows if row["kind"] == "result"]
+    return [{key: value for key, value in row.items() if key != "age_ms"} for row in results]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("recording")
+    file = folder / "demo.rec"
+    options = ("--source", "demo", "--pace", "fast", "--duration", "4")
+    return file, run(folder / "events.jsonl", *options, "--record", file)
+
+
+def test_a_recording_plays_again_to_the_same_results(recorded: Any, tmp_path: Path) -> None:
+    file, results = recorded
+    assert any(row["faces"] for row in results)
+    assert any(row["action"]["ready"] for row in results)
+    assert run(tmp_path / "again.jsonl", "--replay", file) == results
+
+
+def test_a_recording_holds_no_picture(recorded: Any) -> None:
+    file, results = recorded
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows[0]["size"] == [640, 480]
+    assert {key for row in rows[1:] for key in row} == {"seq", "pts_s", "faces", "probs", "features"}
+    assert len(rows) == len(results) + 1
+    assert max(map(len, file.read_text().splitlines())) < 20_000
+
+
+def test_other_models_are_refused(recorded: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file, _ = recorded
+    assert run_command(["run", "--replay", str(file), "--emotion", "emotion-fer7", "--view", "none"]) == 2
+    assert "was made with" in capsys.readouterr().err
+
+
+def test_nothing_is_recorded_over(recorded: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file, _ = recorded
+    before = file.read_bytes()
+    assert run_command(["run", "--source", "demo", "--record", str(file), "--view", "none"]) == 2
+    assert "cannot record there" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "content", "reason"),
+    [
+        (0, '{"format": 2}', "not a recording"),
+        (0, "{}", "not a recording"),
+        (0, '{"format": 1, "size": 3, "models": {}}', "lacks its size or models"),
+        (1, "[]", "is not an object"),
+        (1, '{"seq": 0}', "is no frame"),
+        (1, '{"seq": 0, "pts_s": 0}', "has no faces"),
+        (2, '{"seq": 1', "not valid JSON"),
+    ],
+)
+def test_a_broken_recording_is_refused(
+    recorded: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: int, content: str, reason: str
+) -> None:
+    lines = recorded[0].read_text().splitlines()
+    lines[line] = content
+    broken = tmp_path / "broken.rec"
+    broken.write_text("\n".join(lines) + "\n")
+    assert run_command(["run", "--replay", str(broken), "--view", "none"]) == 2
+    assert reason in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""Choices kept for this device: taken where nothing was asked for, and only while they hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_patterns
+from edgeharfer.benchmark.tune import Measured, chosen, thread_counts
+from edgeharfer.cli import run_command
+from edgeharfer.runtime import tuning
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.tuning import Choice, key_of, record_path, settle, tuned_choices, write_record
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "cache_root", lambda: tmp_path / "cache" / "engines")
+    tuning._record.cache_clear()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Package:
+    return tiny_patterns.picture_package(tmp_path / "package")
+
+
+def test_without_a_record_the_manifest_decides(package: Package) -> None:
+    assert settle(package) == Choice("auto", "fp32", 1)
+    assert settle(package, "cpu", "fp32", 3) == Choice("cpu", "fp32", 3)
+
+
+def test_a_record_fills_what_was_left_open(package: Package) -> None:
+    write_record({key_of(package): [Choice("cpu", "fp32", 2)]})
+    assert settle(package) == Choice("cpu", "fp32", 2)
+    assert settle(package, threads=1) == Choice("cpu", "fp32", 1)
+
+
+def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> None:
+    write_record({key_of(package): [Choice("cpu", "int8", 2)]})
+    assert settle(package).precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["device"].update(processor="another"),
+        lambda record: record.update(format=2),
+        lambda record: record.update(packages=[]),
+        lambda record: next(iter(record["packages"].values()))[0].update(threads=0),
+        lambda record: next(iter(record["packages"].values()))[0].update(provider="quantum"),
+    ],
+)
+def test_a_record_of_something_else_is_left_alone(package: Package, change: Any) -> None:
+    path = write_record({key_of(package): [Choice("cpu", "fp32", 2)]})
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    assert tuned_choices(package) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": NaN}'])
+def test_a_broken_record_is_left_alone(package: Package, content: bytes) -> None:
+    record_path().parent.mkdir(parents=True)
+    record_path().write_bytes(content)
+    assert settle(package) == Choice("auto", "fp32", 1)
+
+
+def test_more_threads_must_be_worth_it() -> None:
+    one, two = Measured(Choice("cpu", "int8", 1), 1.0), Measured(Choice("cpu", "int8", 2), 0.9)
+    assert chosen([two, one]) == [one]
+    assert chosen([one, Measured(Choice("cpu", "int8", 2), 0.8)])[0].choice.threads == 2
+
+
+def test_the_quickest_provider_comes_first() -> None:
+    slow, quick = Measured(Choice("cpu", "fp32", 1), 2.0), Measured(Choice("cuda", "fp16", 1), 1.0)
+    assert chosen([slow, quick]) == [quick, slow]
+
+
+def test_thread_counts_end_at_the_cores() -> None:
+    assert [thread_counts(cores) for cores in (1, 2, 6)] == [[1], [1, 2], [1, 2, 4]]
+
+
+def test_the_command_measures_and_keeps(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["tune", str(package.path), "--runs", "10", "--dry-run"]) == 0
+    assert not record_path().exists()
+    assert run_command(["tune", str(package.path), "--runs", "10"]) == 0
+    assert "kept in" in capsys.readouterr().out
+    found = tuned_choices(package)
+    assert set(found) == {"cpu"}
+    assert settle(package) == found["cpu"]
