@@ -94,8 +94,8 @@ def display(screen: Path) -> Iterator[str]:
 class Shown:
     """The child process that shows the window."""
 
-    def __init__(self, display: str, *options: str) -> None:
-        self.env = {**os.environ, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
+    def __init__(self, display: str, *options: str, **more: str) -> None:
+        self.env = {**os.environ, **more, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, *options],
             env=self.env,
@@ -134,8 +134,8 @@ class Shown:
 def show(display: str) -> Iterator[Callable[..., Shown]]:
     shown: list[Shown] = []
 
-    def start(*options: str) -> Shown:
-        shown.append(Shown(display, *options))
+    def start(*options: str, **more: str) -> Shown:
+        shown.append(Shown(display, *options, **more))
         return shown[-1]
 
     yield start
@@ -182,14 +182,51 @@ def test_the_button_of_the_window_closes_it(show: Callable[..., Shown]) -> None:
 def test_the_picture_is_on_the_screen(show: Callable[..., Shown], screen: Path) -> None:
     child = show()
     assert child.told() == {"fullscreen": False}
-    end = time.monotonic() + PATIENCE_S  # the toolkit paints when it likes
-    while not (image := on_screen(screen))[240, 320].any() and time.monotonic() < end:
-        time.sleep(0.05)
+    image = painted(screen)
     assert image[240, 320].tolist() == pytest.approx([40, 160, 90], abs=3)
     assert image[440:460, 60:120].max() > 240, "the action is written at the bottom"
     assert image[479, 639].any(), "a small picture is enlarged to 640x480"
     assert not image[480:].any()
     assert not image[:, 640:].any()
+
+
+# Qt names the thread that reads the X server's events when that thread begins; here it begins late.
+LATE_THREAD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+#include <unistd.h>
+#define PR_SET_NAME 15
+
+int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+    int (*real)(int, ...) = dlsym(RTLD_NEXT, "prctl");
+    if (option == PR_SET_NAME && strcmp((char *)a, "QXcbEventQueue") == 0) usleep(300000);
+    return real(option, a, b, c, d);
+}
+"""
+
+
+def test_the_picture_is_there_when_the_toolkit_is_slow_to_start(
+    show: Callable[..., Shown], screen: Path, tmp_path: Path
+) -> None:
+    """As on a busy machine, where the window was mapped before Qt's thread listened, and never painted."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler to slow the toolkit down: apt-get install gcc libc6-dev")
+    (tmp_path / "late.c").write_text(LATE_THREAD)
+    library = tmp_path / "late.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"], check=True)
+    child = show(LD_PRELOAD=str(library))
+    assert child.told() == {"fullscreen": False}
+    assert painted(screen)[240, 320].tolist() == pytest.approx([40, 160, 90], abs=3)
+
+
+def painted(screen: Path) -> Image:
+    """The screen once there is something in the middle of the window: the toolkit paints when it likes."""
+    end = time.monotonic() + PATIENCE_S
+    while not (image := on_screen(screen))[240, 320].any() and time.monotonic() < end:
+        time.sleep(0.05)
+    return image
 
 
 def on_screen(folder: Path) -> Image:

@@ -16,6 +16,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.types import Frame
+from scripted_live import ScriptedLive
 
 Step = float | Exception | Callable[[], None]
 
@@ -253,4 +254,32 @@ def test_the_thread_is_joined_never_daemon() -> None:
 def test_a_capture_that_never_started_closes_its_source() -> None:
     source = ScriptedSource([0.0])
     Capture(source).stop()
+    assert source.closed == 1
+
+
+def test_live_input_that_can_come_back_is_waited_for() -> None:
+    clock = ManualClock()
+    source = ScriptedLive(["frame", "lost", "away", "frame", "end"], clock)
+    with Capture(source, clock=clock) as capture:
+        seqs = [frame.seq for frame in capture]
+    assert seqs[-1] == 1, "the newest, after the return"
+    assert (capture.state, capture.breaks, capture.reconnects) == ("ended", 1, 1)
+    assert source.closed == 1
+
+
+def test_a_stop_ends_the_wait_for_a_source_that_is_away() -> None:
+    clock = ManualClock()
+    source = ScriptedLive(["frame", "lost", *["away"] * 100_000], clock)
+    with Capture(source, clock=clock) as capture:
+        while len(source.attempts_s) < 5:
+            capture.next_frame(0.01)
+        assert capture.state in ("backoff", "connecting")
+    assert (capture.state, source.closed) == ("ended", 1)
+
+
+def test_a_defect_in_live_input_is_raised_where_frames_are_taken() -> None:
+    clock = ManualClock()
+    source = ScriptedLive(["none", ValueError("a defect")], clock)
+    with Capture(source, clock=clock) as capture, pytest.raises(ValueError, match="a defect"):
+        list(capture)
     assert source.closed == 1

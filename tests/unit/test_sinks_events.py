@@ -7,13 +7,14 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.sinks import EventsSink, result_to_dict
+from edgeharfer.runtime.sinks import EventsSink, event_file, result_to_dict
 from edgeharfer.runtime.sinks.events import round_probabilities
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
@@ -99,12 +100,67 @@ def test_each_line_is_compact_and_there_at_once(tmp_path: Path) -> None:
     assert ": " not in path.read_text()
 
 
-def test_an_old_file_is_overwritten(tmp_path: Path) -> None:
+def test_a_file_of_events_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_text("old\n" * 100)
+    for _ in range(2):
+        with EventsSink(path) as sink:
+            sink.write(FRAME, example(), Status())
+            sink.finish(SUMMARY)
+    assert [line["kind"] for line in lines(path)] == ["result", "summary"] * 2
+
+
+@pytest.mark.parametrize("keep", [1, 8, 9, 30, -1])
+def test_a_line_that_was_torn_is_cut_off_on_entering(
+    tmp_path: Path, keep: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventsSink(path) as sink:
+        sink.write(FRAME, example(), Status())
+        sink.write(FRAME, example(), Status())
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:keep])
     with EventsSink(path) as sink:
         sink.finish(SUMMARY)
-    assert len(lines(path)) == 1
+    assert [line["kind"] for line in lines(path)] == ["result", "summary"]
+    assert "torn" in caplog.text
+
+
+def test_a_file_that_holds_only_a_torn_line_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"kind":"resul')
+    with EventsSink(path) as sink:
+        sink.finish(SUMMARY)
+    assert [line["kind"] for line in lines(path)] == ["summary"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"dear diary\n", b"dear diary", b'{"kind":"result"}\ndear diary', bytes(99)]
+)
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "diary.txt"
+    path.write_bytes(content)
+    with pytest.raises(SinkError, match=r"diary\.txt: holds something other than events"), EventsSink(path):
+        pass
+    assert path.read_bytes() == content
+
+
+def state(name: str, elapsed_s: float = 0.0) -> Status:
+    return Status(source_state=name, elapsed_s=elapsed_s)
+
+
+def test_a_line_tells_when_a_live_source_is_in_trouble_and_when_it_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventsSink(path) as sink:
+        sink.refresh(state("connecting"))
+        sink.write(FRAME, example(), state("live"))
+        for name in ("stalled", "stalled", "lost", "connecting", "backoff", "connecting"):
+            sink.refresh(state(name, 7.125))
+        sink.write(FRAME, example(), state("live", 20.0))
+        sink.write(FRAME, example(), state("ended"))
+    told = lines(path)
+    assert [line["kind"] for line in told] == ["result", "state", "state", "state", "result", "result"]
+    assert told[1] == {"kind": "state", "state": "stalled", "elapsed_s": 7.12}
+    assert [line["state"] for line in told[2:4]] == ["lost", "live"]
 
 
 def test_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,3 +237,50 @@ def test_a_reader_that_goes_away_ends_the_run_cleanly() -> None:
 def test_a_sink_outside_its_with_block_says_so() -> None:
     with pytest.raises(SinkError, match="not open"):
         EventsSink("-").finish({})
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A named pipe, and the descriptor of its reader, who does not read by himself."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path, reader
+    os.close(reader)
+
+
+def test_a_pipe_that_nobody_reads_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SinkError, match="nobody reads"), EventsSink(tmp_path / "pipe"):
+        pass
+
+
+def test_a_reader_of_a_pipe_that_is_stuck_does_not_hold_up_the_run(
+    pipe: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_file, "_READER_S", 0.01)
+    path, reader = pipe
+    given = missed = 0
+    with EventsSink(path) as sink:
+        for _ in range(600):
+            try:
+                sink.write(FRAME, example(), Status())
+                given += 1
+            except SinkError as error:
+                assert "does not keep up" in str(error)
+                missed += 1
+        assert given > 100 and missed > 100
+        data = os.read(reader, 1 << 20)
+        sink.write(FRAME, example(), Status())
+        data += os.read(reader, 1 << 20)
+    assert [json.loads(line)["seq"] for line in data.splitlines()] == [12] * (given + 1), "no line is torn"
+
+
+def test_a_reader_of_a_pipe_that_goes_away_closes_the_sink(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with EventsSink(path) as sink:
+        os.close(reader)
+        sink.write(FRAME, example(), Status())
+        assert sink.closed

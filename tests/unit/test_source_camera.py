@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError
-from edgeharfer.runtime.source.camera import CameraSource
+from edgeharfer.runtime.source.camera import CameraSource, stable_path
 from edgeharfer.runtime.types import Image
 
 
@@ -116,12 +118,17 @@ def test_a_camera_that_gives_nothing_is_let_go() -> None:
     assert len(device.script) >= 90
 
 
-@pytest.mark.parametrize("after", [["none", "ok"], ["bad"] * 1000])
+@pytest.mark.parametrize("after", [["none"] * 4, ["bad"] * 1000])
 def test_a_camera_that_is_lost_says_so(after: list[str]) -> None:
     source = camera(FakeDevice(["ok", *after]))
     assert source.read() is not None
     with pytest.raises(CameraError, match="lost"):
         source.read()
+
+
+def test_a_second_without_a_picture_is_not_a_loss() -> None:
+    source = camera(FakeDevice(["ok", "none", "none", "ok"]))
+    assert [frame.seq for frame in (source.read(), source.read()) if frame] == [0, 1]
 
 
 def test_close_lets_go_once() -> None:
@@ -131,3 +138,28 @@ def test_close_lets_go_once() -> None:
     source.close()
     assert device.released == 1
     assert source.read() is None
+
+
+def test_the_path_is_opened_in_place_of_the_number() -> None:
+    opened: list[int | str] = []
+
+    def connect(target: int | str) -> FakeDevice:
+        opened.append(target)
+        return FakeDevice(["ok"])
+
+    source = CameraSource(0, ManualClock(), path="/dev/v4l/by-id/mine", connect=connect)
+    assert (opened, source.name) == (["/dev/v4l/by-id/mine"], "camera 0")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="udev is Linux's")
+def test_a_camera_is_known_by_its_serial_number_else_by_its_socket(tmp_path: Path) -> None:
+    nodes = {name: tmp_path / name for name in ("video0", "video1", "video2")}
+    for node in nodes.values():
+        node.touch()
+    for folder, link, number in (("by-id", "usb-a", 0), ("by-path", "pci-0", 0), ("by-path", "pci-1", 1)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / link).symlink_to(nodes[f"video{number}"])
+    found = [stable_path(str(node), tmp_path) for node in nodes.values()]
+    assert found == [str(tmp_path / "by-id/usb-a"), str(tmp_path / "by-path/pci-1"), str(nodes["video2"])]
+    with pytest.raises(CameraError, match="--source demo"):
+        stable_path(str(tmp_path / "video3"), tmp_path)

@@ -108,6 +108,16 @@ def test_an_image_that_is_cut_off_is_told_so(data: bytes) -> None:
         decode_image(data, "photo")
 
 
+def test_the_end_of_a_thumbnail_is_not_the_end_of_its_image() -> None:
+    """Cameras put a small JPEG into the header of the large one; its end marker tells nothing of the rest."""
+    data, thumbnail = noisy(".jpg"), encoded(flat(), ".jpg")
+    inside = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    whole = data[:2] + inside + data[2:]
+    assert decode_image(whole, "photo").shape == (64, 64, 3)
+    with pytest.raises(SourceError, match="cut off or damaged"):
+        decode_image(whole[: len(whole) // 2 + len(inside)], "photo")
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

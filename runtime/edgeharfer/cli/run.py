@@ -76,7 +76,7 @@ def run(**options: Any) -> None:
 
     with stop_signals() as stopping, ExitStack() as stack:
         view = choose_view(options["view"])
-        source, senses = open_input(options, stack)
+        source, senses = open_input(options, stack, stopping)
         sinks = make_sinks(options, view, source.fps)
         pipeline = Pipeline(**pipeline_options(options), senses=senses)
         for sink in sinks:
@@ -90,7 +90,9 @@ def run(**options: Any) -> None:
         Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
 
 
-def open_input(options: dict[str, Any], stack: ExitStack) -> tuple[Source, SensesFactory]:
+def open_input(
+    options: dict[str, Any], stack: ExitStack, stopping: Callable[[], bool]
+) -> tuple[Source, SensesFactory]:
     """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
     from edgeharfer.runtime.recording import Recorder, Recording, Replayer
     from edgeharfer.runtime.senses import Senses
@@ -103,7 +105,9 @@ def open_input(options: dict[str, Any], stack: ExitStack) -> tuple[Source, Sense
         return recording, partial(Replayer, recording)
     spec = options["camera"] if options["source"] is None else options["source"]
     width, height = parse_size(options["size"])
-    source = stack.enter_context(open_source(spec, width=width, height=height, fps=options["fps"]))
+    source = stack.enter_context(
+        open_source(spec, width=width, height=height, fps=options["fps"], stopping=stopping)
+    )
     if options["record"] is None:
         return source, Senses
 

@@ -12,18 +12,18 @@ from typing import Literal, Self
 
 from .clock import Clock, SystemClock
 from .errors import SourceError
-from .source import Source
+from .source import LiveSource, Source
+from .source.supervisor import State, Supervisor
 from .types import Frame
 
 Pace = Literal["realtime", "fast"]
-State = Literal["connecting", "live", "ended", "lost"]
 
 # Enough to decode the next frame while one is worked on; more would only make frames old.
 _QUEUE_FRAMES = 2
-# A read of live input is bounded to less than this.
+# Every wait is cut into pieces, and a live source ends within 1 s whatever it does.
 _STOP_WAIT_S = 2.0
-# The longest sleep in one piece while a file is paced, and so the delay of a stop.
-_SLEEP_PIECE_S = 0.1
+# The longest wait in one piece, and so the delay of a stop.
+_PIECE_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Capture:
 
     Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
     are counted. Files at pace "fast": every frame, through a short queue that holds the thread back.
+    Live input that stalls, freezes or vanishes is waited for and opened anew (see `Supervisor`).
 
     The capture owns the source from `start` on: its thread is the only one to read it, and closes
     it at the end. The thread is joined by `stop`, which leaving the `with` block calls.
@@ -49,7 +50,8 @@ class Capture:
         self._clock = clock or SystemClock()
         self._paced = pace == "realtime" and not source.live
         self._newest_wins = pace == "realtime" or source.live
-        self._state: State = "connecting"
+        self._supervisor = Supervisor(source, self._clock) if isinstance(source, LiveSource) else None
+        self._state = State.CONNECTING
         self._frames: deque[Frame] = deque()
         self._error: Exception | None = None
         self._finished = False
@@ -59,8 +61,20 @@ class Capture:
 
     @property
     def state(self) -> State:
-        """Before the first frame "connecting", then "live"; "lost" when live input failed, else "ended"."""
+        """What the source is doing; before the first frame CONNECTING, at the end ENDED."""
+        if self._supervisor is not None and not self._finished:
+            return self._supervisor.state
         return self._state
+
+    @property
+    def breaks(self) -> int:
+        """How often frames went on after some had been missed: what was seen before is history then."""
+        return self._supervisor.breaks if self._supervisor else 0
+
+    @property
+    def reconnects(self) -> int:
+        """How often the source came back by a new connection."""
+        return self._supervisor.reconnects if self._supervisor else 0
 
     @property
     def ended(self) -> bool:
@@ -88,7 +102,7 @@ class Capture:
     def next_frame(self, timeout_s: float | None = None) -> Frame | None:
         """The next frame, or None where none came within the time or `ended` is true.
 
-        Raises what the source raised, and SourceError where live input ended.
+        Raises what the source raised; a live source that is looked after raises nothing but defects.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._finished or self._stopping, timeout_s)
@@ -132,6 +146,9 @@ class Capture:
         self._finish(error)
 
     def _read_all(self) -> None:
+        if self._supervisor is not None:
+            self._watch(self._supervisor)
+            return
         start_s: float | None = None
         while not self._stopping:
             frame = self.source.read()
@@ -146,10 +163,16 @@ class Capture:
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
 
+    def _watch(self, supervisor: Supervisor) -> None:
+        while not (self._stopping or supervisor.ended):
+            frame = supervisor.next(_PIECE_S)
+            if frame is not None:
+                self._hand_over(frame)
+
     def _sleep_until(self, due_s: float) -> None:
         """In pieces, since a clock's sleep cannot be cut short by a stop."""
         while not self._stopping and (left_s := due_s - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left_s, _SLEEP_PIECE_S))
+            self._clock.sleep(min(left_s, _PIECE_S))
 
     def _hand_over(self, frame: Frame) -> None:
         with self._changed:
@@ -162,7 +185,7 @@ class Capture:
                 self.dropped += 1
             self._frames.append(frame)
             self.frames_in += 1
-            self._state = "live"
+            self._state = State.LIVE
             self._changed.notify_all()
 
     def _finish(self, error: Exception | None) -> None:
@@ -170,5 +193,5 @@ class Capture:
             self._error = error
             self._finished = True
             lost = error is not None and self.source.live and not self._stopping
-            self._state = "lost" if lost else "ended"
+            self._state = State.LOST if lost else State.ENDED
             self._changed.notify_all()

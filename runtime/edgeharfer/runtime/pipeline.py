@@ -124,7 +124,11 @@ class Pipeline:
         self.reset()
         self.warm_up()
         with source, Capture(source, pace=pace, clock=self._clock) as capture:
+            breaks = 0
             for frame in capture:
+                if capture.breaks != breaks:
+                    breaks = capture.breaks
+                    self.reset()
                 yield self.process(frame)
 
     def process(self, frame: Frame) -> Result:

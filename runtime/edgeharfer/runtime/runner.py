@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.sinks import Sink, WindowSink
+from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.sinks.outputs import Outputs
+from edgeharfer.runtime.source import LiveSource
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
@@ -34,6 +35,8 @@ class Limits:
 class Runner:
     """Drives one run. Sinks are entered and left by the caller.
 
+    A live source may go and come back; where frames were missed, the pipeline forgets what it saw before.
+    A sink that fails misses results, and the others do not.
     stopping: asked before each frame; once true, the run ends after the frame in work.
     """
 
@@ -47,12 +50,12 @@ class Runner:
         stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
     ) -> None:
-        self._pipeline, self._capture, self._sinks = pipeline, capture, sinks
+        self._pipeline, self._capture, self._outputs = pipeline, capture, Outputs(sinks)
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._stats = Stats(self._clock)
         self._stopping = stopping
-        self._too_old = 0
+        self._too_old = self._breaks = 0
         self._provider = short_providers(pipeline.providers)
 
     def run(self) -> dict[str, Any]:
@@ -67,16 +70,14 @@ class Runner:
                 if frame is None:
                     if self._capture.ended:
                         break
-                    self._stay_alive()
+                    self._outputs.refresh(self._status())
                 elif not self._within(frame):
                     break
                 else:
                     self._take(frame)
         finally:
             summary = self._summary()
-            with ExitStack() as stack:  # each sink gets its summary, whatever another one raises
-                for sink in reversed(self._sinks):
-                    stack.callback(sink.finish, summary)
+            self._outputs.finish(summary)
         return summary
 
     def _over(self, started_s: float) -> bool:
@@ -84,28 +85,22 @@ class Runner:
         live = self._capture.source.live
         late = live and limit_s is not None and self._clock.monotonic() - started_s >= limit_s
         done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
-        return self._stopping() or late or done or any(sink.closed for sink in self._sinks)
+        return self._stopping() or late or done or self._outputs.closed
 
     def _within(self, frame: Frame) -> bool:
         return self._limits.duration_s is None or frame.pts_s < self._limits.duration_s
 
     def _take(self, frame: Frame) -> None:
+        if self._breaks != self._capture.breaks:
+            self._breaks = self._capture.breaks
+            self._pipeline.reset()
         if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
             return
         result = self._pipeline.process(frame)
         if self._expired(result.age_ms):
             return
         self._stats.add(result)
-        status = self._status()
-        for sink in self._sinks:
-            sink.write(frame, result, status)
-
-    def _stay_alive(self) -> None:
-        """While no frames come, let windows answer and show it."""
-        status = self._status()
-        for sink in self._sinks:
-            if isinstance(sink, WindowSink):
-                sink.refresh(status)
+        self._outputs.write(frame, result, self._status())
 
     def _expired(self, age_ms: float) -> bool:
         expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms
@@ -129,6 +124,16 @@ class Runner:
         )
         if self._limits.max_age_ms is not None:
             summary["frames_too_old"] = self._too_old
+        if self._outputs.errors:
+            summary["sink_errors"] = self._outputs.errors
+        source = self._capture.source
+        if isinstance(source, LiveSource):
+            summary["source"] = {
+                "state": self._capture.state,
+                "breaks": self._capture.breaks,
+                "reconnects": self._capture.reconnects,
+                "bad_pictures": source.bad_pictures,
+            }
         return summary
 
 

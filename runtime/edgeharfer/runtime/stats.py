@@ -35,7 +35,8 @@ class Status:
     """What the overlay tells about the run at this moment.
 
     fps: results a second over the last second. latency_ms: mean time spent on a frame over the same.
-    provider: short text such as "CPU". source_state: "connecting", "live", "ended", "lost", …
+    provider: short text such as "CPU". source_state: "connecting", "live",
+    "stalled", "frozen", "lost", "backoff" or "ended".
     source_name: without credentials. elapsed_s: time since the statistics began.
     """
 

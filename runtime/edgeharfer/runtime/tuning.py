@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -135,7 +136,7 @@ def device() -> dict[str, object]:
     """What a measurement depends on, beside the package."""
     gpu = gpu_environment()
     return {
-        "processor": _processor(),
+        "processor": cpu_model(),
         "cores": os.cpu_count(),
         "gpu": gpu.gpu,
         "driver": gpu.driver,
@@ -145,13 +146,14 @@ def device() -> dict[str, object]:
     }
 
 
-def _processor() -> str:
+def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The processor's name as it tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = info.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
-    return next(names, platform.machine())
+        return platform.processor() or None
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or None
 
 
 def _own_version() -> str | None:

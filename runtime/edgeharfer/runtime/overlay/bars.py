@@ -25,7 +25,7 @@ from .canvas import (
 )
 from .look import GREY, MINT, ORANGE, YELLOW, Look, filled, humanise, percent, printable
 
-STATE_COLORS: Mapping[str, Color] = {"live": MINT, "connecting": YELLOW, "ended": GREY}
+STATE_COLORS: Mapping[str, Color] = {"live": MINT, "connecting": YELLOW, "backoff": YELLOW, "ended": GREY}
 TROUBLE = ORANGE  # any other state of the source
 
 LEAST_NAME, MOST_NAME = 5, 16  # width of the source's name, in sizes of its type

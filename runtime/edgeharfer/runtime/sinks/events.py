@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 from collections.abc import Mapping
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
@@ -15,9 +13,12 @@ from typing import Any, Protocol, Self, TextIO
 from ..errors import SinkError
 from ..stats import Status
 from ..types import UNCERTAIN, Action, Emotion, Frame, Result, TrackedFace
+from .event_file import FileWriter
 from .partial import cannot_write
 
 PROBABILITY_STEPS = 10_000  # four decimals
+TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
+"""States of the source of which a line tells; the attempts to get it back are nobody's business."""
 
 
 def result_to_dict(result: Result) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def result_to_dict(result: Result) -> dict[str, Any]:
 def summary_to_dict(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The `summary` line that ends a run, ready for JSON."""
     return {"kind": "summary", **summary}
+
+
+def state_to_dict(status: Status) -> dict[str, Any]:
+    """The `state` line of a live source that stalls, freezes, is lost or lives again, ready for JSON."""
+    return {"kind": "state", "state": status.source_state, "elapsed_s": round(status.elapsed_s, 2)}
 
 
 def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
@@ -74,31 +80,44 @@ def _emotion(emotion: Emotion) -> dict[str, Any]:
 
 
 class EventsSink:
-    """One compact object a line, flushed each; the path "-" is standard output.
+    """One compact object a line; the path "-" is standard output.
 
-    A file is opened on entering and an existing one is overwritten. When a write fails (disk full),
-    SinkError is raised and the torn line is cut off again, so that later lines stay whole. When the
-    reader of a pipe goes away (`| head`), that is no error: `closed` turns true, and the rest is dropped.
+    An existing file of events is continued, and a line that was torn by the end of the process that wrote
+    it is cut off first. When a write fails (disk full), SinkError is raised and what was written of the
+    line is cut off again; the next line is tried as if nothing had been. When the reader of a pipe goes
+    away (`| head`), that is no error: `closed` turns true, and the rest is dropped.
+
+    Each line is given to the system at once and survives the death of this process. It is not forced to
+    the disk (fsync) one by one, which would wear out a flash card and hold up the run: a power cut may
+    take the last half minute. The end of the run forces the whole file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
         self._writer: _Writer | None = None
+        self._state = "live"
         self.closed = False
 
     def __enter__(self) -> Self:
-        self._writer = _StreamWriter(sys.stdout) if self._path == "-" else _FileWriter(Path(self._path))
+        self._writer = _StreamWriter(sys.stdout) if self._path == "-" else FileWriter(Path(self._path))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self.refresh(status)
         self._line(result_to_dict(result))
+
+    def refresh(self, status: Status) -> None:
+        """Tell where the source has come into another state; for when there are no results, too."""
+        if status.source_state in TOLD_STATES and status.source_state != self._state:
+            self._line(state_to_dict(status))
+            self._state = status.source_state
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._line(summary_to_dict(summary))
@@ -143,37 +162,3 @@ class _StreamWriter:
 
     def close(self) -> None:
         """Nothing: every line was flushed."""
-
-
-class _FileWriter:
-    """An unbuffered file of whole lines."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = FileIO(path, "w")
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
-        self._whole_bytes = 0
-
-    def write(self, line: str) -> None:
-        data = line.encode("ascii")
-        try:
-            self._write_all(data)
-        except OSError:
-            if self._regular:
-                self._file.seek(self._whole_bytes)
-                self._file.truncate()
-            raise
-        self._whole_bytes += len(data)
-
-    def _write_all(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
-
-    def reader_gone(self) -> None:
-        """Nothing: nothing is buffered."""
-
-    def close(self) -> None:
-        self._file.close()

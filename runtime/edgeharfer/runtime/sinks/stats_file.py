@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,10 @@ from .partial import PartialFile, cannot_write, ended_well
 
 
 class StatsFileSink:
-    """Writes the summary when the run finishes; a run that fails leaves no file."""
+    """Writes the summary when the run finishes; a run that fails leaves no file.
+
+    It is forced to the disk (fsync) before it takes its name, so a power cut leaves the old file or the new.
+    """
 
     closed = False
 
@@ -39,7 +43,10 @@ class StatsFileSink:
     def finish(self, summary: dict[str, Any]) -> None:
         text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
         try:
-            self._file.temporary.write_text(text, encoding="ascii")
+            with self._file.temporary.open("w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self._file.target, error) from error
         self._whole = True

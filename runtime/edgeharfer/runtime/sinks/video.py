@@ -22,6 +22,7 @@ DEFAULT_FPS = 30.0
 HIGHEST_FPS = 120.0
 STILL_S = 1.0  # how long a photograph stands
 LONGEST_HOLD_S = 10.0  # a longer silence of the source is cut to nothing
+COUNT_SLACK = 2  # containers that tell a length in time alone give the frames to one or two
 ROOM_BYTES = 16 * 1024 * 1024  # free space below which nothing more is written
 
 
@@ -62,7 +63,9 @@ class VideoSink:
 
     The file appears under its name when the run ends in good order, Ctrl-C included. The first frame
     sets the size; later ones of another size are fitted in with black edges. `fps` is the source's, or
-    None where it has none.
+    None where it has none. While the disk is full nothing is written and SinkError is raised; once there is
+    room again, the last picture before stands for what is missing. The file is not forced to the disk
+    (fsync), which can take longer than a stop may: a power cut right after the run may damage it.
     """
 
     closed = False
@@ -93,8 +96,12 @@ class VideoSink:
         if not ended_well(kind) or self._frames == 0:
             self._file.discard()
             return
-        self._check_whole()
+        counted = self._counted_frames()
         self._file.publish()
+        if counted < self._frames - COUNT_SLACK:
+            raise SinkError(
+                f"{self._file.target}: not all frames could be written; look for free disk space and quotas"
+            )
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._check_room()
@@ -136,13 +143,16 @@ class VideoSink:
         if shutil.disk_usage(self._file.temporary.parent).free < ROOM_BYTES:
             raise SinkError(f"{self._file.target}: the disk is full; free some space")
 
-    def _check_whole(self) -> None:
+    def _counted_frames(self) -> int:
+        """How many the file says it holds: OpenCV does not tell what the system has refused."""
         reader = cv2.VideoCapture(str(self._file.temporary))
         readable = reader.isOpened() and reader.grab()
+        count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
         reader.release()
         if not readable:
             self._file.discard()
             raise SinkError(f"{self._file.target}: the video could not be finished; look for free disk space")
+        return count
 
 
 def fit(image: Image, size: tuple[int, int]) -> Image:

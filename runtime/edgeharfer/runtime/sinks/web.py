@@ -56,5 +56,9 @@ class WebSink:
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._board.show(frame, result, status)
 
+    def refresh(self, status: Status) -> None:
+        """While no results come: what became of the source."""
+        self._board.refresh(status)
+
     def finish(self, summary: dict[str, Any]) -> None:
         self._board.ended = True

@@ -39,6 +39,12 @@ class Board:
             self._shown_s = self._clock.monotonic()
             self._changed.notify_all()
 
+    def refresh(self, status: Status) -> None:
+        """A new status on the picture that is up; its number stays, so that nobody takes it for a new one."""
+        with self._changed:
+            if self._view:
+                self._view = *self._view[:2], status
+
     def stop(self) -> None:
         with self._changed:
             self.stopping = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -142,6 +143,19 @@ def _prepare_qt() -> None:
         return
     # The wheels hold the X11 plugin alone; a desktop that asks for another would abort the process.
     os.environ["QT_QPA_PLATFORM"] = "xcb"
+    _match_xlib()
     # The wheels name a font folder that they do not hold, and Qt complains of it on each window.
     if not Path(os.environ.get("QT_QPA_FONTDIR", "")).is_dir():
         os.environ["QT_QPA_FONTDIR"] = str(plugins)
+
+
+def _match_xlib() -> None:
+    """Load the libX11-xcb that belongs to this system's libX11, so that Qt's plugin takes it.
+
+    OpenCV's wheels bring a libX11-xcb of their own but use the system's libX11. Where the two differ in
+    age, Qt's XSetEventQueueOwner writes past the field it means; Xlib then keeps its queue and, whenever Qt
+    flushes, takes events that Qt waits for. A window whose first events go that way on a busy machine is
+    never painted.
+    """
+    with contextlib.suppress(OSError):  # not installed: what the wheel brings has to do
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)

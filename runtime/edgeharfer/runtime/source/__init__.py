@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 
 from ..clock import Clock, SystemClock
 from ..errors import SourceError
-from .base import Source
-from .camera import CameraSource
+from .base import LiveSource, Source
+from .camera import stable_path
 from .demo import DemoSource
+from .direct import DirectSource
 from .images import (
     DEFAULT_SEQUENCE_FPS,
     IMAGE_SUFFIXES,
@@ -22,11 +26,13 @@ from .images import (
     is_sequence,
     sequence_files,
 )
+from .isolated import IsolatedSource
 from .opencv import quiet
-from .stream import StreamSource
+from .orders import CameraOrder, Order, StreamOrder
+from .stream import check_url
 from .video import VideoFileSource
 
-__all__ = ["Source", "open_source"]
+__all__ = ["LiveSource", "Source", "open_source"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -38,26 +44,35 @@ def open_source(
     height: int | None = None,
     fps: float | None = None,
     clock: Clock | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
     """Open what `spec` names and make sure that a first frame comes from it.
 
     spec: a camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
     a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
     width, height: wished of a camera. fps: wished of a camera, or the rate of a numbered sequence.
+    stopping: asked while a live source opens; once true, KeyboardInterrupt is raised.
     Raises CameraError where a camera is not there, SourceError for everything else.
     """
     clock = clock or SystemClock()
     text = str(spec)
     if (device := _camera(text)) is not None:
-        return CameraSource(device, clock, width=width, height=height, fps=fps)
+        order = CameraOrder(device, stable_path(device), width, height, fps)
+        return _open_live(f"camera {device}", order, clock, stopping)
     if text == "demo":
         return DemoSource(clock)
     if _URL.match(text):
-        return StreamSource(text, clock)
+        return _open_live(check_url(text), StreamOrder(text), clock, stopping)
     try:
         return _open_path(text, fps, clock)
     except OSError as error:
         raise SourceError(f"{text}: {error.strerror or error}") from error
+
+
+def _open_live(name: str, order: Order, clock: Clock, stopping: Callable[[], bool]) -> LiveSource:
+    if os.name == "posix":
+        return IsolatedSource(name, order, clock, stopping)
+    return DirectSource(partial(order.open, clock))
 
 
 def _camera(text: str) -> int | str | None:

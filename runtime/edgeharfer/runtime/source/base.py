@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from ..clock import Clock
 from ..types import Frame, Image
@@ -31,7 +31,7 @@ class Source(Protocol):
     frame_count: int | None
 
     def read(self) -> Frame | None:
-        """The next frame, or None at the end; waits at most about 2 s on live input.
+        """The next frame, or None at the end; waits at most about 6 s on live input.
 
         Raises SourceError where the input cannot be read any further.
         """
@@ -47,6 +47,30 @@ class Source(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class LiveSource(Source, Protocol):
+    """Input that can go away and come back, which a supervisor looks after.
+
+    bad_pictures: how many came that could not be decoded.
+    ended: the input has said that it is over, as a film on a web server does.
+    """
+
+    @property
+    def bad_pictures(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def read_within(self, timeout_s: float) -> Frame | None:
+        """The next frame, or None where none came in time. Raises SourceError where the input is lost."""
+
+    def reconnect(self) -> None:
+        """Let go and begin to open anew, without waiting: `read_within` tells what comes of it.
+
+        Raises SourceError where not even a beginning can be made.
+        """
 
 
 class BaseSource(ABC):

@@ -17,6 +17,8 @@ from .opencv import VideoCapture, codec, describe, nominal_fps, open_capture
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 # USB cameras need up to some seconds after they are opened; each attempt waits one second.
 _FIRST_FRAME_ATTEMPTS = 5
+# How often no picture comes within the second that V4L2 waits, until the camera counts as lost.
+_SILENT_SECONDS = 4
 # A second's worth of pictures that cannot be decoded is a fault, a single one is not.
 _BAD_PICTURES_IN_A_ROW = 30
 
@@ -41,17 +43,19 @@ class CameraSource(BaseSource):
         width: int | None = None,
         height: int | None = None,
         fps: float | None = None,
+        path: str | None = None,
         connect: Connect | None = None,
     ) -> None:
         """Open the device and take its first picture.
 
+        path: what is opened, where that is not the device's own name (see `stable_path`).
         Raises CameraError where there is no such camera, it is in use, or nothing comes from it.
         """
         super().__init__(f"camera {device}", clock)
         self.bad_pictures = 0
         self._seq = 0
         self._start_s: float | None = None
-        self._capture = (connect or _connect)(device)
+        self._capture = (connect or _connect)(device if path is None else path)
         try:
             self._request(width, height, fps)
             self._first: Image | None = self._first_picture()
@@ -98,13 +102,15 @@ class CameraSource(BaseSource):
         return frame
 
     def _picture(self) -> Image:
-        for _ in range(_BAD_PICTURES_IN_A_ROW):
+        silent = bad = 0
+        while silent < _SILENT_SECONDS and bad < _BAD_PICTURES_IN_A_ROW:
             if not self._capture.grab():
-                break
-            picture = self._retrieve()
-            if picture is not None:
+                silent += 1
+            elif (picture := self._retrieve()) is None:
+                bad += 1
+            else:
                 return picture
-        raise CameraError(f"{self.name}: lost, no more pictures come: check its cable, then start again")
+        raise CameraError(f"{self.name}: lost, no more pictures come: check its cable")
 
     def _retrieve(self) -> Image | None:
         good, picture = self._capture.retrieve()
@@ -118,11 +124,30 @@ class CameraSource(BaseSource):
         self._capture.release()
 
 
+def stable_path(device: int | str, links: Path = Path("/dev/v4l")) -> str | None:
+    """A path that leads to the same camera when it comes back with another number; None where there is none.
+
+    Raises CameraError where there is no such camera now.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    node = _node(device)
+    # udev's links: by model and serial number, else by the socket that the camera is plugged into.
+    for link in (*sorted(links.glob("by-id/*")), *sorted(links.glob("by-path/*"))):
+        if link.resolve() == node.resolve():
+            return str(link)
+    return str(node)
+
+
+def _node(device: int | str) -> Path:
+    # Looked up first: asked for a camera that is not there, OpenCV tries several backends in turn.
+    path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
+    if not path.exists():
+        raise CameraError(f"camera {device}: there is no {path}: plug a camera in, or try --source demo")
+    return path
+
+
 def _connect(device: int | str) -> VideoCapture:
     linux = sys.platform.startswith("linux")
-    path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
-    # Looked up first: asked for a camera that is not there, OpenCV tries several backends in turn.
-    if (linux or isinstance(device, str)) and not path.exists():
-        raise CameraError(f"camera {device}: there is no {path}: plug a camera in, or try --source demo")
-    target = str(path) if linux else device
+    target = str(_node(device)) if linux or isinstance(device, str) else device
     return open_capture(target, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)

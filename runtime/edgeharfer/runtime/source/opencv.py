@@ -70,6 +70,12 @@ def nominal_fps(capture: VideoCapture) -> float | None:
     return fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_SANE_FPS else None
 
 
+def frame_count(capture: VideoCapture) -> int | None:
+    """How many frames the backend expects, or None where it does not know."""
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(count) if math.isfinite(count) and count > 0 else None
+
+
 def codec(capture: VideoCapture) -> str:
     """The four letters of the compression in upper case, e.g. "MJPG" or "H264"; "raw" where none is told."""
     code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF

@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..errors import SourceError
 from ..types import Frame, Image
 from .base import BaseSource, size_of
-from .opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+from .opencv import VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
 
 # Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
 _DEFAULT_FPS = 25.0
@@ -38,7 +38,7 @@ class VideoFileSource(BaseSource):
         self._first: Image | None = first
         self.size = size_of(first)
         self.fps = nominal_fps(self._capture)
-        self.frame_count = _frame_count(self._capture)
+        self.frame_count = frame_count(self._capture)
         self.details = describe(codec(self._capture), self.size, self.fps)
         self._times = FrameTimes(self.fps or _DEFAULT_FPS)
 
@@ -95,8 +95,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _frame_count(capture: VideoCapture) -> int | None:
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return int(count) if math.isfinite(count) and count > 0 else None

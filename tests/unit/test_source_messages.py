@@ -1,0 +1,107 @@
+"""What a reader process says: it arrives as it was said, and nonsense is refused before it costs anything."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edgeharfer.runtime.source import messages
+from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive, send
+from edgeharfer.runtime.source.orders import CameraOrder, Order, StreamOrder, from_line, to_line
+
+Link = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_a_picture_arrives_as_it_was_sent(link: Link) -> None:
+    bgr = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
+    sender = threading.Thread(target=send, args=(link[1], Picture(7, 12.5, bgr)))
+    sender.start()
+    got = receive(link[0], 20)
+    sender.join()
+    assert isinstance(got, Picture)
+    assert (got.seq, got.captured_s) == (7, 12.5)
+    assert np.array_equal(got.bgr, bgr)
+
+
+def test_news_arrive_in_order_between_pictures(link: Link) -> None:
+    said: list[messages.Message] = [
+        News({"opened": {"fps": None}}),
+        Picture(0, 0.0, np.zeros((2, 3, 3), np.uint8)),
+        News({"failed": "ü"}),
+    ]
+    for message in said:
+        send(link[1], message)
+    got = [receive(link[0], 20) for _ in said]
+    assert got[0] == said[0] and got[2] == said[2]
+    assert isinstance(got[1], Picture) and got[1].bgr.shape == (2, 3, 3)
+
+
+def test_nothing_in_time_is_none(link: Link) -> None:
+    assert receive(link[0], 0.01) is None
+    assert receive(link[0], 0.0) is None
+
+
+def test_the_end_is_told(link: Link) -> None:
+    link[1].close()
+    with pytest.raises(BrokenLinkError, match="ended"):
+        receive(link[0], 20)
+
+
+def test_nobody_listens(link: Link) -> None:
+    link[0].close()
+    with pytest.raises(BrokenLinkError):
+        send(link[1], News({"ended": True}))
+
+
+@pytest.mark.parametrize("size", [3, 32, 40])
+def test_a_message_that_stops_in_the_midst_is_given_up(
+    link: Link, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_WHOLE_S", 0.02)
+    whole = struct.pack("<4sIIQd", b"PICT", 4, 4, 0, 0.0) + bytes(48)
+    link[1].sendall(whole[:size])
+    with pytest.raises(BrokenLinkError, match="in the midst"):
+        receive(link[0], 20)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<4sIIQd", b"PICT", 2**32 - 1, 2**32 - 1, 0, 0.0),
+        struct.pack("<4sIIQd", b"PICT", 0, 10, 0, 0.0),
+        struct.pack("<4sIIQd", b"TEXT", 2**32 - 1, 0, 0, 0.0),
+        struct.pack("<4sIIQd", b"TEXT", 3, 0, 0, 0.0) + b"\xff{]",
+        struct.pack("<4sIIQd", b"TEXT", 2, 0, 0, 0.0) + b"[]",
+        struct.pack("<4sIIQd", b"EVIL", 0, 0, 0, 0.0),
+    ],
+)
+def test_nonsense_is_refused(link: Link, data: bytes) -> None:
+    link[1].sendall(data)
+    with pytest.raises(BrokenLinkError, match="sent"):
+        receive(link[0], 20)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        CameraOrder(0),
+        CameraOrder("/dev/video1", "/dev/v4l/by-id/x", 640, 480, 30.0),
+        StreamOrder("rtsp://a:b\n@c"),
+    ],
+)
+def test_an_order_is_one_line(order: Order) -> None:
+    line = to_line(order)
+    assert line.count(b"\n") == 1
+    assert from_line(line) == order
