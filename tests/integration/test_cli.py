@@ -17,7 +17,9 @@ from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
-HELP: list[list[str]] = [[], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"]]
+HELP: list[list[str]] = [
+    [], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"], ["train", "context"]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", HELP)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -15,45 +14,24 @@ from keras import layers
 
 from edgeharfer.export import export_model
 from edgeharfer.runtime.emotion import EmotionModel
-from edgeharfer.runtime.types import Face
+from edgeharfer.runtime.manifest import InputSpec
 from edgeharfer.training import loop
+from edgeharfer.training.emotion import networks
 from edgeharfer.training.emotion.data import make_targets
-from edgeharfer.training.emotion.faces import FER7, read_faces
+from edgeharfer.training.emotion.faces import read_faces
+from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.run import fit_temperature
-from edgeharfer.training.emotion.train import EmotionRecipe, make_batches, train_emotion
+from edgeharfer.training.emotion.train import make_batches, train_emotion
+from tiny_faces import NoFaces, write_waves
 
 RECIPE = EmotionRecipe(
     arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3, finish_epochs=2
 )
 
 
-class NoFaces:
-    """A detector that finds nothing, so that the pictures are taken whole."""
-
-    provider = "none"
-
-    def detect(self, bgr: np.ndarray, region: Any = None) -> list[Face]:
-        return []
-
-    def warm_up(self) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Waves whose length tells the class: something that a small network learns at once."""
-    folder = tmp_path_factory.mktemp("fer")
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:48, :48]
-    for split, count in (("train", 20), ("val", 5)):
-        for i, label in enumerate(FER7):
-            (folder / split / label).mkdir(parents=True)
-            for copy in range(count):
-                angle = rng.uniform(0, np.pi)
-                wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 0.12 * 1.45**i + rng.uniform(0, 6))
-                picture = np.clip(128 + 90 * wave + rng.normal(0, 15, wave.shape), 0, 255).astype(np.uint8)
-                cv2.imwrite(str(folder / split / label / f"fer{i}{copy:06d}{split}.png"), picture)
-    return folder
+    return write_waves(tmp_path_factory.mktemp("fer"))
 
 
 @pytest.fixture
@@ -79,7 +57,8 @@ def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
         x = layers.BatchNormalization()(x)
         return layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
 
-    monkeypatch.setattr(networks, "TRUNKS", {"tiny": ((48, 48, 1), trunk)})
+    tiny = networks.Trunk(InputSpec(48, 48, "gray", "standardize"), trunk)
+    monkeypatch.setattr(networks, "TRUNKS", {"tiny": tiny})
 
 
 def train(data: Path, out: Path, **options: Any) -> keras.Model:
@@ -138,8 +117,8 @@ def test_a_killed_run_goes_on_to_the_same_model(
 
 def test_an_epoch_depends_on_its_number_and_the_seed_alone(data: Path) -> None:
     faces, _ = read_faces(data)
-    targets = make_targets(faces, None, 0.1)
-    batches = make_batches(faces, targets, RECIPE)
+    targets = make_targets(faces, None, smoothing=0.1)
+    batches = make_batches(faces, targets, RECIPE, InputSpec(48, 48, "gray", "standardize"))
     (first, labels), (again, _) = next(batches(1)), next(batches(1))
     other, _ = next(batches(2))
     np.testing.assert_array_equal(first, again)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.benchmark.machine import busy, cpu_model, machine_facts, memory_gb, source_revision, versions
+from edgeharfer.benchmark.machine import busy, machine_facts, memory_gb, source_revision, versions
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.tuning import cpu_model
 
 
 def test_facts_are_json_and_name_versions() -> None:

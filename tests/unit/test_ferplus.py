@@ -64,3 +64,11 @@ def test_another_table_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SourceError, match=r"votes\.csv"):
         ferplus.read_votes(path)
+
+
+def test_votes_of_other_pictures_are_refused() -> None:
+    right = [(ferplus.LABELS.index("happy"), "happy")] * 70 + [(ferplus.LABELS.index("sad"), "angry")] * 30
+    assert ferplus.check_agreement(right) == pytest.approx(0.7)
+    assert ferplus.check_agreement(right[:50]) is None
+    with pytest.raises(SourceError, match="agree with 30%"):
+        ferplus.check_agreement([(ferplus.LABELS.index("happy"), "happy")] * 30 + [(ferplus.LABELS.index("sad"), "angry")] * 70)

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.gpu import gpu_environment
+from edgeharfer.runtime.tuning import cpu_model
 
 PACKAGES = (
     *("edgeharfer", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless"),
@@ -39,16 +40,6 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
         "revision": source_revision(),
         "date": datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-
-
-def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
-    """The processor's name as it tells it."""
-    try:
-        text = info.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or None
-    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or None
 
 
 def usable_cores() -> int | None:

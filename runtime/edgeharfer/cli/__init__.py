@@ -17,6 +17,8 @@ COMMANDS = {
     "doctor": "Show what works here, and the line that mends what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",
     "benchmark": "Measure how fast packages run here, against other engines and end to end.",
+    "tune": "Measure once what runs the packages quickest here, for `run` to use.",
+    "prepare": "Turn FER-2013's csv into pictures, and list copies and damage.",
     "train": "Train an emotion or action model.",
     "export": "Turn a Keras model into a model package.",
     "calibrate": "Choose the data that a model is quantized with.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,10 +77,13 @@ class Dataset:
         raise SourceError(f"{self.path}: name the split to measure with --split: {', '.join(self.splits)}")
 
     def read(self, sample: Sample) -> bytes:
-        """The file's bytes."""
-        if self._zip:
-            return self._zip.read(sample.name)
-        return (self.path / sample.name).read_bytes()
+        """The file's bytes. Raises SourceError where it is damaged, encrypted or cannot be read."""
+        try:
+            if self._zip:
+                return self._zip.read(sample.name)
+            return (self.path / sample.name).read_bytes()
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise SourceError(f"{self.path}: {sample.name}: cannot be read: {error}") from error
 
     @contextmanager
     def local_file(self, sample: Sample, scratch: Path) -> Iterator[Path]:

@@ -67,6 +67,8 @@ def match_votes(
 ) -> tuple[list[tuple[Sample, int]], Counter[str]]:
     """Pictures whose FER+ votes have a majority among the model's classes."""
     index = {canonical(label): i for i, label in enumerate(labels)}
+    joined = (one for one in samples if one.file in votes)
+    ferplus.check_agreement((ferplus.majority(votes[one.file]), canonical(one.label)) for one in joined)
     pairs, left_out = [], Counter[str]()
     for sample in samples:
         if sample.file not in votes:

@@ -72,3 +72,24 @@ def _class(figures: dict[str, NDArray[np.float64]], i: int) -> dict[str, float]:
     row: dict[str, float] = {name: float(values[i]) for name, values in figures.items()}
     row["support"] = int(row["support"])
     return row
+
+
+def reliability(probs: Floats, truth: Labels, bins: int = 15) -> NDArray[np.float64]:
+    """How often the answers of each confidence are right: rows (confidence, share right, share of all).
+
+    probs: (n, classes). Bins are equally wide from 0 to 1; empty ones are left out.
+    """
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == truth
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    rows = [
+        (confidence[chosen].mean(), right[chosen].mean(), chosen.mean())
+        for chosen in (bin_of == i for i in range(bins))
+        if chosen.any()
+    ]
+    return np.array(rows, np.float64).reshape(-1, 3)
+
+
+def calibration_error(probs: Floats, truth: Labels, bins: int = 15) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean gap between confidence and share right."""
+    rows = reliability(probs, truth, bins)
+    return float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum())

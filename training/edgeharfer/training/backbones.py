@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -16,19 +17,44 @@ def frame_encoder(width: int, height: int, alpha: float, weights: str | Path | N
     weights: "imagenet" (Keras downloads them), a file that `load_weights` reads, or None for random ones.
     Raises ConfigError for weights that cannot be had or do not fit.
     """
+    model = backbone("MobileNetV2", width, height, weights, alpha=alpha)
+    model.trainable = False
+    return model
+
+
+def backbone(
+    network: str, width: int, height: int, weights: str | Path | None, **settings: Any
+) -> keras.Model:
+    """A network of `keras.applications`: RGB, scaled as it wants it -> mean features (n, size).
+
+    weights: "imagenet" (Keras downloads them), a file that `load_weights` reads, a folder with such a file
+    whose name begins with the network's, as in Keras's own cache, or None for random ones.
+    Raises ConfigError for weights that cannot be had or do not fit.
+    """
     named = "imagenet" if weights == "imagenet" else None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # That sizes without weights of their own take those of 224x224.
-            model = keras.applications.MobileNetV2(
-                input_shape=(height, width, 3), alpha=alpha, include_top=False, weights=named, pooling="avg"
+            # That other sizes take the weights of 224x224; and one for each layer before a load fails anyway.
+            warnings.simplefilter("ignore")
+            model = getattr(keras.applications, network)(
+                input_shape=(height, width, 3), include_top=False, weights=named, pooling="avg", **settings
             )
-        if weights is not None and named is None:
-            model.load_weights(weights)
+            if weights is not None and named is None:
+                model.load_weights(_find_file(Path(weights), network))
     except Exception as error:  # Keras, h5py and urllib raise whatever the reason leads to.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :.")
         raise ConfigError(
-            f"backbone weights {weights}: {reason}: give a file, or none for random ones"
+            f"{network} weights {weights}: {reason}: give a file that has them, or none for random ones"
         ) from error
-    model.trainable = False
     return model
+
+
+def _find_file(path: Path, network: str) -> Path:
+    """The path itself, or the one file of the folder that is for this network."""
+    if not path.is_dir():
+        return path
+    starts = (f"{network.lower()}_", f"{network.lower()}.")
+    found = [file for file in path.glob("*.h5") if file.name.lower().startswith(starts)]
+    if len(found) != 1:
+        raise ConfigError(f"{len(found)} .h5 files there begin with {network.lower()}, not one")
+    return found[0]

@@ -14,17 +14,27 @@ import numpy as np
 
 from edgeharfer.training.records import write_history
 
+Board = Callable[[Mapping[str, float]], None]
 BLEND_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 Batches = Iterable[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how patiently to train. ema: share of the old average kept at each step; 0 is off."""
+    """How long and how patiently to train.
+
+    ema: share of the old average kept at each step; 0 is off. patience: epochs without a better score
+    before it ends. plateau: epochs without a better score before the learning rate is halved; 0 is never.
+    """
 
     epochs: int
     ema: float = 0.999
     patience: int = 12
+    plateau: int = 0
+
+
+Reporter = Callable[[str], None]
+Validation = Callable[[keras.Model], Mapping[str, float]]
 
 
 class Average:
@@ -48,19 +58,20 @@ class Average:
 def fit(
     model: keras.Model,
     batches: Callable[[int], Batches],
-    validate: Callable[[keras.Model], Mapping[str, float]],
+    validate: Validation,
     plan: Plan,
     folder: Path,
     *,
     resume: bool = False,
-    report: Callable[[str], None] = print,
+    report: Reporter = print,
+    board: Board | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled model; returns one row a finished epoch and leaves the best weights in the model.
 
     batches(epoch): that epoch's batches, the same whenever it is asked for the same epoch, so that a
     resumed run sees what an uninterrupted one sees. validate(model): figures of the averaged weights;
     "score" decides which epoch is best. `folder` gets best.weights.h5, history.csv, state.json and
-    epoch-N.npz, the state after the last finished epoch.
+    epoch-N.npz, the state after the last finished epoch. board: takes every row too.
     """
     average = Average(model, plan.ema)
     history: list[dict[str, float]] = []
@@ -68,23 +79,36 @@ def fit(
         history = _restore(model, average, folder)
         report(f"resuming after epoch {len(history)}")
     for epoch in range(len(history), plan.epochs):
-        if _stale(history, plan.patience):
+        if history and _stale_epochs(history) >= plan.patience:
             report(f"no better for {plan.patience} epochs: stopping")
             break
         losses = []
         bar = keras.utils.Progbar(None, verbose=int(sys.stdout.isatty()))
         for x, y in batches(epoch):
             losses.append(float(model.train_on_batch(x, y, return_dict=True)["loss"]))
-            average.update()
+            if plan.ema:
+                average.update()
             bar.add(1, [("loss", losses[-1])])
         raw = model.get_weights()
+        if not plan.ema:
+            average.weights = raw
         model.set_weights(average.weights)
-        row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **validate(model)}
+        row = {
+            "epoch": epoch + 1,
+            "loss": float(np.mean(losses)),
+            **validate(model),
+            "learning_rate": float(model.optimizer.learning_rate),
+        }
         if row["score"] > max((old["score"] for old in history), default=-1.0):
             model.save_weights(folder / "best.weights.h5")
         model.set_weights(raw)
         history.append(row)
+        if plan.plateau and (stale := _stale_epochs(history)) and stale % plan.plateau == 0:
+            model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
+            report(f"no better for {plan.plateau} epochs: learning rate halved")
         _save(model, average, history, folder)
+        if board:
+            board(row)
         report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     model.load_weights(folder / "best.weights.h5")
     return history
@@ -94,8 +118,8 @@ def blend(
     model: keras.Model,
     one: Path,
     other: Path,
-    validate: Callable[[keras.Model], Mapping[str, float]],
-    report: Callable[[str], None],
+    validate: Validation,
+    report: Reporter,
 ) -> None:
     """Leave the best mean of two runs' best weights in the model (model soups, Wortsman et al. 2022).
 
@@ -119,11 +143,10 @@ def blend(
     report(f"{best:.0%} {other.name}, the rest {one.name}: score {scores[best]:.4f}")
 
 
-def _stale(history: list[dict[str, float]], patience: int) -> bool:
-    if not history:
-        return False
+def _stale_epochs(history: list[dict[str, float]]) -> int:
+    """How many epochs ago the best one was."""
     best = max(range(len(history)), key=lambda i: history[i]["score"])
-    return len(history) - 1 - best >= patience
+    return len(history) - 1 - best
 
 
 def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:

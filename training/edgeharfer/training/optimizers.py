@@ -1,24 +1,32 @@
-"""Optimizers by name, with a schedule."""
+"""Optimizers and learning-rate schedules by name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
-NAMES = ("sgd", "adam", "adagrad", "adamw")
+LEARNING_RATES: Mapping[str, float] = {"sgd": 0.05, "adam": 1e-3, "adagrad": 0.02, "adamw": 2e-3}
+"""Optimizers and the rates that each starts from unless the recipe says another."""
+
+SCHEDULES = ("cosine", "constant", "plateau")
+"""cosine: warm-up, then a cosine to nearly zero. plateau: the loop lowers it when nothing gets better."""
 
 
 def make_optimizer(
-    name: str, learning_rate: float, weight_decay: float, steps: int
+    name: str, learning_rate: float | None, weight_decay: float, steps: int, schedule: str = "cosine"
 ) -> keras.optimizers.Optimizer:
-    """An optimizer whose rate warms up in a twentieth of `steps` and falls to nearly zero in a cosine."""
-    warmup = max(1, steps // 20)
-    rate = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 100,
-        max(1, steps - warmup),
-        alpha=0.01,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
+    """An optimizer for a training of `steps` batches.
+
+    learning_rate: the highest of the schedule; None takes LEARNING_RATES. weight_decay: decoupled
+    (Loshchilov & Hutter 2019), AdamW's own and for none of the others; biases and norms are left out.
+    Raises ValueError for an unknown optimizer or schedule.
+    """
+    if name not in LEARNING_RATES or schedule not in SCHEDULES:
+        raise ValueError(f"no optimizer {name} with schedule {schedule}")
+    top = learning_rate or LEARNING_RATES[name]
+    rate = cosine(top, steps) if schedule == "cosine" else top
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
     if name == "adam":
@@ -28,3 +36,11 @@ def make_optimizer(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def cosine(top: float, steps: int) -> Any:
+    """Up to `top` in a twentieth of the steps, down to a hundredth of it in a half cosine."""
+    warmup = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        top / 100, max(1, steps - warmup), alpha=0.01, warmup_target=top, warmup_steps=warmup
+    )

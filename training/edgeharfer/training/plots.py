@@ -10,6 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edgeharfer.evaluate.metrics import calibration_error, reliability
+from edgeharfer.runtime.types import Floats, Image
+
 DPI = 150
 
 
@@ -18,7 +21,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, score = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    names = [name for name in history[0] if name != "epoch"]
+    names = [name for name in history[0] if name not in ("epoch", "learning_rate")]
     for name in names:
         axes = loss if "loss" in name else score
         axes.plot(
@@ -51,6 +54,54 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], pa
             axes.text(
                 column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=color, fontsize=7
             )
+    save(figure, path)
+
+
+def plot_reliability(curves: Mapping[str, Floats], truth: NDArray[np.int64], path: Path) -> None:
+    """Share of right answers over confidence, a line for each of `curves` (name -> probabilities)."""
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfect")
+    for (name, probs), marker in zip(curves.items(), "os^v", strict=False):
+        rows = reliability(probs, truth)
+        label = f"{name}: ECE {calibration_error(probs, truth):.3f}"
+        axes.plot(rows[:, 0], rows[:, 1], marker=marker, markersize=4, linewidth=1.4, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right", aspect="equal")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
+    save(figure, path)
+
+
+def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Training loss and validation score of several runs over the epochs, a line for each."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = {"loss": "Loss", "score": "Validation"}
+    for axes, (key, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for (name, history), style in zip(histories.items(), ("-", "--", "-.", ":") * 4, strict=False):
+            axes.plot(
+                [row["epoch"] for row in history], [row[key] for row in history], style, marker="o",
+                markersize=2.5, linewidth=1.4, label=name,
+            )  # fmt: skip
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    save(figure, path)
+
+
+def plot_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[Sequence[str]], path: Path) -> None:
+    """Pictures in rows, uint8 (height, width[, 3]) RGB or grey, with a caption above each."""
+    columns = max(1, *(len(row) for row in rows))
+    figure = Figure(figsize=(1.25 * columns, 1.45 * len(rows)), layout="constrained")
+    cells = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for row, texts, line in zip(rows, captions, cells, strict=True):
+        for picture, text, axes in zip(row, texts, line, strict=False):
+            axes.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255)
+            axes.set_title(text, fontsize=6, pad=2)
     save(figure, path)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,34 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_board(folder: Path) -> Callable[[Mapping[str, float]], None]:
+    """Something that takes each epoch's row and writes it as TensorBoard's event files into `folder`."""
+    from tensorboard.summary import Writer  # Slow to import, and wanted on request only.
+
+    writer = Writer(str(folder))
+
+    def take(row: Mapping[str, float]) -> None:
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, int(row["epoch"]))
+        writer.flush()
+
+    return take
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """What write_history wrote; numbers as floats, empty cells left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: _number(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

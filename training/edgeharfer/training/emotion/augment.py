@@ -1,4 +1,4 @@
-"""Augmentation of grey faces: one warp, some light, some wear, then mixing across the batch."""
+"""Augmentation of faces: one warp, some light, some wear, then mixing across the batch."""
 
 from __future__ import annotations
 
@@ -12,37 +12,60 @@ from edgeharfer.runtime.types import Floats, Image
 
 @dataclass(frozen=True)
 class FaceAugmentation:
-    """How far a face may be changed; `probability` fields are between 0 and 1, the others are ranges."""
+    """How far a face may be changed; `probability` fields are between 0 and 1, the others are ranges.
 
+    rotation_deg: to either side. zoom, contrast, saturation: shares by which they grow or shrink. shift:
+    share of the side. brightness: share of 255 added or taken. gamma: of its logarithm. hue: degrees.
+    saturation and hue change pictures in colour only. noise: the largest deviation, of 255.
+    erase_area, erase_probability: the largest share of the picture that becomes its mean.
+    mixup and cutmix: the share of batches; a batch gets at most one of the two.
+    """
+
+    flip_probability: float = 0.5
     rotation_deg: float = 12.0
     zoom: float = 0.10
     shift: float = 4 / 48
     gamma: float = 0.4
+    brightness: float = 0.0
     contrast: float = 0.25
+    saturation: float = 0.0
+    hue: float = 0.0
     blur_probability: float = 0.15
     noise_probability: float = 0.15
     noise: float = 8.0
     erase_probability: float = 0.35
+    erase_area: float = 0.20
     mixup_probability: float = 0.5
     mixup_alpha: float = 0.4
+    cutmix_probability: float = 0.0
+    cutmix_alpha: float = 1.0
+
+
+NO_AUGMENTATION = FaceAugmentation(
+    flip_probability=0, rotation_deg=0, zoom=0, shift=0, gamma=0, contrast=0, blur_probability=0,
+    noise_probability=0, erase_probability=0, mixup_probability=0,
+)  # fmt: skip
 
 
 def augment(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
-    """One changed copy: uint8 (height, width) -> float32, values about 0..255."""
+    """One changed copy: uint8 (height, width, 1 or 3, RGB) -> float32 of that shape, values about 0..255."""
     changed = lighten(warp(face, how, rng), how, rng)
     if rng.random() < how.blur_probability:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
     if rng.random() < how.noise_probability:
         changed = changed + rng.normal(0, rng.uniform(1, how.noise), changed.shape).astype(np.float32)
+    changed = changed.reshape(face.shape)  # OpenCV drops a single channel.
+    if face.shape[2] == 3 and (how.saturation or how.hue):
+        changed = recolor(changed, how, rng)
     if rng.random() < how.erase_probability:
-        changed = erase(changed, rng)
+        changed = erase(changed, how.erase_area, rng)
     return changed
 
 
 def warp(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Image:
     """Mirror, turn, zoom and shift in one interpolation."""
     height, width = face.shape[:2]
-    if rng.random() < 0.5:
+    if rng.random() < how.flip_probability:
         face = np.ascontiguousarray(face[:, ::-1])
     angle = rng.uniform(-how.rotation_deg, how.rotation_deg)
     matrix = cv2.getRotationMatrix2D(
@@ -56,28 +79,74 @@ def warp(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Image:
 
 
 def lighten(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
-    """Other exposure (gamma) and contrast."""
+    """Other exposure (gamma), contrast and brightness."""
     unit = face.astype(np.float32) / 255
     unit = unit ** np.float32(np.exp(rng.uniform(-how.gamma, how.gamma)))
     gain = 1 + rng.uniform(-how.contrast, how.contrast)
-    return np.asarray(np.clip((unit - 0.5) * gain + 0.5, 0, 1) * 255, np.float32)
+    lift = rng.uniform(-how.brightness, how.brightness)
+    return np.asarray(np.clip((unit - 0.5) * gain + 0.5 + lift, 0, 1) * 255, np.float32)
 
 
-def erase(face: Floats, rng: np.random.Generator) -> Floats:
-    """Random erasing (Zhong et al. 2020): one rectangle of 3 to 20 % of the picture becomes its mean."""
+def recolor(face: Floats, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
+    """Other saturation and hue of an RGB picture."""
+    hsv = cv2.cvtColor(np.clip(face, 0, 255) / np.float32(255), cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-how.hue, how.hue)) % 360
+    hsv[..., 1] = np.clip(hsv[..., 1] * (1 + rng.uniform(-how.saturation, how.saturation)), 0, 1)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255, np.float32)
+
+
+def erase(face: Floats, largest: float, rng: np.random.Generator) -> Floats:
+    """Random erasing (Zhong et al. 2020): one rectangle of up to that share becomes the picture's mean."""
     height, width = face.shape[:2]
-    area, ratio = rng.uniform(0.03, 0.20) * height * width, np.exp(rng.uniform(-0.7, 0.7))
-    h, w = min(height, round(float(np.sqrt(area * ratio)))), min(width, round(float(np.sqrt(area / ratio))))
-    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+    area = rng.uniform(min(0.03, largest), largest) * height * width
+    ratio = np.exp(rng.uniform(-0.7, 0.7))
+    rows, columns = rectangle(height, width, np.sqrt(area * ratio), np.sqrt(area / ratio), rng)
     face = face.copy()
-    face[top : top + h, left : left + w] = face.mean()
+    face[rows, columns] = face.mean()
     return face
 
 
+def rectangle(
+    height: int, width: int, high: float, wide: float, rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """A rectangle of about that size somewhere in the picture: its rows and columns."""
+    h, w = min(height, round(float(high))), min(width, round(float(wide)))
+    top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+    return slice(top, top + h), slice(left, left + w)
+
+
+def mix(x: Floats, targets: dict[str, Floats], how: FaceAugmentation, rng: np.random.Generator) -> None:
+    """Mixup, CutMix or nothing on a batch (n, height, width, channels) and its targets, in place."""
+    draw = rng.random()
+    if draw < how.mixup_probability:
+        mixup(x, targets, how.mixup_alpha, rng)
+    elif draw < how.mixup_probability + how.cutmix_probability:
+        cutmix(x, targets, how.cutmix_alpha, rng)
+
+
 def mixup(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.Generator) -> None:
-    """Blend each sample with another of the batch, and their targets alike, in place (Zhang et al. 2018)."""
+    """Blend each sample with another of the batch, and their targets alike (Zhang et al. 2018)."""
     order = rng.permutation(len(x))
     share = rng.beta(alpha, alpha, len(x)).astype(np.float32)
     x[:] = share[:, None, None, None] * x + (1 - share[:, None, None, None]) * x[order]
+    _blend_targets(targets, order, share)
+
+
+def cutmix(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.Generator) -> None:
+    """Replace a rectangle of each sample by another's, targets by the area (Yun et al. 2019)."""
+    order = rng.permutation(len(x))
+    height, width = x.shape[1:3]
+    share = np.empty(len(x), np.float32)
+    mixed = x.copy()
+    for i, other in enumerate(order):
+        side = np.sqrt(1 - rng.beta(alpha, alpha))
+        rows, columns = rectangle(height, width, side * height, side * width, rng)
+        mixed[i, rows, columns] = x[other, rows, columns]
+        share[i] = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    x[:] = mixed
+    _blend_targets(targets, order, share)
+
+
+def _blend_targets(targets: dict[str, Floats], order: Floats, share: Floats) -> None:
     for y in targets.values():
         y[:] = share[:, None] * y + (1 - share[:, None]) * y[order]

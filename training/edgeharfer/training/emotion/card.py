@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeharfer.runtime.manifest import InputSpec
 from edgeharfer.training.records import markdown_table
 
 LABELS_IN_WORDS = {
@@ -12,7 +13,24 @@ LABELS_IN_WORDS = {
     "fer8": "the majority of ten FER+ votes (over half of them, single votes dropped)",
 }
 
-ASSUMED_IN_WORDS = {"fer7": "the same", "fer8": "their square roots"}
+ARCHITECTURES_IN_WORDS = {
+    "resse": "residual blocks with squeeze-and-excitation",
+    "mobilenetv2": "MobileNetV2 on the face enlarged twice, all of it trained",
+    "resnet50v2": "ResNet50V2 behind a learned grey-to-colour layer",
+    "mini-xception": "mini-Xception, depthwise separable convolutions with shortcuts",
+    "cnn4": "four convolution layers and two dense ones",
+    "lenet": "LeNet-5 with batch normalisation and dropout",
+    "vgg16": "VGG16",
+    "hybrid": "features of ResNet50 and VGG16 side by side",
+}
+
+NORMALIZATIONS_IN_WORDS = {
+    "none": "values of 0 to 255",
+    "unit": "scaled to [0, 1]",
+    "symmetric": "scaled to [-1, 1]",
+    "standardize": "standardised picture by picture",
+    "imagenet": "scaled by ImageNet's mean and deviation",
+}
 
 _CARD = """\
 # {name}
@@ -21,9 +39,9 @@ Tells which of {count} expressions a face shows to others: {labels}.
 
 ## Model
 
-{arch}: residual blocks with squeeze-and-excitation on a 48x48 grey face, standardised picture by picture;
-{parameters:,} parameters in the trunk and all heads that were trained with it. The face is turned level by
-its eyes and framed as in FER-2013, by the same code in training and at run time.
+{arch}: {description}. It takes {picture}; {parameters:,} parameters in the
+trunk and all heads that were trained with it. The face is turned level by its eyes and framed as in
+FER-2013, by the same code in training and at run time.
 
 ## Data and its terms
 
@@ -32,7 +50,7 @@ pictures){votes}. Dropped from the training split: {dropped}. No picture is part
 
 ## Accuracy
 
-PublicTest, {n:,} pictures, one crop, label: {truth}.
+{split}, {n:,} pictures, one crop, label: {truth}.
 Neither this split nor copies of its pictures were trained on or used to choose anything; {validation:,}
 training pictures were held back for that.
 
@@ -44,7 +62,9 @@ training pictures were held back for that.
 
 `edgeharfer run` assumes the package's prior; `--prior` chooses. Mean recall is that of the classes with at
 least 20 pictures. Probabilities are calibrated by one temperature, {temperature:g}, fitted on the held-back
-pictures. By class, with the package's prior:
+pictures: expected calibration error {before:.3f} before, {after:.3f} after.
+
+By class, with the package's prior:
 
 {table}
 
@@ -70,8 +90,9 @@ def model_card(
 ) -> str:
     """The card of one head's package.
 
-    facts: arch, parameters, pictures, validation, votes, dropped, temperature. figures: what
-    `metrics.score` gives on the evaluation split, under the priors "data", "package" and "balanced".
+    facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration, assumed.
+    figures: what `metrics.score` gives on the evaluation split, under the priors "data", "package" and
+    "balanced".
     """
     chosen = figures["package"]
     dropped = ", ".join(f"{count:,} {why}" for why, count in facts["dropped"].items()) or "none"
@@ -90,15 +111,25 @@ def model_card(
         labels=", ".join(chosen["labels"]),
         n=chosen["n"],
         truth=LABELS_IN_WORDS[head],
-        assumed=ASSUMED_IN_WORDS[head],
+        description=ARCHITECTURES_IN_WORDS.get(facts["arch"], "a network of its own"),
+        picture=picture_in_words(facts["input"]),
         table=markdown_table(chosen),
         votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"
         * facts["votes"],
         rare=", contempt" * ("contempt" in chosen["labels"]),
-        **{key: value for key, value in facts.items() if key not in ("votes", "dropped")},
+        **{key: value for key, value in facts.items() if key not in ("votes", "dropped", "calibration")},
+        **facts["calibration"],
         dropped=dropped,
         **by_prior,
     )
+
+
+def picture_in_words(spec: InputSpec) -> str:
+    """What the network takes."""
+    contrast = ", its local contrast evened (CLAHE)" if spec.clahe else ""
+    color = "grey" if spec.color == "gray" else "colour"
+    size = f"{spec.width}x{spec.height}"
+    return f"a {size} face in {color}{contrast}, {NORMALIZATIONS_IN_WORDS[spec.normalize]}"
 
 
 def mean_recall(figures: Mapping[str, Any]) -> float:

@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.preprocess import standardize
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.emotion.faces import FER7, Faces, align, read_faces, without_copies
+from edgeharfer.training.emotion.faces import (
+    FER7,
+    Faces,
+    align,
+    check_votes,
+    read_splits,
+    train_and_test,
+    without_copies,
+)
+from edgeharfer.training.losses import class_weights
 from edgeharfer.training.records import file_hash
 
 HEADS = {"fer7": FER7, "fer8": ferplus.LABELS}
@@ -31,21 +39,39 @@ class Targets:
         return {head: rows[index] for head, rows in self.by_head.items()}
 
 
-def make_targets(faces: Faces, votes: Mapping[str, Floats] | None, smoothing: float) -> Targets:
-    """Smoothed FER-2013 labels, and the distribution of the FER+ votes where there are any."""
+def make_targets(
+    faces: Faces,
+    votes: Mapping[str, Floats] | None,
+    *,
+    smoothing: float = 0.0,
+    majority: bool = False,
+    weight_cap: float = 0.0,
+) -> Targets:
+    """FER-2013's labels, smoothed, and what the FER+ votes say where there are any.
+
+    majority: the second head learns the label of the majority instead of the votes' distribution; where
+    there is none, the row is masked (zeros). weight_cap: rows are scaled so that classes count alike, by
+    weights of at most that much; 0 leaves them.
+    """
     one_hot = np.eye(len(FER7), dtype=np.float32)[faces.labels]
     by_head = {"fer7": one_hot * (1 - smoothing) + smoothing / len(FER7)}
     if votes is not None:
+        say = _majority_row if majority else ferplus.distribution
         nobody = np.zeros(10, np.float32)
-        by_head["fer8"] = np.stack([ferplus.distribution(votes.get(name, nobody)) for name in faces.names])
+        by_head["fer8"] = np.stack([say(votes.get(name, nobody)) for name in faces.names])
+    if weight_cap:
+        for rows in by_head.values():
+            weights = class_weights(rows, weight_cap).astype(np.float32)
+            rows *= weights[rows.argmax(axis=1)][:, None]
     return Targets(by_head)
 
 
-def standardized(faces: Faces) -> Floats:
-    """The runtime's crops as the model takes them, (n, 48, 48, 1)."""
-    x = faces.aligned[..., None].astype(np.float32)
-    standardize(x)
-    return x
+def _majority_row(votes: Floats) -> Floats:
+    label = ferplus.majority(votes)
+    row = np.zeros(len(ferplus.LABELS), np.float32)
+    if label is not None:
+        row[label] = 1
+    return row
 
 
 def true_labels(faces: Faces, votes: Mapping[str, Floats] | None) -> dict[str, NDArray[np.int64]]:
@@ -87,6 +113,8 @@ def prepare_data(
     *,
     validation_share: float,
     seed: int,
+    drop_copies: bool = True,
+    limit: int | None = None,
     report: Callable[[str], None],
 ) -> Prepared:
     """Read, drop copies, align, and take the validation share away.
@@ -94,17 +122,29 @@ def prepare_data(
     The evaluation split serves two ends only: its copies leave the training pictures, and it is scored
     once, after training.
     """
-    everything, test = read_faces(data)
-    clean = without_copies(everything, test)
+    splits = read_splits(data, votes=votes_file)
+    everything, test = train_and_test(splits, data)
+    for name in (*everything.unreadable, *test.unreadable):
+        report(f"skipped {name}: damaged")
+    would_keep = without_copies(everything, *(one for one in splits.values() if one is not everything))
+    clean = would_keep if drop_copies else everything
     report(f"{len(clean)} training pictures; dropped {dict(clean.dropped)}")
     found, found_test = align(clean, detector), align(test, detector)
     report(f"face found and aligned in {found} of {len(clean)}; {found_test} of {len(test)} for evaluation")
     votes = ferplus.read_votes(votes_file) if votes_file else None
+    if votes is not None:
+        check_votes(everything, votes)
     train, validation = split_validation(clean, validation_share, seed)
+    if limit is not None and limit < len(train):
+        drawn = np.random.default_rng(seed).permutation(len(train))[:limit]
+        train = train.take(np.sort(drawn))
     facts: dict[str, object] = {
         "pictures": len(train),
         "validation_pictures": len(validation),
         "dropped": dict(clean.dropped),
+        "unreadable": everything.unreadable,
+        "copies_kept": {} if drop_copies else dict(would_keep.dropped - everything.dropped),
+        "split": test.split,
         "aligned": found,
         "data_sha256": file_hash(data) if data.is_file() else None,
         "votes_sha256": file_hash(votes_file) if votes_file else None,

@@ -2,155 +2,256 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, canonical
+from edgeharfer.evaluate import ferplus
+from edgeharfer.evaluate.dataset import TEST_SPLITS, TRAIN_SPLITS, Dataset, Sample, canonical
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.preprocess import resize
+from edgeharfer.runtime.preprocess import convert, resize
+from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.training.copies import NEAR_COPY, likest, same_pixels, thumbnails
+from edgeharfer.training.emotion.kaggle import FER7, SIDE, SPLITS, read_rows
 
-FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""FER-2013's classes, in the order of its csv."""
+__all__ = [
+    "FER7",
+    "SIDE",
+    "Color",
+    "Faces",
+    "LeftOut",
+    "align",
+    "check_votes",
+    "read_faces",
+    "read_splits",
+    "train_and_test",
+    "without_copies",
+]
 
-SIDE = 48
-NEAR_COPY = 0.995
-"""Correlation of two 16x16 thumbnails from which two pictures count as one."""
+Color = Literal["gray", "rgb"]
+"""As a manifest has it. Pictures in colour stand in OpenCV's order, BGR, until a model takes them."""
+
+UNREADABLE = "unreadable"
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""
+
+    name: str
+    why: str
+    of: str = ""
 
 
 @dataclass
 class Faces:
-    """Grey faces of one split.
+    """Faces of one split.
 
-    names: (n,). pictures, aligned: uint8 (n, 48, 48), as in the data set and as the runtime cuts them
-    (equal where no face was found). labels: int (n,), index into FER7.
+    names: (n,). pictures, aligned: uint8 (n, side, side), or (n, side, side, 3) BGR, as in the data set and
+    as the runtime cuts them (equal where no face was found). labels: int (n,), index into FER7.
+    left_out: pictures that were dropped, with the reasons. split: its name.
     """
 
     names: list[str]
     pictures: Image
     labels: NDArray[np.int64]
     aligned: Image
-    dropped: Counter[str] = field(default_factory=Counter)
+    left_out: list[LeftOut] = field(default_factory=list)
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, index: Sequence[int] | NDArray[np.int64], why: str = "") -> Faces:
-        """The chosen ones; the rest is counted as dropped under `why`."""
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many were left out, by reason."""
+        return Counter(one.why for one in self.left_out)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """What is damaged: files by name, rows of a csv by line and fault."""
+        return [one.name for one in self.left_out if one.why == UNREADABLE]
+
+    def take(
+        self, index: Sequence[int] | NDArray[np.int64], why: str = "", of: Mapping[int, str] | None = None
+    ) -> Faces:
+        """The chosen ones. With `why` the others count as left out, as copies of what `of` names by index."""
         index = np.asarray(index, np.int64)
-        dropped = self.dropped + Counter({why: len(self) - len(index)} if why else {})
+        gone = np.setdiff1d(np.arange(len(self)), index).tolist() if why else []
+        left_out = [LeftOut(self.names[i], why, (of or {}).get(i, "")) for i in gone]
         names = [self.names[i] for i in index]
-        return Faces(names, self.pictures[index], self.labels[index], self.aligned[index], dropped)
+        arrays = self.pictures[index], self.labels[index], self.aligned[index]
+        return Faces(names, *arrays, [*self.left_out, *left_out], self.split)
 
 
-def read_faces(path: Path) -> tuple[Faces, Faces]:
-    """Training and evaluation pictures from a folder, a zip or the Kaggle csv."""
+def read_faces(
+    path: Path,
+    side: int = SIDE,
+    color: Color = "gray",
+    *,
+    held_out: str | None = None,
+    votes: Path | None = None,
+) -> tuple[Faces, Faces]:
+    """Training and evaluation pictures of a folder, a zip or the Kaggle csv; see `read_splits`."""
+    return train_and_test(read_splits(path, side, color, votes=votes), path, held_out)
+
+
+def read_splits(
+    path: Path, side: int = SIDE, color: Color = "gray", *, votes: Path | None = None
+) -> dict[str, Faces]:
+    """All splits by name, those of the Kaggle csv as train, val and test; what is damaged is listed.
+
+    side: of the pictures kept, pixels. votes: the FER+ table that names the rows of a csv; see `kaggle`.
+    Raises SourceError where there is nothing to read.
+    """
     if path.suffix.lower() == ".csv":
-        return _read_csv(path)
+        return _read_csv(path, side, color, votes)
     data = Dataset(path)
-    train = next((split for split in data.splits if split.lower() in TRAIN_SPLITS), None)
-    if train is None:
-        raise SourceError(f"{path}: no training split; wanted {' or '.join(TRAIN_SPLITS)}/<class>/<file>")
-    return _read_split(data, train), _read_split(data, data.test_split())
+    return {split: _read_split(data, split, side, color) for split in data.splits}
 
 
-def _read_split(data: Dataset, split: str) -> Faces:
-    names, pictures, labels, dropped = [], [], [], Counter[str]()
+def train_and_test(
+    splits: Mapping[str, Faces], path: Path, held_out: str | None = None
+) -> tuple[Faces, Faces]:
+    """The split to learn from and the one to be scored on, which must show all classes.
+
+    held_out: the name of the latter; without it val (PublicTest) of a csv, otherwise test before val.
+    Raises SourceError for a missing split or class.
+    """
+    usual = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
+    test = _whole_split(splits, (held_out,) if held_out else usual, path)
+    return _whole_split(splits, TRAIN_SPLITS, path), test
+
+
+def _whole_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) -> Faces:
+    by_name = {split.lower(): faces for split, faces in splits.items()}
+    faces = next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
+    if faces is None:
+        raise SourceError(f"{path}: wanted a split {' or '.join(names)}/<class>/<file>; there is "
+                          f"{', '.join(map(repr, splits))}")  # fmt: skip
+    if missing := [label for i, label in enumerate(FER7) if i not in faces.labels]:
+        raise SourceError(f"{path} {faces.split}: no picture of class {', '.join(missing)}")
+    return faces
+
+
+def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
+    samples, left_out = [], []
     for sample in data.split(split):
-        picture = cv2.imdecode(np.frombuffer(data.read(sample), np.uint8), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            dropped["unreadable"] += 1
-        elif canonical(sample.label) not in FER7:
-            dropped[f"class {sample.label}"] += 1
+        if canonical(sample.label) not in FER7:
+            left_out.append(LeftOut(sample.name, f"class {sample.label}"))
+        elif (picture := _read_picture(data, sample)) is None:
+            left_out.append(LeftOut(sample.name, UNREADABLE))
         else:
-            names.append(sample.file)
-            pictures.append(resize(np.asarray(picture, np.uint8), SIDE, SIDE))
-            labels.append(FER7.index(canonical(sample.label)))
-    return _faces(names, pictures, labels, dropped, f"{data.path} {split}")
+            label = FER7.index(canonical(sample.label))
+            samples.append((sample.file, _fit(picture, side, color), label))
+    return _faces(samples, left_out, split, side, color)
 
 
-def _read_csv(path: Path) -> tuple[Faces, Faces]:
-    """Kaggle's fer2013.csv: emotion 0..6, 2304 pixel values, Usage Training / PublicTest / PrivateTest."""
-    rows: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        for i, row in enumerate(csv.DictReader(file)):
-            try:
-                pixels = np.array(row["pixels"].split(), np.uint8).reshape(SIDE, SIDE)
-                rows[row["Usage"]].append((f"fer{i:07d}.png", pixels, int(row["emotion"])))
-            except (KeyError, ValueError, AttributeError) as error:
-                raise SourceError(f"{path}: line {i + 2} is not emotion,pixels,Usage: {error}") from error
-    parts = []
-    for usage in ("Training", "PublicTest"):
-        names, pictures, labels = ([row[column] for row in rows[usage]] for column in range(3))
-        parts.append(_faces(names, pictures, labels, Counter(), f"{path} {usage}"))  # type: ignore[arg-type]
-    return parts[0], parts[1]
+def _read_picture(data: Dataset, sample: Sample) -> Image | None:
+    try:
+        return decode_image(data.read(sample), sample.name)
+    except SourceError:
+        return None
+
+
+def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[str, Faces]:
+    rows, bad = read_rows(path, votes)
+    samples: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
+    left_out: dict[str, list[LeftOut]] = defaultdict(list)
+    for row in rows:
+        samples[row.split].append((row.name, _fit(row.picture, side, color), row.label))
+    for fault in bad:
+        left_out[fault.split].append(LeftOut(f"line {fault.line}: {fault.why}", UNREADABLE))
+    return {
+        split: _faces(samples[split], left_out[split], split, side, color)
+        for split in SPLITS.values()
+        if split in samples or split in left_out
+    }
+
+
+def _fit(picture: Image, side: int, color: Color) -> Image:
+    """A BGR or grey picture in the colours and size that are kept."""
+    if color == "gray" and picture.ndim == 3:
+        picture = convert(picture, cv2.COLOR_BGR2GRAY)
+    elif color == "rgb" and picture.ndim == 2:
+        picture = convert(picture, cv2.COLOR_GRAY2BGR)
+    return resize(picture, side, side)
 
 
 def _faces(
-    names: list[str], pictures: list[Image], labels: list[int], dropped: Counter[str], where: str
+    samples: Sequence[tuple[str, Image, int]], left_out: list[LeftOut], split: str, side: int, color: Color
 ) -> Faces:
-    missing = [label for i, label in enumerate(FER7) if i not in set(labels)]
-    if missing:
-        raise SourceError(f"{where}: no picture of class {', '.join(missing)}")
-    stack = np.stack(pictures)
-    return Faces(names, stack, np.array(labels, np.int64), stack, dropped)
+    """Names, pictures and labels as arrays, also where there are none."""
+    shape = (side, side) if color == "gray" else (side, side, 3)
+    pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), *shape)
+    labels = np.array([label for _, _, label in samples], np.int64)
+    return Faces([name for name, _, _ in samples], pictures, labels, pictures, left_out, split)
 
 
-def without_copies(train: Faces, held_out: Faces) -> Faces:
-    """The training set without blanks, without what also stands in the held-out set, and each copy once.
+def without_copies(train: Faces, *held_out: Faces) -> Faces:
+    """The training set without blanks, without what also stands in a held-out split, and each copy once.
 
     Copies of one picture under different labels tell nothing and all go. Near copies (the same picture
-    with other contrast or compression) are found by their thumbnails.
+    with other contrast or compression) are looked for in the held-out splits only.
     """
     kept = train.take([i for i in range(len(train)) if train.pictures[i].std() > 0], "blank")
-    kept = kept.take(np.flatnonzero(~_stands_in(kept, held_out)), "also in the evaluation set")
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, picture in enumerate(kept.pictures):
-        groups[_digest(picture)].append(i)
-    agreeing = [group for group in groups.values() if len({int(kept.labels[i]) for i in group}) == 1]
-    kept = kept.take(sorted(i for group in agreeing for i in group), "copies with conflicting labels")
-    once: dict[str, int] = {}
-    for i, picture in enumerate(kept.pictures):
-        once.setdefault(_digest(picture), i)
-    return kept.take(sorted(once.values()), "second copies")
+    for others in held_out:
+        kept = _without_those_in(kept, others)
+    return _each_once(_without_conflicts(kept))
 
 
-def _digest(picture: Image) -> str:
-    return hashlib.sha256(picture.tobytes()).hexdigest()
+def _without_those_in(faces: Faces, others: Faces) -> Faces:
+    if not len(others):
+        return faces
+    index, alike = likest(thumbnails(faces.pictures), thumbnails(others.pictures))
+    of = {i: others.names[j] for i, j in enumerate(index)}
+    return faces.take(np.flatnonzero(alike < NEAR_COPY), "also in the evaluation set", of)
 
 
-def _stands_in(faces: Faces, others: Faces) -> NDArray[np.bool_]:
-    ours, theirs = thumbnails(faces.pictures), thumbnails(others.pictures)
-    best = np.concatenate([(ours[i : i + 2048] @ theirs.T).max(axis=1) for i in range(0, len(ours), 2048)])
-    return np.asarray(best >= NEAR_COPY)
+def _without_conflicts(faces: Faces) -> Faces:
+    agreeing: list[int] = []
+    of: dict[int, str] = {}
+    for group in same_pixels(faces.pictures):
+        if len(set(faces.labels[group].tolist())) == 1:
+            agreeing += group
+        for i in group:
+            of[i] = next((faces.names[j] for j in group if faces.labels[j] != faces.labels[i]), "")
+    return faces.take(sorted(agreeing), "copies with conflicting labels", of)
 
 
-def thumbnails(pictures: Image) -> Floats:
-    """Unit vectors (n, 256) whose dot product is the correlation of two pictures' 16x16 thumbnails."""
-    small = np.stack([cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA) for picture in pictures])
-    flat = small.reshape(len(small), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    unit: Floats = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-    return unit
+def _each_once(faces: Faces) -> Faces:
+    groups = same_pixels(faces.pictures)
+    of = {i: faces.names[group[0]] for group in groups for i in group}
+    return faces.take(sorted(group[0] for group in groups), "second copies", of)
+
+
+def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
+    """Share of the pictures whose FER+ majority is their own label; None where too few have one to tell.
+
+    Raises SourceError for votes that belong to other pictures of the same names.
+    """
+    return ferplus.check_agreement(
+        (ferplus.majority(votes[name]), FER7[label])
+        for name, label in zip(faces.names, faces.labels, strict=True)
+        if name in votes
+    )
 
 
 def align(faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> int:
     """Fill `faces.aligned` with the runtime's own crops; returns in how many a face was found."""
     cuts, found = [], 0
+    size = (faces.pictures.shape[2], faces.pictures.shape[1])
     for i in progress(range(len(faces))):
         face = find_face(faces.pictures[i], detector)
         found += face is not None
-        cuts.append(cut_portrait(faces.pictures[i], face, FER_CROP, (SIDE, SIDE)))
+        cuts.append(cut_portrait(faces.pictures[i], face, FER_CROP, size))
     faces.aligned = np.stack(cuts)
     return found

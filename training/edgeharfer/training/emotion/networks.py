@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
-from edgeharfer.training.backbones import frame_encoder
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.training.backbones import backbone, frame_encoder
+from edgeharfer.training.emotion.classic import cnn4, lenet, mini_xception
 
 Tensor = Any
+Weights = str | Path | None
 
-GRAY_48 = (48, 48, 1)
+MIN_SIDE = 32
+"""Below it the deepest of the networks have nothing left to look at."""
 
 
 def resse(
@@ -66,31 +72,150 @@ def conv_norm(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
     return layers.BatchNormalization(momentum=0.99)(x)
 
 
-def mobilenetv2(x: Tensor, *, weights: str | Path | None = None, dropout: float = 0.3) -> Tensor:
+def mobilenetv2(x: Tensor, *, weights: Weights = None, dropout: float = 0.3) -> Tensor:
     """MobileNetV2 on the enlarged face, all of it trained from `weights`; returns features.
 
     48x48 grey, standardised, in; the network sees it at 96x96 in three channels, as it learned to see.
     """
     x = layers.UpSampling2D(2, interpolation="bilinear", name="enlarged")(x)
     x = layers.Rescaling(0.5, name="to_imagenet")(layers.Concatenate(name="rgb")([x, x, x]))
-    network = frame_encoder(2 * GRAY_48[1], 2 * GRAY_48[0], 1.0, weights)
+    network = frame_encoder(x.shape[2], x.shape[1], 1.0, weights)
     network.trainable = True
     return layers.Dropout(dropout)(network(x))
 
 
-TRUNKS: Mapping[str, tuple[tuple[int, int, int], Callable[..., Tensor]]] = {
-    "resse": (GRAY_48, resse),
-    "mobilenetv2": (GRAY_48, mobilenetv2),
+def resnet50v2(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
+    """ResNet50V2 (He et al. 2016) behind a learned step from grey to RGB; returns features."""
+    network = backbone("ResNet50V2", x.shape[2], x.shape[1], weights)
+    return layers.Dropout(dropout)(network(gray_to_rgb(x)))
+
+
+def gray_to_rgb(x: Tensor) -> Tensor:
+    """A learned convolution that starts as a copy of the grey picture in each colour."""
+    return layers.Conv2D(3, 1, kernel_initializer="ones", name="gray_to_rgb")(x)
+
+
+def vgg16(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
+    """VGG16 (Simonyan and Zisserman 2015) on RGB of 0..255; returns features."""
+    network = backbone("VGG16", x.shape[2], x.shape[1], weights)
+    return layers.Dropout(dropout)(network(less_imagenet_mean(x)))
+
+
+def hybrid(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
+    """Features of ResNet50 (He et al. 2016) and of VGG16 side by side, from RGB of 0..255.
+
+    weights: as for one backbone, but in place of a file a folder with a file for each of the two.
+    """
+    x = less_imagenet_mean(x)
+    networks = [backbone(name, x.shape[2], x.shape[1], weights) for name in ("ResNet50", "VGG16")]
+    return layers.Dropout(dropout)(layers.Concatenate()([network(x) for network in networks]))
+
+
+def less_imagenet_mean(x: Tensor) -> Tensor:
+    """RGB of 0..255 -> BGR less ImageNet's mean, as the weights of VGG16 and ResNet50 were trained.
+
+    In the graph, since no normalisation of a package's manifest does it.
+    """
+    return keras.applications.vgg16.preprocess_input(x)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network up to its features.
+
+    input: the picture it takes. build: image tensor (n, height, width, channels), and the trunk's own
+    settings -> features (n, size). backbone: it holds networks that take ImageNet weights.
+    """
+
+    input: InputSpec
+    build: Callable[..., Tensor]
+    backbone: bool = False
+
+
+TRUNKS: Mapping[str, Trunk] = {
+    "resse": Trunk(InputSpec(48, 48, "gray", "standardize"), resse),
+    "mobilenetv2": Trunk(InputSpec(48, 48, "gray", "standardize"), mobilenetv2, backbone=True),
+    "resnet50v2": Trunk(InputSpec(112, 112, "gray", "symmetric"), resnet50v2, backbone=True),
+    "mini-xception": Trunk(InputSpec(64, 64, "gray", "symmetric"), mini_xception),
+    "cnn4": Trunk(InputSpec(48, 48, "gray", "unit"), cnn4),
+    "lenet": Trunk(InputSpec(256, 256, "rgb", "unit"), lenet),
+    "vgg16": Trunk(InputSpec(112, 112, "rgb", "none"), vgg16, backbone=True),
+    "hybrid": Trunk(InputSpec(112, 112, "rgb", "none"), hybrid, backbone=True),
 }
-"""Name -> (input shape, function from input to features)."""
 
 
-def emotion_model(arch: str, heads: Mapping[str, int], **settings: Any) -> keras.Model:
-    """A trunk with one linear head per label set: image (n, height, width, channels) -> {head: logits}."""
-    shape, trunk = TRUNKS[arch]
-    image = keras.Input(shape, name="image")
-    features = trunk(image, **settings)
+def emotion_trunk(arch: str, side: int | None = None) -> Trunk:
+    """The trunk of that name, for pictures of another size where `side` is given. Raises ConfigError."""
+    if arch not in TRUNKS:
+        raise ConfigError(f"unknown architecture {arch!r}: choose from {', '.join(TRUNKS)}")
+    trunk = TRUNKS[arch]
+    if side is None:
+        return trunk
+    if side < MIN_SIDE:
+        raise ConfigError(f"pictures of {side} pixels are too small: choose a side of at least {MIN_SIDE}")
+    return replace(trunk, input=replace(trunk.input, width=side, height=side))
+
+
+def emotion_model(
+    arch: str, heads: Mapping[str, int], *, weights: Weights = None, side: int | None = None, **settings: Any
+) -> keras.Model:
+    """A trunk with one linear head per label set: image (n, height, width, channels) -> {head: logits}.
+
+    heads: name -> number of classes. weights: of the backbone, see `backbones.backbone`. side: of the square
+    picture, where not the trunk's own. settings: of the trunk. Raises ConfigError.
+    """
+    trunk = emotion_trunk(arch, side)
+    if weights is not None:
+        if not trunk.backbone:
+            raise ConfigError(f"{arch} has no backbone that takes weights: leave them out")
+        settings["weights"] = weights
+    spec = trunk.input
+    image = keras.Input((spec.height, spec.width, spec.channels), name="image")
+    features = trunk.build(image, **settings)
     logits = {
         name: layers.Dense(classes, dtype="float32", name=name)(features) for name, classes in heads.items()
     }
     return keras.Model(image, logits, name=arch)
+
+
+def backbone_of(model: keras.Model) -> list[keras.Model]:
+    """The ImageNet networks inside a model; none for one that is built of plain layers."""
+    return [layer for layer in model.layers if isinstance(layer, keras.Model)]
+
+
+def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
+    """Freeze or unfreeze the ImageNet networks inside; compile the model again afterwards.
+
+    While frozen, their batch normalisation keeps its means too. Raises ConfigError where there are none.
+    """
+    networks = backbone_of(model)
+    if not networks:
+        raise ConfigError(f"{model.name} has no backbone: it can only be trained as a whole")
+    for network in networks:
+        network.trainable = trainable
+
+
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+def add_l2(model: keras.Model, factor: float) -> None:
+    """Add `factor` times the squares of all convolution and dense kernels to the loss, in place.
+
+    Biases, batch normalisation and plain depthwise convolutions are left free; frozen layers cost nothing.
+    Each layer's settings say so as well, so that a saved model keeps it.
+    """
+    penalty = keras.regularizers.L2(factor)
+    for layer in _plain_layers(model):
+        for kernel in _KERNELS:
+            setting = f"{kernel.removesuffix('_kernel')}_regularizer"
+            if hasattr(layer, setting) and hasattr(layer, kernel):
+                setattr(layer, setting, penalty)
+                getattr(layer, kernel).regularizer = penalty
+
+
+def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _plain_layers(layer)
+        else:
+            yield layer

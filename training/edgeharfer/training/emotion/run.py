@@ -11,20 +11,25 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.evaluate.metrics import score
+from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.emotion import ratio, reweigh
 from edgeharfer.runtime.faces.align import FER_CROP
+from edgeharfer.runtime.manifest import InputSpec
 from edgeharfer.runtime.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
 from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels
-from edgeharfer.training.emotion.faces import SIDE
-from edgeharfer.training.plots import plot_confusion, plot_curves
+from edgeharfer.training.emotion.recipe import EmotionRecipe
+from edgeharfer.training.emotion.sheets import mistakes_sheet
+from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
 from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 
 EVENNESS = {"fer7": 0.0, "fer8": 0.5}
 """How far `run` evens out the classes' shares of the training data: not at all, or to their square roots.
 Over a third of FER+ is neutral; with that prior a live face would seldom be told to show anything else."""
+ASSUMED_IN_WORDS = {0.0: "the same", 0.5: "their square roots", 1.0: "all classes alike"}
+SPLITS_IN_WORDS = {"val": "PublicTest"}
+"""What FER-2013's authors call a split of the usual folders."""
 THRESHOLD = 0.4
 """Below this probability a package says "uncertain"."""
 
@@ -49,6 +54,8 @@ class HeadFigures:
 
     by_prior: the object of `evaluate --json` under the priors "data", "package" and "balanced".
     trained: class shares of the training targets. assumed: those that `run` assumes.
+    truth: (pictures,), -1 where the head's labels say nothing. uncalibrated, probs: (pictures, classes)
+    under the data's prior, before and after the temperature.
     """
 
     head: str
@@ -57,11 +64,24 @@ class HeadFigures:
     trained: Shares
     assumed: Shares
     by_prior: Mapping[str, Any]
+    split: str
+    truth: NDArray[np.int64]
+    uncalibrated: Floats
+    probs: Floats
 
     @property
     def chosen(self) -> Any:
         """The figures under the prior that `run` assumes."""
         return self.by_prior["package"]
+
+    @property
+    def calibration(self) -> dict[str, float]:
+        """Expected calibration error under the data's prior, before and after the temperature."""
+        known = self.truth >= 0
+        return {
+            name: round(calibration_error(probs[known], self.truth[known]), 4)
+            for name, probs in (("before", self.uncalibrated), ("after", self.probs))
+        }
 
     def package_facts(self) -> dict[str, Any]:
         """What the manifest of this head's package says beside what all heads share."""
@@ -72,8 +92,9 @@ class HeadFigures:
             "temperature": self.temperature,
             "prior": {"data": self.trained.tolist(), "package": self.assumed.tolist()},
             "accuracy": {
-                "split": "PublicTest",
+                "split": self.split,
                 "n": self.chosen["n"],
+                "expected_calibration_error": self.calibration["after"],
                 **{f"top1_{prior}_prior": round(figures["top1"], 4) for prior, figures in priors},
                 **{f"mean_recall_{prior}_prior": round(mean_recall(figures), 4) for prior, figures in priors},
             },
@@ -88,11 +109,18 @@ class HeadFigures:
 
 
 def score_heads(
-    prepared: Prepared, validation_logits: Mapping[str, Floats], test_logits: Mapping[str, Floats]
+    prepared: Prepared,
+    validation_logits: Mapping[str, Floats],
+    test_logits: Mapping[str, Floats],
+    *,
+    weight_cap: float = 0.0,
 ) -> list[HeadFigures]:
-    """Temperatures from the held-back pictures, figures from the evaluation split."""
-    held_back = make_targets(prepared.validation, prepared.votes, 0.0).by_head
-    taught = make_targets(prepared.train, prepared.votes, 0.0).by_head
+    """Temperatures from the held-back pictures, figures from the evaluation split.
+
+    weight_cap: of the class weights in training, which change the shares that the network has learned.
+    """
+    held_back = make_targets(prepared.validation, prepared.votes).by_head
+    taught = make_targets(prepared.train, prepared.votes, weight_cap=weight_cap).by_head
     truth = true_labels(prepared.test, prepared.votes)
     found = []
     for head, labels in prepared.heads.items():
@@ -104,27 +132,35 @@ def score_heads(
             "balanced": evened(trained, 1.0),
         }
         known = truth[head] >= 0
-        probs = softmax(test_logits[head][known], temperature)
+        probs = softmax(test_logits[head], temperature)
         by_prior = {
-            name: score("emotion", reweigh(probs, ratio(prior, trained)), truth[head][known], labels)
+            name: score("emotion", reweigh(probs[known], ratio(prior, trained)), truth[head][known], labels)
             for name, prior in priors.items()
         }
-        found.append(HeadFigures(head, labels, temperature, trained, priors["package"], by_prior))
+        shares_of = {"trained": trained, "assumed": priors["package"]}
+        outputs = {"uncalibrated": softmax(test_logits[head], 1.0), "probs": probs}
+        split = SPLITS_IN_WORDS.get(prepared.test.split, prepared.test.split)
+        found.append(
+            HeadFigures(head, labels, temperature, **shares_of, by_prior=by_prior, split=split,
+                        truth=truth[head], **outputs)
+        )  # fmt: skip
     return found
 
 
 def save_run(
     out: Path,
     model: keras.Model,
-    recipe: Any,
+    recipe: EmotionRecipe,
+    spec: InputSpec,
     prepared: Prepared,
     heads: list[HeadFigures],
     history: list[dict[str, float]],
 ) -> None:
-    """Write everything into the folder `out`. recipe: the EmotionRecipe."""
+    """Write everything into the folder `out`."""
     model.save(out / "model.keras")
     common = {
         "arch": recipe.arch,
+        "input": spec,
         "parameters": model.count_params(),
         "pictures": len(prepared.train),
         "validation": len(prepared.validation),
@@ -133,21 +169,32 @@ def save_run(
     }
     for one in heads:
         name = f"emotion-{one.head}"
-        facts = {**common, "temperature": one.temperature}
+        facts = {
+            **common,
+            "temperature": one.temperature,
+            "calibration": one.calibration,
+            "split": one.split,
+            "assumed": ASSUMED_IN_WORDS[EVENNESS[one.head]],
+        }
         card = model_card(name, one.head, facts, one.by_prior)
         (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
         plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
+        known = one.truth >= 0
+        curves = {"before": one.uncalibrated[known], "after the temperature": one.probs[known]}
+        plot_reliability(curves, one.truth[known], out / f"reliability-{one.head}.png")
+        mistakes_sheet(prepared.test, one.probs, one.truth, one.labels, out / f"mistakes-{one.head}.png")
     plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
     plot_curves(history, out / "curves.png")
     write_history(out / "history.csv", history)
     tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
     (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     write_json(out / "labels.json", list(heads[-1].labels))
-    write_json(out / "package.json", run_facts(prepared, heads))
+    write_json(out / "package.json", run_facts(prepared, spec, heads))
     write_json(
         out / "metrics.json",
         {
             "evaluation": {one.head: one.by_prior for one in heads},
+            "expected_calibration_error": {one.head: one.calibration for one in heads},
             "best_epoch": max(history, key=lambda row: row["score"]),
             "recipe": asdict(recipe),
             "data": prepared.facts,
@@ -156,12 +203,12 @@ def save_run(
     )
 
 
-def run_facts(prepared: Prepared, heads: list[HeadFigures]) -> dict[str, object]:
+def run_facts(prepared: Prepared, spec: InputSpec, heads: list[HeadFigures]) -> dict[str, object]:
     """What the exporter puts into the manifests."""
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
         "task": "emotion",
-        "input": {"width": SIDE, "height": SIDE, "color": "gray", "normalize": "standardize"},
+        "input": asdict(spec),
         "crop": asdict(FER_CROP),
         "threshold": THRESHOLD,
         "options": {"portraits": "cut"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,99 +11,27 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.preprocess import standardize
-from edgeharfer.runtime.types import Floats
-from edgeharfer.training.emotion.augment import FaceAugmentation, augment, mixup
-from edgeharfer.training.emotion.data import Targets, make_targets, prepare_data, standardized, true_labels
+from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.preprocess import color, normalize, prepare, resize
+from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.training.emotion.augment import augment, mix
+from edgeharfer.training.emotion.data import Prepared, Targets, make_targets, prepare_data, true_labels
 from edgeharfer.training.emotion.faces import Faces
-from edgeharfer.training.emotion.networks import emotion_model
+from edgeharfer.training.emotion.networks import (
+    add_l2,
+    emotion_model,
+    emotion_trunk,
+    set_backbone_trainable,
+)
+from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.run import save_run, score_heads
+from edgeharfer.training.emotion.sheets import augmentation_sheet
 from edgeharfer.training.loop import Plan, blend, fit
-from edgeharfer.training.losses import soft_cross_entropy
+from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
+from edgeharfer.training.records import open_board
 
-
-@dataclass(frozen=True)
-class EmotionRecipe:
-    """All that decides what a training run gives."""
-
-    arch: str = "resse"
-    optimizer: str = "adamw"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    batch: int = 128
-    epochs: int = 30
-    patience: int = 10
-    ema: float = 0.999
-    label_smoothing: float = 0.1
-    validation_share: float = 0.05
-    aligned_share: float = 0.5
-    dtype: str = "float32"
-    seed: int = 1
-    augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
-    finish_epochs: int = 6
-    finish_learning_rate: float = 3e-4
-
-    def finish(self) -> EmotionRecipe:
-        """The last epochs: low rate, hardly mixed or erased, and mostly as the runtime cuts faces.
-
-        What strong augmentation holds back, a few epochs on nearly plain pictures give.
-        """
-        plain = replace(self.augmentation, mixup_probability=0.0, erase_probability=0.1)
-        return replace(
-            self,
-            epochs=self.finish_epochs,
-            learning_rate=self.finish_learning_rate,
-            aligned_share=0.75,
-            augmentation=plain,
-            seed=self.seed + 1,
-        )
-
-
-def make_batches(faces: Faces, targets: Targets, recipe: EmotionRecipe) -> Callable[[int], Iterator[Any]]:
-    """Augmented batches of an epoch; the epoch's number and the seed decide them entirely."""
-
-    def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
-        rng = np.random.default_rng((recipe.seed, epoch))
-        order = rng.permutation(len(faces))
-        for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
-            index = order[start : start + recipe.batch]
-            use_aligned = rng.random(len(index)) < recipe.aligned_share
-            x = np.stack([
-                augment(faces.aligned[i] if cut else faces.pictures[i], recipe.augmentation, rng)
-                for i, cut in zip(index, use_aligned, strict=True)
-            ])[..., None]  # fmt: skip
-            standardize(x)
-            y = targets.rows(index)
-            if rng.random() < recipe.augmentation.mixup_probability:
-                mixup(x, y, recipe.augmentation.mixup_alpha, rng)
-            yield x, y
-
-    return batches
-
-
-def make_validation(
-    faces: Faces, votes: Mapping[str, Floats] | None
-) -> Callable[[keras.Model], dict[str, float]]:
-    """Top-1 of each head on the runtime's crops of held-out pictures; their mean is the score."""
-    x = standardized(faces)
-    truth = true_labels(faces, votes)
-
-    def validate(model: keras.Model) -> dict[str, float]:
-        logits = predict(model, x)
-        figures = {}
-        for head, labels in truth.items():
-            known = labels >= 0
-            figures[f"{head}_top1"] = float((logits[head].argmax(axis=1) == labels)[known].mean())
-        return {"score": float(np.mean(list(figures.values()))), **figures}
-
-    return validate
-
-
-def predict(model: keras.Model, x: Floats, batch: int = 256) -> dict[str, Floats]:
-    """Logits of every head, float32 (n, classes)."""
-    parts = [model.predict_on_batch(x[i : i + batch]) for i in range(0, len(x), batch)]
-    return {head: np.concatenate([np.asarray(part[head], np.float32) for part in parts]) for head in parts[0]}
+Reporter = Callable[[str], None]
 
 
 def train_emotion(
@@ -113,45 +41,144 @@ def train_emotion(
     detector: Detector,
     *,
     votes_file: Path | None = None,
-    weights=None,
+    backbone_weights: str | Path | None = None,
     resume: bool = False,
-    report: Callable[[str], None] = print,
+    tensorboard: bool = False,
+    report: Reporter = print,
 ) -> keras.Model:
     """Train on FER-2013 and leave the run in `out`; returns the best model, in float32.
 
     votes_file: FER+ votes; with them the model has a second head with eight classes.
-    Raises SourceError for data that cannot be read or lacks a class.
+    backbone_weights: for architectures with a backbone: "imagenet", a file, or None for random ones.
+    Raises SourceError for data that cannot be read or lacks a class, ConfigError for weights that
+    cannot be had and settings that do not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
     prepared = prepare_data(
-        data, votes_file, detector, validation_share=recipe.validation_share, seed=recipe.seed, report=report
-    )
+        data, votes_file, detector, validation_share=recipe.validation_share, seed=recipe.seed,
+        drop_copies=recipe.drop_copies, limit=recipe.limit, report=report,
+    )  # fmt: skip
+    spec = replace(emotion_trunk(recipe.arch, recipe.side).input, clahe=recipe.clahe)
+    augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
     keras.utils.set_random_seed(recipe.seed)
-    classes = {head: len(labels) for head, labels in prepared.heads.items()}
-    keras.config.set_dtype_policy(recipe.dtype)
-    model = emotion_model(recipe.arch, classes, **({} if weights is None else {"weights": weights}))
-    keras.config.set_dtype_policy("float32")
-    validate = make_validation(prepared.validation, prepared.votes)
-    targets = make_targets(prepared.train, prepared.votes, recipe.label_smoothing)
+    model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
+    board = open_board(out / "tensorboard") if tensorboard else None
+    validate = make_validation(prepared, spec)
     history: list[dict[str, float]] = []
-    for name, phase in (("main", recipe), ("finish", recipe.finish())):
-        if not phase.epochs:
-            continue
-        (out / name).mkdir(exist_ok=True)
-        steps = len(prepared.train) // phase.batch * phase.epochs
-        optimizer = make_optimizer(phase.optimizer, phase.learning_rate, phase.weight_decay, steps)
-        model.compile(optimizer=optimizer, loss=dict.fromkeys(classes, soft_cross_entropy))
-        batches = make_batches(prepared.train, targets, phase)
-        plan = Plan(phase.epochs, phase.ema, phase.patience)
-        rows = fit(model, batches, validate, plan, out / name, resume=resume, report=report)
+    if recipe.frozen_epochs and backbone_weights is None:
+        report("no weights for the backbone: nothing to keep frozen, it trains from the start")
+        recipe = replace(recipe, frozen_epochs=0)
+    for name, phase in recipe.phases().items():
+        rows = train_phase(
+            model, phase, prepared, spec, validate, out / name, frozen=name == "frozen",
+            resume=resume, report=report, board=board,
+        )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish_epochs:
-        blend(model, out / "main", out / "finish", validate, report)
-    plain = emotion_model(recipe.arch, classes)
+        *_, last, finish = recipe.phases()
+        blend(model, out / last, out / finish, validate, report)
+    plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
-    logits = [predict(plain, standardized(faces)) for faces in (prepared.validation, prepared.test)]
-    heads = score_heads(prepared, *logits)
+    logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
+    heads = score_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
     for one in heads:
         report(str(one))
-    save_run(out, plain, recipe, prepared, heads, history)
+    save_run(out, plain, recipe, spec, prepared, heads, history)
     return plain
+
+
+def build_model(
+    recipe: EmotionRecipe, prepared: Prepared, weights: str | Path | None, dtype: str
+) -> keras.Model:
+    """The recipe's network with a head for each label set; dtype: of its computation."""
+    classes = {head: len(labels) for head, labels in prepared.heads.items()}
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    if recipe.l2:
+        add_l2(model, recipe.l2)
+    return model
+
+
+def train_phase(
+    model: keras.Model,
+    phase: EmotionRecipe,
+    prepared: Prepared,
+    spec: InputSpec,
+    validate: Callable[[keras.Model], dict[str, float]],
+    folder: Path,
+    *,
+    frozen: bool,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """One part of a run: its own optimizer and schedule, its own folder; returns a row an epoch."""
+    folder.mkdir(exist_ok=True)
+    if phase.frozen_epochs:
+        set_backbone_trainable(model, not frozen)
+    steps = len(prepared.train) // phase.batch * phase.epochs
+    optimizer = make_optimizer(
+        phase.optimizer, phase.learning_rate, phase.weight_decay, steps, phase.schedule
+    )
+    model.compile(optimizer=optimizer, loss=dict.fromkeys(prepared.heads, make_loss(phase.focal_gamma)))
+    targets = make_targets(
+        prepared.train, prepared.votes, smoothing=phase.label_smoothing, majority=phase.majority,
+        weight_cap=phase.class_weight_cap,
+    )  # fmt: skip
+    batches = make_batches(prepared.train, targets, phase, spec)
+    plan = Plan(phase.epochs, phase.ema, phase.patience, phase.plateau * (phase.schedule == "plateau"))
+    return fit(model, batches, validate, plan, folder, **options)
+
+
+def make_batches(
+    faces: Faces, targets: Targets, recipe: EmotionRecipe, spec: InputSpec
+) -> Callable[[int], Iterator[Any]]:
+    """Augmented batches of an epoch; the epoch's number and the seed decide them entirely."""
+
+    def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
+        rng = np.random.default_rng((recipe.seed, epoch))
+        order = rng.permutation(len(faces))
+        for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+            index = order[start : start + recipe.batch]
+            use_aligned = rng.random(len(index)) < recipe.aligned_share
+            pictures = (
+                faces.aligned[i] if cut else faces.pictures[i]
+                for i, cut in zip(index, use_aligned, strict=True)
+            )
+            changed = [augment(as_input(picture, spec), recipe.augmentation, rng) for picture in pictures]
+            x = normalize(np.stack(changed), spec.normalize)
+            y = targets.rows(index)
+            mix(x, y, recipe.augmentation, rng)
+            yield x, y
+
+    return batches
+
+
+def as_input(picture: Image, spec: InputSpec) -> Image:
+    """The picture in the network's size and colours, uint8 (height, width, 1 or 3), not yet normalised."""
+    return color(resize(picture, spec.width, spec.height), spec)
+
+
+def make_validation(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
+    """Top-1 of each head on the runtime's crops of held-out pictures; their mean is the score."""
+    truth = true_labels(prepared.validation, prepared.votes)
+
+    def validate(model: keras.Model) -> dict[str, float]:
+        logits = predict(model, prepared.validation.aligned, spec)
+        figures = {}
+        for head, labels in truth.items():
+            known = labels >= 0
+            figures[f"{head}_top1"] = float((logits[head].argmax(axis=1) == labels)[known].mean())
+        return {"score": float(np.mean(list(figures.values()))), **figures}
+
+    return validate
+
+
+def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 128) -> dict[str, Floats]:
+    """Logits of every head, float32 (n, classes), for uint8 pictures (n, height, width[, 3]) of any size."""
+    parts = [
+        model.predict_on_batch(prepare(list(pictures[i : i + batch]), spec))
+        for i in range(0, len(pictures), batch)
+    ]
+    return {head: np.concatenate([np.asarray(part[head], np.float32) for part in parts]) for head in parts[0]}

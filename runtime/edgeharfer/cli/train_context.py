@@ -1,0 +1,62 @@
+"""`edgeharfer train context`: which emotions go with which actions, counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeharfer.cli.extras import needs_extra
+
+
+@click.command()
+@click.option(
+    "--emotic",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="MAT|CSV",
+    help="EMOTIC's Annotations.mat, or a csv of one of its splits; may be repeated.",
+)
+@click.option(
+    "--mpii",
+    type=click.Path(path_type=Path),
+    metavar="MAT|CSV",
+    help="MPII Human Pose's mpii_human_pose_v1_u12_1.mat, or a csv of it.",
+)
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Data of your own: image, emotion, action.",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Added to every count by whoever makes shares of them.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="FILE.json", help="The table, as JSON."
+)
+def context(
+    emotic: tuple[Path, ...], mpii: Path | None, pairs: Path | None, smoothing: float, out: Path
+) -> None:
+    """Count which emotions go with which actions, for the app's likely actions.
+
+    EMOTIC and MPII Human Pose share no picture as published. Then the table holds how common each emotion
+    and each activity is, and takes the two as independent; pairs of your own tell how they go together.
+
+    \b
+    edgeharfer train context --emotic Annotations.mat --mpii mpii_human_pose_v1_u12_1.mat --out context.json
+    edgeharfer train context --pairs seen.csv --out context.json
+    """
+    with needs_extra("train"):
+        from edgeharfer.training.context.table import build_context, write_context
+
+        found = build_context(emotic, mpii, pairs, smoothing)
+    write_context(found, out)
+    facts = found.source
+    click.echo(f"{len(found.actions)} actions, {found.counts.sum():.0f} people counted, {facts['relation']}")
+    if facts["relation"] == "independent":
+        click.echo("no picture has both an emotion and an activity: the two are taken as independent")

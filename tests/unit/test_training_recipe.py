@@ -1,0 +1,91 @@
+"""Recipes in TOML: those that ship, changes on top, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.training.recipe import load_recipe, make_recipe, shipped_recipes
+
+
+@dataclass(frozen=True)
+class Light:
+    """A nested table."""
+
+    gamma: float = 0.4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A kind of recipe with every type of value."""
+
+    arch: str = "one"
+    rate: float | None = 0.1
+    epochs: int = 3
+    even: bool = False
+    notes: tuple[str, ...] = ()
+    light: Light = field(default_factory=Light)
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    file = written(tmp_path, 'arch = "two"\nrate = 1\nnotes = ["a", "b"]\n[light]\ngamma = 0\n')
+    assert load_recipe(file, Settings, "none") == Settings("two", 1.0, 3, False, ("a", "b"), Light(0.0))
+
+
+def test_changes_win_over_settings_and_settings_over_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, 'arch = "two"\nepochs = 5\n[light]\ngamma = 0.2\n')
+    changes = ("light.gamma=0.1", "arch=plain text", "even=true")
+    found = make_recipe(Settings, "none", file, {"epochs": 7, "arch": "three"}, changes)
+    assert found == Settings("plain text", 0.1, 7, True, (), Light(0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("speed = 1", "unknown key speed"),
+        ('epochs = "many"', "'many' is not int"),
+        ("epochs = true", "True is not int"),
+        ("[light]\nhue = 1", "light: unknown key hue"),
+        ("light = 3", "3 is not Light"),
+        ("notes = [1]", "1 is not str"),
+        ("epochs = ", "Invalid value"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_recipe(written(tmp_path, text), Settings, "none")
+    assert "recipe.toml" in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="mini-xception"):
+        load_recipe("no-such", Settings, "emotion")
+
+
+@pytest.mark.parametrize("change", ["arch", "=3", "a b=c"])
+def test_a_change_must_be_key_and_value(change: str) -> None:
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        make_recipe(Settings, "none", None, {}, (change,))
+
+
+def test_the_student_systems_have_recipes() -> None:
+    wanted = {"resnet50v2", "mini-xception", "cnn4", "lenet", "vgg16", "hybrid"}
+    assert wanted <= set(shipped_recipes("emotion"))
+
+
+def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.networks import TRUNKS
+    from edgeharfer.training.emotion.recipe import EmotionRecipe
+
+    for name in shipped_recipes("emotion"):
+        assert load_recipe(name, EmotionRecipe, "emotion").arch in TRUNKS

@@ -1,0 +1,152 @@
+"""How often which emotion goes with which action: counts for the model of likely actions.
+
+A count needs both said of the same picture. EMOTIC tells emotions, MPII activities, and they share no
+picture as published (EMOTIC draws on COCO, ADE20K and its own, MPII on films), so what they share is
+counted, and where they share nothing the table holds all that the two can honestly say: how common each
+emotion is, and how common each activity, the two taken as independent. Then an emotion changes nothing
+about what is likely, and `source` says so. EMOTIC's folders are the data sets that it draws on, no scenes,
+so they add nothing. Data that was joined by hand comes as pairs, and is counted beside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.evaluate.dataset import canonical
+from edgeharfer.evaluate.ferplus import LABELS
+from edgeharfer.runtime.errors import ConfigError, SourceError
+from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write
+from edgeharfer.training.context.emotic import Person, read_emotic
+from edgeharfer.training.context.mpii import Activity, read_mpii
+from edgeharfer.training.records import file_hash
+from edgeharfer.training.tables import read_table
+
+FORMAT = 1
+SMOOTHING = 1.0
+
+Counts = NDArray[np.float64]
+Seen = tuple[Counts, str]
+"""Parts of people who show each emotion of LABELS, (8,), and what they do."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Counts of emotions with actions.
+
+    actions: names, sorted. counts: (8, actions), how many people, in parts where one shows two emotions.
+    smoothing: what a reader adds to every count before it makes shares of them (additive smoothing).
+    source: where the counts come from; its "relation" is "joint", or "independent" where nothing was joined.
+    """
+
+    actions: tuple[str, ...]
+    counts: Counts
+    smoothing: float
+    source: Mapping[str, object]
+
+    def dump(self) -> str:
+        """The file context.json: one object, every number finite."""
+        content = {
+            "format": FORMAT,
+            "emotions": list(LABELS),
+            "actions": list(self.actions),
+            "counts": [[round(float(count), 4) for count in row] for row in self.counts],
+            "smoothing": self.smoothing,
+            "source": dict(self.source),
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def build_context(
+    emotic: Sequence[Path] = (),
+    mpii: Path | None = None,
+    pairs: Path | None = None,
+    smoothing: float = SMOOTHING,
+) -> Context:
+    """Count what the files say together.
+
+    emotic: Annotations.mat, or csv files of its splits. mpii: its .mat or csv. pairs: csv with the columns
+    image, emotion and action. Raises ConfigError where these cannot give a table, SourceError for a bad file.
+    """
+    if bool(emotic) != bool(mpii):
+        raise ConfigError("EMOTIC has no actions and MPII no emotions: give both --emotic and --mpii")
+    if not emotic and pairs is None:
+        raise ConfigError("nothing to count: give --emotic and --mpii, or --pairs")
+    people = [person for file in emotic for person in read_emotic(file)]
+    activities = [] if mpii is None else read_mpii(mpii)
+    told = [] if pairs is None else read_pairs(pairs)
+    shared = join(people, activities)
+    seen = told + shared or independent(people, activities)
+    if not seen:
+        raise ConfigError("nobody in EMOTIC shows one of our emotions: there is nothing to count")
+    source = {
+        "relation": "joint" if told or shared else "independent",
+        "files": [{"name": file.name, "sha256": file_hash(file)} for file in (*emotic, mpii, pairs) if file],
+        "people": len(people),
+        "people_with_emotion": sum(bool(person.shares().any()) for person in people),
+        "pictures_with_activity": len(activities),
+        "people_joined": len(shared),
+        "pairs": len(told),
+    }
+    return Context(*_counted(seen), smoothing, source)
+
+
+def _counted(seen: Sequence[Seen]) -> tuple[tuple[str, ...], Counts]:
+    actions = tuple(sorted({action for _, action in seen}))
+    counts = np.zeros((len(LABELS), len(actions)))
+    for emotions, action in seen:
+        counts[:, actions.index(action)] += emotions
+    return actions, counts
+
+
+def join(people: Sequence[Person], activities: Sequence[Activity]) -> list[Seen]:
+    """People with an emotion in pictures whose activity is told; pictures are the same by their file name."""
+    category = {PurePosixPath(activity.image).name: activity.category for activity in activities}
+    named = ((person.shares(), PurePosixPath(person.image).name) for person in people)
+    return [(emotions, category[name]) for emotions, name in named if name in category and emotions.any()]
+
+
+def independent(people: Sequence[Person], activities: Sequence[Activity]) -> list[Seen]:
+    """All people's emotions, dealt out to the activities by how common each is."""
+    emotions = np.sum([person.shares() for person in people], axis=0)
+    common = Counter(activity.category for activity in activities)
+    shares = [(emotions * (count / common.total()), action) for action, count in common.items()]
+    return [(part, action) for part, action in shares if part.any()]
+
+
+def read_pairs(path: Path) -> list[Seen]:
+    """A csv of image, emotion and action, one row for each person.
+
+    Raises SourceError, with the line, for an emotion that is none of ours or an action without a name.
+    """
+    seen: list[Seen] = []
+    for line, row in read_table(path, ("image", "emotion", "action"), "a table of pairs"):
+        emotion = canonical(row["emotion"])
+        if emotion not in LABELS:
+            raise SourceError(
+                f"{path}: line {line}: no emotion {row['emotion'][:60]!r}: give one of {', '.join(LABELS)}"
+            )
+        if not row["action"]:
+            raise SourceError(f"{path}: line {line}: the action is missing")
+        seen.append((np.eye(len(LABELS))[LABELS.index(emotion)], row["action"]))
+    if not seen:
+        raise SourceError(f"{path}: a table of pairs without a row")
+    return seen
+
+
+def write_context(context: Context, out: Path) -> None:
+    """Write context.json, whole or not at all. Raises SinkError."""
+    file = PartialFile(out)
+    file.create()
+    try:
+        file.temporary.write_text(context.dump(), encoding="utf-8")
+    except OSError as error:
+        file.discard()
+        raise cannot_write(out, error) from error
+    file.publish()

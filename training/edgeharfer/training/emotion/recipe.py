@@ -1,0 +1,88 @@
+"""All settings of an emotion training, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from edgeharfer.training.emotion.augment import FaceAugmentation
+from edgeharfer.training.optimizers import LEARNING_RATES
+
+
+@dataclass(frozen=True)
+class EmotionRecipe:
+    """All that decides what a training run gives.
+
+    arch: a name of `networks.TRUNKS`. side: of the picture that it takes, pixels; None is its own.
+    clahe: whether local contrast is evened, in training and at run time.
+    optimizer, learning_rate, schedule: see `optimizers`; plateau: for that schedule, in epochs.
+    weight_decay: decoupled, with adamw. l2: penalty on kernels in the loss, with any optimizer.
+    cycles: how often `epochs` are run, each time from half the learning rate before (warm restarts).
+    frozen_epochs: epochs at first in which a backbone keeps its weights.
+    focal_gamma: focal loss above 0. class_weight_cap: the largest class weight; 0 is none.
+    majority: FER+ teaches its majority's label, not the distribution of the votes.
+    ema: share of the average of the weights kept at each step; 0 is off. patience: in epochs.
+    validation_share: of the training pictures, held back to choose the best epoch and the temperature.
+    aligned_share: how often the network sees a face as the runtime cuts it, not as the data set does.
+    limit: train on so many pictures at the most, drawn at random; None takes all.
+    drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
+    finish_epochs: at the end, with a low rate and hardly mixed or erased.
+    """
+
+    arch: str = "resse"
+    side: int | None = None
+    clahe: bool = False
+    optimizer: str = "adamw"
+    learning_rate: float | None = 2e-3
+    schedule: str = "cosine"
+    plateau: int = 3
+    weight_decay: float = 0.05
+    l2: float = 0.0
+    batch: int = 128
+    epochs: int = 30
+    cycles: int = 1
+    frozen_epochs: int = 0
+    patience: int = 10
+    ema: float = 0.999
+    label_smoothing: float = 0.1
+    focal_gamma: float = 0.0
+    class_weight_cap: float = 0.0
+    majority: bool = False
+    validation_share: float = 0.05
+    aligned_share: float = 0.5
+    limit: int | None = None
+    drop_copies: bool = True
+    dtype: str = "float32"
+    seed: int = 1
+    augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
+    finish_epochs: int = 6
+    finish_learning_rate: float = 3e-4
+
+    def phases(self) -> dict[str, EmotionRecipe]:
+        """The parts of a run by name, each a recipe of its own: "frozen", "main", "main-2" ..., "finish"."""
+        frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
+        again = {f"main-{number + 1}": self.cycle(number) for number in range(1, self.cycles)}
+        parts = {"frozen": frozen, "main": self, **again, "finish": self.finish()}
+        return {name: part for name, part in parts.items() if part.epochs}
+
+    def cycle(self, number: int) -> EmotionRecipe:
+        """A later run through the schedule (Loshchilov & Hutter 2017), on other draws."""
+        rate = (self.learning_rate or LEARNING_RATES[self.optimizer]) / 2**number
+        return replace(self, learning_rate=rate, seed=self.seed + 10 * number)
+
+    def finish(self) -> EmotionRecipe:
+        """The last epochs: low rate, hardly mixed or erased, and mostly as the runtime cuts faces.
+
+        What strong augmentation holds back, a few epochs on nearly plain pictures give.
+        """
+        plain = replace(
+            self.augmentation, mixup_probability=0.0, cutmix_probability=0.0, erase_probability=0.1
+        )
+        return replace(
+            self,
+            epochs=self.finish_epochs,
+            learning_rate=self.finish_learning_rate,
+            schedule="cosine",
+            aligned_share=max(0.75, self.aligned_share),
+            augmentation=plain,
+            seed=self.seed + 1,
+        )

@@ -1,0 +1,184 @@
+"""FER-2013's csv as picture files, and what there is to know of a data set before one trains on it."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeharfer.evaluate.dataset import TRAIN_SPLITS
+from edgeharfer.evaluate.ferplus import read_votes
+from edgeharfer.runtime.errors import SinkError, SourceError
+from edgeharfer.training.copies import Copy, Entry, find_copies
+from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
+from edgeharfer.training.records import file_hash, write_json
+
+SHOWN = 20
+"""Damaged pictures told by name to a person; report.json has them all."""
+
+
+def prepare(
+    source: Path, out: Path, *, votes: Path | None = None, report: Callable[[str], None] = lambda line: None
+) -> dict[str, object]:
+    """Look a data set over; leave report.json and copies.csv in the new folder `out`, and return the former.
+
+    source: a folder, a zip, or the Kaggle csv, which also becomes <split>/<class>/ferNNNNNNN.png in `out`.
+    votes: a FER+ table, whose names the pictures of a csv get. report: takes lines for people.
+    The folder appears whole or not at all.
+    Raises SourceError for data without a face and votes of other pictures, SinkError where `out` cannot be.
+    """
+    _check_place(out)
+    splits = read_splits(source, votes=votes)
+    if not any(map(len, splits.values())):
+        raise SourceError(f"{source}: no picture in it can be read")
+    for line in _told(splits):
+        report(line)
+    joined = None if votes is None else _joined(splits, votes)
+    copies = list_copies(splits)
+    counts, training = _counted(copies), _left_for_training(splits)
+    report(
+        f"{counts['exact']} exact and {counts['near']} near copies, {counts['across_splits']} across splits, "
+        f"{counts['conflicting']} under another label"
+    )
+    if training is not None:
+        report(f"left for training: {training['kept']}; dropped {training['dropped']}")
+    facts: dict[str, object] = {
+        "source": source.name,
+        "sha256": file_hash(source) if source.is_file() else None,
+        "pictures": {name: _by_class(faces) for name, faces in splits.items()},
+        **_flaws(splits),
+        "copies": counts,
+        "training": training,
+        "ferplus": joined,
+    }
+    with _whole_folder(out) as folder:
+        if source.suffix.lower() == ".csv":
+            _write_pictures(splits, folder)
+        _write_copies(folder / "copies.csv", copies)
+        write_json(folder / "report.json", facts)
+    report(f"all of it by name: {out / 'copies.csv'}, {out / 'report.json'}")
+    return facts
+
+
+def list_copies(splits: Mapping[str, Faces]) -> list[Copy]:
+    """All copies but blanks. Held-out pictures come first, so it is the training picture that repeats one."""
+    ordered = sorted(splits.values(), key=_is_training)
+    places = [(faces, i) for faces in ordered for i in _lively(faces)]
+    if not places:
+        return []
+    entries = [Entry(faces.names[i], faces.split, FER7[faces.labels[i]]) for faces, i in places]
+    return find_copies(entries, np.stack([faces.pictures[i] for faces, i in places]))
+
+
+def _is_training(faces: Faces) -> bool:
+    return faces.split.lower() in TRAIN_SPLITS
+
+
+def _lively(faces: Faces) -> list[int]:
+    """Indices of the pictures that are not blank."""
+    return [i for i, picture in enumerate(faces.pictures) if picture.std() > 0]
+
+
+def _by_class(faces: Faces) -> dict[str, int]:
+    return {label: int((faces.labels == i).sum()) for i, label in enumerate(FER7)}
+
+
+def _flaws(splits: Mapping[str, Faces]) -> dict[str, object]:
+    """Pictures that say nothing, by split: the damaged and the blank by name, other classes by number."""
+    flaws: dict[str, dict[str, object]] = {"unreadable": {}, "blank": {}, "other_classes": {}}
+    for name, faces in splits.items():
+        flaws["unreadable"][name] = faces.unreadable
+        lively = set(_lively(faces))
+        flaws["blank"][name] = [one for i, one in enumerate(faces.names) if i not in lively]
+        others = {why: count for why, count in faces.dropped.items() if why != "unreadable"}
+        flaws["other_classes"][name] = others
+    return {
+        kind: {name: found for name, found in by_split.items() if found} for kind, by_split in flaws.items()
+    }
+
+
+def _counted(copies: Sequence[Copy]) -> dict[str, int]:
+    kinds = Counter(copy.kind for copy in copies)
+    return {
+        "exact": kinds["exact"],
+        "near": kinds["near"],
+        "across_splits": sum(copy.across for copy in copies),
+        "conflicting": sum(copy.conflict for copy in copies),
+    }
+
+
+def _left_for_training(splits: Mapping[str, Faces]) -> dict[str, object] | None:
+    """What training keeps by default where every other split is held out; None without a training split."""
+    train = next(filter(_is_training, splits.values()), None)
+    if train is None or not len(train):
+        return None
+    kept = without_copies(train, *(faces for faces in splits.values() if faces is not train))
+    return {"kept": len(kept), "dropped": dict(kept.dropped - train.dropped)}
+
+
+def _joined(splits: Mapping[str, Faces], table: Path) -> dict[str, object]:
+    """By split how many pictures have votes, and how often their majority is FER-2013's own label."""
+    votes = read_votes(table)
+    return {
+        name: {"joined": sum(file in votes for file in faces.names), "agreement": check_votes(faces, votes)}
+        for name, faces in splits.items()
+    }
+
+
+def _told(splits: Mapping[str, Faces]) -> Iterator[str]:
+    """What was read, for people."""
+    counts = ", ".join(f"{name or 'no split'} {len(faces)}" for name, faces in splits.items())
+    yield f"{sum(map(len, splits.values()))} pictures: {counts}"
+    damaged = [f"{name} {one}".strip() for name, faces in splits.items() for one in faces.unreadable]
+    if damaged:
+        yield f"{len(damaged)} damaged and left out:"
+        yield from (f"  {one}" for one in damaged[:SHOWN])
+    if len(damaged) > SHOWN:
+        yield f"  and {len(damaged) - SHOWN} more"
+
+
+def _write_pictures(splits: Mapping[str, Faces], folder: Path) -> None:
+    for split, faces in splits.items():
+        for label in FER7:
+            (folder / split / label).mkdir(parents=True)
+        for name, picture, label in zip(faces.names, faces.pictures, faces.labels, strict=True):
+            png = cv2.imencode(".png", picture)[1]
+            (folder / split / FER7[label] / name).write_bytes(png.tobytes())
+
+
+def _write_copies(path: Path, copies: Sequence[Copy]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "split", "label", "of", "of_split", "of_label", "kind", "conflict"])
+        for copy in copies:
+            one, other = copy.entry, copy.of
+            row = [one.name, one.split, one.label, other.name, other.split, other.label, copy.kind]
+            writer.writerow([*row, "yes" if copy.conflict else "no"])
+
+
+def _check_place(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise SinkError(f"{out}: exists and is no empty folder: give a new --out")
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place at the end, and goes away if anything fails."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # A folder in a folder: mkdtemp makes it private, data is for everyone to read.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            fresh = Path(temporary, "new")
+            fresh.mkdir()
+            yield fresh
+            if out.exists():
+                out.rmdir()
+            fresh.rename(out)
+    except OSError as error:
+        raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,38 @@
+"""Csv files that others publish, read by the names of their columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edgeharfer.runtime.errors import SourceError
+
+
+def read_table(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and the wanted cells of each row, by column, stripped; "" for what a row lacks.
+
+    columns: names, in any case; "image|name" stands under either and is given as "image". what: the table,
+    for people. Broken characters are replaced, so that only their cell is damaged.
+    Raises SourceError where the file cannot be read or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.reader(file)
+            header = [cell.strip().casefold() for cell in next(reader, [])]
+            places = {column.split("|")[0]: _place(column, header) for column in columns}
+            if missing := [column for column, place in places.items() if place is None]:
+                raise SourceError(f"{path}: not {what} ({','.join(places)}): no column {missing[0]}")
+            for cells in filter(None, reader):
+                yield reader.line_num, {column: _cell(cells, place) for column, place in places.items()}
+    except (OSError, csv.Error) as error:
+        raise SourceError(f"{path}: cannot be read as csv: {error}") from error
+
+
+def _place(column: str, header: Sequence[str]) -> int | None:
+    names = (name.casefold() for name in column.split("|"))
+    return next((header.index(name) for name in names if name in header), None)
+
+
+def _cell(cells: Sequence[str], place: int | None) -> str:
+    return cells[place].strip() if place is not None and place < len(cells) else ""
