@@ -60,5 +60,5 @@ clean:
 	@touch $@
 
 .venv-test/installed: $(INSTALLS)
-	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train report dev
+	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train report kiosk dev
 	@touch $@

@@ -18,7 +18,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
 HELP: list[list[str]] = [
-    [], *([name] for name in COMMANDS), ["models", "info"], ["train", "action"], ["train", "context"]
+    [], *([name] for name in COMMANDS), ["models", "info"], ["models", "install"], ["train", "action"], ["train", "context"]
 ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def test_the_best_run_stands_first_in_table_and_plot(tmp_path: Path) -> None:
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
-    rows = [{"epoch": 1.0, "loss": 0.5}, {"epoch": 2.0, "loss": 0.25, "run": "final"}]
+    rows: list[dict[str, Any]] = [{"epoch": 1.0, "loss": 0.5}, {"epoch": 2.0, "loss": 0.25, "run": "final"}]
     write_history(tmp_path / "history.csv", rows)
     assert read_history(tmp_path / "history.csv") == rows
 

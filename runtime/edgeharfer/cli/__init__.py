@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": "Turn FER-2013's csv into pictures, and list copies and damage.",
     "train": "Train an emotion or action model.",
     "export": "Turn a Keras model into a model package.",
+    "kiosk": "A service for a screen with a camera: install, run, watch, calibrate.",
     "calibrate": "Choose the data that a model is quantized with.",
 }
 """Name -> help; each stands in the module of its name, imported when it is called."""

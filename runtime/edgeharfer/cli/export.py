@@ -70,9 +70,7 @@ def int8_options(command: F) -> F:
 @click.option("--name", help="Of the package; picks one where a training run holds several.")
 @int8_options
 @click.option("--benchmark", "measure", is_flag=True, help="Then measure it here, beside the Keras model.")
-@click.pass_context
 def export(
-    ctx: click.Context,
     model: Path,
     out: Path,
     task: str,
@@ -104,7 +102,7 @@ def export(
             raise ConfigError(f"{model}: is a package already: --precision fp32,int8 makes INT8 graphs of it")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
         if measure:
-            ctx.invoke(benchmark, packages=(str(out),))
+            click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
     export_model(
         model,
@@ -119,7 +117,8 @@ def export(
         report=click.echo,
     )
     if measure:
-        ctx.invoke(benchmark, packages=(str(out),), against="keras", keras_model=model, name=name)
+        measured = {"packages": (str(out),), "against": "keras", "keras_model": model, "name": name}
+        click.get_current_context().invoke(benchmark, **measured)
 
 
 def _int8(options: dict[str, Any]) -> Int8:

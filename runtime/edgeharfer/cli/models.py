@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -64,3 +65,26 @@ def read_card(package: Package) -> str:
     from edgeharfer.runtime.package import read_regular
 
     return read_regular(package.path / "MODELCARD.md", 1 << 20).decode("utf-8", "replace")
+
+
+@models.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True,
+    help="The kiosk's configuration.",
+)  # fmt: skip
+@click.option(
+    "--state", type=click.Path(path_type=Path), default=Path("/var/lib/edgeharfer"), show_default=True,
+    help="The kiosk's state folder.",
+)  # fmt: skip
+def install(path: Path, config: Path, state: Path) -> None:
+    """Give a running kiosk another package: verified, tried, switched at once, undone where it fails."""
+    from edgeharfer.kiosk.config import default_config, load_config
+    from edgeharfer.kiosk.update import install_package
+    from edgeharfer.runtime.package import load_package
+
+    settings = load_config(config) if config.is_file() else default_config()
+    task = load_package(path).manifest.task
+    update = install_package(path, state, replaces=getattr(settings.models, task, "off"))
+    before = update.before or "as configured"
+    click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms an answer; before: {before}")

@@ -83,7 +83,8 @@ class Pipeline:
         self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
         self._face_interval_s = face_interval_s
-        self._forget_faces()
+        self._looked_s: float | None = None
+        self._in_view: list[tuple[Track, Emotion | None]] = []
 
     @property
     def providers(self) -> dict[str, str]:
@@ -177,8 +178,7 @@ class Pipeline:
 
     def _forget_faces(self) -> None:
         self._tracker.reset()
-        self._looked_s: float | None = None
-        self._in_view: list[tuple[Track, Emotion | None]] = []
+        self._looked_s, self._in_view = None, []
         if self._emotion_model:
             self._emotion.reset()
 

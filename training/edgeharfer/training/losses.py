@@ -49,4 +49,5 @@ def class_weights(targets: Floats, cap: float) -> NDArray[np.float64]:
     counts = targets.sum(axis=0, dtype=np.float64)
     seen = counts > 0
     mean = counts.sum() / max(1, seen.sum())
-    return np.minimum(np.divide(mean, counts, out=np.ones_like(counts), where=seen), cap)
+    weights: NDArray[np.float64] = np.divide(mean, counts, out=np.ones_like(counts), where=seen)
+    return np.minimum(weights, cap)

@@ -55,8 +55,9 @@ def merge(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     merged = dict(content)
     for key, value in change.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = merge(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merge(old, value)
+        merged[key] = value
     return merged
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeharfer.runtime.types import Floats, Image
 
@@ -147,6 +148,6 @@ def cutmix(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.G
     _blend_targets(targets, order, share)
 
 
-def _blend_targets(targets: dict[str, Floats], order: Floats, share: Floats) -> None:
+def _blend_targets(targets: dict[str, Floats], order: NDArray[np.int64], share: Floats) -> None:
     for y in targets.values():
         y[:] = share[:, None] * y + (1 - share[:, None]) * y[order]

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 from edgeharfer.training.emotion.augment import FaceAugmentation
 from edgeharfer.training.optimizers import LEARNING_RATES
 
+LIGHT = FaceAugmentation(
+    rotation_deg=10, zoom=0.08, shift=3 / 48, gamma=0.3, contrast=0.2, blur_probability=0.1,
+    noise_probability=0.1, noise=6, erase_probability=0.15, mixup_probability=0,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class EmotionRecipe:
@@ -25,20 +30,21 @@ class EmotionRecipe:
     aligned_share: how often the network sees a face as the runtime cuts it, not as the data set does.
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
-    finish_epochs: at the end, with a low rate and hardly mixed or erased.
+    finish_epochs, finish_learning_rate, finish_augmentation: a last part, on more and smaller batches whose
+    faces are changed less; its weights are averaged with those before in shares that validation chooses.
     """
 
-    arch: str = "resse"
+    arch: str = "mobilenetv2"
     side: int | None = None
     clahe: bool = False
     optimizer: str = "adamw"
-    learning_rate: float | None = 2e-3
+    learning_rate: float | None = 6e-4
     schedule: str = "cosine"
     plateau: int = 3
     weight_decay: float = 0.05
     l2: float = 0.0
-    batch: int = 128
-    epochs: int = 30
+    batch: int = 64
+    epochs: int = 16
     cycles: int = 1
     frozen_epochs: int = 0
     patience: int = 10
@@ -54,8 +60,9 @@ class EmotionRecipe:
     dtype: str = "float32"
     seed: int = 1
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
-    finish_epochs: int = 6
+    finish_epochs: int = 9
     finish_learning_rate: float = 3e-4
+    finish_augmentation: FaceAugmentation = LIGHT
 
     def phases(self) -> dict[str, EmotionRecipe]:
         """The parts of a run by name, each a recipe of its own: "frozen", "main", "main-2" ..., "finish"."""
@@ -67,22 +74,17 @@ class EmotionRecipe:
     def cycle(self, number: int) -> EmotionRecipe:
         """A later run through the schedule (Loshchilov & Hutter 2017), on other draws."""
         rate = (self.learning_rate or LEARNING_RATES[self.optimizer]) / 2**number
-        return replace(self, learning_rate=rate, seed=self.seed + 10 * number)
+        return replace(self, learning_rate=rate, seed=self.seed + 100 * number)
 
     def finish(self) -> EmotionRecipe:
-        """The last epochs: low rate, hardly mixed or erased, and mostly as the runtime cuts faces.
-
-        What strong augmentation holds back, a few epochs on nearly plain pictures give.
-        """
-        plain = replace(
-            self.augmentation, mixup_probability=0.0, cutmix_probability=0.0, erase_probability=0.1
-        )
+        """The last epochs, which learn what strong augmentation holds back."""
         return replace(
             self,
             epochs=self.finish_epochs,
             learning_rate=self.finish_learning_rate,
             schedule="cosine",
-            aligned_share=max(0.75, self.aligned_share),
-            augmentation=plain,
-            seed=self.seed + 1,
+            batch=max(2, self.batch // 2),
+            aligned_share=max(0.6, self.aligned_share),
+            augmentation=self.finish_augmentation,
+            seed=self.seed + 10,
         )

@@ -137,13 +137,12 @@ def score_heads(
             name: score("emotion", reweigh(probs[known], ratio(prior, trained)), truth[head][known], labels)
             for name, prior in priors.items()
         }
-        shares_of = {"trained": trained, "assumed": priors["package"]}
-        outputs = {"uncalibrated": softmax(test_logits[head], 1.0), "probs": probs}
-        split = SPLITS_IN_WORDS.get(prepared.test.split, prepared.test.split)
-        found.append(
-            HeadFigures(head, labels, temperature, **shares_of, by_prior=by_prior, split=split,
-                        truth=truth[head], **outputs)
+        one = HeadFigures(
+            head, labels, temperature, trained, priors["package"], by_prior,
+            split=SPLITS_IN_WORDS.get(prepared.test.split, prepared.test.split),
+            truth=truth[head], uncalibrated=softmax(test_logits[head], 1.0), probs=probs,
         )  # fmt: skip
+        found.append(one)
     return found
 
 

@@ -1,0 +1,126 @@
+"""`edgeharfer kiosk`: the service that runs unattended, from its installation to its state."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeharfer.cli.extras import needs_extra
+
+if TYPE_CHECKING:
+    from edgeharfer.kiosk.install import Places
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    metavar="DIR",
+    help="A folder that stands for /.",
+)
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("/etc/edgeharfer/kiosk.toml"),
+    show_default=True, metavar="FILE.toml", help="The kiosk's own configuration.",
+)  # fmt: skip
+state_option = click.option(
+    "--state", type=click.Path(path_type=Path), metavar="DIR", envvar="STATE_DIRECTORY",
+    default=Path("/var/lib/edgeharfer"), show_default=True, help="Outbox, calibration and models.",
+)  # fmt: skip
+
+
+@click.group()
+def kiosk() -> None:
+    """A service for a screen with a camera: installed once, running for years."""
+
+
+@kiosk.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@root_option
+def install(dry_run: bool, root: Path) -> None:
+    """Write the systemd unit, the configuration and the state folder, and start the service."""
+    from edgeharfer.kiosk.install import Places, plan, run_command
+    from edgeharfer.kiosk.install import install as install_service
+
+    places, program = Places(root), command_path()
+    if dry_run:
+        for path, content in plan(places, program).items():
+            click.echo(f"# {path}\n{content}")
+        click.echo(f"# {places.state}/\n# the state folder: outbox, calibration, models")
+        return
+    for line in install_service(places, program, run_command):
+        click.echo(line)
+
+
+@kiosk.command()
+@root_option
+def uninstall(root: Path) -> None:
+    """Stop the service and remove its unit, configuration and state."""
+    from edgeharfer.kiosk.install import Places, run_command
+    from edgeharfer.kiosk.install import uninstall as uninstall_service
+
+    for line in uninstall_service(Places(root), run_command):
+        click.echo(line)
+
+
+@kiosk.command()
+@root_option
+def status(root: Path) -> None:
+    """What is installed and how the running service is; exit code 1 where it is not ready."""
+    from edgeharfer.kiosk.install import Places
+
+    ready = show_status(Places(root))
+    click.get_current_context().exit(0 if ready else 1)
+
+
+@kiosk.command()
+@config_option
+@state_option
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; for trials."
+)
+def run(config: Path, state: Path, duration: float | None) -> None:
+    """Run the service in the foreground, as the unit does."""
+    from edgeharfer.cli.run import stop_signals
+    from edgeharfer.kiosk.config import load_config
+
+    with needs_extra("kiosk"):
+        from edgeharfer.kiosk.service import run_kiosk
+    with stop_signals() as stopping:
+        run_kiosk(load_config(config), state, stopping=stopping, duration_s=duration)
+
+
+@kiosk.command()
+@config_option
+@state_option
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
+@click.option("--source", metavar="FILE|demo", help="Idle footage in place of the kiosk's own camera.")
+def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> None:
+    """Watch the idle site, without labels: set the thresholds so that nothing is told of it."""
+    from edgeharfer.kiosk.calibrate import calibrate_site, describe
+    from edgeharfer.kiosk.config import load_config
+
+    found = calibrate_site(load_config(config), state, seconds=60 * minutes, source=source)
+    click.echo(describe(found))
+
+
+def command_path() -> Path:
+    """The `edgeharfer` command of this environment."""
+    return Path(sys.executable).with_name("edgeharfer")
+
+
+def show_status(places: Places) -> bool:
+    """Print the state of installation and service; whether it is ready."""
+    from edgeharfer.kiosk.install import configuration
+    from edgeharfer.kiosk.probe import fetch
+
+    config = configuration(places)
+    click.echo(f"unit    {places.unit}: {'there' if places.unit.is_file() else 'not installed'}")
+    click.echo(f"config  {places.config}: {'there' if config else 'not installed'}")
+    click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
+    if config is None:
+        return False
+    code, text = fetch(config.health.port, "/readyz")
+    click.echo(f"service {text}")
+    return code == 200

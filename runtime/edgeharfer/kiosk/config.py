@@ -1,0 +1,292 @@
+"""The kiosk's configuration: one strict TOML file, read once at start.
+
+Every key has a default, which `default_text` writes down with its meaning; an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from edgeharfer.runtime.config import read_config
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
+
+PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
+REFUSED_PURPOSES = ("workplace", "education")
+VIEWS = ("page", "window", "none")
+TEMPLATE = Path(__file__).with_name("kiosk.toml")
+
+Zone = tuple[float, float, float, float]
+"""Left, top, width and height as shares of the picture, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where it stands and what for. name: part of every topic."""
+
+    name: str = "kiosk"
+    purpose: str = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where the pictures come from, in the words of `edgeharfer run`."""
+
+    camera: str = "0"
+    source: str = ""
+
+    @property
+    def spec(self) -> str:
+        return self.source or self.camera
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Packages and how they run; "off" leaves one out."""
+
+    action: str = "action-ucf20"
+    emotion: str = "emotion-fer8"
+    detector: str = "blazeface"
+    provider: str = "auto"
+    precision: str = "auto"
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What people before the kiosk see. turn: degrees clockwise, for a screen that hangs sideways."""
+
+    view: str = "page"
+    title: str = "Welcome"
+    message: str = "Come closer: this display answers to what you do."
+    show_camera: bool = True
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The loopback port of /healthz, /readyz, /metrics and the page."""
+
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """When a label becomes a decision."""
+
+    min_duration_s: float = 0.6
+    cooldown_s: float = 2.0
+    min_score: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """The broker; without a host nothing is sent."""
+
+    host: str = ""
+    port: int = 1883
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    prefix: str = "edgeharfer"
+    discovery: bool = True
+    discovery_prefix: str = "homeassistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What is kept, shown and asked."""
+
+    record: bool = False
+    retention_days: float = 7.0
+    blur_faces: bool = True
+    notice_required: bool = True
+    notice: str = (
+        "A camera here estimates what people do and how their faces look. No picture is stored or sent. "
+        "Touch to agree; walk on and nothing is estimated of your face."
+    )
+    notice_forget_s: float = 60.0
+    ignore_zones: tuple[Zone, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
+
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What systemd holds the service to."""
+
+    memory_mb: int = 1024
+    watchdog_s: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KioskConfig:
+    """All sections."""
+
+    site: Site = field(default_factory=Site)
+    source: Input = field(default_factory=Input)
+    models: Models = field(default_factory=Models)
+    screen: Screen = field(default_factory=Screen)
+    health: Health = field(default_factory=Health)
+    decisions: Decide = field(default_factory=Decide)
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    privacy: Privacy = field(default_factory=Privacy)
+    network: Network = field(default_factory=Network)
+    limits: Limits = field(default_factory=Limits)
+
+
+def _zone(value: object, where: str) -> Zone:
+    left, top, width, height = list_of(number(0, 1), 4, 4)(value, where)
+    return left, top, width, height
+
+
+_words = text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")
+_name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
+_path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
+_topic = text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")
+_package = text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")
+_READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
+    "site": (Site, {"name": _name, "purpose": choice(*PURPOSES)}),
+    "source": (Input, {"camera": _words, "source": _words}),
+    "models": (
+        Models,
+        {
+            "action": _package,
+            "emotion": _package,
+            "detector": choice("blazeface", "mediapipe", "haar"),
+            "provider": choice("auto", "cpu", "cuda", "tensorrt"),
+            "precision": choice("auto", "fp32", "fp16", "int8"),
+            "threads": whole(1, 256),
+        },
+    ),
+    "screen": (
+        Screen,
+        {
+            "view": choice(*VIEWS),
+            "title": _words,
+            "message": _words,
+            "show_camera": flag,
+            "turn": whole(0, 270),
+        },
+    ),
+    "health": (Health, {"port": whole(0, 65535)}),
+    "decisions": (
+        Decide,
+        {"min_duration_s": number(0, 60), "cooldown_s": number(0, 3600), "min_score": number(0, 1)},
+    ),
+    "mqtt": (
+        Mqtt,
+        {
+            "host": text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address"),
+            "port": whole(1, 65535),
+            "username": _words,
+            "password_file": _path,
+            "tls": flag,
+            "ca_file": _path,
+            "prefix": _topic,
+            "discovery": flag,
+            "discovery_prefix": _topic,
+        },
+    ),
+    "privacy": (
+        Privacy,
+        {
+            "record": flag,
+            "retention_days": number(0.01, 365),
+            "blur_faces": flag,
+            "notice_required": flag,
+            "notice": _words,
+            "notice_forget_s": number(1, 86400),
+            "ignore_zones": list_of(_zone, 0, 32),
+        },
+    ),
+    "network": (Network, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
+    "limits": (Limits, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
+}
+
+
+def default_text() -> str:
+    """The file that `kiosk install` writes: all keys with their defaults and meanings."""
+    return TEMPLATE.read_text(encoding="utf-8")
+
+
+def default_config() -> KioskConfig:
+    """The configuration of the file as shipped."""
+    return _parse(tomllib.loads(default_text()), "the shipped kiosk.toml")
+
+
+def load_config(path: Path) -> KioskConfig:
+    """Read and check a file. Raises ConfigError naming the file and the key."""
+    return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
+
+
+def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
+    try:
+        config = KioskConfig(
+            **{key: record(*_READERS[key])(section, f"{where}: {key}") for key, section in settings.items()}
+        )
+    except ModelError as error:  # the readers' own kind; here the file is a configuration
+        raise ConfigError(str(error)) from error
+    _check(config, where)
+    return config
+
+
+def _check(config: KioskConfig, where: str) -> None:
+    """What no single key can tell."""
+    if config.screen.turn % 90:
+        raise ConfigError(f"{where}: screen.turn must be 0, 90, 180 or 270")
+    if config.privacy.record:
+        raise ConfigError(
+            f"{where}: privacy.record: the kiosk keeps no pictures; use `edgeharfer run --save`"
+        )
+    if config.mqtt.ca_file and not config.mqtt.tls:
+        raise ConfigError(f"{where}: mqtt.ca_file needs mqtt.tls = true")
+    if config.mqtt.username and not config.mqtt.tls and not is_loopback(config.mqtt.host):
+        raise ConfigError(f"{where}: mqtt.username over the network needs mqtt.tls = true, or it is readable")
+    for network in config.network.allow:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"{where}: network.allow: {error}") from error
+    if not config.network.allow and (
+        named := [host for host in remote_hosts(config) if not is_address(host)]
+    ):
+        raise ConfigError(
+            f"{where}: {named[0]} is a name, and the firewall of the service knows addresses only: "
+            "give its address, or list its network and the DNS server under network.allow"
+        )
+
+
+def remote_hosts(config: KioskConfig) -> list[str]:
+    """Hosts beside this machine that the configuration names: the broker, a network camera."""
+    hosts = [config.mqtt.host]
+    if "://" in config.source.spec:
+        hosts.append(urlsplit(config.source.spec).hostname or "")
+    return [host for host in hosts if host and not is_loopback(host)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine."""
+    return host in ("", "localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def is_address(host: str) -> bool:
+    """Whether the host is given by its address rather than its name."""
+    try:
+        ip_network(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""Carries the outbox to the broker by MQTT, in one thread that alone touches the connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.discovery import discovery_messages
+from edgeharfer.kiosk.outbox import Outbox
+from edgeharfer.kiosk.topics import Topics, status_payload, to_json
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import ConfigError, SinkError
+
+WINDOW = 100
+"""Events on their way at once; they leave the outbox together."""
+TURN_S = 0.05  # longest wait of the network loop, and so what an event waits before it is sent
+KEEPALIVE_S = 15
+CONNECT_TIMEOUT_S = 3.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FAREWELL_S = 0.6
+EXPIRE_EVERY_S = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class Courier:
+    """Connects, announces, sends what the outbox holds and deletes what was acknowledged, again and again.
+
+    Leaving the `with` block says "offline", ends the connection and joins the thread.
+    """
+
+    def __init__(self, config: KioskConfig, outbox: Outbox, clock: Clock, *, version: str = "") -> None:
+        self.connected = False
+        self.connections = 0
+        self._config, self._outbox, self._clock, self._version = config, outbox, clock, version
+        self._topics = Topics(config)
+        self._on_way: dict[int, int] = {}
+        self._acknowledged: list[int] = []
+        self._troubled = False
+        self._stopping = threading.Event()
+        self._expired_s: float | None = None
+        self._client = self._make_client()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=False)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _make_client(self) -> Client:
+        mqtt = self._config.mqtt
+        name = f"edgeharfer-{self._config.site.name}-{secrets.token_hex(4)}"
+        client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTv311)
+        if mqtt.username:
+            client.username_pw_set(mqtt.username, read_password(mqtt.password_file))
+        if mqtt.tls:
+            set_tls(client, mqtt.ca_file)
+        client.will_set(self._topics.status, _status("offline", "connection lost"), qos=1, retain=True)
+        client.max_inflight_messages_set(WINDOW)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_publish = self._on_publish
+        return client
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            before = self.connections
+            self._expire()
+            self._hold_connection()
+            pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, LONGEST_PAUSE_S)
+            self._stopping.wait(pause_s)
+        # without these the client refers back to here, and its sockets would wait for the garbage collector
+        self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
+
+    def _hold_connection(self) -> None:
+        """One connection, from its beginning to its end."""
+        mqtt = self._config.mqtt
+        try:
+            self._client.connect(mqtt.host, mqtt.port, KEEPALIVE_S)
+        except OSError as error:
+            _log.info("%s:%d: %s", mqtt.host, mqtt.port, error)
+            return
+        while not self._stopping.is_set():
+            if self._client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self.connected = False
+                return
+            self._carry()
+        self._say_farewell()
+
+    def _carry(self) -> None:
+        if not self.connected:
+            return
+        try:
+            self._settle()
+            if not self._on_way:
+                self._send()
+            self._troubled = False
+        except SinkError as error:  # what cannot be deleted now is deleted, or sent once more, later
+            self._trouble(error)
+        self._expire()
+
+    def _expire(self) -> None:
+        """Retention holds whether the broker is there or not."""
+        now_s = self._clock.monotonic()
+        if self._expired_s is not None and now_s - self._expired_s < EXPIRE_EVERY_S:
+            return
+        self._expired_s = now_s
+        try:
+            self._outbox.expire()
+        except SinkError as error:
+            self._trouble(error)
+
+    def _trouble(self, error: SinkError) -> None:
+        if not self._troubled:
+            _log.warning("%s", error)
+        self._troubled = True
+
+    def _send(self) -> None:
+        for letter in self._outbox.first(WINDOW):
+            self._on_way[self._client.publish(letter.topic, letter.payload, qos=1).mid] = letter.seq
+
+    def _settle(self) -> None:
+        if self._acknowledged and not self._on_way:
+            self._outbox.remove(self._acknowledged)
+            self._acknowledged = []
+
+    def _say_farewell(self) -> None:
+        """Send what is left, as far as the time goes, then say that the silence is meant."""
+        if self.connected:
+            until_s = self._clock.monotonic() + FAREWELL_S
+            self._loop_until(lambda: not self._on_way and not self._outbox.first(1), until_s, carry=True)
+            last = self._client.publish(
+                self._topics.status, _status("offline", "stopped"), qos=1, retain=True
+            )
+            self._loop_until(last.is_published, until_s + FAREWELL_S / 2, carry=False)
+        if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._client.loop(TURN_S)
+
+    def _loop_until(self, done: Any, until_s: float, *, carry: bool) -> None:
+        while not done() and self._clock.monotonic() < until_s:
+            if self._client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return
+            if carry:
+                self._carry()
+
+    def _on_connect(
+        self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            _log.warning("%s: the broker refuses: %s", self._config.mqtt.host, code)
+            return
+        self.connected = True
+        self.connections += 1
+        _log.info("%s: connected", self._config.mqtt.host)
+        client.publish(self._topics.status, _status("online", "running"), qos=1, retain=True)
+        if self._config.mqtt.discovery:
+            for topic, payload in discovery_messages(self._config, self._version):
+                client.publish(topic, to_json(payload), qos=1, retain=True)
+
+    def _on_disconnect(
+        self,
+        client: Client,
+        data: Any,
+        flags: DisconnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if self.connected:
+            _log.info("%s: disconnected: %s", self._config.mqtt.host, code)
+        self.connected = False
+
+    def _on_publish(
+        self, client: Client, data: Any, mid: int, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        seq = self._on_way.pop(mid, None)  # None: a status or an announcement
+        if seq is not None:
+            self._acknowledged.append(seq)
+
+
+def read_password(path: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The first line of what systemd hands over (LoadCredential), else of the file itself."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder, "mqtt-password") if folder else Path(path)
+    try:
+        return file.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: mqtt.password_file cannot be read: {error}") from error
+
+
+def set_tls(client: Client, ca_file: str) -> None:
+    """Only a broker whose certificate these authorities signed for its name will do."""
+    try:
+        client.tls_set(ca_certs=ca_file or None)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{ca_file or 'the system authorities'}: mqtt.ca_file cannot be used: {error}"
+        ) from error
+
+
+def _status(state: str, reason: str) -> bytes:
+    return to_json(status_payload(state, reason))

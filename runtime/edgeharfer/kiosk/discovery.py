@@ -1,0 +1,62 @@
+"""Home Assistant's MQTT discovery: the kiosk announces its sensors, and nobody has to type them in.
+
+The keys are those of https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.topics import Topics
+
+_LABEL = "{{ value_json.label if value_json.phase == 'start' else 'none' }}"
+_ONLINE = "{{ value_json.state }}"
+
+
+def discovery_messages(config: KioskConfig, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Topic and payload of each sensor, to be retained."""
+    topics, node = Topics(config), f"edgeharfer_{config.site.name}"
+    device = {
+        "identifiers": [node],
+        "name": f"edgeharfer {config.site.name}",
+        "manufacturer": "edgeharfer",
+        "model": "kiosk",
+        "sw_version": version,
+    }
+    common = {
+        "device": device,
+        "availability_topic": topics.status,
+        "availability_template": _ONLINE,
+        "qos": 1,
+    }
+    for kind, icon in (("action", "mdi:run"), ("emotion", "mdi:emoticon-outline")):
+        if getattr(config.models, kind) == "off":
+            continue
+        yield (
+            f"{config.mqtt.discovery_prefix}/sensor/{node}/{kind}/config",
+            {
+                **common,
+                "name": kind.capitalize(),
+                "unique_id": f"{node}_{kind}",
+                "icon": icon,
+                "state_topic": topics.event(kind),
+                "value_template": _LABEL,
+                "json_attributes_topic": topics.event(kind),
+            },
+        )
+    yield (
+        f"{config.mqtt.discovery_prefix}/binary_sensor/{node}/online/config",
+        {
+            "device": device,
+            "qos": 1,
+            "name": "Online",
+            "unique_id": f"{node}_online",
+            "device_class": "connectivity",
+            "state_topic": topics.status,
+            "value_template": _ONLINE,
+            "payload_on": "online",
+            "payload_off": "offline",
+        },
+    )

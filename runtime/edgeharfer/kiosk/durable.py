@@ -1,0 +1,40 @@
+"""Small files that are either the old or the new one after a power cut, and that the service may read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write beside the target, sync, rename, sync the folder. Raises OSError and leaves the old file."""
+    temporary = path.with_name(f".{path.name}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hand_over(path: Path, state: Path) -> None:
+    """Give what an administrator wrote below the state folder to that folder's owner, the service."""
+    if os.geteuid() != 0:
+        return
+    owner = state.stat()
+    for one in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        os.chown(one, owner.st_uid, owner.st_gid, follow_symlinks=False)

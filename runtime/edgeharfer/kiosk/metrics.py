@@ -1,0 +1,112 @@
+"""Figures for Prometheus, in a registry of the kiosk's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from edgeharfer.kiosk.decisions import Decisions, Event
+from edgeharfer.runtime.stats import rss_mb
+from edgeharfer.runtime.types import Result
+
+STATES = ("starting", "connecting", "live", "stalled", "frozen", "lost", "backoff", "ended")
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+THERMAL = Path("/sys/class/thermal")
+
+
+class Metrics:
+    """What the service counts; `text` gives all of it in Prometheus' format."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def gauge(name: str, help: str, *labels: str) -> Gauge:
+            return Gauge(f"edgeharfer_{name}", help, labels, registry=self.registry)
+
+        def counter(name: str, help: str, *labels: str) -> Counter:
+            return Counter(f"edgeharfer_{name}", help, labels, registry=self.registry)
+
+        self.info = Info("edgeharfer", "Version, models and providers in use", registry=self.registry)
+        self.frames = counter("frames_total", "Frames that became a result")
+        self.dropped = counter("frames_dropped_total", "Frames pushed out by newer ones")
+        self.age = Histogram(
+            "edgeharfer_frame_age_seconds",
+            "Age of a frame at its result",
+            registry=self.registry,
+            buckets=SECONDS,
+        )
+        self.stages = Histogram(
+            "edgeharfer_stage_seconds", "Time of a stage", ["stage"], registry=self.registry, buckets=SECONDS
+        )
+        self.state = gauge("source_state", "1 for the state that the source is in", "state")
+        self.ready = gauge("ready", "1 while /readyz says so")
+        self.reconnects = counter("source_reconnects_total", "How often the source was opened anew")
+        self.starts = gauge("starts", "How often the service has been started since it was installed")
+        self.people = gauge("people", "Faces in view")
+        self.notice = gauge("notice_given", "1 while emotions may be estimated")
+        self.events = counter("events_total", "Decisions that started or ended", "type", "phase")
+        self.delay = Histogram(
+            "edgeharfer_decision_delay_seconds", "From the first sight of a label to its decision",
+            registry=self.registry, buckets=DELAYS,
+        )  # fmt: skip
+        self.flips = gauge("flips_per_minute", "Label changes in the last minute", "of")
+        self.outbox = gauge("outbox_events", "Events that wait for the broker")
+        self.outbox_dropped = gauge("outbox_dropped", "Events deleted undelivered: too old or too many")
+        self.connected = gauge("mqtt_connected", "1 while the broker answers")
+        self.errors = counter("errors_total", "Failures that the service outlived", "where")
+        self.temperature = gauge("temperature_celsius", "Of the machine's thermal zones", "zone")
+        self.memory = gauge("resident_memory_bytes", "Memory of this process")
+        self._dropped = 0
+
+    def count(self, result: Result) -> None:
+        """Take in one result."""
+        self.frames.inc()
+        self.age.observe(max(0.0, result.age_ms) / 1e3)
+        for stage, milliseconds in result.stages_ms.items():
+            self.stages.labels(stage).observe(milliseconds / 1e3)
+        self.people.set(len(result.faces))
+
+    def count_event(self, event: Event) -> None:
+        self.events.labels(event.kind, event.phase).inc()
+        if event.phase == "start":
+            self.delay.observe(max(0.0, event.delay_s))
+
+    def count_dropped(self, total: int) -> None:
+        """total: of one capture; a new one begins at zero."""
+        self.dropped.inc(total - self._dropped if total >= self._dropped else total)
+        self._dropped = total
+
+    def show_state(self, state: str) -> None:
+        for one in STATES:
+            self.state.labels(one).set(one == state)
+
+    def show_flips(self, decisions: Decisions) -> None:
+        self.flips.labels("model").set(decisions.raw.per_minute(decisions.now_s))
+        self.flips.labels("decision").set(decisions.decided.per_minute(decisions.now_s))
+
+    def show_models(self, version: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
+        named = {**dict(models.items()), **{f"{k}_provider": v for k, v in providers.items()}}
+        self.info.info({"version": version, **named})
+
+    def text(self) -> bytes:
+        """The exposition format, with the machine's figures of this moment."""
+        memory_mb = rss_mb()
+        if memory_mb is not None:
+            self.memory.set(memory_mb * 2**20)
+        for zone, celsius in temperatures():
+            self.temperature.labels(zone).set(celsius)
+        exposition: bytes = generate_latest(self.registry)
+        return exposition
+
+
+def temperatures(root: Path = THERMAL) -> Iterator[tuple[str, float]]:
+    """Name and degrees of each thermal zone; those that cannot be read now are left out."""
+    for zone in sorted(root.glob("thermal_zone*")):
+        try:
+            name = (zone / "type").read_text(encoding="ascii", errors="replace").strip()
+            yield f"{zone.name.removeprefix('thermal_zone')}-{name}", int((zone / "temp").read_text()) / 1000
+        except (OSError, ValueError):  # a sensor that sleeps answers with an error
+            continue

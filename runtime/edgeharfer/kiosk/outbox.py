@@ -1,0 +1,158 @@
+"""Events that wait for the broker, on disk: SQLite in WAL mode, synced before `put` returns.
+
+An event leaves the outbox only after the broker's acknowledgement. A crash between the two sends it once
+more under the same id, so whoever drops known ids misses none and counts none twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SinkError
+
+MOST_EVENTS = 100_000
+DAY_S = 86_400.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    put_at REAL NOT NULL
+) STRICT
+"""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One event on its way."""
+
+    seq: int
+    topic: str
+    payload: bytes
+
+
+class Outbox:
+    """A queue in a file, for one writer and one reader in any threads.
+
+    retention_days: older events are deleted undelivered, as is the oldest beyond `most`; both are counted
+    in `dropped`. A file that SQLite cannot read is set aside and a new one begun. Raises SinkError.
+    """
+
+    def __init__(
+        self, path: Path, clock: Clock, *, retention_days: float = 7.0, most: int = MOST_EVENTS
+    ) -> None:
+        self.dropped = 0
+        self._path, self._clock, self._most = path, clock, most
+        self._retention_s = retention_days * DAY_S
+        self._lock = threading.Lock()
+        self._db = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return int(self._run("SELECT count(*) FROM outbox")[0][0])
+
+    def put(self, identity: str, topic: str, payload: bytes) -> None:
+        """Keep an event; on disk when this returns. An id that is known already is not put again."""
+        self._run(
+            "INSERT OR IGNORE INTO outbox (id, topic, payload, put_at) VALUES (?, ?, ?, ?)",
+            (identity, topic, payload, self._clock.wall()),
+        )
+
+    def first(self, count: int) -> list[Letter]:
+        """The oldest events, at most `count`."""
+        rows = self._run("SELECT seq, topic, payload FROM outbox ORDER BY seq LIMIT ?", (count,))
+        return [Letter(*row) for row in rows]
+
+    def remove(self, seqs: Sequence[int]) -> None:
+        """Let go of what was acknowledged."""
+        with self._lock, self._told():
+            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
+            self._db.commit()
+
+    def expire(self) -> None:
+        """Delete what is too old or too much."""
+        before = len(self)
+        self._run("DELETE FROM outbox WHERE put_at < ?", (self._clock.wall() - self._retention_s,))
+        self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._most,))
+        self.dropped += before - len(self)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _run(self, command: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, self._told():
+            rows = self._db.execute(command, values).fetchall()
+            self._db.commit()
+            return rows
+
+    def _told(self) -> _Told:
+        return _Told(self._path, self._db)
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # the folder, not the file
+                raise SinkError(
+                    f"{self._path}: cannot be opened ({error}); check the folder and its rights"
+                ) from error
+            aside = self._path.with_suffix(".broken")
+            _log.warning("%s: %s; set aside as %s", self._path, error, aside.name)
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._path.replace(aside)
+            return _connect(self._path)
+
+
+class _Told:
+    """Turns SQLite's errors within the block into one SinkError, with nothing half-done left behind."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self._path, self._db = path, db
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.rollback()
+            raise SinkError(
+                f"{self._path}: cannot be written ({error}); check its disk's free space"
+            ) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """FULL syncs the log at each commit: a power cut takes nothing that was committed."""
+    db = sqlite3.connect(path, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA secure_delete=ON")  # what was deleted is overwritten
+        db.execute(_SCHEMA)
+        db.commit()
+        db.execute("SELECT count(*) FROM outbox").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

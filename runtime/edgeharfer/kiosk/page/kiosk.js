@@ -1,0 +1,81 @@
+// Asks the service four times a second what to show; whatever fails is tried again.
+"use strict";
+const byId = (id) => document.getElementById(id);
+const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // a slow walk round a circle, so that nothing burns in
+
+function humanise(label) {
+  const words = label.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function setText(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+}
+
+function show(state) {
+  setText("title", state.title);
+  setText("headline", state.action ? humanise(state.action) : state.people ? "Hello!" : state.title);
+  setText("message", state.message);
+  byId("moods").replaceChildren(...state.emotions.map((label) => {
+    const item = document.createElement("li");
+    item.textContent = humanise(label);
+    return item;
+  }));
+  setText("notice-text", state.notice);
+  byId("notice").hidden = !state.notice;
+  setText("caption", `${state.blurred ? "Faces are blurred. " : ""}No picture is stored.`);
+  byId("camera").hidden = !state.camera;
+  byId("state").className = state.state;
+  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, the camera is being looked for …");
+  turn(state.turn);
+}
+
+function turn(degrees) {
+  const screen = byId("screen"), sideways = degrees % 180 !== 0;
+  screen.classList.toggle("sideways", sideways);
+  screen.style.width = sideways ? "100vh" : "100vw";
+  screen.style.height = sideways ? "100vw" : "100vh";
+  screen.style.left = sideways ? "calc((100vw - 100vh) / 2)" : "0";
+  screen.style.top = sideways ? "calc((100vh - 100vw) / 2)" : "0";
+  screen.style.right = screen.style.bottom = "auto";
+  screen.style.margin = "0";
+  screen.style.rotate = `${degrees}deg`;
+}
+
+async function look() {
+  try {
+    const answer = await fetch("/state.json");
+    show(await answer.json());
+  } catch {
+    setText("state", "One moment …");
+    byId("state").className = "";
+  }
+  setTimeout(look, 250);
+}
+
+let picture = "";
+async function refreshPicture() {
+  if (!byId("camera").hidden) {
+    try {
+      const answer = await fetch("/frame.jpg");
+      if (answer.ok) {
+        const next = URL.createObjectURL(await answer.blob());
+        byId("picture").src = next;
+        if (picture) URL.revokeObjectURL(picture);
+        picture = next;
+      }
+    } catch { /* the next turn asks again */ }
+  }
+  setTimeout(refreshPicture, 120);
+}
+
+let step = 0;
+function shift() {
+  step += 1;
+  byId("screen").style.translate = `${SHIFT_PX * Math.cos(step)}px ${SHIFT_PX * Math.sin(step)}px`;
+}
+
+byId("agree").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
+setInterval(shift, SHIFT_EVERY_MS);
+look();
+refreshPicture();

@@ -1,0 +1,112 @@
+"""What the kiosk may not do: emotions at work or at school, before the notice, in ignored zones.
+
+The law meant is Regulation (EU) 2024/1689, the AI Act. Nothing here is legal advice.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+
+import cv2
+import numpy as np
+
+from edgeharfer.kiosk.config import REFUSED_PURPOSES, KioskConfig, Zone
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.types import Box, Image, TrackedFace
+
+BLUR_CELLS = 6
+"""A face is shown in so many coarse squares across: nobody can be told from them."""
+BLUR_MARGIN = 0.2
+ID_BYTES = 4
+
+
+def check_purpose(config: KioskConfig) -> None:
+    """Raise ConfigError where the law forbids to infer emotions at this site."""
+    purpose = config.site.purpose
+    if purpose in REFUSED_PURPOSES and config.models.emotion != "off":
+        raise ConfigError(
+            f'site.purpose = "{purpose}": emotion recognition is refused. Regulation (EU) 2024/1689 (AI Act) '
+            "Art. 5(1)(f) prohibits inferring emotions in the workplace and in education, medical and safety "
+            "reasons apart, and Art. 50(3) asks that the people exposed are told. Ask counsel; set "
+            'models.emotion = "off" to run with actions alone'
+        )
+
+
+class Notice:
+    """Whether the people in view have been told: emotions stay off until it was confirmed on the screen.
+
+    The confirmation is forgotten when nobody was in view for `forget_s`, so the next person is asked.
+    """
+
+    def __init__(self, *, required: bool, forget_s: float, clock: Clock) -> None:
+        self._required, self._forget_s, self._clock = required, forget_s, clock
+        self._confirmed = False
+        self._seen_s = clock.monotonic()
+
+    @property
+    def given(self) -> bool:
+        """Emotions may be estimated."""
+        return self._confirmed or not self._required
+
+    def confirm(self) -> None:
+        """Somebody touched the notice."""
+        self._confirmed = True
+        self._seen_s = self._clock.monotonic()
+
+    def see(self, people: int) -> None:
+        """Take in how many are in view now."""
+        now_s = self._clock.monotonic()
+        if people:
+            self._seen_s = now_s
+        elif now_s - self._seen_s > self._forget_s:
+            self._confirmed = False
+
+
+class EphemeralIds:
+    """Random names for tracks, forgotten with the track: no event tells who came back."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+
+    def name(self, track: int) -> str:
+        """The name of a track in view."""
+        return self._names.setdefault(track, secrets.token_hex(ID_BYTES))
+
+    def keep(self, tracks: Collection[int]) -> None:
+        """Forget all other tracks."""
+        self._names = {track: name for track, name in self._names.items() if track in tracks}
+
+
+def hide_zones(bgr: Image, zones: Sequence[Zone]) -> Image:
+    """The picture with the zones blackened, before any model sees it; the same array where there are none."""
+    if not zones:
+        return bgr
+    hidden = bgr.copy()
+    rows, columns = bgr.shape[:2]
+    for left, top, width, height in zones:
+        across = slice(int(left * columns), int(np.ceil((left + width) * columns)))
+        hidden[int(top * rows) : int(np.ceil((top + height) * rows)), across] = 0
+    return hidden
+
+
+def blur_faces(bgr: Image, faces: Sequence[TrackedFace]) -> Image:
+    """A copy in which each face is a few coarse squares."""
+    blurred = bgr.copy()
+    for face in faces:
+        _coarsen(blurred, face.box)
+    return blurred
+
+
+def _coarsen(image: Image, box: Box) -> None:
+    rows, columns = image.shape[:2]
+    across, down = box.width * BLUR_MARGIN, box.height * BLUR_MARGIN
+    left, right = int(max(0, box.x - across)), int(min(columns, box.x + box.width + across))
+    top, bottom = int(max(0, box.y - down)), int(min(rows, box.y + box.height + down))
+    if right <= left or bottom <= top:
+        return
+    part = image[top:bottom, left:right]
+    coarse = cv2.resize(part, (BLUR_CELLS, BLUR_CELLS), interpolation=cv2.INTER_AREA)
+    size = right - left, bottom - top
+    image[top:bottom, left:right] = cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,286 @@
+"""The kiosk's loop: frames to results, results to decisions, and every state told to whoever asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.kiosk.calibration import load_floors
+from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.courier import Courier
+from edgeharfer.kiosk.decisions import Decisions
+from edgeharfer.kiosk.desk import Desk, Scene
+from edgeharfer.kiosk.durable import write_durable
+from edgeharfer.kiosk.heart import Heart
+from edgeharfer.kiosk.metrics import Metrics
+from edgeharfer.kiosk.notify import notify, watchdog_s
+from edgeharfer.kiosk.outbox import Outbox
+from edgeharfer.kiosk.privacy import Notice, check_purpose, hide_zones
+from edgeharfer.kiosk.slot import Slot
+from edgeharfer.kiosk.teller import Teller
+from edgeharfer.kiosk.topics import Topics
+from edgeharfer.kiosk.web import WebPort
+from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SinkError, SourceError
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.source import Source, open_source
+from edgeharfer.runtime.types import Frame, Result
+
+WAIT_S = 0.1
+FRESH_S = 2.0
+"""Without a result for so long the service is not ready."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+STARTS = "starts"
+
+_log = logging.getLogger(__name__)
+
+
+def run_kiosk(
+    config: KioskConfig,
+    state: Path,
+    *,
+    stopping: Callable[[], bool],
+    duration_s: float | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Run until told to stop. Raises what can only be mended by a person; systemd starts it anew."""
+    check_purpose(config)
+    clock = clock or SystemClock()
+    over = _over(stopping, duration_s, clock)
+    with ExitStack() as stack:
+        metrics, desk = Metrics(), Desk(config, clock)
+        metrics.starts.set(count_start(state))
+        outbox, courier = enter_mail(stack, config, state, clock)
+        port = stack.enter_context(WebPort(config.health.port, desk, metrics.text))
+        slot = Slot(config, state, clock)
+        stack.callback(slot.close)
+        decisions = Decisions(config.decisions, load_floors(state))
+        teller = Teller(decisions, outbox, Topics(config), metrics, clock)
+        stack.callback(teller.close, "stopped")
+        service = Service(config, slot, teller, desk, metrics, clock, over)
+        service.attach(outbox, courier)
+        if config.screen.view == "window":
+            service.show = enter_window(stack, desk, clock)
+        _log.info("http://127.0.0.1:%d shows the page, /readyz and /metrics", port.port)
+        notify("READY=1\nSTATUS=models loaded")
+        stack.callback(notify, "STOPPING=1")
+        service.run()
+
+
+def enter_mail(
+    stack: ExitStack, config: KioskConfig, state: Path, clock: Clock
+) -> tuple[Outbox, Courier] | tuple[None, None]:
+    """Open the outbox and the way to the broker; without a broker nothing is kept."""
+    if not config.mqtt.host:
+        return None, None
+    path, days = state / "outbox.db", config.privacy.retention_days
+    outbox = stack.enter_context(Outbox(path, clock, retention_days=days))
+    return outbox, stack.enter_context(Courier(config, outbox, clock, version=product_version()))
+
+
+class Service:
+    """The loop. `over` is asked and `show`, the window's turn, is called each time round."""
+
+    def __init__(
+        self,
+        config: KioskConfig,
+        slot: Slot,
+        teller: Teller,
+        desk: Desk,
+        metrics: Metrics,
+        clock: Clock,
+        over: Callable[[], bool],
+        *,
+        send: Callable[[str], object] = notify,
+        opener: Callable[..., Source] = open_source,
+    ) -> None:
+        self._config, self._slot, self._teller, self._desk = config, slot, teller, desk
+        self._metrics, self._clock, self._over, self._opener = metrics, clock, over, opener
+        self._send = send
+        self._heart = Heart(send, watchdog_s(), clock)
+        privacy = config.privacy
+        self._notice = Notice(required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock)
+        self._pipeline: Pipeline | None = None
+        self._result_s: float | None = None
+        self._state, self._breaks = "", 0
+        self._outbox: Outbox | None = None
+        self._courier: Courier | None = None
+        self.show: Callable[[], None] = lambda: None
+        self._show_models()
+
+    def attach(self, outbox: Outbox | None, courier: Courier | None) -> None:
+        """Name what health tells of the way to the broker."""
+        self._outbox, self._courier = outbox, courier
+        if outbox is not None:
+            self._metrics.outbox.set_function(outbox.__len__)
+
+    def run(self) -> None:
+        """Until it is over; a source that cannot be opened is tried again and again."""
+        pause_s = FIRST_PAUSE_S
+        while not self._over():
+            before_s = self._result_s
+            try:
+                with (
+                    self._opener(self._config.source.spec, clock=self._clock) as source,
+                    Capture(source, pace="realtime", clock=self._clock) as capture,
+                ):
+                    self._watch(capture)
+            except SourceError as error:
+                if self._state != "lost":
+                    _log.warning("%s", error)
+            if self._over():
+                return
+            pause_s = FIRST_PAUSE_S if self._result_s != before_s else min(2 * pause_s, LONGEST_PAUSE_S)
+            self._do_without(pause_s)
+            self._metrics.reconnects.inc()
+
+    def _watch(self, capture: Capture) -> None:
+        """One source, to its end."""
+        self._breaks = capture.breaks
+        while not self._over():
+            self._follow(capture)
+            frame = capture.next_frame(WAIT_S)
+            if frame is not None:
+                self._take(frame)
+            elif capture.ended:
+                return
+            else:
+                self._heart.waiting(capture.state)
+
+    def _follow(self, capture: Capture) -> None:
+        """What may have changed between two frames: models, the notice, the source."""
+        if self._slot.poll():
+            self._show_models()
+        if self._desk.take_confirmation():
+            self._notice.confirm()
+        if capture.breaks != self._breaks:
+            self._breaks = capture.breaks
+            self._forget("lost")
+        self._metrics.count_dropped(capture.dropped)
+        self._enter(str(capture.state))
+        self._turn()
+
+    def _take(self, frame: Frame) -> None:
+        frame = replace(frame, bgr=hide_zones(frame.bgr, self._config.privacy.ignore_zones))
+        result = self._engine().process(frame)
+        self._result_s = self._clock.monotonic()
+        self._notice.see(len(result.faces))
+        self._metrics.count(result)
+        self._teller.take(result)
+        self._desk.show(self._scene(result), (frame, result))
+        self._heart.progress()
+
+    def _engine(self) -> Pipeline:
+        """The pipeline that may be used now; one that was not in use forgets what it saw before."""
+        engines = self._slot.engines
+        pipeline = engines.told if self._notice.given else engines.untold
+        if pipeline is not self._pipeline:
+            self._teller.close("changed")  # its tracks are numbered anew, and are other people
+            pipeline.reset()
+            self._pipeline = pipeline
+        return pipeline
+
+    def _do_without(self, pause_s: float) -> None:
+        """No source: say so, and wait in pieces."""
+        self._enter("lost")
+        self._forget("lost")
+        until_s = self._clock.monotonic() + pause_s
+        while not self._over() and self._clock.monotonic() < until_s:
+            self._turn()
+            self._clock.sleep(WAIT_S)
+        self._heart.attempt()
+
+    def _forget(self, reason: str) -> None:
+        """Frames were missed: nothing that was seen before says anything of now."""
+        self._teller.close(reason)
+        if self._pipeline is not None:
+            self._pipeline.reset()
+        self._desk.show(Scene(state=self._state))
+
+    def _enter(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._metrics.show_state(state)
+            self._send(f"STATUS=source {state}")
+
+    def _turn(self) -> None:
+        lack = self._lack()
+        self._desk.turn(lack, self._details())
+        self._metrics.ready.set(not lack)
+        self._metrics.notice.set(self._notice.given)
+        if self._courier is not None:
+            self._metrics.connected.set(self._courier.connected)
+        if self._outbox is not None:
+            self._metrics.outbox_dropped.set(self._outbox.dropped)
+        self.show()
+
+    def _lack(self) -> str:
+        if self._state != "live":
+            return f"source {self._state or 'starting'}"
+        age_s = None if self._result_s is None else self._clock.monotonic() - self._result_s
+        return "" if age_s is not None and age_s < FRESH_S else "no result"
+
+    def _details(self) -> Mapping[str, Any]:
+        details: dict[str, Any] = {
+            "source": self._state,
+            "models": self._slot.engines.told.models,
+            "provider": self._slot.engines.told.providers,
+            "notice_given": self._notice.given,
+        }
+        if self._courier is not None:
+            details["mqtt"] = "connected" if self._courier.connected else "not connected"
+        return details
+
+    def _scene(self, result: Result) -> Scene:
+        decisions = self._teller.decisions
+        needed = not self._notice.given and self._config.models.emotion != "off"
+        return Scene(
+            state=self._state,
+            people=len(result.faces),
+            action=decisions.action or "",
+            emotions=tuple(decisions.emotions.values()),
+            notice=self._config.privacy.notice if needed else "",
+        )
+
+    def _show_models(self) -> None:
+        engines = self._slot.engines.told
+        self._metrics.show_models(product_version(), engines.models, engines.providers)
+
+
+def enter_window(stack: ExitStack, desk: Desk, clock: Clock) -> Callable[[], None]:
+    """Open the full-screen window. Raises ProviderError where there is no display."""
+    from edgeharfer.kiosk.window import KioskWindow
+
+    return stack.enter_context(KioskWindow(desk, clock)).turn
+
+
+def product_version() -> str:
+    """Of the installed distribution; empty in a bare source tree."""
+    try:
+        return version("edgeharfer")
+    except PackageNotFoundError:
+        return ""
+
+
+def count_start(state: Path) -> int:
+    """How often the service was started, this time included. Raises SinkError where it cannot be kept."""
+    path = state / STARTS
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else "0"
+        count = int(text) + 1 if text.strip().isdecimal() else 1
+        write_durable(path, b"%d\n" % count)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror}); give a folder by --state") from error
+    return count
+
+
+def _over(stopping: Callable[[], bool], duration_s: float | None, clock: Clock) -> Callable[[], bool]:
+    end_s = None if duration_s is None else clock.monotonic() + duration_s
+    return lambda: stopping() or (end_s is not None and clock.monotonic() >= end_s)

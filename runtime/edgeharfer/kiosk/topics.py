@@ -1,0 +1,66 @@
+"""What is said to the broker: topics and payloads, as the JSON schemas beside this file describe them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.decisions import Event
+
+SCHEMAS = ("event", "status", "discovery")
+
+
+class Topics:
+    """The topics of one site."""
+
+    def __init__(self, config: KioskConfig) -> None:
+        self.base = f"{config.mqtt.prefix}/{config.site.name}"
+        self.status = f"{self.base}/status"
+
+    def event(self, kind: str) -> str:
+        return f"{self.base}/event/{kind}"
+
+
+def event_payload(event: Event, person: str | None, now_s: float, wall_s: float) -> dict[str, Any]:
+    """An event as it is sent. person: an ephemeral name. now_s, wall_s: the same moment in both times."""
+    ended = None if event.end_s is None else _stamp(wall_s - (now_s - event.end_s))
+    return {
+        "kind": "event",
+        "id": event.id,
+        "decision": event.decision,
+        "type": event.kind,
+        "phase": event.phase,
+        "label": event.label,
+        "person": person,
+        "started": _stamp(wall_s - (now_s - event.start_s)),
+        "ended": ended,
+        "duration_s": None if event.duration_s is None else round(event.duration_s, 3),
+        "mean_score": round(event.mean_score, 4),
+        "delay_s": round(event.delay_s, 3),
+        "reason": event.reason,
+    }
+
+
+def status_payload(state: str, reason: str) -> dict[str, Any]:
+    """ "online" or "offline", and why."""
+    return {"kind": "status", "state": state, "reason": reason}
+
+
+def to_json(payload: Mapping[str, Any]) -> bytes:
+    """Compact ASCII."""
+    return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON schema (2020-12) of one kind of payload: "event", "status" or "discovery"."""
+    text = resources.files(__package__).joinpath("schemas", f"{name}.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _stamp(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds")

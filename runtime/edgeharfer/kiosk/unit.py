@@ -1,0 +1,129 @@
+"""The systemd unit of the kiosk: what it may touch is what its configuration names, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeharfer.kiosk.config import KioskConfig, is_address, remote_hosts
+
+NAME = "edgeharfer-kiosk.service"
+USER = "edgeharfer"
+
+_UNIT = """\
+# Written by `edgeharfer kiosk install`; changes belong into a drop-in (systemctl edit {name}).
+[Unit]
+Description=edgeharfer kiosk: actions and emotions before a camera
+After=network.target
+StartLimitIntervalSec=300
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={program} kiosk run --config {config}
+WatchdogSec={watchdog_s}
+TimeoutStartSec=90
+TimeoutStopSec=5
+Restart=always
+RestartSec=2
+
+# A user of its own, made at start and gone at stop
+DynamicUser=yes
+User={user}
+SupplementaryGroups={groups}
+StateDirectory=edgeharfer
+StateDirectoryMode=0700
+UMask=0077
+Environment=HOME=%S/edgeharfer PYTHONDONTWRITEBYTECODE=1
+{credentials}
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+{write_execute}
+# The file system is for reading, the state folder apart
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
+RemoveIPC=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+{display}
+# Cameras, and nothing else of /dev
+DevicePolicy=closed
+{devices}
+
+MemoryMax={memory_mb}M
+TasksMax=128
+
+# Sockets of this machine, and the addresses that the configuration names
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+IPAddressDeny=any
+IPAddressAllow={addresses}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_text(config: KioskConfig, program: Path, config_path: Path) -> str:
+    """The unit for a configuration. program: the `edgeharfer` command, absolute."""
+    gpu = config.models.provider in ("cuda", "tensorrt")
+    text = _UNIT.format(
+        name=NAME,
+        user=USER,
+        program=_escape(program),
+        config=_escape(config_path),
+        watchdog_s=config.limits.watchdog_s,
+        memory_mb=config.limits.memory_mb,
+        groups="video render" if gpu else "video",
+        credentials=_credentials(config),
+        # CUDA and TensorRT compile kernels while they run
+        write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
+        display=_display(config),
+        devices="\n".join(f"DeviceAllow={one} rw" for one in _devices(gpu)),
+        addresses=" ".join(["localhost", *allowed_addresses(config)]),
+    )
+    return text.replace("\n\n\n", "\n\n")
+
+
+def allowed_addresses(config: KioskConfig) -> list[str]:
+    """Addresses and networks beside this machine's own."""
+    named = [host for host in remote_hosts(config) if is_address(host)]
+    return list(dict.fromkeys([*named, *config.network.allow]))
+
+
+def _devices(gpu: bool) -> list[str]:
+    cameras = ["char-video4linux"]
+    return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm"] if gpu else cameras
+
+
+def _credentials(config: KioskConfig) -> str:
+    path = config.mqtt.password_file
+    return f"LoadCredential=mqtt-password:{path}\n" if path else ""
+
+
+def _display(config: KioskConfig) -> str:
+    """A window of one's own needs the X server's socket, which PrivateTmp hides."""
+    if config.screen.view != "window":
+        return ""
+    return "BindReadOnlyPaths=-/tmp/.X11-unix\nEnvironment=DISPLAY=:0\n"
+
+
+def _escape(path: Path) -> str:
+    """A path as ExecStart takes it: systemd.unit(5) expands % and splits at spaces."""
+    text = str(path).replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"')
+    return f'"{text}"' if " " in text else text

@@ -1,0 +1,243 @@
+"""New models on a kiosk that runs: checked, tried, switched by one rename, and undone by another.
+
+STATE/models/<task>/<name>-<hash>/     packages; the one in use and the one before are kept
+STATE/models/<task>/current            a link to the one in use; without it the configuration's
+STATE/models/<task>/previous           a link to the one before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.kiosk.durable import hand_over, sync_folder
+from edgeharfer.runtime.action import ActionModel
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.emotion import EmotionModel
+from edgeharfer.runtime.errors import ModelError, SinkError
+from edgeharfer.runtime.package import MANIFEST, Package, load_package, read_regular, verify_package
+from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.strict_json import load_json
+from edgeharfer.runtime.types import Floats, Image
+
+CURRENT, PREVIOUS = "current", "previous"
+GOLDEN = "golden.json"
+"""Optional, beside the manifest: {"probs": [[...]], "tolerance": 0.02}, the answers to the golden inputs."""
+GOLDEN_FRAMES = 4
+GOLDEN_STEP = 40  # frames of the demo between two of them
+TOLERANCE = 0.02
+SUM_TOLERANCE = 1e-3
+RUNS = 9
+SLOWER_AT_MOST = 1.5
+SLACK_MS = 5.0
+_MAX_TEXT = 1 << 20
+
+Answers = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a package answered to the golden inputs, and how long one answer took."""
+
+    probs: Answers
+    median_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What `install_package` did."""
+
+    task: str
+    folder: Path
+    before: Path | None
+    trial: Trial
+    trial_before: Trial | None
+
+
+def current_package(state: Path, task: str) -> Path | None:
+    """The installed package in use, None where the configuration's is."""
+    link = state / "models" / task / CURRENT
+    return link.resolve() if link.is_symlink() and link.exists() else None
+
+
+def install_package(source: Path, state: Path, *, replaces: str, clock: Clock | None = None) -> Update:
+    """Verify and copy a package, try the copy on the golden inputs, and switch to it.
+
+    replaces: the package that is used where none was installed yet; the new one may not be much slower.
+    A running service follows within seconds. Raises ModelError and leaves everything as it was where the
+    package is damaged, answers otherwise than it should, or is too slow here; SinkError for a full disk.
+    """
+    clock = clock or SystemClock()
+    package = verify_package(str(source.resolve()))
+    task = package.manifest.task
+    if task not in ("action", "emotion"):
+        raise ModelError(f"{source}: a package for the task {task}; action and emotion can be installed")
+    before = current_package(state, task)
+    folder = _copy(package, state / "models" / task)
+    try:
+        trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
+    except ModelError:
+        if folder != before:
+            shutil.rmtree(folder)
+        raise
+    _switch(state / "models" / task, folder)
+    hand_over(state / "models", state)  # the service must be able to roll back
+    return Update(task, folder, before, trial, trial_before)
+
+
+def roll_back(state: Path, task: str) -> Path | None:
+    """Return to the package before; the configuration's (None) where there is none, or only the same one."""
+    home = state / "models" / task
+    bad, previous = current_package(state, task), home / PREVIOUS
+    target = previous.resolve() if previous.is_symlink() and previous.exists() else None
+    if target is None or target == bad:
+        (home / CURRENT).unlink(missing_ok=True)
+        sync_folder(home)
+        return None
+    _link(home / CURRENT, target)
+    previous.unlink()
+    return target
+
+
+def try_package(package: Package, clock: Clock) -> Trial:
+    """Answers and speed on the golden inputs. Raises ModelError for answers that are none."""
+    answer = _answerer(package)
+    frames = golden_frames()
+    probs = answer(frames)
+    if not np.isfinite(probs).all() or np.abs(probs.sum(axis=1) - 1).max() > SUM_TOLERANCE or probs.min() < 0:
+        raise ModelError(f"{package.path}: its answers to the golden inputs are no probabilities")
+    if not np.allclose(answer(frames), probs, atol=1e-6):
+        raise ModelError(f"{package.path}: answers the same input differently each time")
+    _check_golden(package, probs)
+    return Trial(probs, _median_ms(answer, frames[:1], clock))
+
+
+@cache
+def golden_frames() -> tuple[Image, ...]:
+    """The inputs of every trial: pictures of the demo, the same on every machine."""
+    with DemoSource(SystemClock()) as source:
+        return tuple(source.picture(number * GOLDEN_STEP) for number in range(GOLDEN_FRAMES))
+
+
+def _try_both(package: Package, before: Path | str, task: str, clock: Clock) -> tuple[Trial, Trial | None]:
+    trial = try_package(package, clock)
+    if before == "off":
+        return trial, None
+    old = try_package(load_package(before, task), clock)
+    limit_ms = SLOWER_AT_MOST * old.median_ms + SLACK_MS
+    if trial.median_ms > limit_ms:
+        raise ModelError(
+            f"{package.manifest.name}: {trial.median_ms:.1f} ms an answer here, where {before} takes "
+            f"{old.median_ms:.1f} ms; at most {limit_ms:.1f} ms are allowed, so it was not installed"
+        )
+    return trial, old
+
+
+def _answerer(package: Package) -> Callable[[Sequence[Image]], Answers]:
+    """Pictures to probabilities, (1 or n, classes), by the model alone."""
+    if package.manifest.task == "emotion":
+        return EmotionModel(package, provider="cpu").classify
+    model = ActionModel(package, provider="cpu")
+
+    def classify(frames: Sequence[Image]) -> Floats:
+        features = [model.encode(frame) for frame in frames]
+        repeated = [
+            features[index * len(features) // model.window.frames] for index in range(model.window.frames)
+        ]
+        probs: Floats = model.classify(np.stack(repeated)[None])[None]
+        return probs
+
+    return classify
+
+
+def _check_golden(package: Package, probs: Answers) -> None:
+    path = package.path / GOLDEN
+    if not path.exists():
+        return
+    golden = load_json(read_regular(path, _MAX_TEXT), str(path))
+    if not isinstance(golden, dict) or "probs" not in golden:
+        raise ModelError(f"{path}: must hold the key probs")
+    try:
+        wanted = np.asarray(golden["probs"], np.float32)
+        tolerance = float(golden.get("tolerance", TOLERANCE))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
+    if wanted.shape != probs.shape or not np.abs(wanted - probs).max() <= tolerance:
+        raise ModelError(f"{path}: the package answers otherwise here than where it was made; not installed")
+
+
+def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Image], clock: Clock) -> float:
+    times = []
+    for _ in range(RUNS):
+        start_s = clock.monotonic()
+        answer(frames)
+        times.append((clock.monotonic() - start_s) * 1e3)
+    return float(np.median(times))
+
+
+def _copy(package: Package, home: Path) -> Path:
+    """The package below `home` under its name and hash; whole before it carries that name."""
+    manifest = (package.path / MANIFEST).read_bytes()
+    folder = home / f"{package.manifest.name}-{hashlib.sha256(manifest).hexdigest()[:8]}"
+    if folder.is_dir():
+        verify_package(folder)
+        return folder
+    part = home / f".{folder.name}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name in _file_names(package):
+            _copy_file(package.path / name, part / name)
+        part.rename(folder)
+        sync_folder(home)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise SinkError(
+            f"{folder}: cannot be written ({error.strerror}); check rights and free space"
+        ) from error
+    verify_package(folder)  # what is used is what was read back
+    return folder
+
+
+def _file_names(package: Package) -> list[str]:
+    models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
+    beside = [name for name in ("MODELCARD.md", "receipt.json", GOLDEN) if (package.path / name).is_file()]
+    return [MANIFEST, *dict.fromkeys(models), *beside]
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("xb") as write:
+        shutil.copyfileobj(read, write)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def _switch(home: Path, folder: Path) -> None:
+    """Make a package the current one, keep the one before, remove all others."""
+    current = home / CURRENT
+    before = current.resolve() if current.is_symlink() and current.exists() else None
+    if before == folder:
+        return
+    if before is not None:
+        _link(home / PREVIOUS, before)
+    _link(current, folder)
+    for other in home.iterdir():
+        if other.is_dir() and not other.is_symlink() and other not in (folder, before):
+            shutil.rmtree(other)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link elsewhere by one rename: it is the old or the new one at any time."""
+    part = link.with_name(f".{link.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target.name)
+    part.replace(link)
+    sync_folder(link.parent)

@@ -1,0 +1,89 @@
+"""Stand-ins for the kiosk's tests: a pipeline that says what it is told to, and a source by script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
+
+import numpy as np
+
+from edgeharfer.kiosk.slot import Engines, Lineup
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
+
+
+class FakePipeline:
+    """Always sees the same face and the same action; `name` tells which one was asked."""
+
+    def __init__(
+        self, name: str = "fake", *, emotion: str | None = "happy", clock: Clock | None = None
+    ) -> None:
+        self.name, self.emotion, self.clock = name, emotion, clock
+        self.frames: list[Frame] = []
+        self.resets = 0
+
+    @property
+    def models(self) -> dict[str, str]:
+        return {"action": self.name}
+
+    @property
+    def providers(self) -> dict[str, str]:
+        return {"action": "CPUExecutionProvider"}
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def process(self, frame: Frame) -> Result:
+        self.frames.append(frame)
+        felt = None if self.emotion is None else Emotion(self.emotion, 0.9, {self.emotion: 0.9})
+        face = TrackedFace(1, Box(10, 10, 20, 20), 0.9, felt)
+        action = Action("Biking", 0.8, True, {"Biking": 0.8, "Archery": 0.2})
+        return Result(frame.seq, frame.pts_s, 5.0, (face,), action, {"total": 5.0, "encode": 3.0})
+
+
+def engines(told: FakePipeline, untold: FakePipeline | None = None, name: str = "first") -> Engines:
+    return Engines(Lineup(name, "emotion"), cast(Pipeline, untold or told), cast(Pipeline, told))
+
+
+class FilmSource:
+    """A file of some seconds at 10 frames a second; `steps` are called before the frame of their number."""
+
+    def __init__(self, seconds: float, steps: dict[int, Callable[[], None]] | None = None) -> None:
+        self.name, self.details, self.live = "film", "", False
+        self.size: tuple[int, int] | None = (64, 48)
+        self.fps: float | None = 10.0
+        self.frame_count: int | None = None
+        self.count, self.given, self.steps = round(seconds * 10), 0, steps or {}
+        self.closed = False
+
+    def read(self) -> Frame | None:
+        if self.given >= self.count or self.closed:
+            return None
+        if self.given in self.steps:
+            self.steps[self.given]()
+        picture = np.full((48, 64, 3), 200, np.uint8)
+        self.given += 1
+        return Frame(self.given - 1, (self.given - 1) / 10, 0.0, picture)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def opener(outcomes: Sequence[Any]) -> Callable[..., Any]:
+    """An `open_source` that gives, or raises, these in turn, and the last one for ever."""
+    left = list(outcomes)
+
+    def open_source(spec: str, **_: object) -> Any:
+        outcome = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return open_source

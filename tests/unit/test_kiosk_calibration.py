@@ -1,0 +1,93 @@
+"""Calibration: an idle site that fools the models tells nothing afterwards, and a real action still does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeharfer.kiosk import calibrate as calibrate_module
+from edgeharfer.kiosk.calibrate import calibrate_site, describe
+from edgeharfer.kiosk.calibration import HIGHEST, MARGIN, alarms_per_hour, learn, load_floors, save
+from edgeharfer.kiosk.config import Decide, Input, KioskConfig, Models, Site
+from edgeharfer.kiosk.decisions import Decisions
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Result, TrackedFace
+from kiosk_parts import FilmSource
+from tiny_models import ACTIONS, action_package, emotion_package
+
+RULES = Decide(min_duration_s=0.5, cooldown_s=1.0, min_score=0.5)
+
+
+def result(number: int, score: float, happy: float = 0.2) -> Result:
+    label = "Biking" if score >= 0.5 else UNCERTAIN
+    probs = {"Biking": score, "Archery": 0.1, "background": 0.9 - score}
+    felt = Emotion(
+        "happy" if happy >= 0.5 else "neutral", max(happy, 1 - happy), {"happy": happy, "neutral": 1 - happy}
+    )
+    face = TrackedFace(1, Box(0, 0, 9, 9), 0.9, felt)
+    return Result(number, number / 10, 1.0, (face,), Action(label, score, True, probs))
+
+
+def idle(seconds: int = 120) -> list[Result]:
+    """A poster that looks like biking for 3 s of every 6, and a happy face on it."""
+    return [result(n, 0.62 if n // 30 % 2 else 0.2, 0.7) for n in range(10 * seconds)]
+
+
+def test_false_alarms_go_and_a_surer_action_stays() -> None:
+    found = learn(idle(), RULES)
+    assert found.alarms_before > 500 and found.alarms_after == 0
+    assert found.seconds == pytest.approx(119.9)
+    assert found.floors["action"]["Biking"] == pytest.approx(0.62 + MARGIN)
+    assert found.floors["emotion"] == {"happy": pytest.approx(0.7 + MARGIN)}
+    assert "background" not in found.floors["action"]
+    sure = [result(n, 0.9) for n in range(20)]
+    assert alarms_per_hour(sure, Decisions(RULES, found.floors)) > 0
+
+
+def test_a_quiet_site_changes_next_to_nothing() -> None:
+    found = learn([result(n, 0.1) for n in range(600)], RULES)
+    assert (found.alarms_before, found.alarms_after) == (0, 0)
+    assert max(found.floors["action"].values()) < RULES.min_score
+
+
+def test_no_floor_makes_a_label_impossible() -> None:
+    found = learn([result(n, 0.999) for n in range(600)], RULES)
+    assert found.floors["action"]["Biking"] == HIGHEST
+
+
+def test_too_little_footage_is_told() -> None:
+    for results in ([], idle()[:3]):
+        with pytest.raises(ConfigError, match="too little footage"):
+            learn(results, RULES)
+
+
+def test_the_service_reads_what_was_kept(tmp_path: Path) -> None:
+    assert load_floors(tmp_path) == {}
+    found = learn(idle(), RULES)
+    save(found, tmp_path / "state")
+    assert load_floors(tmp_path / "state") == found.floors
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"floors": {"action": {"Biking": 7}}}', '{"floors": {"action": {"Biking": "x"}}}']
+)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "calibration.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"calibration\.json"):
+        load_floors(tmp_path)
+
+
+def test_a_site_is_calibrated_from_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = Models(
+        str(action_package(tmp_path / "action").path), str(emotion_package(tmp_path / "emotion").path)
+    )
+    monkeypatch.setattr(calibrate_module, "open_source", lambda *_, **__: FilmSource(6))
+    config = KioskConfig(source=Input(source="film"), models=models)
+    found = calibrate_site(config, tmp_path / "state", seconds=4)
+    assert found.seconds == pytest.approx(3.9)
+    assert set(found.floors["action"]) == set(ACTIONS) - {"background"}
+    assert load_floors(tmp_path / "state") == found.floors
+    assert "4 s of idle footage" in describe(found)
+    with pytest.raises(ConfigError, match="5\\(1\\)"):
+        calibrate_site(KioskConfig(site=Site(purpose="education")), tmp_path, seconds=1)

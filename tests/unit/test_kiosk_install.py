@@ -1,0 +1,124 @@
+"""Install writes three things, uninstall leaves none of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edgeharfer.kiosk import install as module
+from edgeharfer.kiosk.config import default_text
+from edgeharfer.kiosk.durable import hand_over, write_durable
+from edgeharfer.kiosk.install import Places, check_program, install, plan, run_command, uninstall
+from edgeharfer.runtime.errors import ConfigError, SinkError
+
+PROGRAM = Path("/opt/edgeharfer/bin/edgeharfer")
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A command in a place that the service may see."""
+    monkeypatch.setattr(module, "HIDDEN", ("/home",))
+    path = tmp_path / "edgeharfer"
+    path.write_text("#!/bin/sh\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def nothing(words: Sequence[str]) -> None:
+    pytest.fail(f"{words} was run for a folder that stands for /")
+
+
+def files_below(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
+
+
+def test_uninstall_leaves_nothing(tmp_path: Path, program: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    done = install(Places(root), program, nothing)
+    assert files_below(root) == {
+        "etc/systemd/system/edgeharfer-kiosk.service", "etc/edgeharfer/kiosk.toml", "var/lib/edgeharfer",
+    }  # fmt: skip
+    assert (root / "var/lib/edgeharfer").is_dir()
+    assert "systemctl enable --now edgeharfer-kiosk.service" in done[-1]
+    (root / "var/lib/edgeharfer" / "outbox.db").write_bytes(b"x")
+    uninstall(Places(root), nothing)
+    assert files_below(root) == set()
+    assert uninstall(Places(root), nothing) == ["nothing was installed"]
+
+
+def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path) -> None:
+    places = Places(tmp_path / "root")
+    install(places, program, nothing)
+    places.config.write_text("[limits]\nmemory_mb = 300\n", encoding="utf-8")
+    install(places, program, nothing)
+    assert places.config.read_text(encoding="utf-8") == "[limits]\nmemory_mb = 300\n"
+    assert "MemoryMax=300M" in places.unit.read_text(encoding="utf-8")
+
+
+def test_the_plan_writes_nothing(tmp_path: Path) -> None:
+    texts = plan(Places(tmp_path), PROGRAM)
+    assert texts[tmp_path / "etc/edgeharfer/kiosk.toml"] == default_text()
+    assert f"ExecStart={PROGRAM} kiosk run --config /etc/edgeharfer/kiosk.toml" in "".join(texts.values())
+    assert files_below(tmp_path) == set()
+
+
+def test_a_refused_purpose_is_refused_at_installation(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.config.parent.mkdir(parents=True)
+    places.config.write_text("[site]\npurpose = 'workplace'\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"Art\. 5\(1\)\(f\)"):
+        plan(places, PROGRAM)
+
+
+def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such command"):
+        check_program(tmp_path / "edgeharfer")
+    path = tmp_path / "edgeharfer"
+    path.write_text("", encoding="utf-8")
+    path.chmod(0o755)
+    if any(path.is_relative_to(folder) for folder in module.HIDDEN):
+        with pytest.raises(ConfigError, match="under /opt"):
+            check_program(path)
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path, program: Path) -> None:
+    (tmp_path / "root").write_text("a file", encoding="utf-8")
+    with pytest.raises(SinkError, match="run it as root"):
+        install(Places(tmp_path / "root"), program, nothing)
+
+
+def test_a_command_that_fails_gives_its_last_line() -> None:
+    with pytest.raises(SinkError, match=r"^sh -c .*: the unit is masked$"):
+        run_command(["sh", "-c", "echo first >&2; echo the unit is masked >&2; exit 1"])
+
+
+def test_a_durable_file_is_the_old_one_until_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    write_durable(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_durable(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["state.json"]  # noqa: PTH208 - hidden ones count as well
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_becomes_the_services(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "emotion"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"x")
+    (folder / "current").symlink_to("gone")
+    os.chown(tmp_path, 12345, 12346)
+    hand_over(tmp_path / "models", tmp_path)
+    for path in (tmp_path / "models", folder, folder / "model.onnx", folder / "current"):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (12345, 12346)

@@ -1,0 +1,87 @@
+"""What nobody may see or know: blurred faces, ignored zones, forgotten names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeharfer.kiosk.config import KioskConfig, Privacy, Screen
+from edgeharfer.kiosk.desk import Desk, Scene, shown_picture
+from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, Notice, blur_faces, hide_zones
+from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.types import Box, Frame, Image, Result, TrackedFace
+
+
+def noise(height: int = 120, width: int = 160) -> Image:
+    return np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_a_blurred_face_has_a_few_squares_and_the_rest_is_untouched() -> None:
+    picture = noise()
+    blurred = blur_faces(picture, [TrackedFace(1, Box(50, 40, 40, 40), 0.9)])
+    face = blurred[32:88, 42:98]
+    assert len(np.unique(face.reshape(-1, 3), axis=0)) <= BLUR_CELLS**2
+    outside = np.ones(picture.shape[:2], bool)
+    outside[32:88, 42:98] = False
+    assert np.array_equal(blurred[outside], picture[outside])
+    assert not np.array_equal(face, picture[32:88, 42:98])
+
+
+def test_faces_over_the_edge_are_blurred_too() -> None:
+    blurred = blur_faces(
+        noise(), [TrackedFace(1, Box(-20, -20, 60, 60), 0.9), TrackedFace(2, Box(900, 0, 9, 9), 0.9)]
+    )
+    assert len(np.unique(blurred[:50, :50].reshape(-1, 3), axis=0)) <= BLUR_CELLS**2
+
+
+def test_zones_are_black_and_the_frame_itself_is_not_touched() -> None:
+    picture = noise()
+    before = picture.copy()
+    hidden = hide_zones(picture, [(0.0, 0.0, 0.25, 0.5)])
+    assert not hidden[:60, :40].any() and np.array_equal(hidden[60:], picture[60:])
+    assert np.array_equal(picture, before)
+    assert hide_zones(picture, []) is picture
+
+
+def test_names_are_random_and_forgotten_with_the_track() -> None:
+    names = EphemeralIds()
+    first = names.name(1)
+    assert names.name(1) == first != names.name(2)
+    names.keep({2})
+    assert names.name(1) != first
+
+
+def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
+    clock = ManualClock()
+    notice = Notice(required=True, forget_s=60, clock=clock)
+    assert not notice.given
+    notice.confirm()
+    for _ in range(10):
+        clock.sleep(30)
+        notice.see(1)
+    assert notice.given
+    clock.sleep(59)
+    notice.see(0)
+    assert notice.given
+    clock.sleep(2)
+    notice.see(0)
+    assert not notice.given
+
+
+def test_no_view_shows_a_face_unless_it_was_configured() -> None:
+    frame = Frame(0, 0.0, 0.0, noise())
+    result = Result(0, 0.0, 1.0, (TrackedFace(1, Box(50, 40, 40, 40), 0.9),))
+    assert not np.array_equal(
+        shown_picture(frame, result, blur=True), shown_picture(frame, result, blur=False)
+    )
+    desk = Desk(KioskConfig(), ManualClock())
+    assert desk.picture() == b""
+    desk.show(Scene("live"), (frame, result))
+    assert desk.picture()[:2] == b"\xff\xd8"
+    assert KioskConfig().privacy.blur_faces
+
+
+def test_a_screen_without_camera_never_has_a_picture() -> None:
+    config = KioskConfig(screen=Screen(show_camera=False), privacy=Privacy(blur_faces=False))
+    desk = Desk(config, ManualClock())
+    desk.show(Scene("live"), (Frame(0, 0.0, 0.0, noise()), Result(0, 0.0, 1.0)))
+    assert desk.picture() == b"" and desk.state()["camera"] is False

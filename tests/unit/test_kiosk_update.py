@@ -1,0 +1,147 @@
+"""New models: verified, tried, switched by one rename, undone by another, the one before kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeharfer.kiosk import update as module
+from edgeharfer.kiosk.config import KioskConfig, Models
+from edgeharfer.kiosk.slot import Engines, Lineup, Slot, wanted_lineup
+from edgeharfer.kiosk.update import current_package, golden_frames, install_package, roll_back, try_package
+from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.package import Package, load_package
+from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
+
+
+def packages(folder: Path, count: int = 3) -> list[Path]:
+    """Emotion packages that differ in their names."""
+    return [emotion_package(folder / f"new-{n}", name=f"tiny-{n}").path for n in range(count)]
+
+
+def installed(state: Path) -> set[str]:
+    return set(os.listdir(state / "models" / "emotion"))  # noqa: PTH208 - hidden ones count as well
+
+
+def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> None:
+    first, second, third = packages(tmp_path)
+    state = tmp_path / "state"
+    update = install_package(first, state, replaces="off")
+    assert (update.task, update.before, update.trial_before) == ("emotion", None, None)
+    assert current_package(state, "emotion") == update.folder
+    install_package(second, state, replaces="off")
+    last = install_package(third, state, replaces="off")
+    names = installed(state)
+    assert {name.rpartition("-")[0] for name in names if name.startswith("tiny")} == {"tiny-1", "tiny-2"}
+    assert names & {"current", "previous"} == {"current", "previous"} and len(names) == 4
+    assert last.trial_before is not None
+    assert np.array_equal(last.trial.probs, last.trial_before.probs)
+
+
+def test_a_roll_back_returns_to_the_one_before_and_then_to_the_configurations(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    updates = [install_package(path, state, replaces="off") for path in packages(tmp_path, 2)]
+    assert roll_back(state, "emotion") == updates[0].folder == current_package(state, "emotion")
+    assert roll_back(state, "emotion") is None
+    assert current_package(state, "emotion") is None
+
+
+def test_the_same_package_twice_is_one(tmp_path: Path) -> None:
+    state, path = tmp_path / "state", packages(tmp_path, 1)[0]
+    first = install_package(path, state, replaces="off")
+    assert install_package(path, state, replaces="off").folder == first.folder
+    assert len(installed(state)) == 2
+
+
+def test_a_damaged_package_changes_nothing(tmp_path: Path) -> None:
+    good, bad = packages(tmp_path, 2)
+    state = tmp_path / "state"
+    update = install_package(good, state, replaces="off")
+    before = installed(state)
+    data = bytearray((bad / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bad / "model.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match="damaged"):
+        install_package(bad, state, replaces="off")
+    assert installed(state) == before and current_package(state, "emotion") == update.folder
+
+
+def test_golden_answers_decide(tmp_path: Path) -> None:
+    package = emotion_package(tmp_path / "new")
+    probs = try_package(package, ManualClock()).probs
+    golden = package.path / "golden.json"
+    golden.write_text(json.dumps({"probs": probs.tolist()}), encoding="utf-8")
+    update = install_package(package.path, tmp_path / "state", replaces="off")
+    assert (update.folder / "golden.json").exists()
+    golden.write_text(json.dumps({"probs": (1 - probs).tolist()}), encoding="utf-8")
+    with pytest.raises(ModelError, match="answers otherwise"):
+        install_package(package.path, tmp_path / "other", replaces="off")
+    assert installed(tmp_path / "other") == set()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"probs": "x"}', '{"probs": [[1]]}', "{"])
+def test_golden_answers_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    package = emotion_package(tmp_path / "new")
+    (package.path / "golden.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"golden\.json"):
+        install_package(package.path, tmp_path / "state", replaces="off")
+
+
+def test_a_package_that_is_much_slower_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = packages(tmp_path, 2)
+    speeds = {"tiny-0": 10.0, "tiny-1": 21.0}
+    real = module.try_package
+
+    def timed(package: Package, clock: Clock) -> module.Trial:
+        return module.Trial(real(package, clock).probs, speeds[package.manifest.name])
+
+    monkeypatch.setattr(module, "try_package", timed)
+    with pytest.raises(ModelError, match=r"21\.0 ms an answer here.*at most 20\.0 ms"):
+        install_package(new, tmp_path / "state", replaces=str(old))
+    speeds["tiny-1"] = 19.0
+    assert install_package(new, tmp_path / "state", replaces=str(old)).trial.median_ms == 19.0
+
+
+def test_an_action_package_is_tried_as_a_whole(tmp_path: Path) -> None:
+    package = action_package(tmp_path / "action")
+    update = install_package(package.path, tmp_path / "state", replaces="off", clock=SystemClock())
+    assert update.task == "action" and update.trial.probs.shape == (1, len(ACTIONS))
+
+
+def test_the_golden_inputs_are_always_the_same() -> None:
+    first, second = golden_frames(), golden_frames.__wrapped__()
+    assert len(first) == module.GOLDEN_FRAMES
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], first[-1])
+
+
+def test_other_tasks_cannot_be_installed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="action and emotion can be installed"):
+        install_package(load_package("face-short-range").path, tmp_path / "state", replaces="off")
+
+
+def test_a_package_for_a_lineup_follows_the_link(tmp_path: Path) -> None:
+    config = KioskConfig(models=Models(action="off"))
+    assert wanted_lineup(config, tmp_path / "state") == Lineup(None, "emotion-fer8")
+    update = install_package(packages(tmp_path, 1)[0], tmp_path / "state", replaces="off")
+    assert wanted_lineup(config, tmp_path / "state") == Lineup(None, str(update.folder))
+
+
+def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
+    config, state = KioskConfig(models=Models(action="off")), tmp_path / "state"
+    good, bad = (install_package(path, state, replaces="off").folder for path in packages(tmp_path, 2))
+    file_spec(bad, "model.onnx", encoder())  # damaged on the disk after it was installed
+
+    def make(_: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
+        package = load_package(str(lineup.emotion))
+        package.read("model")
+        return Engines(lineup, None, None)  # type: ignore[arg-type]
+
+    slot = Slot(config, state, ManualClock(), make=make)
+    assert slot.engines.lineup.emotion == str(good) and slot.failures == 1
+    assert current_package(state, "emotion") == good
