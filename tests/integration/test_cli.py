@@ -17,9 +17,8 @@ from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
-HELP: list[list[str]] = [
-    [], *([name] for name in COMMANDS), ["models", "info"], ["models", "install"], ["train", "action"], ["train", "context"]
-]  # fmt: skip
+SUBCOMMANDS = ("models info", "models install", "train action", "train context", "kiosk run")
+HELP: list[list[str]] = [[], *([name] for name in COMMANDS), *(names.split() for names in SUBCOMMANDS)]
 
 
 @pytest.mark.parametrize("command", HELP)

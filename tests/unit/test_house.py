@@ -27,9 +27,9 @@ PUBLIC = {
     *("SinkError", "SourceError"),
 }
 HEAVY = {
-    *("click", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "scipy"),
-    *("sklearn", "tensorflow", "tf2onnx"),
-    *(f"edgeharfer.{part}" for part in ("calib", "cli", "evaluate", "export", "training")),
+    *("click", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "paho"),
+    *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "tensorflow", "tf2onnx"),
+    *(f"edgeharfer.{part}" for part in ("calib", "cli", "evaluate", "export", "kiosk", "report", "training")),
 }
 
 

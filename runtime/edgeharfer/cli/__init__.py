@@ -13,6 +13,7 @@ from edgeharfer.runtime.errors import EdgeharferError
 
 COMMANDS = {
     "run": "Tell actions and emotions from a camera, file or stream.",
+    "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
     "models": "List, show and verify model packages.",
     "doctor": "Show what works here, and the line that mends what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",

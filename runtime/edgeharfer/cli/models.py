@@ -70,13 +70,19 @@ def read_card(package: Package) -> str:
 @models.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--config", type=click.Path(path_type=Path), default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True,
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/edgeharfer/kiosk.toml"),
+    show_default=True,
     help="The kiosk's configuration.",
-)  # fmt: skip
+)
 @click.option(
-    "--state", type=click.Path(path_type=Path), default=Path("/var/lib/edgeharfer"), show_default=True,
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/edgeharfer"),
+    show_default=True,
     help="The kiosk's state folder.",
-)  # fmt: skip
+)
 def install(path: Path, config: Path, state: Path) -> None:
     """Give a running kiosk another package: verified, tried, switched at once, undone where it fails."""
     from edgeharfer.kiosk.config import default_config, load_config

@@ -28,6 +28,8 @@ EXTRAS = {
     "mediapipe": ("mediapipe",),
     "export": ("tensorflow", "tf2onnx", "onnx", "onnxslim", "onnxconverter_common"),
     "train": ("keras", "sklearn", "matplotlib"),
+    "report": ("matplotlib", "pypdf", "reportlab"),
+    "kiosk": ("paho", "prometheus_client"),
 }
 """Extra -> the modules that it brings."""
 

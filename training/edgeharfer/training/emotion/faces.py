@@ -42,6 +42,8 @@ Color = Literal["gray", "rgb"]
 """As a manifest has it. Pictures in colour stand in OpenCV's order, BGR, until a model takes them."""
 
 UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""

@@ -1,0 +1,122 @@
+"""Many inputs, one after the other; one that cannot be read does not end the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from edgeharfer.report.inputs import Task
+from edgeharfer.report.job import Job
+from edgeharfer.report.report import Report
+from edgeharfer.report.words import NO_BREAK, counted, label_name, percent
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.overlay.look import printable
+
+REPORT_BYTES = 1 << 20
+"""Writing a report takes about as long as watching so much video; for the time left."""
+_MOST_NAMED = 5
+
+
+class Progress(Protocol):
+    """Where a batch tells how far it is."""
+
+    def begin(self, total: int) -> None:
+        """So much is to be done, in bytes."""
+
+    def advance(self, more: float, label: str) -> None:
+        """So much more is done; the label says what is in work."""
+
+    def end(self) -> None:
+        """Nothing more is in work; lines may still come."""
+
+    def say(self, line: str) -> None:
+        """A line for the person: a result, or how the run ended."""
+
+    def complain(self, line: str) -> None:
+        """A line on what went wrong."""
+
+
+class Batch:
+    """One run over some tasks."""
+
+    def __init__(
+        self, job: Job, tasks: Sequence[Task], progress: Progress, stopping: Callable[[], bool]
+    ) -> None:
+        self._job, self._tasks, self._progress, self._stopping = job, tasks, progress, stopping
+        self._failed: list[str] = []
+        self._made, self._video_s = 0, 0.0
+
+    def run(self) -> None:
+        """Do what is not done. Raises SourceError at the end where an input could not be read."""
+        started_s = self._job.clock.monotonic()
+        left = [task for task in self._tasks if not task.done]
+        for task in self._tasks:
+            if task.done:
+                self._progress.say(f"{printable(task.input.name)}: done before -> {task.folder}")
+        if left:
+            self._job.observer.warm_up()
+        self._progress.begin(sum(_weight(task) for task in left))
+        for number, task in enumerate(left, 1):
+            if self._stopping():
+                break
+            self._one(task, f"{number}/{len(left)} {printable(task.input.name)}")
+        self._progress.end()
+        self._conclude(len(left), self._job.clock.monotonic() - started_s)
+
+    def _one(self, task: Task, label: str) -> None:
+        told = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal told
+            self._progress.advance(share * task.input.size - told, label)
+            told = share * task.input.size
+
+        tell(0.0)
+        try:
+            report = self._job.analyze(task, tell, self._stopping)
+        except SourceError as error:
+            self._failed.append(task.input.name)
+            self._progress.complain(str(error))
+        else:
+            if report is None:
+                return
+            self._made += 1
+            self._video_s += report.recording.duration_s
+            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {task.folder}")
+        self._progress.advance(_weight(task) - told, label)
+
+    def _conclude(self, wanted: int, elapsed_s: float) -> None:
+        if self._made:
+            self._progress.say(pace(self._made, self._video_s, elapsed_s))
+        left = wanted - self._made - len(self._failed)
+        if left:
+            self._progress.complain(f"stopped with {left} of {wanted} left; the same command goes on")
+        if self._failed:
+            names = ", ".join(map(printable, self._failed[:_MOST_NAMED]))
+            more = " and others" if len(self._failed) > _MOST_NAMED else ""
+            raise SourceError(
+                f"{len(self._failed)} of {len(self._tasks)} inputs could not be read ({names}{more}); "
+                "the reports on the others are whole"
+            )
+
+
+def outcome(report: Report) -> str:
+    """A report in half a line."""
+    stills = report.stills
+    who = counted(len(report.rows), "face") if stills else counted(len(report.shown), "person", "people")
+    where = counted(len(report.recording.samples), "picture" if stills else "sample")
+    leader = report.group.leader
+    mostly = f", mostly {label_name(leader[0]).lower()} ({percent(leader[1])})" if leader else ""
+    return f"{who}, a face in {percent(report.group.coverage)} of {where}{mostly}".replace(NO_BREAK, " ")
+
+
+def pace(made: int, video_s: float, elapsed_s: float) -> str:
+    """How long it took."""
+    text = f"{counted(made, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
+    if video_s <= 0:
+        return text
+    return f"{text}; {video_s:.1f} s of video, {60 * elapsed_s / video_s:.1f} s per minute of it"
+
+
+def _weight(task: Task) -> int:
+    return task.input.size + REPORT_BYTES

@@ -1,0 +1,59 @@
+"""The charts of a report, each made once, for the PDFs as well as for the pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from pypdf import PageObject, PdfReader
+
+from edgeharfer.report.charts.confidence import confidence
+from edgeharfer.report.charts.pictures import pictures
+from edgeharfer.report.charts.shares import bar, pie
+from edgeharfer.report.charts.style import pdf_pages
+from edgeharfer.report.charts.timeline import emotion_strips, gantt, person_curves
+from edgeharfer.report.charts.transitions import transitions
+from edgeharfer.report.measures import Measures
+from edgeharfer.report.report import Report
+
+Key = tuple[str, int | None]
+
+
+class ChartBook:
+    """Charts by name and, for a person's own, track number; None for everybody's.
+
+    Names: emotions, confidence, gantt; bar, pie and transitions; curves of a person alone. Those that
+    have nothing to show in this report are not in it.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.figures: dict[Key, Any] = {(name, None): figure for name, figure in _of_all(report)}
+        self._add(report, report.group, None)
+        for person in report.shown:
+            self._add(report, person.measures, person.track)
+            if not report.stills:
+                self.figures["curves", person.track] = person_curves(report, person)
+
+    def _add(self, report: Report, measures: Measures, track: int | None) -> None:
+        self.figures["bar", track] = bar(report, measures)
+        self.figures["pie", track] = pie(report, measures)
+        if measures.transitions:
+            self.figures["transitions", track] = transitions(measures)
+
+    @cached_property
+    def pages(self) -> dict[Key, PageObject]:
+        """Each chart as a page of a PDF, in vectors."""
+        reader = PdfReader(io.BytesIO(pdf_pages(list(self.figures.values()))))
+        return dict(zip(self.figures, reader.pages, strict=True))
+
+
+def _of_all(report: Report) -> Iterator[tuple[str, Any]]:
+    if report.stills:
+        yield "emotions", pictures(report)
+        return
+    yield "emotions", emotion_strips(report)
+    yield "confidence", confidence(report)
+    if report.method.action:
+        yield "gantt", gantt(report)

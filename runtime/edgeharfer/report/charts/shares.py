@@ -1,0 +1,103 @@
+"""The share of each emotion, as bars and as a pie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.ticker import PercentFormatter
+
+from edgeharfer.report.charts.style import empty, headline, new_figure, styled
+from edgeharfer.report.measures import Measures
+from edgeharfer.report.palette import INK, MUTED, RULE, paints
+from edgeharfer.report.report import Report
+from edgeharfer.report.words import label_name, percent
+
+_WIDTH_IN, _HEIGHT_IN = 3.4, 2.35
+_MOST_BARS, _BAR_IN, _AROUND_IN = 30, 0.2, 0.55
+"""Of a package with very many labels the most frequent are shown; all are in summary.json."""
+_PIE_AT = (0.145, 0.08, 0.44, 0.78)  # left, bottom, width, height, as shares of the figure
+_NAMED_FROM = 0.06
+"""Slices from this share on carry their number; smaller ones have it in the legend alone."""
+
+
+def shown_shares(report: Report, measures: Measures) -> tuple[str, str, Mapping[str, float]]:
+    """Titles of bar and pie, and what they show: one look at a face has probabilities and no shares."""
+    if report.stills and measures.sightings == 1:
+        return "Probability of each emotion", "Probabilities together", measures.mean_raw
+    whole = "Share of all faces" if report.stills else "Share of the time in view"
+    return "Share of each emotion", whole, measures.shares
+
+
+def bar(report: Report, measures: Measures) -> Any:
+    """Every emotion's share, nothing left out, in the order of the model."""
+    title, _, shares = shown_shares(report, measures)
+    with styled():
+        shares = _largest(shares)
+        figure = new_figure(_WIDTH_IN, max(_HEIGHT_IN, len(shares) * _BAR_IN + _AROUND_IN))
+        headline(figure, title)
+        axes = figure.subplots()
+        if not measures.sightings or not shares:
+            empty(axes, why_empty(report))
+            return figure
+        colours = paints(report.labels)
+        for place, (label, share) in enumerate(shares.items()):
+            paint = colours[label]
+            edge = RULE if paint.line == "#FFFFFF" else paint.line
+            axes.barh(place, share, 0.72, color=paint.fill, hatch=paint.hatch, edgecolor=paint.line, lw=0)
+            axes.barh(place, share, 0.72, color="none", edgecolor=edge, lw=0.5)
+            axes.annotate(percent(share), (share, place), (3, 0), textcoords="offset points", va="center",
+                          color=INK if share else MUTED)  # fmt: skip
+        axes.set_yticks(range(len(shares)), [label_name(label) for label in shares])
+        axes.set_ylim(len(shares) - 0.5, -0.5)
+        axes.set_xlim(0, min(1.0, max(shares.values()) * 1.02) * 1.18)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axes.xaxis.set_major_locator(_percent_steps(max(shares.values())))
+        axes.grid(axis="x")
+    return figure
+
+
+def pie(report: Report, measures: Measures) -> Any:
+    """The shares as a pie; the legend gives every number."""
+    _, title, shares = shown_shares(report, measures)
+    with styled():
+        figure = new_figure(_WIDTH_IN, _HEIGHT_IN)
+        figure.set_layout_engine("none")  # the legend stands beside the pie, whatever its length
+        headline(figure, title)
+        axes = figure.add_axes(_PIE_AT)
+        present = {label: share for label, share in _largest(shares).items() if share > 0}
+        if not measures.sightings or not present:
+            empty(axes, why_empty(report))
+            return figure
+        colours = paints(report.labels)
+        wedges, _ = axes.pie(
+            list(present.values()), startangle=90, counterclock=False, radius=1.2,
+            labels=[
+                label_name(label) if _NAMED_FROM <= share < 1 else "" for label, share in present.items()
+            ],
+            labeldistance=1.08, textprops={"fontsize": 6.5, "color": MUTED},
+        )  # fmt: skip
+        for wedge, label in zip(wedges, present, strict=True):
+            paint = colours[label]
+            wedge.set(facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, linewidth=0.8)
+        names = [f"{label_name(label)}  {percent(share)}" for label, share in present.items()]
+        figure.legend(wedges, names, loc="center left", bbox_to_anchor=(0.7, 0.46), fontsize=6.5,
+                      handlelength=1.3, handletextpad=0.5, labelspacing=0.55, borderpad=0)  # fmt: skip
+    return figure
+
+
+def _largest(shares: Mapping[str, float]) -> dict[str, float]:
+    """The largest shares, in their old order."""
+    chosen = sorted(shares, key=lambda label: -shares[label])[:_MOST_BARS]
+    return {label: share for label, share in shares.items() if label in chosen}
+
+
+def why_empty(report: Report) -> str:
+    """Why there are no shares."""
+    return "No face was seen." if report.labels else "Emotions were not read."
+
+
+def _percent_steps(most: float) -> Any:
+    from matplotlib.ticker import MultipleLocator
+
+    return MultipleLocator(0.25 if most > 0.6 else 0.1 if most > 0.25 else 0.05)

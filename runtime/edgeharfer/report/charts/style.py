@@ -1,0 +1,110 @@
+"""One look for all charts, and how they become files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from edgeharfer.report.palette import FAINT, INK, MUTED, RULE
+from edgeharfer.report.words import clock, in_minutes
+
+PAGE_WIDTH_IN = 6.85
+"""What an A4 page has between its margins."""
+PNG_DPI = 200
+_CLOCK_STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 6.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "hatch.linewidth": 0.5,
+    "pdf.fonttype": 42,  # real letters, so that text can be searched and copied
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style, for drawing as well as for saving."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width_in: float, height_in: float) -> Any:
+    """An empty figure that makes room for its labels by itself."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def headline(figure: Any, text: str) -> None:
+    """The title of a figure, at its left edge, so that titles of neighbours stand in one line."""
+    figure.suptitle(text, x=0.006, ha="left", fontsize=8.5, fontweight="bold")
+
+
+def save_png(figure: Any, path: Path) -> None:
+    """The figure as a picture for a page or a slide."""
+    with styled():
+        figure.savefig(path, dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+
+
+def pdf_pages(figures: Sequence[Any]) -> bytes:
+    """The figures as pages of their own sizes, with text that can be selected."""
+    pages = io.BytesIO()
+    with styled(), PdfPages(pages, metadata={"CreationDate": None}) as pdf:
+        for figure in figures:
+            pdf.savefig(figure, transparent=True)
+    return pages.getvalue()
+
+
+def time_axis(axes: Any, duration_s: float) -> None:
+    """The horizontal axis as the time of the source."""
+    axes.set_xlim(0, duration_s or 1.0)
+    axes.grid(axis="x")
+    if in_minutes(duration_s):
+        axes.xaxis.set_major_locator(MultipleLocator(_step_s(duration_s)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
+        axes.set_xlabel("time (minutes:seconds)")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(10))
+        axes.set_xlabel("time (s)")
+
+
+def _step_s(duration_s: float) -> float:
+    """From one tick to the next, as clocks are divided, for ten ticks at most."""
+    return next((step for step in _CLOCK_STEPS_S if duration_s / step <= 10), _CLOCK_STEPS_S[-1])
+
+
+def empty(axes: Any, words: str) -> None:
+    """Say why there is nothing to see."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.text(0.5, 0.5, words, ha="center", va="center", color=MUTED, transform=axes.transAxes)

@@ -1,0 +1,76 @@
+"""`frames.csv` and `actions.csv`.
+
+Spreadsheets run a cell as a formula when it begins with certain signs, and file names and the labels
+of a package are other people's words; such cells get an apostrophe in front (OWASP, CSV injection).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from edgeharfer.report.record import PROBABILITY_DIGITS, SCORE_DIGITS, Sample
+from edgeharfer.report.report import Report
+from edgeharfer.report.rows import Row
+
+Cell = str | float | None
+
+_FACE_COLUMNS = ("time_s", "frame", "picture", "track", "x", "y", "width", "height", "face_score")
+_FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the wide forms too
+
+
+def safe(cell: Cell) -> Cell:
+    """The cell as no spreadsheet takes it for a formula; numbers are left alone."""
+    if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_SIGNS):
+        return "'" + cell
+    return cell
+
+
+def write_frames(report: Report, path: Path) -> None:
+    """One line a face and sample, its raw probabilities and the label after smoothing.
+
+    A sample in which nobody was seen has a line with its time alone, so that coverage can be counted.
+    Of a report on one person only that person's lines are written.
+    """
+    header = (*_FACE_COLUMNS, *(f"raw_{label}" for label in report.labels), "label", "score")
+    _write(path, header, _frame_lines(report))
+
+
+def write_actions(report: Report, path: Path) -> None:
+    """One line a segment. A label tells of the window of time that ends where it is given."""
+    lines = ((item.start_s, item.end_s, item.label, _fixed(item.score)) for item in report.segments)
+    _write(path, ("start_s", "end_s", "label", "mean_score"), lines)
+
+
+def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
+    by_frame: dict[int, list[Row]] = {}
+    for row in report.rows:
+        by_frame.setdefault(row.sample.frame, []).append(row)
+    for sample in report.recording.samples:
+        rows = by_frame.get(sample.frame, [])
+        yield from (_line(row) for row in rows)
+        if not rows and report.only is None:
+            yield (*_where(sample), *[None] * (len(_FACE_COLUMNS) - 3 + len(report.labels) + 2))
+
+
+def _where(sample: Sample) -> tuple[Cell, ...]:
+    return sample.time_s, sample.frame, sample.picture or None
+
+
+def _line(row: Row) -> Sequence[Cell]:
+    face, box = row.face, row.face.box
+    place = (*_where(row.sample), face.track, box.x, box.y, box.width, box.height, _fixed(face.score))
+    raw = [f"{p:.{PROBABILITY_DIGITS}f}" for p in face.raw]
+    return (*place, *raw, row.label or None, _fixed(row.score) if row.label else None)
+
+
+def _fixed(score: float) -> str:
+    return f"{score:.{SCORE_DIGITS}f}"
+
+
+def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([safe(cell) for cell in header])
+        writer.writerows([safe(cell) for cell in line] for line in lines)

@@ -1,0 +1,80 @@
+"""Pictures for the report, kept in memory and only where they were asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+
+from edgeharfer.report.record import Sample, Sighting
+from edgeharfer.runtime.types import Frame, Image
+
+MOST_SCENES = 6
+_SCENE_WIDTH, _FACE_WIDTH = 480, 240  # pixels
+_AROUND_FACE = 0.25  # of the box, on each side
+_QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A frame as JPEG. name: of a photograph, "" for a film."""
+
+    time_s: float
+    name: str
+    jpeg: bytes
+
+
+class Gallery:
+    """Frames spread evenly over a source of unknown length, and the best look at each face.
+
+    `see` takes every sample. Of the scenes every stride-th is kept; whenever they become too many,
+    every other one goes and the stride doubles.
+    """
+
+    def __init__(self) -> None:
+        self.faces: dict[int, bytes] = {}
+        self._best: dict[int, float] = {}
+        self._scenes: list[Scene] = []
+        self._seen, self._stride = 0, 1
+
+    def see(self, frame: Frame, sample: Sample) -> None:
+        """Look at the frame of a sample."""
+        if self._seen % self._stride == 0:
+            self._scenes.append(Scene(sample.time_s, sample.picture, _jpeg(frame.bgr, _SCENE_WIDTH)))
+            if len(self._scenes) >= 4 * MOST_SCENES:
+                self._scenes, self._stride = self._scenes[::2], 2 * self._stride
+        self._seen += 1
+        for face in sample.faces:
+            self._see_face(frame.bgr, face)
+
+    @property
+    def scenes(self) -> list[Scene]:
+        """At most MOST_SCENES, first and last among them, in order of time."""
+        count = min(MOST_SCENES, len(self._scenes))
+        last = len(self._scenes) - 1
+        return [self._scenes[round(place * last / max(1, count - 1))] for place in range(count)]
+
+    def _see_face(self, bgr: Image, face: Sighting) -> None:
+        worth = face.score * face.box.area
+        cut = _around(bgr, face)
+        if worth > self._best.get(face.track, 0.0) and cut.size:
+            self._best[face.track] = worth
+            self.faces[face.track] = _jpeg(cut, _FACE_WIDTH)
+
+
+def _around(bgr: Image, face: Sighting) -> Image:
+    """The face with a little of what is around it."""
+    box, pad = face.box, _AROUND_FACE * max(face.box.width, face.box.height)
+    top, left = max(0, round(box.y - pad)), max(0, round(box.x - pad))
+    bottom, right = max(0, round(box.y + box.height + pad)), max(0, round(box.x + box.width + pad))
+    return bgr[top:bottom, left:right]
+
+
+def _jpeg(bgr: Image, width: int) -> bytes:
+    """No wider than so many pixels."""
+    if bgr.shape[1] > width:
+        height = max(1, round(bgr.shape[0] * width / bgr.shape[1]))
+        bgr = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    assert done, "a picture in memory can be encoded"
+    return data.tobytes()

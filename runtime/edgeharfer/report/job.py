@@ -1,0 +1,73 @@
+"""One input from its frames to its files, as the command line and others ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from edgeharfer.report.gallery import Gallery
+from edgeharfer.report.inputs import Task, expected_frames
+from edgeharfer.report.observer import Observer
+from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.report import Report, make_report, source_facts
+from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.report.summary import FORMAT
+from edgeharfer.report.write import write_report
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.source import open_source
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every input of a run is analysed.
+
+    thumbnails: put pictures into the PDF; without it none reaches the disk. duration_s: look only at
+    so much of each input.
+    """
+
+    observer: Observer
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    thumbnails: bool = False
+    duration_s: float | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a report depends on beside its input."""
+        return {
+            "format": FORMAT,
+            "method": asdict(self.observer.method),
+            "smoothing": asdict(self.smoothing),
+            "thumbnails": self.thumbnails,
+            "duration_s": self.duration_s,
+        }
+
+    def analyze(
+        self, task: Task, tell: Callable[[float], None], stopping: Callable[[], bool] = lambda: False
+    ) -> Report | None:
+        """Watch one input and write its report; None where it was stopped, and nothing is written.
+
+        tell: told which share of the input has been watched, 0 to 1. Raises SourceError where the input
+        cannot be read, SinkError where the report cannot be written.
+        """
+        gallery = Gallery() if self.thumbnails else None
+        source = open_source(task.input.spec)
+        expected = expected_frames(source, task.input.spec, self.duration_s)
+        recording = self.observer.watch(
+            source,
+            duration_s=self.duration_s,
+            tell=lambda frames: tell(min(1.0, frames / expected) if expected else 0.0),
+            stopping=stopping,
+            see=gallery.see if gallery else None,
+        )
+        if recording is None:
+            return None
+        report = make_report(source_facts(source), self.observer.method, self.smoothing, recording)
+        write_report(report, task.folder, Edition(self._today(), gallery), task.extra)
+        return report
+
+    def _today(self) -> str:
+        day = datetime.fromtimestamp(self.clock.wall(), UTC).astimezone()
+        return f"{day.day} {day:%B %Y}"

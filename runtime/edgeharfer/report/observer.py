@@ -1,0 +1,256 @@
+"""Watches a source to its end: emotions at a rate of their own, actions in their own windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from edgeharfer.report.record import (
+    BOX_DIGITS,
+    PROBABILITY_DIGITS,
+    SCORE_DIGITS,
+    TIME_DIGITS,
+    Reading,
+    Recording,
+    Sample,
+    Sighting,
+)
+from edgeharfer.runtime.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.emotion import EmotionModel
+from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces.search import FaceFinder
+from edgeharfer.runtime.faces.tracks import Track, Tracker
+from edgeharfer.runtime.manifest import Manifest, WindowSpec
+from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.types import Box, Frame
+
+DEFAULT_FPS = 4.0
+TRACKING_FPS = 8.0
+"""Faces are looked for at least so often: a track is lost when a face is not seen for 0.8 s."""
+_SLACK_S = 1e-5
+"""Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
+
+Tell = Callable[[int], None]
+Watch = Callable[[Frame, Sample], None]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a report says of a model. sha256: of its files together, shortened."""
+
+    name: str
+    precision: str
+    labels: tuple[str, ...]
+    threshold: float
+    sha256: str
+    accuracy: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an input was watched. providers: where each part really ran, in ONNX Runtime's words."""
+
+    fps: float
+    detector: str
+    prior: str
+    emotion: ModelFacts | None
+    action: ModelFacts | None
+    window: WindowSpec | None
+    providers: Mapping[str, str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Emotions by name; none when they are off."""
+        return self.emotion.labels if self.emotion else ()
+
+
+class Grid:
+    """Picks the first frame at or after each point of a grid in time, `fps` points a second."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._taken = -1
+
+    def wants(self, time_s: float) -> bool:
+        """Whether the frame at this time is one. Times ascend."""
+        point = math.floor((time_s + _SLACK_S) * self._fps)
+        if point <= self._taken:
+            return False
+        self._taken = point
+        return True
+
+
+class Observer:
+    """The models of a report, for any number of inputs, one after the other.
+
+    fps: samples of emotions a second; a slower source gives each of its frames. Other options as
+    those of `edgeharfer.runtime.Pipeline`. Raises what it raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        fps: float = DEFAULT_FPS,
+        action: str | Package | None = "action-ucf20",
+        emotion: str | Package | None = "emotion-fer8",
+        detector: str = "blazeface",
+        provider: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        prior: str = "package",
+    ) -> None:
+        where = {"provider": provider, "threads": threads, "fallback": allow_fallback}
+        self._fps = fps
+        self._detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
+        self._emotion = self._action = None
+        emotion_facts = action_facts = None
+        if (package := _load(emotion, "emotion")) is not None:
+            self._emotion = EmotionModel(package, precision=precision, prior=prior, **where)  # type: ignore[arg-type]
+            emotion_facts = facts_of(package.manifest, self._emotion.precision)
+        if (package := _load(action, "action")) is not None:
+            self._action = ActionModel(package, precision=precision, **where)  # type: ignore[arg-type]
+            action_facts = facts_of(package.manifest, self._action.precision)
+        window = self._action.window if self._action else None
+        self.method = Method(fps, detector, prior, emotion_facts, action_facts, window, self._providers())
+
+    def _providers(self) -> dict[str, str]:
+        found = {"faces": self._detector.provider}
+        if self._emotion:
+            found["emotion"] = self._emotion.session.provider
+        if self._action:
+            found["action"] = self._action.encoder.provider
+        return found
+
+    def warm_up(self) -> None:
+        """Run every graph once, so that the time left is right from the start."""
+        self._detector.warm_up()
+        for model in (self._emotion, self._action):
+            if model:
+                model.warm_up()
+
+    def watch(
+        self,
+        source: Source,
+        *,
+        duration_s: float | None = None,
+        tell: Tell = lambda frames: None,
+        stopping: Callable[[], bool] = lambda: False,
+        see: Watch | None = None,
+    ) -> Recording | None:
+        """Everything of a source, which is closed at the end; None where it was stopped.
+
+        duration_s: of the source, from its start. tell: told how many frames are done. stopping: asked
+        before each frame. see: shown the frame of each sample; a picture is kept nowhere else.
+        Raises SourceError where the source does.
+        """
+        recognizer = ActionRecognizer(self._action) if self._action else None
+        finder = FaceFinder(self._detector)
+        session = _Session(self._fps, finder, self._emotion, recognizer, source, see)
+        with source, Capture(source, pace="fast") as capture:
+            for frame in capture:
+                if stopping():
+                    return None
+                if duration_s is not None and frame.pts_s >= duration_s:
+                    break
+                session.take(frame)
+                tell(session.frames)
+        return session.recording()
+
+
+class _Session:
+    """What is remembered while one source is watched."""
+
+    def __init__(
+        self,
+        fps: float,
+        finder: FaceFinder,
+        emotion: EmotionModel | None,
+        action: ActionRecognizer | None,
+        source: Source,
+        see: Watch | None,
+    ) -> None:
+        self.frames = 0
+        self._finder, self._emotion, self._action, self._see = finder, emotion, action, see
+        self._tracker = Tracker()
+        self._names = [path.name for path in getattr(source, "paths", ())]
+        self._sampling, self._tracking = Grid(fps), Grid(max(fps, TRACKING_FPS))
+        self._samples: list[Sample] = []
+        self._readings: list[Reading] = []
+        self._first_s = self._last_s = 0.0
+        self._frame_s = 1 / source.fps if source.fps else 0.0
+        self._stills = False
+
+    def take(self, frame: Frame) -> None:
+        """One frame further."""
+        self._stills = frame.still
+        if frame.still:
+            self._tracker.reset()
+        else:
+            self._read_action(frame)
+        sampled = frame.still or self._sampling.wants(frame.pts_s)
+        if self._tracking.wants(frame.pts_s) or sampled:
+            found = self._finder.find(frame, self._tracker.known_boxes)
+            tracks = self._tracker.update(found, frame.pts_s)
+            if sampled:
+                self._sample(frame, tracks)
+        self._first_s = self._first_s if self.frames else frame.pts_s
+        self._last_s = frame.pts_s
+        self.frames += 1
+
+    def recording(self) -> Recording:
+        """Everything so far."""
+        return Recording(
+            tuple(self._samples), tuple(self._readings), self._duration_s(), self.frames, self._stills
+        )
+
+    def _duration_s(self) -> float:
+        if self._stills:
+            return 0.0
+        span_s = self._last_s - self._first_s
+        last_frame_s = span_s / (self.frames - 1) if self.frames > 1 else self._frame_s
+        return round(span_s + last_frame_s, TIME_DIGITS)
+
+    def _read_action(self, frame: Frame) -> None:
+        if self._action is None:
+            return
+        stages_ms: dict[str, float] = {}
+        action = self._action.step(frame, stages_ms)
+        if "head" in stages_ms:  # a new answer, not the standing one
+            time_s = round(frame.pts_s, TIME_DIGITS)
+            self._readings.append(Reading(time_s, action.label, round(action.score, SCORE_DIGITS)))
+
+    def _sample(self, frame: Frame, tracks: list[Track]) -> None:
+        raw: list[tuple[float, ...]] = [()] * len(tracks)
+        if self._emotion and tracks:
+            probs = self._emotion.classify(self._emotion.cut(frame.bgr, [track.face for track in tracks]))
+            raw = [tuple(round(p, PROBABILITY_DIGITS) for p in row) for row in probs.tolist()]
+        faces = tuple(
+            Sighting(track.number, _rounded(track.box), round(float(track.face.score), SCORE_DIGITS), mine)
+            for track, mine in zip(tracks, raw, strict=True)
+        )
+        picture = self._names[frame.seq] if frame.still else ""
+        sample = Sample(round(frame.pts_s, TIME_DIGITS), frame.seq, picture, faces)
+        self._samples.append(sample)
+        if self._see:
+            self._see(frame, sample)
+
+
+def facts_of(manifest: Manifest, precision: str) -> ModelFacts:
+    """The facts of a model in use."""
+    digests = [spec.sha256[:8] for _, spec in sorted(manifest.files[precision].items())]
+    return ModelFacts(
+        manifest.name, precision, manifest.labels, manifest.threshold, "-".join(digests), manifest.accuracy
+    )
+
+
+def _rounded(box: Box) -> Box:
+    values = (box.x, box.y, box.width, box.height)
+    return Box(*(round(float(value), BOX_DIGITS) for value in values))
+
+
+def _load(package: str | Package | None, task: str) -> Package | None:
+    return load_package(package, task) if isinstance(package, str) else package

@@ -1,0 +1,49 @@
+"""Colours and hatches of the labels, told apart by any eye and in grey print.
+
+The colours come from a search that pushed the smallest difference of any two as high as it would go,
+with hues near those of the live overlay: at least 14 in CIEDE2000 for normal sight and for simulated
+protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 5.9 steps of lightness (CIE L*).
+Hatches say it once more, for poor printers; they are diagonals and dots, since PDF viewers show the
+seams of upright ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeharfer.runtime.types import UNCERTAIN
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Fill and hatch of a label's areas; line: of its edges and hatch."""
+
+    fill: str
+    hatch: str = ""
+    line: str = "#FFFFFF"
+
+
+PAINTS: Mapping[str, Paint] = {
+    "angry": Paint("#C33753", "////"),
+    "disgust": Paint("#9B9616", "...."),
+    "fear": Paint("#A8698B", "xxx"),
+    "happy": Paint("#F6CF27"),
+    "sad": Paint("#3054A6", "oo"),
+    "surprise": Paint("#42B78C", "\\\\\\"),
+    "neutral": Paint("#9FB7CA", ".."),
+    "contempt": Paint("#534918", "++"),
+    UNCERTAIN: Paint("#F0F0F0", "///", "#9AA3AE"),
+}
+
+INK, MUTED, RULE, FAINT = "#1F2A37", "#5B6674", "#C9D0D9", "#EEF1F5"
+ACCENT = "#24476B"
+
+
+def paints(labels: Sequence[str]) -> dict[str, Paint]:
+    """A paint for each label and for "uncertain"; unknown labels take those that are left, in order."""
+    unused = [paint for label, paint in PAINTS.items() if label not in labels and label != UNCERTAIN]
+    spare = [*unused, *(paint for label, paint in PAINTS.items() if label != UNCERTAIN)]
+    unknown = [label for label in labels if label not in PAINTS]
+    others = {label: spare[place % len(spare)] for place, label in enumerate(unknown)}
+    return {label: PAINTS.get(label) or others[label] for label in (*labels, UNCERTAIN)}

@@ -1,0 +1,132 @@
+"""The cover: what was looked at, and what came out, without a picture unless one was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reportlab.platypus import CondPageBreak
+
+from edgeharfer.report.gallery import Gallery
+from edgeharfer.report.observer import ModelFacts
+from edgeharfer.report.palette import ACCENT
+from edgeharfer.report.pdf import look, texts
+from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.parts import (
+    Mark,
+    bullets,
+    captioned,
+    escaped,
+    facts,
+    gap,
+    marked_up,
+    picture,
+    side_by_side,
+    tiles,
+    words,
+)
+from edgeharfer.report.report import Report
+from edgeharfer.report.words import counted, label_name, percent, seconds, shortened
+
+_COLUMNS = 3  # of pictures
+
+
+def cover(report: Report, edition: Edition) -> list[Any]:
+    """The first page."""
+    one = len(report.recording.samples) == 1
+    kind = ("Picture" if one else "Pictures") if report.stills else "Video"
+    parts = [
+        Mark("cover", "Summary"),
+        gap(22),
+        words("EMOTION AND ACTION REPORT", look.KICKER),
+        words(shortened(report.source.name, 90), look.TITLE),
+        words(f"{kind}: {report.source.details}. Report of {edition.made}.", look.SUBTITLE),
+        tiles(_tiles(report)),
+        gap(10),
+        words("At a glance", look.SUBHEADING),
+        *bullets([escaped(text) for text in texts.findings(report)]),
+        words("Facts", look.SUBHEADING),
+        facts(_facts(report)),
+        gap(8),
+        marked_up(
+            "The labels say what faces look like to a model, not what people feel: see "
+            f'<a href="#method" color="{ACCENT}">Method and limits</a>. {texts.privacy(edition.pictured)}',
+            look.SMALL,
+        ),
+    ]
+    return parts + (_scenes(edition.gallery) if edition.gallery else [])
+
+
+def _tiles(report: Report) -> list[tuple[str, str]]:
+    group, leader = report.group, report.group.leader
+    if report.stills:
+        items = [
+            (str(len(report.rows)), "face seen" if len(report.rows) == 1 else "faces seen"),
+            (percent(group.coverage), "of the pictures show a face"),
+        ]
+    else:
+        items = [
+            (str(len(report.shown)), f"{_faces_word(report)} followed; one that comes back counts anew"),
+            (percent(group.coverage), "of the time a face was seen"),
+        ]
+    if leader:
+        items.append((label_name(leader[0]), f"most frequent emotion, {percent(leader[1])} of all faces"))
+    elif report.labels:
+        items.append(("–", "no emotion was certain enough"))
+    if report.method.action and not report.stills:
+        items.append(_action_tile(report))
+    return items
+
+
+def _faces_word(report: Report) -> str:
+    return "face" if len(report.shown) == 1 else "faces"
+
+
+def _action_tile(report: Report) -> tuple[str, str]:
+    first = next(iter(texts.named_actions(report).items()), None)
+    if first is None:
+        return "None", "no action was recognised"
+    return label_name(first[0]), f"longest action, {seconds(first[1])}"
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    recording, method = report.recording, report.method
+    width, height = report.source.size
+    rows = [("Input", report.source.name), ("Picture size", f"{width} × {height} pixels")]
+    if report.stills:
+        rows.append(("Pictures", f"{len(recording.samples)} read, {len(report.source.skipped)} not readable"))
+    else:
+        rate = f" at {report.source.fps:.4g} frames a second" if report.source.fps else ""
+        rows.append(("Length", f"{seconds(recording.duration_s)}, {recording.frames} frames{rate}"))
+        rows.append(("Samples", f"{len(recording.samples)}, at most {method.fps:g} a second"))
+    rows.append(("Faces", _faces(report)))
+    rows.append(("Emotion model", _model(method.emotion)))
+    rows.append(("Face detector", texts.DETECTORS.get(method.detector, method.detector)))
+    if not report.stills:
+        rows.append(("Action model", _model(method.action)))
+        if method.emotion:
+            rows.append(("Smoothing over time", texts.smoothing_words(report.smoothing)))
+    rows.append(("Ran on", ", ".join(sorted(set(method.providers.values())))))
+    return rows
+
+
+def _model(model: ModelFacts | None) -> str:
+    return f"{model.name}, {model.precision}, files {model.sha256}" if model else "off"
+
+
+def _faces(report: Report) -> str:
+    sightings = counted(len(report.rows), "sighting")
+    if report.stills:
+        return sightings
+    brief = len(report.persons) - len(report.shown)
+    more = f", {brief} more seen briefly" if brief else ""
+    return f"{len(report.shown)} followed{more}; {sightings} in all"
+
+
+def _scenes(gallery: Gallery) -> list[Any]:
+    width = look.CONTENT_WIDTH / _COLUMNS - 8
+    cells = [
+        captioned(picture(scene.jpeg, width), scene.name or seconds(scene.time_s)) for scene in gallery.scenes
+    ]
+    rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
+    filled = [row + [""] * (_COLUMNS - len(row)) for row in rows]
+    return [CondPageBreak(180), words("Pictures", look.SUBHEADING), *(side_by_side(*row) for row in filled)]

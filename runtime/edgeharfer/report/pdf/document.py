@@ -1,0 +1,114 @@
+"""From flowing parts to numbered pages with charts in them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pypdf import PageObject, PdfReader, PdfWriter
+from pypdf.generic import (
+    ArrayObject,
+    DecodedStreamObject,
+    DictionaryObject,
+    EncodedStreamObject,
+    NameObject,
+    StreamObject,
+)
+from reportlab.lib.colors import HexColor
+from reportlab.platypus import SimpleDocTemplate
+
+from edgeharfer.report.charts.book import ChartBook, Key
+from edgeharfer.report.palette import MUTED, RULE
+from edgeharfer.report.pdf import look
+from edgeharfer.report.pdf.parts import Place
+from edgeharfer.report.words import drawable, shortened
+
+Story = Callable[[list[Place]], list[Any]]
+"""Parts of a document, made anew at each call; charts note in the list where they came to stand."""
+
+
+def make_pdf(story: Story, book: ChartBook, *, title: str, footer: str, creator: str) -> bytes:
+    """A4 pages, numbered "2 / 9", with an outline; text can be selected, fonts are embedded."""
+    look.register_fonts()
+    title, footer = drawable(title), drawable(footer)
+    total = _set_pages(story, [], title, lambda canvas, page: None)[1]
+    places: list[Place] = []
+    pages, _ = _set_pages(story, places, title, lambda canvas, page: _footer(canvas, page, total, footer))
+    return _lay_in(pages, places, book.pages, {"/Title": title, "/Creator": creator})
+
+
+def _set_pages(
+    story: Story, places: list[Place], title: str, decorate: Callable[[Any, int], None]
+) -> tuple[bytes, int]:
+    """The pages with empty rooms for charts, and how many they are."""
+    file = io.BytesIO()
+    frame_padding = 6  # ReportLab's own, on all sides
+    side, top, bottom = (margin - frame_padding for margin in (look.SIDE, look.TOP, look.BOTTOM))
+    document = SimpleDocTemplate(
+        file, pagesize=look.PAGE, leftMargin=side, rightMargin=side, topMargin=top, bottomMargin=bottom,
+        title=title, lang="en", invariant=1,
+    )  # fmt: skip
+
+    def on_page(canvas: Any, template: Any) -> None:
+        decorate(canvas, template.page)
+
+    document.build(story(places), onFirstPage=on_page, onLaterPages=on_page)
+    return file.getvalue(), document.page
+
+
+def _footer(canvas: Any, page: int, total: int, text: str) -> None:
+    canvas.saveState()
+    y = look.BOTTOM - 20
+    canvas.setStrokeColor(HexColor(RULE))
+    canvas.setLineWidth(0.5)
+    canvas.line(look.SIDE, y + 11, look.PAGE[0] - look.SIDE, y + 11)
+    canvas.setFillColor(HexColor(MUTED))
+    canvas.setFont(look.FONT, 7)
+    canvas.drawString(look.SIDE, y, shortened(text, 96))
+    canvas.drawRightString(look.PAGE[0] - look.SIDE, y, f"{page} / {total}")
+    canvas.restoreState()
+
+
+def _lay_in(
+    pages: bytes, places: list[Place], charts: Mapping[Key, PageObject], metadata: Mapping[str, str]
+) -> bytes:
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pages)))
+    for number, place in enumerate(places):
+        _draw(writer, writer.pages[place.page], f"/Chart{number}", charts[place.chart], place)
+    writer.metadata = dict(metadata)
+    file = io.BytesIO()
+    writer.write(file)
+    return file.getvalue()
+
+
+def _draw(writer: PdfWriter, sheet: PageObject, name: str, chart: PageObject, place: Place) -> None:
+    """Draw a chart on a page, as a form of its own: its resources stay apart from those of the page."""
+    form = writer._add_object(_form(chart).clone(writer))
+    resources = sheet["/Resources"]
+    assert isinstance(resources, DictionaryObject), "ReportLab gives each page its resources"
+    forms = resources.setdefault(NameObject("/XObject"), DictionaryObject())
+    forms.get_object()[NameObject(name)] = form
+    call = DecodedStreamObject()
+    call.set_data(f"q 1 0 0 1 {place.x:.3f} {place.y:.3f} cm {name} Do Q".encode())
+    contents = sheet["/Contents"].get_object()
+    parts = list(contents) if isinstance(contents, ArrayObject) else [sheet.raw_get("/Contents")]
+    sheet[NameObject("/Contents")] = ArrayObject([*parts, writer._add_object(call)])
+
+
+def _form(chart: PageObject) -> StreamObject:
+    """A page as a form XObject (ISO 32000-1, 8.10)."""
+    contents = chart["/Contents"].get_object()
+    assert isinstance(contents, EncodedStreamObject | DecodedStreamObject), (
+        "matplotlib writes one stream a page"
+    )
+    form = DecodedStreamObject()
+    form.set_data(contents.get_data())
+    form.update({
+        NameObject("/Type"): NameObject("/XObject"),
+        NameObject("/Subtype"): NameObject("/Form"),
+        NameObject("/BBox"): chart.mediabox,
+        NameObject("/Resources"): chart["/Resources"],
+        NameObject("/Group"): chart.get("/Group", DictionaryObject()),
+    })  # fmt: skip
+    return form.flate_encode()

@@ -1,0 +1,30 @@
+"""The page on method and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeharfer.report.pdf import look, texts
+from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.parts import Mark, bullets, words
+from edgeharfer.report.report import Report
+
+_MOST_SKIPPED = 40
+
+
+def method(report: Report, edition: Edition) -> list[Any]:
+    """How it was done, what it cannot say, and what was left out."""
+    parts = [
+        Mark("method", "Method and limits"),
+        words("Method and limits", look.HEADING),
+        words("How it was done", look.SUBHEADING),
+        *bullets(texts.method(report)),
+        words("What it cannot say", look.SUBHEADING),
+        *bullets(texts.limits(report)),
+        words("Privacy", look.SUBHEADING),
+        words(texts.privacy(edition.pictured)),
+    ]
+    if report.source.skipped:
+        parts.append(words("Left out", look.SUBHEADING))
+        parts += [words(f"{name}: {why}", look.SMALL) for name, why in report.source.skipped[:_MOST_SKIPPED]]
+    return parts

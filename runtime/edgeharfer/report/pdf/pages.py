@@ -1,0 +1,60 @@
+"""The pages of a report in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reportlab.platypus import CondPageBreak, PageBreak
+
+from edgeharfer.report.charts.book import ChartBook
+from edgeharfer.report.pdf.cover import cover
+from edgeharfer.report.pdf.document import make_pdf
+from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.group import actions, group
+from edgeharfer.report.pdf.method import method
+from edgeharfer.report.pdf.parts import Place, Rooms, gap
+from edgeharfer.report.pdf.person import person_page
+from edgeharfer.report.report import Report
+from edgeharfer.report.summary import product_version
+from edgeharfer.report.words import person_name, shortened
+
+Page = list[Any]
+
+_ACTIONS_NEED = 300  # points; with less left on the page they begin on the next
+
+
+def report_pdf(report: Report, book: ChartBook, edition: Edition) -> bytes:
+    """The whole report: cover, everybody, actions, each person, method and limits."""
+
+    def story(places: list[Place]) -> Page:
+        rooms = Rooms(book, places)
+        everybody = group(report, rooms)
+        if report.method.action and not report.stills:
+            everybody += [CondPageBreak(_ACTIONS_NEED), gap(14), *actions(report, rooms)]
+        people = [person_page(report, person, edition, rooms) for person in report.shown]
+        return _separate([cover(report, edition), everybody, *people, method(report, edition)])
+
+    return _make(report, book, story, f"Emotions and actions: {report.source.name}")
+
+
+def person_pdf(report: Report, book: ChartBook, edition: Edition) -> bytes:
+    """A report on the one person whom `report.only` names, with nothing on others."""
+    (person,) = report.shown
+
+    def story(places: list[Place]) -> Page:
+        page = person_page(report, person, edition, Rooms(book, places))
+        return _separate([page, method(report, edition)])
+
+    return _make(
+        report, book, story, f"Emotions of {person_name(person.track).lower()}: {report.source.name}"
+    )
+
+
+def _separate(pages: list[Page]) -> Page:
+    return [part for i, page in enumerate(pages) for part in ([PageBreak()] if i else []) + page]
+
+
+def _make(report: Report, book: ChartBook, story: Any, title: str) -> bytes:
+    creator = f"edgeharfer {product_version()}".strip()
+    footer = f"{shortened(report.source.name, 60)} · {creator}"
+    return make_pdf(story, book, title=title, footer=footer, creator=creator)

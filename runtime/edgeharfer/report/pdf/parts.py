@@ -1,0 +1,151 @@
+"""Building blocks of a page: headings, tables, tiles, rooms for charts and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+from reportlab.lib.units import inch
+from reportlab.platypus import Flowable, Image, Paragraph, Spacer, Table
+
+from edgeharfer.report.charts.book import ChartBook, Key
+from edgeharfer.report.pdf import look
+from edgeharfer.report.words import drawable
+
+
+def words(text: str, style: Any = look.BODY) -> Any:
+    """A paragraph of plain text; nothing in it is taken for markup."""
+    return Paragraph(escaped(text), style)
+
+
+def escaped(text: str) -> str:
+    """Plain text for a place that takes markup."""
+    return escape(drawable(text))
+
+
+def marked_up(text: str, style: Any = look.BODY, **options: Any) -> Any:
+    """A paragraph of our own text with ReportLab's inline tags."""
+    return Paragraph(text, style, **options)
+
+
+def bullets(texts: Sequence[str]) -> list[Any]:
+    """A list; our own text."""
+    return [marked_up(text, look.BULLET, bulletText="•") for text in texts]
+
+
+def gap(points: float) -> Any:
+    """Empty height."""
+    return Spacer(0, points)
+
+
+class Mark(Flowable):  # type: ignore[misc]
+    """An entry of the outline, and a target for links. level: 0 or 1."""
+
+    def __init__(self, key: str, title: str, level: int = 0) -> None:
+        super().__init__()
+        self._key, self._title, self._level = key, title, level
+
+    def wrap(self, width: float, height: float) -> tuple[float, float]:
+        return 0, 0
+
+    def draw(self) -> None:
+        self.canv.bookmarkHorizontal(self._key, 0, 18)
+        self.canv.addOutlineEntry(self._title, self._key, self._level, closed=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chart belongs. page: from 0; x, y: its lower left corner, in points from that of the page."""
+
+    chart: Key
+    page: int
+    x: float
+    y: float
+
+
+class ChartRoom(Flowable):  # type: ignore[misc]
+    """Room of a chart's size, which notes where it came to stand."""
+
+    def __init__(self, chart: Key, size_in: tuple[float, float], places: list[Place]) -> None:
+        super().__init__()
+        self._chart, self._places = chart, places
+        self.width, self.height = size_in[0] * inch, size_in[1] * inch
+
+    def wrap(self, width: float, height: float) -> tuple[float, float]:
+        return self.width, self.height
+
+    def draw(self) -> None:
+        x, y = self.canv.absolutePosition(0, 0)
+        self._places.append(Place(self._chart, self.canv.getPageNumber() - 1, x, y))
+
+
+class Rooms:
+    """Makes rooms for the charts of a book, which note in `places` where they came to stand."""
+
+    def __init__(self, book: ChartBook, places: list[Place]) -> None:
+        self._book, self._places = book, places
+
+    def chart(self, name: str, track: int | None = None) -> ChartRoom:
+        """Room for a chart of the book."""
+        size_in = self._book.figures[name, track].get_size_inches()
+        return ChartRoom((name, track), size_in, self._places)
+
+
+def side_by_side(*parts: Any, shares: Sequence[float] | None = None) -> Any:
+    """Parts in one row over the whole width, each at the left of its column; shares: of the width."""
+    shares = shares or [1 / len(parts)] * len(parts)
+    return Table([list(parts)], colWidths=[share * look.CONTENT_WIDTH for share in shares], style=look.PLAIN)
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[float],
+    *,
+    left: int = 1,
+    width: float = look.CONTENT_WIDTH,
+) -> Any:
+    """A table that repeats its header on each page.
+
+    widths: of the columns, relative to each other; width: of them all, in points. left: so many columns
+    are words, the others numbers.
+    """
+    unit = width / sum(widths)
+    heads = [words(text, _aligned(i, left, head=True)) for i, text in enumerate(header)]
+    cells = [[words(text, _aligned(i, left)) for i, text in enumerate(row)] for row in rows]
+    return Table([heads, *cells], colWidths=[part * unit for part in widths], style=look.TABLE, repeatRows=1)
+
+
+def _aligned(column: int, left: int, *, head: bool = False) -> Any:
+    if column < left:
+        return look.HEAD_CELL if head else look.CELL
+    return look.HEAD_CELL_RIGHT if head else look.CELL_RIGHT
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Any:
+    """Names and what they are, in two columns."""
+    cells = [[words(name, look.HEAD_CELL), words(value, look.CELL)] for name, value in rows]
+    width = look.CONTENT_WIDTH
+    return Table(cells, colWidths=[0.27 * width, 0.73 * width], style=look.FACTS)
+
+
+def tiles(items: Sequence[tuple[str, str]], share: float = 1.0) -> Any:
+    """Figures that are seen first: (figure, what it is); over a share of the width."""
+    cells = [[[words(figure, look.TILE_NUMBER), words(what, look.TILE_WORDS)] for figure, what in items]]
+    return Table(cells, colWidths=[share * look.CONTENT_WIDTH / len(items)] * len(items), style=look.TILES)
+
+
+def picture(jpeg: bytes, width: float) -> Any:
+    """A JPEG, so many points wide."""
+    image = Image(io.BytesIO(jpeg))
+    image.drawWidth, image.drawHeight = width, width * image.imageHeight / image.imageWidth
+    return image
+
+
+def captioned(image: Any, caption: str) -> list[Any]:
+    """A picture with a line below."""
+    image.hAlign = "LEFT"
+    return [image, words(caption, look.SMALL)]

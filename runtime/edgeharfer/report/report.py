@@ -1,0 +1,99 @@
+"""All that a report says of one input, in one object, before it becomes files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeharfer.report.measures import Measures, Person, measure, people, with_pages
+from edgeharfer.report.observer import Method
+from edgeharfer.report.record import Recording
+from edgeharfer.report.rows import Row, label_rows
+from edgeharfer.report.segments import Segment, join
+from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.runtime.source import Source
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What was opened. skipped: (file name, why) of pictures that could not be decoded."""
+
+    name: str
+    details: str
+    size: tuple[int, int]
+    fps: float | None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """One input, watched and measured.
+
+    group: everybody together. persons: everybody tracked. shown: those with pages of their own.
+    only: the report is about this one of them, and `rows` and `group` are hers or his.
+    """
+
+    source: SourceFacts
+    method: Method
+    smoothing: Smoothing
+    recording: Recording
+    rows: tuple[Row, ...]
+    group: Measures
+    persons: tuple[Person, ...]
+    shown: tuple[Person, ...]
+    segments: tuple[Segment, ...]
+    only: int | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Emotions by name; none when they are off."""
+        return self.method.labels
+
+    @property
+    def stills(self) -> bool:
+        return self.recording.stills
+
+    def about(self, person: Person) -> Report:
+        """The same for one person alone; actions are the scene's and left out."""
+        return replace(
+            self,
+            rows=person.rows,
+            group=person.measures,
+            persons=(person,),
+            shown=(person,),
+            segments=(),
+            only=person.track,
+        )
+
+
+def make_report(source: SourceFacts, method: Method, smoothing: Smoothing, recording: Recording) -> Report:
+    """Smooth, label and measure a recording."""
+    threshold = method.emotion.threshold if method.emotion else 0.0
+    rows = label_rows(recording, method.labels, threshold, smoothing)
+    samples = len(recording.samples)
+    persons = people(rows, method.labels, samples)
+    return Report(
+        source,
+        method,
+        smoothing,
+        recording,
+        rows,
+        measure(rows, method.labels, samples),
+        persons,
+        with_pages(persons, recording),
+        action_segments(method, recording),
+    )
+
+
+def action_segments(method: Method, recording: Recording) -> tuple[Segment, ...]:
+    """What went on, as stretches of time with one label."""
+    if method.window is None or not recording.readings:
+        return ()
+    step_s = max(method.window.seconds / method.window.frames, recording.duration_s / recording.frames)
+    return join(recording.readings, step_s, recording.duration_s)
+
+
+def source_facts(source: Source) -> SourceFacts:
+    """The facts of a source, once it is read to its end: what it skipped is not known before."""
+    skipped = tuple((path.name, why) for path, why in getattr(source, "skipped", ()))
+    return SourceFacts(Path(source.name).name, source.details, source.size or (0, 0), source.fps, skipped)

@@ -1,0 +1,62 @@
+"""Probabilities of one track, averaged over time, and the labels that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.smoothing import HYSTERESIS, Decision, Smoother
+from edgeharfer.runtime.types import Floats
+
+Times = NDArray[np.float64]
+Method = Literal["centered", "exponential", "none"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How the probabilities of a track are averaged.
+
+    centered: the mean over `seconds` around each moment, half before and half after, so that nothing
+    lags. exponential: as a live run does, `seconds` being the time constant. none: each picture alone.
+    """
+
+    method: Method = "centered"
+    seconds: float = 1.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is averaged."""
+        return self.method != "none" and self.seconds > 0
+
+    def apply(self, times_s: Times, raw: Floats) -> Floats:
+        """Probabilities (n, classes) at ascending times (n,) -> their averages, same shape."""
+        if not self.active or not len(raw):
+            return raw
+        if self.method == "exponential":
+            smoother = Smoother(self.seconds)
+            return np.stack([smoother.update(row, float(at)) for at, row in zip(times_s, raw, strict=True)])
+        return centered_mean(times_s, raw, self.seconds)
+
+    def choose(self, probs: Floats, labels: Sequence[str], threshold: float) -> list[tuple[str, float]]:
+        """Label and score of each row of (n, classes); "uncertain" below the threshold.
+
+        A standing label gives way only to a clearly better one (the hysteresis of a live run), unless
+        nothing is smoothed.
+        """
+        decision = Decision(labels, threshold, HYSTERESIS if self.active else 0.0)
+        return [decision.choose(row) for row in probs]
+
+
+def centered_mean(times_s: Times, values: Floats, width_s: float) -> Floats:
+    """The mean (n, classes) of all rows within `width_s` around each time; ends see half of it."""
+    half_s = width_s / 2 + 1e-9
+    first = np.searchsorted(times_s, times_s - half_s, side="left")
+    last = np.searchsorted(times_s, times_s + half_s, side="right")
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+    means: Floats = ((sums[last] - sums[first]) / (last - first)[:, None]).astype(np.float32)
+    return means

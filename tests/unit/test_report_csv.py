@@ -1,0 +1,100 @@
+"""The CSV files: raw values, whole coverage, and no cell that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeharfer.report.csv_files import safe, write_actions, write_frames
+from edgeharfer.report.report import Report, SourceFacts, make_report
+from edgeharfer.report.segments import Segment
+from edgeharfer.report.smoothing import Smoothing
+from tiny_reports import LABELS, method, recording, report
+
+
+def frames_of(made: Report, folder: Path) -> list[dict[str, str]]:
+    write_frames(made, folder / "frames.csv")
+    with (folder / "frames.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_face_has_a_line_with_its_raw_probabilities(tmp_path: Path) -> None:
+    lines = frames_of(report({1: "hn", 2: " s"}, smoothing=Smoothing("centered", 10.0)), tmp_path)
+    assert [(line["time_s"], line["track"]) for line in lines] == [("0.0", "1"), ("0.25", "1"), ("0.25", "2")]
+    assert [line["raw_happy"] for line in lines] == ["0.850000", "0.050000", "0.050000"]
+    assert [line["raw_neutral"] for line in lines] == ["0.050000", "0.850000", "0.050000"]
+    assert [line["label"] for line in lines] == ["happy", "happy", "sad"]
+    assert (lines[2]["x"], lines[2]["width"]) == ("200.0", "80.0")
+
+
+def test_columns_are_those_of_the_documentation(tmp_path: Path) -> None:
+    header = list(frames_of(report({1: "h"}), tmp_path)[0])
+    raw = [f"raw_{label}" for label in LABELS]
+    places = ["time_s", "frame", "picture", "track", "x", "y", "width", "height", "face_score"]
+    assert header == [*places, *raw, "label", "score"]
+
+
+def test_a_sample_without_a_face_has_a_line_too(tmp_path: Path) -> None:
+    lines = frames_of(report({1: "h h"}), tmp_path)
+    assert [line["track"] for line in lines] == ["1", "", "1"]
+    assert lines[1]["time_s"] == "0.25"
+    assert set(lines[1].values()) == {"0.25", "5", ""}
+
+
+def test_a_report_on_one_person_holds_only_that_person(tmp_path: Path) -> None:
+    made = report({1: "h h", 2: "sss"})
+    lines = frames_of(made.about(made.shown[0]), tmp_path)
+    assert [line["track"] for line in lines] == ["1", "1"]
+
+
+def test_without_emotions_there_are_boxes_alone(tmp_path: Path) -> None:
+    source = SourceFacts("clip.mp4", "", (640, 480), 20.0)
+    made = make_report(source, method(()), Smoothing(), recording({1: "h"}, labels=()))
+    (line,) = frames_of(made, tmp_path)
+    assert (line["track"], line["label"], line["score"]) == ("1", "", "")
+    assert "raw_happy" not in line
+
+
+def test_actions_have_start_end_label_and_mean_score(tmp_path: Path) -> None:
+    write_actions(report({1: "h" * 16}, " " * 8 + "BBBB????"), tmp_path / "actions.csv")
+    assert (tmp_path / "actions.csv").read_text().splitlines() == [
+        "start_s,end_s,label,mean_score",
+        "2.0,3.0,Biking,0.8000",
+        "3.0,4.0,uncertain,0.8000",
+    ]
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\uff0d1"]
+)
+def test_a_cell_that_looks_like_a_formula_is_text(cell: str) -> None:
+    assert safe(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", ["happy", "a=b", "", None, -3.5, 0.25])
+def test_other_cells_are_left_alone(cell: str | float | None) -> None:
+    assert safe(cell) == cell
+
+
+def test_names_of_files_and_labels_are_guarded_in_the_files(tmp_path: Path) -> None:
+    made = report({1: "h"}, pictures=('=HYPERLINK("http://x")\n.jpg',))
+    (line,) = frames_of(made, tmp_path)
+    assert line["picture"] == '\'=HYPERLINK("http://x")\n.jpg'
+    bad = replace(made, segments=(Segment(0.0, 1.0, "=cmd|'/c calc'!A1", 0.9),))
+    write_actions(bad, tmp_path / "actions.csv")
+    assert "'=cmd|" in (tmp_path / "actions.csv").read_text()
+
+
+def test_negative_places_stay_numbers(tmp_path: Path) -> None:
+    made = report({0: "h"})
+    face = replace(made.rows[0].face, box=replace(made.rows[0].face.box, x=-4.5))
+    made = replace(made, rows=(replace(made.rows[0], face=face),))
+    assert frames_of(made, tmp_path)[0]["x"] == "-4.5"
+
+
+def test_a_name_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
+    lines = frames_of(report({1: "h"}, pictures=("caf\udce9.jpg",)), tmp_path)
+    assert lines[0]["picture"] == "caf\\udce9.jpg"

@@ -1,0 +1,151 @@
+"""Watching a source: emotions at their rate, actions at theirs, faces often enough to be followed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the tiny packages are made with onnx (the dev extra)")
+
+from edgeharfer.report.observer import Grid, Observer
+from edgeharfer.report.record import Recording, Sample
+from edgeharfer.runtime import open_source
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.types import Frame
+from tiny_models import FER7, action_package, emotion_package
+
+SECONDS = 2.0
+
+
+class Reel(BaseSource):
+    """Frames of the demo at any rate."""
+
+    def __init__(self, fps: float, seconds: float = SECONDS) -> None:
+        super().__init__("reel", SystemClock())
+        self.fps, self._demo, self._count = fps, DemoSource(SystemClock()), round(seconds * fps)
+        self.size = self._demo.size
+        self._seq = 0
+
+    def _next(self) -> Frame | None:
+        if self._seq == self._count:
+            return None
+        time_s = self._seq / (self.fps or 1)
+        frame = self._frame(self._seq, time_s, self._demo.picture(round(time_s * 30)))
+        self._seq += 1
+        return frame
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny emotion package and an action package that reads four frames of a second."""
+    folder = tmp_path_factory.mktemp("packages")
+    emotion_package(folder / "emotion")
+    action_package(folder / "action")
+    return folder
+
+
+def observer(packages: Path, fps: float = 4.0, *, emotion: bool = True, action: bool = True) -> Observer:
+    return Observer(
+        fps=fps,
+        emotion=str(packages / "emotion") if emotion else None,
+        action=str(packages / "action") if action else None,
+    )
+
+
+def watched(found: Recording | None) -> Recording:
+    assert found is not None
+    return found
+
+
+def test_the_grid_takes_the_first_frame_at_or_after_each_point() -> None:
+    grid = Grid(4.0)
+    assert [time_s for time_s in np.arange(31) / 30 if grid.wants(time_s)] == pytest.approx(
+        [0, 8 / 30, 15 / 30, 23 / 30, 1.0]
+    )
+
+
+def test_a_slow_source_gives_each_of_its_frames() -> None:
+    grid = Grid(4.0)
+    assert all(grid.wants(time_s) for time_s in range(10))
+
+
+def test_no_rounding_of_time_loses_a_point() -> None:
+    grid = Grid(30.0)
+    assert sum(grid.wants(round(number / 30, 6)) for number in range(3000)) == 3000
+
+
+def test_samples_come_at_their_rate_and_readings_at_theirs(packages: Path) -> None:
+    found = watched(observer(packages).watch(Reel(20)))
+    assert [sample.time_s for sample in found.samples] == pytest.approx(np.arange(8) / 4)
+    assert [reading.time_s for reading in found.readings] == pytest.approx([0.75, 1.0, 1.25, 1.5, 1.75])
+    assert (found.frames, found.duration_s, found.stills) == (40, 2.0, False)
+    assert found.step_s == pytest.approx(0.25)
+
+
+def test_another_rate_changes_no_action(packages: Path) -> None:
+    slow = watched(observer(packages, 1.0).watch(Reel(20)))
+    fast = watched(observer(packages, 20.0).watch(Reel(20)))
+    assert (len(slow.samples), len(fast.samples)) == (2, 40)
+    assert slow.readings == fast.readings
+
+
+def test_faces_are_followed_between_samples_that_lie_far_apart(packages: Path) -> None:
+    """Once in 2 s would lose every track: one is kept for 0.8 s."""
+    found = watched(observer(packages, 0.5, action=False).watch(Reel(10, seconds=4.2)))
+    tracks = [{face.track for face in sample.faces} for sample in found.samples]
+    assert len(tracks) == 3
+    assert tracks[0] == tracks[1] == tracks[2] == {1, 2}
+
+
+def test_raw_probabilities_are_those_of_the_picture_alone(packages: Path) -> None:
+    found = watched(observer(packages, action=False).watch(Reel(10)))
+    faces = [face for sample in found.samples for face in sample.faces]
+    assert faces
+    assert all(len(face.raw) == len(FER7) for face in faces)
+    assert all(sum(face.raw) == pytest.approx(1, abs=1e-4) for face in faces)
+
+
+def test_tasks_that_are_off_are_not_read(packages: Path) -> None:
+    made = observer(packages, emotion=False, action=False)
+    found = watched(made.watch(Reel(10)))
+    assert found.readings == ()
+    assert {face.raw for sample in found.samples for face in sample.faces} == {()}
+    assert (made.method.labels, made.method.action, made.method.window) == ((), None, None)
+
+
+def test_a_stop_leaves_nothing(packages: Path) -> None:
+    told: list[int] = []
+    assert observer(packages).watch(Reel(10), tell=told.append, stopping=lambda: len(told) == 5) is None
+    assert told == [1, 2, 3, 4, 5]
+
+
+def test_a_duration_ends_it(packages: Path) -> None:
+    found = watched(observer(packages).watch(open_source("demo"), duration_s=0.5))
+    assert (found.frames, found.duration_s) == (15, 0.5)
+
+
+def test_the_same_film_gives_the_same_again(packages: Path) -> None:
+    made = observer(packages)
+    assert made.watch(Reel(10)) == made.watch(Reel(10))
+
+
+def test_each_photograph_is_a_sample_of_its_own(packages: Path, tmp_path: Path) -> None:
+    demo = DemoSource(SystemClock())
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"p{number}.png"), demo.picture(number))
+    cv2.imwrite(str(tmp_path / "plain.png"), np.full((100, 100, 3), 90, np.uint8))
+    seen: list[Sample] = []
+    found = watched(
+        observer(packages).watch(open_source(tmp_path), see=lambda frame, sample: seen.append(sample))
+    )
+    assert [sample.picture for sample in found.samples] == ["p0.png", "p1.png", "plain.png"]
+    assert [len(sample.faces) for sample in found.samples] == [2, 2, 0]
+    tracks = [face.track for sample in found.samples for face in sample.faces]
+    assert len(set(tracks)) == 4, "nobody is followed from one photograph to the next"
+    assert (found.stills, found.duration_s, found.readings) == (True, 0.0, ())
+    assert seen == list(found.samples)
