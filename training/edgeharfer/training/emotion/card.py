@@ -39,14 +39,17 @@ Tells which of {count} expressions a face shows to others: {labels}.
 
 ## Model
 
-{arch}: {description}. It takes {picture}; {parameters:,} parameters in the
-trunk and all heads that were trained with it. The face is turned level by its eyes and framed as in
-FER-2013, by the same code in training and at run time.
+{arch}: {description}.
+It takes {picture}; {parameters:,} parameters in the trunk and all heads that were trained with
+it. The face is turned level by its eyes and framed as in FER-2013, by the same code in training and at run
+time.
 
 ## Data and its terms
 
 {pictures:,} training pictures of FER-2013 (Goodfellow et al. 2013: for research, no grant to redistribute the
-pictures){votes}. Dropped from the training split: {dropped}. No picture is part of this package.
+pictures){votes}.{provenance}
+Dropped from the training split: {dropped}.
+No picture is part of this package.
 
 ## Accuracy
 
@@ -90,7 +93,8 @@ def model_card(
 ) -> str:
     """The card of one head's package.
 
-    facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration, assumed.
+    facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration, assumed,
+    split, provenance (sentences).
     figures: what `metrics.score` gives on the evaluation split, under the priors "data", "package" and
     "balanced".
     """
@@ -117,7 +121,12 @@ def model_card(
         votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"
         * facts["votes"],
         rare=", contempt" * ("contempt" in chosen["labels"]),
-        **{key: value for key, value in facts.items() if key not in ("votes", "dropped", "calibration")},
+        **{
+            key: value
+            for key, value in facts.items()
+            if key not in ("votes", "dropped", "calibration", "provenance")
+        },
+        provenance="".join(f"\n{sentence}" for sentence in facts["provenance"]),
         **facts["calibration"],
         dropped=dropped,
         **by_prior,

@@ -28,6 +28,7 @@ class EmotionRecipe:
     ema: share of the average of the weights kept at each step; 0 is off. patience: in epochs.
     validation_share: of the training pictures, held back to choose the best epoch and the temperature.
     aligned_share: how often the network sees a face as the runtime cuts it, not as the data set does.
+    provenance: origin and terms of weights that it started from, sentences for the model card.
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
     finish_epochs, finish_learning_rate, finish_augmentation: a last part, on more and smaller batches whose
@@ -57,6 +58,7 @@ class EmotionRecipe:
     aligned_share: float = 0.5
     limit: int | None = None
     drop_copies: bool = True
+    provenance: tuple[str, ...] = ()
     dtype: str = "float32"
     seed: int = 1
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
