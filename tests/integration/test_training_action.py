@@ -20,6 +20,8 @@ from edgeharfer.training.action.head import draw_weights  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.train import train_action  # noqa: E402
 from edgeharfer.training.backbones import frame_encoder  # noqa: E402
+from edgeharfer.training.recipe import load_recipe  # noqa: E402
+from edgeharfer.training.records import read_history  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
@@ -92,7 +94,8 @@ def test_a_run_leaves_all_its_files(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {
         *("model.keras", "labels.json", "metrics.json", "history.csv", "curves.png", "confusion.png"),
-        *("report.txt", "package.json", "MODELCARD.md"),
+        *("report.txt", "package.json", "MODELCARD.md", "heads.csv"),
+        *("augmented.png", "mistakes.png", "reliability.png"),
     }
     assert json.loads((run / "labels.json").read_text()) == ["Green", "Red", "background"]
 
@@ -112,10 +115,15 @@ def test_metrics_say_what_was_measured_on_what(run: Path) -> None:
     assert figures["top1"] > 0.6, "colours alone tell the classes"
 
 
-def test_history_has_a_row_for_each_head_and_epoch(run: Path) -> None:
-    rows = (run / "history.csv").read_text().splitlines()
-    assert rows[0] == "run,epoch,loss,held_out_top1"
-    assert len(rows) == 1 + 3 * RECIPE.epochs
+def test_history_has_a_row_for_each_epoch_and_another_for_each_head(run: Path) -> None:
+    rows = read_history(run / "history.csv")
+    assert [row["epoch"] for row in rows] == list(range(1, RECIPE.epochs + 1))
+    assert set(rows[0]) == {"epoch", "loss", "score", "final_loss"}
+    heads = read_history(run / "heads.csv")
+    assert len(heads) == 3 * RECIPE.epochs
+    assert rows[2]["loss"] == pytest.approx(
+        np.mean([row["loss"] for row in heads if row["epoch"] == 3 and row["run"] != "final"])
+    )
 
 
 def test_the_card_names_the_data_and_the_figures(run: Path) -> None:
@@ -124,6 +132,51 @@ def test_the_card_names_the_data_and_the_figures(run: Path) -> None:
     for heading in ("## Data and its terms", "## Accuracy", "## Limits", "## Use"):
         assert heading in card
     assert str(run.parent) not in card
+    assert "nor any of its group" in card
+    assert "2 folds of whole groups (gNN in the name, else scenes found by their looks)" in card
+
+
+def test_the_sheet_of_augmented_clips_has_a_row_a_class(run: Path) -> None:
+    sheet = cv2.imread(str(run / "augmented.png"))
+    assert sheet is not None
+    reds = (sheet[..., 2].astype(int) - sheet[..., 1] > 100).any(axis=1)
+    greens = (sheet[..., 1].astype(int) - sheet[..., 2] > 100).any(axis=1)
+    assert reds.any()
+    assert greens.any()
+    assert np.flatnonzero(greens).max() < np.flatnonzero(reds).min(), "Green, Red, background"
+
+
+@pytest.mark.parametrize("arch", ["mean", "tcn"])
+def test_other_architectures_train_on_the_same_features(
+    arch: str, run: Path, data: Path, weights: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    train_action(
+        data / "data", tmp_path / arch, replace(RECIPE, arch=arch, epochs=2), background=[data / "calm"],
+        backbone_weights=weights, features=run / "features", report=lines.append,
+    )  # fmt: skip
+    assert any("(0 encoded now" in line for line in lines)
+    assert json.loads((tmp_path / arch / "metrics.json").read_text())["cross_validation"]["n"] == 16
+
+
+def test_the_students_way_is_told_to_leak(data: Path, weights: Path, tmp_path: Path) -> None:
+    students = load_recipe("mobilenetv2-lstm", ActionRecipe, "action")
+    recipe = replace(students, width=32, height=32, alpha=0.35, frames=4, folds=2, epochs=2, units=8)
+    lines: list[str] = []
+    model = train_action(data / "data", tmp_path, recipe, backbone_weights=weights, report=lines.append)
+    assert not any(layer.name == "linear" for layer in model.get_layer("head").layers)
+    assert any("LEAK" in line for line in lines)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "LEAK" in metrics["split"]
+    assert metrics["cross_validation"]["windows"] == 12
+    assert metrics["live_windows"]["n"] == 12
+    assert "LEAK" in (tmp_path / "report.txt").read_text()
+    card = (tmp_path / "MODELCARD.md").read_text()
+    assert "LEAK" in card
+    assert "other takes of the same scene" in card
+    facts = json.loads((tmp_path / "package.json").read_text())["accuracy"]
+    assert facts["top1"] == round(metrics["live_windows"]["top1"], 4)
+    assert facts["whole_clip_top1"] == round(metrics["cross_validation"]["top1"], 4)
 
 
 def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path, weights: Path) -> None:

@@ -16,7 +16,7 @@ from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.service import Service, count_start
+from edgeharfer.kiosk.service import Service, count_start, product_version
 from edgeharfer.kiosk.slot import Slot
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics, schema
@@ -153,7 +153,10 @@ def test_new_models_take_over_between_two_frames(tmp_path: Path, monkeypatch: py
     bench.run(FilmSource(2.0, {5: install}))
     assert bench.told.frames and new.frames
     assert bench.told.frames[-1].seq < new.frames[0].seq
-    assert bench.value("info", version="", action="new", action_provider="CPUExecutionProvider") == 1
+    assert (
+        bench.value("info", version=product_version(), action="new", action_provider="CPUExecutionProvider")
+        == 1
+    )
 
 
 def test_models_that_do_not_load_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

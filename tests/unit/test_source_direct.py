@@ -67,14 +67,15 @@ def test_it_is_what_the_camera_is() -> None:
 
 def test_a_capture_brings_it_back_and_counts_on() -> None:
     clock = ManualClock()
-    port = Port(clock, Device(4), Device(0), Device(8))
-    seen = set()
+    port = Port(clock, Device(4), Device(0), Device(10**9))  # The last one outlives the test.
+    newest = 0
     with Capture(DirectSource(port.connect), clock=clock) as capture:
-        while not (capture.reconnects == 1 and len(port.used) > 4):
-            if (frame := capture.next_frame(0.01)) is not None:
-                seen.add(frame.seq)
-        assert capture.source.bad_pictures == 3  # type: ignore[attr-defined]
-    assert max(seen) > 4, "numbered on"
+        while newest <= 4:  # More than the first one gave: numbered on.
+            frame = capture.next_frame(0.01)
+            newest = newest if frame is None else frame.seq
+        assert capture.reconnects == 1
+        assert capture.source.bad_pictures >= 1  # type: ignore[attr-defined]
+    assert len(port.used) == 3
     assert all(device.released == 1 for device in port.used)
 
 

@@ -15,24 +15,18 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.action.clips import (
-    Clip,
-    ClipFile,
-    ClipSpec,
-    ClipStore,
-    Encoder,
-    Track,
-    find_clips,
-    load_clips,
-)
+from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
-from edgeharfer.training.action.folds import assign_folds, group_clips
+from edgeharfer.training.action.find import ClipFile, find_clips
+from edgeharfer.training.action.folds import assign_folds, check_pattern, group_clips
 from edgeharfer.training.action.scenes import SIDE, join_scenes, scene_of, thumbnail
+from edgeharfer.training.action.store import ClipSpec, ClipStore, Encoder, load_clips
 from edgeharfer.training.action.views import View, ViewRanges, draw_views
 
 FPS = 24
 SIZE = (64, 48)
 SPEC = ClipSpec(InputSpec(16, 16, "rgb", "symmetric"), WindowSpec(4, 1.0, 0.5), views=2, view_seconds=0.8)
+UNIFORM = replace(SPEC, sampling="uniform")
 
 
 def quarters(batch: Floats) -> Floats:
@@ -141,6 +135,20 @@ def test_views_are_half_a_step_apart_and_end_early(data: Path, tmp_path: Path) -
     assert loaded.views[0].features.dtype == np.float16
 
 
+def test_uniform_sampling_spreads_over_the_whole_clip(data: Path, tmp_path: Path) -> None:
+    long = store(tmp_path / "features", UNIFORM).load(only(data, "Run_g01"))
+    assert long.whole is not None
+    assert long.whole.frames.tolist() == [0, 9, 18, 27]
+    assert [view.frames.tolist() for view in long.views] == [[0, 9, 18, 27]] * 2
+    assert long.times[long.plain.frames] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.25])
+    assert long.whole.features.dtype == np.float32
+    assert long.views[0].features.dtype == np.float16
+    short = store(tmp_path / "features", replace(UNIFORM, window=WindowSpec(8, 1.0, 0.5)))
+    whole = short.load(only(data, "Run_g02")).whole
+    assert whole is not None
+    assert whole.frames.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_the_first_view_is_the_mirror_image(data: Path, tmp_path: Path) -> None:
     loaded = store(tmp_path / "features").load(only(data, "Run_g01"))
     plain = loaded.plain.features[:4].reshape(4, 2, 2, 3)
@@ -153,7 +161,7 @@ def test_a_clip_of_one_picture_has_no_later_view(tmp_path: Path) -> None:
     loaded = store(tmp_path / "features").load(only(tmp_path / "data", "one"))
     assert len(loaded.views) == 1
     assert loaded.windows(SPEC.window).shape == (1, 4, 12)
-    assert loaded.play(loaded.plain, 0.5, 0.25, 4).shape == (4, 12)
+    assert loaded.play(loaded.plain, 0.5, 0.25 * np.arange(4, dtype=np.float64)).shape == (4, 12)
 
 
 def test_features_are_kept_and_used_again(data: Path, tmp_path: Path) -> None:
@@ -170,6 +178,7 @@ def test_features_are_kept_and_used_again(data: Path, tmp_path: Path) -> None:
     [
         {"digest": "other"},
         {"spec": replace(SPEC, views=1)},
+        {"spec": UNIFORM},
         {"spec": replace(SPEC, window=WindowSpec(5, 1.0, 0.5))},
         {"spec": replace(SPEC, ranges=ViewRanges(gamma=0.1))},
     ],
@@ -223,10 +232,11 @@ def test_a_window_plays_at_another_speed_and_is_held_at_the_end() -> None:
     features = np.arange(0, 9, 2, dtype=np.float32)[:, None]
     track = Track(np.arange(0, 9, 2), features)
     one = replace(clip("a"), times=times, plain=track)
-    assert one.play(track, 0.0, 0.25, 4)[:, 0].tolist() == [0, 2, 4, 6]
-    assert one.play(track, 1.0, 0.25, 4)[:, 0].tolist() == [2, 4, 6, 8]
-    assert one.play(track, 0.0, 0.125, 4)[:, 0].tolist() == [0, 2, 2, 4]
-    assert one.play(track, 1.0, 0.5, 4)[:, 0].tolist() == [0, 4, 8, 8]
+    steps = np.arange(4, dtype=np.float64)
+    assert one.play(track, 0.0, 0.25 * steps)[:, 0].tolist() == [0, 2, 4, 6]
+    assert one.play(track, 1.0, 0.25 * steps)[:, 0].tolist() == [2, 4, 6, 8]
+    assert one.play(track, 0.0, 0.125 * steps)[:, 0].tolist() == [0, 2, 2, 4]
+    assert one.play(track, 1.0, 0.5 * steps)[:, 0].tolist() == [0, 4, 8, 8]
 
 
 def test_named_groups_hold_within_their_class() -> None:
@@ -272,6 +282,30 @@ def test_blocks_of_ten_numbers() -> None:
     assert len(set(groups)) == 3
 
 
+def test_subjects_are_kept_together_in_all_classes() -> None:
+    names = ("person01_run_d1", "person01_sit_d2", "person12_run_d1", "v_Run_g01_c01", "yard")
+    clips = [clip(f"{name}.mp4", "Run") for name in names]
+    groups = group_clips(clips, by="subject", pattern=r"person(\d+)")
+    assert groups[:3] == ["subject 01", "subject 01", "subject 12"]
+    assert groups[3].startswith("scene")
+    assert groups[3] != groups[4]
+
+
+def test_a_subject_pattern_that_cannot_work_is_told() -> None:
+    with pytest.raises(ConfigError, match="no clip's name has it, not even walk1"):
+        group_clips([clip("walk1.mp4")], by="subject", pattern=r"person(\d+)")
+    with pytest.raises(ConfigError, match="0 groups in it"):
+        check_pattern(r"person\d+")
+    with pytest.raises(ConfigError, match="unterminated"):
+        check_pattern("person(")
+    check_pattern(r"(?:person|p)(\d+)")
+
+
+def test_single_clips_tear_groups() -> None:
+    names = ("v_Run_g01_c01.mp4", "v_Run_g01_c02.mp4")
+    assert len(set(group_clips([clip(name, "Run") for name in names], by="clips"))) == 2
+
+
 def test_folds_never_tear_a_group_and_spread_each_class() -> None:
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(4), 30)
@@ -315,6 +349,29 @@ def test_a_view_changes_every_picture_alike() -> None:
     assert View().apply(same) is same
     gray = View(gray=True).apply(same)
     np.testing.assert_array_equal(gray[..., 0], gray[..., 2])
+
+
+def test_a_view_turns_hides_and_adds_grain() -> None:
+    same = picture(1)
+    np.testing.assert_array_equal(View(angle=180).apply(same), same[::-1, ::-1])
+    hidden = View(box=(0.25, 0.5, 0.5, 0.25)).apply(same)
+    changed = (hidden != same).any(axis=2)
+    assert set(hidden[24:36, 16:48].ravel()) == {127}
+    changed[24:36, 16:48] = False
+    assert not changed.any()
+    flat = np.full((48, 64, 3), 128, np.uint8)
+    assert View(noise=0.05).apply(flat).std() == pytest.approx(0.05 * 255, rel=0.05)
+
+
+def test_further_changes_leave_the_others_as_they_were() -> None:
+    plain = draw_views(2, ViewRanges(), (7,))[1]
+    more = draw_views(2, ViewRanges(rotation=10, noise=0.05, erase=0.2), (7,))[1]
+    assert replace(more, angle=0.0, noise=0.0, box=(0.0,) * 4) == plain
+    assert 0 < abs(more.angle) <= 10
+    assert 0 < more.noise <= 0.05
+    assert 0 < more.box[2] * more.box[3] <= 0.2
+    assert more.box[0] + more.box[2] <= 1
+    assert more.box[1] + more.box[3] <= 1
 
 
 def test_the_temperature_undoes_overconfidence() -> None:

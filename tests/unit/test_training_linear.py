@@ -10,8 +10,10 @@ from edgeharfer.training.action.clips import Clip
 from edgeharfer.training.action.confidence import fold_in, scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear, squash
 from edgeharfer.training.action.networks import action_head
+from edgeharfer.training.action.sampling import ByTime
 
 WINDOW = WindowSpec(frames=4, seconds=2.0, max_gap_s=0.5)
+SAMPLER = ByTime(WINDOW)
 
 
 class MadeClip:
@@ -37,7 +39,7 @@ def made_clips(count: int, seed: int) -> tuple[list[Clip], np.ndarray]:
 def fitted(ridge: float) -> tuple[np.ndarray, np.ndarray]:
     clips, labels = made_clips(30, 0)
     weights = np.full(30, 1 / 30)
-    return fit_linear(clips, labels, weights, 3, WINDOW, gain=5.0, ridge=ridge, view_windows=0, seed=0)
+    return fit_linear(clips, labels, weights, 3, SAMPLER, gain=5.0, ridge=ridge, view_windows=0, seed=0)
 
 
 def test_unseen_clips_are_told_apart() -> None:

@@ -69,7 +69,7 @@ def plot_reliability(curves: Mapping[str, Floats], truth: NDArray[np.int64], pat
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right", aspect="equal")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
     save(figure, path)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeharfer.training.action.clips import BACKGROUND
 from edgeharfer.training.action.crossval import ClipSet
+from edgeharfer.training.action.find import BACKGROUND
+from edgeharfer.training.action.judge import Verdict
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.records import markdown_table
 
@@ -18,19 +19,15 @@ Row = Mapping[str, Any]
 class Run:
     """A finished training.
 
-    skipped: clips and why. backbone: architecture, weights and hash. figures: out-of-fold, as
-    `summarize_clips` gives them. folds: top-1 of each. history: a row per head and epoch.
+    skipped: clips and why. backbone: architecture, weights and hash. history: a row per head and epoch.
     """
 
     recipe: ActionRecipe
     clip_set: ClipSet
     skipped: Mapping[str, str]
     backbone: Mapping[str, str]
-    figures: Mapping[str, Any]
-    folds: Sequence[Row]
+    verdict: Verdict
     history: Sequence[Row]
-    temperature: float
-    threshold: float
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -38,15 +35,14 @@ class Run:
         return self.clip_set.labels
 
     @property
+    def figures(self) -> Mapping[str, Any]:
+        """Out-of-fold figures of the clips."""
+        return self.verdict.figures
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The recipe as plain values."""
         return asdict(self.recipe)
-
-    @property
-    def split(self) -> str:
-        """How clips were kept apart, in words."""
-        by = "scenes found by their looks" if self.recipe.grouping == "scenes" else "blocks of ten numbers"
-        return f"{self.recipe.folds} folds of whole groups (gNN in the name, else {by})"
 
 
 _CARD = """\
@@ -57,8 +53,8 @@ Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
 ## Model
 
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
-{frames} pictures spread over {seconds:g} s; then LSTM({units}) and a dense layer, beside a linear classifier
-of the window's mean features; their logits are added. Backbone weights: {weights}.
+{frames} pictures spread over {seconds:g} s{taught}; then {head}.
+Backbone weights: {weights}.
 
 ## Data and its terms
 
@@ -68,13 +64,14 @@ of the window's mean features; their logits are added. Backbone weights: {weight
 
 ## Accuracy
 
-Cross-validated in {split}:
-every clip was judged by a model that had seen no clip of its group. The model here was then trained on
+Cross-validated in {split}.
+Every clip was judged by a model that had not seen it{apart}. The model here was then trained on
 all clips in the same way.
 
-- Clips, their windows averaged: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
-- Single live windows: top-1 **{window_top1:.1%}** of {windows}.
-- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out clips.
+- Clips, {judged}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
+- Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
+- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out clips:
+  expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
 
 {table}
 
@@ -94,10 +91,18 @@ _CALM = """
 `background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
 """
 
+_TEMPORAL = {
+    "lstm": "LSTM({units}) and a dense layer",
+    "mean": "the mean over time and two dense layers ({units} hidden)",
+    "tcn": "causal convolutions over time ({units} channels) and a dense layer",
+}
+_LINEAR = ", beside a linear classifier of the window's mean features; their logits are added"
+
 
 def model_card(run: Run) -> str:
     """The card of the package, Markdown."""
-    recipe, figures = run.recipe, run.figures
+    recipe, figures, live = run.recipe, run.figures, run.verdict.live
+    spread, torn = recipe.sampling == "uniform", recipe.grouping == "clips"
     actions = [label for label in run.labels if label != BACKGROUND]
     return _CARD.format(
         name=recipe.name,
@@ -109,14 +114,20 @@ def model_card(run: Run) -> str:
         width=recipe.width,
         height=recipe.height,
         alpha=recipe.alpha,
-        units=recipe.units,
+        head=_TEMPORAL[recipe.arch].format(units=recipe.units) + _LINEAR * recipe.linear_branch,
+        taught=" (taught on pictures spread over each whole clip)" * spread,
+        judged="one window spread over the whole clip" if spread else "their windows averaged",
+        apart=", though it may have seen other takes of the same scene" if torn else " nor any of its group",
         architecture=run.backbone["architecture"],
         weights=run.backbone["weights"],
         clips=len(run.clip_set.clips),
         skipped=len(run.skipped),
         provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
-        split=run.split,
-        threshold=run.threshold,
+        split=recipe.split,
+        threshold=run.verdict.threshold,
         table=markdown_table(figures),
-        **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n", "window_top1", "windows")},
+        live_top1=live["top1"],
+        **run.verdict.calibration,
+        **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n")},
+        **{key: live[key] for key in ("window_top1", "windows")},
     )

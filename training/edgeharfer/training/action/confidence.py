@@ -38,8 +38,8 @@ def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
 
 
 def fold_in(head: keras.Model, temperature: float) -> None:
-    """Divide both branches by the temperature, so that the head's own softmax gives the softened scores."""
-    for name in BRANCHES:
+    """Divide every branch by the temperature, so that the head's own softmax gives the softened scores."""
+    for name in {layer.name for layer in head.layers}.intersection(BRANCHES):
         scale_branch(head, name, 1 / temperature)
 
 

@@ -66,7 +66,7 @@ class ClipSet:
 def split_clips(clips: list[Clip], labels: tuple[str, ...], recipe: ActionRecipe) -> ClipSet:
     """The clips with their classes, groups and folds. Raises ConfigError for fewer groups than folds."""
     truth = np.array([labels.index(clip.label) for clip in clips], np.int64)
-    groups = group_clips(clips, recipe.grouping)
+    groups = group_clips(clips, recipe.grouping, recipe.subject)
     return ClipSet(clips, labels, truth, groups, assign_folds(truth, groups, recipe.folds, recipe.seed))
 
 
@@ -81,22 +81,20 @@ class Trainer:
     resume: bool
     report: Report
     history: list[dict[str, object]] = field(default_factory=list)
+    heads: dict[str, keras.Model] = field(default_factory=dict)
 
-    def cross_validate(self) -> list[Floats]:
-        """Out-of-fold probabilities (windows, classes) of each clip."""
-        window = self.recipe.clip_spec.window
+    def cross_validate(self, windows: Callable[[Clip], Floats], what: str) -> list[Floats]:
+        """Out-of-fold probabilities (windows, classes) of each clip. windows: what it is judged by."""
         found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
         for fold in range(self.recipe.folds):
             held = np.flatnonzero(self.clip_set.folds == fold).tolist()
             head = self._head(f"fold-{fold + 1}", self.clip_set.folds != fold)
-            probs = read_windows(head, [self.clip_set.clips[i].windows(window) for i in held])
+            probs = read_windows(head, [windows(self.clip_set.clips[i]) for i in held])
             for i, rows in zip(held, probs, strict=True):
                 found[i] = rows
-            right = [
-                rows.mean(axis=0).argmax() == self.clip_set.truth[i]
-                for i, rows in zip(held, probs, strict=True)
-            ]
-            self.report(f"fold {fold + 1}: clip top-1 {np.mean(right):.3f} on {len(held)} clips")
+        for row in self.fold_figures(found):
+            line = "fold {fold}: clip top-1 {top1:.3f} on {clips} clips".format_map(row)
+            self.report(f"{line}, by {what}")
         return found
 
     def final_head(self) -> keras.Model:
@@ -113,12 +111,17 @@ class Trainer:
         return rows
 
     def _head(self, name: str, chosen: NDArray[np.bool_]) -> keras.Model:
+        if name not in self.heads:
+            self.heads[name] = self._make_head(name, chosen)
+        return self.heads[name]
+
+    def _make_head(self, name: str, chosen: NDArray[np.bool_]) -> keras.Model:
         clips, truth = self.clip_set.take(chosen)
         key = self._key(chosen)
         model, rows = self._restore(name, key) if self.resume else (None, [])
         if model is None:
             model, rows = train_head(
-                clips, truth, len(self.clip_set.labels), self.recipe.clip_spec.window, self.recipe,
+                clips, truth, len(self.clip_set.labels), self.recipe.sampler, self.recipe,
                 watch=self._watch(~chosen), report=lambda line: self.report(f"{name}: {line}"),
             )  # fmt: skip
             self._keep(name, key, model, rows)
@@ -130,8 +133,8 @@ class Trainer:
         if not held.any():
             return lambda head: {}
         clips, truth = self.clip_set.take(held)
-        window = self.recipe.clip_spec.window
-        middle = [windows[len(windows) // 2][None] for windows in (clip.windows(window) for clip in clips)]
+        judged = [self.recipe.sampler.judged(clip) for clip in clips]
+        middle = [windows[len(windows) // 2][None] for windows in judged]
 
         def watch(head: keras.Model) -> Row:
             called = np.concatenate(read_windows(head, middle)).argmax(axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra
 from edgeharfer.runtime.session import make_session
-from edgeharfer.training.action.clips import Encoder
+from edgeharfer.training.action.store import Encoder
 
 
 def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear
-from edgeharfer.training.action.networks import action_head
+from edgeharfer.training.action.networks import TEMPORAL, action_head
+from edgeharfer.training.action.sampling import NAMES, Sampler
 from edgeharfer.training.loop import Average
 from edgeharfer.training.optimizers import make_optimizer
 
@@ -28,19 +29,25 @@ _BATCH = 256
 class HeadRecipe:
     """The head and how it is trained.
 
+    arch, units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or "constant"; a
+    plateau is not on offer, since no clip is held back to see one by.
     epoch_windows: drawn in an epoch. evenness: of classes with few and many clips, see `draw_weights`.
-    linear_gain, ridge, view_windows: of the linear branch. linear_scale: turns its answers into logits.
-    temporal_weight: of the LSTM's logits when the two are added.
-    speed: how much slower or faster windows are played. plain_share: of windows from unchanged clips.
+    sampling: "time" or "uniform"; speed, jitter: how windows are shaken (see `sampling`).
+    plain_share: of windows from unchanged clips.
+    linear_branch: whether there is one. linear_gain, ridge, view_windows: of it. linear_scale: turns its
+    answers into logits. temporal_weight: of the other branch's logits when the two are added.
+    Raises ConfigError for a name that there is not.
     """
 
+    arch: str = "lstm"
     units: int = 128
     pool: str = "mean"
     squash: float = 2.0
     feature_dropout: float = 0.5
     dropout: float = 0.5
     optimizer: str = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float | None = 1e-3
+    schedule: str = "cosine"
     weight_decay: float = 0.05
     batch: int = 64
     epoch_windows: int = 1280
@@ -50,8 +57,11 @@ class HeadRecipe:
     evenness: float = 0.5
     mixup_probability: float = 0.5
     mixup_alpha: float = 0.4
+    sampling: str = "time"
     speed: float = 0.2
+    jitter: float = 0.0
     plain_share: float = 0.2
+    linear_branch: bool = True
     linear_gain: float = 20.0
     ridge: float = 3.0
     view_windows: int = 2
@@ -59,12 +69,24 @@ class HeadRecipe:
     temporal_weight: float = 0.5
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        check_name("arch", self.arch, TEMPORAL)
+        check_name("pool", self.pool, ("last", "mean"))
+        check_name("schedule", self.schedule, ("cosine", "constant"))
+        check_name("sampling", self.sampling, NAMES)
+
+
+def check_name(setting: str, name: str, names: Collection[str]) -> None:
+    """Raise ConfigError for a name that there is not."""
+    if name not in names:
+        raise ConfigError(f"{setting} = {name!r}: there are {', '.join(names)}")
+
 
 def train_head(
     clips: Sequence[Clip],
     labels: NDArray[np.int64],
     classes: int,
-    window: WindowSpec,
+    sampler: Sampler,
     recipe: HeadRecipe,
     *,
     watch: Callable[[keras.Model], Row] = lambda head: {},
@@ -76,18 +98,20 @@ def train_head(
     after each epoch only goes into the rows.
     """
     keras.utils.set_random_seed(recipe.seed)
+    frames, features = sampler.judged(clips[0]).shape[1:]
     head = action_head(
-        window.frames, clips[0].plain.features.shape[1], classes, units=recipe.units,
+        frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
-        dropout=recipe.dropout, linear_gain=recipe.linear_gain,
+        dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
     )  # fmt: skip
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
-        recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs
-    )
+        recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs,
+        recipe.schedule,
+    )  # fmt: skip
     head.compile(optimizer=optimizer, loss="categorical_crossentropy")
     average, rows = Average(head, recipe.ema), []
-    drawer = WindowDrawer(clips, labels, classes, window, recipe)
+    drawer = WindowDrawer(clips, labels, classes, sampler, recipe)
     for epoch in range(recipe.epochs):
         losses = []
         for x, y in drawer.batches(steps, np.random.default_rng((recipe.seed, epoch))):
@@ -99,7 +123,8 @@ def train_head(
         report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
         head.set_weights(raw)
     head.set_weights(average.weights)
-    add_linear(head, clips, labels, classes, window, recipe)
+    if recipe.linear_branch:
+        add_linear(head, clips, labels, classes, sampler, recipe)
     return head, rows
 
 
@@ -108,13 +133,13 @@ def add_linear(
     clips: Sequence[Clip],
     labels: NDArray[np.int64],
     classes: int,
-    window: WindowSpec,
+    sampler: Sampler,
     recipe: HeadRecipe,
 ) -> None:
     """Solve for the linear branch and weigh both branches against each other."""
     even = draw_weights(labels, [clip.source for clip in clips], 1.0)
     kernel, bias = fit_linear(
-        clips, labels, even, classes, window,
+        clips, labels, even, classes, sampler,
         gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
     )  # fmt: skip
     set_linear(head, kernel, bias, recipe.linear_scale)
@@ -129,14 +154,13 @@ class WindowDrawer:
         clips: Sequence[Clip],
         labels: NDArray[np.int64],
         classes: int,
-        window: WindowSpec,
+        sampler: Sampler,
         recipe: HeadRecipe,
     ) -> None:
-        self._clips, self._labels, self._recipe = clips, labels, recipe
+        self._clips, self._labels, self._sampler, self._recipe = clips, labels, sampler, recipe
         self._weights = draw_weights(labels, [clip.source for clip in clips], recipe.evenness)
         self._targets = np.eye(classes, dtype=np.float32) * (1 - recipe.label_smoothing)
         self._targets += recipe.label_smoothing / classes
-        self._frames, self._step_s = window.frames, window.seconds / window.frames
 
     def batches(self, steps: int, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
         """Windows (batch, frames, size) and soft targets (batch, classes)."""
@@ -149,10 +173,13 @@ class WindowDrawer:
             yield x, y
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> Floats:
-        plain = not clip.views or rng.random() < self._recipe.plain_share
-        track = clip.plain if plain else clip.views[rng.integers(len(clip.views))]
-        speed = rng.uniform(1 - self._recipe.speed, 1 + self._recipe.speed)
-        return clip.play(track, rng.uniform(0, 1), self._step_s * speed, self._frames)
+        return self._sampler.draw(clip, self._choose(self._sampler.tracks(clip), rng), rng)
+
+    def _choose(self, tracks: Sequence[Track], rng: np.random.Generator) -> Track:
+        plain, *views = tracks
+        if not views or rng.random() < self._recipe.plain_share:
+            return plain
+        return views[rng.integers(len(views))]
 
     def _mix(self, x: Floats, y: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Blend each window with another of the batch, frame by frame (mixup, Zhang et al. 2018)."""

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.sampling import Sampler
 
 _LEAST_DEVIATION = 1e-2
 """Of a squashed feature, so that one which hardly ever varies is not blown up."""
@@ -26,7 +26,7 @@ def fit_linear(
     labels: NDArray[np.int64],
     clip_weights: NDArray[np.float64],
     classes: int,
-    window: WindowSpec,
+    sampler: Sampler,
     *,
     gain: float,
     ridge: float,
@@ -39,7 +39,7 @@ def fit_linear(
     ridge: penalty, with features of deviation 1. view_windows: drawn from each changed copy of a clip.
     """
     rng = np.random.default_rng(seed)
-    rows = [squash(window_means(clip, window, view_windows, rng), gain) for clip in clips]
+    rows = [squash(window_means(clip, sampler, view_windows, rng), gain) for clip in clips]
     x = np.concatenate(rows).astype(np.float64)
     weights = np.repeat(clip_weights / [len(one) for one in rows], [len(one) for one in rows])[:, None]
     targets = np.eye(classes)[np.repeat(labels, [len(one) for one in rows])]
@@ -51,15 +51,10 @@ def fit_linear(
     return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
 
 
-def window_means(clip: Clip, window: WindowSpec, view_windows: int, rng: np.random.Generator) -> Floats:
+def window_means(clip: Clip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:
     """Mean features (n, size): of all windows of the clip, and of some of each changed copy."""
-    step_s = window.seconds / window.frames
-    drawn = [
-        clip.play(view, rng.uniform(0, 1), step_s * rng.uniform(0.8, 1.2), window.frames)
-        for view in clip.views
-        for _ in range(view_windows)
-    ]
-    plain = clip.windows(window).mean(axis=1)
+    drawn = [sampler.draw(clip, view, rng) for view in clip.views for _ in range(view_windows)]
+    plain = sampler.judged(clip).mean(axis=1)
     means: Floats = np.concatenate([plain, np.stack(drawn).mean(axis=1)]) if drawn else plain
     return means
 

@@ -2,8 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 from keras import layers
+
+Tensor = Any
+
+
+def _lstm(x: Tensor, units: int, pool: str) -> Tensor:
+    """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
+    x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
+    return layers.GlobalAveragePooling1D(name="mean")(x) if pool == "mean" else x
+
+
+def _mean(x: Tensor, units: int, pool: str) -> Tensor:
+    """The mean over time, then a dense layer: blind to order and motion."""
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    return layers.Dense(units, activation="relu", name="hidden")(x)
+
+
+def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
+    """Causal convolutions over time with growing steps (Bai et al. 2018), until the last sees all frames."""
+    frames, seen, step = x.shape[1], 1, 1
+    x = layers.Conv1D(units, 1, name="narrow")(x)
+    while seen < frames:
+        y = layers.Conv1D(
+            units, 3, padding="causal", dilation_rate=step, activation="relu", name=f"step_{step}"
+        )(x)
+        x = layers.Add(name=f"after_{step}")([x, y])
+        seen, step = seen + 2 * step, 2 * step
+    if pool == "mean":
+        return layers.GlobalAveragePooling1D(name="mean")(x)
+    return layers.Reshape((units,), name="last")(layers.Cropping1D((frames - 1, 0), name="end")(x))
+
+
+TEMPORAL: Mapping[str, Callable[[Tensor, int, str], Tensor]] = {"lstm": _lstm, "mean": _mean, "tcn": _tcn}
+"""Architectures: features (n, frames, size), units and pool -> (n, units)."""
 
 
 def action_head(
@@ -11,19 +47,22 @@ def action_head(
     features: int,
     classes: int,
     *,
+    arch: str = "lstm",
     units: int = 128,
     pool: str = "last",
     squash: float = 0.0,
     feature_dropout: float = 0.5,
     dropout: float = 0.5,
+    linear_branch: bool = True,
     linear_gain: float = 20.0,
 ) -> keras.Model:
-    """Dropout -> LSTM -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
+    """Dropout -> arch -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
 
-    pool: what of the LSTM is read, its "last" state or the "mean" over time. squash: features x become
-    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
-    missing from all frames of a window, since what a frame lacks its neighbours would tell.
-    The linear branch reads the squashed mean of the window and is left out while the LSTM trains: its
+    arch: one of TEMPORAL. pool: what of the LSTM or the convolutions is read, the "last" step or the
+    "mean" over time. squash: features x become a x / (1 + a x), so that few strong ones do not outshout the
+    rest; 0 leaves them. Dropped features are missing from all frames of a window, since what a frame lacks
+    its neighbours would tell.
+    The linear branch reads the squashed mean of the window and is left out while the rest trains: its
     weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
     """
     window = keras.Input((frames, features), name="window")
@@ -31,18 +70,21 @@ def action_head(
     if squash:
         x = layers.Rescaling(squash, name="gain")(x)
         x = layers.Activation("softsign", name="squash")(x)
-    x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
-    x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
-    if pool == "mean":
-        x = layers.GlobalAveragePooling1D(name="mean")(x)
+    if feature_dropout:
+        x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
+    x = TEMPORAL[arch](x, units, pool)
     x = layers.Dropout(dropout, name="dropout")(x)
-    temporal = layers.Dense(classes, name="temporal")(x)
-    y = layers.GlobalAveragePooling1D(name="window_mean")(window)
-    y = layers.Rescaling(linear_gain, name="linear_gain")(y)
-    y = layers.Activation("softsign", name="linear_squash")(y)
-    linear = layers.Dense(classes, kernel_initializer="zeros", trainable=False, name="linear")(y)
-    probs = layers.Activation("softmax", name="probs")(layers.Add(name="logits")([temporal, linear]))
-    return keras.Model(window, probs, name="head")
+    logits = layers.Dense(classes, name="temporal")(x)
+    if linear_branch:
+        logits = layers.Add(name="logits")([logits, _linear(window, classes, linear_gain)])
+    return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
+
+
+def _linear(window: Tensor, classes: int, gain: float) -> Tensor:
+    x = layers.GlobalAveragePooling1D(name="window_mean")(window)
+    x = layers.Rescaling(gain, name="linear_gain")(x)
+    x = layers.Activation("softsign", name="linear_squash")(x)
+    return layers.Dense(classes, kernel_initializer="zeros", trainable=False, name="linear")(x)
 
 
 def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:

@@ -12,10 +12,17 @@ import keras
 import numpy as np
 
 from edgeharfer.training.action.card import Run, model_card
-from edgeharfer.training.plots import plot_confusion, plot_curves
+from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
 from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
 
 Row = Mapping[str, Any]
+
+LEGEND = {
+    "epoch": "epoch",
+    "loss": "loss, mean of the folds",
+    "final_loss": "loss, all clips",
+    "score": "held-out top-1 (middle window, without the linear branch)",
+}
 
 
 def save_run(out: Path, model: keras.Model, run: Run) -> None:
@@ -24,9 +31,13 @@ def save_run(out: Path, model: keras.Model, run: Run) -> None:
     write_json(out / "labels.json", list(run.labels))
     write_json(out / "metrics.json", metrics(run))
     write_json(out / "package.json", package_facts(run))
-    write_history(out / "history.csv", run.history)
-    plot_curves(mean_curves(run.history), out / "curves.png")
+    write_history(out / "heads.csv", run.history)
+    curves = mean_curves(run.history)
+    write_history(out / "history.csv", curves)
+    plot_curves([{LEGEND[name]: value for name, value in row.items()} for row in curves], out / "curves.png")
     plot_confusion(run.figures["confusion"], run.labels, out / "confusion.png")
+    confidence = {"before": run.verdict.raw, "after the temperature": run.verdict.probs}
+    plot_reliability(confidence, run.verdict.truth, out / "reliability.png")
     (out / "report.txt").write_text(report_text(run), encoding="utf-8")
     (out / "MODELCARD.md").write_text(model_card(run), encoding="utf-8")
 
@@ -35,10 +46,12 @@ def metrics(run: Run) -> dict[str, object]:
     """All figures, and all that they depend on."""
     return {
         "cross_validation": run.figures,
-        "folds": list(run.folds),
-        "split": run.split,
-        "temperature": run.temperature,
-        "threshold": run.threshold,
+        "live_windows": run.verdict.live,
+        "folds": list(run.verdict.folds),
+        "split": run.recipe.split,
+        "temperature": run.verdict.temperature,
+        "threshold": run.verdict.threshold,
+        "expected_calibration_error": run.verdict.calibration,
         "data": {
             "clips": run.clip_set.clip_counts, "groups": run.clip_set.group_counts,
             "skipped": dict(run.skipped), "sha256": run.clip_set.digest,
@@ -51,7 +64,7 @@ def metrics(run: Run) -> dict[str, object]:
 
 def package_facts(run: Run) -> dict[str, object]:
     """What the exporter puts into the manifest."""
-    recipe, spec = run.recipe, run.recipe.clip_spec
+    recipe, spec, live = run.recipe, run.recipe.clip_spec, run.verdict.live
     return {
         "task": "action",
         "name": recipe.name,
@@ -59,35 +72,36 @@ def package_facts(run: Run) -> dict[str, object]:
         "input": asdict(spec.input),
         "output": "probs",
         "window": asdict(spec.window),
-        "threshold": run.threshold,
+        "threshold": run.verdict.threshold,
         "prior": {"data": shares([*run.clip_set.clip_counts.values()])},
         "training": {
             "clips": len(run.clip_set.clips),
             "data": list(recipe.provenance),
             "data_sha256": run.clip_set.digest,
             "backbone": dict(run.backbone),
-            "temperature_folded_in": round(run.temperature, 4),
+            "temperature_folded_in": round(run.verdict.temperature, 4),
         },
         "accuracy": {
-            "split": run.split,
-            "clips": run.figures["n"],
-            "top1": round(run.figures["top1"], 4),
-            "top3": round(run.figures["top3"], 4),
-            "macro_f1": round(run.figures["macro_f1"], 4),
-            "window_top1": round(run.figures["window_top1"], 4),
+            "split": recipe.split,
+            "clips": live["n"],
+            **{name: round(live[name], 4) for name in ("top1", "top3", "macro_f1", "window_top1")},
+            **({} if recipe.sampling == "time" else {"whole_clip_top1": round(run.figures["top1"], 4)}),
+            "expected_calibration_error": run.verdict.calibration["after"],
         },
     }
 
 
 def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
-    """Mean over the folds, epoch by epoch, and the loss of the final head."""
+    """Mean over the folds, epoch by epoch, and the loss of the final head.
+
+    score: mean top-1 on the middle window of held-out clips, without the linear branch, which comes last.
+    """
     by_epoch: dict[float, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in history:
         figures = by_epoch[row["epoch"]]
-        kind = "final" if row["run"] == "final" else "fold"
-        figures[f"{kind} loss"].append(row["loss"])
+        figures["final_loss" if row["run"] == "final" else "loss"].append(row["loss"])
         if "held_out_top1" in row:
-            figures["held-out top-1 (middle window)"].append(row["held_out_top1"])
+            figures["score"].append(row["held_out_top1"])
     return [
         {"epoch": epoch, **{name: float(np.mean(values)) for name, values in figures.items()}}
         for epoch, figures in by_epoch.items()
@@ -96,12 +110,15 @@ def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
 
 def report_text(run: Run) -> str:
     """The figures for people."""
+    verdict, spread = run.verdict, run.recipe.sampling == "uniform"
     lines = [
-        f"{run.recipe.name}: {run.split}",
-        f"clip top-1 {run.figures['top1']:.4f}, window top-1 {run.figures['window_top1']:.4f} "
-        f"of {run.figures['windows']} windows",
-        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in run.folds),
-        f"temperature {run.temperature:.3f} (folded into the model), threshold {run.threshold:g}",
+        f"{run.recipe.name}: {run.recipe.split}",
+        f"clip top-1 {run.figures['top1']:.4f}{', judged by one window over the whole clip' * spread}",
+        f"live windows: top-1 {verdict.live['window_top1']:.4f} of {verdict.live['windows']}, "
+        f"averaged over each clip {verdict.live['top1']:.4f}",
+        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in verdict.folds),
+        f"temperature {verdict.temperature:.3f} (folded into the model), threshold {verdict.threshold:g}; "
+        "expected calibration error {before:.3f} before, {after:.3f} after".format(**verdict.calibration),
         "", class_table(run.figures),
         "", "wrong clips:",
         *(f"  {one['clip']}: {one['predicted']} ({one['score']:.2f})" for one in run.figures["mistakes"]),

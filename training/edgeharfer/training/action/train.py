@@ -7,16 +7,19 @@ from pathlib import Path
 
 import keras
 
-from edgeharfer.evaluate.action import ClipScores, summarize_clips
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.training.action.card import Run
-from edgeharfer.training.action.clips import BACKGROUND, Clip, ClipStore, find_clips, load_clips
-from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, fold_in, soften
+from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.confidence import fold_in
 from edgeharfer.training.action.crossval import Trainer, split_clips
 from edgeharfer.training.action.encoder import make_encoder
+from edgeharfer.training.action.find import BACKGROUND, find_clips
+from edgeharfer.training.action.judge import judge
 from edgeharfer.training.action.networks import action_model
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.run import save_run
+from edgeharfer.training.action.sheets import write_clip_sheet, write_mistakes
+from edgeharfer.training.action.store import ClipStore, load_clips
 from edgeharfer.training.backbones import frame_encoder
 
 __all__ = ["ActionRecipe", "train_action"]
@@ -29,6 +32,7 @@ def train_action(
     *,
     background: Sequence[Path] = (),
     backbone_weights: str | Path = "imagenet",
+    features: Path | None = None,
     resume: bool = False,
     threads: int = 1,
     report: Callable[[str], None] = print,
@@ -37,12 +41,14 @@ def train_action(
 
     data: folder or zip of `<class>/<clip>`, or with splits, of which the training split is taken.
     background: clips of ordinary scenes, or folders of them at any depth; one more class, the last.
-    backbone_weights: "imagenet", "none" or a file. resume: keep finished heads of the same data and recipe.
-    threads: for encoding.
+    backbone_weights: "imagenet", "none" or a file. features: folder for the encoded clips, `out`/features
+    unless another is given, so that several runs share them. resume: keep finished heads of the same data
+    and recipe. threads: for encoding.
 
-    The figures are out-of-fold: each clip is judged by a head that has seen no clip of its group. The
-    model that is saved was then trained on all clips in the same way, for the same length.
-    Encoded features stay in `out` and are used again by any later run on the same clips.
+    The figures are out-of-fold: each clip is judged by a head that has seen no clip of its group (of the
+    recipe's `grouping`). The model that is saved was then trained on all clips in the same way, for the
+    same length.
+    Encoded features stay and are used again by any later run on the same clips.
     Raises SourceError for data without a clip in some class, ConfigError for weights that do not fit.
     """
     weights = None if str(backbone_weights) == "none" else backbone_weights
@@ -50,24 +56,20 @@ def train_action(
     backbone = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
     encoder = make_encoder(backbone, threads, report)
     files = find_clips(data, background)
-    clips, skipped = load_clips(files, ClipStore(out / "features", recipe.clip_spec, encoder), report)
+    store = ClipStore(features or out / "features", recipe.clip_spec, encoder)
+    clips, skipped = load_clips(files, store, report)
     labels = order_labels({file.label for file in files}, clips, skipped)
     clip_set = split_clips(clips, labels, recipe)
-    report(f"{clip_set}; {len(skipped)} clips skipped")
+    report(f"{clip_set}; {len(skipped)} clips skipped; {recipe.split}")
+    out.mkdir(parents=True, exist_ok=True)
+    by_name = {file.name: file for file in files}
+    write_clip_sheet([by_name[clip.name] for clip in clips], recipe.clip_spec, out / "augmented.png")
 
     trainer = Trainer(clip_set, recipe, encoder.digest, out / "heads", resume, report)
-    probs = trainer.cross_validate()
-    temperature = fit_temperature(probs, clip_set.truth)
-    probs = [soften(windows, temperature) for windows in probs]
-    quiet = labels.index(BACKGROUND) if BACKGROUND in labels else None
-    threshold = choose_threshold(probs, clip_set.truth, quiet)
-    figures = summarize_clips(
-        ClipScores(probs, clip_set.truth.tolist(), [clip.name for clip in clips]), labels
-    )
-    report(f"clip top-1 {figures['top1']:.4f}, window top-1 {figures['window_top1']:.4f}")
-
+    verdict = judge(trainer)
+    report(f"clip top-1 {verdict.figures['top1']:.4f}, window top-1 {verdict.live['window_top1']:.4f}")
     head = trainer.final_head()
-    fold_in(head, temperature)
+    fold_in(head, verdict.temperature)
     model = action_model(backbone, head)
     name = "none" if weights is None else Path(weights).name
     run = Run(
@@ -75,13 +77,11 @@ def train_action(
         clip_set=clip_set,
         skipped=skipped,
         backbone={"architecture": "MobileNetV2", "weights": name, "sha256": encoder.digest},
-        figures=figures,
-        folds=trainer.fold_figures(probs),
+        verdict=verdict,
         history=trainer.history,
-        temperature=temperature,
-        threshold=threshold,
     )
     save_run(out, model, run)
+    write_mistakes(by_name, verdict.figures["mistakes"], out / "mistakes.png")
     return model
 
 

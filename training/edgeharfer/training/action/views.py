@@ -14,8 +14,11 @@ from edgeharfer.runtime.types import Image
 class ViewRanges:
     """How far a view may be from the clip; `probability` fields are between 0 and 1, the others are ranges.
 
-    smallest_crop: share of the picture's area that a crop keeps at least. Grey, blurred and coarse views
-    keep a head from telling classes by the camera (surveillance against home video).
+    smallest_crop: share of the picture's area that a crop keeps at least. rotation: degrees. gamma:
+    brightness, and `tint` with it the jitter of colours. Grey, blurred and coarse views keep a head from
+    telling classes by the camera (surveillance against home video). noise: highest sigma, as a share of
+    white. erase: largest share of the picture that a grey box hides. The last three and rotation are off
+    unless they are set.
     """
 
     smallest_crop: float = 0.45
@@ -27,6 +30,9 @@ class ViewRanges:
     blur_probability: float = 0.2
     coarse_probability: float = 0.25
     coarsest: float = 0.35
+    rotation: float = 0.0
+    noise: float = 0.0
+    erase: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,9 @@ class View:
 
     crop: left, top, width, height as shares of the picture. gamma, contrast: 1 is unchanged. tint: gains
     of blue, green and red. blur: sigma as a share of the width, 0 is off. coarse: the picture is shrunk to
-    this share of its size and enlarged again; 1 is off.
+    this share of its size and enlarged again; 1 is off. angle: degrees, counterclockwise. noise: sigma as
+    a share of white, the same grain on every picture, so that nothing seems to move. box: left, top, width
+    and height of what is hidden, as shares.
     """
 
     mirror: bool = False
@@ -46,12 +54,15 @@ class View:
     gray: bool = False
     blur: float = 0.0
     coarse: float = 1.0
+    angle: float = 0.0
+    noise: float = 0.0
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def apply(self, bgr: Image) -> Image:
         """The picture in this view, uint8 (height, width, 3); its size is the crop's."""
         if self == _UNCHANGED:
             return bgr
-        changed = self._cut(bgr)
+        changed = _rotate(self._cut(bgr), self.angle) if self.angle else self._cut(bgr)
         if self.coarse < 1:
             changed = _coarsen(changed, self.coarse)
         if self.blur:
@@ -60,14 +71,15 @@ class View:
             changed = np.repeat(
                 np.asarray(cv2.cvtColor(changed, cv2.COLOR_BGR2GRAY), np.uint8)[..., None], 3, axis=2
             )
-        return np.asarray(cv2.LUT(changed, self._light()), np.uint8)
+        lit = np.asarray(cv2.LUT(changed, self._light()), np.uint8)
+        if self.noise:
+            lit = _grain(lit, self.noise)
+        if self.box[2] and self.box[3]:
+            lit[_part(lit, self.box)] = _HIDDEN
+        return lit
 
     def _cut(self, bgr: Image) -> Image:
-        height, width = bgr.shape[:2]
-        left, top = int(self.crop[0] * width), int(self.crop[1] * height)
-        right = min(width, left + max(1, round(self.crop[2] * width)))
-        bottom = min(height, top + max(1, round(self.crop[3] * height)))
-        cut = bgr[top:bottom, left:right]
+        cut = bgr[_part(bgr, self.crop)]
         return np.ascontiguousarray(cut[:, ::-1] if self.mirror else cut)
 
     def _light(self) -> Image:
@@ -78,6 +90,27 @@ class View:
 
 
 _UNCHANGED = View()
+_HIDDEN = 127
+
+
+def _part(bgr: Image, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
+    """Rows and columns of a box (left, top, width, height) in shares of the picture."""
+    height, width = bgr.shape[:2]
+    left, top = int(box[0] * width), int(box[1] * height)
+    right = min(width, left + max(1, round(box[2] * width)))
+    bottom = min(height, top + max(1, round(box[3] * height)))
+    return slice(top, bottom), slice(left, right)
+
+
+def _rotate(bgr: Image, angle: float) -> Image:
+    height, width = bgr.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    return np.asarray(cv2.warpAffine(bgr, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def _grain(bgr: Image, sigma: float) -> Image:
+    grain = np.random.default_rng(0).normal(0, 255 * sigma, bgr.shape)
+    return np.asarray(np.clip(bgr + grain, 0, 255), np.uint8)
 
 
 def _coarsen(bgr: Image, share: float) -> Image:
@@ -105,7 +138,18 @@ def draw_view(ranges: ViewRanges, rng: np.random.Generator) -> View:
         gray=bool(rng.random() < ranges.gray_probability),
         blur=float(rng.uniform(0.002, 0.006)) if rng.random() < ranges.blur_probability else 0.0,
         coarse=float(rng.uniform(ranges.coarsest, 0.8)) if rng.random() < ranges.coarse_probability else 1.0,
+        # Drawn last and only where set, so that the other changes stay what they were without these.
+        angle=float(rng.uniform(-ranges.rotation, ranges.rotation)) if ranges.rotation else 0.0,
+        noise=float(rng.uniform(0, ranges.noise)) if ranges.noise else 0.0,
+        box=_draw_box(ranges.erase, rng) if ranges.erase else (0.0, 0.0, 0.0, 0.0),
     )
+
+
+def _draw_box(largest: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A box of up to that share of the picture, one to two times as wide as high or the other way round."""
+    area, aspect = rng.uniform(0, largest), np.exp(rng.uniform(-np.log(2), np.log(2)))
+    width, height = min(1.0, float(np.sqrt(area * aspect))), min(1.0, float(np.sqrt(area / aspect)))
+    return float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height)), width, height
 
 
 def draw_views(count: int, ranges: ViewRanges, seed: tuple[int, ...]) -> list[View]:

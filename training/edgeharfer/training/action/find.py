@@ -1,0 +1,74 @@
+"""Clips on disk: found by class in a folder or zip, with the background's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edgeharfer.evaluate.dataset import CLIPS, TRAIN_SPLITS, Dataset
+from edgeharfer.runtime.errors import SourceError
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A labelled clip on disk.
+
+    source: the folder or archive that it came with. open: gives a path that can be read.
+    """
+
+    name: str
+    label: str
+    source: str
+    open: Callable[[Path], AbstractContextManager[Path]]
+
+
+def find_clips(data: Path, background: Sequence[Path]) -> list[ClipFile]:
+    """Clips of the training split, or of all where there are no splits, and the background's.
+
+    data: folder or zip of `<class>/<clip>` or `<split>/<class>/<clip>`. background: clips or folders of
+    clips, at any depth. Raises SourceError for what is not there or holds no clip.
+    """
+    dataset = Dataset(data, CLIPS)
+    split = next((name for name in dataset.splits if name.lower() in TRAIN_SPLITS), None)
+    samples = dataset.samples if split is None else dataset.split(split)
+    _check_classes(data / (split or ""), {sample.label for sample in samples})
+    found = [
+        ClipFile(sample.name, sample.label, data.name, partial(dataset.local_file, sample))
+        for sample in samples
+    ]
+    for path in background:
+        found += [
+            ClipFile(f"{BACKGROUND}/{file.name}", BACKGROUND, path.name, partial(_as_it_is, file))
+            for file in _clip_files(path)
+        ]
+    return found
+
+
+def _check_classes(folder: Path, labels: set[str]) -> None:
+    """A class folder without a clip is a mistake, not a class less."""
+    if folder.is_dir():
+        names = {
+            one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
+        }
+        if empty := sorted(names - labels):
+            raise SourceError(f"{folder}: no clip of class {', '.join(empty)}: add some or remove the folder")
+
+
+def _as_it_is(file: Path, scratch: Path) -> AbstractContextManager[Path]:
+    return nullcontext(file)
+
+
+def _clip_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder for the background")
+    if path.is_file():
+        return [path]
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in CLIPS and file.is_file()]
+    if not files:
+        raise SourceError(f"{path}: no clip ({'/'.join(sorted(CLIPS))}) for the background")
+    return files

@@ -1,0 +1,57 @@
+"""Which frames of a clip are encoded: those that the runtime would take, or some spread over all of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from edgeharfer.runtime.action import FeatureRing
+from edgeharfer.runtime.manifest import WindowSpec
+
+_NOTHING = np.zeros(0, np.float32)
+
+
+class Picker(Protocol):
+    """Asked about every frame of a clip in order."""
+
+    def wants(self, number: int, pts_s: float) -> bool:
+        """Whether the frame of this number and time is taken; it counts as taken then."""
+
+
+class Grid:
+    """The frames that the runtime would encode; or, half a grid step `later`, those between them.
+
+    seconds: of the clip, after which it takes no more.
+    """
+
+    def __init__(self, window: WindowSpec, *, later: bool = False, seconds: float = math.inf) -> None:
+        self._ring = FeatureRing(window)
+        self._delay_s = window.seconds / window.frames / 2 if later else 0.0
+        self._seconds = seconds
+        self._first_s: float | None = None
+
+    def wants(self, number: int, pts_s: float) -> bool:
+        if self._first_s is None:
+            self._first_s = pts_s
+        inside = self._delay_s <= pts_s - self._first_s <= self._seconds
+        if not inside or not self._ring.wants(pts_s):
+            return False
+        self._ring.push(pts_s, _NOTHING)
+        return True
+
+
+class Spread:
+    """`count` frames spread evenly over a clip of `total` frames; all of a shorter clip."""
+
+    def __init__(self, total: int, count: int) -> None:
+        self._numbers = frozenset(spread_frames(total, count))
+
+    def wants(self, number: int, pts_s: float) -> bool:
+        return number in self._numbers
+
+
+def spread_frames(total: int, count: int) -> list[int]:
+    """The first frame of each of `count` equal parts of a clip, as usual for UCF101; all of a shorter one."""
+    return [i * total // count for i in range(count)] if total > count else list(range(total))

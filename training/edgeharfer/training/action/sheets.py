@@ -1,0 +1,87 @@
+"""Sheets of clips for people to look at: what augmentation makes of them, and the worst mistakes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeharfer.evaluate.action import read_frames
+from edgeharfer.runtime.types import Frame, Image
+from edgeharfer.training.action.find import ClipFile
+from edgeharfer.training.action.grid import spread_frames
+from edgeharfer.training.action.store import ClipSpec, file_digest
+from edgeharfer.training.plots import plot_sheet
+
+ROWS = 8
+COLUMNS = 8
+MISTAKES = 32
+_WIDTH = 160
+
+
+def write_clip_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Path) -> None:
+    """A clip a row: its first picture as it is, then one of its views at times that a window holds.
+
+    files: of readable clips; one of each class is taken, ROWS at the most.
+    """
+    rows, captions = [], []
+    for number, file in enumerate(_one_a_class(files)[:ROWS]):
+        shown, digest = _look(file, partial(_window, spec))
+        first_s = shown[0].pts_s
+        views = spec.draw_views(digest)
+        view = views[number % len(views)] if views else None
+        changed = [view.apply(frame.bgr) if view else frame.bgr for frame in shown]
+        rows.append([_small(shown[0].bgr), *map(_small, changed)])
+        captions.append([file.label, *(f"{frame.pts_s - first_s:.2f} s" for frame in shown)])
+    plot_sheet(rows, captions, path)
+
+
+def write_mistakes(files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The middle picture of the clips that the model was most surely wrong about.
+
+    files: by name. mistakes: as `summarize_clips` gives them. The caption is "truth > answer, its score".
+    """
+    worst = sorted(mistakes, key=lambda one: -one["score"])[:MISTAKES]
+    pictures = []
+    for one in worst:
+        frames, _ = _look(files[one["clip"]], lambda times: [len(times) // 2])
+        pictures.append(_small(frames[0].bgr))
+    captions = [f"{one['label']} > {one['predicted']} {one['score']:.2f}" for one in worst]
+    starts = range(0, max(1, len(worst)), COLUMNS)
+    plot_sheet(
+        [pictures[start : start + COLUMNS] for start in starts],
+        [captions[start : start + COLUMNS] for start in starts],
+        path,
+    )
+
+
+def _one_a_class(files: Sequence[ClipFile]) -> list[ClipFile]:
+    return list({file.label: file for file in reversed(files)}.values())[::-1]
+
+
+def _window(spec: ClipSpec, times: Sequence[float]) -> list[int]:
+    """Frames to show: of the first window, or of the whole clip where it is sampled so."""
+    inside = [time for time in times if time - times[0] <= spec.window.seconds]
+    return spread_frames(len(times if spec.sampling == "uniform" else inside), COLUMNS)
+
+
+def _look(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tuple[list[Frame], str]:
+    """The frames of a clip that are chosen by the times of all, and the clip's SHA-256.
+
+    It is decoded twice, so that a long one need not stand in memory.
+    """
+    with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
+        chosen = choose([frame.pts_s for frame in read_frames(path)])
+        return [frame for i, frame in enumerate(read_frames(path)) if i in chosen], file_digest(path)
+
+
+def _small(bgr: Image) -> Image:
+    """RGB, as wide as a sheet shows it."""
+    height = max(1, round(bgr.shape[0] * _WIDTH / bgr.shape[1]))
+    small = cv2.resize(bgr, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)
