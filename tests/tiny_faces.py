@@ -18,7 +18,7 @@ class NoFaces:
 
     provider = "none"
 
-    def detect(self, bgr: np.ndarray, region: Any = None) -> list[Face]:
+    def detect(self, bgr: np.ndarray, region: Any = None, *, closely: bool = False) -> list[Face]:
         return []
 
     def warm_up(self) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.faces.blazeface import (
+    ANCHOR_LAYERS,
     FULL_RANGE,
     SHORT_RANGE,
     BlazeFace,
@@ -22,6 +24,7 @@ from edgeharfer.runtime.faces.blazeface import (
 )
 from edgeharfer.runtime.faces.detector import Region, cut_region
 from edgeharfer.runtime.package import load_package, verify_package
+from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Face, Floats
 
 LOGIT_90 = math.log(9)  # The logit of a score of 0.9.
@@ -35,7 +38,8 @@ class Scripted:
     provider = "CPUExecutionProvider"
 
     def __init__(self, side: int = 192) -> None:
-        count = len(anchor_centers(side)) if side in (128, 192) else 1
+        count = len(anchor_centers(side, ANCHOR_LAYERS[side])) if side in ANCHOR_LAYERS else 1
+        self.side = side
         self.input_shape = (1, side, side, 3)
         self.boxes = np.zeros((1, count, 16), np.float32)
         self.scores = np.full((1, count, 1), -50, np.float32)
@@ -53,19 +57,19 @@ class Scripted:
 
 
 def detector(session: Scripted, min_score: float = 0.5) -> BlazeFace:
-    return BlazeFace(session, min_score=min_score)  # type: ignore[arg-type]
+    return BlazeFace(session, session.side, min_score=min_score)  # type: ignore[arg-type]
 
 
 def test_anchors_of_the_full_range_model() -> None:
     """48 x 48 cells of 4 pixels, one anchor in the middle of each, row by row."""
-    anchors = anchor_centers(192)
+    anchors = anchor_centers(192, ANCHOR_LAYERS[192])
     assert anchors.shape == (2304, 2)
     assert anchors[[0, 1, 47, 48, 2303]].tolist() == [[2, 2], [6, 2], [190, 2], [2, 6], [190, 190]]
 
 
 def test_anchors_of_the_short_range_model() -> None:
     """16 x 16 cells of 8 pixels with two anchors each, then 8 x 8 cells of 16 pixels with six."""
-    anchors = anchor_centers(128)
+    anchors = anchor_centers(128, ANCHOR_LAYERS[128])
     assert anchors.shape == (896, 2)
     assert anchors[[0, 1, 2, 31, 32, 511]].tolist() == [
         [4, 4],
@@ -239,3 +243,23 @@ def test_the_shipped_packages_are_whole(package: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7000), (7000, 1), (2, 3), (4000, 6000)])
 def test_no_picture_is_too_odd(package: str, shape: tuple[int, int]) -> None:
     assert load_blazeface(package).detect(np.full((*shape, 3), 128, np.uint8)) == []
+
+
+def test_a_close_look_places_a_face_as_a_wide_one_does() -> None:
+    """The same network on half as many pixels a side, on a region in which the face is as large."""
+    demo = DemoSource(ManualClock())
+    picture, finder = demo.picture(0), load_blazeface()
+    wide = finder.detect(picture)[0]
+    side = 2.5 * wide.box.width
+    x, y = wide.box.center
+    close = finder.detect(picture, (x - side / 2, y - side / 2, side, side), closely=True)[0]
+    assert close.box.iou(wide.box) > 0.7
+    eyes = np.linalg.norm(wide.keypoints[0] - wide.keypoints[1])
+    assert np.abs(close.keypoints[:2] - wide.keypoints[:2]).max() < 0.2 * eyes
+    assert close.score > 0.5
+
+
+def test_a_graph_of_one_size_looks_closely_with_all_of_it() -> None:
+    session = Scripted(128)
+    detector(session).detect(np.zeros((50, 50, 3), np.uint8), closely=True)
+    assert session.image.shape == (1, 128, 128, 3)

@@ -23,7 +23,7 @@ class OnlyWithMargin:
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         self.shapes.append(bgr.shape)
         score = self.scores[len(self.shapes) - 1]
         height, width = bgr.shape[:2]

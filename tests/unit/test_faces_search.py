@@ -8,11 +8,14 @@ import pytest
 from edgeharfer.runtime.faces.detector import Region
 from edgeharfer.runtime.faces.search import (
     CLOSE_LOOK,
+    FOLLOWING_LOOK,
     LARGE_TILES,
     MIN_TILE_PX,
     MOST_CLOSE_LOOKS,
+    MOST_FOLLOWED,
     SMALL_TILES,
     TILE_EVERY,
+    WIDE_EVERY,
     FaceFinder,
     close_region,
     tiles,
@@ -32,11 +35,13 @@ class Eyesight:
     def __init__(self, *faces: Box, surely: float = 0.07, hardly: float = 0.07) -> None:
         self.faces, self.surely, self.hardly = list(faces), surely, hardly
         self.looks: list[Region | None] = []
+        self.closely: list[bool] = []
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         self.looks.append(region)
+        self.closely.append(closely)
         x, y, width, height = region or (0, 0, bgr.shape[1], bgr.shape[0])
         seen = []
         for box in self.faces:
@@ -105,22 +110,71 @@ def test_a_small_face_appears_and_keeps_its_track() -> None:
     assert seen[first:] == [[1]] * (80 - first)
 
 
-def test_a_face_that_the_whole_frame_shows_costs_one_look_and_a_tile_now_and_then() -> None:
-    sight = Eyesight(square(200, 100, 150))
-    finder, known = FaceFinder(sight), [square(200, 100, 150)]
+def test_a_known_face_is_followed_by_close_looks() -> None:
+    """Between them the whole frame and each tile have their turn."""
+    box = square(200, 100, 150)
+    sight = Eyesight(box)
+    finder, near = FaceFinder(sight), close_region(box, FOLLOWING_LOOK)
+    for n in range(WIDE_EVERY * 12):
+        assert len(finder.find(frame(n), [box])) == 1
+    wide = [look for look in sight.looks if look != near]
+    assert sight.closely == [look == near for look in sight.looks]
+    assert sight.closely.count(True) == WIDE_EVERY * 12
+    assert wide[1::2] == [WHOLE] * 6
+    assert wide[0::2] == tiles(640, 480, *LARGE_TILES)
+
+
+def test_a_second_face_is_seen_soon_while_one_is_followed() -> None:
+    sight, tracker = Eyesight(square(100, 100, 150)), Tracker()
+    finder = FaceFinder(sight)
+    for n in range(20):
+        if n == 7:
+            sight.faces.append(square(400, 200, 120))
+        tracker.update(finder.find(frame(n), tracker.known_boxes), n / 10)
+        if len(tracker.known_boxes) == 2:
+            break
+    assert 7 <= n < 7 + 2 * WIDE_EVERY
+
+
+def test_a_followed_face_is_placed_by_the_closer_look() -> None:
+    """It sees more of the face, even where its score is lower."""
+    box, closer = square(200, 100, 150), square(204, 103, 150)
+
+    class TwoEyes(Eyesight):
+        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+            keypoints = np.zeros((6, 2), np.float32)
+            return [Face(closer, 0.7, keypoints)] if closely else [Face(box, 0.9, keypoints)]
+
+    finder = FaceFinder(TwoEyes())
+    for n in range(2 * WIDE_EVERY):
+        assert [face.box for face in finder.find(frame(n), [box])] == [closer]
+
+
+def test_many_faces_are_seen_by_one_look_and_a_tile_now_and_then() -> None:
+    boxes = [square(50 + 200 * n, 100, 120) for n in range(MOST_FOLLOWED + 1)]
+    sight = Eyesight(*boxes)
+    finder = FaceFinder(sight)
     for n in range(TILE_EVERY * 6):
-        assert len(finder.find(frame(n), known)) == 1
-    whole = [look for look in sight.looks if look is WHOLE]
-    others = [look for look in sight.looks if look is not WHOLE]
-    assert len(whole) == TILE_EVERY * 6
-    assert others == tiles(640, 480, *LARGE_TILES)
+        assert len(finder.find(frame(n), boxes)) == len(boxes)
+    assert sight.looks.count(WHOLE) == TILE_EVERY * 6
+    assert [look for look in sight.looks if look is not WHOLE] == tiles(640, 480, *LARGE_TILES)
+
+
+def test_a_finder_that_does_not_follow_looks_at_the_whole_frame() -> None:
+    box = square(200, 100, 150)
+    sight = Eyesight(box)
+    finder = FaceFinder(sight, follow=False)
+    for n in range(TILE_EVERY - 1):
+        assert len(finder.find(frame(n), [box])) == 1
+    assert sight.looks == [WHOLE] * (TILE_EVERY - 1)
 
 
 def test_a_lost_face_is_looked_for_where_it_was() -> None:
-    sight = Eyesight(square(300, 200, 26))
-    (found,) = FaceFinder(sight).find(frame(), [square(290, 195, 26)])
-    assert found.box == square(300, 200, 26)
-    assert sight.looks == [WHOLE, close_region(square(290, 195, 26))]
+    box = square(290, 195, 26)
+    sight = Eyesight(square(335, 200, 26))
+    (found,) = FaceFinder(sight).find(frame(), [box])
+    assert found.box == square(335, 200, 26)
+    assert sight.looks == [close_region(box, FOLLOWING_LOOK), WHOLE, close_region(box, CLOSE_LOOK)]
 
 
 def test_only_so_many_lost_faces_are_looked_for_in_one_frame() -> None:
@@ -133,7 +187,7 @@ def test_a_doubtful_face_gets_a_second_look() -> None:
     sight = Eyesight(square(300, 200, 30), surely=0.1, hardly=0.04)
     (found,) = FaceFinder(sight).find(frame())
     assert found.score == 0.9
-    assert sight.looks == [WHOLE, close_region(square(300, 200, 30))]
+    assert sight.looks == [WHOLE, close_region(square(300, 200, 30), CLOSE_LOOK)]
 
 
 def test_a_face_that_stays_doubtful_is_not_believed() -> None:
@@ -146,7 +200,7 @@ def test_a_face_that_stood_there_is_believed_with_less() -> None:
     finder = FaceFinder(sight)
     (found,) = finder.find(frame(), [square(302, 203, 30)])
     assert found.score == 0.5
-    assert len(sight.looks) == 1
+    assert sight.closely == [True]
     assert finder.find(frame(1), [square(400, 100, 30)]) == []
 
 
@@ -186,7 +240,7 @@ def test_reset_starts_the_round_of_tiles_anew() -> None:
 
 
 def test_a_close_region_is_a_square_about_the_box() -> None:
-    assert close_region(Box(100, 50, 20, 40)) == (110 - 100, 70 - 100, CLOSE_LOOK * 40, CLOSE_LOOK * 40)
+    assert close_region(Box(100, 50, 20, 40), 5) == (110 - 100, 70 - 100, 5 * 40, 5 * 40)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (9000, 7000)])

@@ -44,8 +44,9 @@ PARITY_FRAMES = 10
 class Original:
     """One tflite file of the wheel and what is made of it.
 
-    sparse: its weights must be made dense. ships: the file itself goes into the package as well,
-    for the mediapipe library, whose later wheels carry no model.
+    sparse: its weights must be made dense. free: pictures of other sides may be given as well, for it is
+    made of nothing but convolutions. ships: the file itself goes into the package as well, for the
+    mediapipe library, whose later wheels carry no model.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Original:
     sha256: str
     side: int
     sparse: bool
+    free: bool
     ships: bool
     about: str
 
@@ -64,10 +66,12 @@ ORIGINALS = (
         sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
         side=192,
         sparse=True,
+        free=True,
         ships=False,
         about="""\
 - **Output**: 2304 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its sparse weights were written out in full; nothing else of them was changed.
+- **Change**: its sparse weights were written out in full; nothing else of them was changed. The side of
+  the input is left free: a known face is followed with 96x96 pixels of its surroundings.
 - **Intended use**: finding faces within about five metres, to be followed while they stay in view.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 82 % at 8 %,
   about half at 6 %; for smaller ones the runtime looks closer (tiles). Profiles beyond about 60 degrees,
@@ -80,6 +84,7 @@ ORIGINALS = (
         sha256="bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
         side=128,
         sparse=False,
+        free=False,
         ships=True,
         about="""\
 - **Output**: 896 boxes with six key points each, in pixels of the input, and their scores as logits.
@@ -119,8 +124,11 @@ def read_member(wheel: Path, original: Original) -> bytes:
     return data
 
 
-def to_onnx(tflite: bytes, name: str) -> bytes:
-    """A dense TensorFlow Lite model as ONNX, opset 17, standard operators; the same bytes each time."""
+def to_onnx(tflite: bytes, name: str, *, free: bool = False) -> bytes:
+    """A dense TensorFlow Lite model as ONNX, opset 17, standard operators; the same bytes each time.
+
+    free: leave the side of the picture open.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import onnx
     import onnxslim
@@ -132,6 +140,8 @@ def to_onnx(tflite: bytes, name: str) -> bytes:
         proto, _ = tf2onnx.convert.from_tflite(str(source), opset=OPSET)
     slim = onnxslim.slim(proto)
     _rename(slim, name)
+    if free:
+        _free_side(slim)
     onnx.checker.check_model(slim)
     return bytes(slim.SerializeToString(deterministic=True))
 
@@ -155,6 +165,14 @@ def _rename(proto: onnx.ModelProto, name: str) -> None:
     weights = sorted(graph.initializer, key=lambda tensor: int(tensor.name[1:]))
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(weights)
+
+
+def _free_side(proto: onnx.ModelProto) -> None:
+    """Height and width of the picture, and with them the number of boxes, become names."""
+    for axis in (1, 2):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "side"
+    for output in proto.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = "boxes"
 
 
 def differences(tflite: bytes, model: bytes, side: int) -> dict[str, float]:
@@ -189,7 +207,7 @@ def parity_pictures(side: int) -> Floats:
 
 def write_package(original: Original, tflite: bytes, folder: Path) -> None:
     """The detector as a model package: manifest, graph and model card."""
-    model = to_onnx(make_dense(tflite) if original.sparse else tflite, original.name)
+    model = to_onnx(make_dense(tflite) if original.sparse else tflite, original.name, free=original.free)
     delta = differences(tflite, model, original.side)
     if max(delta.values()) > MAX_DIFFERENCE:
         raise ValueError(f"{original.name}: the converted graph differs from TensorFlow Lite by {delta}")

@@ -19,12 +19,17 @@ RUNS_PER_ROUND = 20
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """What to run. options: of the Pipeline. against_keras: run the Keras loop in the same rounds."""
+    """What to run.
+
+    options: of the Pipeline. against_keras: run the Keras loop in the same rounds. agreement: compare the
+    labels with those of every stage on every frame.
+    """
 
     source: str
     options: Mapping[str, Any]
     faces: int | None = None
     against_keras: bool = False
+    agreement: bool = False
     runs: int = 200
 
 
@@ -51,7 +56,11 @@ def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total
                 loops.append(keras.call("loop", frames=KERAS_FRAMES_PER_ROUND))
             progress(number + 1, rounds)
         made_of = {"keras_loop": keras.call("summary")} if keras is not None else {}
-        return {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
+        found = {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
+    if wanted.agreement:
+        with Worker("agreement", spec=wanted.source, options=dict(wanted.options)) as both:
+            found["agreement"] = both.call("compare")
+    return found
 
 
 def figures(

@@ -16,8 +16,8 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.session import Session, make_session
-from edgeharfer.runtime.stats import Stats, rss_mb
-from edgeharfer.runtime.types import Frame
+from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
+from edgeharfer.runtime.types import Frame, Result
 
 BLOCK = 32
 """Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""
@@ -57,15 +57,22 @@ class PipelineJob:
     def stream(self, frames: int) -> dict[str, Any]:
         """Frames with their decoding, as `run` does it: read ahead in a thread of its own.
 
-        Counted from the first result on, so that opening the file does not count.
+        Counted from the first result on, so that opening the file does not count. p99_ms: of these frames.
         """
+        latency = LatencyHistogram()
         with Capture(self._open(), pace="fast", clock=self._clock) as capture:
             self._take(self._next(capture), "stream")
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for _ in range(frames):
-                self._take(self._next(capture), "stream")
+                latency.add(self._take(self._next(capture), "stream").stages_ms["total"])
             seconds, cpu_s = self._clock.monotonic() - start_s, self._cpu_clock() - start_cpu_s
-        return {"frames": frames, "seconds": seconds, "cpu_s": cpu_s, "rss_mb": rss_mb()}
+        return {
+            "frames": frames,
+            "seconds": seconds,
+            "cpu_s": cpu_s,
+            "p99_ms": round(latency.percentile(99), 3),
+            "rss_mb": rss_mb(),
+        }
 
     def blocks(self, frames: int) -> dict[str, Any]:
         """Frames without their decoding, and encoder units in between."""
@@ -123,11 +130,12 @@ class PipelineJob:
             for number, frame in enumerate(frames, 1)
         ]
 
-    def _take(self, frame: Frame, mode: str) -> None:
+    def _take(self, frame: Frame, mode: str) -> Result:
         result = self._pipeline.process(frame)
         self._last_s = frame.pts_s
         self._faces_seen += len(result.faces)
         self._stats[mode].add(result)
+        return result
 
     def _run_units(self) -> float:
         """Processor time of UNITS encoder inferences on one thread, in seconds."""

@@ -64,6 +64,11 @@ def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
             f"  Keras loop      {figures['keras_loop_fps']:.2f} fps ({figures['keras_loop']['detector']}), "
             f"so this is {figures['ratio_to_keras_loop']:.1f} times as fast"
         )
+    if (same := figures.get("agreement")) is not None:
+        lines.append(
+            f"  agreement       with every stage on every frame, in FP32: actions in {same['action']:.1%}, "
+            f"emotions in {same['emotion']:.1%} of {same['seconds']} seconds"
+        )
     return lines
 
 

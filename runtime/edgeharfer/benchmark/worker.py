@@ -111,8 +111,18 @@ def _keras_job(settings: Mapping[str, Any]) -> Any:
     return KerasJob(**settings)
 
 
-JOBS: dict[str, Callable[[Mapping[str, Any]], Any]] = {"pipeline": _pipeline_job, "keras": _keras_job}
-METHODS = ("stream", "blocks", "loop", "summary")
+def _agreement_job(settings: Mapping[str, Any]) -> Any:
+    from edgeharfer.benchmark.agreement import AgreementJob
+
+    return AgreementJob(**settings)
+
+
+JOBS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "pipeline": _pipeline_job,
+    "keras": _keras_job,
+    "agreement": _agreement_job,
+}
+METHODS = ("stream", "blocks", "loop", "summary", "compare")
 
 
 def serve(commands: IO[str], answers: IO[str]) -> None:

@@ -37,6 +37,14 @@ MAX_COUNT = 256
     "--faces", type=click.IntRange(1, 64), help="With --end-to-end: so many faces, copies of the clip's."
 )
 @click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True, max=10_000), metavar="M",
+    help="With --end-to-end: then run that long at full speed, and tell drift, heat and power.",
+)  # fmt: skip
+@click.option(
+    "--agreement", is_flag=True,
+    help="With --end-to-end: compare the labels with those of every stage on every frame.",
+)  # fmt: skip
+@click.option(
     "--provider", "providers", default="auto", show_default=True, metavar="LIST",
     help="cpu, cuda, tensorrt; auto is all that load here.",
 )  # fmt: skip
@@ -83,7 +91,7 @@ def benchmark(packages: tuple[str, ...], **options: Any) -> None:
         subjects = list(find_subjects(packages, options, stack))
         report["rows"] = measure_rows(subjects, options, present, left_out)
         if options["end_to_end"]:
-            report["end_to_end"] = run_end_to_end(subjects, options, present)
+            report |= run_end_to_end(subjects, options, present)
     report["left_out"] = left_out
     show(report)
     write(report, options["json_file"], options["plot_file"])
@@ -95,8 +103,9 @@ def check_options(options: dict[str, Any]) -> None:
 
     if options["end_to_end"] != (options["source"] is not None):
         raise click.UsageError("--end-to-end and --source FILE go together")
-    if options["faces"] is not None and not options["end_to_end"]:
-        raise click.UsageError("--faces goes with --end-to-end")
+    for name in ("faces", "minutes", "agreement"):
+        if options[name] and not options["end_to_end"]:
+            raise click.UsageError(f"--{name} goes with --end-to-end")
     options["threads"] = counts(options["threads"], "--threads")
     options["batches"] = counts(options["batches"], "--batch")
     options["providers"] = choices(options["providers"], PROVIDERS, "auto", "--provider")
@@ -237,6 +246,7 @@ def run_end_to_end(
 ) -> dict[str, Any]:
     """The whole pipeline with the packages at hand; a task that none of them is for is off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
+    from edgeharfer.benchmark.sustained import measure_sustained
     from edgeharfer.cli.evaluate import progress_bar
 
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
@@ -249,14 +259,21 @@ def run_end_to_end(
         "threads": options["threads"][0],
         "allow_fallback": options["allow_fallback"],
     }
-    wanted = EndToEnd(options["source"], pipeline, options["faces"], "keras" in peers, options["runs"])
+    wanted = EndToEnd(
+        options["source"], pipeline, options["faces"], "keras" in peers, options["agreement"], options["runs"]
+    )
     with progress_bar() as progress:
-        return measure_end_to_end(wanted, progress)
+        report = {"end_to_end": measure_end_to_end(wanted, progress)}
+    if options["minutes"]:
+        with progress_bar() as progress:
+            report["sustained"] = measure_sustained(wanted, options["minutes"], progress)
+    return report
 
 
 def show(report: dict[str, Any]) -> None:
     """The figures on the terminal."""
     from edgeharfer.benchmark.machine import busy
+    from edgeharfer.benchmark.sustained import sustained_lines
     from edgeharfer.benchmark.table import end_to_end_lines, table
 
     machine = report["machine"]
@@ -268,6 +285,8 @@ def show(report: dict[str, Any]) -> None:
     if report["rows"]:
         click.echo(table(report["rows"]))
     for line in end_to_end_lines(report["end_to_end"]) if "end_to_end" in report else ():
+        click.echo(line)
+    for line in sustained_lines(report["sustained"]) if "sustained" in report else ():
         click.echo(line)
     for line in report["left_out"]:
         click.echo(f"left out: {line}")

@@ -29,6 +29,8 @@ from edgeharfer.runtime.onnx_scan import OnnxInfo, scan_onnx
 KEY = "key.json"
 BATCHES = (1, 1, 8)
 """Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
+SIDES = (96, 192, 192)
+"""The same of an axis named `side`: a face detector looks closely, and at the whole frame."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,14 +98,16 @@ def tensorrt_options(
 
 
 def profile(info: OnnxInfo) -> dict[str, str]:
-    """The batches that an engine is built for, so that none is built anew within a run."""
+    """The batches and sides that an engine is built for, so that none is built anew within a run."""
     free = [one for one in info.inputs if any(not isinstance(axis, int) for axis in one.shape)]
     if not free:
         return {}
     options = {}
-    for limit, batch in zip(("min", "opt", "max"), BATCHES, strict=True):
+    for limit, batch, side in zip(("min", "opt", "max"), BATCHES, SIDES, strict=True):
+        sizes = {"side": side}
         shapes = (
-            "x".join(str(axis if isinstance(axis, int) else batch) for axis in one.shape) for one in free
+            "x".join(str(axis if isinstance(axis, int) else sizes.get(str(axis), batch)) for axis in one.shape)
+            for one in free
         )
         options[f"trt_profile_{limit}_shapes"] = ",".join(
             f"{one.name}:{shape}" for one, shape in zip(free, shapes, strict=True)
@@ -114,7 +118,7 @@ def profile(info: OnnxInfo) -> dict[str, str]:
 def engine_key(model: bytes, info: OnnxInfo, environment: GpuEnvironment) -> EngineKey:
     """Everything that an engine depends on."""
     shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in info.inputs)
-    batches = "x".join(map(str, BATCHES))
+    batches = "x".join(map(str, (*BATCHES, *SIDES)))
     weights = hashlib.sha256(model).hexdigest()
     return EngineKey(weights, precision_of(info), f"{shapes};batch:{batches}", environment)
 

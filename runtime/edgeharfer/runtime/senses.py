@@ -17,7 +17,8 @@ from edgeharfer.runtime.types import Box, Face, Floats, Frame
 class Senses:
     """The models whose input are pictures. What the rest of the pipeline makes of it needs no picture.
 
-    emotion, action: None where that task is off. The times of the stages go into `stages_ms`.
+    emotion, action: None where that task is off. follow: as FaceFinder takes it. The times of the stages
+    go into `stages_ms`.
     """
 
     def __init__(
@@ -25,10 +26,12 @@ class Senses:
         detector: Detector,
         emotion: EmotionModel | None,
         action: ActionModel | None,
+        *,
+        follow: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.detector, self.emotion, self.action = detector, emotion, action
-        self._finder = FaceFinder(detector)
+        self._finder = FaceFinder(detector, follow=follow)
         self._clock = clock or SystemClock()
 
     def reset(self) -> None:

@@ -9,6 +9,7 @@ Bazarevsky et al. 2019, arXiv:1907.05047.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,27 +17,30 @@ import numpy as np
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.faces.detector import Region
 from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.preprocess import convert
 from edgeharfer.runtime.session import Session
 from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
-ANCHOR_LAYERS = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
-"""Side of the input -> (stride, anchors in each cell) of each layer: 2304 and 896 anchors."""
+AnchorLayers = tuple[tuple[int, int], ...]
+"""(stride, anchors in each cell) of each layer."""
+ANCHOR_LAYERS: dict[int, AnchorLayers] = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
+"""By the side of the input: 2304 and 896 anchors."""
 
 SCORE_LIMIT = 100.0
 MIN_SUPPRESSION_IOU = 0.3
 KEYPOINTS = 6
 
 
-def anchor_centers(side: int) -> Floats:
+def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
     """Centres of the anchors of a square input, (n, 2), x and y in pixels of the input, row by row."""
-    layers = []
-    for stride, count in ANCHOR_LAYERS[side]:
+    centers = []
+    for stride, count in layers:
         steps = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
         x, y = np.meshgrid(steps, steps)
-        layers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), count, axis=0))
-    return np.concatenate(layers)
+        centers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), count, axis=0))
+    return np.concatenate(centers)
 
 
 def load_blazeface(
@@ -50,52 +54,36 @@ def load_blazeface(
     """The shipped detector, ready to run."""
     found = load_package(package, "faces")
     how = settle(found, provider, "auto", threads)
-    return BlazeFace(open_graph(found, "model", how, fallback), min_score=min_score)
+    session = open_graph(found, "model", how, fallback)
+    return BlazeFace(session, found.manifest.input.width, min_score=min_score)
 
 
 class BlazeFace:
     """Finds faces in a frame or in one region of it.
 
-    session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1), where
-    the side is 192 (full range, n = 2304) or 128 (short range, n = 896). min_score: of a reported face.
+    session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). side: of
+    its input, 192 (full range, n = 2304) or 128 (short range, n = 896). A graph whose side is free looks
+    closely with half of it. min_score: of a reported face.
     """
 
-    def __init__(self, session: Session, *, min_score: float = 0.5) -> None:
-        side = session.input_shape[1]
-        if side not in ANCHOR_LAYERS or not isinstance(side, int):
+    def __init__(self, session: Session, side: int, *, min_score: float = 0.5) -> None:
+        if side not in ANCHOR_LAYERS:
             raise ModelError(
                 f"a face detector with an input {side} pixels wide; known: {sorted(ANCHOR_LAYERS)}"
             )
         self.session = session
-        self._side = side
         self._min_logit = float(np.log(min_score / (1.0 - min_score)))
-        self._anchors = anchor_centers(side)
-        self._input = np.empty((1, side, side, 3), np.float32)
+        self._wide = _Eye.of_side(side, ANCHOR_LAYERS[side])
+        free = not isinstance(session.input_shape[1], int)
+        self._close = _Eye.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._wide
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         """Faces in the whole frame, or in `region` = (x, y, width, height) of it; best first."""
-        scale, left, top = self._fill_input(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
-        outputs = self.session.run({"image": self._input})
-        return [
-            _to_frame(box, score, scale, left, top)
-            for box, score in self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0])
-        ]
-
-    def _fill_input(self, bgr: Image, region: Region) -> tuple[float, float, float]:
-        """Warp the region into the input, keeping its aspect; no half-pixel shift, as MediaPipe does.
-
-        Returns the scale from frame to input and the frame position of the input's corner.
-        """
-        x, y, width, height = region
-        side = self._side
-        scale = side / max(width, height)
-        left = x - (side / scale - width) / 2
-        top = y - (side / scale - height) / 2
-        matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-        small = cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR)
-        np.multiply(small[..., ::-1], np.float32(1 / 127.5), out=self._input[0])
-        self._input -= 1.0
-        return scale, left, top
+        eye = self._close if closely else self._wide
+        scale, left, top = eye.fill(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
+        outputs = self.session.run({"image": eye.input})
+        found = self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0], eye.anchors)
+        return [_to_frame(box, score, scale, left, top) for box, score in found]
 
     @property
     def provider(self) -> str:
@@ -103,22 +91,50 @@ class BlazeFace:
         return self.session.provider
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame is not slower than the rest."""
-        self.session.warm_up([self._input.shape])
+        """Run once in each size, so that the first frame is not slower than the rest."""
+        self.session.warm_up(list(dict.fromkeys([self._wide.input.shape, self._close.input.shape])))
 
-    def _decode(self, raw: Floats, logits: Floats) -> list[tuple[Floats, float]]:
+    def _decode(self, raw: Floats, logits: Floats, anchors: Floats) -> list[tuple[Floats, float]]:
         """Raw outputs -> [((8, 2): corners of the box and key points, in pixels of the input; score)]."""
         kept = np.flatnonzero(logits >= self._min_logit)
         if not kept.size:
             return []
         scores = np.reciprocal(1 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
         points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
-        center = points[:, 0] + self._anchors[kept]
+        center = points[:, 0] + anchors[kept]
         half = points[:, 1] / 2
         corners = np.stack([center - half, center + half], axis=1)
-        keypoints = points[:, 2:] + self._anchors[kept, None]
+        keypoints = points[:, 2:] + anchors[kept, None]
         real = (half > 0).all(axis=1)  # The net can answer with a negative size; MediaPipe drops those too.
         return weighted_nms(np.concatenate([corners, keypoints], axis=1)[real], scores[real])
+
+
+@dataclass(frozen=True, eq=False)
+class _Eye:
+    """One size of the input: its buffer (1, side, side, 3), and the anchors (n, 2) of the outputs."""
+
+    input: Floats
+    anchors: Floats
+
+    @classmethod
+    def of_side(cls, side: int, layers: AnchorLayers) -> _Eye:
+        return cls(np.empty((1, side, side, 3), np.float32), anchor_centers(side, layers))
+
+    def fill(self, bgr: Image, region: Region) -> tuple[float, float, float]:
+        """Warp the region into the input, keeping its aspect; no half-pixel shift, as MediaPipe does.
+
+        Returns the scale from frame to input and the frame position of the input's corner.
+        """
+        x, y, width, height = region
+        side = self.input.shape[1]
+        scale = side / max(width, height)
+        left = x - (side / scale - width) / 2
+        top = y - (side / scale - height) / 2
+        matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+        small = np.asarray(cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
+        np.multiply(convert(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
+        np.subtract(self.input, np.float32(1), out=self.input)
+        return scale, left, top
 
 
 def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:

@@ -14,8 +14,11 @@ Region = tuple[float, float, float, float]
 class Detector(Protocol):
     """Finds faces in one picture."""
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
-        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame.
+
+        closely: the region is little more than one face; a detector may then look at fewer pixels.
+        """
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the rest."""

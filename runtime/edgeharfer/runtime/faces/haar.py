@@ -50,7 +50,7 @@ class HaarDetector:
         self._cascade = _load_cascade()
         self._min_score = min_score
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
         left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
         if not picture.size:

@@ -47,7 +47,7 @@ class MediaPipeDetector:
         self._detector = _open(self._mediapipe, model, min_score)
         self._finalizer = weakref.finalize(self, _close, self._detector)
 
-    def detect(self, bgr: Image, region: Region | None = None) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
         left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
         if not picture.size:

@@ -7,8 +7,11 @@ frame finds 7 % where they are 3 % of its width, 18 % at 4 %, 62 % at 6 %. So th
 - at once, where something is hardly a face: that finds most faces of 4 % before their tile's turn;
 - where a known face was, whenever the other looks miss it. It holds those of 4 % in 99 % of the frames.
 
-A photograph is looked through in all
-tiles at once, large and small, which finds all faces of 3 % as well.
+One or two faces that are known are followed by close looks of their own instead, at half the pixels a
+side: on webcam clips that finds them in every frame, with eyes placed a third more exactly than a look at
+the whole frame does, at 0.4 of its cost. Between them the frame and its tiles have their turn every
+WIDE_EVERY looks, so a second face is seen so much later. A photograph is looked through in all tiles at
+once, large and small, which finds all faces of 3 % as well.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
+from typing import TypeVar
 
 from edgeharfer.runtime.faces.blazeface import merge, same_face
 from edgeharfer.runtime.faces.detector import Detector, Region
@@ -31,6 +35,12 @@ LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
 A face as wide as the overlap lies whole in one of them; larger ones the whole frame shows well enough."""
 TILE_EVERY = 2
 """Looks from one tile to the next; all six within twelve looks, 1.2 s at ten a second."""
+MOST_FOLLOWED = 2
+"""More faces cost more one by one than a look at the whole frame."""
+FOLLOWING_LOOK = 2.5
+"""Side of the region in which a face is followed, in sides of its box: it may move by 0.75 of them."""
+WIDE_EVERY = 2
+"""While faces are followed: looks from the whole frame to a tile and from there to the frame again."""
 CLOSE_LOOK = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
 MOST_CLOSE_LOOKS = 4
@@ -57,40 +67,77 @@ def starts(length: float, side: float, overlap: float) -> list[float]:
 
 
 class FaceFinder:
-    """Finds the faces of one frame after the other."""
+    """Finds the faces of one frame after the other.
 
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
+    follow: whether known faces are followed by close looks; else each look is at the whole frame.
+    """
+
+    def __init__(self, detector: Detector, *, follow: bool = True) -> None:
+        self._detector, self._follow = detector, follow
         self.reset()
 
     def reset(self) -> None:
         """Start anew, for another source."""
         self._size = (0, 0)
-        self._frames = 0
+        self._looks = 0
         self._tiles: Iterator[Region] = iter(())
 
     def find(self, frame: Frame, known: Sequence[Box] = ()) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
-        found = self._detector.detect(frame.bgr)
-        for region in self._regions(frame):
+        followed = self._followed(frame, known)
+        held = bool(followed) and not missed(known, followed)
+        found: list[Face] = []
+        for region in self._regions(frame, held):
             found += self._detector.detect(frame.bgr, region)
         faces, doubtful = judge(found, known)
-        lost = [box for box in known if not any(same_face(box, face.box) for face in faces)]
-        second_looks = doubtful[: MOST_CLOSE_LOOKS if frame.still else 1]
-        for box in (*lost[:MOST_CLOSE_LOOKS], *(face.box for face in second_looks)):
-            faces += judge(self._detector.detect(frame.bgr, close_region(box)), known)[0]
+        # Where both saw a face, the closer look placed it better, whatever its score.
+        faces = followed + missed(faces, followed)
+        second_looks = missed(doubtful, followed)[: MOST_CLOSE_LOOKS if frame.still else 1]
+        lost = missed(known, faces)[:MOST_CLOSE_LOOKS]
+        for box in (*lost, *(face.box for face in second_looks)):
+            faces += judge(self._detector.detect(frame.bgr, close_region(box, CLOSE_LOOK)), known)[0]
         return merge(faces)
 
-    def _regions(self, frame: Frame) -> list[Region]:
-        """Where to look beside the whole frame: a photograph is looked through once, so thoroughly."""
+    def _followed(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        """Known faces where they have moved to, if they are few."""
+        if not self._follow or frame.still or len(known) > MOST_FOLLOWED:
+            return []
+        found: list[Face] = []
+        for box in known:
+            found += self._detector.detect(frame.bgr, close_region(box, FOLLOWING_LOOK), closely=True)
+        return judge(found, known)[0]
+
+    def _regions(self, frame: Frame, held: bool) -> list[Region | None]:
+        """Where to look for new faces; None is the whole frame. A photograph is looked through thoroughly.
+
+        held: all known faces were found already.
+        """
         height, width = frame.bgr.shape[:2]
         if frame.still:
-            return tiles(width, height, *LARGE_TILES) + tiles(width, height, *SMALL_TILES)
+            return [None, *tiles(width, height, *LARGE_TILES), *tiles(width, height, *SMALL_TILES)]
         if (width, height) != self._size:
             self._size = (width, height)
             self._tiles = cycle(tiles(width, height, *LARGE_TILES))
-        self._frames += 1
-        return list(islice(self._tiles, 1)) if self._frames % TILE_EVERY == 0 else []
+        self._looks += 1
+        if not held:
+            return [None, *(islice(self._tiles, 1) if self._looks % TILE_EVERY == 0 else ())]
+        turn, rest = divmod(self._looks, WIDE_EVERY)
+        if rest:
+            return []
+        return [next(self._tiles, None) if turn % 2 else None]
+
+
+Placed = TypeVar("Placed", Box, Face)
+
+
+def missed(wanted: Sequence[Placed], found: Sequence[Face]) -> list[Placed]:
+    """Boxes or faces that are not among the faces found."""
+    return [one for one in wanted if not any(same_face(box_of(one), face.box) for face in found)]
+
+
+def box_of(one: Box | Face) -> Box:
+    """The box itself, or that of a face."""
+    return one.box if isinstance(one, Face) else one
 
 
 def judge(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
@@ -107,8 +154,8 @@ def believable(face: Face, known: Sequence[Box]) -> bool:
     return face.score >= KNOWN_FACE_SCORE and any(same_face(face.box, box) for box in known)
 
 
-def close_region(box: Box) -> Region:
-    """A square around a box, wide enough for a face that moved on."""
-    side = CLOSE_LOOK * max(box.width, box.height)
+def close_region(box: Box, sides: float) -> Region:
+    """A square around a box, so many of its sides wide, for a face that moved on."""
+    side = sides * max(box.width, box.height)
     x, y = box.center
     return x - side / 2, y - side / 2, side, side

@@ -1,0 +1,85 @@
+"""Whether speed was bought with accuracy: the same labels as when every frame is looked at in full."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgeharfer.runtime.action import ActionModel
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.emotion import EmotionModel
+from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.types import Result
+
+Labels = tuple[str | None, str | None]
+"""Action, and emotion of the largest face; None where that task is off or no face is seen."""
+
+
+class AgreementJob:
+    """The pipeline and its reference over the same frames.
+
+    The reference looks for faces in the whole of every frame and at every face's emotion, and computes in
+    FP32. spec: a video file. options: as Pipeline takes them.
+    """
+
+    def __init__(self, spec: str, options: Mapping[str, Any], *, clock: Clock | None = None) -> None:
+        self._spec, self._clock = spec, clock or SystemClock()
+        self._pipeline = Pipeline(**options, clock=self._clock)
+        in_full = {**options, "precision": "fp32", "face_interval_s": 0.0, "senses": thorough}
+        self._reference = Pipeline(**in_full, clock=self._clock)
+
+    def compare(self) -> dict[str, Any]:
+        """Shares of the clip's seconds in which both give the same label most of the time."""
+        seconds: list[int] = []
+        ours: list[Labels] = []
+        wanted: list[Labels] = []
+        with open_source(self._spec, clock=self._clock) as source:
+            while (frame := source.read()) is not None:
+                seconds.append(int(frame.pts_s))
+                ours.append(labels(self._pipeline.process(frame)))
+                wanted.append(labels(self._reference.process(frame)))
+        return agreement(seconds, ours, wanted)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def thorough(detector: Detector, emotion: EmotionModel | None, action: ActionModel | None) -> Senses:
+    """Senses that look at the whole frame each time."""
+    return Senses(detector, emotion, action, follow=False)
+
+
+def labels(result: Result) -> Labels:
+    """What is said of a frame."""
+    face = max(result.faces, key=lambda face: face.box.area, default=None)
+    emotion = face.emotion.label if face is not None and face.emotion is not None else None
+    return (result.action.label if result.action is not None else None), emotion
+
+
+def agreement(seconds: Iterable[int], ours: Iterable[Labels], wanted: Iterable[Labels]) -> dict[str, Any]:
+    """Of each second the most frequent label; "both" is the share in which neither task differs."""
+    votes: dict[int, list[tuple[Labels, Labels]]] = {}
+    for second, mine, other in zip(seconds, ours, wanted, strict=True):
+        votes.setdefault(second, []).append((mine, other))
+    same = [
+        tuple(
+            _most(mine[task] for mine, _ in rows) == _most(other[task] for _, other in rows)
+            for task in (0, 1)
+        )
+        for rows in votes.values()
+    ]
+    count = max(1, len(same))
+    return {
+        "seconds": len(same),
+        "action": sum(action for action, _ in same) / count,
+        "emotion": sum(emotion for _, emotion in same) / count,
+        "both": sum(all(pair) for pair in same) / count,
+    }
+
+
+def _most(values: Iterable[str | None]) -> str | None:
+    return Counter(values).most_common(1)[0][0]

@@ -1,0 +1,111 @@
+"""Many minutes at full speed: whether it stays as fast, and what the machine says of heat and power."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgeharfer.benchmark.end_to_end import FRAMES_PER_ROUND, EndToEnd
+from edgeharfer.benchmark.measure import Progress
+from edgeharfer.benchmark.worker import Worker
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.sensors import Reading, Sensors
+
+PART = 0.1
+"""The first and the last tenth are compared."""
+
+Row = dict[str, Any]
+
+
+def measure_sustained(
+    wanted: EndToEnd,
+    minutes: float,
+    progress: Progress = lambda done, total: None,
+    *,
+    sensors: Callable[[], Reading] | None = None,
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """The `sustained` of `benchmark --json`: a row for every few hundred frames, and the drift over all."""
+    clock = clock or SystemClock()
+    read = sensors or Sensors(clock=clock).read
+    rows: list[Row] = []
+    start_s, end_s = clock.monotonic(), clock.monotonic() + 60 * minutes
+    before = read()
+    with Worker("pipeline", spec=wanted.source, options=dict(wanted.options), faces=wanted.faces) as pipeline:
+        while clock.monotonic() < end_s or not rows:
+            part = pipeline.call("stream", frames=FRAMES_PER_ROUND)
+            reading = read()
+            rows.append(row(clock.monotonic() - start_s, part, reading))
+            progress(round(clock.monotonic() - start_s), round(60 * minutes))
+    return {
+        "minutes": round((clock.monotonic() - start_s) / 60, 2),
+        **drift(rows, before, reading),
+        "rows": rows,
+    }
+
+
+def row(at_s: float, part: Mapping[str, Any], reading: Reading) -> Row:
+    """One stretch of frames and the machine's state after it."""
+    return {
+        "at_s": round(at_s, 1),
+        "fps": round(part["frames"] / part["seconds"], 2),
+        "cpu_ms_per_frame": round(1e3 * part["cpu_s"] / part["frames"], 4),
+        "p99_ms": part["p99_ms"],
+        "rss_mb": part["rss_mb"],
+        **{name: value for name, value in asdict(reading).items() if name != "throttled"},
+    }
+
+
+def drift(rows: Sequence[Row], before: Reading, after: Reading) -> dict[str, Any]:
+    """The last tenth against the first, where the machine tells it also heat, power and throttling.
+
+    fps, cpu_ms_per_frame and p99_ms are ratios, 1.0 where nothing changed; rss_mb is a difference.
+    """
+    part = max(1, round(len(rows) * PART))
+    first, last = rows[:part], rows[-part:]
+    ratios = {
+        name: round(_mean(last, name) / _mean(first, name), 4)
+        for name in ("fps", "cpu_ms_per_frame", "p99_ms")
+        if _mean(first, name) > 0
+    }
+    grown = _mean(last, "rss_mb") - _mean(first, "rss_mb") if rows[0]["rss_mb"] is not None else None
+    counted = before.throttled is not None and after.throttled is not None
+    return {
+        "fps": round(_mean(rows, "fps"), 2),
+        "drift": {**ratios, "rss_mb": None if grown is None else round(grown, 2)},
+        "hottest_celsius": max(
+            (max(one["celsius"].values()) for one in rows if one["celsius"]), default=None
+        ),
+        "watts": {name: round(_mean(_having(rows, name), name), 2) for name in _names(rows)},
+        "throttled": (after.throttled or 0) - (before.throttled or 0) if counted else None,
+    }
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    return sum(one[name] for one in rows) / len(rows) if rows else 0.0
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return sorted({name for one in rows for name in one["watts"]})
+
+
+def _having(rows: Sequence[Row], name: str) -> list[Mapping[str, float]]:
+    return [one["watts"] for one in rows if name in one["watts"]]
+
+
+def sustained_lines(figures: Mapping[str, Any]) -> list[str]:
+    """The figures in words."""
+    change, heat = figures["drift"], figures["hottest_celsius"]
+    grown = "not told" if change["rss_mb"] is None else f"{change['rss_mb']:+.1f} MiB"
+    watts = ", ".join(f"{name} {value:.1f} W" for name, value in figures["watts"].items())
+    slowed = figures["throttled"]
+    return [
+        f"sustained for {figures['minutes']:g} minutes: {figures['fps']:.1f} fps; "
+        "the last tenth against the first: "
+        + ", ".join(f"{name} x {value:.3f}" for name, value in change.items() if name != "rss_mb")
+        + f", memory {grown}",
+        f"  heat            {'not told by this machine' if heat is None else f'at most {heat:.1f} degrees'}",
+        f"  power           {watts or 'not told by this machine'}",
+        f"  throttled       {'not told by this machine' if slowed is None else f'{slowed} times'}",
+    ]

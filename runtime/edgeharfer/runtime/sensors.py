@@ -1,0 +1,105 @@
+"""What a machine says of its own heat, power and clock: Linux's files under /sys; elsewhere nothing.
+
+Sources: the kernel's documentation of the thermal and power capping (RAPL) frameworks, of hwmon, cpufreq
+and the power supply class; NVIDIA's Jetson guide for the INA3221 monitors, which are hwmon devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeharfer.runtime.clock import Clock, SystemClock
+
+SYSTEM = Path("/sys")
+_MICRO = 1e6
+_MILLI = 1e3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """celsius, watts: by the name of the sensor. mhz: mean of all cores. throttled: times that a core was
+    slowed down for its heat, since the machine started. None and empty: not told here."""
+
+    celsius: Mapping[str, float] = field(default_factory=dict)
+    watts: Mapping[str, float] = field(default_factory=dict)
+    mhz: float | None = None
+    throttled: int | None = None
+
+
+class Sensors:
+    """Reads them all; power counted in joules is the mean since the reading before."""
+
+    def __init__(self, root: Path = SYSTEM, clock: Clock | None = None) -> None:
+        self._root, self._clock = root, clock or SystemClock()
+        self._joules: dict[str, tuple[float, float]] = {}
+
+    def read(self) -> Reading:
+        """Everything that can be read now."""
+        watts = {**dict(self._by_energy()), **dict(self._by_power())}
+        return Reading(dict(temperatures(self._root)), watts, self._mhz(), self._throttled())
+
+    def _by_energy(self) -> Iterator[tuple[str, float]]:
+        """RAPL: a counter of microjoules for each package, which starts anew at its range."""
+        now = self._clock.monotonic()
+        for zone in sorted((self._root / "class/powercap").glob("*-rapl:[0-9]*")):
+            energy, name = _number(zone / "energy_uj"), _text(zone / "name")
+            if energy is None or not name or zone.name.count(":") > 1:
+                continue
+            before = self._joules.get(zone.name)
+            self._joules[zone.name] = energy / _MICRO, now
+            if before is not None and now > before[1]:
+                span = (_number(zone / "max_energy_range_uj") or 0.0) / _MICRO
+                used = energy / _MICRO - before[0]
+                yield name, (used if used >= 0 else used + span) / (now - before[1])
+
+    def _by_power(self) -> Iterator[tuple[str, float]]:
+        """hwmon: watts as such, or volts times amperes (INA3221); a battery that is being used up."""
+        for chip in sorted((self._root / "class/hwmon").glob("hwmon*")):
+            name = _text(chip / "name") or chip.name
+            for path in sorted(chip.glob("power*_input")):
+                if (power := _number(path)) is not None:
+                    yield f"{name} {path.stem.removesuffix('_input')}", power / _MICRO
+            for path in sorted(chip.glob("curr*_input")):
+                number = path.stem.removeprefix("curr").removesuffix("_input")
+                volts, amperes = _number(chip / f"in{number}_input"), _number(path)
+                if volts is not None and amperes is not None:
+                    label = _text(chip / f"in{number}_label") or f"{name} {number}"
+                    yield label, volts * amperes / _MILLI**2
+        for supply in sorted((self._root / "class/power_supply").glob("*")):
+            power = _number(supply / "power_now")
+            if power is not None and _text(supply / "status") == "Discharging":
+                yield supply.name, power / _MICRO
+
+    def _mhz(self) -> float | None:
+        cores = (self._root / "devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+        found = [value / _MILLI for path in cores if (value := _number(path)) is not None]
+        return sum(found) / len(found) if found else None
+
+    def _throttled(self) -> int | None:
+        cores = (self._root / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+        found = [int(value) for path in cores if (value := _number(path)) is not None]
+        return sum(found) if found else None
+
+
+def temperatures(root: Path = SYSTEM) -> Iterator[tuple[str, float]]:
+    """Name and degrees Celsius of each thermal zone; those that cannot be read now are left out."""
+    for zone in sorted((root / "class/thermal").glob("thermal_zone*")):
+        degrees = _number(zone / "temp")
+        if degrees is not None:
+            number = zone.name.removeprefix("thermal_zone")
+            yield f"{number}-{_text(zone / 'type') or 'unknown'}", degrees / _MILLI
+
+
+def _text(path: Path) -> str:
+    """What the file says; nothing where it cannot be read, as when a sensor sleeps or belongs to root."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> float | None:
+    text = _text(path)
+    return float(text) if text.lstrip("-").isdecimal() else None
