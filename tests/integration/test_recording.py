@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,36 @@ def test_nothing_is_recorded_over(recorded: Any, capsys: pytest.CaptureFixture[s
     assert file.read_bytes() == before
 
 
+FEATURES = base64.b64encode(bytes(4 * 1280)).decode()
+
+
 @pytest.mark.parametrize(
     ("line", "content", "reason"),
     [
         (0, '{"format": 2}', "not a recording"),
         (0, "{}", "not a recording"),
-        (0, '{"format": 1, "size": 3, "models": {}}', "lacks its size or models"),
-        (1, "[]", "is not an object"),
-        (1, '{"seq": 0}', "is no frame"),
-        (1, '{"seq": 0, "pts_s": 0}', "has no faces"),
+        (0, '{"format": 1, "size": 3, "models": {}}', "line 1.size: must be a list of 2"),
+        (0, '{"format": 1, "size": [60000, 60000], "models": {}}', "were never recorded"),
+        (1, "[]", "line 2: must be an object"),
+        (1, '{"seq": 0}', "line 2: key pts_s is missing"),
+        (1, '{"seq": 0, "pts_s": 0}', "frame 0 has no features"),
+        (
+            1,
+            '{"seq": 0, "pts_s": 0, "faces": [], "features": "AAAA"}',
+            "line 2.features: an array that is none",
+        ),
+        (1, '{"seq": 0, "pts_s": 0, "faces": [], "features": "AADAfw=="}', "values that are no numbers"),
+        (
+            1,
+            '{"seq": 0, "pts_s": 0, "faces": [], "probs": "", "features": ""}',
+            "frame 0 has 0 features, not",
+        ),
+        (
+            1,
+            f'{{"seq": 0, "pts_s": 0, "faces": [], "probs": "AAAAAA==", "features": "{FEATURES}"}}',
+            "has 1 probabilities for 0 faces",
+        ),
+        (2, '{"seq": 0, "pts_s": 0}', "line 3: frame 0 comes after frame 0"),
         (2, '{"seq": 1', "not valid JSON"),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime import capture as capture_module
-from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.types import Frame
@@ -283,3 +283,12 @@ def test_a_defect_in_live_input_is_raised_where_frames_are_taken() -> None:
     with Capture(source, clock=clock) as capture, pytest.raises(ValueError, match="a defect"):
         list(capture)
     assert source.closed == 1
+
+
+@pytest.mark.parametrize(("pace", "live", "expected"), [
+    ("fast", False, False), ("realtime", False, True), ("fast", True, True),
+])  # fmt: skip
+def test_whether_frames_come_as_time_passes(pace: Pace, live: bool, expected: bool) -> None:
+    capture = Capture(ScriptedSource([], live=live), pace=pace)
+    assert capture.in_real_time == expected
+    capture.stop()

@@ -114,6 +114,7 @@ def test_summary_has_the_fields_of_the_interface() -> None:
         "frames_processed",
         "frames_dropped",
         "fps",
+        "rates_hz",
         "latency_ms",
         "provider",
         "models",
@@ -142,3 +143,29 @@ def test_rss_has_a_fallback(tmp_path: Path) -> None:
     peak = rss_mb(tmp_path / "missing")
     assert peak is not None
     assert 5 < peak < 100_000
+
+
+def test_each_task_has_a_rate_of_its_own() -> None:
+    """Thirty frames a second for three seconds; every third with faces, every fifth with an action."""
+    clock = ManualClock()
+    stats = Stats(clock)
+    assert stats.status().rates_hz == {}
+    for seq in range(91):
+        ran = {name: 1.0 for name, step in (("detect", 3), ("encode", 5)) if seq % step == 0}
+        stats.add(result(seq, total=2.0, **ran))
+        clock.sleep(1 / 30)
+    live = stats.status().rates_hz
+    assert live == {"faces": pytest.approx(10, abs=0.7), "actions": pytest.approx(6, abs=0.7)}
+    whole = stats.summary(frames_in=91, frames_dropped=0, provider={}, models={})["rates_hz"]
+    assert whole == {"faces": pytest.approx(10, abs=0.01), "actions": pytest.approx(6, abs=0.01)}
+    assert stats.live_latency_ms() == pytest.approx(2.0)
+
+
+def test_a_rate_falls_when_a_task_is_done_no_more() -> None:
+    clock = ManualClock()
+    stats = Stats(clock)
+    for seq in range(120):
+        ran = {"detect": 1.0} if seq < 30 else {}
+        stats.add(result(seq, total=2.0, **ran))
+        clock.sleep(1 / 30)
+    assert stats.status().rates_hz == {"faces": 0.0}

@@ -67,6 +67,11 @@ class Capture:
         return self._state
 
     @property
+    def in_real_time(self) -> bool:
+        """Frames come as time passes, and those that nobody took in time are dropped."""
+        return self._newest_wins
+
+    @property
     def breaks(self) -> int:
         """How often frames went on after some had been missed: what was seen before is history then."""
         return self._supervisor.breaks if self._supervisor else 0

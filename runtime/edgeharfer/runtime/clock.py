@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Protocol
+
+JUMP_S = 1.0
+"""Less than this is a time server's fine adjustment, and is told once it has added up."""
 
 
 class Clock(Protocol):
@@ -38,12 +42,52 @@ class ManualClock:
 
     def __init__(self, start_s: float = 0.0) -> None:
         self.now_s = start_s
+        self.offset_s = 0.0  # of the wall clock
 
     def monotonic(self) -> float:
         return self.now_s
 
     def wall(self) -> float:
-        return self.now_s
+        return self.now_s + self.offset_s
 
     def sleep(self, seconds: float) -> None:
         self.now_s += max(0.0, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Of the wall clock: what it would have said, and what it says, in seconds since the Unix epoch."""
+
+    was_s: float
+    is_s: float
+
+    def __str__(self) -> str:
+        was, now = (_in_words(wall_s) for wall_s in (self.was_s, self.is_s))
+        return (
+            f"the wall clock jumped by {self.is_s - self.was_s:+.1f} s: {was} became {now}; "
+            "order, durations and freshness do not depend on it"
+        )
+
+
+class JumpWatch:
+    """Notices when the wall clock is set, by a person or a time server; or when the machine slept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.last: Jump | None = None
+        self._clock = clock
+        self._offset_s = clock.wall() - clock.monotonic()
+
+    def look(self) -> Jump | None:
+        """What the wall clock has jumped since the last look, None where it runs along; kept in `last`."""
+        now_s, wall_s = self._clock.monotonic(), self._clock.wall()
+        was_s = now_s + self._offset_s
+        if abs(wall_s - was_s) < JUMP_S:
+            return None
+        self._offset_s = wall_s - now_s
+        self.last = Jump(was_s, wall_s)
+        return self.last
+
+
+def _in_words(wall_s: float) -> str:
+    """UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_s))

@@ -13,6 +13,7 @@ from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.types import Emotion, Frame, Result, TrackedFace
@@ -21,8 +22,6 @@ DEFAULT_ACTION = "action-ucf20"
 DEFAULT_EMOTION = "emotion-fer8"
 FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
-_EARLY_S = 0.002
-"""Frames do not come to the millisecond: one that early still counts as due."""
 
 PackageName = str | Path | Package | None
 SensesFactory = Callable[[Detector, EmotionModel | None, ActionModel | None], Senses]
@@ -36,7 +35,8 @@ class Pipeline:
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
     threads: of one operator; None is as tuned for this device, or one.
     prior: of the emotions, "package", "data" or "balanced".
-    face_interval_s: from one look for faces and their emotions to the next; 0 is every frame.
+    face_interval_s: from one look for faces and their emotions to the next; 0 is every frame. Where the
+    frames come as time passes and there is too little of it, looks become rarer (see `Schedule`).
     senses: makes of the models what looks at the frames; a recorder or a player of recordings.
 
         for result in Pipeline().run(open_source("clip.mp4")):
@@ -82,8 +82,7 @@ class Pipeline:
             detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
         self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
-        self._face_interval_s = face_interval_s
-        self._looked_s: float | None = None
+        self._schedule = Schedule(face_interval_s)
         self._in_view: list[tuple[Track, Emotion | None]] = []
 
     @property
@@ -109,9 +108,17 @@ class Pipeline:
             if model:
                 model.warm_up()
 
+    def keep_pace(self, max_age_ms: float | None = None) -> None:
+        """Frames come as time passes: under load faces are looked for less often, before all else.
+
+        max_age_ms: what a result's frame may be old; a look that would make it older waits.
+        """
+        self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
+
     def reset(self) -> None:
         """Forget all frames seen: for another source."""
         self._senses.reset()
+        self._schedule.reset()
         self._forget_faces()
         if self._action_model:
             self._action.reset()
@@ -124,6 +131,8 @@ class Pipeline:
         """
         self.reset()
         self.warm_up()
+        if pace == "realtime" or source.live:
+            self.keep_pace()
         with source, Capture(source, pace=pace, clock=self._clock) as capture:
             breaks = 0
             for frame in capture:
@@ -138,35 +147,32 @@ class Pipeline:
         start = self._clock.monotonic()
         if frame.still:
             self._forget_faces()
-        faces = self._faces(frame, stages_ms)
         action = self._action.step(frame, stages_ms, self._senses.encode) if self._action_model else None
+        acted = self._clock.monotonic()
+        faces = self._faces(frame, acted, stages_ms)
+        seen = self._clock.monotonic()
         self._senses.done(frame)
         end = self._clock.monotonic()
+        self._schedule.worked(frame.pts_s, end - seen + acted - start)
         stages_ms["total"] = (end - start) * 1e3
         return Result(frame.seq, frame.pts_s, (end - frame.captured_s) * 1e3, faces, action, stages_ms)
 
-    def _faces(self, frame: Frame, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
-        if not self._due(frame):
+    def _faces(self, frame: Frame, start: float, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
+        due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
+        if not self._senses.look(frame, due):
             return tuple(
                 TrackedFace(track.number, track.box_at(frame.pts_s), track.face.score, emotion)
                 for track, emotion in self._in_view
             )
-        self._looked_s = frame.pts_s
-        start = self._clock.monotonic()
         found = self._senses.find(frame, self._tracker.known_boxes)
         tracks = self._tracker.update(found, frame.pts_s)
         stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
         self._in_view = list(zip(tracks, self._emotions(frame, tracks, stages_ms), strict=True))
+        self._schedule.looked(frame.pts_s, self._clock.monotonic() - start)
         return tuple(
             TrackedFace(track.number, track.box, track.face.score, emotion)
             for track, emotion in self._in_view
         )
-
-    def _due(self, frame: Frame) -> bool:
-        """Whether to look for faces in this frame. A jump back in time is a new start."""
-        if frame.still or self._looked_s is None:
-            return True
-        return not 0 <= frame.pts_s - self._looked_s < self._face_interval_s - _EARLY_S
 
     def _emotions(
         self, frame: Frame, tracks: list[Track], stages_ms: dict[str, float]
@@ -178,7 +184,8 @@ class Pipeline:
 
     def _forget_faces(self) -> None:
         self._tracker.reset()
-        self._looked_s, self._in_view = None, []
+        self._schedule.forget()
+        self._in_view = []
         if self._emotion_model:
             self._emotion.reset()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
-from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
@@ -17,6 +18,8 @@ from edgeharfer.runtime.types import Frame
 
 WAIT_S = 0.1
 """Longest wait for a frame before the stop flag is looked at again."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,12 @@ class Runner:
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._stats = Stats(self._clock)
+        self._jumps = JumpWatch(self._clock)
         self._stopping = stopping
         self._too_old = self._breaks = 0
         self._provider = short_providers(pipeline.providers)
+        if capture.in_real_time:
+            pipeline.keep_pace(self._limits.max_age_ms)
 
     def run(self) -> dict[str, Any]:
         """Run to the end and return the summary, which the sinks were given as well.
@@ -108,11 +114,14 @@ class Runner:
         return expired
 
     def _status(self) -> Status:
+        if jump := self._jumps.look():
+            _log.warning("%s", jump)
         return self._stats.status(
             frames_dropped=self._capture.dropped,
             provider=self._provider,
             source_state=self._capture.state,
             source_name=self._capture.source.name,
+            clock_jump=self._jumps.last,
         )
 
     def _summary(self) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class Senses:
         """Forget all frames seen: for another source."""
         self._finder.reset()
 
+    def look(self, frame: Frame, due: bool) -> bool:
+        """Whether to look for faces in this frame, where the schedule says that it is due."""
+        return due
+
     def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
         return self._finder.find(frame, known)

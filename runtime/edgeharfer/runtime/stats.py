@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .clock import Clock, SystemClock
+from .clock import Clock, Jump, SystemClock
 from .types import Result
 
 STAGES = ("total", "detect", "align", "emotion", "encode", "head")
+RATED = {"faces": "detect", "actions": "encode"}
+"""Tasks that have rates of their own, and the stage that runs once each time."""
 PERCENTILES = (50, 95, 99)
 LIVE_WINDOW_S = 1.0
 
@@ -38,6 +40,8 @@ class Status:
     provider: short text such as "CPU". source_state: "connecting", "live",
     "stalled", "frozen", "lost", "backoff" or "ended".
     source_name: without credentials. elapsed_s: time since the statistics began.
+    rates_hz: how often a second each task of RATED was done, over the last second.
+    clock_jump: the last one of the wall clock since then.
     """
 
     fps: float = 0.0
@@ -47,6 +51,8 @@ class Status:
     source_state: str = "live"
     source_name: str = ""
     elapsed_s: float = 0.0
+    rates_hz: Mapping[str, float] = field(default_factory=dict)
+    clock_jump: Jump | None = None
 
 
 class LatencyHistogram:
@@ -61,9 +67,14 @@ class LatencyHistogram:
         self._counts[min(BINS - 1, int(math.log(value / LOWEST_MS) / LOG_RATIO))] += 1
         self._low, self._high = min(self._low, value), max(self._high, value)
 
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        return int(self._counts.sum())
+
     def percentile(self, percent: float) -> float:
         """The smallest duration that at least `percent` per cent of the samples do not exceed."""
-        total = int(self._counts.sum())
+        total = self.count
         if total == 0:
             raise ValueError("no samples")
         rank = max(1, math.ceil(total * percent / 100))
@@ -82,7 +93,9 @@ class Stats:
         self._clock = clock or SystemClock()
         self._started_s = self._clock.monotonic()
         self._first_s = self._last_s = self._started_s
-        self._recent: deque[tuple[float, float]] = deque()
+        self._recent: deque[tuple[float, Mapping[str, float]]] = deque()
+        self._recent_count: Counter[str] = Counter()
+        self._recent_ms = 0.0
         self._latency: dict[str, LatencyHistogram] = {}
         self.frames_processed = 0
 
@@ -97,7 +110,9 @@ class Stats:
             self._first_s = now
         self._last_s = now
         self.frames_processed += 1
-        self._recent.append((now, result.stages_ms.get("total", 0.0)))
+        self._recent.append((now, result.stages_ms))
+        self._recent_count.update(result.stages_ms.keys())
+        self._recent_ms += result.stages_ms.get("total", 0.0)
         self._forget(now)
         for stage, milliseconds in result.stages_ms.items():
             self._latency.setdefault(stage, LatencyHistogram()).add(milliseconds)
@@ -116,7 +131,19 @@ class Stats:
         """Mean of the total time a frame took over the last second."""
         if not self._recent:
             return 0.0
-        return sum(total for _, total in self._recent) / len(self._recent)
+        return self._recent_ms / len(self._recent)
+
+    def live_rates_hz(self) -> dict[str, float]:
+        """How often each task was done over the last second; tasks that never were are absent."""
+        if not self._recent:
+            return {}
+        (first_s, first), (last_s, _) = self._recent[0], self._recent[-1]
+        # The first of them began the time that is counted.
+        return {
+            task: _rate(self._recent_count[stage] - (stage in first), last_s - first_s)
+            for task, stage in RATED.items()
+            if stage in self._latency
+        }
 
     def fps(self) -> float:
         """Results a second over the whole run, from the first result to the last."""
@@ -131,6 +158,7 @@ class Stats:
         provider: str = "",
         source_state: str = "live",
         source_name: str = "",
+        clock_jump: Jump | None = None,
     ) -> Status:
         """The figures of this moment, beside what only the caller knows."""
         return Status(
@@ -141,6 +169,8 @@ class Stats:
             source_state=source_state,
             source_name=source_name,
             elapsed_s=self.elapsed_s,
+            rates_hz=self.live_rates_hz(),
+            clock_jump=clock_jump,
         )
 
     def summary(
@@ -159,16 +189,28 @@ class Stats:
             "frames_processed": self.frames_processed,
             "frames_dropped": frames_dropped,
             "fps": round(self.fps(), 2),
+            "rates_hz": self._rates_hz(),
             "latency_ms": {stage: self._latency[stage].summary() for stage in known},
             "provider": dict(provider),
             "models": dict(models),
             "rss_mb": rss_mb(),
         }
 
+    def _rates_hz(self) -> dict[str, float]:
+        """How often a second each task was done, over the whole run."""
+        span = self._last_s - self._first_s
+        return {
+            task: round(_rate(self._latency[stage].count - 1, span), 2)
+            for task, stage in RATED.items()
+            if stage in self._latency
+        }
+
     def _forget(self, now: float) -> None:
         # Two results always stay, so that a rate below one a second can still be told.
         while len(self._recent) > 2 and now - self._recent[0][0] > LIVE_WINDOW_S:
-            self._recent.popleft()
+            _, stages_ms = self._recent.popleft()
+            self._recent_count.subtract(stages_ms.keys())
+            self._recent_ms -= stages_ms.get("total", 0.0)
 
 
 def _rate(count: int, seconds: float) -> float:

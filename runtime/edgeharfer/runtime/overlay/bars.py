@@ -62,6 +62,7 @@ def _figures(status: Status) -> list[tuple[str, Color]]:
         figures.append((f"{status.frames_dropped} dropped", ORANGE))
     if status.provider:
         figures.append((printable(status.provider), DIM))
+    figures += [(f"{task} {rate:.0f} Hz", DIM) for task, rate in status.rates_hz.items()]
     return figures
 
 

@@ -1,0 +1,208 @@
+"""The lines of a recording, read strictly: whatever stands in the file, a frame is whole or refused."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ModelError, SourceError
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.strict_json import (
+    Reader,
+    flag,
+    list_of,
+    load_json,
+    mapping_of,
+    number,
+    record,
+    text,
+    whole,
+)
+from edgeharfer.runtime.types import Box, Face, Floats, Frame
+
+FORMAT = 1
+MAX_PLACE = 1e6
+"""Of a face, in pixels from the corner of the picture."""
+_MAX_LINE = 4 * 2**20
+_POINTS = 6  # of a face
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line: how large the pictures were, and the models by task."""
+
+    format: int
+    size: tuple[int, ...]
+    models: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen in one frame; probabilities and features only where they were asked of a model."""
+
+    seq: int
+    pts_s: float
+    still: bool = False
+    faces: tuple[Face, ...] | None = None
+    probs: Floats | None = None
+    features: Floats | None = None
+
+
+class Recording:
+    """A recording to play again, as a source and as the senses that go with it.
+
+    Raises SourceError for a file that is none.
+    """
+
+    live = False
+    fps: float | None = None
+    frame_count: int | None = None
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self.name = str(path)
+        self._clock = clock or SystemClock()
+        self._number = 0
+        self._last_seq = -1
+        self._rows: dict[int, Seen] = {}
+        if not path.is_file():
+            raise SourceError(f"{path}: no such file")
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            self._read_header()
+        except SourceError:
+            self.close()
+            raise
+
+    def _read_header(self) -> None:
+        line = self._line()
+        if not (isinstance(line, dict) and line.get("format") == FORMAT):
+            raise SourceError(f"{self.name}: not a recording of format {FORMAT}")
+        header = self._typed(_HEADER, line)
+        width, height = header.size
+        if width * height > MAX_MEGAPIXELS * 1_000_000:
+            raise SourceError(f"{self.name}: pictures of {width}x{height} were never recorded")
+        self.models = dict(header.models)
+        self.size: tuple[int, int] | None = (width, height)
+        self.details = f"recording, {width}x{height}"
+        self._nothing = np.broadcast_to(np.zeros(1, np.uint8), (height, width, 3))
+
+    def read(self) -> Frame | None:
+        """The next frame, black. Raises SourceError for a line that is none."""
+        line = self._line()
+        if line is None:
+            return None
+        row = self._typed(_SEEN, line)
+        if row.seq <= self._last_seq:
+            raise SourceError(f"{self._where()}: frame {row.seq} comes after frame {self._last_seq}")
+        self._last_seq = row.seq
+        self._rows[row.seq] = row
+        return Frame(row.seq, row.pts_s, self._clock.monotonic(), self._nothing, row.still)
+
+    def row(self, frame: Frame) -> Seen:
+        """What was seen in a frame."""
+        return self._rows[frame.seq]
+
+    def forget(self, frame: Frame) -> None:
+        """A frame that is done with."""
+        self._rows.pop(frame.seq, None)
+
+    def close(self) -> None:
+        """Let go of the file; reads after it return None."""
+        self._file.close()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def _line(self) -> object:
+        """The next line as JSON, None at the end."""
+        self._number += 1
+        line = b"" if self._file.closed else self._file.readline(_MAX_LINE + 1)
+        if len(line) > _MAX_LINE:
+            raise SourceError(f"{self._where()} is too long")
+        if not line:
+            return None
+        try:
+            return load_json(line, self._where())
+        except ModelError as error:
+            raise SourceError(str(error)) from error
+
+    def _typed(self, reader: Reader[T], line: object) -> T:
+        try:
+            return reader(line, self._where())
+        except ModelError as error:  # the readers' own kind; here the file is a recording
+            raise SourceError(str(error)) from error
+
+    def _where(self) -> str:
+        return f"{self.name}: line {self._number}"
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenFace:
+    box: tuple[float, ...]
+    score: float
+    points: Floats
+
+
+def _unpacked(value: object, where: str) -> Floats:
+    """Reader of finite float32 values in base64."""
+    try:
+        values = np.frombuffer(base64.b64decode(_TEXT(value, where), validate=True), "<f4")
+    except ValueError as error:
+        raise ModelError(f"{where}: an array that is none: {error}") from error
+    if not np.isfinite(values).all():
+        raise ModelError(f"{where}: holds values that are no numbers")
+    return values.astype(np.float32)
+
+
+def _face(value: object, where: str) -> Face:
+    row = _FACE(value, where)
+    if row.points.size != 2 * _POINTS:
+        raise ModelError(
+            f"{where}.points: {row.points.size} numbers, where {_POINTS} points have {2 * _POINTS}"
+        )
+    return Face(Box(*row.box), row.score, row.points.reshape(_POINTS, 2))
+
+
+_PLACE = number(-MAX_PLACE, MAX_PLACE)
+_TEXT = text(r"(?s).*", "text")
+_FACE = record(_SeenFace, {"box": list_of(_PLACE, 4, 4), "score": number(0, 1e6), "points": _unpacked})
+_HEADER = record(
+    Header,
+    {
+        "format": whole(FORMAT, FORMAT),
+        "size": list_of(whole(1, 1 << 16), 2, 2),
+        "models": mapping_of(("action", "emotion"), _TEXT),
+    },
+)
+_SEEN = record(
+    Seen,
+    {
+        "seq": whole(0, 1 << 53),
+        "pts_s": number(-1e9, 1e9),
+        "still": flag,
+        "faces": list_of(_face, 0, 10_000),
+        "probs": _unpacked,
+        "features": _unpacked,
+    },
+)
