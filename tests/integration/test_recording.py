@@ -59,7 +59,8 @@ def test_nothing_is_recorded_over(recorded: Any, capsys: pytest.CaptureFixture[s
     assert file.read_bytes() == before
 
 
-FEATURES = base64.b64encode(bytes(4 * 1280)).decode()
+FEATURES, POINTS = (base64.b64encode(bytes(4 * count)).decode() for count in (1280, 12))
+FACE = f'{{"box": [0, 0, 9, 9], "score": 0.9, "points": "{POINTS}"}}'
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,8 @@ FEATURES = base64.b64encode(bytes(4 * 1280)).decode()
         ),
         (
             1,
-            f'{{"seq": 0, "pts_s": 0, "faces": [], "probs": "AAAAAA==", "features": "{FEATURES}"}}',
-            "has 1 probabilities for 0 faces",
+            f'{{"seq": 0, "pts_s": 0, "faces": [{FACE}], "probs": "AAAAAA==", "features": "{FEATURES}"}}',
+            "has 1 probabilities for 1 faces",
         ),
         (2, '{"seq": 0, "pts_s": 0}', "line 3: frame 0 comes after frame 0"),
         (2, '{"seq": 1', "not valid JSON"),

@@ -166,7 +166,8 @@ def test_each_track_is_averaged_by_itself(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     one, two = track(1), track(2)
     recognizer.update(np.stack([one_hot("happy"), one_hot("sad")]), [one, two], [1, 2], 0.0)
-    second, first = recognizer.update(np.stack([one_hot("sad"), one_hot("sad")]), [two, one], [1, 2], 0.1)
+    recognizer.update(np.stack([one_hot("sad"), one_hot("sad")]), [two, one], [1, 2], 0.1)
+    first, second = recognizer.of(1), recognizer.of(2)
     assert (first.label, second.label) == ("happy", "sad")
     assert first.probs["sad"] == pytest.approx(1 - math.exp(-0.1 / 0.35), abs=1e-5)
     assert list(first.probs) == list(FER7)
@@ -177,24 +178,38 @@ def test_each_track_is_averaged_by_itself(package: Package) -> None:
 def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
-    (kept,) = recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.03)
-    assert kept.label == "happy"
+    recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.03)
+    assert recognizer.of(1).label == "happy"
     recognizer.update(one_hot("sad")[None], [track(2)], [2], 0.06)
-    (anew,) = recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.09)
-    assert anew.probs["sad"] == pytest.approx(1)
+    assert recognizer.of(1).label == "uncertain"
+    recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.09)
+    assert recognizer.of(1).probs["sad"] == pytest.approx(1)
+
+
+def test_before_it_was_looked_at_a_face_is_uncertain(package: Package) -> None:
+    unknown = EmotionRecognizer(EmotionModel(package)).of(1)
+    assert unknown.label == "uncertain"
+    assert unknown.score == pytest.approx(1 / 7)
+    assert sum(unknown.probs.values()) == pytest.approx(1)
+    assert list(unknown.probs) == list(FER7)
 
 
 def test_a_reset_forgets_all_faces(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
     recognizer.reset()
-    (anew,) = recognizer.update(one_hot("sad")[None], [track(1)], [1], 0.03)
-    assert anew.probs["sad"] == pytest.approx(1)
+    recognizer.update(one_hot("sad")[None], [track(1)], [1], 0.03)
+    assert recognizer.of(1).probs["sad"] == pytest.approx(1)
 
 
 def test_the_threshold_is_the_packages_unless_another_is_given(package: Package) -> None:
     weak = one_hot("fear", 0.2)[None]
-    (told,) = EmotionRecognizer(EmotionModel(package)).update(weak, [track(1)], [1], 0.0)
-    (untold,) = EmotionRecognizer(EmotionModel(package), threshold=0.3).update(weak, [track(1)], [1], 0.0)
+    usual, strict = (
+        EmotionRecognizer(EmotionModel(package)),
+        EmotionRecognizer(EmotionModel(package), threshold=0.3),
+    )
+    for recognizer in (usual, strict):
+        recognizer.update(weak, [track(1)], [1], 0.0)
+    told, untold = usual.of(1), strict.of(1)
     assert (told.label, untold.label) == ("fear", "uncertain")
     assert untold.score == pytest.approx(0.2)

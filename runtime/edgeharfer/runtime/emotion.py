@@ -1,4 +1,4 @@
-"""Emotions: all faces of a frame in one batch, each track's probabilities averaged over time."""
+"""Emotions: faces of a frame in one batch, each track's probabilities averaged over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
-from edgeharfer.runtime.types import Emotion, Face, Floats, Image
+from edgeharfer.runtime.types import UNCERTAIN, Emotion, Face, Floats, Image
 
 TIME_CONSTANT_S = 0.35
 BATCHES = (1, 2, 4, 8)
@@ -130,26 +130,36 @@ class EmotionRecognizer:
         self._model = model
         self._threshold = model.manifest.threshold if threshold is None else threshold
         self._by_track: dict[int, tuple[Smoother, Decision]] = {}
+        self._felt: dict[int, Emotion] = {}
+        alike = np.full(len(model.manifest.labels), 1 / len(model.manifest.labels), np.float32)
+        self._unknown = self._told(UNCERTAIN, float(alike[0]), alike)
 
     def reset(self) -> None:
         """Forget every face."""
         self._by_track.clear()
+        self._felt.clear()
 
-    def update(
-        self, probs: Floats, tracks: Sequence[Track], in_view: Sequence[int], now_s: float
-    ) -> list[Emotion]:
-        """Emotions of some tracks from fresh probabilities (n, classes), one row a track.
+    def update(self, probs: Floats, tracks: Sequence[Track], in_view: Sequence[int], now_s: float) -> None:
+        """Take in fresh probabilities (n, classes) of some tracks, a row each.
 
         in_view: numbers of all tracks that may be seen again; what is known of others is forgotten.
         """
-        self._by_track = {number: self._by_track[number] for number in in_view if number in self._by_track}
-        return [self._emotion(track.number, row, now_s) for track, row in zip(tracks, probs, strict=True)]
+        for number in self._by_track.keys() - set(in_view):
+            del self._by_track[number], self._felt[number]
+        for track, row in zip(tracks, probs, strict=True):
+            self._felt[track.number] = self._emotion(track.number, row, now_s)
+
+    def of(self, number: int) -> Emotion:
+        """How the track of this number looked last; uncertain, each class alike, before it was looked at."""
+        return self._felt.get(number, self._unknown)
 
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
-        labels = self._model.manifest.labels
         if number not in self._by_track:
-            self._by_track[number] = Smoother(TIME_CONSTANT_S), Decision(labels, self._threshold)
+            decision = Decision(self._model.manifest.labels, self._threshold)
+            self._by_track[number] = Smoother(TIME_CONSTANT_S), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)
-        label, score = decision.choose(mean)
-        return Emotion(label, score, dict(zip(labels, mean.tolist(), strict=True)))
+        return self._told(*decision.choose(mean), mean)
+
+    def _told(self, label: str, score: float, mean: Floats) -> Emotion:
+        return Emotion(label, score, dict(zip(self._model.manifest.labels, mean.tolist(), strict=True)))

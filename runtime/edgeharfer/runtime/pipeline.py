@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.types import Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Frame, Result, TrackedFace
 
 DEFAULT_ACTION = "action-ucf20"
 DEFAULT_EMOTION = "emotion-fer8"
+FACES_AT_ONCE = 1
+"""Faces whose emotion is computed in one frame; the others have their turn in the next ones."""
 FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
 
@@ -35,8 +38,9 @@ class Pipeline:
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
     threads: of one operator; None is as tuned for this device, or one.
     prior: of the emotions, "package", "data" or "balanced".
-    face_interval_s: from one look for faces and their emotions to the next; 0 is every frame. Where the
-    frames come as time passes and there is too little of it, looks become rarer (see `Schedule`).
+    face_interval_s: from one look for faces to the next, after which their emotions are looked at, one in
+    each frame; 0 is all in every frame. Where the frames come as time passes and there is too little of
+    it, looks become rarer (see `Schedule`).
     senses: makes of the models what looks at the frames; a recorder or a player of recordings.
 
         for result in Pipeline().run(open_source("clip.mp4")):
@@ -83,7 +87,9 @@ class Pipeline:
         self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
         self._schedule = Schedule(face_interval_s)
-        self._in_view: list[tuple[Track, Emotion | None]] = []
+        self._in_view: list[Track] = []
+        self._waiting: list[Track] = []
+        self._felt_s: dict[int, float] = {}
 
     @property
     def providers(self) -> dict[str, str]:
@@ -159,33 +165,38 @@ class Pipeline:
 
     def _faces(self, frame: Frame, start: float, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
-        if not self._senses.look(frame, due):
-            return tuple(
-                TrackedFace(track.number, track.box_at(frame.pts_s), track.face.score, emotion)
-                for track, emotion in self._in_view
-            )
-        found = self._senses.find(frame, self._tracker.known_boxes)
-        tracks = self._tracker.update(found, frame.pts_s)
-        stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
-        self._in_view = list(zip(tracks, self._emotions(frame, tracks, stages_ms), strict=True))
-        self._schedule.looked(frame.pts_s, self._clock.monotonic() - start)
-        return tuple(
-            TrackedFace(track.number, track.box, track.face.score, emotion)
-            for track, emotion in self._in_view
-        )
+        if self._senses.look(frame, due):
+            found = self._senses.find(frame, self._tracker.known_boxes)
+            self._in_view = self._tracker.update(found, frame.pts_s)
+            stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
+            self._waiting = list(self._in_view)
+            self._feel(frame, stages_ms)
+            self._schedule.looked(frame.pts_s, self._clock.monotonic() - start)
+        else:
+            self._feel(frame, stages_ms)
+        return tuple(self._told(track, frame.pts_s) for track in self._in_view)
 
-    def _emotions(
-        self, frame: Frame, tracks: list[Track], stages_ms: dict[str, float]
-    ) -> list[Emotion] | list[None]:
-        if not self._emotion_model:
-            return [None] * len(tracks)
-        probs = self._senses.feel(frame, [track.face for track in tracks], stages_ms)
-        return self._emotion.update(probs, tracks, self._tracker.numbers, frame.pts_s)
+    def _feel(self, frame: Frame, stages_ms: dict[str, float]) -> None:
+        """Emotions of faces that were seen: one in each frame, in turn, so that a crowd delays nothing."""
+        if not self._emotion_model or not self._waiting:
+            return
+        self._waiting.sort(key=lambda track: self._felt_s.get(track.number, -math.inf))
+        count = len(self._waiting) if frame.still or not self._schedule.wanted_s else FACES_AT_ONCE
+        turn, self._waiting = self._waiting[:count], self._waiting[count:]
+        probs = self._senses.feel(frame, [track.face_at(frame.pts_s) for track in turn], stages_ms)
+        numbers = self._tracker.numbers
+        self._emotion.update(probs, turn, numbers, frame.pts_s)
+        self._felt_s = {number: at_s for number, at_s in self._felt_s.items() if number in numbers}
+        self._felt_s |= dict.fromkeys((track.number for track in turn), frame.pts_s)
+
+    def _told(self, track: Track, now_s: float) -> TrackedFace:
+        emotion = self._emotion.of(track.number) if self._emotion_model else None
+        return TrackedFace(track.number, track.box_at(now_s), track.face.score, emotion)
 
     def _forget_faces(self) -> None:
         self._tracker.reset()
         self._schedule.forget()
-        self._in_view = []
+        self._in_view, self._waiting, self._felt_s = [], [], {}
         if self._emotion_model:
             self._emotion.reset()
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edgeharfer.runtime.types import Box, Face
 
 KEEP_S = 0.8
@@ -33,10 +35,17 @@ class Track:
 
     def box_at(self, now_s: float) -> Box:
         """Where the box will be at a time shortly after it was seen, if the face moves on as it did."""
+        return _moved(self.box, *self._way(now_s))
+
+    def face_at(self, now_s: float) -> Face:
+        """The same of the face as it was detected."""
+        way = self._way(now_s)
+        points = self.face.keypoints + np.array(way, np.float32)
+        return replace(self.face, box=_moved(self.face.box, *way), keypoints=points)
+
+    def _way(self, now_s: float) -> tuple[float, float]:
         elapsed = now_s - self.seen_s
-        return replace(
-            self.box, x=self.box.x + self.velocity[0] * elapsed, y=self.box.y + self.velocity[1] * elapsed
-        )
+        return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
 
 class Tracker:
@@ -90,6 +99,10 @@ class Tracker:
             track.box = steady(track.box, face.box, elapsed)
             track.face, track.seen_s = face, now_s
         return track
+
+
+def _moved(box: Box, right: float, down: float) -> Box:
+    return replace(box, x=box.x + right, y=box.y + down)
 
 
 def distance(a: Box, b: Box) -> float:

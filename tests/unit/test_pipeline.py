@@ -1,0 +1,139 @@
+"""The pipeline: whose turn it is, in which frame. With a detector that sees what it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny_models
+from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.types import Box, Face, Floats, Frame, Image, Result
+
+POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
+
+
+class Crowd:
+    """A detector of faces in a row, moving to the right."""
+
+    provider = "test"
+
+    def __init__(self, count: int) -> None:
+        self.count, self.shift = count, 0.0
+
+    def warm_up(self) -> None: ...
+
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        if region is not None:
+            return []
+        lefts = [40 * n + self.shift for n in range(self.count)]
+        return [
+            Face(Box(left, 10, 30, 30), 0.9 - n / 100, POINTS + np.array((left, 10), np.float32))
+            for n, left in enumerate(lefts)
+        ]
+
+
+class Turns(Senses):
+    """Notes in which frame which places were looked at."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.turns: list[list[int]] = []
+
+    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        return self.detector.detect(frame.bgr)
+
+    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
+        self.turns.append([round(face.box.x) for face in faces])
+        return super().feel(frame, faces, stages_ms)
+
+
+@pytest.fixture(scope="module")
+def emotion(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return tiny_models.emotion_package(tmp_path_factory.mktemp("emotion"), threshold=0.0)
+
+
+def play(
+    emotion: Package, crowd: Crowd, frames: int, *, still: bool = False, **options: Any
+) -> tuple[list[Result], list[list[int]]]:
+    made: list[Turns] = []
+
+    def senses(*parts: Any) -> Turns:
+        made.append(Turns(*parts))
+        return made[0]
+
+    pipeline = Pipeline(
+        action=None, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
+    )
+    picture = np.zeros((60, 640, 3), np.uint8)
+    results = [pipeline.process(Frame(n, n / 30, 0.0, picture, still)) for n in range(frames)]
+    return results, made[0].turns
+
+
+def test_faces_have_their_turn_one_in_each_frame(emotion: Package) -> None:
+    _, turns = play(emotion, Crowd(6), 12)
+    assert turns == [[40 * n] for n in (0, 1, 2, 3, 4, 5)] * 2
+
+
+def test_a_few_faces_are_looked_at_once_after_each_look(emotion: Package) -> None:
+    """Ten looks a second are one in three frames."""
+    _, turns = play(emotion, Crowd(2), 9)
+    assert turns == [[0], [40]] * 3
+
+
+def test_one_face_is_looked_at_in_the_frame_that_shows_it(emotion: Package) -> None:
+    results, turns = play(emotion, Crowd(1), 6)
+    assert turns == [[0]] * 2
+    assert ["emotion" in result.stages_ms for result in results] == [True, False, False] * 2
+
+
+def test_before_its_turn_a_face_is_uncertain(emotion: Package) -> None:
+    results, _ = play(emotion, Crowd(2), 2)
+    first, second = ([face.emotion for face in result.faces] for result in results)
+    assert first[1] is not None and second[1] is not None
+    assert first[1].label == "uncertain"
+    assert sum(first[1].probs.values()) == pytest.approx(1)
+    assert len(set(first[1].probs.values())) == 1
+    assert second[1].label != "uncertain"
+
+
+def test_a_photograph_shows_all_at_once(emotion: Package) -> None:
+    _, turns = play(emotion, Crowd(3), 2, still=True)
+    assert turns == [[0, 40, 80]] * 2
+
+
+def test_all_in_every_frame_where_that_is_wanted(emotion: Package) -> None:
+    _, turns = play(emotion, Crowd(3), 2, face_interval_s=0)
+    assert turns == [[0, 40, 80]] * 2
+
+
+def test_between_looks_a_face_is_cut_out_where_it_has_moved_to(emotion: Package) -> None:
+    class Walking(Crowd):
+        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+            found = super().detect(bgr, region)
+            self.shift += 6.0  # In three frames: two pixels a frame, half of which is believed at first.
+            return found
+
+    _, turns = play(emotion, Walking(2), 8)
+    assert turns[:3] == [[0], [40], [6]]
+    assert turns[3] == [46 + 1]
+
+
+def test_without_emotions_faces_have_none(emotion: Package) -> None:
+    pipeline = Pipeline(action=None, emotion=None, detector=Crowd(2), clock=ManualClock())
+    result = pipeline.process(Frame(0, 0.0, 0.0, np.zeros((60, 640, 3), np.uint8)))
+    assert [face.emotion for face in result.faces] == [None, None]
+
+
+def test_numbers_of_packages_and_providers(emotion: Package, tmp_path: Path) -> None:
+    action = tiny_models.action_package(tmp_path)
+    pipeline = Pipeline(action=action, emotion=emotion, detector=Crowd(0))
+    assert set(pipeline.models) == {"action", "emotion"}
+    assert set(pipeline.providers) == {"faces", "action", "emotion"}
