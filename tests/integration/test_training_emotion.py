@@ -25,7 +25,14 @@ from edgeharfer.training.emotion.train import make_batches, train_emotion
 from tiny_faces import NoFaces, write_waves
 
 RECIPE = EmotionRecipe(
-    arch="tiny", batch=8, epochs=6, learning_rate=0.01, ema=0.9, validation_share=0.1, seed=3, finish_epochs=2
+    arch="tiny",
+    batch=8,
+    epochs=6,
+    learning_rate=0.01,
+    ema=0.9,
+    validation_share=0.1,
+    seed=3,
+    finish_epochs=(2,),
 )
 
 

@@ -89,3 +89,19 @@ def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
 
     for name in shipped_recipes("emotion"):
         assert load_recipe(name, EmotionRecipe, "emotion").arch in TRUNKS
+
+
+def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
+    """Each with draws of its own, the last ones on smaller batches whose faces are not mixed."""
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.recipe import EmotionRecipe
+
+    parts = EmotionRecipe(frozen_epochs=2, epochs=5, cycles=2, finish_epochs=(3, 4)).phases()
+    assert {name: part.epochs for name, part in parts.items()} == {
+        "frozen": 2, "main": 5, "main-2": 5, "finish": 3, "finish-2": 4,
+    }  # fmt: skip
+    assert len({part.seed for part in parts.values()}) == 5
+    assert parts["main-2"].learning_rate == pytest.approx(3e-4)
+    assert {parts[name].batch for name in ("finish", "finish-2")} == {32}
+    assert parts["finish-2"].augmentation.mixup_probability == 0
+    assert list(EmotionRecipe(finish_epochs=()).phases()) == ["main"]

@@ -31,8 +31,9 @@ class EmotionRecipe:
     provenance: origin and terms of weights that it started from, sentences for the model card.
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
-    finish_epochs, finish_learning_rate, finish_augmentation: a last part, on more and smaller batches whose
-    faces are changed less; its weights are averaged with those before in shares that validation chooses.
+    finish_epochs, finish_learning_rate, finish_augmentation: the last parts, on more and smaller batches
+    whose faces are changed less; each runs through the schedule once. The weights of the last are averaged
+    with those before it in shares that validation chooses.
     """
 
     arch: str = "mobilenetv2"
@@ -62,15 +63,16 @@ class EmotionRecipe:
     dtype: str = "float32"
     seed: int = 1
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
-    finish_epochs: int = 9
+    finish_epochs: tuple[int, ...] = (9, 14)
     finish_learning_rate: float = 3e-4
     finish_augmentation: FaceAugmentation = LIGHT
 
     def phases(self) -> dict[str, EmotionRecipe]:
-        """The parts of a run by name, each a recipe of its own: "frozen", "main", "main-2" ..., "finish"."""
+        """The parts of a run by name, a recipe each: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
         frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
-        again = {f"main-{number + 1}": self.cycle(number) for number in range(1, self.cycles)}
-        parts = {"frozen": frozen, "main": self, **again, "finish": self.finish()}
+        again = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
+        last = {_name("finish", number): self.finish(number) for number in range(len(self.finish_epochs))}
+        parts = {"frozen": frozen, "main": self, **again, **last}
         return {name: part for name, part in parts.items() if part.epochs}
 
     def cycle(self, number: int) -> EmotionRecipe:
@@ -78,15 +80,19 @@ class EmotionRecipe:
         rate = (self.learning_rate or LEARNING_RATES[self.optimizer]) / 2**number
         return replace(self, learning_rate=rate, seed=self.seed + 100 * number)
 
-    def finish(self) -> EmotionRecipe:
-        """The last epochs, which learn what strong augmentation holds back."""
+    def finish(self, number: int) -> EmotionRecipe:
+        """The last epochs, which learn what strong augmentation holds back, on other draws each time."""
         return replace(
             self,
-            epochs=self.finish_epochs,
+            epochs=self.finish_epochs[number],
             learning_rate=self.finish_learning_rate,
             schedule="cosine",
             batch=max(2, self.batch // 2),
             aligned_share=max(0.6, self.aligned_share),
             augmentation=self.finish_augmentation,
-            seed=self.seed + 10,
+            seed=self.seed + 10 + 100 * number,
         )
+
+
+def _name(part: str, number: int) -> str:
+    return part if number == 0 else f"{part}-{number + 1}"

@@ -75,8 +75,8 @@ def train_emotion(
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish_epochs:
-        *_, last, finish = recipe.phases()
-        blend(model, out / last, out / finish, validate, report)
+        *_, before, last = recipe.phases()
+        blend(model, out / before, out / last, validate, report)
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
