@@ -108,6 +108,14 @@ def test_without_data_to_judge_by_int8_is_made_but_never_chosen(
     assert any("nothing guards its accuracy" in line for line in lines)
 
 
+def test_another_split_can_be_judged_by(tmp_path: Path, package: Package, data: Path) -> None:
+    """That which was trained on has more of a rare class."""
+    int8 = Int8(data, data, "train", items=40, keep_slower=True)
+    facts = receipt_of(quantize_package(package.path, tmp_path / "out", int8))["int8"]
+    assert facts["guard"]["n"] == 80
+    assert facts["eval_split"] == "train"
+
+
 def test_a_clip_model_streams_in_int8(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=2)

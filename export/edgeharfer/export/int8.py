@@ -37,13 +37,16 @@ class Int8:
 
     calibration: labelled pictures or clips, of which the training split is used, at least `items` of them
     where there are as many; or exactly those of `calibration_set`. eval_data: what the accuracy guard
-    judges by, its split for testing; without it nothing is guarded, and INT8 is never chosen by itself.
+    judges by; without it nothing is guarded, and INT8 is never chosen by itself. eval_split: of it, None
+    is the one for testing; what a model was trained on tells what INT8 changes as well, and has more
+    pictures of a rare class.
     ferplus: FER+ votes that label both. target: what the graphs are for. keep_slower: keep INT8 graphs
     that turn out slower than FP32.
     """
 
     calibration: Path
     eval_data: Path | None = None
+    eval_split: str | None = None
     ferplus: Path | None = None
     calibration_set: Path | None = None
     items: int = WANTED
@@ -113,7 +116,8 @@ def add_int8(
     made = _quantize(package, calibration, int8, report)
     keep = made.pays or int8.keep_slower or set(precisions) == {"int8"}
     receipt = _read_receipt(folder)
-    receipt["int8"] = {**made.facts, "kept": keep}
+    split = {"eval_split": int8.eval_split} if int8.eval_split is not None else {}
+    receipt["int8"] = {**made.facts, **split, "kept": keep}
     receipt["parity"] = {**_part(receipt, "parity"), **_parity(package, made, calibration, keras)}
     files = {key: dict(roles) for key, roles in package.manifest.files.items() if key in precisions}
     if keep:
@@ -139,7 +143,7 @@ def _quantize(package: Package, calibration: Calibration, int8: Int8, report: Re
         if int8.eval_data is not None:
             report(f"reading {int8.eval_data}")
             material = open_material(package.manifest, int8.eval_data, int8.ferplus)
-            evaluation = material.evaluation(Path(scratch))
+            evaluation = material.evaluation(Path(scratch), int8.eval_split)
         else:
             report("int8: without --eval-data nothing guards its accuracy, and it is not chosen by itself")
         return Quantization(package, calibration, evaluation, int8.limits, int8.target, report).run()

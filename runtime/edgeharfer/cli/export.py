@@ -29,6 +29,7 @@ def int8_options(command: F) -> F:
                      help="Calibrate on the very items that `edgeharfer calibrate` chose."),
         click.option("--eval-data", type=click.Path(path_type=Path), metavar="DIR|ZIP",
                      help="Labelled data that INT8 is judged by; without it nothing guards its accuracy."),
+        click.option("--eval-split", metavar="NAME", help="The split of it; the one for testing without."),
         click.option("--ferplus", type=click.Path(path_type=Path), metavar="CSV",
                      help="Label both by the majority of these FER+ votes."),
         click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
@@ -131,6 +132,7 @@ def _int8(options: dict[str, Any]) -> Int8:
     return Int8(
         options["calibration"],
         options["eval_data"],
+        options["eval_split"],
         options["ferplus"],
         options["calibration_set"],
         limits=Limits(options["max_drop"]),

@@ -68,7 +68,7 @@ class EmotionRecipe:
     finish_augmentation: FaceAugmentation = LIGHT
 
     def phases(self) -> dict[str, EmotionRecipe]:
-        """The parts of a run by name, a recipe each: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
+        """The parts of a run, each a recipe: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
         frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
         again = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
         last = {_name("finish", number): self.finish(number) for number in range(len(self.finish_epochs))}
