@@ -1,0 +1,67 @@
+"""Make the pictures of the web app, in Chromium: PYTHONPATH=tests python docs/pictures_app.py"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from app_parts import running, write_camera, write_clip
+from chromium import Browser, Page
+from edgeharfer.app.settings import Settings
+
+HERE = Path(__file__).parent
+SECONDS = 8
+LIVE = "document.getElementById('live-state').textContent === 'Live'"
+SAID = "[...document.querySelectorAll('#people .message')].some(line => line.textContent)"
+
+
+def live(browser: Browser, url: str) -> None:
+    """The live view after some seconds of the demo, light, and dark on a phone."""
+    page = browser.open(url, width=1280, height=900)
+    page.until("document.getElementById('source').options.length > 0")
+    page.run("document.getElementById('source').value = 'demo'")
+    page.click("start")
+    page.until(f"{LIVE} && {SAID} && document.getElementById('action').textContent !== 'Gathering motion …'")
+    page.picture(HERE / "app-live.png")
+    page.look(width=390, height=844, dark=True, phone=True)
+    page.until("Number(document.getElementById('picture').dataset.shown) > 5")
+    page.picture(HERE / "app-live-phone.png")
+    page.click("stop")
+    page.close()
+
+
+def analysis(browser: Browser, url: str, folder: Path) -> None:
+    """What comes of an upload, light and dark; and where uploads and recordings begin."""
+    page = browser.open(url + "#analyse", width=1280, height=620)
+    page.until("document.getElementById('terms').textContent")
+    page.picture(HERE / "app-upload.png")
+    upload(page, write_clip(folder / "demo.webm", 10 * SECONDS))
+    page.until("!document.getElementById('player').hidden")
+    page.run("document.getElementById('moment').value = '5'")
+    page.run("document.getElementById('moment').dispatchEvent(new Event('input'))")
+    page.until("document.getElementById('film').currentTime > 4.9")
+    page.run("document.activeElement.blur()")
+    page.picture(HERE / "app-analysis.png")
+    page.look(width=1281, dark=True)
+    page.picture(HERE / "app-analysis-dark.png")
+    page.close()
+
+
+def upload(page: Page, file: Path) -> None:
+    """Send a file and wait for what comes of it."""
+    page.choose("file", file)
+    page.until("!document.getElementById('result').hidden")
+
+
+def main() -> None:
+    """All of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        camera = write_camera(folder / "camera.mjpeg")
+        with running(folder / "uploads", Settings()) as app, Browser(folder / "profile", camera) as browser:
+            live(browser, app.url)
+            analysis(browser, app.url, folder)
+
+
+if __name__ == "__main__":
+    main()

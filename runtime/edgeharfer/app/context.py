@@ -1,0 +1,126 @@
+"""The table of which emotions go with which activities, as `edgeharfer train context` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.strict_json import (
+    Reader,
+    choice,
+    free_object,
+    list_of,
+    load_json,
+    number,
+    record,
+    text,
+    whole,
+)
+
+FORMAT = 1
+MOST_BYTES = 4 * 2**20
+MOST_EMOTIONS, MOST_ACTIONS = 64, 2000
+RELATIONS = ("joint", "independent", "assumed")
+
+_NAME = text(r"[^\x00-\x1f\x7f]{1,80}", "a name of 1 to 80 signs")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts of emotions (rows) with activities (columns).
+
+    smoothing: added to every count before shares are made of them, so that nothing is impossible.
+    relation: "joint" where both were seen of the same person, "independent" where nothing was joined,
+    "assumed" for the table that ships, which nobody has counted.
+    """
+
+    emotions: tuple[str, ...]
+    actions: tuple[str, ...]
+    counts: NDArray[np.float64]
+    smoothing: float
+    relation: str
+
+    @property
+    def joint(self) -> NDArray[np.float64]:
+        """P(emotion, activity), (emotions, activities), sums to 1."""
+        smoothed = self.counts + self.smoothing
+        shares: NDArray[np.float64] = smoothed / smoothed.sum()
+        return shares
+
+
+@dataclass(frozen=True)
+class _Source:
+    relation: str
+
+
+@dataclass(frozen=True)
+class _File:
+    format: int
+    emotions: tuple[str, ...]
+    actions: tuple[str, ...]
+    counts: tuple[tuple[float, ...], ...]
+    smoothing: float
+    source: _Source
+
+
+def read_table(path: Path | None = None) -> Table:
+    """The table of a file; None is the one that ships.
+
+    Raises ConfigError: unreadable, another layout, a table without counts.
+    """
+    if path is None:
+        data, where = resources.files(__package__).joinpath("context.json").read_bytes(), "context.json"
+    else:
+        data, where = _read(path), str(path)
+    try:
+        found = _FILE(load_json(data, where), where)
+    except ModelError as error:
+        raise ConfigError(f"{error}; make it with: edgeharfer train context") from error
+    return _table(found, where)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path}: larger than {MOST_BYTES >> 20} MB, which no context table is")
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}: give --context a JSON file") from error
+
+
+def _table(file: _File, where: str) -> Table:
+    counts = [len(row) for row in file.counts]
+    if counts != [len(file.actions)] * len(file.emotions):
+        raise ConfigError(f"{where}: counts: one row an emotion and one count an action are needed")
+    for what, names in (("emotions", file.emotions), ("actions", file.actions)):
+        if len(set(names)) != len(names):
+            raise ConfigError(f"{where}: {what}: a name stands twice")
+    table = np.array(file.counts, np.float64)
+    if table.sum() + file.smoothing <= 0:
+        raise ConfigError(f"{where}: counts: nobody was counted")
+    return Table(file.emotions, file.actions, table, file.smoothing, file.source.relation)
+
+
+def _source(value: object, where: str) -> _Source:
+    """Only the relation matters here; the other entries say where the counts come from."""
+    facts: Mapping[str, object] = free_object(value, where)
+    return _Source(choice(*RELATIONS)(facts.get("relation"), f"{where}.relation"))
+
+
+_FILE: Reader[_File] = record(
+    _File,
+    {
+        "format": whole(FORMAT, FORMAT),
+        "emotions": list_of(_NAME, 1, MOST_EMOTIONS),
+        "actions": list_of(_NAME, 1, MOST_ACTIONS),
+        "counts": list_of(list_of(number(0, 1e12), 1, MOST_ACTIONS), 1, MOST_EMOTIONS),
+        "smoothing": number(0, 1e6),
+        "source": _source,
+    },
+)

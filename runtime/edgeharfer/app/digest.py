@@ -1,0 +1,134 @@
+"""What the page draws of a report: thinned, and small however long the video was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.app.intensity import Intensity
+from edgeharfer.app.likely import LikelyActions
+from edgeharfer.app.scene import intensity_to_dict
+from edgeharfer.report.measures import Person
+from edgeharfer.report.report import Report
+from edgeharfer.report.rows import Row
+from edgeharfer.report.segments import BACKGROUND
+from edgeharfer.runtime.types import UNCERTAIN
+
+MOST_POINTS = 400
+MOST_PEOPLE = 12
+MOST_SEGMENTS = 200
+SAY_FROM = 0.5
+"""Something is said of a person who looked one way for at least this share of the time."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a report is read for the page."""
+
+    intensity: Intensity
+    likely: LikelyActions
+    messages: Mapping[str, str]
+
+    def digest(self, report: Report) -> dict[str, Any]:
+        """Ready for JSON. Times in seconds, shares between 0 and 1, boxes in pixels."""
+        people = _longest(report)
+        return {
+            "format": FORMAT,
+            "name": report.source.name,
+            "kind": "pictures" if report.stills else "video",
+            "width": report.source.size[0],
+            "height": report.source.size[1],
+            "duration_s": report.recording.duration_s,
+            "frames": report.recording.frames,
+            "samples": len(report.recording.samples),
+            "step_s": round(report.recording.step_s, 4),
+            "smoothing": report.smoothing.method,
+            "labels": list(report.labels),
+            "people_seen": len(report.persons),
+            "group": {
+                "coverage": round(report.group.coverage, 4),
+                "confidence": round(report.group.confidence, 4),
+                "shares": _rounded(report.group.shares),
+                **intensity_to_dict(self._mean_intensity(report.rows, report.labels)),
+            },
+            "people": [self._person(person, report) for person in people],
+            "actions": [
+                {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": one.score}
+                for one in report.segments[:MOST_SEGMENTS]
+            ],
+            "likely": self._suggestions(report),
+        }
+
+    def _person(self, person: Person, report: Report) -> dict[str, Any]:
+        leader = person.measures.leader
+        share = leader[1] if leader else 0.0
+        return {
+            "track": person.track,
+            "seen_s": round(len(person.rows) * report.recording.step_s, 3),
+            "shares": _rounded(person.measures.shares),
+            "label": leader[0] if leader else UNCERTAIN,
+            "share": round(share, 4),
+            **intensity_to_dict(self._mean_intensity(person.rows, report.labels)),
+            "message": self.messages.get(leader[0], "") if leader and share >= SAY_FROM else "",
+            "points": [self._point(rows, report.labels) for rows in _bins(person.rows)],
+        }
+
+    def _point(self, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any]:
+        """One or more neighbouring samples as one."""
+        middle = rows[len(rows) // 2]
+        strength = self._mean_intensity(rows, labels)
+        box = middle.face.box
+        return {
+            "t": middle.sample.time_s,
+            "label": middle.label,
+            "score": middle.score,
+            "intensity": None if strength is None else round(strength, 4),
+            "probs": [round(p, 4) for p in _mean_probs(rows)],
+            "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
+        }
+
+    def _mean_intensity(self, rows: Sequence[Row], labels: Sequence[str]) -> float | None:
+        found = [self.intensity.of(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs]
+        told = [one for one in found if one is not None]
+        return sum(told) / len(told) if told else None
+
+    def _suggestions(self, report: Report) -> list[dict[str, Any]]:
+        seen = [row for row in report.rows if row.probs]
+        emotion = dict(zip(report.labels, _mean_probs(seen), strict=True)) if seen else {}
+        found = self.likely.suggest(emotion, _mean_action(report))
+        return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in found]
+
+
+def _longest(report: Report) -> list[Person]:
+    """Those who were seen longest, by number."""
+    longest = sorted(report.persons, key=lambda person: -len(person.rows))[:MOST_PEOPLE]
+    return sorted(longest, key=lambda person: person.track)
+
+
+def _bins(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """The rows in order of time, a few to a bin where there are too many of them."""
+    size = -(-len(rows) // MOST_POINTS)
+    return [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
+
+
+def _mean_probs(rows: Sequence[Row]) -> list[float]:
+    told = [row.probs for row in rows if row.probs]
+    return [float(value) for value in np.mean(told, axis=0)] if told else []
+
+
+def _mean_action(report: Report) -> dict[str, float]:
+    """How much of the time, weighed by its score, each action went on; what is left over is nothing known."""
+    readings = report.recording.readings
+    totals: dict[str, float] = {}
+    for reading in readings:
+        if reading.label not in (UNCERTAIN, BACKGROUND):
+            totals[reading.label] = totals.get(reading.label, 0.0) + reading.score
+    return {label: total / len(readings) for label, total in totals.items()}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in values.items()}

@@ -1,0 +1,265 @@
+"""Uploads and what becomes of them: received, looked at one after the other, kept for a while, gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import shutil
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeharfer.app.answers import Refusal
+from edgeharfer.app.settings import MEGABYTE, Settings
+from edgeharfer.app.sniff import HEAD_BYTES, sniff
+from edgeharfer.app.worker import DIGEST, Order
+from edgeharfer.app.workspace import Workspace
+from edgeharfer.report.inputs import folder_name
+from edgeharfer.runtime.clock import Clock
+
+Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
+FILES: Mapping[str, str] = {
+    "report.pdf": "application/pdf",
+    "frames.csv": "text/csv; charset=utf-8",
+    "actions.csv": "text/csv; charset=utf-8",
+    "summary.json": "application/json",
+}
+"""What of a report can be downloaded."""
+REPORT = "report"
+SPARE_BYTES = 200 * MEGABYTE
+"""Left free on the disk: for the report, and for everybody else."""
+END_S = 2.0
+MOST_KEPT = 32
+_MOST_NAME = 60
+_OPEN = ("receiving", "waiting", "working")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One upload. share: of the work that is done. ended_s: when it was done, failed or cancelled."""
+
+    id: str
+    folder: Path
+    name: str
+    phase: Phase = "receiving"
+    share: float = 0.0
+    error: str = ""
+    still: bool = False
+    file: Path | None = None
+    ended_s: float | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.phase in _OPEN
+
+    def tell(self, ahead: int) -> dict[str, Any]:
+        """Ready for JSON. ahead: how many go first."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "phase": self.phase,
+            "share": round(self.share, 3),
+            "ahead": ahead,
+            "error": self.error,
+        }
+
+
+class Jobs:
+    """All uploads of an app. Made, and used, in one event loop."""
+
+    def __init__(
+        self, settings: Settings, messages: Mapping[str, str], workspace: Workspace, clock: Clock
+    ) -> None:
+        self._settings, self._messages = settings, dict(messages)
+        self._workspace, self._clock = workspace, clock
+        self._jobs: dict[str, Job] = {}
+        self._working = asyncio.Lock()
+
+    def get(self, job_id: str) -> Job:
+        """Raises Refusal for an upload that is not, or no longer, there."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise Refusal(404, "no such analysis; it may have been cleared away")
+        return job
+
+    def tell(self, job: Job) -> dict[str, Any]:
+        """What to say of it."""
+        waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
+        return job.tell(waiting.index(job) if job in waiting else 0)
+
+    def open(self, name: str, size: int | None) -> Job:
+        """Room for an upload that is about to come. size: as its sender says, None where that is not told.
+
+        Raises Refusal where it is too large, or too many wait already.
+        """
+        limits = self._settings.limits
+        if size is not None and size > limits.upload_bytes:
+            raise Refusal(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+        if sum(job.is_open for job in self._jobs.values()) >= limits.queued:
+            raise Refusal(503, f"{limits.queued} analyses wait already; try again later")
+        if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
+            raise Refusal(507, "there is no room on the disk for it")
+        self._drop_oldest()
+        stem = folder_name(name)[:_MOST_NAME]
+        job = Job(secrets.token_urlsafe(16), self._workspace.new_folder(), stem)
+        self._jobs[job.id] = job
+        return job
+
+    async def receive(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
+        """Take in the bytes and queue the work. Raises Refusal, and forgets all, where that cannot be."""
+        try:
+            await self._store(job, chunks)
+        except OSError as error:
+            self.remove(job)
+            raise Refusal(507, f"cannot be stored: {error.strerror or error}") from error
+        except BaseException:  # the sender left, too
+            self.remove(job)
+            raise
+        job.phase = "waiting"
+        job.task = asyncio.create_task(self._work(job))
+
+    async def cancel(self, job: Job) -> None:
+        """Stop the work, if it goes on, and clear everything of it away."""
+        if job.task is not None:
+            job.task.cancel()
+            await asyncio.wait([job.task])
+        self.remove(job)
+
+    def remove(self, job: Job) -> None:
+        """Forget it, with its files."""
+        self._jobs.pop(job.id, None)
+        if job.is_open:
+            job.phase = "cancelled"
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def tend(self) -> None:
+        """Clear away what is older than reports are kept."""
+        limit_s = self._clock.monotonic() - self._settings.limits.keep_s
+        for job in list(self._jobs.values()):
+            if job.ended_s is not None and job.ended_s <= limit_s:
+                self.remove(job)
+
+    async def close(self) -> None:
+        """End all work and clear all away."""
+        for job in list(self._jobs.values()):
+            await self.cancel(job)
+
+    async def _store(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
+        limits = self._settings.limits
+        part, received, head = job.folder / "part", 0, b""
+        with part.open("xb") as file:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > limits.upload_bytes:
+                    raise Refusal(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+                if len(head) < HEAD_BYTES:
+                    head += chunk
+                    _refuse_texts(head)
+                await asyncio.to_thread(file.write, chunk)
+        kind = sniff(head)
+        if kind is None:
+            raise Refusal(415, "neither a video nor a picture, whatever its name says")
+        job.still = kind.still
+        job.file = part.rename(job.folder / f"{job.name}{kind.suffix}")
+
+    async def _work(self, job: Job) -> None:
+        async with self._working:
+            job.phase = "working"
+            try:
+                async with asyncio.timeout(self._settings.limits.work_s):
+                    await self._follow(job)
+            except TimeoutError:
+                job.phase, job.error = "failed", "it takes too long: cut it, or make it smaller"
+            except OSError as error:
+                job.phase, job.error = "failed", f"cannot be started: {error.strerror or error}"
+            finally:
+                job.ended_s = self._clock.monotonic()
+                if job.file is not None:
+                    job.file.unlink(missing_ok=True)  # nothing of the upload is kept but its report
+
+    async def _follow(self, job: Job) -> None:
+        process = await _start_worker()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(self._order(job).to_line())
+            async for line in process.stdout:
+                self._take(job, json.loads(line))
+            await process.wait()
+        finally:
+            await _end(process)
+        if job.phase == "working":
+            job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
+            _log.warning("an analysis ended by itself with exit code %s", process.returncode)
+
+    def _take(self, job: Job, news: Mapping[str, Any]) -> None:
+        if "share" in news:
+            job.share = float(news["share"])
+        elif "failed" in news:
+            job.phase, job.error = "failed", str(news["failed"])
+        elif "done" in news:
+            job.phase, job.share = "done", 1.0
+
+    def _order(self, job: Job) -> Order:
+        settings = self._settings
+        return Order(
+            file=str(job.file),
+            still=job.still,
+            folder=str(job.folder / REPORT),
+            fps=settings.fps,
+            pipeline=dict(settings.pipeline),
+            messages=self._messages,
+            context=None if settings.context is None else str(settings.context),
+            limits=asdict(settings.limits),
+        )
+
+    def _drop_oldest(self) -> None:
+        """Reports that were kept longest make room for new ones."""
+        ended = sorted((job.ended_s, job.id) for job in self._jobs.values() if job.ended_s is not None)
+        for _, job_id in ended[: max(0, len(ended) - MOST_KEPT + 1)]:
+            self.remove(self._jobs[job_id])
+
+
+def _refuse_texts(head: bytes) -> None:
+    """Before all of it has come: what begins like nothing known will not become a video."""
+    if len(head) >= 4096 and sniff(head) is None:
+        raise Refusal(415, "neither a video nor a picture, whatever its name says")
+
+
+async def _start_worker() -> Process:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "edgeharfer.app.worker"),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg"},
+        start_new_session=True,  # Ctrl-C is for the app, which then ends its workers
+    )
+
+
+async def _end(process: Process) -> None:
+    """Close its input, which it heeds between two frames, and kill it where it does not."""
+    if process.returncode is not None:
+        return
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def digest_file(job: Job) -> Path:
+    """Where the page's view of a report lies."""
+    return job.folder / REPORT / DIGEST

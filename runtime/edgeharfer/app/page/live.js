@@ -1,0 +1,184 @@
+// The live view: asks for the newest picture and its facts, one answer at a time.
+import { LABEL_UNCERTAIN, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, say, seconds, words } from "./parts.js";
+
+const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", FEW = 2;
+const TROUBLES = {
+  lost: "The source is lost", backoff: "The source is lost, trying again", connecting: "Connecting to the source",
+  stalled: "The source gives no picture", frozen: "The picture does not change",
+};
+
+export class Live {
+  constructor(about) {
+    this.about = about;
+    this.viewer = crypto.getRandomValues(new Uint32Array(3)).join("-");
+    this.watching = false;
+    this.turn = 0;
+    this.number = -1;
+    part("source-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
+    part("stop").addEventListener("click", () => this.stop());
+    part("source").addEventListener("change", () => this.chosen());
+    this.offer();
+  }
+
+  async offer() {
+    const found = await ask("api/sources");
+    const options = found.sources.map((one) => new Option(one.kind === "camera" ? `Camera: ${one.name}` : one.name, one.value));
+    if (found.free) options.push(new Option("File or stream …", OTHER));
+    part("source").replaceChildren(...options);
+    part("start").disabled = options.length === 0;
+    if (!options.length) say(part("empty-text"), "The app was started without a source to watch.");
+    this.chosen();
+  }
+
+  chosen() {
+    part("other-field").hidden = part("source").value !== OTHER;
+    part("other").required = !part("other-field").hidden;
+  }
+
+  async start() {
+    const value = part("source").value === OTHER ? part("other").value.trim() : part("source").value;
+    this.mood("Starting", "wait");
+    try {
+      await ask("api/live", order("POST", { source: value }));
+    } catch (error) {
+      this.mood(error.message, "bad");
+    }
+  }
+
+  async stop() {
+    try {
+      await ask("api/live", { method: "DELETE" });
+    } catch (error) {
+      this.mood(error.message, "bad");
+    }
+  }
+
+  watch(on) {
+    if (on === this.watching) return;
+    this.watching = on;
+    this.turn += 1;
+    if (on) this.look(this.turn);
+  }
+
+  // One question at a time, so that a slow line gives fewer pictures and not older ones.
+  async look(turn) {
+    while (this.watching && turn === this.turn) {
+      try {
+        await this.ask();
+      } catch {
+        this.mood("Connection lost, trying again", "bad");
+        await new Promise((done) => setTimeout(done, RETRY_MS));
+      }
+    }
+  }
+
+  async ask() {
+    const answer = await fetch(`api/live/view?viewer=${this.viewer}&after=${this.number}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (answer.status === 401) location.replace("login");
+    if (!answer.ok) {
+      this.mood((await answer.json()).error, "bad");
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+      return;
+    }
+    const length = Number(answer.headers.get("X-State-Bytes")), bytes = await answer.arrayBuffer();
+    const state = JSON.parse(new TextDecoder().decode(bytes.slice(0, length)));
+    if (bytes.byteLength > length) await this.show(new Blob([bytes.slice(length)], { type: "image/jpeg" }));
+    this.number = state.number;
+    this.render(state);
+  }
+
+  async show(blob) {
+    const address = URL.createObjectURL(blob);
+    part("picture").src = address;
+    try {
+      await part("picture").decode();
+    } finally {
+      URL.revokeObjectURL(address);
+    }
+    part("picture").dataset.shown = String(1 + Number(part("picture").dataset.shown ?? 0));
+  }
+
+  render(state) {
+    const off = state.run === "off", over = off || state.run === "ended" || state.run === "failed";
+    part("picture").hidden = off || state.run === "starting" || !state.status;
+    part("empty").hidden = !part("picture").hidden;
+    part("stop").hidden = over;
+    part("start").hidden = !over;
+    part("source").disabled = part("other").disabled = !over;
+    this.tellMood(state);
+    this.renderFigures(state);
+    this.renderAction(off ? null : state.action, off);
+    this.renderPeople(state.people);
+    fillLines(part("likely"), guesses(state.likely));
+    part("likely-block").hidden = !state.likely.length;
+    part("history-block").hidden = !state.history.length;
+    fillLines(part("history"), state.history.toReversed().map((one) => `${words(one.label)} · ${percent(one.score)} · ${seconds(one.start_s)} to ${seconds(one.end_s)}`));
+  }
+
+  tellMood(state) {
+    const trouble = state.status && TROUBLES[state.status.source_state];
+    if (state.run === "off") this.mood("Off", "over");
+    else if (state.run === "starting") this.mood("Starting", "wait");
+    else if (state.run === "failed") this.mood("It did not work", "bad");
+    else if (state.run === "ended") this.mood("The source has ended", "over");
+    else if (trouble) this.mood(trouble, "bad");
+    else if (state.idle_s > IDLE_S) this.mood(`No new picture for ${Math.round(state.idle_s)} s`, "wait");
+    else this.mood("Live", "good");
+    const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "The models are loaded, which takes a moment the first time."]
+      : state.error ? ["It did not work", state.error]
+      : state.run === "ended" ? ["It has ended", "Press Start to watch again."]
+      : ["Nothing is being watched", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
+    say(part("empty-head"), head);
+    say(part("empty-text"), text);
+    part("picture").classList.toggle("stale", state.run !== "running");
+    if (state.run === "failed") part("picture").hidden = true, part("empty").hidden = false;
+  }
+
+  mood(text, kind) {
+    const changed = part("live-state").dataset.mood !== kind;
+    say(part("live-state"), text);
+    part("live-state").dataset.mood = kind;
+    if (changed && kind === "bad") announce(text);
+  }
+
+  renderFigures(state) {
+    const status = state.status ?? { fps: 0, latency_ms: 0, frames_dropped: 0, provider: "" }, none = !state.status || state.run === "off";
+    say(part("fps"), none ? "–" : status.fps.toFixed(status.fps < 10 ? 1 : 0));
+    say(part("latency"), none ? "–" : `${status.latency_ms.toFixed(1)} ms`);
+    say(part("dropped"), none ? "–" : String(status.frames_dropped));
+    say(part("provider"), none ? "–" : status.provider || "–");
+    const precisions = new Set(Object.values(state.models).map((name) => name.split(" ").at(-1).toUpperCase()));
+    say(part("precision"), [...precisions].join(" + ") || "–");
+    say(part("viewers"), String(state.viewers));
+  }
+
+  renderAction(action, off) {
+    const known = action?.ready && action.label !== LABEL_UNCERTAIN;
+    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Not asked for") : !action.ready ? "Gathering motion …" : known ? words(action.label) : "Nothing that it knows");
+    say(part("action-score"), known ? percent(action.score) : "");
+    part("action-bar").style.width = known ? percent(action.score).replace(" ", "") : "0";
+  }
+
+  renderPeople(people) {
+    const sorted = people.toSorted((one, other) => one.track - other.track);
+    part("nobody").hidden = sorted.length > 0;
+    fillList(part("people"), "person", sorted, (item, person) => this.renderPerson(item, person, sorted.length));
+  }
+
+  // A crowd has its three likeliest emotions each, or the page would be all bars.
+  renderPerson(item, person, people) {
+    const emotion = person.emotion ?? { label: "seen", score: person.score, probs: {}, message: "", strength: null };
+    item.dataset.track = person.track;
+    paint(item, emotion.label);
+    say(item.querySelector(".who"), `Person ${person.track}`);
+    say(item.querySelector(".chip"), emotion.strength ? `${emotion.strength} · ${percent(emotion.intensity)}` : "");
+    item.querySelector(".chip").hidden = !emotion.strength;
+    item.querySelector(".chip").title = "Strength: the share of people who would see something other than a neutral face";
+    say(item.querySelector("strong"), words(emotion.label));
+    say(item.querySelector(".score"), percent(emotion.score));
+    const all = Object.entries(emotion.probs), likeliest = all.toSorted((one, other) => other[1] - one[1]).slice(0, 3);
+    fillList(item.querySelector(".bars"), "bar", people > FEW ? likeliest : all, (row, entry) => fillBar(row, entry, entry[0] === emotion.label));
+    item.querySelector(".message").hidden = !emotion.message;
+    say(item.querySelector(".message"), emotion.message);
+  }
+}

@@ -1,0 +1,34 @@
+// Which view is open, and what both of them need to know.
+import { Analyse } from "./analyse.js";
+import { Live } from "./live.js";
+import { ask, part, setColors } from "./parts.js";
+
+const VIEWS = ["live", "analyse"];
+const about = await ask("api/about");
+setColors(about.colors);
+part("version").textContent = about.version ? `edgeharfer ${about.version}` : "";
+part("where").textContent = about.asks_token
+  ? "What you send is looked at on the machine that shows this page, and nowhere else."
+  : "Nothing leaves this machine.";
+part("logout").hidden = !about.asks_token;
+part("logout").addEventListener("click", async () => {
+  await fetch("api/logout", { method: "POST" });
+  location.replace("login");
+});
+
+const live = new Live(about), analyse = new Analyse(about);
+
+function show() {
+  const open = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "live";
+  for (const name of VIEWS) {
+    part(name).hidden = name !== open;
+    if (name === open) part(`tab-${name}`).setAttribute("aria-current", "page");
+    else part(`tab-${name}`).removeAttribute("aria-current");
+  }
+  live.watch(open === "live" && !document.hidden);
+  analyse.shown(open === "analyse");
+}
+
+addEventListener("hashchange", show);
+document.addEventListener("visibilitychange", show);
+show();

@@ -1,0 +1,58 @@
+"""Whether an upload is of a size that this machine wants to decode, seen before it is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from edgeharfer.app.settings import Limits
+from edgeharfer.report.inputs import expected_frames
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.source.decode import size_from_header
+from edgeharfer.runtime.source.opencv import open_capture
+
+HEAD_BYTES = 1 << 20
+
+
+def check_picture(path: Path, limits: Limits) -> None:
+    """Raises SourceError for a picture whose header claims too many pixels, or no size at all."""
+    with path.open("rb") as file:
+        size = size_from_header(file.read(HEAD_BYTES))
+    if size is None:
+        raise SourceError(f"{path.name}: the picture tells no size: it is damaged")
+    _check_size(size, path.name, limits)
+
+
+def check_video(path: Path, limits: Limits) -> None:
+    """Raises SourceError for a video that is none, or whose frames or rate are too large."""
+    capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise SourceError(f"{path.name}: cannot be read as a video: it is cut off or damaged")
+        size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    finally:
+        capture.release()
+    if min(size) < 1:
+        raise SourceError(f"{path.name}: there is no picture in it, only sound or other data")
+    _check_size(size, path.name, limits)
+
+
+def check_length(source: Source, path: Path, limits: Limits) -> None:
+    """Raises SourceError for a video that is too long, as far as it says how long it is."""
+    if not source.fps:
+        return
+    frames = expected_frames(source, str(path))
+    if frames is not None and frames / source.fps > limits.video_s + 1:
+        raise SourceError(
+            f"{path.name}: {frames / source.fps:.0f} s long, and {limits.video_s:.0f} s are the most: cut it"
+        )
+
+
+def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
+    if size[0] * size[1] > limits.megapixels * 1e6:
+        raise SourceError(
+            f"{name}: pictures of {size[0]}x{size[1]} pixels are larger than "
+            f"{limits.megapixels:g} megapixels: make it smaller"
+        )

@@ -1,0 +1,134 @@
+"""What the live page tells of a result beside the picture: people, the action and what went before, hints."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeharfer.app.intensity import Intensity, intensity_word
+from edgeharfer.app.likely import LikelyActions, Suggestion, mean_emotion
+from edgeharfer.app.messages import Speaker
+from edgeharfer.runtime.types import UNCERTAIN, Action, Result, TrackedFace
+
+HISTORY = 12
+SUGGEST_EVERY_S = 1.0
+"""A suggestion that changed with every frame could not be read."""
+_NOTHING = frozenset({UNCERTAIN, "background"})
+_GAP_S = 1.0
+
+
+@dataclass
+class Stretch:
+    """A time with one action. score: the mean while it lasted."""
+
+    label: str
+    start_s: float
+    end_s: float
+    score: float
+    readings: int = 1
+
+    def extend(self, now_s: float, score: float) -> None:
+        self.readings += 1
+        self.end_s = now_s
+        self.score += (score - self.score) / self.readings
+
+
+class History:
+    """The last actions, oldest first; nothing in particular leaves a gap."""
+
+    def __init__(self) -> None:
+        self._stretches: deque[Stretch] = deque(maxlen=HISTORY)
+
+    def add(self, action: Action, now_s: float) -> None:
+        """Take in what goes on now. Times ascend."""
+        if not action.ready or action.label in _NOTHING:
+            return
+        last = self._stretches[-1] if self._stretches else None
+        if last is not None and last.label == action.label and now_s - last.end_s <= _GAP_S:
+            last.extend(now_s, action.score)
+        else:
+            self._stretches.append(Stretch(action.label, now_s, now_s, action.score))
+
+    def tell(self) -> list[dict[str, Any]]:
+        """Ready for JSON."""
+        return [
+            {
+                "label": one.label,
+                "start_s": round(one.start_s, 2),
+                "end_s": round(one.end_s, 2),
+                "score": round(one.score, 4),
+            }
+            for one in self._stretches
+        ]
+
+
+class Scene:
+    """Follows the results of one source, in order of time."""
+
+    def __init__(self, intensity: Intensity, likely: LikelyActions, messages: Mapping[str, str]) -> None:
+        self._intensity, self._likely = intensity, likely
+        self._speaker, self._history = Speaker(messages), History()
+        self._suggestions: tuple[Suggestion, ...] = ()
+        self._suggested_s: float | None = None
+
+    def update(self, result: Result) -> dict[str, Any]:
+        """What to tell after this result, ready for JSON."""
+        if result.action is not None:
+            self._history.add(result.action, result.pts_s)
+        self._speaker.keep(face.track for face in result.faces)
+        self._suggest(result)
+        return {
+            "pts_s": round(result.pts_s, 3),
+            "people": [self._person(face, result.pts_s) for face in result.faces],
+            "action": None if result.action is None else action_to_dict(result.action),
+            "history": self._history.tell(),
+            "likely": [
+                {"activity": one.activity, "probability": round(one.probability, 4)}
+                for one in self._suggestions
+            ],
+        }
+
+    def _person(self, face: TrackedFace, now_s: float) -> dict[str, Any]:
+        if face.emotion is None:
+            return {"track": face.track, "score": round(face.score, 4), "emotion": None}
+        strength = self._intensity.of(face.emotion.probs)
+        return {
+            "track": face.track,
+            "score": round(face.score, 4),
+            "emotion": {
+                "label": face.emotion.label,
+                "score": round(face.emotion.score, 4),
+                "probs": {label: round(p, 4) for label, p in face.emotion.probs.items()},
+                **intensity_to_dict(strength),
+                "message": self._speaker.say(face.track, face.emotion.label, now_s),
+            },
+        }
+
+    def _suggest(self, result: Result) -> None:
+        now_s = result.pts_s
+        if self._suggested_s is not None and 0 <= now_s - self._suggested_s < SUGGEST_EVERY_S:
+            return
+        self._suggested_s = now_s
+        faces = [face.emotion.probs for face in result.faces if face.emotion is not None]
+        ready = result.action is not None and result.action.ready
+        action = result.action.probs if result.action is not None and ready else {}
+        self._suggestions = self._likely.suggest(mean_emotion(faces), action)
+
+
+def action_to_dict(action: Action) -> dict[str, Any]:
+    """The action with its likeliest classes, ready for JSON."""
+    best = sorted(action.probs.items(), key=lambda item: -item[1])[:3]
+    return {
+        "label": action.label if action.ready else UNCERTAIN,
+        "score": round(action.score, 4),
+        "ready": action.ready,
+        "best": [[label, round(p, 4)] for label, p in best],
+    }
+
+
+def intensity_to_dict(intensity: float | None) -> dict[str, Any]:
+    """The strength as figure and word, ready for JSON; null where it cannot be told."""
+    word = None if intensity is None else intensity_word(intensity)
+    return {"intensity": None if intensity is None else round(intensity, 4), "strength": word}

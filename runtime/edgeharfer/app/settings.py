@@ -1,0 +1,63 @@
+"""What an app is started with: models, limits, and who may reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one person may ask of this machine.
+
+    upload_mb: of one file. video_s: of one video; record_s: of a recording in the browser. queued: analyses
+    that wait or run. keep_s: how long a report is kept. megapixels: of a picture or a frame. work_s: how
+    long one analysis may take. memory_mb: how much more memory an analysis may take than its models do.
+    stall_s: how long a sender or reader may stand still. viewers, connections: at a time.
+    """
+
+    upload_mb: float = 200.0
+    video_s: float = 600.0
+    record_s: float = 60.0
+    queued: int = 4
+    keep_s: float = 900.0
+    megapixels: float = 40.0
+    work_s: float = 1800.0
+    memory_mb: int = 2048
+    stall_s: float = 15.0
+    viewers: int = 32
+    connections: int = 256
+
+    @property
+    def upload_bytes(self) -> int:
+        return int(self.upload_mb * MEGABYTE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One app.
+
+    host, port: where it listens. names: other names under which browsers reach it, through a proxy.
+    token: what a browser has to know; "" where none is asked for. sources: what may be watched live beside
+    the cameras. pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
+    an upload. messages, context: files in place of those that ship. idle_stop_s: the live view ends after
+    so long without a viewer; 0 is never. folder: where uploads lie while they are looked at.
+    """
+
+    host: str = LOOPBACK
+    port: int = 8765
+    names: tuple[str, ...] = ()
+    token: str = ""
+    sources: tuple[str, ...] = ()
+    pipeline: Mapping[str, Any] = field(default_factory=dict)
+    fps: float = 4.0
+    messages: Path | None = None
+    context: Path | None = None
+    idle_stop_s: float = 0.0
+    folder: Path | None = None
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,45 @@
+"""What can be watched live, and by whom.
+
+Whoever sits at this machine may name any file or stream. Others could read files and reach addresses that
+way which are none of their business, so they choose from what the app was started with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeharfer.app.access import is_exposed
+from edgeharfer.app.settings import Settings
+from edgeharfer.runtime.source.cameras import find_cameras
+from edgeharfer.runtime.source.stream import redact
+
+DEMO = "demo"
+
+
+def find_choices(settings: Settings) -> dict[str, Any]:
+    """The sources to offer, ready for JSON. free: others may be named, too.
+
+    A stream is offered by its place in the list, since its address may hold a password.
+    """
+    named = [
+        {"value": f"#{place}", "name": shown(spec), "kind": "named"}
+        for place, spec in enumerate(settings.sources)
+    ]
+    if is_exposed(settings):
+        return {"sources": named, "free": False}
+    cameras = [{"value": str(one.path), "name": one.name, "kind": "camera"} for one in find_cameras()]
+    demo = {"value": DEMO, "name": "Demo", "kind": "demo"}
+    return {"sources": [*named, *cameras, demo], "free": True}
+
+
+def chosen(choice: str, settings: Settings) -> str | None:
+    """The source that a choice stands for; None for one that may not be watched."""
+    if choice.startswith("#") and choice[1:].isdecimal():
+        place = int(choice[1:])
+        return settings.sources[place] if place < len(settings.sources) else None
+    return None if is_exposed(settings) else choice
+
+
+def shown(spec: str) -> str:
+    """A source as it may be told: the address of a stream without its password."""
+    return redact(spec) if "://" in spec else spec

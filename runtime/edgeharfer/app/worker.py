@@ -1,0 +1,186 @@
+"""The process that looks at one upload; `jobs` starts it as `python -m edgeharfer.app.worker`.
+
+An order comes in as one line of JSON, and what becomes of it goes out, one object a line: {"share": 0.4},
+then {"done": true} or {"failed": "why"}. It ends when its input does: whoever asked for it has gone, or
+has changed his mind. A file that makes a decoder crash or swell ends this process and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+
+from edgeharfer.app.context import read_table
+from edgeharfer.app.intensity import Intensity, for_prior
+from edgeharfer.app.likely import LikelyActions
+from edgeharfer.app.probe import check_length, check_picture, check_video
+from edgeharfer.app.settings import MEGABYTE, Limits
+from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.source import open_source
+
+DIGEST = "digest.json"
+TELL_STEP = 0.01
+NICENESS = 5
+"""An upload waits rather than the live view."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do. file: the upload. still: a picture. folder: for the report. pipeline: as of `Settings`."""
+
+    file: str
+    still: bool
+    folder: str
+    fps: float
+    pipeline: dict[str, Any] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    context: str | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def to_line(self) -> bytes:
+        """As one line."""
+        return json.dumps(asdict(self)).encode("ascii") + b"\n"
+
+
+class Teller:
+    """Sends news, and knows whether anybody listens still."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._told = -1.0
+
+    def share(self, share: float) -> None:
+        """How much is done, told in steps."""
+        if share - self._told >= TELL_STEP:
+            self._told = share
+            self.say({"share": round(share, 3)})
+
+    def say(self, news: dict[str, Any]) -> None:
+        self._out.write(json.dumps(news) + "\n")
+        self._out.flush()
+
+
+def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], bool]) -> bool:
+    """Watch the upload and write its report and digest; False where it was stopped.
+
+    Raises EdgeharferError where the upload cannot be read or is too large, MemoryError where it swells.
+    """
+    limits, path = Limits(**order.limits), Path(order.file)
+    (check_picture if order.still else check_video)(path, limits)
+    # Models and charts take a second or two to load, and what is refused need not wait for them.
+    from edgeharfer.app.digest import Reading
+    from edgeharfer.report.inputs import Task, make_input
+    from edgeharfer.report.job import Job
+    from edgeharfer.report.observer import Observer
+
+    observer = Observer(fps=order.fps, **order.pipeline)
+    observer.warm_up()
+    limit_resources(limits)
+    with open_source(path) as source:
+        check_length(source, path, limits)
+    folder = Path(order.folder)
+    job = Job(observer, duration_s=limits.video_s)
+    report = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
+    if report is None:
+        return False
+    reading = Reading(_intensity(order), LikelyActions(read_table(_path(order.context))), order.messages)
+    digest = json.dumps(reading.digest(report), separators=(",", ":"), allow_nan=False)
+    (folder / DIGEST).write_text(digest, encoding="ascii")
+    return True
+
+
+def _intensity(order: Order) -> Intensity:
+    emotion = order.pipeline.get("emotion", "emotion-fer8")
+    if emotion is None:
+        return Intensity()
+    return for_prior(load_package(emotion, "emotion").manifest, order.pipeline.get("prior", "package"))
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def limit_resources(limits: Limits) -> None:
+    """Bound memory and processor time where the system can: a small file may decode to a huge one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    now = _memory_bytes()
+    if now is not None:
+        most = now + limits.memory_mb * MEGABYTE
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    cores = os.cpu_count() or 1
+    seconds = int(limits.work_s) * cores
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _memory_bytes() -> int | None:
+    """Address space in use; None where there is no /proc."""
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[IO[str]]:
+    """Standard output for the news alone; what libraries print goes nowhere."""
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    with os.fdopen(kept, "w", encoding="ascii") as out:
+        yield out
+
+
+def input_ended() -> bool:
+    """Whether whoever asked has closed the line; it says nothing more after the order."""
+    return os.name == "posix" and bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
+
+
+def read_line(descriptor: int) -> bytes:
+    """One line, and not a byte of what may follow; empty where the input ends before it does."""
+    line = b""
+    while not line.endswith(b"\n"):
+        more = os.read(descriptor, 1 << 16)
+        if not more:
+            return b""
+        line += more
+    return line
+
+
+def main() -> None:
+    """Follow one order."""
+    line = read_line(sys.stdin.fileno())
+    if not line:
+        return
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    with own_output() as out:
+        teller = Teller(out)
+        try:
+            done = work(Order(**json.loads(line)), teller.share, input_ended)
+        except EdgeharferError as error:
+            teller.say({"failed": str(error)})
+        except (MemoryError, cv2.error):
+            teller.say({"failed": "it cannot be decoded, or takes more memory than an analysis may"})
+        except Exception as error:  # told where it can be seen
+            teller.say({"failed": f"a defect, please report it: {type(error).__name__}: {error}"})
+        else:
+            if done:
+                teller.say({"done": True})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The private folder of one app: nobody else can look into it, and nothing outlives the app in it.
+
+Each app has a folder of its own, held by a lock. The system lets go of the lock however the process ends,
+so the next app finds what a killed one left, and clears it away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.sinks.partial import cannot_write
+
+PREFIX = "app-"
+LOCK = "lock"
+
+_log = logging.getLogger(__name__)
+
+
+class Workspace:
+    """A folder with mode 0700 while the `with` block lasts.
+
+    parent: None is a folder of this user's in the system's temporary one.
+    Raises SinkError where there is no such folder and none can be made, or others could look into it.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self._parent = default_parent() if parent is None else parent
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(self._parent)
+            clear_leftovers(self._parent)
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+            self._lock = (self.path / LOCK).open("wb")
+            _try_lock(self._lock)
+        except OSError as error:
+            raise cannot_write(self._parent, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def new_folder(self) -> Path:
+        """An empty folder with a name that nobody can guess."""
+        folder = self.path / secrets.token_urlsafe(16)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def free_bytes(self) -> int:
+        """Room left on its disk."""
+        return shutil.disk_usage(self.path).free
+
+
+def default_parent() -> Path:
+    """In the temporary folder, under this user's number where there is one."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"edgeharfer-{user}"
+
+
+def clear_leftovers(parent: Path) -> list[Path]:
+    """Remove the folders of apps that are no more, and tell which."""
+    gone = []
+    for folder in sorted(parent.glob(f"{PREFIX}*")):
+        if folder.is_dir() and not folder.is_symlink() and not _held(folder / LOCK):
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder)
+    if gone:
+        _log.info("%s: cleared what %d earlier apps had left", parent, len(gone))
+    return gone
+
+
+def _check_private(folder: Path) -> None:
+    """Another user may have made a folder of that name first, to look into it."""
+    if not hasattr(os, "getuid"):
+        return
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise SinkError(f"{folder}: belongs to somebody else; give another --upload-dir")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        raise SinkError(f"{folder}: others can look into it; chmod 700 it or give another --upload-dir")
+
+
+def _held(lock: Path) -> bool:
+    """Whether an app that runs holds the lock."""
+    try:
+        with lock.open("rb+") as file:
+            return not _try_lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:  # Windows, where a locked file does not even open
+        return True
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; whether that worked."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""`edgeharfer app`: the web app."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.cli.run import pipeline_options, stop_signals
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Any other one needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
+@click.option(
+    "--name", "names", multiple=True, metavar="NAME",
+    help="A name under which a proxy shows the app; may be repeated. Needs a token.",
+)  # fmt: skip
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does.",
+)  # fmt: skip
+@click.option(
+    "--source", "sources", multiple=True, metavar="N|FILE|URL|demo",
+    help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
+)  # fmt: skip
+@click.option("--messages", type=click.Path(path_type=Path), metavar="FILE.json", help="What is said.")
+@click.option(
+    "--context", type=click.Path(path_type=Path), metavar="FILE.json",
+    help="Table of `train context` for the likely actions.",
+)  # fmt: skip
+@click.option(
+    "--fps", type=click.FloatRange(0, 60, min_open=True), default=4.0, show_default=True,
+    help="Emotions read a second of an upload.",
+)  # fmt: skip
+@click.option(
+    "--max-upload-mb", type=click.FloatRange(0, 100_000, min_open=True), default=200.0, show_default=True,
+    help="Largest upload.",
+)  # fmt: skip
+@click.option(
+    "--max-video-s", type=click.FloatRange(1, 86_400), default=600.0, show_default=True,
+    help="Longest video of an upload, in seconds.",
+)  # fmt: skip
+@click.option(
+    "--max-queued", type=click.IntRange(1, 1000), default=4, show_default=True,
+    help="Uploads that wait or are looked at.",
+)  # fmt: skip
+@click.option(
+    "--keep-minutes", type=click.FloatRange(0, 10_080, min_open=True), default=15.0, show_default=True,
+    help="How long a report is kept.",
+)  # fmt: skip
+@click.option(
+    "--idle-stop-s", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="End the live view after so long without a viewer; 0 is never.",
+)  # fmt: skip
+@click.option(
+    "--upload-dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="For uploads while they are looked at; default: a private one in the temporary folder.",
+)  # fmt: skip
+@model_options
+@config_option
+def app(**options: Any) -> None:
+    """Open the web app: live view, uploads, recordings and reports in a browser.
+
+    \b
+    edgeharfer app
+    edgeharfer app --host 0.0.0.0 --token-file token.txt --source 0
+
+    Everything stays on this machine. Uploads are deleted once they are analysed, reports after a while.
+    """
+    with needs_extra("app"):
+        from edgeharfer.app.server import serve
+    settings = make_settings(options)
+    logging.getLogger("edgeharfer").setLevel(logging.WARNING)
+    with stop_signals():
+        serve(settings, lambda address: click.echo(f"open {address}", err=True))
+
+
+def make_settings(options: dict[str, Any]) -> Any:
+    """The options as `Settings`."""
+    from edgeharfer.app.access import read_token
+    from edgeharfer.app.settings import Limits, Settings
+
+    return Settings(
+        host=options["host"],
+        port=options["port"],
+        names=tuple(options["names"]),
+        token=read_token(options["token_file"]),
+        sources=tuple(options["sources"]),
+        pipeline=pipeline_options(options),
+        fps=options["fps"],
+        messages=options["messages"],
+        context=options["context"],
+        idle_stop_s=options["idle_stop_s"],
+        folder=options["upload_dir"],
+        limits=Limits(
+            upload_mb=options["max_upload_mb"],
+            video_s=options["max_video_s"],
+            queued=options["max_queued"],
+            keep_s=60 * options["keep_minutes"],
+        ),
+    )
