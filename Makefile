@@ -11,7 +11,8 @@ TEST_BIN := .venv-test/bin
 ROOTS := $(wildcard runtime export training calib)
 INSTALLS := pyproject.toml constraints.txt .ci/environment.py
 
-.PHONY: demo test lint format types contracts check constraints wheel wheel-check clean
+.PHONY: demo test lint format types contracts check constraints lock audit sbom wheel \
+	wheel-check clean
 
 demo: .venv/installed
 	.venv/bin/edgeharfer run --source demo --duration 10
@@ -35,13 +36,23 @@ contracts: .venv-test/installed
 
 check: lint types contracts test
 
-# Newest versions that fit pyproject.toml, with hashes, for every platform at once.
-constraints:
+# What pyproject.toml asks for, pinned with hashes for every platform at once: `constraints` takes the newest
+# versions, `lock` leaves the pins alone that still fit.
+constraints: UPGRADE := --upgrade
+constraints lock:
 	@if [ ! -x $(TEST_BIN)/uv ]; then $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; fi
 	PATH="$(CURDIR)/$(TEST_BIN):$(CURDIR)/.venv-uv/bin:$$PATH" uv pip compile pyproject.toml --all-extras \
-		--upgrade --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		$(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make constraints" \
 		--quiet --output-file constraints.txt
+
+# Known defects of what is pinned; says so where no advisory service can be reached.
+audit: .venv-audit/installed
+	.venv-audit/bin/python .ci/audit.py constraints.txt
+
+# What the small environment holds, and the models, as CycloneDX JSON.
+sbom: .venv/installed .venv-audit/installed
+	.venv-audit/bin/python .ci/sbom.py .venv dist/sbom.json
 
 wheel: .venv-test/installed
 	rm -rf dist
@@ -52,7 +63,7 @@ wheel-check: wheel
 	PYTHON=$(PYTHON) .ci/wheel-check dist/*.whl
 
 clean:
-	rm -rf .venv .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: $(INSTALLS)
@@ -60,5 +71,9 @@ clean:
 	@touch $@
 
 .venv-test/installed: $(INSTALLS)
-	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train report kiosk dev
+	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train report kiosk app sign dev
+	@touch $@
+
+.venv-audit/installed: $(INSTALLS)
+	$(PYTHON) .ci/environment.py .venv-audit audit
 	@touch $@

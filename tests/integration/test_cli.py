@@ -17,7 +17,10 @@ from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
-SUBCOMMANDS = ("models info", "models install", "train action", "train context", "kiosk run")
+SUBCOMMANDS = (
+    *("models info", "models install", "models sign", "models keygen"),
+    *("train action", "train context", "kiosk run"),
+)
 HELP: list[list[str]] = [[], *([name] for name in COMMANDS), *(names.split() for names in SUBCOMMANDS)]
 
 

@@ -26,10 +26,13 @@ PUBLIC = {
     *("CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError"),
     *("SinkError", "SourceError"),
 }
+ABOVE_THE_RUNTIME = (
+    *("app", "benchmark", "calib", "chaos", "cli", "evaluate", "export", "kiosk", "report", "training"),
+)
 HEAVY = {
-    *("click", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "paho"),
-    *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "tensorflow", "tf2onnx"),
-    *(f"edgeharfer.{part}" for part in ("calib", "cli", "evaluate", "export", "kiosk", "report", "training")),
+    *("click", "cryptography", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "paho"),
+    *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "starlette", "tensorflow", "tf2onnx"),
+    *("uvicorn", *(f"edgeharfer.{part}" for part in ABOVE_THE_RUNTIME)),
 }
 
 

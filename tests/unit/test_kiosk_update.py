@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 
 from edgeharfer.kiosk import update as module
 from edgeharfer.kiosk.config import KioskConfig, Models
-from edgeharfer.kiosk.slot import Engines, Lineup, Slot, wanted_lineup
-from edgeharfer.kiosk.update import current_package, golden_frames, install_package, roll_back, try_package
+from edgeharfer.kiosk.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
+from edgeharfer.kiosk.slot import Engines, Lineup, Slot, build, wanted_lineup
+from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.package import Package, load_package, sign_package
+from edgeharfer.runtime.signature import make_keys
 from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
 
 
@@ -31,11 +35,11 @@ def installed(state: Path) -> set[str]:
 def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> None:
     first, second, third = packages(tmp_path)
     state = tmp_path / "state"
-    update = install_package(first, state, replaces="off")
+    update = install_package(first, state, replaces="off", clock=ManualClock())
     assert (update.task, update.before, update.trial_before) == ("emotion", None, None)
     assert current_package(state, "emotion") == update.folder
-    install_package(second, state, replaces="off")
-    last = install_package(third, state, replaces="off")
+    install_package(second, state, replaces="off", clock=ManualClock())
+    last = install_package(third, state, replaces="off", clock=ManualClock())
     names = installed(state)
     assert {name.rpartition("-")[0] for name in names if name.startswith("tiny")} == {"tiny-1", "tiny-2"}
     assert names & {"current", "previous"} == {"current", "previous"} and len(names) == 4
@@ -45,7 +49,9 @@ def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> No
 
 def test_a_roll_back_returns_to_the_one_before_and_then_to_the_configurations(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    updates = [install_package(path, state, replaces="off") for path in packages(tmp_path, 2)]
+    updates = [
+        install_package(path, state, replaces="off", clock=ManualClock()) for path in packages(tmp_path, 2)
+    ]
     assert roll_back(state, "emotion") == updates[0].folder == current_package(state, "emotion")
     assert roll_back(state, "emotion") is None
     assert current_package(state, "emotion") is None
@@ -53,21 +59,21 @@ def test_a_roll_back_returns_to_the_one_before_and_then_to_the_configurations(tm
 
 def test_the_same_package_twice_is_one(tmp_path: Path) -> None:
     state, path = tmp_path / "state", packages(tmp_path, 1)[0]
-    first = install_package(path, state, replaces="off")
-    assert install_package(path, state, replaces="off").folder == first.folder
+    first = install_package(path, state, replaces="off", clock=ManualClock())
+    assert install_package(path, state, replaces="off", clock=ManualClock()).folder == first.folder
     assert len(installed(state)) == 2
 
 
 def test_a_damaged_package_changes_nothing(tmp_path: Path) -> None:
     good, bad = packages(tmp_path, 2)
     state = tmp_path / "state"
-    update = install_package(good, state, replaces="off")
+    update = install_package(good, state, replaces="off", clock=ManualClock())
     before = installed(state)
     data = bytearray((bad / "model.onnx").read_bytes())
     data[len(data) // 2] ^= 1
     (bad / "model.onnx").write_bytes(data)
     with pytest.raises(ModelError, match="damaged"):
-        install_package(bad, state, replaces="off")
+        install_package(bad, state, replaces="off", clock=ManualClock())
     assert installed(state) == before and current_package(state, "emotion") == update.folder
 
 
@@ -76,11 +82,11 @@ def test_golden_answers_decide(tmp_path: Path) -> None:
     probs = try_package(package, ManualClock()).probs
     golden = package.path / "golden.json"
     golden.write_text(json.dumps({"probs": probs.tolist()}), encoding="utf-8")
-    update = install_package(package.path, tmp_path / "state", replaces="off")
+    update = install_package(package.path, tmp_path / "state", replaces="off", clock=ManualClock())
     assert (update.folder / "golden.json").exists()
     golden.write_text(json.dumps({"probs": (1 - probs).tolist()}), encoding="utf-8")
     with pytest.raises(ModelError, match="answers otherwise"):
-        install_package(package.path, tmp_path / "other", replaces="off")
+        install_package(package.path, tmp_path / "other", replaces="off", clock=ManualClock())
     assert installed(tmp_path / "other") == set()
 
 
@@ -89,7 +95,23 @@ def test_golden_answers_that_are_none_are_refused(tmp_path: Path, text: str) -> 
     package = emotion_package(tmp_path / "new")
     (package.path / "golden.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=r"golden\.json"):
-        install_package(package.path, tmp_path / "state", replaces="off")
+        install_package(package.path, tmp_path / "state", replaces="off", clock=ManualClock())
+
+
+@pytest.mark.parametrize("make", [emotion_package, action_package])
+def test_golden_answers_are_written_as_they_are_checked(
+    make: Callable[[Path], Package], tmp_path: Path
+) -> None:
+    package = make(tmp_path / "new")
+    write_golden(package)
+    golden = json.loads((package.path / GOLDEN).read_text(encoding="utf-8"))
+    assert golden["frames"] == list(FRAMES) and golden["precision"] == "fp32"
+    assert (package.path / GOLDEN).stat().st_size < 10_000, "numbers of pictures, not pictures"
+    check_golden(package)
+    golden["frames"][0] += 1
+    (package.path / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")
+    with pytest.raises(ModelError, match="asks for other pictures"):
+        check_golden(package)
 
 
 def test_a_package_that_is_much_slower_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,26 +137,33 @@ def test_an_action_package_is_tried_as_a_whole(tmp_path: Path) -> None:
 
 def test_the_golden_inputs_are_always_the_same() -> None:
     first, second = golden_frames(), golden_frames.__wrapped__()
-    assert len(first) == module.GOLDEN_FRAMES
+    assert len(first) == len(FRAMES)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], first[-1])
 
 
 def test_other_tasks_cannot_be_installed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="action and emotion can be installed"):
-        install_package(load_package("face-short-range").path, tmp_path / "state", replaces="off")
+        install_package(
+            load_package("face-short-range").path, tmp_path / "state", replaces="off", clock=ManualClock()
+        )
 
 
 def test_a_package_for_a_lineup_follows_the_link(tmp_path: Path) -> None:
     config = KioskConfig(models=Models(action="off"))
     assert wanted_lineup(config, tmp_path / "state") == Lineup(None, "emotion-fer8")
-    update = install_package(packages(tmp_path, 1)[0], tmp_path / "state", replaces="off")
+    update = install_package(
+        packages(tmp_path, 1)[0], tmp_path / "state", replaces="off", clock=ManualClock()
+    )
     assert wanted_lineup(config, tmp_path / "state") == Lineup(None, str(update.folder))
 
 
 def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
     config, state = KioskConfig(models=Models(action="off")), tmp_path / "state"
-    good, bad = (install_package(path, state, replaces="off").folder for path in packages(tmp_path, 2))
+    good, bad = (
+        install_package(path, state, replaces="off", clock=ManualClock()).folder
+        for path in packages(tmp_path, 2)
+    )
     file_spec(bad, "model.onnx", encoder())  # damaged on the disk after it was installed
 
     def make(_: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
@@ -145,3 +174,48 @@ def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
     slot = Slot(config, state, ManualClock(), make=make)
     assert slot.engines.lineup.emotion == str(good) and slot.failures == 1
     assert current_package(state, "emotion") == good
+
+
+def test_a_signed_package_is_copied_whole(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="needs what signatures are made with")
+    key = tmp_path / "key"
+    make_keys(key)
+    package = emotion_package(tmp_path / "new")
+    write_golden(package)
+    (package.path / "NOTES.txt").write_text("trained at night", encoding="utf-8")
+    sign_package(package.path, key)
+    update = install_package(package.path, tmp_path / "state", replaces="off", clock=ManualClock())
+    names = {path.name for path in package.path.iterdir()}
+    assert {"NOTES.txt", "golden.json"} < names == {path.name for path in update.folder.iterdir()}
+
+
+def test_a_stop_is_heeded_between_the_parts_of_what_loads(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def stopping() -> bool:
+        asked.append(len(asked) == 2)  # at the third question, which is before the second pipeline
+        return asked[-1]
+
+    config = KioskConfig(models=Models(action="off", emotion=str(packages(tmp_path, 1)[0])))
+    with pytest.raises(KeyboardInterrupt):
+        Slot(config, tmp_path / "state", ManualClock(), make=partial(build, stopping=stopping))
+    assert asked == [False, False, True]
+
+
+def test_a_stop_while_other_models_load_is_no_failure_of_theirs(tmp_path: Path) -> None:
+    config, state, clock = KioskConfig(models=Models(action="off")), tmp_path / "state", ManualClock()
+    made: list[Lineup] = []
+
+    def make(_: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
+        made.append(lineup)
+        if len(made) > 1:
+            raise KeyboardInterrupt
+        return Engines(lineup, None, None)  # type: ignore[arg-type]
+
+    slot = Slot(config, state, clock, make=make)
+    update = install_package(packages(tmp_path, 1)[0], state, replaces="off", clock=clock)
+    clock.sleep(2.0)
+    slot.poll()
+    slot.close()
+    assert len(made) == 2 and slot.failures == 0
+    assert current_package(state, "emotion") == update.folder, "it is taken at the next start"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tiny_models
 from edgeharfer.runtime import package as package_module
+from edgeharfer.runtime import session as session_module
+from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import InputSpec, dump_manifest, parse_manifest
 from edgeharfer.runtime.onnx_scan import scan_onnx
@@ -26,6 +31,7 @@ from edgeharfer.runtime.package import (
     verify_package,
     write_manifest,
 )
+from edgeharfer.runtime.tuning import Choice, open_graph
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -315,6 +321,99 @@ def test_verify_holds_the_graph_against_the_manifest(
         verify_package(package.path)
 
 
+def as_option(folder: Path, content: bytes = b"another engine's", **changes: Any) -> dict[str, Any]:
+    """A faces package whose options name a file of another engine; returns what they say of it."""
+    path = folder / "model.tflite"
+    folder.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    spec = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    model, picture = tiny_models.encoder(16, 3, 5), InputSpec(16, 16, "rgb", "symmetric")
+    tiny_models.emotion_package(
+        folder, model=model, task="faces", labels=("face",), input=picture, crop=None, prior={},
+        options={"tflite": spec},
+    )  # fmt: skip
+    change_manifest(folder, lambda m: m["options"]["tflite"].update(changes))
+    return spec
+
+
+def test_files_that_the_options_name_are_checked_too(tmp_path: Path) -> None:
+    as_option(tmp_path / "p")
+    package = verify_package(tmp_path / "p")
+    assert package.read_other("model.tflite") == b"another engine's"
+    (tmp_path / "p" / "model.tflite").write_bytes(b"another engine's".swapcase())
+    with pytest.raises(ModelError, match=r"model\.tflite: damaged"):
+        verify_package(tmp_path / "p")
+    (tmp_path / "p" / "model.tflite").unlink()
+    with pytest.raises(ModelError, match=r"model\.tflite: cannot be read"):
+        verify_package(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"file": "../up.tflite"}, "file"),
+        ({"file": "manifest.sig"}, "file"),
+        ({"bytes": 10**12}, "bytes"),
+        ({"sha256": "ab"}, "sha256"),
+        ({"colour": "red"}, "unknown key"),
+    ],
+)
+def test_an_option_that_names_a_file_is_read_strictly(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    as_option(tmp_path / "p", **changes)
+    with pytest.raises(ModelError, match=rf"options\.tflite.*{key}"):
+        load_package(tmp_path / "p")
+
+
+def test_no_flipped_byte_of_a_package_reaches_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 offsets all over the files of a package that ships, each bit of a byte in turn."""
+    shutil.copytree(load_package("face-short-range").path, tmp_path / "p")
+    opened: list[bytes] = []
+    monkeypatch.setattr(session_module, "_open", lambda ort, model, *rest: opened.append(model))
+    path = tmp_path / "p" / "model.onnx"
+    rng = np.random.default_rng(9)
+    with path.open("r+b", buffering=0) as file:
+        for number, offset in enumerate(rng.integers(0, path.stat().st_size, 1000).tolist()):
+            flip(file, offset, 1 << number % 8)
+            with pytest.raises(ModelError, match=r"model\.onnx: damaged"):
+                open_graph(load_package(tmp_path / "p"), "model", Choice("cpu", "fp32", 1))
+            flip(file, offset, 1 << number % 8)
+    assert opened == []
+    verify_package(tmp_path / "p")
+
+
+def flip(file: FileIO, offset: int, bit: int) -> None:
+    """Change one bit, in place."""
+    file.seek(offset)
+    byte = file.read(1)
+    file.seek(offset)
+    file.write(bytes([byte[0] ^ bit]))
+
+
+def test_a_hard_link_is_read_like_any_file_and_only_once(tmp_path: Path) -> None:
+    """Installers link files from their caches; whoever holds the other name changes nothing unseen."""
+    package = tiny_models.emotion_package(tmp_path / "p")
+    path = tmp_path / "p" / "model.onnx"
+    other = tmp_path / "other.onnx"
+    other.hardlink_to(path)
+    good = package.read("model")
+    other.write_bytes(good[::-1])
+    assert path.read_bytes() == good[::-1]
+    with pytest.raises(ModelError, match="damaged"):
+        package.read("model")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_is_no_package(tmp_path: Path, kind: str) -> None:
+    tiny_models.emotion_package(tmp_path / "p")
+    archive = shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path / "p")
+    with pytest.raises(ModelError, match=r"packed.*give a folder"):
+        verify_package(archive)
+
+
 # The graph scan ---------------------------------------------------------------------------------
 
 
@@ -342,10 +441,10 @@ def identity(**tensor: object) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
 
-def external_data() -> onnx.ModelProto:
+def external_data(location: str = "../../etc/passwd") -> onnx.ModelProto:
     model = identity(data_location=TensorProto.EXTERNAL, raw_data=b"")
     entry = model.graph.initializer[0].external_data.add()
-    entry.key, entry.value = "location", "../../etc/passwd"
+    entry.key, entry.value = "location", location
     return model
 
 
@@ -442,6 +541,35 @@ def test_unsafe_graphs_are_refused_with_their_reason(
     with pytest.raises(ModelError, match=message) as caught:
         verify_package(package.path)
     assert "model.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["weights.bin", "../weights.bin", "{}/weights.bin", "link.bin", "hard.bin", "/dev/zero", "zero.bin"],
+)
+def test_weights_outside_the_file_are_refused_wherever_they_lie(tmp_path: Path, location: str) -> None:
+    model = external_data(location.format(tmp_path))
+    folder = tiny_models.emotion_package(tmp_path / "p", model=model.SerializeToString()).path
+    for path in (tmp_path / "weights.bin", folder / "weights.bin"):
+        path.write_bytes(np.ones(4, np.float32).tobytes())
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    (folder / "hard.bin").hardlink_to(tmp_path / "weights.bin")
+    (folder / "zero.bin").symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=r"model\.onnx: keeps weights outside its file"):
+        verify_package(folder)
+    with pytest.raises(ModelError, match=r"model\.onnx: keeps weights outside its file"):
+        EmotionModel(load_package(folder))
+
+
+def test_75_bytes_that_ask_for_40_gigabytes_are_refused(tmp_path: Path) -> None:
+    shape = TensorProto(name="s", data_type=TensorProto.INT64, dims=[1], int64_data=[10**10])
+    graph = helper.make_graph([helper.make_node("ConstantOfShape", ["s"], ["y"])], "g", [], [], [shape])
+    graph.output.add().name = "y"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert model.ByteSize() <= 75
+    folder = tiny_models.emotion_package(tmp_path / "p", model=model.SerializeToString()).path
+    with pytest.raises(ModelError, match=r"model\.onnx: ConstantOfShape asks for a tensor of more than"):
+        verify_package(folder)
 
 
 def test_half_precision_weights_and_ordinary_shapes_are_fine() -> None:

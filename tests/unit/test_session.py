@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import tiny_models
-from edgeharfer.runtime import session as session_module
+from edgeharfer.runtime import gpu
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, ProviderError
 from edgeharfer.runtime.session import available_providers, make_session, probe_providers
-
-CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+from edgeharfer.runtime.types import Floats
+from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
 
 
 def test_a_session_gives_what_the_graph_computes() -> None:
@@ -87,45 +89,6 @@ def test_the_empty_folder_of_a_removed_onnx_runtime_counts_as_none(monkeypatch: 
 # A GPU build, scripted --------------------------------------------------------------------------
 
 
-class GpuBuild:
-    """The real ONNX Runtime, made to list GPU providers of which only some load.
-
-    Fails as the real GPU wheel does without its libraries: CUDA silently gives a CPU session,
-    TensorRT raises.
-    """
-
-    def __init__(self, real: Any, folder: Path, loads: tuple[str, ...]) -> None:
-        self._real = real
-        self._loads = loads
-        self.__file__ = str(folder / "__init__.py")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def get_available_providers(self) -> list[str]:
-        return [TENSORRT, CUDA, CPU]
-
-    def preload_dlls(self) -> None:
-        print("Failed to load libsomething.so")
-
-    def InferenceSession(  # noqa: N802
-        self, model: bytes, options: Any, providers: list[str], provider_options: Any, **more: Any
-    ) -> Any:
-        if TENSORRT in providers and TENSORRT not in self._loads:
-            raise RuntimeError("Please install TensorRT libraries")
-        session = self._real.InferenceSession(model, options, providers=[CPU], **more)
-        real = [one for one in providers if one in (*self._loads, CPU)]
-        session.get_providers = lambda: real
-        return session
-
-
-def gpu_build(monkeypatch: pytest.MonkeyPatch, folder: Path, *loads: str) -> None:
-    import onnxruntime
-
-    build = GpuBuild(onnxruntime, folder, loads)
-    monkeypatch.setattr(session_module, "_onnxruntime", lambda: build)
-
-
 @pytest.mark.parametrize(
     ("loads", "wanted"),
     [((), CPU), ((CUDA,), CUDA), ((TENSORRT, CUDA), TENSORRT)],
@@ -138,7 +101,7 @@ def test_auto_takes_the_best_that_really_loads_without_a_word(
     loads: tuple[str, ...],
     wanted: str,
 ) -> None:
-    gpu_build(monkeypatch, tmp_path, *loads)
+    use_gpu_build(monkeypatch, tmp_path, *loads)
     assert make_session(tiny_models.head(), "auto").provider == wanted
     assert capfd.readouterr() == ("", "")
 
@@ -147,7 +110,7 @@ def test_auto_takes_the_best_that_really_loads_without_a_word(
 def test_a_provider_asked_for_that_does_not_load_names_the_library(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], provider: str
 ) -> None:
-    gpu_build(monkeypatch, tmp_path)
+    use_gpu_build(monkeypatch, tmp_path)
     library = tmp_path / "capi" / f"libonnxruntime_providers_{provider}.so"
     library.parent.mkdir()
     library.write_bytes(b"no library")
@@ -162,7 +125,7 @@ def test_a_provider_asked_for_that_does_not_load_names_the_library(
 def test_without_a_library_to_ask_the_reason_is_onnx_runtimes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    gpu_build(monkeypatch, tmp_path)
+    use_gpu_build(monkeypatch, tmp_path)
     with pytest.raises(ProviderError, match="tensorrt cannot be loaded: Please install TensorRT libraries"):
         make_session(tiny_models.head(), "tensorrt")
 
@@ -170,10 +133,96 @@ def test_without_a_library_to_ask_the_reason_is_onnx_runtimes(
 def test_a_declared_fallback_takes_the_next_best_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gpu_build(monkeypatch, tmp_path, CUDA)
+    use_gpu_build(monkeypatch, tmp_path, CUDA)
     with caplog.at_level(logging.WARNING):
         assert make_session(tiny_models.head(), "tensorrt", allow_fallback=True).provider == CUDA
     assert "tensorrt cannot be loaded" in caplog.text
+
+
+HEAD_SHAPE = (1, 4, 8)
+
+
+def window(scale: float = 1.0) -> Floats:
+    return np.linspace(-scale, scale, 32, dtype=np.float32).reshape(HEAD_SHAPE)
+
+
+def test_fixed_shapes_are_captured_on_cuda_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(gpu.CUDA_GRAPHS, "1")
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    session = make_session(tiny_models.head(), "cuda", shapes=[HEAD_SHAPE])
+    (told,) = build.told
+    assert told == [{"use_tf32": "0", "enable_cuda_graph": "1"}, {}]
+    assert set(build.graph_ids) == {"1"}
+    wanted = make_session(tiny_models.head(), "cpu").run1(window(3))
+    np.testing.assert_array_equal(session.run1(window(3)), wanted)
+    build.graph_ids.clear()
+    session.warm_up([(2, 4, 8)])
+    assert build.graph_ids == ["-1"], "a shape that was not named runs through buffers, and is not captured"
+
+
+@pytest.mark.parametrize(("wanted", "shapes"), [("1", []), ("0", [HEAD_SHAPE]), ("", [HEAD_SHAPE])])
+def test_unless_asked_and_without_fixed_shapes_nothing_is_captured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, shapes: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setenv(gpu.CUDA_GRAPHS, wanted)
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    make_session(tiny_models.head(), "cuda", shapes=shapes).warm_up([HEAD_SHAPE])
+    assert build.told == [[{"use_tf32": "0"}, {}]]
+    assert build.graph_ids == [None]
+    assert build.placed == ["cuda", "cuda"], "one input, one output"
+
+
+def test_a_graph_that_is_not_all_cudas_runs_without_cuda_graphs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(gpu.CUDA_GRAPHS, "1")
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA, captures=False)
+    session = make_session(tiny_models.head(), "cuda", shapes=[HEAD_SHAPE], name="tiny head")
+    assert session.provider == CUDA
+    assert build.told[-1] == [{"use_tf32": "0"}, {}]
+    (line,) = caplog.messages
+    assert line.startswith("tiny head: runs without CUDA graphs: cuda cannot be loaded: This session cannot")
+
+
+def test_replays_that_answer_otherwise_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(gpu.CUDA_GRAPHS, "1")
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA, stale=True)
+    session = make_session(tiny_models.head(), "cuda", shapes=[HEAD_SHAPE], name="tiny head")
+    assert build.told[-1] == [{"use_tf32": "0"}, {}]
+    assert "tiny head: runs without CUDA graphs" in caplog.text
+    for scale in (1, 2, 3):
+        wanted = make_session(tiny_models.head(), "cpu").run1(window(scale))
+        np.testing.assert_array_equal(session.run1(window(scale)), wanted)
+
+
+def test_a_gpu_runs_through_its_buffers_and_the_cpu_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    for provider, wanted in (("cpu", []), ("cuda", ["cuda", "cuda"])):
+        session = make_session(tiny_models.head(), provider)
+        for scale in (1, 2, 3):
+            session.run1(window(scale))
+        assert build.placed == wanted
+
+
+def test_an_engine_is_noted_once_its_session_has_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = gpu.GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
+    monkeypatch.setattr(gpu, "cache_root", lambda: tmp_path / "engines")
+    monkeypatch.setattr(gpu, "gpu_environment", lambda: here)
+    use_gpu_build(monkeypatch, tmp_path, CUDA)
+    with pytest.raises(ProviderError):
+        make_session(tiny_models.head(), "tensorrt")
+    assert gpu.lacks_engine(tiny_models.head(), "head")
+    use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)
+    assert make_session(tiny_models.head(), "tensorrt").provider == TENSORRT
+    assert not gpu.lacks_engine(tiny_models.head(), "head")
 
 
 def test_a_build_without_gpu_says_what_to_install() -> None:
@@ -182,3 +231,19 @@ def test_a_build_without_gpu_says_what_to_install() -> None:
     with pytest.raises(ProviderError, match=r"not part of this ONNX Runtime: install 'edgeharfer\[gpu\]'"):
         make_session(tiny_models.head(), "cuda")
     assert make_session(tiny_models.head(), "cuda", allow_fallback=True).provider == CPU
+
+
+def test_a_few_bytes_that_ask_for_gigabytes_are_stopped_by_a_limit() -> None:
+    """The shape is computed, so no look at the file can tell; the same process then goes on."""
+    weights = {"column": np.ones((2**16, 1), np.float32), "row": np.ones((1, 2**16), np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["column", "row"], ["grown"]),
+        helper.make_node("ReduceMean", ["grown"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["x", "mean"], ["y"]),
+    ]
+    bomb = tiny_models.to_bytes(nodes, {"x": [1]}, {"y": [1]}, weights)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=r"^bomb\.onnx: cannot run: .*Available memory of"):
+        make_session(bomb, "cpu", name="bomb.onnx").run1(np.ones(1, np.float32))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 2**20
+    test_a_session_gives_what_the_graph_computes()

@@ -14,7 +14,8 @@ from edgeharfer.runtime.errors import EdgeharferError
 COMMANDS = {
     "run": "Tell actions and emotions from a camera, file or stream.",
     "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
-    "models": "List, show and verify model packages.",
+    "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
+    "models": "List, show, verify, sign and install model packages.",
     "doctor": "Show what works here, and the line that mends what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",
     "benchmark": "Measure how fast packages run here, against other engines and end to end.",
@@ -23,6 +24,7 @@ COMMANDS = {
     "train": "Train an emotion or action model.",
     "export": "Turn a Keras model into a model package.",
     "kiosk": "A service for a screen with a camera: install, run, watch, calibrate.",
+    "chaos": "Do faults to the product on this device and time its recovery.",
     "calibrate": "Choose the data that a model is quantized with.",
 }
 """Name -> help; each stands in the module of its name, imported when it is called."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--prior",
-    type=click.Choice(["package", "data", "balanced"]),
+    type=click.Choice(["package", "data", "balanced", "uniform"]),
     default="package",
     show_default=True,
     help="Class shares that the emotions assume.",

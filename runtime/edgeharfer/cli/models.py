@@ -1,4 +1,4 @@
-"""`edgeharfer models`: what packages there are, what is in them, whether they are whole."""
+"""`edgeharfer models`: what packages there are, what is in them, whether they are whole and by whom."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.options import signature_option
+
 if TYPE_CHECKING:
     from edgeharfer.runtime.package import Package
+
+CARD = "MODELCARD.md"
 
 
 @click.group()
 def models() -> None:
-    """List, show and verify model packages."""
+    """List, show, verify, sign and install model packages."""
 
 
 @models.command("list")
@@ -45,14 +49,37 @@ def info(package: str, card: bool) -> None:
 
 @models.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
-def verify(packages: tuple[str, ...]) -> None:
+@signature_option
+def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
     """Check size, hash and contents of every file; without a PACKAGE, of all that ship."""
     from edgeharfer.runtime.package import shipped_packages, verify_package
 
+    signed = "" if require_signature is None else ", signed"
     for name in packages or tuple(package.manifest.name for package in shipped_packages()):
-        package = verify_package(name)
+        package = verify_package(name, require_signature=require_signature)
         count = sum(len(files) for files in package.manifest.files.values())
-        click.echo(f"{package.manifest.name}: {count} model file{'s' if count > 1 else ''} whole")
+        click.echo(f"{package.manifest.name}: {count} model file{'s' if count > 1 else ''} whole{signed}")
+
+
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def keygen(file: Path) -> None:
+    """Make a key to sign packages with: FILE, which stays with you, and FILE.pub, which goes along."""
+    from edgeharfer.runtime.signature import make_keys
+
+    public = make_keys(file)
+    click.echo(f"{file}: keep it secret; give {public} to `--require-signature`")
+
+
+@models.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="The private key: see keygen.")
+def sign(package: Path, key: Path) -> None:
+    """Sign PACKAGE, a folder: its manifest.json gets the hash of every file and manifest.sig beside it."""
+    from edgeharfer.runtime.package import sign_package
+
+    signed = sign_package(package, key)
+    click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
 
 
 def megabytes(package: Package) -> float:
@@ -64,7 +91,9 @@ def read_card(package: Package) -> str:
     """The model card, or why there is none to show."""
     from edgeharfer.runtime.package import read_regular
 
-    return read_regular(package.path / "MODELCARD.md", 1 << 20).decode("utf-8", "replace")
+    if CARD in package.manifest.other_files:
+        return package.read_other(CARD).decode("utf-8", "replace")
+    return read_regular(package.path / CARD, 1 << 20).decode("utf-8", "replace")
 
 
 @models.command()
@@ -83,14 +112,17 @@ def read_card(package: Package) -> str:
     show_default=True,
     help="The kiosk's state folder.",
 )
-def install(path: Path, config: Path, state: Path) -> None:
+@signature_option
+def install(path: Path, config: Path, state: Path, require_signature: Path | None) -> None:
     """Give a running kiosk another package: verified, tried, switched at once, undone where it fails."""
     from edgeharfer.kiosk.config import default_config, load_config
     from edgeharfer.kiosk.update import install_package
     from edgeharfer.runtime.package import load_package
 
     settings = load_config(config) if config.is_file() else default_config()
-    task = load_package(path).manifest.task
-    update = install_package(path, state, replaces=getattr(settings.models, task, "off"))
+    key = require_signature or settings.models.signature_key
+    task = load_package(path, require_signature=key).manifest.task
+    replaces = getattr(settings.models, task, "off")
+    update = install_package(path, state, replaces=replaces, require_signature=key)
     before = update.before or "as configured"
     click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms an answer; before: {before}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from edgeharfer.runtime.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,13 +23,42 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         return
     from edgeharfer.runtime.config import read_config
 
-    names = {
-        option.opts[-1].removeprefix("--"): option.name
+    options = {
+        option.opts[-1].removeprefix("--"): option
         for option in ctx.command.params
         if isinstance(option, click.Option) and option.name not in ("config", "help")
     }
-    settings = read_config(value, names.keys())
-    ctx.default_map = {str(names[key]): setting for key, setting in settings.items()}
+    settings = read_config(value, options.keys())
+    for key, setting in settings.items():
+        _check_setting(ctx, f"{value}: {key}", options[key], setting)
+    ctx.default_map = {str(options[key].name): setting for key, setting in settings.items()}
+
+
+def _check_setting(ctx: click.Context, where: str, option: click.Option, setting: object) -> None:
+    """Refuse what the option would not take, and name the file, which click does not know."""
+    if option.is_flag != isinstance(setting, bool):
+        wanted = "true or false" if option.is_flag else "a value, not true or false"
+        raise ConfigError(f"{where}: must be {wanted}")
+    if not isinstance(setting, str | int | float) or not _finite(setting):
+        raise ConfigError(f"{where}: must be one text or finite number")
+    try:
+        option.type_cast_value(ctx, setting)
+    except click.BadParameter as error:
+        raise ConfigError(f"{where}: {error.message}") from error
+
+
+def _finite(setting: object) -> bool:
+    return not isinstance(setting, float) or math.isfinite(setting)
+
+
+def signature_option(command: F) -> F:
+    """--require-signature, for whatever reads packages that a person names."""
+    return click.option(
+        "--require-signature",
+        type=click.Path(path_type=Path),
+        metavar="KEY.pub",
+        help="Take no package that was not signed with this key.",
+    )(command)
 
 
 def config_option(command: F) -> F:
@@ -66,8 +98,9 @@ def model_options(command: F) -> F:
                      help="Emotion package: a shipped name or a folder."),
         click.option("--detector", type=click.Choice(["blazeface", "mediapipe", "haar"]), default="blazeface",
                      show_default=True, help="Face detector."),
-        click.option("--prior", type=click.Choice(["package", "data", "balanced"]), default="package",
+        click.option("--prior", type=click.Choice(["package", "data", "balanced", "uniform"]), default="package",
                      show_default=True, help="Class shares that the emotions assume."),
+        signature_option,
     ]):  # fmt: skip
         command = option(command)
     return provider_options(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeharfer.cli.options import config_option, model_options
 
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.source import Source
 
 
+class PictureSize(click.ParamType[tuple[int, int]]):
+    """ "640x480" as two numbers."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
+        if sides is None:
+            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 640x480", param, ctx)
+        return int(sides[1]), int(sides[2])
+
+
 @click.command()
 @click.option(
     "--camera", default="0", show_default=True, metavar="N|PATH", help="Camera by number or device path."
@@ -26,7 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--source", metavar="FILE|DIR|GLOB|URL|demo", help="A video, image, folder, stream, or the demo."
 )
-@click.option("--size", metavar="WIDTHxHEIGHT", help="Picture size asked of a camera.")
+@click.option("--pick", is_flag=True, help="Choose a camera or file first, with a preview.")
+@click.option("--size", type=PictureSize(), help="Picture size asked of a camera.")
 @click.option(
     "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Rate asked of a camera or sequence."
 )
@@ -56,6 +73,10 @@ if TYPE_CHECKING:
 @click.option(
     "--max-age-ms", type=click.FloatRange(0, min_open=True), help="Give no result on an older frame."
 )
+@click.option(
+    "--face-rate", type=click.FloatRange(0, 1000), default=10.0, show_default=True, metavar="HZ",
+    help="Faces are looked for so often a second and move on between; 0 is in every frame.",
+)  # fmt: skip
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many results.")
 @click.option(
     "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source."
@@ -69,16 +90,24 @@ def run(**options: Any) -> None:
     edgeharfer run --camera 0
     edgeharfer run --source clip.mp4 --view none --events results.jsonl
     edgeharfer run --source demo
+    edgeharfer run --pick
     """
     from edgeharfer.runtime.capture import Capture
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.runner import Limits, Runner
 
     with stop_signals() as stopping, ExitStack() as stack:
+        if wants_pick(click.get_current_context()):
+            from edgeharfer.cli.picker import pick_source
+
+            options["source"] = pick_source(stopping, fullscreen=options["fullscreen"])
+            if options["source"] is None:
+                return
         view = choose_view(options["view"])
         source, senses = open_input(options, stack, stopping)
         sinks = make_sinks(options, view, source.fps)
-        pipeline = Pipeline(**pipeline_options(options), senses=senses)
+        interval_s = face_interval_s(options["face_rate"])
+        pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
         for sink in sinks:
             stack.enter_context(sink)
             if (url := getattr(sink, "url", None)) is not None:
@@ -88,6 +117,20 @@ def run(**options: Any) -> None:
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
         Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
+
+
+def wants_pick(context: click.Context) -> bool:
+    """Whether to ask what shall be watched: not where the command line has said it already."""
+    told = ParameterSource.COMMANDLINE
+    named = [name for name in ("camera", "source", "replay") if context.get_parameter_source(name) is told]
+    if named and context.get_parameter_source("pick") is told:
+        raise click.UsageError(f"--pick asks for what --{named[0]} has said already")
+    return bool(context.params["pick"]) and not named
+
+
+def face_interval_s(rate: float) -> float:
+    """Seconds from one look for faces to the next; 0 for a rate of 0, which is every frame."""
+    return 1 / rate if rate else 0.0
 
 
 def open_input(
@@ -104,7 +147,7 @@ def open_input(
         recording = stack.enter_context(Recording(options["replay"]))
         return recording, partial(Replayer, recording)
     spec = options["camera"] if options["source"] is None else options["source"]
-    width, height = parse_size(options["size"])
+    width, height = options["size"] or (None, None)
     source = stack.enter_context(
         open_source(spec, width=width, height=height, fps=options["fps"], stopping=stopping)
     )
@@ -122,8 +165,14 @@ def open_input(
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that describe models, as the Pipeline takes them; "off" becomes None."""
     names = ("action", "emotion", "detector", "provider", "precision", "threads", "allow_fallback", "prior")
-    chosen = {name: options[name] for name in names}
-    return {name: None if value == "off" else value for name, value in chosen.items()}
+    chosen = {name: None if options[name] == "off" else options[name] for name in names}
+    if (key := options.get("require_signature")) is not None:
+        from edgeharfer.runtime.package import load_package
+
+        for task in ("action", "emotion"):
+            name = chosen[task]
+            chosen[task] = None if name is None else load_package(name, task, require_signature=key)
+    return chosen
 
 
 def choose_view(view: str) -> str:
@@ -140,16 +189,6 @@ def choose_pace(pace: str, *, watched: bool) -> Any:
     if pace != "auto":
         return pace
     return "realtime" if watched else "fast"
-
-
-def parse_size(text: str | None) -> tuple[int | None, int | None]:
-    """ "640x480" as two numbers."""
-    if text is None:
-        return None, None
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise click.BadParameter(f"{text!r} is not WIDTHxHEIGHT, such as 640x480", param_hint="--size")
-    return int(width), int(height)
 
 
 def make_sinks(options: dict[str, Any], view: str, fps: float | None) -> list[Sink]:

@@ -57,6 +57,13 @@ class Models:
     provider: str = "auto"
     precision: str = "auto"
     threads: int = 1
+    face_rate: float = 10.0
+    require_signature: str = ""
+
+    @property
+    def signature_key(self) -> Path | None:
+        """The file of the key that packages must be signed with, None where they need not be."""
+        return Path(self.require_signature) if self.require_signature else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,8 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "provider": choice("auto", "cpu", "cuda", "tensorrt"),
             "precision": choice("auto", "fp32", "fp16", "int8"),
             "threads": whole(1, 256),
+            "face_rate": number(0, 1000),
+            "require_signature": _path,
         },
     ),
     "screen": (

@@ -27,7 +27,8 @@ WINDOW = 100
 """Events on their way at once; they leave the outbox together."""
 TURN_S = 0.05  # longest wait of the network loop, and so what an event waits before it is sent
 KEEPALIVE_S = 15
-CONNECT_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 1.0
+"""Of one attempt, which nothing ends sooner: a stop has to wait for it. The next one follows."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 FAREWELL_S = 0.6
 EXPIRE_EVERY_S = 3600.0

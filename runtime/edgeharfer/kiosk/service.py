@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.notify import notify, watchdog_s
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import Notice, check_purpose, hide_zones
-from edgeharfer.kiosk.slot import Slot
+from edgeharfer.kiosk.slot import Slot, build
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics
 from edgeharfer.kiosk.web import WebPort
@@ -49,7 +50,10 @@ def run_kiosk(
     duration_s: float | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run until told to stop. Raises what can only be mended by a person; systemd starts it anew."""
+    """Run until told to stop. Raises what can only be mended by a person; systemd starts it anew.
+
+    A stop while the first models load raises KeyboardInterrupt.
+    """
     check_purpose(config)
     clock = clock or SystemClock()
     over = _over(stopping, duration_s, clock)
@@ -58,7 +62,7 @@ def run_kiosk(
         metrics.starts.set(count_start(state))
         outbox, courier = enter_mail(stack, config, state, clock)
         port = stack.enter_context(WebPort(config.health.port, desk, metrics.text))
-        slot = Slot(config, state, clock)
+        slot = Slot(config, state, clock, make=partial(build, stopping=stopping))
         stack.callback(slot.close)
         decisions = Decisions(config.decisions, load_floors(state))
         teller = Teller(decisions, outbox, Topics(config), metrics, clock)

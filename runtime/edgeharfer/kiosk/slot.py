@@ -13,6 +13,7 @@ from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.update import current_package, roll_back
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
 
 LOOK_EVERY_S = 1.0
@@ -47,20 +48,34 @@ def wanted_lineup(config: KioskConfig, state: Path) -> Lineup:
     return Lineup(**chosen)
 
 
-def build(config: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
-    """Load, check and warm up. Raises what Pipeline raises."""
+def build(
+    config: KioskConfig, lineup: Lineup, clock: Clock, stopping: Callable[[], bool] = lambda: False
+) -> Engines:
+    """Load, check and warm up. Raises what Pipeline raises.
+
+    stopping: asked between the parts, which take seconds on a busy machine; once true, KeyboardInterrupt is
+    raised.
+    """
 
     def pipeline(emotion: str | None) -> Pipeline:
         options: dict[str, Any] = {
             name: getattr(config.models, name) for name in ("detector", "provider", "precision", "threads")
         }
+        options["face_interval_s"] = 1 / config.models.face_rate if config.models.face_rate else 0.0
+        _heed(stopping)
         made = Pipeline(action=lineup.action, emotion=emotion, clock=clock, **options)
+        _heed(stopping)
         made.warm_up()
         return made
 
     told = pipeline(lineup.emotion)
     notice_first = config.privacy.notice_required and lineup.emotion is not None
     return Engines(lineup, pipeline(None) if notice_first else told, told)
+
+
+def _heed(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise KeyboardInterrupt
 
 
 class Slot:
@@ -119,6 +134,8 @@ class Slot:
     def _build(self, lineup: Lineup) -> None:
         try:
             self._built = self._make(self._config, lineup, self._clock)
+        except KeyboardInterrupt:  # the service stops, and needs no other models
+            return
         except EdgeharferError as error:
             self._roll_back(lineup, error)
 

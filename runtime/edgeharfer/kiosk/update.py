@@ -12,35 +12,24 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeharfer.kiosk.durable import hand_over, sync_folder
-from edgeharfer.runtime.action import ActionModel
+from edgeharfer.kiosk.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ModelError, SinkError
+from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.package import MANIFEST, Package, load_package, read_regular, verify_package
-from edgeharfer.runtime.source.demo import DemoSource
-from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.runtime.signature import SIGNATURE
+from edgeharfer.runtime.types import Image
 
 CURRENT, PREVIOUS = "current", "previous"
-GOLDEN = "golden.json"
-"""Optional, beside the manifest: {"probs": [[...]], "tolerance": 0.02}, the answers to the golden inputs."""
-GOLDEN_FRAMES = 4
-GOLDEN_STEP = 40  # frames of the demo between two of them
-TOLERANCE = 0.02
 SUM_TOLERANCE = 1e-3
 RUNS = 9
 SLOWER_AT_MOST = 1.5
 SLACK_MS = 5.0
-_MAX_TEXT = 1 << 20
-
-Answers = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +57,28 @@ def current_package(state: Path, task: str) -> Path | None:
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def install_package(source: Path, state: Path, *, replaces: str, clock: Clock | None = None) -> Update:
+def install_package(
+    source: Path,
+    state: Path,
+    *,
+    replaces: str,
+    require_signature: Path | None = None,
+    clock: Clock | None = None,
+) -> Update:
     """Verify and copy a package, try the copy on the golden inputs, and switch to it.
 
     replaces: the package that is used where none was installed yet; the new one may not be much slower.
+    require_signature: the file of the public key that it must be signed with.
     A running service follows within seconds. Raises ModelError and leaves everything as it was where the
     package is damaged, answers otherwise than it should, or is too slow here; SinkError for a full disk.
     """
     clock = clock or SystemClock()
-    package = verify_package(str(source.resolve()))
+    package = verify_package(str(source.resolve()), require_signature=require_signature)
     task = package.manifest.task
     if task not in ("action", "emotion"):
         raise ModelError(f"{source}: a package for the task {task}; action and emotion can be installed")
     before = current_package(state, task)
-    folder = _copy(package, state / "models" / task)
+    folder = _copy(package, state / "models" / task, require_signature)
     try:
         trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
     except ModelError:
@@ -109,22 +106,15 @@ def roll_back(state: Path, task: str) -> Path | None:
 
 def try_package(package: Package, clock: Clock) -> Trial:
     """Answers and speed on the golden inputs. Raises ModelError for answers that are none."""
-    answer = _answerer(package)
+    answer = answerer(package)
     frames = golden_frames()
     probs = answer(frames)
     if not np.isfinite(probs).all() or np.abs(probs.sum(axis=1) - 1).max() > SUM_TOLERANCE or probs.min() < 0:
         raise ModelError(f"{package.path}: its answers to the golden inputs are no probabilities")
     if not np.allclose(answer(frames), probs, atol=1e-6):
         raise ModelError(f"{package.path}: answers the same input differently each time")
-    _check_golden(package, probs)
+    check_golden(package)
     return Trial(probs, _median_ms(answer, frames[:1], clock))
-
-
-@cache
-def golden_frames() -> tuple[Image, ...]:
-    """The inputs of every trial: pictures of the demo, the same on every machine."""
-    with DemoSource(SystemClock()) as source:
-        return tuple(source.picture(number * GOLDEN_STEP) for number in range(GOLDEN_FRAMES))
 
 
 def _try_both(package: Package, before: Path | str, task: str, clock: Clock) -> tuple[Trial, Trial | None]:
@@ -141,39 +131,6 @@ def _try_both(package: Package, before: Path | str, task: str, clock: Clock) -> 
     return trial, old
 
 
-def _answerer(package: Package) -> Callable[[Sequence[Image]], Answers]:
-    """Pictures to probabilities, (1 or n, classes), by the model alone."""
-    if package.manifest.task == "emotion":
-        return EmotionModel(package, provider="cpu").classify
-    model = ActionModel(package, provider="cpu")
-
-    def classify(frames: Sequence[Image]) -> Floats:
-        features = [model.encode(frame) for frame in frames]
-        repeated = [
-            features[index * len(features) // model.window.frames] for index in range(model.window.frames)
-        ]
-        probs: Floats = model.classify(np.stack(repeated)[None])[None]
-        return probs
-
-    return classify
-
-
-def _check_golden(package: Package, probs: Answers) -> None:
-    path = package.path / GOLDEN
-    if not path.exists():
-        return
-    golden = load_json(read_regular(path, _MAX_TEXT), str(path))
-    if not isinstance(golden, dict) or "probs" not in golden:
-        raise ModelError(f"{path}: must hold the key probs")
-    try:
-        wanted = np.asarray(golden["probs"], np.float32)
-        tolerance = float(golden.get("tolerance", TOLERANCE))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: {error}") from error
-    if wanted.shape != probs.shape or not np.abs(wanted - probs).max() <= tolerance:
-        raise ModelError(f"{path}: the package answers otherwise here than where it was made; not installed")
-
-
 def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Image], clock: Clock) -> float:
     times = []
     for _ in range(RUNS):
@@ -183,12 +140,11 @@ def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Im
     return float(np.median(times))
 
 
-def _copy(package: Package, home: Path) -> Path:
+def _copy(package: Package, home: Path, key: Path | None) -> Path:
     """The package below `home` under its name and hash; whole before it carries that name."""
-    manifest = (package.path / MANIFEST).read_bytes()
-    folder = home / f"{package.manifest.name}-{hashlib.sha256(manifest).hexdigest()[:8]}"
+    folder = home / f"{package.manifest.name}-{_digest(package)[:8]}"
     if folder.is_dir():
-        verify_package(folder)
+        verify_package(folder, require_signature=key)
         return folder
     part = home / f".{folder.name}.part"
     try:
@@ -198,24 +154,37 @@ def _copy(package: Package, home: Path) -> Path:
             _copy_file(package.path / name, part / name)
         part.rename(folder)
         sync_folder(home)
+    except ModelError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise SinkError(
             f"{folder}: cannot be written ({error.strerror}); check rights and free space"
         ) from error
-    verify_package(folder)  # what is used is what was read back
+    verify_package(folder, require_signature=key)  # what is used is what was read back
     return folder
+
+
+def _digest(package: Package) -> str:
+    """Of manifest and signature: a package that is signed later is another one."""
+    paths = [package.path / name for name in (MANIFEST, SIGNATURE)]
+    content = b"".join(read_regular(path, MAX_MODEL_BYTES) for path in paths if path.exists())
+    return hashlib.sha256(content).hexdigest()
 
 
 def _file_names(package: Package) -> list[str]:
     models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
-    beside = [name for name in ("MODELCARD.md", "receipt.json", GOLDEN) if (package.path / name).is_file()]
-    return [MANIFEST, *dict.fromkeys(models), *beside]
+    papers = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
+    beside = [name for name in papers if (package.path / name).is_file()]
+    return list(dict.fromkeys([MANIFEST, *models, *package.manifest.other_files, *beside]))
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    with source.open("rb") as read, target.open("xb") as write:
-        shutil.copyfileobj(read, write)
+    """A link in a package could name any file of whoever installs it, so none is followed."""
+    data = read_regular(source, MAX_MODEL_BYTES)
+    with target.open("xb") as write:
+        write.write(data)
         write.flush()
         os.fsync(write.fileno())
 

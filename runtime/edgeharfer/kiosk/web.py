@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ CONTENT_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+POLL_S = 0.05
+"""How long a stop may wait for the server's loop to come round."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -93,7 +96,8 @@ class WebPort:
             raise SinkError(
                 f"http://{LOOPBACK}:{port}: cannot listen ({error.strerror}); choose another health.port"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="kiosk web", daemon=False)
+        serve = partial(self._server.serve_forever, POLL_S)
+        self._thread = threading.Thread(target=serve, name="kiosk web", daemon=False)
 
     @property
     def port(self) -> int:

@@ -20,7 +20,7 @@ from edgeharfer.runtime.types import UNCERTAIN, Emotion, Face, Floats, Image
 TIME_CONSTANT_S = 0.35
 BATCHES = (1, 2, 4, 8)
 """Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
-PRIORS = ("package", "data", "balanced")
+PRIORS = ("package", "data", "balanced", "uniform")
 
 
 class EmotionModel:
@@ -35,11 +35,12 @@ class EmotionModel:
         threads: int | None = 1,
         fallback: bool = False,
         prior: str = "package",
+        at_once: bool = False,
     ) -> None:
         self.manifest = package.manifest
         how = settle(package, provider, precision, threads)
         self.precision = how.precision
-        self.session = open_graph(package, "model", how, fallback)
+        self.session = open_graph(package, "model", how, fallback, shapes=self._shapes, at_once=at_once)
         self._weights = prior_weights(self.manifest, prior)
 
     @property
@@ -74,8 +75,16 @@ class EmotionModel:
 
     def warm_up(self) -> None:
         """Run every batch size once, so that the first frames are not slower than the rest."""
+        self.session.warm_up(self._shapes)
+
+    def close(self) -> None:
+        """End what goes on beside the graph."""
+        self.session.close()
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
         spec = self.manifest.input
-        self.session.warm_up([(n, spec.height, spec.width, spec.channels) for n in BATCHES])
+        return [(n, spec.height, spec.width, spec.channels) for n in BATCHES]
 
     def _run(self, batch: Floats) -> Floats:
         n = len(batch)
@@ -92,13 +101,15 @@ def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
     """What to multiply the classes' probabilities with to answer under another prior; None: as trained.
 
     Bayes: p'(class | face) is proportional to p(class | face) * prior'(class) / prior(class), with the
-    class shares of the training data as the prior (Saerens et al. 2002). "balanced" wants all classes
-    alike, "data" the shares of the training data, "package" what the package was set to.
+    class shares of the training data as the prior (Saerens et al. 2002). "data" wants those shares,
+    "balanced" the more even ones that the package carries, "uniform" all classes alike. "package" is what
+    the package was made for: "balanced" where it carries such shares, else "data"; and a package without
+    them is balanced by "uniform".
     """
     if prior not in PRIORS:
         raise ConfigError(f"unknown prior {prior!r}: choose from {', '.join(PRIORS)}")
     trained = manifest.prior.get("data")
-    wanted = manifest.prior.get("package") if prior == "package" else None
+    wanted = manifest.prior.get("package") if prior != "uniform" else None
     if prior == "data" or (prior == "package" and wanted is None):
         return None
     if trained is None:

@@ -33,6 +33,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 FORMAT = 1
 MAX_MODEL_BYTES = 512 * 1024 * 1024
+MAX_OTHER_BYTES = 64 * 1024 * 1024
+"""Of a file that is no graph."""
 ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"emotion": ("model",), "action": ("encoder", "head"), "faces": ("model",)}
 )
@@ -88,9 +90,10 @@ class Manifest:
     """All facts of a package.
 
     output: what the graph gives, probabilities or logits; logits go through softmax(x / temperature).
-    prior: {"data": class shares in training, "package": the shares that `run` assumes}, as labels go.
+    prior: {"data": class shares in training, "package": the balanced ones that `run` assumes}, as labels go.
     files: {precision: {role: FileSpec}}. auto: {"cpu" | "cuda" | "tensorrt": precision to take there}.
-    training, accuracy: free facts for people. options: settings of the task's decoder (anchors).
+    training, accuracy: free facts for people. options: settings of the task's decoder (anchors), and
+    files of other engines, each as a FileSpec is written. beside: the papers, once they were signed.
     """
 
     format: int
@@ -110,6 +113,14 @@ class Manifest:
     options: Mapping[str, object] = field(default_factory=dict)
     training: Mapping[str, object] = field(default_factory=dict)
     accuracy: Mapping[str, object] = field(default_factory=dict)
+    beside: tuple[FileSpec, ...] = ()
+
+    @property
+    def other_files(self) -> dict[str, FileSpec]:
+        """The files that are no graphs, by name: those of `options` and of `beside`."""
+        named = [value for value in self.options.values() if _names_file(value)]
+        specs = [*(_OTHER(value, "options") for value in named), *self.beside]
+        return {spec.file: spec for spec in specs}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -134,7 +145,7 @@ def parse_manifest(content: str | bytes, where: str) -> Manifest:
 
 def dump_manifest(manifest: Manifest) -> str:
     """Canonical JSON: declared order of keys, free facts sorted, what is empty left out."""
-    data = {key: _plain(value) for key, value in vars(manifest).items() if value is not None and value != {}}
+    data = {key: _plain(value) for key, value in vars(manifest).items() if value not in (None, {}, ())}
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -148,16 +159,26 @@ def _plain(value: object) -> object:
     return value
 
 
+def _names_file(value: object) -> bool:
+    return isinstance(value, Mapping) and "file" in value
+
+
+def _options(value: object, where: str) -> Mapping[str, object]:
+    """Free, except for what says that it is a file: that is checked like any other."""
+    options = free_object(value, where)
+    for key, one in options.items():
+        if _names_file(one):
+            _OTHER(one, below(where, key))
+    return options
+
+
 _POSITIVE = 1e-6
-_FILE = record(
-    FileSpec,
-    {
-        # A plain name: what a manifest says can never reach outside its folder.
-        "file": text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.onnx", "a plain file name that ends in .onnx"),
-        "bytes": whole(1, MAX_MODEL_BYTES),
-        "sha256": text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits"),
-    },
-)
+_SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
+# A plain name: what a manifest says can never reach outside its folder.
+_GRAPH_NAME = text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.onnx", "a plain file name that ends in .onnx")
+_OTHER_NAME = text(r"(?!manifest\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "a plain file name")
+_FILE = record(FileSpec, {"file": _GRAPH_NAME, "bytes": whole(1, MAX_MODEL_BYTES), "sha256": _SHA256})
+_OTHER = record(FileSpec, {"file": _OTHER_NAME, "bytes": whole(0, MAX_OTHER_BYTES), "sha256": _SHA256})
 _INPUT = record(
     InputSpec,
     {
@@ -192,9 +213,10 @@ _MANIFEST = record(
         "window": _WINDOW,
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
         "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
-        "options": free_object,
+        "options": _options,
         "training": free_object,
         "accuracy": free_object,
+        "beside": list_of(_OTHER, 1, 100),
     },
 )
 

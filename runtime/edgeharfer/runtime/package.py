@@ -2,7 +2,7 @@
 
 A file is read once, without following links, and only if it is a regular file of the size that the
 manifest gives; its hash and its graph are checked on those bytes, and those bytes are what a session
-gets.
+gets. Where a signature is required, it is checked before a byte of the manifest is understood.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import (
     MAX_MODEL_BYTES,
+    MAX_OTHER_BYTES,
     CropSpec,
     FileSpec,
     InputSpec,
@@ -25,6 +26,7 @@ from edgeharfer.runtime.manifest import (
     parse_manifest,
 )
 from edgeharfer.runtime.onnx_scan import OnnxInfo, Shape, scan_onnx
+from edgeharfer.runtime.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
 
 __all__ = [
     "MANIFEST",
@@ -37,6 +39,7 @@ __all__ = [
     "load_package",
     "read_regular",
     "shipped_packages",
+    "sign_package",
     "verify_package",
     "write_manifest",
 ]
@@ -68,11 +71,23 @@ class Package:
     def read(self, role: str, precision: str = "fp32") -> bytes:
         """The checked bytes of one model file. Raises ModelError if they are not what they must be."""
         spec = self.spec(role, precision)
+        data = self._checked(spec, MAX_MODEL_BYTES)
+        scan_onnx(data, str(self.path / spec.file))
+        return data
+
+    def read_other(self, name: str) -> bytes:
+        """The checked bytes of a file that is no graph: another engine's, or a signed paper."""
+        try:
+            spec = self.manifest.other_files[name]
+        except KeyError as error:
+            raise ModelError(f"{self.path / MANIFEST} names no file {name}") from error
+        return self._checked(spec, MAX_OTHER_BYTES)
+
+    def _checked(self, spec: FileSpec, limit: int) -> bytes:
         path = self.path / spec.file
-        data = read_regular(path, MAX_MODEL_BYTES, spec.bytes)
+        data = read_regular(path, limit, spec.bytes)
         if hashlib.sha256(data).hexdigest() != spec.sha256:
             raise ModelError(f"{path}: damaged, its SHA-256 is not the manifest's: install the package again")
-        scan_onnx(data, str(path))
         return data
 
 
@@ -96,13 +111,17 @@ def read_regular(path: Path, limit: int, size: int | None = None) -> bytes:
     return data
 
 
-def load_package(name_or_path: str | Path, task: str | None = None) -> Package:
+def load_package(
+    name_or_path: str | Path, task: str | None = None, *, require_signature: Path | None = None
+) -> Package:
     """A package by its shipped name or its folder, its model files not read yet.
 
     A shipped name wins over a folder of the same name below the working directory: write `./name`
-    for that one. Raises ModelError if it is not there, its manifest is wrong, or it is for another task.
+    for that one. require_signature: the file of the public key that it must be signed with.
+    Raises ModelError if it is not there, is not signed as required, its manifest is wrong, or it is for
+    another task; ConfigError for a key that is none, MissingExtra where signatures cannot be checked.
     """
-    package = _load_folder(_find_folder(name_or_path))
+    package = _load_folder(_find_folder(name_or_path), require_signature)
     if task is not None and package.manifest.task != task:
         found = package.manifest.task
         raise ModelError(f"{package.path} is a package for the task {found}, where one for {task} is needed")
@@ -114,22 +133,40 @@ def shipped_packages() -> list[Package]:
     return [_load_folder(folder) for folder in _shipped_folders()]
 
 
-def verify_package(name_or_path: str | Path) -> Package:
-    """A package with each file of each precision read, hashed, scanned and held against the manifest."""
-    package = load_package(name_or_path)
-    for precision, files in package.manifest.files.items():
-        for role, spec in files.items():
-            path = package.path / spec.file
-            _check_graph(package.manifest, role, scan_onnx(package.read(role, precision), str(path)), path)
+def verify_package(name_or_path: str | Path, *, require_signature: Path | None = None) -> Package:
+    """A package with every file that its manifest names read and hashed, and every graph scanned."""
+    package = load_package(name_or_path, require_signature=require_signature)
+    _verify(package)
+    return package
+
+
+def sign_package(folder: Path, key: Path) -> Package:
+    """Sign a package with the file of a private key; first the papers beside its graphs enter the manifest.
+
+    Raises ModelError for a package that is not whole or holds what cannot be signed (links, folders),
+    ConfigError for a key that is none, MissingExtra. It is then as it was.
+    """
+    manifest = _load_folder(folder).manifest
+    named = {spec.file for files in manifest.files.values() for spec in files.values()}
+    named |= {*replace(manifest, beside=()).other_files, MANIFEST, SIGNATURE}
+    papers = [path for path in sorted(folder.iterdir()) if path.name not in named and path.name[0] != "."]
+    package = Package(folder, replace(manifest, beside=tuple(map(_spec_of, papers))))
+    _verify(package)
+    signature = make_signature(dump_manifest(package.manifest).encode(), key)
+    try:
+        write_manifest(folder, package.manifest)
+        (folder / SIGNATURE).write_bytes(signature)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}: sign a copy") from error
     return package
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, or raise ModelError if it would not load again."""
     path = folder / MANIFEST
-    text = dump_manifest(manifest)
-    parse_manifest(text, str(path))
-    path.write_text(text, encoding="utf-8")
+    content = dump_manifest(manifest).encode()
+    parse_manifest(content, str(path))
+    path.write_bytes(content)
 
 
 def _shipped_folders() -> list[Path]:
@@ -152,9 +189,33 @@ def _find_folder(name_or_path: str | Path) -> Path:
     )
 
 
-def _load_folder(folder: Path) -> Package:
+def _load_folder(folder: Path, key: Path | None = None) -> Package:
     path = folder / MANIFEST
-    return Package(folder, parse_manifest(read_regular(path, _MAX_MANIFEST_BYTES), str(path)))
+    content = read_regular(path, _MAX_MANIFEST_BYTES)
+    if key is not None:
+        check_signature(content, _signature_of(folder), key, str(path))
+    return Package(folder, parse_manifest(content, str(path)))
+
+
+def _signature_of(folder: Path) -> bytes:
+    path = folder / SIGNATURE
+    if not path.is_symlink() and not path.exists():
+        raise ModelError(f"{folder}: not signed, and a signature is required: there is no {SIGNATURE}")
+    return read_regular(path, SIGNATURE_BYTES, SIGNATURE_BYTES)
+
+
+def _spec_of(path: Path) -> FileSpec:
+    data = read_regular(path, MAX_OTHER_BYTES)
+    return FileSpec(path.name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _verify(package: Package) -> None:
+    for precision, files in package.manifest.files.items():
+        for role, spec in files.items():
+            path = package.path / spec.file
+            _check_graph(package.manifest, role, scan_onnx(package.read(role, precision), str(path)), path)
+    for name in package.manifest.other_files:
+        package.read_other(name)
 
 
 def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> None:

@@ -11,16 +11,19 @@ import contextlib
 import ctypes
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.binding import BoundGraph, Device, Sizes
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
-from edgeharfer.runtime.gpu import provider_options
+from edgeharfer.runtime.gpu import keep_engine, provider_options, wants_cuda_graphs
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]
@@ -33,6 +36,9 @@ PROVIDERS = {
 }
 """Short names, best first, and ONNX Runtime's names."""
 
+MEMORY_BYTES = 2 << 30
+"""Of all CPU tensors together. A few bytes of a model can ask for any number of gigabytes."""
+
 _ERROR, _FATAL = 3, 4
 _PROBE_MODEL = (
     b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
@@ -40,14 +46,22 @@ _PROBE_MODEL = (
 )
 """An ONNX model, y = Identity(x) on one float, opset 17; written with onnx.helper."""
 
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Read when ONNX Runtime is loaded, from 1.29 on. Without it a number for this machine and a database are put
+into the user's cache, and figures on machine and models go to Microsoft; `disable_telemetry_events` comes too
+late for both (docs/Privacy.md of ONNX Runtime)."""
+
 _log = logging.getLogger(__name__)
 
 
 class Session:
-    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words."""
+    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words.
 
-    def __init__(self, session: Any, name: str) -> None:
-        self._session = session
+    bound: the same graph with buffers on a device, for one thread at a time.
+    """
+
+    def __init__(self, session: Any, name: str, bound: BoundGraph | None = None) -> None:
+        self._session, self._bound = session, bound
         self._name = name
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in inputs}
@@ -79,7 +93,7 @@ class Session:
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """All outputs by name. Raises ModelError where the graph does not take the feeds or breaks."""
         try:
-            values = self._session.run(None, dict(feeds))
+            values = self._bound.run(feeds) if self._bound else self._session.run(None, dict(feeds))
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
             raise ModelError(f"{self._name}: cannot run: {_reason(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
@@ -98,6 +112,9 @@ class Session:
             for _ in range(2):
                 self.run1(zeros)
 
+    def close(self) -> None:
+        """End what goes on beside: nothing, where a graph is only run."""
+
 
 def make_session(
     model: bytes,
@@ -106,6 +123,7 @@ def make_session(
     allow_fallback: bool = False,
     *,
     name: str = "model",
+    shapes: Sequence[Sizes] = (),
 ) -> Session:
     """A session on the provider asked for.
 
@@ -113,6 +131,7 @@ def make_session(
     threads: of one operator; 0 leaves it to ONNX Runtime.
     allow_fallback: take the next best where the one asked for does not load.
     name: of the model, in errors.
+    shapes: of the only input, if it is one of a few: where CUDA graphs are wanted, those of these shapes.
 
     Raises ProviderError for a provider that does not load, ModelError for bytes that are no model,
     ConfigError for an unknown provider, MissingExtra without ONNX Runtime.
@@ -123,13 +142,29 @@ def make_session(
     chain = names if provider == "auto" else names[names.index(provider) :]
     for kind in chain[:-1]:
         try:
-            return Session(_create(model, kind, threads, name), name)
+            return _load(model, kind, threads, name, shapes)
         except ProviderError as error:
             if provider != "auto" and not allow_fallback:
                 _create_on_cpu(model, threads, name)  # Bytes that load nowhere are no provider's fault.
                 raise
             _log.log(logging.INFO if provider == "auto" else logging.WARNING, "%s", error)
     return Session(_create_on_cpu(model, threads, name), name)
+
+
+def _load(model: bytes, kind: str, threads: int, name: str, shapes: Sequence[Sizes]) -> Session:
+    """A session on that GPU provider; with CUDA graphs only if those give what the graph itself gives."""
+    ort = _onnxruntime()
+    if kind == "cuda" and shapes and wants_cuda_graphs(model, name):
+        try:
+            graph = _create(model, kind, threads, name, captured=True)
+            bound = BoundGraph(graph, Device(ort, captured=frozenset(map(tuple, shapes))))
+            if bound.replays_truly():
+                return Session(graph, name, bound)
+            _log.warning("%s: runs without CUDA graphs: replayed, they give something else", name)
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+            _log.warning("%s: runs without CUDA graphs: %s", name, _reason(error))
+    graph = _create(model, kind, threads, name)
+    return Session(graph, name, BoundGraph(graph, Device(ort)))
 
 
 def available_providers() -> tuple[str, ...]:
@@ -151,6 +186,7 @@ def probe_providers() -> dict[str, str | None]:
 
 
 def _onnxruntime() -> Any:
+    os.environ[_NO_TELEMETRY] = "1"
     try:
         import onnxruntime
     except ImportError as error:
@@ -160,7 +196,15 @@ def _onnxruntime() -> Any:
         raise MissingExtra("ONNX Runtime", "cpu")
     if hasattr(onnxruntime, "disable_telemetry_events"):
         onnxruntime.disable_telemetry_events()
+    _limit_memory(onnxruntime)
     return onnxruntime
+
+
+@cache
+def _limit_memory(ort: Any) -> None:
+    """One arena for all sessions, which refuses what goes beyond the limit; the error is then the model's."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MEMORY_BYTES}))
 
 
 def _options(ort: Any, threads: int) -> Any:
@@ -171,6 +215,7 @@ def _options(ort: Any, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = True
     options.log_severity_level = _ERROR
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 
 
@@ -182,7 +227,9 @@ def _create_on_cpu(model: bytes, threads: int, name: str) -> Any:
         raise ModelError(f"{name}: ONNX Runtime cannot load it: {_reason(error)}") from error
 
 
-def _create(model: bytes, kind: str, threads: int, name: str, *, cached: bool = True) -> Any:
+def _create(
+    model: bytes, kind: str, threads: int, name: str, *, cached: bool = True, captured: bool = False
+) -> Any:
     """A session on that provider and no lesser one, or ProviderError with the reason."""
     ort = _onnxruntime()
     listed = ort.get_available_providers()
@@ -196,11 +243,13 @@ def _create(model: bytes, kind: str, threads: int, name: str, *, cached: bool = 
         if kind != "cpu" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # Finds CUDA and cuDNN where pip has put them.
         try:
-            session = _open(ort, model, chain, threads, provider_options(chain, model, name, cached=cached))
+            told = provider_options(chain, model, name, cached=cached, captured=captured)
+            session = _open(ort, model, chain, threads, told)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
             raise _cannot_load(ort, kind, _reason(error)) from error
     if session.get_providers()[0] != PROVIDERS[kind]:
         raise _cannot_load(ort, kind, "ONNX Runtime gives no reason")
+    keep_engine(told[0], name)
     return session
 
 

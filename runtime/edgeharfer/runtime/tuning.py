@@ -11,18 +11,20 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeharfer.runtime.binding import Sizes
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.gpu import cache_root, gpu_environment
+from edgeharfer.runtime.gpu import cache_root, gpu_environment, lacks_engine
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.session import PROVIDERS, Session, available_providers, make_session
 from edgeharfer.runtime.strict_json import load_json
+from edgeharfer.runtime.upgrade import start_at_once
 
 FORMAT = 1
 AUTO = "auto"
@@ -47,7 +49,7 @@ def settle(
     tuned = tuned_choices(package)
     first = provider if provider != AUTO else next(iter(tuned), AUTO)
     found = tuned.get(first)
-    kind = first if first != AUTO else _best_provider()
+    kind = first if first != AUTO else _loadable()[0]
     if precision == AUTO and found is not None and found.precision in package.manifest.files:
         precision = found.precision
     else:
@@ -56,8 +58,8 @@ def settle(
 
 
 @cache
-def _best_provider() -> str:
-    return available_providers()[0]
+def _loadable() -> tuple[str, ...]:
+    return available_providers()
 
 
 def tuned_choices(package: Package) -> dict[str, Choice]:
@@ -70,10 +72,28 @@ def tuned_packages() -> dict[str, list[Choice]]:
     return {key: [Choice(**row) for row in rows] for key, rows in _record().items()}
 
 
-def open_graph(package: Package, role: str, how: Choice, fallback: bool = False) -> Session:
-    """A session for one graph of a package. Raises as make_session does."""
-    name = package.manifest.name if role == "model" else f"{package.manifest.name} {role}"
-    return make_session(package.read(role, how.precision), how.provider, how.threads, fallback, name=name)
+def open_graph(
+    package: Package,
+    role: str,
+    how: Choice,
+    fallback: bool = False,
+    *,
+    shapes: Sequence[Sizes] = (),
+    at_once: bool = False,
+) -> Session:
+    """A session for one graph of a package. Raises as make_session does.
+
+    shapes: of the only input, if it is one of a few. at_once: where TensorRT has no engine of it yet, run on
+    the next best provider while it is built, and go on with it then; who asks for that closes the session.
+    """
+    name = str(package.path / package.spec(role, how.precision).file)
+    model = package.read(role, how.precision)
+    wanted = at_once and how.provider in (AUTO, "tensorrt")
+    if wanted and _loadable()[0] == "tensorrt" and lacks_engine(model, name):
+        return start_at_once(
+            model, _loadable()[1], how.threads, name=name, precision=how.precision, shapes=shapes
+        )
+    return make_session(model, how.provider, how.threads, fallback, name=name, shapes=shapes)
 
 
 def key_of(package: Package) -> str:

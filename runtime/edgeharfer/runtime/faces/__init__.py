@@ -16,15 +16,18 @@ def make_detector(
     threads: int | None = 1,
     fallback: bool = False,
     min_score: float = KNOWN_FACE_SCORE,
+    at_once: bool = False,
 ) -> Detector:
-    """A detector by name, reporting faces from `min_score` up.
+    """A detector by name, reporting faces from `min_score` up. at_once: as open_graph takes it.
 
     Raises MissingExtra for a package that is not installed, ConfigError for an unknown name.
     """
     if name == "blazeface":
         from edgeharfer.runtime.faces.blazeface import load_blazeface
 
-        return load_blazeface(provider=provider, threads=threads, fallback=fallback, min_score=min_score)
+        return load_blazeface(
+            provider=provider, threads=threads, fallback=fallback, min_score=min_score, at_once=at_once
+        )
     if name == "mediapipe":
         from edgeharfer.runtime.faces.mediapipe import MediaPipeDetector
 

@@ -50,12 +50,16 @@ def load_blazeface(
     threads: int | None = 1,
     fallback: bool = False,
     min_score: float = 0.5,
+    at_once: bool = False,
 ) -> BlazeFace:
-    """The shipped detector, ready to run."""
+    """The shipped detector, ready to run. at_once: as open_graph takes it."""
     found = load_package(package, "faces")
     how = settle(found, provider, "auto", threads)
-    session = open_graph(found, "model", how, fallback)
-    return BlazeFace(session, found.manifest.input.width, min_score=min_score)
+    side = found.manifest.input.width
+    sides = [side, side // 2] if package == FULL_RANGE else [side]
+    shapes = [(1, one, one, 3) for one in sides]
+    session = open_graph(found, "model", how, fallback, shapes=shapes, at_once=at_once)
+    return BlazeFace(session, side, min_score=min_score)
 
 
 class BlazeFace:
@@ -93,6 +97,10 @@ class BlazeFace:
     def warm_up(self) -> None:
         """Run once in each size, so that the first frame is not slower than the rest."""
         self.session.warm_up(list(dict.fromkeys([self._wide.input.shape, self._close.input.shape])))
+
+    def close(self) -> None:
+        """End what goes on beside the graph."""
+        self.session.close()
 
     def _decode(self, raw: Floats, logits: Floats, anchors: Floats) -> list[tuple[Floats, float]]:
         """Raw outputs -> [((8, 2): corners of the box and key points, in pixels of the input; score)]."""

@@ -7,12 +7,10 @@ Since its wheel carries no model, it gets ours, checked. It reports boxes in who
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,10 +19,9 @@ import numpy as np
 from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
 from edgeharfer.runtime.faces.blazeface import SHORT_RANGE
 from edgeharfer.runtime.faces.detector import Region, cut_region
-from edgeharfer.runtime.package import Package, load_package, read_regular
+from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
 
-MAX_TFLITE_BYTES = 64 * 1024 * 1024
 MAX_SIDE = 32_766
 """The OpenCV inside mediapipe ends the process where a picture has a longer side."""
 _WARM_UP_SHAPE = (480, 640, 3)
@@ -74,15 +71,11 @@ class MediaPipeDetector:
 
 def read_tflite(package: Package) -> bytes:
     """The checked bytes of a package's tflite file. Raises ModelError if they are not what they must be."""
-    match package.manifest.options.get("tflite"):
-        case {"file": str(name), "bytes": int(size), "sha256": str(digest)} if Path(name).name == name:
-            path = package.path / name
-        case _:
-            raise ModelError(f"{package.path}: its manifest names no tflite file under options.tflite")
-    data = read_regular(path, MAX_TFLITE_BYTES, size)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ModelError(f"{path}: damaged, its SHA-256 is not the manifest's: install the package again")
-    return data
+    described = package.manifest.options.get("tflite")
+    name = described.get("file") if isinstance(described, dict) else None
+    if not isinstance(name, str):
+        raise ModelError(f"{package.path}: its manifest names no tflite file under options.tflite")
+    return package.read_other(name)
 
 
 def _import_mediapipe() -> Any:

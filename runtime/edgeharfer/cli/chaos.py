@@ -1,0 +1,75 @@
+"""`edgeharfer chaos`: faults done to the installed product for real, with the recovery time of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.runtime.errors import SinkError
+
+if TYPE_CHECKING:
+    from edgeharfer.chaos.fault import Fault
+
+RUN_OPTIONS = ("action", "emotion", "detector", "prior", "provider", "precision", "threads")
+
+
+@click.command()
+@click.option("--only", metavar="NAME,…", help="These faults alone; all of them by default.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Outcomes.")
+@model_options
+@config_option
+def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
+    """Do faults to the product on this device, for real, and time its recovery from each.
+
+    Each fault gets a run of its own on the demo's pictures, served on the loopback interface: the source
+    drops, stalls, freezes or sends garbage, the reader crashes or hangs, the disk is full, the memory too
+    little, the wall clock set, a model damaged. Nothing outside a temporary folder is touched.
+    The exit code is 1 where one is not recovered from in time.
+    """
+    from edgeharfer.chaos.trial import headline, line, report, trial
+
+    faults = chosen(only)
+    outcomes = []
+    click.echo(headline())
+    for outcome in trial(faults, run_options(options)):
+        click.echo(line(outcome))
+        outcomes.append(outcome)
+    told = report(outcomes)
+    if json_file is not None:
+        write(json_file, told)
+    click.get_current_context().exit(0 if told["passed"] else 1)
+
+
+def chosen(only: str | None) -> list[Fault]:
+    """The faults of these names, in the table's order. Raises UsageError."""
+    from edgeharfer.chaos.trial import FAULTS
+
+    names = {fault.name for fault in FAULTS}
+    wanted = names if only is None else {name.strip() for name in only.split(",")}
+    if unknown := wanted - names:
+        known = ", ".join(fault.name for fault in FAULTS)
+        raise click.UsageError(f"--only: there is no fault {sorted(unknown)[0]!r}; there are {known}")
+    return [fault for fault in FAULTS if fault.name in wanted]
+
+
+def run_options(options: dict[str, Any]) -> list[str]:
+    """The options of models, as `run` takes them."""
+    words = [
+        word
+        for name in RUN_OPTIONS
+        if options[name] is not None
+        for word in (f"--{name}", str(options[name]))
+    ]
+    return [*words, "--allow-fallback"] if options["allow_fallback"] else words
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Raises SinkError."""
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror}); give another path") from error

@@ -1,0 +1,185 @@
+"""The picker in a window of Tk, which only shows the picture and hands on keys and the pointer."""
+
+from __future__ import annotations
+
+import contextlib
+import tkinter
+from collections.abc import Callable
+from tkinter import filedialog, ttk
+from types import TracebackType
+
+import cv2
+
+from edgeharfer.cli.picker.menu import QUESTION, Menu
+from edgeharfer.cli.picker.preview import Glance
+from edgeharfer.cli.picker.screen import GROUND, Page, compose
+from edgeharfer.report.inputs import VIDEO_SUFFIXES
+from edgeharfer.runtime.errors import ProviderError
+from edgeharfer.runtime.sinks.display import held_display
+from edgeharfer.runtime.source.images import IMAGE_SUFFIXES
+
+TITLE = "edgeharfer"
+OPENING_SIZE, SMALLEST = (960, 576), (480, 300)
+TURN_MS = 40
+_MOVES = {"Up": -1, "k": -1, "Down": 1, "j": 1, "Home": -999, "End": 999, "Prior": -4, "Next": 4}
+
+
+def ask(menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool = False) -> str | None:
+    """The chosen source, None where the person left or `stopping` came true.
+
+    To be called from the main thread. Raises ProviderError where the display refuses a window.
+    """
+    with held_display():
+        try:
+            root = tkinter.Tk(className=TITLE)
+        except tkinter.TclError as error:
+            raise ProviderError(f"no window can open: {error}; give --source or --camera") from error
+        window = PickWindow(root, menu, stopping, fullscreen=fullscreen)
+    try:
+        return window.run()
+    finally:
+        root.destroy()
+
+
+class PickWindow:
+    """Draws the menu anew whenever something changed."""
+
+    def __init__(
+        self, root: tkinter.Tk, menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool
+    ) -> None:
+        self._root, self._menu, self._stopping = root, menu, stopping
+        self._fullscreen = fullscreen
+        self._photo = tkinter.PhotoImage(master=root)
+        self._label = tkinter.Label(root, image=self._photo, borderwidth=0, background=_hex(GROUND))
+        self._label.pack(fill="both", expand=True)
+        self._page: Page | None = None
+        self._drawn: tuple[object, ...] = ()
+        self._chosen: str | None = None
+        self._error: BaseException | None = None
+        self._asking = False
+        self._prepare()
+
+    def run(self) -> str | None:
+        """Until something is chosen or the person leaves. Raises what went wrong on the way."""
+        self._turn()
+        self._root.mainloop()
+        if self._error is not None:
+            raise self._error
+        return self._chosen
+
+    def _prepare(self) -> None:
+        root = self._root
+        root.title(f"{TITLE}: {QUESTION}")
+        root.configure(background=_hex(GROUND))
+        width, height = (min(pair) for pair in zip(OPENING_SIZE, self._screen(), strict=True))
+        left, top = ((whole - part) // 2 for whole, part in zip(self._screen(), (width, height), strict=True))
+        root.geometry(f"{width}x{height}+{left}+{top}")
+        root.minsize(*SMALLEST)
+        root.attributes("-fullscreen", self._fullscreen)
+        root.protocol("WM_DELETE_WINDOW", root.quit)
+        root.report_callback_exception = self._fail
+        root.bind("<Key>", self._key)
+        root.bind("<MouseWheel>", lambda event: self._menu.move(-1 if event.delta > 0 else 1))
+        root.bind("<Button-4>", lambda _: self._menu.move(-1))  # the wheel, as X11 has it
+        root.bind("<Button-5>", lambda _: self._menu.move(1))
+        root.bind("<Button-1>", lambda event: self._press(event.x, event.y))
+        root.bind("<Double-Button-1>", lambda event: self._press(event.x, event.y, twice=True))
+        root.focus_force()
+        _tidy_dialog(root)
+
+    def _screen(self) -> tuple[int, int]:
+        return self._root.winfo_screenwidth(), self._root.winfo_screenheight()
+
+    def _fail(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Tk would print what a callback raises, and go on."""
+        self._error = error
+        self._root.quit()
+
+    def _turn(self) -> None:
+        if self._stopping():
+            self._root.quit()
+            return
+        try:
+            self._draw(self._menu.glance)
+        finally:
+            self._root.after(TURN_MS, self._turn)
+
+    def _draw(self, glance: Glance) -> None:
+        size = self._label.winfo_width(), self._label.winfo_height()
+        state = (glance, self._menu.choices, self._menu.at, size)
+        if min(size) <= 1 or state == self._drawn:
+            return
+        self._drawn = state
+        self._page = compose(self._menu.choices, self._menu.at, self._menu.summary, glance, size)
+        self._photo.configure(data=cv2.imencode(".ppm", self._page.image)[1].tobytes(), format="PPM")
+
+    def _key(self, event: tkinter.Event[tkinter.Misc]) -> None:
+        key = event.keysym
+        if key in ("Escape", "q", "Q"):
+            self._root.quit()
+        elif key in ("Return", "KP_Enter", "space"):
+            self._start()
+        elif key in _MOVES:
+            self._menu.move(_MOVES[key])
+        elif key in ("o", "O"):
+            self._name_file()
+        elif key in ("r", "R", "F5"):
+            self._menu.look_again()
+        elif key in ("f", "F", "F11"):
+            self._fullscreen = not self._fullscreen
+            self._root.attributes("-fullscreen", self._fullscreen)
+
+    def _press(self, x: int, y: int, *, twice: bool = False) -> None:
+        if self._page is None:
+            return
+        if _holds(self._page.start, x, y):
+            self._start()
+        for number, place in self._page.choices.items():
+            if _holds(place, x, y):
+                self._menu.select(number)
+                if twice:
+                    self._start()
+
+    def _start(self) -> None:
+        if not self._menu.selected.source:
+            self._name_file()
+            return
+        self._chosen = self._menu.selected.source
+        self._root.quit()
+
+    def _name_file(self) -> None:
+        if self._asking:  # Tk's own dialog, which hands keys on while it is open
+            return
+        self._asking = True
+        suffixes = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+        known = (*suffixes, *(suffix.upper() for suffix in suffixes))  # cameras write .MP4 and .JPG
+        try:
+            path = filedialog.askopenfilename(
+                parent=self._root,
+                title="A video or a picture",
+                filetypes=[("Videos and pictures", known), ("All files", "*")],
+            )
+        finally:
+            self._asking = False
+        if path:
+            self._menu.add_file(path)
+
+
+def _tidy_dialog(root: tkinter.Tk) -> None:
+    """X11 has no file dialog of its own, and Tk's shows hidden files and looks of 1995 unless told."""
+    if root.tk.call("tk", "windowingsystem") != "x11":
+        return
+    ttk.Style(root).theme_use("clam")
+    with contextlib.suppress(tkinter.TclError):  # a wrong call loads the dialog, and with it the setting
+        root.tk.call("tk_getOpenFile", "-nonsense")
+    root.setvar("::tk::dialog::file::showHiddenVar", "0")
+
+
+def _holds(place: tuple[int, int, int, int], x: int, y: int) -> bool:
+    left, top, width, height = place
+    return left <= x < left + width and top <= y < top + height
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    blue, green, red = color
+    return f"#{red:02x}{green:02x}{blue:02x}"
