@@ -6,6 +6,9 @@ from pathlib import Path
 
 import cv2
 
+from edgeharfer.cli.picker.menu import DEMO, FILE, Choice
+from edgeharfer.cli.picker.preview import Glance, Mood
+from edgeharfer.cli.picker.screen import compose
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.pipeline import Pipeline
@@ -29,5 +32,17 @@ def overlay(target: Path) -> None:
     cv2.imwrite(str(target), annotate(frame, result, status), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
+def picker(target: Path) -> None:
+    """The window of `run --pick` on a kiosk's panel, with a camera that shows the demo."""
+    cameras = (
+        Choice("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
+        Choice("/dev/video2", "Integrated Camera", "/dev/video2"),
+    )
+    glance = Glance(Mood.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES))
+    page = compose((*cameras, DEMO, FILE), 0, "2 cameras found", glance, (800, 480))
+    cv2.imwrite(str(target), page.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
 if __name__ == "__main__":
     overlay(Path(__file__).with_name("overlay.png"))
+    picker(Path(__file__).with_name("picker.png"))

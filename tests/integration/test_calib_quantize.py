@@ -138,6 +138,7 @@ def test_a_package_can_be_quantized_in_its_place_and_to_int8_alone(
     assert set(made.manifest.files) == {"int8"}
     assert sorted(path.name for path in place.iterdir()) == [
         "MODELCARD.md",
+        "golden.json",
         "manifest.json",
         "model.int8.onnx",
         "receipt.json",

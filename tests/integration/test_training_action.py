@@ -146,7 +146,7 @@ def test_the_sheet_of_augmented_clips_has_a_row_a_class(run: Path) -> None:
     assert np.flatnonzero(greens).max() < np.flatnonzero(reds).min(), "Green, Red, background"
 
 
-@pytest.mark.parametrize("arch", ["mean", "tcn"])
+@pytest.mark.parametrize("arch", ["mean", "tcn", "linear"])
 def test_other_architectures_train_on_the_same_features(
     arch: str, run: Path, data: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +157,15 @@ def test_other_architectures_train_on_the_same_features(
     )  # fmt: skip
     assert any("(0 encoded now" in line for line in lines)
     assert json.loads((tmp_path / arch / "metrics.json").read_text())["cross_validation"]["n"] == 16
+
+
+def test_a_head_that_is_solved_has_one_epoch(run: Path, data: Path, weights: Path, tmp_path: Path) -> None:
+    train_action(
+        data / "data", tmp_path, replace(RECIPE, arch="linear"), background=[data / "calm"],
+        backbone_weights=weights, features=run / "features", report=lambda line: None,
+    )  # fmt: skip
+    assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == [1]
+    assert "a linear classifier of the window's mean features" in (tmp_path / "MODELCARD.md").read_text()
 
 
 def test_the_students_way_is_told_to_leak(data: Path, weights: Path, tmp_path: Path) -> None:

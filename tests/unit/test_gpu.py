@@ -16,8 +16,11 @@ from edgeharfer.runtime.gpu import (
     GpuEnvironment,
     engine_folder,
     engine_key,
+    keep_engine,
+    lacks_engine,
     provider_options,
     tensorrt_options,
+    wants_cuda_graphs,
 )
 from edgeharfer.runtime.onnx_scan import scan_onnx
 
@@ -30,10 +33,12 @@ def options(root: Path, environment: GpuEnvironment = HERE, model: bytes = MODEL
     return tensorrt_options(model, "net", root=root, environment=lambda: environment)
 
 
-def build(made: dict[str, str]) -> Path:
-    """What TensorRT would leave in the folder."""
+def build(made: dict[str, str], *, whole: bool = True) -> Path:
+    """What TensorRT would leave in the folder; whole: and a session loaded it."""
     engine = Path(made["trt_engine_cache_path"], "net.engine")
     engine.write_bytes(b"engine")
+    if whole:
+        keep_engine(made, "net")
     return engine
 
 
@@ -95,6 +100,38 @@ def test_an_engine_of_unknown_origin_is_not_trusted(
     assert json.loads((engine.parent / gpu.KEY).read_text())["environment"]["gpu"] == "Example GPU"
 
 
+def test_an_engine_that_was_never_done_is_not_trusted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = build(options(tmp_path), whole=False)
+    options(tmp_path)
+    assert not engine.exists()
+    assert "its building did not end" in caplog.text
+
+
+def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
+    def lacking(environment: GpuEnvironment = HERE) -> bool:
+        return lacks_engine(MODEL, "net", root=tmp_path, environment=lambda: environment)
+
+    assert not lacking(replace(HERE, tensorrt=None)), "where nothing can be built, nothing is lacking"
+    assert lacking()
+    assert not list(tmp_path.iterdir()), "asking changes nothing"
+    made = options(tmp_path)
+    engine = build(made, whole=False)
+    assert lacking()
+    keep_engine(made, "net")
+    assert not lacking()
+    assert lacking(replace(HERE, driver="580.1"))
+    assert engine.exists()
+
+
+def test_an_engine_that_cannot_be_noted_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keep_engine({"trt_engine_cache_path": str(tmp_path / "gone")}, "net")
+    assert "net: TensorRT's engine cannot be kept" in caplog.text
+    keep_engine({"use_tf32": "0"}, "net")
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_weights_and_shapes_have_their_own_folder(tmp_path: Path) -> None:
     models = (MODEL, tiny_models.encoder(size=8), tiny_models.encoder(features=9))
     folders = {options(tmp_path, model=model)["trt_engine_cache_path"] for model in models}
@@ -123,6 +160,32 @@ def test_each_provider_of_a_session_gets_its_own_options(
     assert "trt_engine_cache_path" in made[0]
     assert made[1:] == [{"use_tf32": "0"}, {}]
     assert provider_options(["tensorrt", "cpu"], MODEL, "net", cached=False) == [{}, {}]
+
+
+def test_cuda_captures_only_where_that_was_asked_for() -> None:
+    wanted = [{"use_tf32": "0", "enable_cuda_graph": "1"}, {}]
+    assert provider_options(["cuda", "cpu"], MODEL, "net", captured=True) == wanted
+    assert provider_options(["cuda", "cpu"], MODEL, "net") == [{"use_tf32": "0"}, {}]
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU", "If"])
+def test_what_a_replay_would_get_wrong_is_never_captured(
+    monkeypatch: pytest.MonkeyPatch, operator: str
+) -> None:
+    monkeypatch.setenv(gpu.CUDA_GRAPHS, "1")
+    assert wants_cuda_graphs(MODEL, "net")
+    node = onnx.helper.make_node(operator, ["image"], ["y"], name="one")
+    graph = onnx.helper.make_graph(
+        [node],
+        "net",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
+    )
+    imports = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=imports).SerializeToString()
+    assert not wants_cuda_graphs(model, "net")
+    monkeypatch.delenv(gpu.CUDA_GRAPHS)
+    assert not wants_cuda_graphs(MODEL, "net")
 
 
 def test_a_machine_without_a_gpu_says_so() -> None:

@@ -30,7 +30,17 @@ ABOVE_THE_RUNTIME = (
     *("app", "benchmark", "calib", "chaos", "cli", "evaluate", "export", "kiosk", "report", "training"),
 )
 HEAVY = {
-    *("click", "cryptography", "keras", "matplotlib", "mediapipe", "onnx", "onnxconverter_common", "onnxslim", "paho"),
+    *(
+        "click",
+        "cryptography",
+        "keras",
+        "matplotlib",
+        "mediapipe",
+        "onnx",
+        "onnxconverter_common",
+        "onnxslim",
+        "paho",
+    ),
     *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "starlette", "tensorflow", "tf2onnx"),
     *("uvicorn", *(f"edgeharfer.{part}" for part in ABOVE_THE_RUNTIME)),
 }

@@ -10,9 +10,9 @@ import pytest
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.desk import Desk, Scene
-from edgeharfer.kiosk.layout import Grid, burn_in_offset, compose, wrap
+from edgeharfer.kiosk.layout import Grid, burn_in_offset, compose
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.overlay.canvas import text_width
+from edgeharfer.runtime.overlay.canvas import text_width, wrap
 from edgeharfer.runtime.types import Image
 
 CAMERA: Image = np.full((48, 64, 3), (0, 0, 255), np.uint8)

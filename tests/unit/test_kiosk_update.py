@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeharfer.evaluate.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
 from edgeharfer.kiosk import update as module
 from edgeharfer.kiosk.config import KioskConfig, Models
-from edgeharfer.kiosk.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
 from edgeharfer.kiosk.slot import Engines, Lineup, Slot, build, wanted_lineup
 from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock

@@ -16,7 +16,7 @@ from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.preprocess import prepare  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
 from edgeharfer.training.action.confidence import fold_in  # noqa: E402
-from edgeharfer.training.action.networks import TEMPORAL, action_head, action_model  # noqa: E402
+from edgeharfer.training.action.networks import LINEAR, TEMPORAL, action_head, action_model  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 
 FRAMES, SIDE, CLASSES = 6, 16, 3
@@ -26,6 +26,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "lstm alone": {"linear_branch": False, "feature_dropout": 0.0},
     "mean": {"arch": "mean", "squash": 2.0},
     "tcn": {"arch": "tcn", "squash": 2.0},
+    "linear": {"arch": "linear"},
     "tcn, mean, alone": {"arch": "tcn", "pool": "mean", "linear_branch": False},
 }
 
@@ -47,7 +48,7 @@ def made_head(**settings: Any) -> Any:
 
 
 def test_every_architecture_is_tried() -> None:
-    assert {settings.get("arch", "lstm") for settings in HEADS.values()} == set(TEMPORAL)
+    assert {settings.get("arch", "lstm") for settings in HEADS.values()} == {*TEMPORAL, LINEAR}
 
 
 @pytest.mark.parametrize("name", HEADS)

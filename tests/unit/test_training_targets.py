@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.training.emotion.data import make_targets
@@ -53,3 +54,43 @@ def test_the_majority_is_one_label_and_none_is_masked() -> None:
 def test_class_weights_scale_the_rows() -> None:
     rows = make_targets(faces(), None, weight_cap=1.5).by_head["fer7"]
     np.testing.assert_allclose(rows.sum(axis=1), [1.5, 2 / 3, 2 / 3, 2 / 3], rtol=1e-6)
+
+
+def test_a_class_that_is_seldom_called_is_lifted_until_it_is_found() -> None:
+    """A network that halves the probability of one class."""
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.run import LEAST_RECALL, weak_lifts
+
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2, -1], 100)
+    probs = rng.uniform(0, 0.6, (400, 3)).astype(np.float32)
+    probs[np.arange(300), truth[:300]] += 0.5
+    probs[:, 1] *= 0.5
+    lifts = weak_lifts(probs, truth, ("a", "b", "c"))
+    assert list(lifts) == ["b"]
+    weights = np.array([1, lifts["b"], 1])
+    assert ((probs[100:200] * weights).argmax(axis=1) == 1).mean() >= LEAST_RECALL
+    assert ((probs[100:200]).argmax(axis=1) == 1).mean() < LEAST_RECALL
+
+
+def test_a_class_of_a_few_pictures_is_not_lifted() -> None:
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.run import weak_lifts
+
+    truth = np.array([0] * 50 + [1] * 5)
+    probs = np.tile(np.array([0.9, 0.1], np.float32), (55, 1))
+    assert weak_lifts(probs, truth, ("a", "b")) == {}
+
+
+def test_lifting_ends_where_it_costs_too_much() -> None:
+    """The weak class cannot be told from the strong one."""
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.run import MOST_LOST, weak_lifts
+
+    truth = np.array([0] * 200 + [1] * 30)
+    rng = np.random.default_rng(1)
+    first = rng.uniform(0.55, 0.95, 230)
+    probs = np.stack([first, 1 - first], axis=1).astype(np.float32)
+    lifts = weak_lifts(probs, truth, ("a", "b"))
+    right = (probs * np.array([1, lifts.get("b", 1.0)])).argmax(axis=1) == truth
+    assert right.mean() >= (probs.argmax(axis=1) == truth).mean() - MOST_LOST

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.calib.latency import median_ms
+from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
 from edgeharfer.export.draft import TASKS, Draft, draft_manifest, package_name, shown
@@ -128,6 +129,7 @@ def export_model(
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.wanted
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
+        write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
 

@@ -13,6 +13,7 @@ from edgeharfer.calib.guard import Limits
 from edgeharfer.calib.material import Calibration, floats, open_material
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
+from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import parity
 from edgeharfer.export.card import with_int8
 from edgeharfer.export.folder import check_place, written_beside
@@ -95,6 +96,7 @@ def quantize_package(
     with written_beside(out) as folder:
         _copy(source, folder)
         add_int8(folder, calibration, int8, precisions, report=report)
+        write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
 

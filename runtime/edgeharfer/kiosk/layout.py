@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.overlay import humanise
-from edgeharfer.runtime.overlay.canvas import SEMIBOLD, Color, Rect, panel, put_text, text_width
+from edgeharfer.runtime.overlay.canvas import SEMIBOLD, Color, Rect, panel, put_text, text_width, wrap
 from edgeharfer.runtime.types import Image
 
 INK: Color = (234, 241, 244)
@@ -78,18 +78,6 @@ def compose(state: dict[str, Any], camera: Image | None, size: tuple[int, int], 
         _draw_notice(image, str(state["notice"]), grid)
     shifted = _shift(image, now_s, SHIFT_SHARE * min(width, height))
     return np.asarray(cv2.rotate(shifted, TURNS[turn]), np.uint8) if turn else shifted
-
-
-def wrap(text: str, width: int, size: int, weight: int = 400) -> list[str]:
-    """Lines of at most `width` pixels, broken between words; a longer word has a line of its own."""
-    lines: list[str] = []
-    for word in text.split():
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(joined, size, weight) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(word)
-    return lines
 
 
 def burn_in_offset(now_s: float, reach: float) -> tuple[float, float]:

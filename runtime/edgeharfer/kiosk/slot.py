@@ -51,11 +51,16 @@ def wanted_lineup(config: KioskConfig, state: Path) -> Lineup:
 def build(
     config: KioskConfig, lineup: Lineup, clock: Clock, stopping: Callable[[], bool] = lambda: False
 ) -> Engines:
-    """Load, check and warm up. Raises what Pipeline raises.
+    """Load, check and warm up. Raises what Pipeline raises, and ModelError where a signature lacks.
 
     stopping: asked between the parts, which take seconds on a busy machine; once true, KeyboardInterrupt is
     raised.
     """
+
+    key = config.models.signature_key
+
+    def package(name: str | None, task: str) -> Package | None:
+        return None if name is None else load_package(name, task, require_signature=key)
 
     def pipeline(emotion: str | None) -> Pipeline:
         options: dict[str, Any] = {
@@ -63,7 +68,13 @@ def build(
         }
         options["face_interval_s"] = 1 / config.models.face_rate if config.models.face_rate else 0.0
         _heed(stopping)
-        made = Pipeline(action=lineup.action, emotion=emotion, clock=clock, **options)
+        made = Pipeline(
+            action=package(lineup.action, "action"),
+            emotion=package(emotion, "emotion"),
+            clock=clock,
+            **options,
+        )
+        made.keep_pace()
         _heed(stopping)
         made.warm_up()
         return made

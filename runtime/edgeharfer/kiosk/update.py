@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeharfer.evaluate.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
 from edgeharfer.kiosk.durable import hand_over, sync_folder
-from edgeharfer.kiosk.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError, SinkError
 from edgeharfer.runtime.manifest import MAX_MODEL_BYTES

@@ -12,7 +12,6 @@ import numpy as np
 
 from edgeharfer.cli.picker.menu import QUESTION, Choice
 from edgeharfer.cli.picker.preview import Glance, Mood
-from edgeharfer.kiosk.layout import wrap
 from edgeharfer.runtime.overlay.canvas import (
     SEMIBOLD,
     Color,
@@ -22,6 +21,7 @@ from edgeharfer.runtime.overlay.canvas import (
     put_text,
     shorten,
     text_width,
+    wrap,
 )
 from edgeharfer.runtime.overlay.look import BLUE, MINT, ORANGE, YELLOW
 from edgeharfer.runtime.types import Floats, Image

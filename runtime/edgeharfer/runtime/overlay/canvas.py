@@ -98,6 +98,18 @@ def text_width(text: str, size: int, weight: int = REGULAR) -> int:
     return int(cv2.getTextSize(plain, cv2.FONT_HERSHEY_DUPLEX, scale, thickness)[0][0])
 
 
+def wrap(text: str, width: int, size: int, weight: int = 400) -> list[str]:
+    """Lines of at most `width` pixels, broken between words; a longer word has a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(joined, size, weight) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines
+
+
 def put_text(
     image: Image, text: str, x: int, middle: int, size: int, color: Color = WHITE, weight: int = REGULAR
 ) -> None:

@@ -60,14 +60,14 @@ training pictures were held back for that.
 | prior | top-1 | macro F1 | mean recall |
 |---|---|---|---|
 | data: class shares of the training pictures | **{data_top1:.1%}** | {data_f1:.3f} | {data_recall:.1%} |
-| package: {assumed} | **{package_top1:.1%}** | {package_f1:.3f} | {package_recall:.1%} |
-| balanced: all classes alike | **{balanced_top1:.1%}** | {balanced_f1:.3f} | {balanced_recall:.1%} |
+| balanced: {assumed} | **{package_top1:.1%}** | {package_f1:.3f} | {package_recall:.1%} |
+| uniform: all classes alike | **{uniform_top1:.1%}** | {uniform_f1:.3f} | {uniform_recall:.1%} |
 
-`edgeharfer run` assumes the package's prior; `--prior` chooses. Mean recall is that of the classes with at
+`edgeharfer run` assumes the balanced prior, which the package carries; `--prior` chooses. Mean recall is that of the classes with at
 least 20 pictures. Probabilities are calibrated by one temperature, {temperature:g}, fitted on the held-back
 pictures: expected calibration error {before:.3f} before, {after:.3f} after.
 
-By class, with the package's prior:
+By class, with the balanced prior:
 
 {table}
 
@@ -96,7 +96,7 @@ def model_card(
     facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration, assumed,
     split, provenance (sentences).
     figures: what `metrics.score` gives on the evaluation split, under the priors "data", "package" and
-    "balanced".
+    "uniform".
     """
     chosen = figures["package"]
     dropped = ", ".join(f"{count:,} {why}" for why, count in facts["dropped"].items()) or "none"

@@ -10,10 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgeharfer.runtime.doctor.nvidia import advice
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.package import shipped_packages, verify_package
 from edgeharfer.runtime.session import probe_providers
 from edgeharfer.runtime.sinks import window_lack
+from edgeharfer.runtime.source.cameras import Camera, find_cameras
 
 LIBRARIES = (
     "edgeharfer",
@@ -44,15 +46,18 @@ class Finding:
     mend: str = ""
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything, cheap things first. Opens no camera and no window."""
+def examine(root: Path = Path("/")) -> Iterator[Finding]:
+    """Look at everything, cheap things first. Opens no window, and a camera only where none are listed.
+
+    root: the folder that stands for /, where the machine is asked about its cameras and GPU.
+    """
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     yield Finding("system", True, f"{machine}, Python {platform.python_version()}")
     yield from _libraries()
-    yield from _providers()
+    yield from _providers(root)
     yield from _packages()
     yield _display()
-    yield _cameras()
+    yield _cameras(root)
     yield from _extras()
 
 
@@ -65,17 +70,26 @@ def _libraries() -> Iterator[Finding]:
                           f"pip uninstall {one} {other}, then install one of them")  # fmt: skip
 
 
-def _providers() -> Iterator[Finding]:
+def _providers(root: Path) -> Iterator[Finding]:
     try:
         reasons = probe_providers()
     except EdgeharferError as error:
         yield Finding("provider", False, "ONNX Runtime is not there", str(error))
-        return
+        reasons = {}
     for name, reason in reasons.items():
         if reason is None:
             yield Finding("provider", True, f"{name} loads")
         else:
             yield Finding("provider", None, f"{name} does not load", reason)
+    yield _gpu(root, loads=reasons.get("cuda", "") is None)
+
+
+def _gpu(root: Path, *, loads: bool) -> Finding:
+    found = advice(root)
+    if found is None:
+        return Finding("gpu", True if loads else None, "in use" if loads else "no NVIDIA driver, no Jetson")
+    what = f"{found.name}: {found.comes_with}"
+    return Finding("gpu", True, what) if loads else Finding("gpu", None, what, found.line)
 
 
 def _packages() -> Iterator[Finding]:
@@ -96,18 +110,21 @@ def _display() -> Finding:
     return Finding("display", None, "no window can open", lack)
 
 
-def _cameras() -> Finding:
-    if platform.system() != "Linux":
-        return Finding("camera", None, "not looked for on this system", "edgeharfer run --camera 0 tells")
-    devices = sorted(Path("/dev").glob("video*"))
-    if not devices:
+def _cameras(root: Path) -> Finding:
+    cameras = find_cameras(root)
+    if not cameras:
         return Finding("camera", None, "none found", "plug one in, or try: edgeharfer run --source demo")
-    closed = [str(device) for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    closed = [camera.name for camera in cameras if not _accessible(root, camera)]
     if closed:
         return Finding(
             "camera", False, f"no access to {', '.join(closed)}", "sudo usermod -aG video $USER, log in again"
         )
-    return Finding("camera", True, ", ".join(map(str, devices)))
+    return Finding("camera", True, ", ".join(f"{camera.name} ({camera.path})" for camera in cameras))
+
+
+def _accessible(root: Path, camera: Camera) -> bool:
+    device = root / camera.path.removeprefix("/")
+    return not camera.path.startswith("/") or os.access(device, os.R_OK | os.W_OK)
 
 
 def _extras() -> Iterator[Finding]:

@@ -1,0 +1,79 @@
+"""An X server that a test has for itself: what is on its screen, keys and clicks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeharfer.runtime.types import Image
+
+PATIENCE_S = 60.0
+
+
+def need(program: str, package: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        pytest.fail(f"{program} is not installed: apt-get install {package}")
+    return path
+
+
+@dataclass(frozen=True)
+class Screen:
+    """name: for DISPLAY. folder: where the server keeps its picture."""
+
+    name: str
+    folder: Path
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        return {**base, "DISPLAY": self.name}
+
+    def picture(self) -> Image:
+        """What is shown, BGR, from the file that Xvfb keeps (XWD, X11/XWDFile.h; 32 bits a pixel)."""
+        data = (self.folder / "Xvfb_screen0").read_bytes()
+        header = np.frombuffer(data, ">u4", 20)
+        start, width, height, stride, colors = (int(header[i]) for i in (0, 4, 5, 12, 19))
+        rows = np.frombuffer(data, np.uint8, height * stride, start + 12 * colors)
+        return rows.reshape(height, stride)[:, : 4 * width].reshape(height, width, 4)[:, :, :3]
+
+    def wait_for(self, shown: Callable[[Image], bool]) -> None:
+        """Until the picture is as it should be."""
+        end = time.monotonic() + PATIENCE_S
+        while not shown(self.picture()):
+            assert time.monotonic() < end, "it did not come on the screen"
+            time.sleep(0.05)
+
+    def xdotool(self, *words: str) -> str:
+        command = [need("xdotool", "xdotool"), *words]
+        done = subprocess.run(
+            command, env=self.environment(os.environ), check=True, capture_output=True, text=True,
+            timeout=PATIENCE_S,
+        )  # fmt: skip
+        return done.stdout
+
+
+@contextmanager
+def x_server(folder: Path, size: str) -> Iterator[Screen]:
+    """Xvfb with a screen of `size`, such as "800x480", on a display number that it chooses."""
+    reader, writer = os.pipe()
+    words = ["-displayfd", str(writer), "-screen", "0", f"{size}x24", "-noreset", "-nolisten", "tcp"]
+    server = subprocess.Popen(
+        [need("Xvfb", "xvfb"), *words, "-fbdir", str(folder)], pass_fds=(writer,), stderr=subprocess.DEVNULL
+    )
+    os.close(writer)
+    with os.fdopen(reader) as numbers:
+        number = numbers.readline().strip()
+    assert number, "Xvfb did not start"
+    try:
+        yield Screen(f":{number}", folder)
+    finally:
+        server.terminate()
+        server.wait(PATIENCE_S)
