@@ -98,8 +98,8 @@ def model_options(command: F) -> F:
                      help="Emotion package: a shipped name or a folder."),
         click.option("--detector", type=click.Choice(["blazeface", "mediapipe", "haar"]), default="blazeface",
                      show_default=True, help="Face detector."),
-        click.option("--prior", type=click.Choice(["package", "data", "balanced", "uniform"]), default="package",
-                     show_default=True, help="Class shares that the emotions assume."),
+        click.option("--prior", type=click.Choice(["package", "data", "balanced", "uniform"]),
+                     default="package", show_default=True, help="Class shares that the emotions assume."),
         signature_option,
     ]):  # fmt: skip
         command = option(command)

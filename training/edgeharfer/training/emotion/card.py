@@ -63,9 +63,9 @@ training pictures were held back for that.
 | balanced: {assumed} | **{package_top1:.1%}** | {package_f1:.3f} | {package_recall:.1%} |
 | uniform: all classes alike | **{uniform_top1:.1%}** | {uniform_f1:.3f} | {uniform_recall:.1%} |
 
-`edgeharfer run` assumes the balanced prior, which the package carries; `--prior` chooses. Mean recall is that of the classes with at
-least 20 pictures. Probabilities are calibrated by one temperature, {temperature:g}, fitted on the held-back
-pictures: expected calibration error {before:.3f} before, {after:.3f} after.
+`edgeharfer run` assumes the balanced prior, which the package carries; `--prior` chooses. Mean recall is that
+of the classes with at least 20 pictures. Probabilities are calibrated by one temperature, {temperature:g},
+fitted on the held-back pictures: expected calibration error {before:.3f} before, {after:.3f} after.
 
 By class, with the balanced prior:
 
