@@ -321,7 +321,7 @@ def test_a_pipeline_goes_on_with_tensorrt_and_tells_the_same(
     pictures = np.random.default_rng(0).integers(0, 256, (50, 20, 24, 3), np.uint8)
     with Pipeline(action=package, emotion=None, detector=Nobody()) as pipeline:
         pipeline.warm_up()
-        ran_on = []
+        ran_on: list[str] = []
         due_s = time.monotonic() + 30
         while ran_on.count(TENSORRT) < 20:
             number = len(ran_on)

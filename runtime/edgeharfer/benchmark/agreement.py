@@ -28,9 +28,9 @@ class AgreementJob:
 
     def __init__(self, spec: str, options: Mapping[str, Any], *, clock: Clock | None = None) -> None:
         self._spec, self._clock = spec, clock or SystemClock()
-        self._pipeline = Pipeline(**options, clock=self._clock)
+        self._pipeline = Pipeline(**options, at_once=False, clock=self._clock)
         in_full = {**options, "precision": "fp32", "face_interval_s": 0.0, "senses": thorough}
-        self._reference = Pipeline(**in_full, clock=self._clock)
+        self._reference = Pipeline(**in_full, at_once=False, clock=self._clock)
 
     def compare(self) -> dict[str, Any]:
         """Shares of the clip's seconds in which both give the same label most of the time."""

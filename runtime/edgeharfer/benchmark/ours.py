@@ -14,6 +14,7 @@ from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.manifest import PRECISIONS, Manifest
+from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.session import PROVIDERS, Session, make_session
@@ -107,7 +108,10 @@ def load(
     """Read, check and load one graph, as `run` does."""
     start_s = clock.monotonic()
     data = package.read(role, precision)
-    session = make_session(data, provider, threads, fallback, name=part_name(package.manifest.name, role))
+    axes = scan_onnx(data, role).inputs[0].shape
+    one = tuple(axis if isinstance(axis, int) else 1 for axis in axes)
+    name = part_name(package.manifest.name, role)
+    session = make_session(data, provider, threads, fallback, name=name, shapes=[one])
     return Loaded(session, len(data) / 1e6, (clock.monotonic() - start_s) * 1e3)
 
 

@@ -46,7 +46,7 @@ class PipelineJob:
         self._spec, self._faces = spec, faces
         self._clock, self._cpu_clock, self._unit_clock = clock or SystemClock(), cpu_clock, unit_clock
         self._multiplier = make_detector("blazeface") if faces is not None else None
-        self._pipeline = Pipeline(**options, clock=self._clock)
+        self._pipeline = Pipeline(**options, at_once=False, clock=self._clock)
         self._pipeline.warm_up()
         self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
         self._last_s = 0.0

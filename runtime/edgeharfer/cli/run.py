@@ -108,6 +108,7 @@ def run(**options: Any) -> None:
         sinks = make_sinks(options, view, source.fps)
         interval_s = face_interval_s(options["face_rate"])
         pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
+        stack.callback(pipeline.close)
         for sink in sinks:
             stack.enter_context(sink)
             if (url := getattr(sink, "url", None)) is not None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.device_window import DeviceWindow, Features, on_host
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
@@ -35,7 +37,7 @@ class FeatureRing:
     def __init__(self, window: WindowSpec) -> None:
         self._window = window
         self._step_s = window.seconds / window.frames
-        self._features: deque[Floats] = deque(maxlen=window.frames)
+        self._features: deque[Features] = deque(maxlen=window.frames)
         self.reset()
 
     def reset(self) -> None:
@@ -57,17 +59,22 @@ class FeatureRing:
         self._last_s = pts_s
         return self._origin_s is None or self._point(pts_s) > self._taken
 
-    def push(self, pts_s: float, features: Floats) -> None:
-        """Keep the features (size,) of a wanted frame."""
+    def push(self, pts_s: float, features: Features) -> None:
+        """Keep the features of a wanted frame."""
         if self._origin_s is None:
             self._origin_s = pts_s
         point = self._point(pts_s)
         self._features.extend([features] * min(point - self._taken, self._window.frames))
         self._taken = point
 
+    @property
+    def features(self) -> Sequence[Features]:
+        """Those of the window in order of time."""
+        return tuple(self._features)
+
     def window(self) -> Floats:
-        """The features in order of time, float32 (1, frames, size)."""
-        return np.stack(self._features)[None]
+        """The same in one array on the host, float32 (1, frames, size)."""
+        return np.stack([on_host(one) for one in self._features])[None]
 
     def _point(self, pts_s: float) -> int:
         assert self._origin_s is not None
@@ -85,12 +92,17 @@ class ActionModel:
         precision: str = "auto",
         threads: int | None = 1,
         fallback: bool = False,
+        at_once: bool = False,
     ) -> None:
         self.manifest = package.manifest
         how = settle(package, provider, precision, threads)
         self.precision = how.precision
-        self.encoder = open_graph(package, "encoder", how, fallback)
-        self.head = open_graph(package, "head", how, fallback)
+        spec = self.manifest.input
+        self._pictures = [(1, spec.height, spec.width, spec.channels)]
+        self.encoder = open_graph(package, "encoder", how, fallback, shapes=self._pictures, at_once=at_once)
+        size = self.encoder.outputs[self.encoder.output_names[0]][-1]
+        self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
+        self.head = open_graph(package, "head", how, fallback, shapes=self._windows, at_once=at_once)
 
     @property
     def window(self) -> WindowSpec:
@@ -106,14 +118,46 @@ class ActionModel:
 
     def classify(self, window: Floats) -> Floats:
         """A window of features (1, frames, size) -> probabilities (classes,)."""
-        output = self.head.run1(window)[0]
+        return self._probs(self.head.run1(window)[0])
+
+    def features(self, bgr: Image) -> Features:
+        """As encode; they stay on the GPU where both graphs run there."""
+        if not self._on_device:
+            return self.encode(bgr)
+        kept: Features = self.encoder.keep({self.encoder.input_name: prepare([bgr], self.manifest.input)})
+        return kept
+
+    def read(self, features: Sequence[Features]) -> Floats:
+        """The features of a window in order of time, wherever they lie -> probabilities (classes,)."""
+        kept = [one for one in features if not isinstance(one, np.ndarray)]
+        if not self._on_device or len(kept) < len(features):
+            return self.classify(np.stack([on_host(one) for one in features])[None])
+        window = self._device_window.put_together(kept)
+        return self._probs(on_host(self.head.keep({self.head.input_name: window})))
+
+    @property
+    def _on_device(self) -> bool:
+        return self.encoder.device is not None and self.encoder.device == self.head.device
+
+    @cached_property
+    def _device_window(self) -> DeviceWindow:
+        return DeviceWindow(self.window.frames)
+
+    def _probs(self, output: Floats) -> Floats:
         return output if self.manifest.output == "probs" else softmax(output, self.manifest.temperature)
 
     def warm_up(self) -> None:
-        """Run both graphs once, so that the first frame is not slower than the rest."""
-        picture = np.zeros((self.manifest.input.height, self.manifest.input.width, 3), np.uint8)
-        features = self.encode(picture)
-        self.classify(np.repeat(features[None, None], self.window.frames, axis=1))
+        """Run both graphs, so that the first frame is not slower than the rest."""
+        self.encoder.warm_up(self._pictures)
+        self.head.warm_up(self._windows)
+        if self._on_device:
+            spec = self.manifest.input
+            self.read([self.features(np.zeros((spec.height, spec.width, 3), np.uint8))] * self.window.frames)
+
+    def close(self) -> None:
+        """End what goes on beside the graphs."""
+        self.encoder.close()
+        self.head.close()
 
 
 class ActionRecognizer:
@@ -137,7 +181,7 @@ class ActionRecognizer:
         self._forget()
 
     def step(
-        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Floats] | None = None
+        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Features] | None = None
     ) -> Action:
         """Take in a frame; the times of "encode" and "head" are added where they ran.
 
@@ -148,7 +192,7 @@ class ActionRecognizer:
             self._forget()
         if wanted:
             start = self._clock.monotonic()
-            self._ring.push(frame.pts_s, encode(frame) if encode else self._model.encode(frame.bgr))
+            self._ring.push(frame.pts_s, encode(frame) if encode else self._model.features(frame.bgr))
             encoded = self._clock.monotonic()
             stages_ms["encode"] = (encoded - start) * 1e3
             if self._ring.ready:
@@ -157,7 +201,7 @@ class ActionRecognizer:
         return self._action
 
     def _read(self, pts_s: float) -> Action:
-        probs = self._smoother.update(self._model.classify(self._ring.window()), pts_s)
+        probs = self._smoother.update(self._model.read(self._ring.features), pts_s)
         label, score = self._decision.choose(probs)
         return Action(label, score, True, dict(zip(self._model.manifest.labels, probs.tolist(), strict=True)))
 

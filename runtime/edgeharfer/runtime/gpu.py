@@ -4,8 +4,8 @@ TensorRT 10.12 deprecated weak typing and calibrators, 11 dropped both. So preci
 types, or Q/DQ nodes. None of the provider's precision flags is set and no calibration table is named.
 
 An engine fits one set of weights, one set of shapes, one GPU, one driver, one TensorRT. Each graph has its
-folder with a `key.json` that says what its engine was built for; an engine for anything else is deleted,
-built again, and that is said.
+folder with a `key.json` that says what its engine was built for, and beside it `built` once it was; any other
+engine is deleted, built again, and that is said.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +26,20 @@ from typing import Any
 
 from edgeharfer.runtime.onnx_scan import OnnxInfo, scan_onnx
 
-KEY = "key.json"
+KEY, BUILT = "key.json", "built"
+ENGINE_PATH = "trt_engine_cache_path"
 BATCHES = (1, 1, 8)
 """Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
 SIDES = (96, 192, 192)
 """The same of an axis named `side`: a face detector looks closely, and at the whole frame."""
+
+CUDA_GRAPHS = "EDGEHARFER_CUDA_GRAPHS"
+"""In the environment, 1 asks for CUDA graphs where they can be had. Not the default: ONNX Runtime captures in
+the mode that forbids other threads to allocate on the GPU meanwhile (cuda_graph.cc), and none was ever seen
+running here."""
+NEVER_CAPTURED = frozenset({"If", "Loop", "Scan", "GRU", "LSTM", "RNN"})
+"""Control flow has no fixed kernels; recurrent operators copy from host memory that does not outlast the run
+(cudnn_rnn_base.cc). A capture that fails half-way can end the process."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,16 +68,17 @@ Environment = Callable[[], GpuEnvironment]
 
 
 def provider_options(
-    kinds: Sequence[str], model: bytes, name: str, *, cached: bool = True
+    kinds: Sequence[str], model: bytes, name: str, *, cached: bool = True, captured: bool = False
 ) -> list[dict[str, Any]]:
     """For each provider of a session, in its order, what ONNX Runtime shall be told.
 
-    kinds: short names. cached: keep TensorRT's engine for the next start.
+    kinds: short names. cached: keep TensorRT's engine for the next start. captured: runs may become CUDA
+    graphs; such a session asks for fixed shapes and buffers, and does not load where a node is not CUDA's.
     """
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "tensorrt": lambda: tensorrt_options(model, name) if cached else {},
         # TensorFloat-32 would round what the package calls FP32 to 10 bits.
-        "cuda": lambda: {"use_tf32": "0"},
+        "cuda": lambda: {"use_tf32": "0"} | ({"enable_cuda_graph": "1"} if captured else {}),
         "cpu": dict,
     }
     return [made[kind]() for kind in kinds]
@@ -91,10 +101,36 @@ def tensorrt_options(
     return {
         **options,
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(folder),
+        ENGINE_PATH: str(folder),
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
     }
+
+
+def wants_cuda_graphs(model: bytes, name: str) -> bool:
+    """Whether CUDA graphs were asked for and this graph may be captured."""
+    return os.environ.get(CUDA_GRAPHS) == "1" and not NEVER_CAPTURED & scan_onnx(model, name).nodes.keys()
+
+
+def lacks_engine(
+    model: bytes, name: str, *, root: Path | None = None, environment: Environment | None = None
+) -> bool:
+    """Whether TensorRT is here and would first have to build its engine. Changes nothing."""
+    found = (environment or gpu_environment)()
+    if found.tensorrt is None:
+        return False
+    key = engine_key(model, scan_onnx(model, name), found)
+    folder = _folder_of(key, root or cache_root())
+    return not ((folder / BUILT).exists() and _read(folder / KEY) == _as_text(key))
+
+
+def keep_engine(options: Mapping[str, Any], name: str) -> None:
+    """Note that the session of these options has loaded, so that its engine is whole."""
+    if ENGINE_PATH in options:
+        try:
+            Path(options[ENGINE_PATH], BUILT).touch()
+        except OSError as error:
+            _log.warning("%s: TensorRT's engine cannot be kept: %s", name, error)
 
 
 def profile(info: OnnxInfo) -> dict[str, str]:
@@ -106,7 +142,9 @@ def profile(info: OnnxInfo) -> dict[str, str]:
     for limit, batch, side in zip(("min", "opt", "max"), BATCHES, SIDES, strict=True):
         sizes = {"side": side}
         shapes = (
-            "x".join(str(axis if isinstance(axis, int) else sizes.get(str(axis), batch)) for axis in one.shape)
+            "x".join(
+                str(axis if isinstance(axis, int) else sizes.get(str(axis), batch)) for axis in one.shape
+            )
             for one in free
         )
         options[f"trt_profile_{limit}_shapes"] = ",".join(
@@ -129,19 +167,27 @@ def precision_of(info: OnnxInfo) -> str:
 
 
 def engine_folder(key: EngineKey, root: Path, name: str) -> Path:
-    """The folder of a graph's engine, emptied if what lies there was built for something else."""
-    graph = hashlib.sha256(f"{key.weights} {key.precision} {key.shapes}".encode()).hexdigest()[:20]
-    folder = root / graph
-    wanted = json.dumps(asdict(key), indent=2, sort_keys=True)
+    """The folder of a graph's engine, emptied of one for something else and of one that was never done."""
+    folder, wanted = _folder_of(key, root), _as_text(key)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = _read(folder / KEY)
-    if found != wanted:
+    found, whole = _read(folder / KEY), (folder / BUILT).exists()
+    if found != wanted or not whole:
         if any(path.name != KEY for path in folder.iterdir()):
-            _log.warning("%s: TensorRT's engine is built again: %s", name, _difference(found, wanted))
+            why = "its building did not end" if found == wanted else _difference(found, wanted)
+            _log.warning("%s: TensorRT's engine is built again: %s", name, why)
             shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
         (folder / KEY).write_text(wanted, encoding="utf-8")
     return folder
+
+
+def _folder_of(key: EngineKey, root: Path) -> Path:
+    graph = hashlib.sha256(f"{key.weights} {key.precision} {key.shapes}".encode()).hexdigest()[:20]
+    return root / graph
+
+
+def _as_text(key: EngineKey) -> str:
+    return json.dumps(asdict(key), indent=2, sort_keys=True)
 
 
 def _read(path: Path) -> str | None:

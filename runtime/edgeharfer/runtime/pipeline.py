@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture, Pace
@@ -37,11 +40,13 @@ class Pipeline:
     detector: "blazeface", "mediapipe", "haar", or an object that does the same.
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
     threads: of one operator; None is as tuned for this device, or one.
-    prior: of the emotions, "package", "data" or "balanced".
+    prior: of the emotions, one of `emotion.PRIORS`.
     face_interval_s: from one look for faces to the next, after which their emotions are looked at, one in
     each frame; 0 is all in every frame. Where the frames come as time passes and there is too little of
     it, looks become rarer (see `Schedule`).
     senses: makes of the models what looks at the frames; a recorder or a player of recordings.
+    at_once: where an engine of TensorRT has to be built, which takes minutes, do so in processes beside, and
+    go on with it when it is done. `close`, or the end of the program, ends what is not done by then.
 
         for result in Pipeline().run(open_source("clip.mp4")):
             print(result.action, result.faces)
@@ -63,27 +68,29 @@ class Pipeline:
         prior: str = "package",
         face_interval_s: float = FACE_INTERVAL_S,
         senses: SensesFactory = Senses,
+        at_once: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._parts = ExitStack()
         self._action_model = self._emotion_model = None
+        how: dict[str, Any] = {
+            "provider": provider,
+            "threads": threads,
+            "fallback": allow_fallback,
+            "at_once": at_once,
+        }
         if (package := _load(action, "action")) is not None:
-            self._action_model = ActionModel(
-                package, provider=provider, precision=precision, threads=threads, fallback=allow_fallback
-            )
+            self._action_model = ActionModel(package, precision=precision, **how)
+            self._parts.callback(self._action_model.close)
             self._action = ActionRecognizer(self._action_model, clock=self._clock)
         if (package := _load(emotion, "emotion")) is not None:
-            self._emotion_model = EmotionModel(
-                package,
-                provider=provider,
-                precision=precision,
-                threads=threads,
-                fallback=allow_fallback,
-                prior=prior,
-            )
+            self._emotion_model = EmotionModel(package, precision=precision, prior=prior, **how)
+            self._parts.callback(self._emotion_model.close)
             self._emotion = EmotionRecognizer(self._emotion_model)
         if isinstance(detector, str):
-            detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
+            detector = make_detector(detector, **how)
+            self._parts.callback(getattr(detector, "close", lambda: None))
         self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
         self._schedule = Schedule(face_interval_s)
@@ -120,6 +127,21 @@ class Pipeline:
         max_age_ms: what a result's frame may be old; a look that would make it older waits.
         """
         self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
+
+    def close(self) -> None:
+        """End what goes on beside, and the detector where it was named. Nothing is to be run afterwards."""
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def reset(self) -> None:
         """Forget all frames seen: for another source."""

@@ -17,6 +17,7 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 
 from edgeharfer.runtime.action import ActionModel
+from edgeharfer.runtime.device_window import on_host
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
@@ -64,7 +65,7 @@ class Recorder(Senses):
         return probs
 
     def encode(self, frame: Frame) -> Floats:
-        features = super().encode(frame)
+        features = on_host(super().encode(frame))
         self._line["features"] = _packed(features)
         return features
 

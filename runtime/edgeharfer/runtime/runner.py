@@ -10,7 +10,7 @@ from typing import Any
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.sinks import EventsSink, Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.source import LiveSource
 from edgeharfer.runtime.stats import Stats, Status
@@ -59,8 +59,10 @@ class Runner:
         self._stats = Stats(self._clock)
         self._jumps = JumpWatch(self._clock)
         self._stopping = stopping
+        for sink in sinks:
+            if isinstance(sink, EventsSink):
+                sink.stopping = stopping
         self._too_old = self._breaks = 0
-        self._provider = short_providers(pipeline.providers)
         if capture.in_real_time:
             pipeline.keep_pace(self._limits.max_age_ms)
 
@@ -118,7 +120,7 @@ class Runner:
             _log.warning("%s", jump)
         return self._stats.status(
             frames_dropped=self._capture.dropped,
-            provider=self._provider,
+            provider=short_providers(self._pipeline.providers),
             source_state=self._capture.state,
             source_name=self._capture.source.name,
             clock_jump=self._jumps.last,

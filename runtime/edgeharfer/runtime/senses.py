@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.device_window import Features
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.search import FaceFinder
@@ -59,10 +60,10 @@ class Senses:
         stages_ms["emotion"] = (self._clock.monotonic() - aligned) * 1e3
         return probs
 
-    def encode(self, frame: Frame) -> Floats:
-        """The frame's features for the action model, float32 (size,)."""
+    def encode(self, frame: Frame) -> Features:
+        """The frame's features for the action model."""
         assert self.action is not None, "actions are on"
-        return self.action.encode(frame.bgr)
+        return self.action.features(frame.bgr)
 
     def done(self, frame: Frame) -> None:
         """Called when all is known of a frame."""

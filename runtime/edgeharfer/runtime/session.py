@@ -7,21 +7,17 @@ runs on, and why another one did not load is kept for the message.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import logging
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.binding import BoundGraph, Device, Sizes
+from edgeharfer.runtime.complaints import ERROR, missing_library, preload, quiet, reason
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
 from edgeharfer.runtime.gpu import keep_engine, provider_options, wants_cuda_graphs
 from edgeharfer.runtime.types import Floats
@@ -39,7 +35,6 @@ PROVIDERS = {
 MEMORY_BYTES = 2 << 30
 """Of all CPU tensors together. A few bytes of a model can ask for any number of gigabytes."""
 
-_ERROR, _FATAL = 3, 4
 _PROBE_MODEL = (
     b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
@@ -95,12 +90,25 @@ class Session:
         try:
             values = self._bound.run(feeds) if self._bound else self._session.run(None, dict(feeds))
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self._name}: cannot run: {_reason(error)}") from error
+            raise ModelError(f"{self._name}: cannot run: {reason(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
         """The first output for the only input."""
         return self.run({self.input_name: array})[self.output_names[0]]
+
+    @property
+    def device(self) -> str | None:
+        """Where answers may stay for another session there, such as "cuda"; None for nowhere but the host."""
+        return None if self._bound is None else self._bound.device
+
+    def keep(self, feeds: Mapping[str, Any]) -> Any:
+        """The first output, left on the device: an OrtValue. feeds: arrays, or what was kept there."""
+        assert self._bound is not None, "answers stay on a device"
+        try:
+            return self._bound.keep(feeds)
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+            raise ModelError(f"{self._name}: cannot run: {reason(error)}") from error
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
         """Run zeros of each shape twice, so that a first real run is not slower than the rest.
@@ -162,7 +170,7 @@ def _load(model: bytes, kind: str, threads: int, name: str, shapes: Sequence[Siz
                 return Session(graph, name, bound)
             _log.warning("%s: runs without CUDA graphs: replayed, they give something else", name)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            _log.warning("%s: runs without CUDA graphs: %s", name, _reason(error))
+            _log.warning("%s: runs without CUDA graphs: %s", name, reason(error))
     graph = _create(model, kind, threads, name)
     return Session(graph, name, BoundGraph(graph, Device(ort)))
 
@@ -214,7 +222,7 @@ def _options(ort: Any, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = True
-    options.log_severity_level = _ERROR
+    options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 
@@ -224,7 +232,7 @@ def _create_on_cpu(model: bytes, threads: int, name: str) -> Any:
     try:
         return _open(ort, model, ["cpu"], threads)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ModelError(f"{name}: ONNX Runtime cannot load it: {_reason(error)}") from error
+        raise ModelError(f"{name}: ONNX Runtime cannot load it: {reason(error)}") from error
 
 
 def _create(
@@ -239,14 +247,14 @@ def _create(
         )
     names = list(PROVIDERS)
     chain = [one for one in names[names.index(kind) :] if PROVIDERS[one] in listed]
-    with _quiet(ort):
-        if kind != "cpu" and hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # Finds CUDA and cuDNN where pip has put them.
+    if kind != "cpu":
+        preload(ort)
+    with quiet(ort):
         try:
             told = provider_options(chain, model, name, cached=cached, captured=captured)
             session = _open(ort, model, chain, threads, told)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise _cannot_load(ort, kind, _reason(error)) from error
+            raise _cannot_load(ort, kind, reason(error)) from error
     if session.get_providers()[0] != PROVIDERS[kind]:
         raise _cannot_load(ort, kind, "ONNX Runtime gives no reason")
     keep_engine(told[0], name)
@@ -264,39 +272,8 @@ def _open(
     return session
 
 
-def _cannot_load(ort: Any, kind: str, reason: str) -> ProviderError:
-    missing = _missing_library(ort, kind) or reason
+def _cannot_load(ort: Any, kind: str, why: str) -> ProviderError:
+    missing = missing_library(ort, kind) or why
     return ProviderError(
         f"{kind} cannot be loaded: {missing}: see `edgeharfer doctor`, or use --provider cpu"
     )
-
-
-def _missing_library(ort: Any, kind: str) -> str | None:
-    """What the system's loader says of a provider's library, which ONNX Runtime writes to stderr only.
-
-    To be called after ONNX Runtime has tried: its own libraries expect to be loaded by it first.
-    """
-    for path in (Path(ort.__file__).parent / "capi").glob(f"*onnxruntime_providers_{kind}.*"):
-        try:
-            ctypes.CDLL(str(path))
-        except OSError as error:
-            return str(error)
-    return None
-
-
-@contextlib.contextmanager
-def _quiet(ort: Any) -> Iterator[None]:
-    """Keep the native log and the wrapper's prints out of the user's terminal and of `--events -`."""
-    ort.set_default_logger_severity(_FATAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        ort.set_default_logger_severity(_ERROR)
-
-
-def _reason(error: Exception) -> str:
-    """An error of ONNX Runtime without its code and its advice, in one line."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
-    line = " ".join(text.partition("Please fix")[0].split()) or type(error).__name__
-    return line[:300].rstrip(" .")

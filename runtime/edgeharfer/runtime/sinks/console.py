@@ -9,13 +9,17 @@ from typing import Any, Self, TextIO
 from ..overlay.look import humanise
 from ..stats import Status
 from ..types import UNCERTAIN, Action, Frame, Result
+from .stream import has_room
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""
 
 
 class ConsoleSink:
-    """Tells labels when they change, and the summary, on standard error."""
+    """Tells labels when they change, and the summary, on standard error.
+
+    A line that nobody reads is left out: a full pipe does not hold up the run.
+    """
 
     closed = False
 
@@ -49,7 +53,8 @@ class ConsoleSink:
         )
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        if has_room(self._stream):
+            print(line, file=self._stream, flush=True)
 
 
 def describe(result: Result) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Protocol, Self
 
+from ..clock import Jump
 from ..errors import SinkError
 from ..stats import Status
 from ..types import UNCERTAIN, Action, Emotion, Frame, Result, TrackedFace
 from .event_file import FileWriter
 from .partial import cannot_write
+from .stream import StreamWriter
 
 PROBABILITY_STEPS = 10_000  # four decimals
 TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
@@ -41,6 +42,16 @@ def summary_to_dict(summary: Mapping[str, Any]) -> dict[str, Any]:
 def state_to_dict(status: Status) -> dict[str, Any]:
     """The `state` line of a live source that stalls, freezes, is lost or lives again, ready for JSON."""
     return {"kind": "state", "state": status.source_state, "elapsed_s": round(status.elapsed_s, 2)}
+
+
+def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
+    """The `clock` line of a wall clock that was set: what it would have said and what it says; for JSON."""
+    return {
+        "kind": "clock",
+        "was_s": round(jump.was_s, 2),
+        "is_s": round(jump.is_s, 2),
+        "elapsed_s": round(elapsed_s, 2),
+    }
 
 
 def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
@@ -90,16 +101,23 @@ class EventsSink:
     Each line is given to the system at once and survives the death of this process. It is not forced to
     the disk (fsync) one by one, which would wear out a flash card and hold up the run: a power cut may
     take the last half minute. The end of the run forces the whole file.
+
+    stopping: asked while standard output has no room; once true, it is not waited for any longer.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
         self._writer: _Writer | None = None
         self._state = "live"
+        self._jump: Jump | None = None
         self.closed = False
+        self.stopping: Callable[[], bool] = lambda: False
 
     def __enter__(self) -> Self:
-        self._writer = _StreamWriter(sys.stdout) if self._path == "-" else FileWriter(Path(self._path))
+        if self._path == "-":
+            self._writer = StreamWriter(sys.stdout, lambda: self.stopping())
+        else:
+            self._writer = FileWriter(Path(self._path))
         return self
 
     def __exit__(
@@ -114,10 +132,13 @@ class EventsSink:
         self._line(result_to_dict(result))
 
     def refresh(self, status: Status) -> None:
-        """Tell where the source has come into another state; for when there are no results, too."""
+        """Tell of another state of the source and of a wall clock that was set; without results, too."""
         if status.source_state in TOLD_STATES and status.source_state != self._state:
             self._line(state_to_dict(status))
             self._state = status.source_state
+        if status.clock_jump is not None and status.clock_jump is not self._jump:
+            self._line(clock_to_dict(status.clock_jump, status.elapsed_s))
+            self._jump = status.clock_jump
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._line(summary_to_dict(summary))
@@ -143,22 +164,3 @@ class _Writer(Protocol):
     def reader_gone(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-class _StreamWriter:
-    """Standard output, which belongs to the process and stays open."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, line: str) -> None:
-        self._stream.write(line)
-        self._stream.flush()
-
-    def reader_gone(self) -> None:
-        # The stream still holds the line, and would fail once more at whatever is printed next.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), self._stream.fileno())
-
-    def close(self) -> None:
-        """Nothing: every line was flushed."""

@@ -1,0 +1,120 @@
+"""TensorRT's engine of one graph, built in a process of its own.
+
+    python -m edgeharfer.runtime.engine NAME THREADS < MODEL
+
+Building takes minutes inside one native call, which nothing but the end of its process can interrupt. The
+engine comes to lie in the cache, where a session finds it. One is built at a time on a machine, since each
+wants much memory, and at low priority, since something else runs meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from edgeharfer.runtime.errors import EdgeharferError, ProviderError
+from edgeharfer.runtime.gpu import cache_root, lacks_engine
+from edgeharfer.runtime.session import make_session
+
+LOCK = "building.lock"
+_NICENESS = 10
+_END_S = 1.0
+_COMMAND = ("-P", "-m", "edgeharfer.runtime.engine")
+
+
+class EngineBuild:
+    """An engine that is being built; the process ends with this object, at the latest.
+
+    command: what Python is given in place of this module.
+    Raises OSError where there is no room for a process.
+    """
+
+    def __init__(self, model: bytes, name: str, threads: int, *, command: Sequence[str] = _COMMAND) -> None:
+        self._name = name
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        with tempfile.TemporaryFile() as given:
+            given.write(model)
+            given.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, *command, name, str(threads)],
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=self._said,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,  # Ctrl-C is for the run, which then ends its builder.
+            )
+        self._end = weakref.finalize(self, _end, self._process, self._said)
+
+    def ended(self) -> bool:
+        """Whether the engine lies in the cache. Raises ProviderError where it could not be built."""
+        code = self._process.poll()
+        if code:
+            raise ProviderError(f"TensorRT's engine for {self._name} cannot be built: {self._why(code)}")
+        return code is not None
+
+    def close(self) -> None:
+        """Give up what is not done yet."""
+        self._end()
+
+    def _why(self, code: int) -> str:
+        if code < 0:
+            return f"its builder crashed ({signal.Signals(-code).name})"
+        self._said.seek(0)
+        lines = self._said.read().decode("utf-8", "replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
+
+
+def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):  # Not even that helps inside some drivers.
+        process.wait(_END_S)
+    said.close()
+
+
+def build(model: bytes, name: str, threads: int) -> None:
+    """Build and keep the engine, unless it is there. Raises ProviderError, ModelError."""
+    if lacks_engine(model, name):
+        make_session(model, "tensorrt", threads, name=name)
+    if lacks_engine(model, name):
+        raise ProviderError(f"it cannot be kept: see whether {cache_root()} can be written")
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Waits for other builders of this user; on Windows they build side by side."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    root = cache_root()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (root / LOCK).open("wb") as file:  # Unlocked by its end, whatever it is.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process: its exit code; why it failed goes to standard error."""
+    name, threads = arguments
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+    model = sys.stdin.buffer.read()
+    try:
+        with one_at_a_time():
+            build(model, name, int(threads))
+    except (EdgeharferError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

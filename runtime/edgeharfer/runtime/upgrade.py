@@ -1,0 +1,150 @@
+"""Start at once, go on better: TensorRT takes over when its engine is built and its answers are right.
+
+An engine is built once for a graph and a device, which takes minutes. Meanwhile the graph runs on the next
+best provider. Then the engine is opened beside it, both answer the same input, and where the answers agree
+the next frame is the engine's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from edgeharfer.runtime.binding import Sizes
+from edgeharfer.runtime.engine import EngineBuild
+from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.session import Session, Tensor, make_session
+from edgeharfer.runtime.types import Floats
+
+TOLERANCE = {"fp32": 0.01, "fp16": 0.03, "int8": 0.1}
+"""Largest difference of two providers on one graph, as a part of the largest value of that output: the
+rounding of TensorFloat-32 and FP16 (1/2048) or of INT8 (1/127), grown through the layers; not measured."""
+
+_log = logging.getLogger(__name__)
+
+
+class Build(Protocol):
+    """Something that is being built beside."""
+
+    def ended(self) -> bool:
+        """Whether it is done. Raises EdgeharferError where it failed."""
+
+    def close(self) -> None:
+        """Give it up, at once."""
+
+
+class Upgrade:
+    """A better session in the making: first its engine is built, then it is opened in a thread beside."""
+
+    def __init__(self, build: Build, open_session: Callable[[], Session]) -> None:
+        self._build, self._open = build, open_session
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._opened: Future[Session] | None = None
+
+    def ready(self) -> Session | None:
+        """The session, once there is one. Raises EdgeharferError where there will be none."""
+        if self._opened is None and self._build.ended():
+            self._opened = self._thread.submit(self._open)
+        return self._opened.result() if self._opened is not None and self._opened.done() else None
+
+    def close(self) -> None:
+        """Give up what is being built, and wait for what is being opened: a second or two."""
+        self._build.close()
+        self._thread.shutdown()
+
+
+class UpgradingSession(Session):
+    """A session that goes on as a better one, when there is one and both give the same.
+
+    tolerance: as those of TOLERANCE. A difference that is larger, and an upgrade that fails, are told once.
+    """
+
+    def __init__(self, running: Session, upgrade: Upgrade, tolerance: float) -> None:
+        self._become(running)
+        self._upgrade: Upgrade | None = upgrade
+        self._tolerance = tolerance
+
+    @property
+    def device(self) -> str | None:
+        """Nowhere before it is settled who runs: answers are compared on the host."""
+        return None if self._upgrade is not None else super().device
+
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
+        """As a session does. The run after which the other takes over is computed by both."""
+        outputs = super().run(feeds)
+        if self._upgrade is not None:
+            self._look(self._upgrade, feeds, outputs)
+        return outputs
+
+    def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
+        upgrade, self._upgrade = self._upgrade, None  # Zeros are nothing to compare answers on.
+        try:
+            super().warm_up(shapes)
+        finally:
+            self._upgrade = upgrade
+
+    def close(self) -> None:
+        """Stay as it is; nothing goes on beside afterwards."""
+        if self._upgrade is not None:
+            self._upgrade.close()
+            self._upgrade = None
+
+    def _look(self, upgrade: Upgrade, feeds: Mapping[str, Tensor], outputs: Mapping[str, Floats]) -> None:
+        try:
+            if (better := upgrade.ready()) is None:
+                return
+            self._judge(better, difference(outputs, better.run(feeds)))
+        except EdgeharferError as error:
+            _log.warning("%s: stays on %s: %s", self._name, self.provider, error)
+        self.close()
+
+    def _judge(self, better: Session, found: float) -> None:
+        if found > self._tolerance:
+            _log.warning(
+                "%s: stays on %s: the answer of %s differs by %.2g, more than %g",
+                self._name, self.provider, better.provider, found, self._tolerance,
+            )  # fmt: skip
+            return
+        _log.info("%s: goes on with %s, whose answer differs by %.2g", self._name, better.provider, found)
+        self._become(better)
+
+    def _become(self, other: Session) -> None:
+        """Its graph, buffers and provider are this session's from now on."""
+        vars(self).update(vars(other))
+
+
+def difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> float:
+    """Largest difference of any output, as a part of that output's largest value; NaN counts as infinite."""
+    largest = 0.0
+    for name, mine in wanted.items():
+        scale = max(float(np.abs(mine).max(initial=0)), float(np.finfo(np.float32).tiny))
+        found = float(np.abs(given[name] - mine).max(initial=0)) / scale
+        largest = max(largest, found if np.isfinite(found) else np.inf)
+    return largest
+
+
+def start_at_once(
+    model: bytes, provider: str, threads: int, *, name: str, precision: str, shapes: Sequence[Sizes] = ()
+) -> Session:
+    """A session on `provider` that goes on with TensorRT when its engine is built.
+
+    shapes: that the engine is warmed up with. Raises as make_session does.
+    """
+    running = make_session(model, provider, threads, name=name)
+
+    def open_engine() -> Session:
+        session = make_session(model, "tensorrt", threads, name=name)
+        session.warm_up(shapes)
+        return session
+
+    try:
+        build = EngineBuild(model, name, threads)
+    except OSError as error:
+        _log.warning("%s: stays on %s: no process for TensorRT: %s", name, running.provider, error)
+        return running
+    _log.warning("%s: runs on %s while TensorRT's engine is built, for minutes", name, running.provider)
+    return UpgradingSession(running, Upgrade(build, open_engine), TOLERANCE[precision])
