@@ -104,9 +104,12 @@ class KioskProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
+        ended = self.process.poll()
+        if ended is None:
             self.process.kill()
-            self.process.communicate()
+        self.complaints = self.complaints or self.process.communicate()[1]
+        if ended:
+            print(f"the kiosk had ended with exit code {ended}: {self.complaints}")
         self._over = True
         self._listener.join()
         self._manager.close()

@@ -21,10 +21,13 @@ from edgeharfer.runtime.source.isolated import IsolatedSource
 from edgeharfer.runtime.source.orders import StreamOrder
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.types import Frame
-from mjpeg_server import MjpegServer, jpeg, moving, wait_until
+from mjpeg_server import MjpegServer, allowed_s, jpeg, moving, wait_until
 from rtsp_server import RtspServer
 
 Figures = Callable[..., None]
+
+LONGEST_S = 600.0
+"""Of the long tier's cycles: a thousand over RTSP would take three times as long."""
 
 BOTH = pytest.mark.parametrize("server", [MjpegServer, RtspServer], indirect=True)
 
@@ -68,10 +71,13 @@ def resources(capture: Capture) -> tuple[float, float, int, int]:
     )
 
 
-def drop_and_return(server: MjpegServer, capture: Capture, cycles: int) -> list[float]:
-    """Seconds from each return of the server to the first frame after it."""
-    recoveries = []
-    for _ in range(cycles):
+def drop_and_return(
+    server: MjpegServer, capture: Capture, cycles: int, most_s: float = LONGEST_S
+) -> list[float]:
+    """Seconds from each return of the server to the first frame after it; as many as there is time for."""
+    recoveries = list[float]()
+    start_s = time.monotonic()
+    while len(recoveries) < cycles and time.monotonic() - start_s < most_s:
         server.vanish()
         wait_until(lambda: capture.state in ("lost", "backoff", "connecting"))
         while capture.next_frame(0.01) is not None:
@@ -91,12 +97,12 @@ def test_a_stream_that_drops_comes_back_within_2_s_and_costs_nothing(
     recoveries = drop_and_return(server, capture, cycles)
     after = resources(capture)
     p99_s = float(np.quantile(recoveries, 0.99))
-    figures(cycles=cycles, p50_s=float(np.median(recoveries)), p99_s=p99_s,
+    figures(cycles=len(recoveries), p50_s=float(np.median(recoveries)), p99_s=p99_s,
             rss_mb=after[0] - before[0], reader_rss_mb=after[1] - before[1])  # fmt: skip
-    assert p99_s < 2
+    assert p99_s < allowed_s(2)
     assert after[0] - before[0] < 5 and after[1] - before[1] < 5
     assert after[2:] == before[2:], "descriptors and threads"
-    assert capture.reconnects == cycles + 3
+    assert capture.reconnects == len(recoveries) + 3
     assert reader_pid(capture) == reader, "one reader serves all connections"
 
 
@@ -133,8 +139,8 @@ def test_silence_is_stalled_within_2_s_then_lost_and_ends_with_the_silence(
     server.silent = False
     _, recovered_s = frame_after(capture, lambda _: capture.state == "live")
     figures(stalled_s=stalled_s, lost_s=lost_s, recovered_s=recovered_s)
-    assert stalled_s < 2
-    assert lost_s < 7
+    assert stalled_s < allowed_s(2)
+    assert lost_s < allowed_s(7)
     assert capture.breaks == 1
 
 
@@ -158,7 +164,7 @@ def test_the_same_picture_is_frozen_within_5_s_and_gives_no_frames(
     server.frozen = False
     _, resumed_s = frame_after(capture)
     figures(frozen_s=frozen_s, resumed_s=resumed_s)
-    assert frozen_s < 5
+    assert frozen_s < allowed_s(5)
     assert (capture.state, capture.breaks, capture.reconnects) == ("live", 1, 0)
 
 
@@ -222,7 +228,7 @@ def test_a_reader_that_hangs_is_replaced(capture: Capture, figures: Figures) -> 
     os.kill(reader_pid(capture), signal.SIGSTOP)
     _, recovered_s = frame_after(capture, lambda _: capture.reconnects == 1)
     figures(recovered_s=recovered_s)
-    assert recovered_s < 12
+    assert recovered_s < allowed_s(12)
 
 
 def test_a_stop_comes_through_a_reader_that_hangs(server: MjpegServer, figures: Figures) -> None:
@@ -233,7 +239,7 @@ def test_a_stop_comes_through_a_reader_that_hangs(server: MjpegServer, figures: 
         start_s = time.monotonic()
     stopped_s = time.monotonic() - start_s
     figures(stopped_s=stopped_s)
-    assert stopped_s < 2
+    assert stopped_s < allowed_s(2)
     assert not Path(f"/proc/{pid}").exists(), "and nothing is left of it"
 
 
@@ -245,7 +251,7 @@ def test_a_stop_comes_through_a_peer_that_never_answers(server: MjpegServer, fig
     with pytest.raises(KeyboardInterrupt):
         open_source(server.url, stopping=stopping.is_set)
     figures(stopped_s=time.monotonic() - start_s - 0.5)
-    assert time.monotonic() - start_s - 0.5 < 2
+    assert time.monotonic() - start_s - 0.5 < allowed_s(2)
 
 
 def test_a_reader_does_not_outlive_the_process_that_started_it(server: MjpegServer) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mjpeg_server import MjpegServer, wait_until
+from edgeharfer.chaos.watched import WatchedRun
+from mjpeg_server import MjpegServer, allowed_s
 
 Figures = Callable[..., None]
 
-COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()", "run", "--view", "none"]
 LIGHT = ["--action", "off", "--emotion", "off"]
 
 
@@ -28,47 +26,26 @@ def server() -> Iterator[MjpegServer]:
         yield running
 
 
-class Run:
-    """`edgeharfer run` on the server's stream, in a process of its own."""
-
-    def __init__(self, server: MjpegServer, folder: Path) -> None:
-        self.events = folder / "events.jsonl"
-        self.process = subprocess.Popen(
-            [*COMMAND, *LIGHT, "--source", server.url, "--events", str(self.events)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        wait_until(lambda: self.count("result") > 3, 90)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The whole lines so far."""
-        text = self.events.read_text() if self.events.exists() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-    def count(self, kind: str, state: str | None = None) -> int:
-        return sum(row["kind"] == kind and row.get("state") == state for row in self.rows())
-
-    def stop(self) -> float:
-        """Seconds until it has ended well."""
-        start_s = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        _, complaints = self.process.communicate(timeout=30)
-        stopped_s = time.monotonic() - start_s
-        assert self.process.returncode == 0, complaints
-        return stopped_s
+def light(server: MjpegServer, folder: Path) -> WatchedRun:
+    """A run of the face detector alone."""
+    return WatchedRun(server.url, folder / "events.jsonl", LIGHT)
 
 
-def silent(server: MjpegServer, run: Run) -> None:
+def live(server: MjpegServer, run: WatchedRun) -> None:
+    """As it is."""
+
+
+def silent(server: MjpegServer, run: WatchedRun) -> None:
     server.silent = True
-    wait_until(lambda: run.count("state", "stalled") == 1)
+    run.wait_for_state("stalled")
 
 
-def away(server: MjpegServer, run: Run) -> None:
+def away(server: MjpegServer, run: WatchedRun) -> None:
     server.vanish()
-    wait_until(lambda: run.count("state", "lost") == 1)
+    run.wait_for_state("lost")
 
 
-def opening(server: MjpegServer, run: Run) -> None:
+def opening(server: MjpegServer, run: WatchedRun) -> None:
     """It comes back, takes the connection, and says nothing."""
     away(server, run)
     server.mute = True
@@ -76,16 +53,41 @@ def opening(server: MjpegServer, run: Run) -> None:
     time.sleep(1.0)
 
 
-@pytest.mark.parametrize("trouble", [silent, away, opening])
+@pytest.mark.parametrize("trouble", [live, silent, away, opening])
 def test_a_stop_comes_through(
-    server: MjpegServer, tmp_path: Path, trouble: Callable[[MjpegServer, Run], None], figures: Figures
+    server: MjpegServer, tmp_path: Path, trouble: Callable[[MjpegServer, WatchedRun], None], figures: Figures
 ) -> None:
-    run = Run(server, tmp_path)
-    trouble(server, run)
-    stopped_s = run.stop()
+    with light(server, tmp_path) as run:
+        trouble(server, run)
+        stopped_s = run.stop()
     figures(stopped_s=stopped_s)
     assert run.count("summary") == 1
-    assert stopped_s < 2
+    assert stopped_s < allowed_s(2)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """So many others that would take a core each."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_a_stop_comes_through_on_a_busy_machine(
+    server: MjpegServer, tmp_path: Path, figures: Figures
+) -> None:
+    """All models at work, and two others that want each core."""
+    cores = os.cpu_count() or 1
+    with WatchedRun(server.url, tmp_path / "events.jsonl") as run, busy(2 * cores):
+        time.sleep(1.0)
+        stopped_s = run.stop()
+    figures(stopped_s=stopped_s, load=os.getloadavg()[0] / cores)
+    assert run.count("summary") == 1
+    assert stopped_s < max(allowed_s(2), 2 * 3)
 
 
 @pytest.mark.soak
@@ -95,28 +97,26 @@ def test_two_hundred_stops(server: MjpegServer, tmp_path: Path, figures: Figures
         folder = tmp_path / str(number)
         folder.mkdir()
         server.silent = server.mute = False
-        run = Run(server, folder)
-        if number % 2:
-            silent(server, run)
-        stopped.append(run.stop())
-    figures(stops=len(stopped), worst_s=max(stopped))
-    assert max(stopped) < 2
+        with light(server, folder) as run:
+            if number % 2:
+                silent(server, run)
+            stopped.append(run.stop())
+            assert run.count("summary") == 1
+    stopped.sort()
+    figures(stops=len(stopped), p50_s=stopped[100], p99_s=stopped[198], worst_s=stopped[-1])
+    assert stopped[198] < allowed_s(2)
 
 
 def test_a_run_goes_on_when_its_source_vanishes_and_returns(
     server: MjpegServer, tmp_path: Path, figures: Figures
 ) -> None:
-    run = Run(server, tmp_path)
-    away(server, run)
-    before = run.count("result")
-    server.appear()
-    recovered_s = wait_until(lambda: run.count("result") > before)
-    run.stop()
-    rows = run.rows()
+    with light(server, tmp_path) as run:
+        away(server, run)
+        server.appear()
+        recovered_s = run.wait_for_result()
+        run.stop()
     figures(recovered_s=recovered_s)
-    states = [row["state"] for row in rows if row["kind"] == "state"]
-    assert states == ["lost", "live"]
-    seqs = [row["seq"] for row in rows if row["kind"] == "result"]
+    assert [row["state"] for row in run.rows if row["kind"] == "state"] == ["lost", "live"]
+    seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
     assert seqs == sorted(set(seqs)), "numbered on through the loss"
-    summary = rows[-1]
-    assert summary["source"] == {"state": "live", "breaks": 1, "reconnects": 1, "bad_pictures": 0}
+    assert run.rows[-1]["source"] == {"state": "live", "breaks": 1, "reconnects": 1, "bad_pictures": 0}

@@ -95,6 +95,8 @@ def run_command(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError:
+        return _fail("out of memory: give it more, or turn a model off (--action off)", 1, debug)
     except Exception as error:
         return _fail(
             f"a defect, please report it: {type(error).__name__}: {error} (--debug shows where)", 1, debug

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.clock import Clock, JumpWatch
 from edgeharfer.runtime.errors import SinkError
 
 MOST_EVENTS = 100_000
@@ -55,7 +55,8 @@ class Outbox:
         self.dropped = 0
         self._path, self._clock, self._most = path, clock, most
         self._retention_s = retention_days * DAY_S
-        self._lock = threading.Lock()
+        self._lock, self._following = threading.Lock(), threading.Lock()
+        self._jumps = JumpWatch(clock)
         self._db = self._open()
 
     def __enter__(self) -> Self:
@@ -71,6 +72,7 @@ class Outbox:
 
     def put(self, identity: str, topic: str, payload: bytes) -> None:
         """Keep an event; on disk when this returns. An id that is known already is not put again."""
+        self._follow_clock()
         self._run(
             "INSERT OR IGNORE INTO outbox (id, topic, payload, put_at) VALUES (?, ?, ?, ?)",
             (identity, topic, payload, self._clock.wall()),
@@ -89,10 +91,18 @@ class Outbox:
 
     def expire(self) -> None:
         """Delete what is too old or too much."""
+        self._follow_clock()
         before = len(self)
         self._run("DELETE FROM outbox WHERE put_at < ?", (self._clock.wall() - self._retention_s,))
         self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._most,))
         self.dropped += before - len(self)
+
+    def _follow_clock(self) -> None:
+        """An event is as old after the wall clock was set as before: a clock that comes right deletes none."""
+        with self._following:
+            if jump := self._jumps.look():
+                jump_s = jump.is_s - jump.was_s
+                self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))
 
     def close(self) -> None:
         with self._lock:

@@ -27,7 +27,7 @@ from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.capture import Capture
-from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import Source, open_source
@@ -107,7 +107,7 @@ class Service:
         self._config, self._slot, self._teller, self._desk = config, slot, teller, desk
         self._metrics, self._clock, self._over, self._opener = metrics, clock, over, opener
         self._send = send
-        self._heart = Heart(send, watchdog_s(), clock)
+        self._heart, self._jumps = Heart(send, watchdog_s(), clock), JumpWatch(clock)
         privacy = config.privacy
         self._notice = Notice(required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock)
         self._pipeline: Pipeline | None = None
@@ -126,23 +126,31 @@ class Service:
 
     def run(self) -> None:
         """Until it is over; a source that cannot be opened is tried again and again."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, spec = FIRST_PAUSE_S, self._config.source.spec
         while not self._over():
             before_s = self._result_s
             try:
                 with (
-                    self._opener(self._config.source.spec, clock=self._clock) as source,
+                    self._opener(spec, clock=self._clock, stopping=self._waits_in_vain) as source,
                     Capture(source, pace="realtime", clock=self._clock) as capture,
                 ):
                     self._watch(capture)
             except SourceError as error:
                 if self._state != "lost":
                     _log.warning("%s", error)
+            except KeyboardInterrupt:  # the end came while it was opened
+                return
             if self._over():
                 return
             pause_s = FIRST_PAUSE_S if self._result_s != before_s else min(2 * pause_s, LONGEST_PAUSE_S)
             self._do_without(pause_s)
             self._metrics.reconnects.inc()
+
+    def _waits_in_vain(self) -> bool:
+        """Asked again and again while a live source opens, which is bounded in time: whether to give up."""
+        self._turn()
+        self._heart.waiting("connecting")
+        return self._over()
 
     def _watch(self, capture: Capture) -> None:
         """One source, to its end."""
@@ -197,6 +205,7 @@ class Service:
         until_s = self._clock.monotonic() + pause_s
         while not self._over() and self._clock.monotonic() < until_s:
             self._turn()
+            self._heart.waiting("lost")
             self._clock.sleep(WAIT_S)
         self._heart.attempt()
 
@@ -214,6 +223,8 @@ class Service:
             self._send(f"STATUS=source {state}")
 
     def _turn(self) -> None:
+        if jump := self._jumps.look():
+            _log.warning("%s", jump)
         lack = self._lack()
         self._desk.turn(lack, self._details())
         self._metrics.ready.set(not lack)

@@ -1,0 +1,76 @@
+"""What a fault is, where it is done, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.source.demo import DemoSource
+
+from .server import MjpegServer
+from .watched import WatchedRun
+
+FPS = 15.0
+PICTURES = 120
+"""Of the demo, again and again: 8 s at 15 a second."""
+
+
+class NotTried(Exception):
+    """The fault cannot be done on this device; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """name: for --only. what: is done. limit_s: within which the product must be itself again.
+
+    inject: does it, and returns the seconds until then; raises NotRecovered or NotTried.
+    """
+
+    name: str
+    what: str
+    limit_s: float
+    inject: Callable[[Site], float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one fault. recovery_s is None where the product did not recover, or the fault was not tried."""
+
+    name: str
+    what: str
+    limit_s: float
+    result: Literal["pass", "fail", "not tried"]
+    recovery_s: float | None = None
+    note: str = ""
+
+
+class Site:
+    """Where faults are done: a folder, and a server that sends the demo's pictures.
+
+    options: for `edgeharfer run`, such as the models to use.
+    """
+
+    def __init__(self, folder: Path, server: MjpegServer, options: Sequence[str] = ()) -> None:
+        self.folder, self.server, self.options = folder, server, options
+        self.events = folder / "events.jsonl"
+        self.clock = SystemClock()
+
+    def run(
+        self, *, options: Sequence[str] = (), prelude: str = "", wrapper: Sequence[str] = ()
+    ) -> WatchedRun:
+        """The product on the server's pictures, not yet started; `options` come after the site's own."""
+        options = [*self.options, *options]
+        return WatchedRun(self.server.url, self.events, options, prelude=prelude, wrapper=wrapper)
+
+
+def demo_pictures(width: int, height: int, count: int = PICTURES) -> list[bytes]:
+    """The demo as JPEG, at that size and rate `FPS`."""
+    demo = DemoSource(SystemClock())
+    step = round((demo.fps or FPS) / FPS)
+    scaled = (cv2.resize(demo.picture(step * number), (width, height)) for number in range(count))
+    return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in scaled]

@@ -1,0 +1,171 @@
+"""Faults of the process itself, of its disk, its memory, its models and its clock."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from edgeharfer.runtime.package import shipped_packages
+
+from .fault import Fault, NotTried, Site
+from .watched import NotRecovered, WatchedRun
+
+DISK_BYTES = 1 << 20
+TORN = b'{"kind":"result","seq":'
+REFUSED = 2
+START_LIMIT_S = 15.0
+"""For imports and models on a small machine."""
+HOUR_S, TEN_YEARS_S = 3600.0, 3.1557e8
+
+_SMALL_DISK = 'mount -t tmpfs -o size="$1" edgeharfer "$2" && shift 2 && exec "$@"'
+
+# A process that says another time than the machine's, as a file tells it.
+_OTHER_TIME = """
+import pathlib, time
+_real, _file = time.time, pathlib.Path({path!r})
+time.time = lambda: _real() + float(_file.read_text())
+"""
+
+# 20 MB of address space beyond what the code itself takes.
+_LITTLE_MEMORY = """
+import pathlib, resource
+import cv2
+import edgeharfer.cli.run
+from edgeharfer.runtime.session import probe_providers
+probe_providers()
+_pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2**20,) * 2)
+"""
+
+
+def stop(site: Site) -> float:
+    """SIGTERM; the time until it has ended well, its events whole, counts."""
+    with site.run() as run:
+        stopped_s = run.stop()
+        if not run.count("summary"):
+            raise NotRecovered("it ended without a summary")
+        return stopped_s
+
+
+def kill(site: Site) -> float:
+    """Killed in the midst of a line, then started on the same file."""
+    with site.run() as run:
+        run.process.send_signal(signal.SIGKILL)
+        run.process.wait()
+        kept = run.count("result")
+    whole = site.events.read_bytes().rpartition(b"\n")[0] + b"\n"
+    site.events.write_bytes(whole + TORN)
+    with site.run() as again:
+        again.stop()
+    if not site.events.read_bytes().startswith(whole) or again.count("result") <= kept:
+        raise NotRecovered("events that had been written are gone")
+    return again.first_s
+
+
+def full_disk(site: Site) -> float:
+    """The disk of the events is full for a while; the time from its release to the next event counts."""
+    disk = site.folder / "disk"
+    disk.mkdir(exist_ok=True)
+    with Site(disk, site.server, site.options).run(wrapper=small_disk(disk)) as run:
+        ballast = run.inside(disk / "ballast")
+        fill(ballast)
+        run.wait_for(lambda: "No space left" in run.complaints, "word of the full disk", 10.0)
+        ballast.unlink()
+        recovered_s = run.wait_for_result("an event afterwards")
+        run.wait_for(lambda: "results were missed" in run.complaints, "word of what was missed", 10.0)
+        return recovered_s
+
+
+def small_disk(disk: Path) -> list[str]:
+    """A command that runs another one with a small disk of its own there. Raises NotTried where none can."""
+    spaces = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = ["sh", "-c", _SMALL_DISK, "sh", str(DISK_BYTES), str(disk)]
+    try:
+        for unshare in (spaces, ["unshare", "--mount"]):
+            if subprocess.run([*unshare, *mount, "true"], capture_output=True, check=False).returncode == 0:
+                return [*unshare, *mount]
+    except FileNotFoundError:
+        raise NotTried("there is no `unshare` here (util-linux), so no small disk can be made") from None
+    raise NotTried("this system lets nobody mount a disk of his own; try as root")
+
+
+def fill(ballast: Path) -> None:
+    """Write until nothing more fits."""
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    continue
+
+
+def clock(site: Site) -> float:
+    """The wall clock of the process is set five times; the longest time without a result counts."""
+    told = site.folder / "offset"
+    told.write_text("0")
+    offsets_s = (HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S, -site.clock.wall())
+    worst_s = 0.0
+    with site.run(prelude=_OTHER_TIME.format(path=str(told))) as run:
+        for count, offset_s in enumerate(offsets_s, 1):
+            replace_text(told, str(offset_s))
+            worst_s = max(worst_s, run.wait_for_result(), run.wait_for_result())
+            run.wait_for(partial(said_so, run, count), "word of the jump in the events", 5.0)
+    seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
+    if seqs != sorted(set(seqs)):
+        raise NotRecovered("the results are out of order")
+    return worst_s
+
+
+def said_so(run: WatchedRun, count: int) -> bool:
+    """Whether so many jumps stand in the events."""
+    return run.count("clock") == count
+
+
+def replace_text(path: Path, text: str) -> None:
+    """At once: no reader sees a part of it."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def flipped_bit(site: Site) -> float:
+    """One bit of a model has changed on the disk; the time until the package is refused counts."""
+    package = next((one for one in shipped_packages() if one.manifest.task == "emotion"), None)
+    if package is None:
+        raise NotTried("no emotion package is installed")
+    copy = shutil.copytree(package.path, site.folder / "flipped")
+    for model in copy.glob("*.onnx"):
+        data = bytearray(model.read_bytes())
+        data[len(data) // 2] ^= 1
+        model.write_bytes(data)
+    run = site.run(options=["--action", "off", "--emotion", str(copy)])
+    ended_s, code = run.start_in_vain()
+    if code != REFUSED or str(copy) not in run.last_line:
+        raise NotRecovered(f"exit code {code}: {run.last_line}")
+    return ended_s
+
+
+def memory(site: Site) -> float:
+    """Too little memory for the models: the run ends by itself; the start with enough of it counts."""
+    if not sys.platform.startswith("linux"):
+        raise NotTried("this system keeps no limit of memory")
+    run = site.run(prelude=_LITTLE_MEMORY)
+    _, code = run.start_in_vain()
+    if code == 0 or len(run.complaints.splitlines()) > 1:
+        raise NotRecovered(f"exit code {code}: {run.last_line}")
+    with site.run() as again:
+        return again.first_s
+
+
+PROCESS_FAULTS = (
+    Fault("stop", "SIGTERM while it works", 2.0, stop),
+    Fault("kill", "killed in the midst of a line, then started", START_LIMIT_S, kill),
+    Fault("full-disk", "the disk of the events is full, then freed", 5.0, full_disk),
+    Fault("memory", "too little memory, then started with enough", START_LIMIT_S, memory),
+    Fault("clock", "the wall clock set by an hour, ten years, to 1970", 2.0, clock),
+    Fault("flipped-bit", "one bit of a model has changed", START_LIMIT_S, flipped_bit),
+)

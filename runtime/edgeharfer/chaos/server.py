@@ -1,0 +1,84 @@
+"""An HTTP server of motion JPEG on loopback that can vanish, return, fall silent, freeze and send garbage."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+
+
+class MjpegServer:
+    """Sends `picture(n)` for n = 0, 1, ... at `fps`, to any number of viewers.
+
+    silent: connections stay open, and nothing comes. frozen: the same picture again and again.
+    mute: it answers nobody at all, though it takes connections.
+    `vanish` shuts everything, `appear` comes back on the same port.
+    """
+
+    def __init__(self, picture: Callable[[int], bytes], fps: float = 30.0) -> None:
+        self.picture, self.fps = picture, fps
+        self.silent = self.frozen = self.mute = False
+        self.number = 0
+        self.port = 0
+        self._gone = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._listener: socket.socket | None = None
+
+    @property
+    def url(self) -> str:
+        """What to watch."""
+        return f"http://127.0.0.1:{self.port}/video"
+
+    def appear(self) -> None:
+        """Listen, on the same port as before."""
+        self._gone = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=8)
+        self._listener.settimeout(0.02)
+        self.port = self._listener.getsockname()[1]
+        self._start(self._listen, self._listener, self._gone)
+
+    def vanish(self) -> None:
+        """Shut the door, and all connections."""
+        self._gone.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def __enter__(self) -> Self:
+        self.appear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.vanish()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name="server")
+        self._threads.append(thread)
+        thread.start()
+
+    def _listen(self, listener: socket.socket, gone: threading.Event) -> None:
+        with listener:
+            while not gone.is_set():
+                with contextlib.suppress(TimeoutError):
+                    self._start(self._serve, listener.accept()[0], gone)
+
+    def _serve(self, viewer: socket.socket, gone: threading.Event) -> None:
+        viewer.settimeout(5)
+        with viewer, contextlib.suppress(OSError):  # the viewer has gone
+            if not self.mute:
+                viewer.recv(4096)
+                viewer.sendall(HEAD)
+            while not gone.is_set():
+                if not (self.silent or self.mute):
+                    self.number += not self.frozen
+                    data = self.picture(self.number)
+                    viewer.sendall(PART % len(data) + data + b"\r\n")
+                gone.wait(1 / self.fps)

@@ -1,0 +1,144 @@
+"""Faults of the source and of the process that reads it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from .fault import FPS, Fault, NotTried, Site, demo_pictures
+from .watched import NotRecovered, WatchedRun
+
+NOTICED_S = 10.0
+"""Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
+SLOW_FPS = 3.0
+SETTLED = 10
+"""Results after a change until it counts as lived through."""
+
+
+def drop(site: Site) -> float:
+    """All connections shut, then the server is back at once."""
+    with site.run() as run:
+        site.server.vanish()
+        try:
+            run.wait_for_state("lost", NOTICED_S)
+        finally:
+            site.server.appear()
+        return run.wait_for_result()
+
+
+def stall(site: Site) -> float:
+    """The connection stays, and nothing comes."""
+    with site.run() as run:
+        site.server.silent = True
+        run.wait_for_state("stalled", NOTICED_S)
+        site.server.silent = False
+        return run.wait_for_result()
+
+
+def freeze(site: Site) -> float:
+    """The same picture again and again, of which no results may tell."""
+    with site.run() as run:
+        site.server.frozen = True
+        run.wait_for_state("frozen", NOTICED_S)
+        before = run.count("result")
+        pass_time(run, 1.0)
+        if run.count("result") > before:
+            raise NotRecovered("results came of a frozen picture")
+        site.server.frozen = False
+        return run.wait_for_result()
+
+
+def corrupt(site: Site) -> float:
+    """Every second picture is cut off; the longest time without a result counts."""
+    whole = site.server.picture
+    with site.run() as run:
+        site.server.picture = lambda number: whole(number)[: -len(whole(number)) // 3 if number % 2 else None]
+        worst_s = max(run.wait_for_result() for _ in range(2 * SETTLED))
+        site.server.picture = whole
+        worst_s = max(worst_s, run.wait_for_result())
+        run.stop()
+        if not run.rows[-1]["source"]["bad_pictures"]:
+            raise NotRecovered("no damaged picture was counted")
+        return worst_s
+
+
+def resize(site: Site) -> float:
+    """Pictures of half the size and twice as high; the longest time without a result counts."""
+    whole = site.server.picture
+    with site.run() as run:
+        worst_s = 0.0
+        for width, height in ((320, 240), (640, 960), (640, 480)):
+            pictures = demo_pictures(width, height, SETTLED)
+            site.server.picture = lambda number, pictures=pictures: pictures[number % SETTLED]  # type: ignore[misc]
+            worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLED))])
+            check_boxes(run, width, height)
+        site.server.picture = whole
+        return worst_s
+
+
+def check_boxes(run: WatchedRun, width: int, height: int) -> None:
+    """Raise NotRecovered where a face of the last result is not within a picture of that size."""
+    for face in run.rows[-1].get("faces", ()):
+        left, top, across, down = face["box"]
+        inside = -across < left < width and -down < top < height
+        if not inside or across > 2 * width or down > 2 * height:
+            raise NotRecovered(f"a face at {face['box']} of a picture of {width}x{height}")
+
+
+def slow(site: Site) -> float:
+    """Three pictures a second, which is no trouble; then the longest time without a result counts."""
+    with site.run() as run:
+        site.server.fps = SLOW_FPS
+        slowed_s = max(run.wait_for_result() for _ in range(SETTLED))
+        site.server.fps = FPS
+        if run.count("state"):
+            raise NotRecovered("a slow source was taken for one in trouble")
+        return max(slowed_s, run.wait_for_result())
+
+
+def reader_killed(site: Site) -> float:
+    """The process that reads the stream is killed, as a crash in a decoder does."""
+    with site.run() as run:
+        os.kill(reader(run), signal.SIGKILL)
+        return run.wait_for_state("lost") + run.wait_for_result()
+
+
+def reader_hangs(site: Site) -> float:
+    """The process that reads the stream is stopped, as a driver that never returns does."""
+    with site.run() as run:
+        stopped = reader(run)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            return run.wait_for_state("lost") + run.wait_for_result()
+        finally:
+            if run.reader() == stopped:  # it was not replaced, and would outlive the run
+                os.kill(stopped, signal.SIGKILL)
+
+
+def reader(run: WatchedRun) -> int:
+    """The process that reads the stream. Raises NotTried where it cannot be found."""
+    if not sys.platform.startswith("linux"):
+        raise NotTried("processes are found in /proc, which is Linux's")
+    pid = run.reader()
+    if pid is None:
+        raise NotTried("no process reads the stream here")
+    return pid
+
+
+def pass_time(run: WatchedRun, seconds: float) -> None:
+    """Let the run go on for so long. Raises NotRecovered where it ends."""
+    clock_s = run.clock.monotonic()
+    run.wait_for(lambda: run.clock.monotonic() - clock_s >= seconds, "end of time", 2 * seconds + 1)
+
+
+SOURCE_FAULTS = (
+    Fault("drop", "the source drops and returns", 2.0, drop),
+    Fault("stall", "the source falls silent", 2.0, stall),
+    Fault("freeze", "the same picture again and again", 2.0, freeze),
+    Fault("corrupt", "every second picture is damaged", 2.0, corrupt),
+    Fault("resize", "pictures of three other sizes", 2.0, resize),
+    Fault("slow", "three pictures a second", 2.0, slow),
+    Fault("reader-killed", "the reader process is killed", 5.0, reader_killed),
+    Fault("reader-hangs", "the reader process hangs", 12.0, reader_hangs),
+)

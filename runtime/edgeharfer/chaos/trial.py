@@ -1,0 +1,63 @@
+"""All faults, one after the other, each on a run of its own; and the table of their outcomes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .fault import FPS, Fault, NotTried, Outcome, Site, demo_pictures
+from .process_faults import PROCESS_FAULTS
+from .server import MjpegServer
+from .source_faults import SOURCE_FAULTS
+from .watched import NotRecovered
+
+FAULTS: tuple[Fault, ...] = (*SOURCE_FAULTS, *PROCESS_FAULTS)
+WIDTH, HEIGHT = 640, 480
+
+
+def trial(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Do each fault to `edgeharfer run` with these options, and tell what came of it."""
+    pictures = demo_pictures(WIDTH, HEIGHT)
+    for fault in faults:
+        with (
+            tempfile.TemporaryDirectory(prefix="edgeharfer-chaos-") as folder,
+            MjpegServer(lambda number: pictures[number % len(pictures)], FPS) as server,
+        ):
+            yield attempt(fault, Site(Path(folder), server, options))
+
+
+def attempt(fault: Fault, site: Site) -> Outcome:
+    """One fault, with its time against its limit."""
+    about = fault.name, fault.what, fault.limit_s
+    try:
+        recovery_s = fault.inject(site)
+    except NotTried as why:
+        return Outcome(*about, "not tried", note=str(why))
+    except NotRecovered as why:
+        return Outcome(*about, "fail", note=str(why))
+    if recovery_s > fault.limit_s:
+        return Outcome(*about, "fail", recovery_s, "too late")
+    return Outcome(*about, "pass", recovery_s)
+
+
+def headline() -> str:
+    """The head of the table."""
+    return f"{'fault':14} {'what is done':52} {'recovery':>9} {'limit':>7}  result"
+
+
+def line(outcome: Outcome) -> str:
+    """A line of the table."""
+    time = "–" if outcome.recovery_s is None else f"{outcome.recovery_s:.2f} s"
+    result = f"{outcome.result}: {outcome.note}" if outcome.note else outcome.result
+    return f"{outcome.name:14} {outcome.what:52} {time:>9} {outcome.limit_s:5.1f} s  {result}"
+
+
+def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """All outcomes, ready for JSON."""
+    rows = [asdict(outcome) for outcome in outcomes]
+    for row in rows:
+        row["recovery_s"] = None if row["recovery_s"] is None else round(row["recovery_s"], 3)
+    return {"passed": not any(outcome.result == "fail" for outcome in outcomes), "faults": rows}

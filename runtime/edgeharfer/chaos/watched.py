@@ -1,0 +1,185 @@
+"""`edgeharfer run` in a process of its own, watched by the events that it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgeharfer.runtime.clock import SystemClock
+
+START_S = 90.0
+"""For imports and models, on the slowest of machines."""
+END_S = 30.0
+_POLL_S = 0.01
+_SETTLED = 5
+_READER = b"edgeharfer.runtime.source.reader"
+COMMAND = "from edgeharfer.cli import main; main()"
+
+
+class NotRecovered(Exception):
+    """What was waited for did not come; the message says what."""
+
+
+class WatchedRun:
+    """The product at work. Entering starts it and waits for its first results; leaving ends it.
+
+    source: what `run` is to watch. options: more of its options. events: where it writes them.
+    prelude: Python that the process executes before the product. wrapper: a command that starts it in a
+    file system of its own, which others see through its root.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        events: Path,
+        options: Sequence[str] = (),
+        *,
+        prelude: str = "",
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        self.events, self.rows = events, list[dict[str, Any]]()
+        self.clock = SystemClock()
+        self.first_s = 0.0  # from its start to its first result
+        self._read_bytes = 0
+        self._errors = events.with_suffix(".err")
+        words = [sys.executable, "-P", "-c", prelude + COMMAND, "run", "--view", "none", "--source", source]
+        self._hidden = bool(wrapper)
+        self._words = [*wrapper, *words, "--events", str(events), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running one."""
+        if self._process is None:
+            raise RuntimeError("the run has not been started")
+        return self._process
+
+    @property
+    def last_line(self) -> str:
+        """The last of its complaints."""
+        return (self.complaints.strip().splitlines() or ["it said nothing"])[-1]
+
+    @property
+    def complaints(self) -> str:
+        """What it has written to standard error."""
+        return self._errors.read_text("utf-8", "replace")
+
+    def inside(self, path: Path) -> Path:
+        """Where a path of the run is found from here, while it runs."""
+        if not self._hidden:
+            return path
+        return Path(f"/proc/{self.process.pid}/root") / path.relative_to("/")
+
+    def start(self) -> None:
+        """Start it, and wait for its first result. Raises NotRecovered."""
+        if not self._hidden:
+            self.look()
+        self._begin()
+        self.first_s = self.wait_for_result("a first result", START_S)
+        for _ in range(_SETTLED):  # what has come in meanwhile is old
+            self.wait_for_result()
+
+    def start_in_vain(self) -> tuple[float, int]:
+        """Start what cannot work; the seconds until it has ended, and its exit code. Raises NotRecovered."""
+        start_s = self.clock.monotonic()
+        self._begin()
+        try:
+            code = self.process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            self._end()
+            raise NotRecovered(f"still there after {START_S:g} s") from None
+        return self.clock.monotonic() - start_s, code
+
+    def look(self) -> list[dict[str, Any]]:
+        """All whole lines so far; those that are new are read."""
+        events = self.inside(self.events)
+        if events.exists():
+            with events.open("rb") as file:
+                file.seek(self._read_bytes)
+                whole, newline, _ = file.read().rpartition(b"\n")
+            self._read_bytes += len(whole) + len(newline)
+            self.rows += [json.loads(line) for line in whole.splitlines()]
+        return self.rows
+
+    def count(self, kind: str, state: str | None = None) -> int:
+        """How many lines of that kind there are."""
+        return sum(row["kind"] == kind and row.get("state") == state for row in self.look())
+
+    def wait_for(self, condition: Callable[[], bool], what: str, patience_s: float) -> float:
+        """The seconds until the condition holds. Raises NotRecovered."""
+        start_s = self.clock.monotonic()
+        while not condition():
+            code = self.process.poll()
+            if code is not None and not condition():
+                raise NotRecovered(f"the run ended with exit code {code}: {self.last_line}")
+            if self.clock.monotonic() - start_s > patience_s:
+                raise NotRecovered(f"no {what.removeprefix('a ')} within {patience_s:g} s")
+            self.clock.sleep(_POLL_S)
+        return self.clock.monotonic() - start_s
+
+    def wait_for_result(self, what: str = "a result", patience_s: float = END_S) -> float:
+        """The seconds until the next result. Raises NotRecovered."""
+        before = self.count("result")
+        return self.wait_for(lambda: self.count("result") > before, what, patience_s)
+
+    def wait_for_state(self, state: str, patience_s: float = END_S) -> float:
+        """The seconds until the source is said to be in that state once more. Raises NotRecovered."""
+        before = self.count("state", state)
+        return self.wait_for(lambda: self.count("state", state) > before, f"state {state!r}", patience_s)
+
+    def reader(self) -> int | None:
+        """The process that reads the source, None where there is none."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[1])
+                if parent == self.process.pid and _READER in (folder / "cmdline").read_bytes():
+                    return int(folder.name)
+            except OSError:  # it has just ended
+                continue
+        return None
+
+    def stop(self) -> float:
+        """Tell it to end by SIGTERM; the seconds until it has ended well. Raises NotRecovered."""
+        start_s = self.clock.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            raise NotRecovered(f"still there {END_S:g} s after SIGTERM") from None
+        if code != 0:
+            raise NotRecovered(f"exit code {code} after SIGTERM: {self.last_line}")
+        stopped_s = self.clock.monotonic() - start_s
+        self.look()
+        return stopped_s
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _begin(self) -> None:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                self._words, stdin=subprocess.DEVNULL, stderr=errors, env={**os.environ, "PYTHONPATH": paths}
+            )
+
+    def _end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

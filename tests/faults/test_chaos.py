@@ -1,0 +1,117 @@
+"""`edgeharfer chaos`: the faults that it does, told right when the product recovers and when it does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeharfer.chaos import process_faults
+from edgeharfer.chaos.fault import Fault, NotTried, Site
+from edgeharfer.chaos.trial import FAULTS, attempt, line, report, trial
+from edgeharfer.chaos.watched import NotRecovered, WatchedRun
+from edgeharfer.cli.chaos import chaos, run_options
+from mjpeg_server import MjpegServer, allowed_s
+
+LIGHT = ["--action", "off", "--emotion", "off"]
+
+
+def named(name: str) -> Fault:
+    return next(fault for fault in FAULTS if fault.name == name)
+
+
+@pytest.mark.parametrize("name", ["drop", "full-disk"])
+def test_the_product_recovers(name: str) -> None:
+    fault = named(name)
+    (outcome,) = trial([replace(fault, limit_s=allowed_s(fault.limit_s))], LIGHT)
+    if outcome.result == "not tried":
+        pytest.skip(outcome.note)
+    assert outcome.result == "pass", line(outcome)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
+def test_all_of_them_with_all_models(name: str) -> None:
+    fault = named(name)
+    (outcome,) = trial([replace(fault, limit_s=allowed_s(fault.limit_s))])
+    assert outcome.result == "pass", line(outcome)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, MjpegServer(), LIGHT)
+
+
+def raising(error: Exception) -> Fault:
+    def inject(site: Site) -> float:
+        raise error
+
+    return Fault("x", "something", 1.0, inject)
+
+
+def test_each_outcome_has_its_word(site: Site) -> None:
+    outcomes = [
+        attempt(Fault("fine", "something", 1.0, lambda _: 0.5), site),
+        attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
+        attempt(raising(NotRecovered("no result within 30 s")), site),
+        attempt(raising(NotTried("there is no disk")), site),
+    ]
+    assert [outcome.result for outcome in outcomes] == ["pass", "fail", "fail", "not tried"]
+    assert [line(outcome).split("  ")[-1] for outcome in outcomes] == [
+        "pass", "fail: too late", "fail: no result within 30 s", "not tried: there is no disk",
+    ]  # fmt: skip
+    assert not report(outcomes)["passed"]
+    assert report([outcomes[0], outcomes[3]])["passed"]
+    assert [row["recovery_s"] for row in report(outcomes)["faults"]] == [0.5, 1.5, None, None]
+
+
+def test_a_product_that_dies_is_told_with_its_last_words(site: Site) -> None:
+    site.server.appear()
+    try:
+        run = site.run(prelude="import sys; print('no luck', file=sys.stderr); sys.exit(7)\n")
+        with pytest.raises(NotRecovered, match="ended with exit code 7: no luck"):
+            run.start()
+    finally:
+        site.server.vanish()
+
+
+def test_where_nobody_may_mount_the_disk_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: subprocess.CompletedProcess[bytes] = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: refused)
+    with pytest.raises(NotTried, match="try as root"):
+        process_faults.small_disk(tmp_path)
+
+
+def test_the_command_writes_its_table_and_its_json(tmp_path: Path) -> None:
+    file = tmp_path / "outcomes.json"
+    words = ["--only", "flipped-bit", "--json", str(file), *LIGHT]
+    done = CliRunner().invoke(chaos, words)
+    told = json.loads(file.read_text())
+    assert (done.exit_code, told["passed"]) == (0, True), done.output
+    assert [row["name"] for row in told["faults"]] == ["flipped-bit"]
+    assert "one bit of a model has changed" in done.output
+
+
+def test_an_unknown_fault_is_named() -> None:
+    done = CliRunner().invoke(chaos, ["--only", "drop,earthquake"])
+    assert done.exit_code == 2
+    assert "there is no fault 'earthquake'; there are drop, stall," in done.output
+
+
+def test_the_models_that_were_asked_for_are_the_ones_that_run() -> None:
+    options = dict.fromkeys(("detector", "prior", "precision", "threads"))
+    options |= {"action": "off", "emotion": "emotion-fer7", "provider": "cpu", "allow_fallback": True}
+    assert run_options(options) == [
+        "--action", "off", "--emotion", "emotion-fer7", "--provider", "cpu", "--allow-fallback",
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_not_started_has_no_process(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = WatchedRun("demo", tmp_path / "events.jsonl").process
