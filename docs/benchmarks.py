@@ -48,7 +48,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "end-to-end": Part(
         "End to end, one face",
-        ("--end-to-end", "--source", "clip.mp4", "--against", "keras"),
+        ("--end-to-end", "--source", "clip.mp4", "--against", "keras", "--agreement"),
         ("clip.mp4",),
     ),
     "six-faces": Part(

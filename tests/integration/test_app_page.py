@@ -224,7 +224,7 @@ def test_the_token_opens_the_page(browser: Browser, tmp_path: Path) -> None:
     token = "a token that nobody guesses"
     with running(tmp_path / "uploads", Settings(token=token, sources=("demo",))) as guarded:
         page = browser.open(guarded.url)
-        page.until("!!document.getElementById('token')")
+        page.until("document.readyState === 'complete' && !!document.getElementById('token')")
         page.run("document.getElementById('token').value = 'wrong, but long enough'")
         page.run("document.getElementById('form').requestSubmit()")
         page.until("!document.getElementById('complaint').hidden")
