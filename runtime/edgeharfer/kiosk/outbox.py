@@ -98,7 +98,7 @@ class Outbox:
         self.dropped += before - len(self)
 
     def _follow_clock(self) -> None:
-        """An event is as old after the wall clock was set as before: a clock that comes right deletes none."""
+        """An event stays as old when the wall clock is set: a clock that comes right deletes none."""
         with self._following:
             if jump := self._jumps.look():
                 jump_s = jump.is_s - jump.was_s
