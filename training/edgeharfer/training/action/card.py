@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BACKGROUND
+from edgeharfer.training.action.head import MOTION
 from edgeharfer.training.action.judge import Verdict
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.records import markdown_table
@@ -52,8 +53,7 @@ Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
 {calm}
 ## Model
 
-{architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
-{frames} pictures spread over {seconds:g} s{taught}; then {head}.
+{model}
 Backbone weights: {weights}.
 
 ## Data and its terms
@@ -70,33 +70,78 @@ all clips in the same way.
 
 - Clips, {judged}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
 - Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
-- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out clips:
-  expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
+{beside}- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out
+  clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
 
 {table}
 
 ## Limits
 
-- It goes by what a scene looks like more than by how it moves: the place or the tool of an action may be
-  taken for the action.
+{limits}
 - Scenes unlike the training clips get a name too: with a lower score as a rule, not always.
-- Most classes have few clips: a figure of one class above rests on its column n.
+- A figure of one class above rests on its column n.
 
 ## Use
 
 - Intended: demonstrations, sorting one's own video, a start for training on one's own clips.
 - Not for: decisions about people, surveillance of persons, alarms on which anyone's safety rests.
 """
+_BESIDE_DATA = """\
+- Beside these, {n} clips of other footage that count as {label}: {top1:.1%} were called that (windows
+  {window_top1:.1%} of {windows}). No figure here but this one has them in it.
+"""
 _CALM = """
 `background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
 """
 
+_PICTURES = """\
+{architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
+{frames} pictures spread over {seconds:g} s{taught}; then {head}."""
+_PICTURES_LIMITS = """\
+- It goes by what a scene looks like more than by how it moves: the place or the tool of an action may be
+  taken for the action."""
+_MOTION = """\
+It sees motion only: {frames} grey pictures of {width}x{height} over {seconds:g} s, the whole frame stretched.
+Three differences between neighbours are the colours of a look, {looks} looks cover the window. The part
+of the picture with most of the motion, {least:.0%} of its sides at least, is enlarged to
+{shown_width}x{shown_height} and shown to {architecture} (alpha {alpha:g}, frozen, up to {layer});
+a linear classifier, solved in closed form, reads the mean of the looks."""
+_MOTION_LIMITS = """\
+- It knows no people: fast motion of any kind, near the camera above all, can pass for an action, and slow
+  or hidden action for none.
+- It wants a camera that stands still: one that moves makes everything move.
+- It needs about {rate:g} pictures a second; a slower source seems to stand still in between."""
+
 _TEMPORAL = {
+    "linear": "a linear classifier of the window's mean features, solved in closed form",
     "lstm": "LSTM({units}) and a dense layer",
     "mean": "the mean over time and two dense layers ({units} hidden)",
     "tcn": "causal convolutions over time ({units} channels) and a dense layer",
 }
-_LINEAR = ", beside a linear classifier of the window's mean features; their logits are added"
+_BESIDE = ", beside a linear classifier of the window's mean features; their logits are added"
+
+
+def _told(run: Run) -> dict[str, str]:
+    """What the model is and where it ends, for the card."""
+    recipe, motion = run.recipe, run.recipe.motion
+    model, limits = (_MOTION, _MOTION_LIMITS) if recipe.arch == MOTION else (_PICTURES, _PICTURES_LIMITS)
+    head = "" if recipe.arch == MOTION else _TEMPORAL[recipe.arch].format(units=recipe.units)
+    values = {
+        **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
+        **{name: getattr(motion, name) for name in ("looks", "least", "layer")},
+        "architecture": run.backbone["architecture"],
+        "taught": " (taught on pictures spread over each whole clip)" * (recipe.sampling == "uniform"),
+        "head": head + _BESIDE * (recipe.linear_branch and not recipe.solved),
+        "shown_width": motion.width,
+        "shown_height": motion.height,
+        "rate": recipe.frames / recipe.seconds,
+    }
+    return {"model": model.format(**values), "limits": limits.format(**values)}
+
+
+def _beside(run: Run) -> str:
+    found = run.verdict.aside
+    return "" if found is None else _BESIDE_DATA.format(label=run.recipe.background, **found)
 
 
 def model_card(run: Run) -> str:
@@ -110,15 +155,8 @@ def model_card(run: Run) -> str:
         actions=", ".join(actions),
         calm=_CALM if BACKGROUND in run.labels else "",
         seconds=recipe.seconds,
-        frames=recipe.frames,
-        width=recipe.width,
-        height=recipe.height,
-        alpha=recipe.alpha,
-        head=_TEMPORAL[recipe.arch].format(units=recipe.units) + _LINEAR * recipe.linear_branch,
-        taught=" (taught on pictures spread over each whole clip)" * spread,
         judged="one window spread over the whole clip" if spread else "their windows averaged",
         apart=", though it may have seen other takes of the same scene" if torn else " nor any of its group",
-        architecture=run.backbone["architecture"],
         weights=run.backbone["weights"],
         clips=len(run.clip_set.clips),
         skipped=len(run.skipped),
@@ -127,6 +165,8 @@ def model_card(run: Run) -> str:
         threshold=run.verdict.threshold,
         table=markdown_table(figures),
         live_top1=live["top1"],
+        beside=_beside(run),
+        **_told(run),
         **run.verdict.calibration,
         **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n")},
         **{key: live[key] for key in ("window_top1", "windows")},

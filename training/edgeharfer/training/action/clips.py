@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.action import clip_windows
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
+from edgeharfer.training.action.find import BACKGROUND
 
 Times = NDArray[np.float64]
 _SLACK_S = 1e-6
@@ -17,7 +18,10 @@ _SLACK_S = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Features of some frames of a clip. frames: their numbers, int64 (n,). features: float (n, size)."""
+    """Features of some frames of a clip, or of windows of it.
+
+    frames: their numbers, of windows those of the last frames, int64 (n,). features: float (n, size).
+    """
 
     frames: NDArray[np.int64]
     features: NDArray[np.floating]
@@ -42,6 +46,11 @@ class Clip:
     views: tuple[Track, ...]
     scene: Floats
     whole: Track | None = None
+
+    @property
+    def aside(self) -> bool:
+        """It was given as background and counts as a class of the data, so that figures leave it out."""
+        return self.name.startswith(f"{BACKGROUND}/") and self.label != BACKGROUND
 
     def windows(self, window: WindowSpec) -> Floats:
         """The clip's windows as `run` would see them, float32 (windows, frames, size)."""

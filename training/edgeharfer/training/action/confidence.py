@@ -49,11 +49,14 @@ def scale_branch(head: keras.Model, name: str, factor: float) -> None:
     layer.set_weights([weights * np.float32(factor) for weights in layer.get_weights()])
 
 
-def choose_threshold(clips: Sequence[Floats], truth: NDArray[np.int64], quiet: int | None) -> float:
+def choose_threshold(
+    clips: Sequence[Floats], truth: NDArray[np.int64], quiet: int | None, slack: float = 0.0
+) -> float:
     """The threshold with the best F0.5 of the labels shown: to be right counts twice as much as to speak.
 
     Shown is a window's best class at or above the threshold, unless it is `quiet`, the background; a
-    label shown over background is wrong. Every clip weighs the same.
+    label shown over background is wrong. Every clip weighs the same. slack: of the F0.5 that a lower
+    threshold may cost, since the best of a flat curve is anywhere on it.
     """
     best = np.concatenate([probs.max(axis=1) for probs in clips])
     called = np.concatenate([probs.argmax(axis=1) for probs in clips])
@@ -67,4 +70,5 @@ def choose_threshold(clips: Sequence[Floats], truth: NDArray[np.int64], quiet: i
         recall = right / max(float(weight[true != quiet].sum()), 1e-9)
         return (1 + _BETA**2) * precision * recall / max(_BETA**2 * precision + recall, 1e-9)
 
-    return float(max(_THRESHOLDS, key=f_score))
+    scores = np.array([f_score(threshold) for threshold in _THRESHOLDS])
+    return float(_THRESHOLDS[np.flatnonzero(scores >= scores.max() - slack)[0]])

@@ -32,6 +32,11 @@ class ClipSet:
     groups: list[str]
     folds: NDArray[np.int64]
 
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """The clips that figures are of: not those set aside (see `Clip.aside`)."""
+        return np.array([not clip.aside for clip in self.clips])
+
     def take(self, chosen: NDArray[np.bool_]) -> tuple[list[Clip], NDArray[np.int64]]:
         """Some clips and their classes."""
         return [clip for clip, keep in zip(self.clips, chosen, strict=True) if keep], self.truth[chosen]
@@ -105,7 +110,7 @@ class Trainer:
         """Clips and top-1 of each fold."""
         rows = []
         for fold in range(self.recipe.folds):
-            held = np.flatnonzero(self.clip_set.folds == fold).tolist()
+            held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.own).tolist()
             right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
             rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
         return rows
@@ -144,7 +149,8 @@ class Trainer:
 
     def _key(self, chosen: NDArray[np.bool_]) -> str:
         """Tells apart what a head was trained on and how."""
-        parts = sorted(f"{clip.sha256} {clip.label}" for clip in self.clip_set.take(chosen)[0])
+        clips, _ = self.clip_set.take(chosen)
+        parts = sorted(f"{clip.sha256} {clip.label}{' aside' * clip.aside}" for clip in clips)
         head = {one.name: getattr(self.recipe, one.name) for one in fields(HeadRecipe)}
         facts = [self.encoder_digest, self.clip_set.labels, parts, asdict(self.recipe.clip_spec), head]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

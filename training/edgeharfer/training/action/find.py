@@ -27,11 +27,12 @@ class ClipFile:
     open: Callable[[Path], AbstractContextManager[Path]]
 
 
-def find_clips(data: Path, background: Sequence[Path]) -> list[ClipFile]:
+def find_clips(data: Path, background: Sequence[Path], label: str = BACKGROUND) -> list[ClipFile]:
     """Clips of the training split, or of all where there are no splits, and the background's.
 
     data: folder or zip of `<class>/<clip>` or `<split>/<class>/<clip>`. background: clips or folders of
-    clips, at any depth. Raises SourceError for what is not there or holds no clip.
+    clips, at any depth. label: the class that these count as.
+    Raises SourceError for what is not there or holds no clip.
     """
     dataset = Dataset(data, CLIPS)
     split = next((name for name in dataset.splits if name.lower() in TRAIN_SPLITS), None)
@@ -43,7 +44,7 @@ def find_clips(data: Path, background: Sequence[Path]) -> list[ClipFile]:
     ]
     for path in background:
         found += [
-            ClipFile(f"{BACKGROUND}/{file.name}", BACKGROUND, path.name, partial(_as_it_is, file))
+            ClipFile(f"{BACKGROUND}/{file.name}", label, path.name, partial(_as_it_is, file))
             for file in _clip_files(path)
         ]
     return found

@@ -15,12 +15,16 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear
-from edgeharfer.training.action.networks import TEMPORAL, action_head
+from edgeharfer.training.action.networks import LINEAR, TEMPORAL, action_head
 from edgeharfer.training.action.sampling import NAMES, Sampler
 from edgeharfer.training.loop import Average
 from edgeharfer.training.optimizers import make_optimizer
 
 Row = dict[str, float]
+
+MOTION = "motion"
+ARCHITECTURES = (*TEMPORAL, LINEAR, MOTION)
+"""What looks at a window. Both of the last are solved in closed form; the very last sees motion only."""
 
 _BATCH = 256
 
@@ -29,11 +33,13 @@ _BATCH = 256
 class HeadRecipe:
     """The head and how it is trained.
 
-    arch, units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or "constant"; a
-    plateau is not on offer, since no clip is held back to see one by.
+    arch: of ARCHITECTURES. units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or
+    "constant"; a plateau is not on offer, since no clip is held back to see one by.
     epoch_windows: drawn in an epoch. evenness: of classes with few and many clips, see `draw_weights`.
     sampling: "time" or "uniform"; speed, jitter: how windows are shaken (see `sampling`).
     plain_share: of windows from unchanged clips.
+    aside_share: of all clips' weight in the linear branch, that background clips get which count as a class
+    of the data (`Clip.aside`); they are a second guise of it. Much of it and the data's own clips suffer.
     linear_branch: whether there is one. linear_gain, ridge, view_windows: of it. linear_scale: turns its
     answers into logits. temporal_weight: of the other branch's logits when the two are added.
     Raises ConfigError for a name that there is not.
@@ -55,6 +61,7 @@ class HeadRecipe:
     ema: float = 0.99
     label_smoothing: float = 0.1
     evenness: float = 0.5
+    aside_share: float = 0.1
     mixup_probability: float = 0.5
     mixup_alpha: float = 0.4
     sampling: str = "time"
@@ -70,10 +77,17 @@ class HeadRecipe:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        check_name("arch", self.arch, TEMPORAL)
+        check_name("arch", self.arch, ARCHITECTURES)
         check_name("pool", self.pool, ("last", "mean"))
         check_name("schedule", self.schedule, ("cosine", "constant"))
         check_name("sampling", self.sampling, NAMES)
+        if self.solved and not self.linear_branch:
+            raise ConfigError(f"arch = {self.arch!r} is the linear branch alone: leave linear_branch on")
+
+    @property
+    def solved(self) -> bool:
+        """The whole head is solved for at once, nothing is trained in epochs."""
+        return self.arch not in TEMPORAL
 
 
 def check_name(setting: str, name: str, names: Collection[str]) -> None:
@@ -99,11 +113,16 @@ def train_head(
     """
     keras.utils.set_random_seed(recipe.seed)
     frames, features = sampler.judged(clips[0]).shape[1:]
+    double = next((int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None)
     head = action_head(
-        frames, features, classes, arch=recipe.arch, units=recipe.units,
+        frames, features, classes, arch=LINEAR if recipe.solved else recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
+        double=double,
     )  # fmt: skip
+    if recipe.solved:
+        add_linear(head, clips, labels, classes, sampler, recipe)
+        return head, [{"epoch": 1, "loss": _loss(head, clips, labels, sampler), **watch(head)}]
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
         recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs,
@@ -137,13 +156,26 @@ def add_linear(
     recipe: HeadRecipe,
 ) -> None:
     """Solve for the linear branch and weigh both branches against each other."""
-    even = draw_weights(labels, [clip.source for clip in clips], 1.0)
+    aside = np.array([clip.aside for clip in clips])
+    guises: NDArray[np.int64] = np.where(aside, classes, labels)
+    weights = draw_weights(guises, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0)
+    if aside.any():
+        weights[aside] *= recipe.aside_share / weights[aside].sum()
+        weights[~aside] *= (1 - recipe.aside_share) / weights[~aside].sum()
     kernel, bias = fit_linear(
-        clips, labels, even, classes, sampler,
+        clips, guises, weights, classes + int(aside.any()), sampler,
         gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
     )  # fmt: skip
     set_linear(head, kernel, bias, recipe.linear_scale)
-    scale_branch(head, "temporal", recipe.temporal_weight)
+    if not recipe.solved:
+        scale_branch(head, "temporal", recipe.temporal_weight)
+
+
+def _loss(head: keras.Model, clips: Sequence[Clip], labels: NDArray[np.int64], sampler: Sampler) -> float:
+    """Mean cross-entropy of what the clips are judged by."""
+    probs = read_windows(head, [sampler.judged(clip) for clip in clips])
+    losses = [-np.log(one[:, label]).mean() for one, label in zip(probs, labels, strict=True)]
+    return float(np.mean(losses))
 
 
 class WindowDrawer:

@@ -13,8 +13,7 @@ from edgeharfer.evaluate.action import ClipScores, summarize_clips
 from edgeharfer.evaluate.metrics import calibration_error
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
-from edgeharfer.training.action.crossval import Trainer
-from edgeharfer.training.action.find import BACKGROUND
+from edgeharfer.training.action.crossval import ClipSet, Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +21,15 @@ class Verdict:
     """Out-of-fold findings.
 
     figures: of clips judged as they were sampled in training, as `summarize_clips` gives them. live: of
-    clips judged by the windows that `run` would see; the same where training samples by time. folds: clips
-    and top-1 of each. raw, probs: of all live windows (n, classes), before and after the temperature.
-    truth: of those windows, (n,).
+    clips judged by the windows that `run` would see; the same where training samples by time. aside: the
+    same of clips that were given as background of one of the data's own classes, None where there are none;
+    everything else leaves them out, but the threshold does not. folds: clips and top-1 of each. raw, probs:
+    of all live windows (n, classes), before and after the temperature. truth: of those windows, (n,).
     """
 
     figures: Mapping[str, Any]
     live: Mapping[str, Any]
+    aside: Mapping[str, Any] | None
     folds: Sequence[Mapping[str, float]]
     temperature: float
     threshold: float
@@ -51,27 +52,33 @@ def judge(trainer: Trainer) -> Verdict:
     Temperature and threshold are those of live windows, since `run` uses them there.
     """
     clip_set, recipe = trainer.clip_set, trainer.recipe
-    raw = trainer.cross_validate(lambda clip: clip.windows(recipe.clip_spec.window), "live windows")
-    temperature = fit_temperature(raw, clip_set.truth)
+    own, labels = clip_set.own, clip_set.labels
+    raw = trainer.cross_validate(recipe.live_sampler.judged, "live windows")
+    temperature = fit_temperature(_of(raw, own), clip_set.truth[own])
     live = [soften(windows, temperature) for windows in raw]
     probs = live
     if recipe.sampling != "time":
         whole = trainer.cross_validate(recipe.sampler.judged, "the whole clip")
         probs = [soften(windows, temperature) for windows in whole]
-    labels = clip_set.labels
-    quiet = labels.index(BACKGROUND) if BACKGROUND in labels else None
-
-    def summary(clips: list[Floats]) -> dict[str, object]:
-        names = [clip.name for clip in clip_set.clips]
-        return summarize_clips(ClipScores(clips, clip_set.truth.tolist(), names), labels)
-
+    quiet = labels.index(recipe.background) if recipe.background in labels else None
     return Verdict(
-        figures=summary(probs),
-        live=summary(live),
+        figures=_summary(probs, clip_set, own),
+        live=_summary(live, clip_set, own),
+        aside=None if own.all() else _summary(live, clip_set, ~own),
         folds=trainer.fold_figures(probs),
         temperature=temperature,
-        threshold=choose_threshold(live, clip_set.truth, quiet),
-        raw=np.concatenate(raw),
-        probs=np.concatenate(live),
-        truth=np.repeat(clip_set.truth, [len(windows) for windows in live]),
+        threshold=choose_threshold(live, clip_set.truth, quiet, recipe.threshold_slack),
+        raw=np.concatenate(_of(raw, own)),
+        probs=np.concatenate(_of(live, own)),
+        truth=np.repeat(clip_set.truth, [len(windows) * one for windows, one in zip(live, own, strict=True)]),
     )
+
+
+def _of(clips: Sequence[Floats], chosen: NDArray[np.bool_]) -> list[Floats]:
+    return [windows for windows, one in zip(clips, chosen, strict=True) if one]
+
+
+def _summary(probs: Sequence[Floats], clip_set: ClipSet, chosen: NDArray[np.bool_]) -> dict[str, object]:
+    clips, truth = clip_set.take(chosen)
+    scores = ClipScores(_of(probs, chosen), truth.tolist(), [clip.name for clip in clips])
+    return summarize_clips(scores, clip_set.labels)

@@ -48,7 +48,7 @@ def fit_linear(
     z = (x - mean) / deviation
     gram = (z * weights).T @ z + ridge * np.eye(z.shape[1])
     kernel = np.linalg.solve(gram, (z * weights).T @ (targets - share)) / deviation[:, None]
-    return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
+    return kernel.astype(np.float32), (share - mean @ kernel).astype(np.float32)
 
 
 def window_means(clip: Clip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:

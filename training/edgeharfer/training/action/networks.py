@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 Tensor = Any
 
@@ -40,6 +41,8 @@ def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
 
 TEMPORAL: Mapping[str, Callable[[Tensor, int, str], Tensor]] = {"lstm": _lstm, "mean": _mean, "tcn": _tcn}
 """Architectures: features (n, frames, size), units and pool -> (n, units)."""
+LINEAR = "linear"
+"""The linear branch and nothing else."""
 
 
 def action_head(
@@ -55,36 +58,54 @@ def action_head(
     dropout: float = 0.5,
     linear_branch: bool = True,
     linear_gain: float = 20.0,
+    double: int | None = None,
 ) -> keras.Model:
     """Dropout -> arch -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
 
-    arch: one of TEMPORAL. pool: what of the LSTM or the convolutions is read, the "last" step or the
-    "mean" over time. squash: features x become a x / (1 + a x), so that few strong ones do not outshout the
-    rest; 0 leaves them. Dropped features are missing from all frames of a window, since what a frame lacks
-    its neighbours would tell.
+    arch: one of TEMPORAL, or LINEAR for that branch alone. pool: what of the LSTM or the convolutions is
+    read, the "last" step or the "mean" over time. squash: features x become a x / (1 + a x), so that few
+    strong ones do not outshout the rest; 0 leaves them. Dropped features are missing from all frames of a
+    window, since what a frame lacks its neighbours would tell.
     The linear branch reads the squashed mean of the window and is left out while the rest trains: its
     weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
+    double: a class that the linear branch knows in two guises, of which the likelier counts; the second one
+    is its last output.
     """
     window = keras.Input((frames, features), name="window")
-    x = window
-    if squash:
-        x = layers.Rescaling(squash, name="gain")(x)
-        x = layers.Activation("softsign", name="squash")(x)
-    if feature_dropout:
-        x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
-    x = TEMPORAL[arch](x, units, pool)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    logits = layers.Dense(classes, name="temporal")(x)
+    branches = []
+    if arch != LINEAR:
+        x = window
+        if squash:
+            x = layers.Rescaling(squash, name="gain")(x)
+            x = layers.Activation("softsign", name="squash")(x)
+        if feature_dropout:
+            x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
+        x = TEMPORAL[arch](x, units, pool)
+        x = layers.Dropout(dropout, name="dropout")(x)
+        branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:
-        logits = layers.Add(name="logits")([logits, _linear(window, classes, linear_gain)])
+        branches.append(_linear(window, classes, linear_gain, double))
+    logits = layers.Add(name="logits")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
 
 
-def _linear(window: Tensor, classes: int, gain: float) -> Tensor:
+def _linear(window: Tensor, classes: int, gain: float, double: int | None) -> Tensor:
     x = layers.GlobalAveragePooling1D(name="window_mean")(window)
     x = layers.Rescaling(gain, name="linear_gain")(x)
     x = layers.Activation("softsign", name="linear_squash")(x)
-    return layers.Dense(classes, kernel_initializer="zeros", trainable=False, name="linear")(x)
+    outputs = classes + (double is not None)
+    x = layers.Dense(outputs, kernel_initializer="zeros", trainable=False, name="linear")(x)
+    if double is None:
+        return x
+    # Far below any logit, so that the second guise competes with its own class alone.
+    barred = np.where(np.arange(classes) == double, 0.0, -1e9).astype(np.float32)
+    return ops.maximum(ops.take(x, np.arange(classes), axis=1), ops.take(x, [classes], axis=1) + barred)
+
+
+def on_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:
+    """A head for what a trunk makes of a window, as a head for the window itself."""
+    window = keras.Input(trunk.input_shape[1:], name="window")
+    return keras.Model(window, head(trunk(window)), name="head")
 
 
 def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:

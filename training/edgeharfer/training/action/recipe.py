@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
+from edgeharfer.training.action.find import BACKGROUND
 from edgeharfer.training.action.folds import RULES, check_pattern
-from edgeharfer.training.action.head import HeadRecipe, check_name
-from edgeharfer.training.action.sampling import Sampler, make_sampler
+from edgeharfer.training.action.head import MOTION, HeadRecipe, check_name
+from edgeharfer.training.action.motion import MotionSpec
+from edgeharfer.training.action.sampling import ByTime, Sampler, Whole, make_sampler
 from edgeharfer.training.action.store import ClipSpec
 from edgeharfer.training.action.views import ViewRanges
 
@@ -21,8 +24,10 @@ class ActionRecipe(HeadRecipe):
     square of as many pixels, and 320x240 no more.
     frames, seconds, max_gap_s: the window that the package asks of the runtime, whatever the sampling.
     grouping: what must not be torn apart, "scenes", "numbers", "subject" or "clips", with `subject` a
-    pattern for names (see `group_clips`). provenance: origin and terms of the data, sentences for the model
-    card. Raises ConfigError for what cannot be used.
+    pattern for names (see `group_clips`). background: the class that clips given as background count as.
+    threshold_slack: see `choose_threshold`. motion: how it is shown where `arch` is "motion"; the pictures are grey then, and `view_windows` of each
+    view are encoded, at any speed. provenance: origin and terms of the data, sentences for the model card.
+    Raises ConfigError for what cannot be used.
     """
 
     name: str = "action"
@@ -38,6 +43,9 @@ class ActionRecipe(HeadRecipe):
     folds: int = 5
     grouping: str = "scenes"
     subject: str = ""
+    background: str = BACKGROUND
+    threshold_slack: float = 0.0
+    motion: MotionSpec = field(default_factory=MotionSpec)
     provenance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -45,6 +53,8 @@ class ActionRecipe(HeadRecipe):
         check_name("grouping", self.grouping, RULES)
         if self.grouping == "subject":
             check_pattern(self.subject)
+        if self.arch == MOTION and self.sampling != "time":
+            raise ConfigError(f"arch = 'motion' needs steps of time: sampling = {self.sampling!r} has others")
 
     @property
     def split(self) -> str:
@@ -53,12 +63,24 @@ class ActionRecipe(HeadRecipe):
 
     @property
     def sampler(self) -> Sampler:
-        """How windows are made of a clip."""
+        """How windows are made of an encoded clip."""
+        return Whole() if self.arch == MOTION else self.shaker
+
+    @property
+    def live_sampler(self) -> Sampler:
+        """The same, but clips are judged by the windows that `run` would see."""
+        return self.sampler if self.sampling == "time" else ByTime(self.clip_spec.window)
+
+    @property
+    def shaker(self) -> Sampler:
+        """How windows are put together of pictures."""
         return make_sampler(self.sampling, self.clip_spec.window, self.speed, self.jitter)
 
     @property
     def clip_spec(self) -> ClipSpec:
         """What the cached features depend on, beside the clips and the backbone."""
         picture = InputSpec(self.width, self.height, "rgb", "symmetric")
+        if self.arch == MOTION:
+            picture = InputSpec(self.width, self.height, "gray", "unit")
         window = WindowSpec(self.frames, self.seconds, self.max_gap_s)
         return ClipSpec(picture, window, self.sampling, self.views, self.view_seconds, self.ranges)

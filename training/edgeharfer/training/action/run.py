@@ -21,7 +21,7 @@ LEGEND = {
     "epoch": "epoch",
     "loss": "loss, mean of the folds",
     "final_loss": "loss, all clips",
-    "score": "held-out top-1 (middle window, without the linear branch)",
+    "score": "held-out top-1 (middle window{part})",
 }
 
 
@@ -34,7 +34,9 @@ def save_run(out: Path, model: keras.Model, run: Run) -> None:
     write_history(out / "heads.csv", run.history)
     curves = mean_curves(run.history)
     write_history(out / "history.csv", curves)
-    plot_curves([{LEGEND[name]: value for name, value in row.items()} for row in curves], out / "curves.png")
+    part = "" if run.recipe.solved else ", without the linear branch" * run.recipe.linear_branch
+    legend = {name: text.format(part=part) for name, text in LEGEND.items()}
+    plot_curves([{legend[name]: value for name, value in row.items()} for row in curves], out / "curves.png")
     plot_confusion(run.figures["confusion"], run.labels, out / "confusion.png")
     confidence = {"before": run.verdict.raw, "after the temperature": run.verdict.probs}
     plot_reliability(confidence, run.verdict.truth, out / "reliability.png")
@@ -47,6 +49,7 @@ def metrics(run: Run) -> dict[str, object]:
     return {
         "cross_validation": run.figures,
         "live_windows": run.verdict.live,
+        "aside": run.verdict.aside,
         "folds": list(run.verdict.folds),
         "split": run.recipe.split,
         "temperature": run.verdict.temperature,
@@ -87,8 +90,15 @@ def package_facts(run: Run) -> dict[str, object]:
             **{name: round(live[name], 4) for name in ("top1", "top3", "macro_f1", "window_top1")},
             **({} if recipe.sampling == "time" else {"whole_clip_top1": round(run.figures["top1"], 4)}),
             "expected_calibration_error": run.verdict.calibration["after"],
+            **_aside(run),
         },
     }
+
+
+def _aside(run: Run) -> dict[str, object]:
+    """How many of the clips beside the data's own were called what they count as."""
+    found = run.verdict.aside
+    return {} if found is None else {"clips_beside": found["n"], "top1_beside": round(found["top1"], 4)}
 
 
 def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
@@ -110,12 +120,14 @@ def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
 
 def report_text(run: Run) -> str:
     """The figures for people."""
-    verdict, spread = run.verdict, run.recipe.sampling == "uniform"
+    verdict, spread, aside = run.verdict, run.recipe.sampling == "uniform", run.verdict.aside
+    beside = f"beside these, {{n}} clips that count as {run.recipe.background}: top-1 {{top1:.4f}}"
     lines = [
         f"{run.recipe.name}: {run.recipe.split}",
         f"clip top-1 {run.figures['top1']:.4f}{', judged by one window over the whole clip' * spread}",
         f"live windows: top-1 {verdict.live['window_top1']:.4f} of {verdict.live['windows']}, "
         f"averaged over each clip {verdict.live['top1']:.4f}",
+        *([] if aside is None else [beside.format_map(aside)]),
         "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in verdict.folds),
         f"temperature {verdict.temperature:.3f} (folded into the model), threshold {verdict.threshold:g}; "
         "expected calibration error {before:.3f} before, {after:.3f} after".format(**verdict.calibration),

@@ -18,6 +18,7 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Times, Track
 
 NAMES = ("time", "uniform")
+"""Ways to put windows together of pictures; windows that were encoded whole are only read."""
 
 
 class Sampler(Protocol):
@@ -77,6 +78,19 @@ class Uniform:
         """Times of the track's pictures, by their place in it; the last picture's after its end."""
         times = clip.times[track.frames]
         return np.interp(steps, np.arange(len(times)), times)
+
+
+class Whole:
+    """Windows that were encoded whole: a row of features each, where others have one for each picture."""
+
+    def judged(self, clip: Clip) -> Floats:
+        return np.asarray(clip.plain.features[:, None], np.float32)
+
+    def tracks(self, clip: Clip) -> tuple[Track, ...]:
+        return clip.plain, *clip.views
+
+    def draw(self, clip: Clip, track: Track, rng: np.random.Generator) -> Floats:
+        return np.asarray(track.features[rng.integers(len(track.features))][None], np.float32)
 
 
 def shaken(steps: Times, jitter: float, rng: np.random.Generator) -> Times:

@@ -73,9 +73,13 @@ class ClipStore:
             cached = self.folder / f"{self._key(digest)}.npz"
             arrays = _read_arrays(cached)
             if arrays is None:
-                arrays = self._encode(path, digest)
+                arrays = self.encode(file, path, digest)
                 _write_arrays(cached, arrays)
                 self.encoded += 1
+        return self.clip(file, digest, arrays)
+
+    def clip(self, file: ClipFile, digest: str, arrays: Arrays) -> Clip:
+        """The clip of what `encode` gave."""
         spread = self.spec.sampling == "uniform"
         count = 1 + spread + self.spec.views
         tracks = [Track(arrays[f"frames{i}"], arrays[f"features{i}"]) for i in range(count)]
@@ -100,7 +104,8 @@ class ClipStore:
         grids = [Grid(spec.window, later=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))]
         return [live, *zip(views, grids, strict=True)]
 
-    def _encode(self, path: Path, digest: str) -> Arrays:
+    def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
+        """What is kept of the clip in `path`: times, scene, and the frames and features of each track."""
         tracks = self._tracks(path, digest)
         rows: list[list[Floats]] = [[] for _ in tracks]
         frames: list[list[int]] = [[] for _ in tracks]

@@ -12,15 +12,13 @@ from edgeharfer.training.action.card import Run
 from edgeharfer.training.action.clips import Clip
 from edgeharfer.training.action.confidence import fold_in
 from edgeharfer.training.action.crossval import Trainer, split_clips
-from edgeharfer.training.action.encoder import make_encoder
 from edgeharfer.training.action.find import BACKGROUND, find_clips
 from edgeharfer.training.action.judge import judge
-from edgeharfer.training.action.networks import action_model
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.run import save_run
 from edgeharfer.training.action.sheets import write_clip_sheet, write_mistakes
-from edgeharfer.training.action.store import ClipStore, load_clips
-from edgeharfer.training.backbones import frame_encoder
+from edgeharfer.training.action.sight import make_sight
+from edgeharfer.training.action.store import load_clips
 
 __all__ = ["ActionRecipe", "train_action"]
 
@@ -40,7 +38,9 @@ def train_action(
     """Cross-validate and train; leaves the run in `out` and returns the whole model, float32.
 
     data: folder or zip of `<class>/<clip>`, or with splits, of which the training split is taken.
-    background: clips of ordinary scenes, or folders of them at any depth; one more class, the last.
+    background: clips of ordinary scenes, or folders of them at any depth; of the recipe's class of that
+    name, which is one more and the last unless the data has it. Where it has, all figures but one are of
+    the data's own clips.
     backbone_weights: "imagenet", "none" or a file. features: folder for the encoded clips, `out`/features
     unless another is given, so that several runs share them. resume: keep finished heads of the same data
     and recipe. threads: for encoding.
@@ -53,11 +53,9 @@ def train_action(
     """
     weights = None if str(backbone_weights) == "none" else backbone_weights
     keras.utils.set_random_seed(recipe.seed)
-    backbone = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
-    encoder = make_encoder(backbone, threads, report)
-    files = find_clips(data, background)
-    store = ClipStore(features or out / "features", recipe.clip_spec, encoder)
-    clips, skipped = load_clips(files, store, report)
+    sight = make_sight(recipe, weights, features or out / "features", threads, report)
+    files = find_clips(data, background, recipe.background)
+    clips, skipped = load_clips(files, sight.store, report)
     labels = order_labels({file.label for file in files}, clips, skipped)
     clip_set = split_clips(clips, labels, recipe)
     report(f"{clip_set}; {len(skipped)} clips skipped; {recipe.split}")
@@ -65,18 +63,18 @@ def train_action(
     by_name = {file.name: file for file in files}
     write_clip_sheet([by_name[clip.name] for clip in clips], recipe.clip_spec, out / "augmented.png")
 
-    trainer = Trainer(clip_set, recipe, encoder.digest, out / "heads", resume, report)
+    trainer = Trainer(clip_set, recipe, sight.digest, out / "heads", resume, report)
     verdict = judge(trainer)
     report(f"clip top-1 {verdict.figures['top1']:.4f}, window top-1 {verdict.live['window_top1']:.4f}")
     head = trainer.final_head()
     fold_in(head, verdict.temperature)
-    model = action_model(backbone, head)
+    model = sight.whole(head)
     name = "none" if weights is None else Path(weights).name
     run = Run(
         recipe=recipe,
         clip_set=clip_set,
         skipped=skipped,
-        backbone={"architecture": "MobileNetV2", "weights": name, "sha256": encoder.digest},
+        backbone={"architecture": "MobileNetV2", "weights": name, "sha256": sight.digest},
         verdict=verdict,
         history=trainer.history,
     )
