@@ -125,7 +125,7 @@ def _sampling(start: Tensor, side: Tensor, size: int, wanted: int) -> Tensor:
 
     A triangle around each place, as wide as a new pixel where the picture shrinks, so that none is left out.
     """
-    steps: Floats = ((np.arange(wanted, dtype=np.float32) + 0.5) / wanted)[None]
+    steps: Floats = ((np.arange(wanted) + 0.5) / wanted)[None].astype(np.float32)
     places = (start + side * steps) * size - 0.5
     pixels: NDArray[np.float32] = np.arange(size, dtype=np.float32)
     reach = ops.maximum(side * (size / wanted), 1.0)[..., None]
