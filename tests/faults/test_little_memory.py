@@ -42,7 +42,7 @@ else:
 @pytest.mark.parametrize(
     ("mb", "late"),
     [
-        (60, False),
+        (30, False),
         pytest.param(10, False, marks=pytest.mark.soak),
         pytest.param(1, True, marks=pytest.mark.soak),
     ],
