@@ -70,10 +70,10 @@ def package_of_another_task(folder: Path) -> list[str]:
 def damaged_package(folder: Path) -> list[str]:
     path = folder / "package"
     shutil.copytree(load_package("emotion-fer8").path, path)
-    model = next(path.glob("*.onnx"))
-    data = bytearray(model.read_bytes())
-    data[len(data) // 2] ^= 1
-    model.write_bytes(data)
+    for model in path.glob("*.onnx"):
+        data = bytearray(model.read_bytes())
+        data[len(data) // 2] ^= 1
+        model.write_bytes(data)
     return ["--source", "demo", "--emotion", str(path)]
 
 
