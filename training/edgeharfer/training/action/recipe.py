@@ -25,8 +25,9 @@ class ActionRecipe(HeadRecipe):
     frames, seconds, max_gap_s: the window that the package asks of the runtime, whatever the sampling.
     grouping: what must not be torn apart, "scenes", "numbers", "subject" or "clips", with `subject` a
     pattern for names (see `group_clips`). background: the class that clips given as background count as.
-    threshold_slack: see `choose_threshold`. motion: how it is shown where `arch` is "motion"; the pictures are grey then, and `view_windows` of each
-    view are encoded, at any speed. provenance: origin and terms of the data, sentences for the model card.
+    threshold_slack: see `choose_threshold`. motion: how it is shown where `arch` is "motion"; the pictures
+    are grey then, and `view_windows` of each view are encoded, at any speed. provenance: origin and terms of
+    the data, sentences for the model card.
     Raises ConfigError for what cannot be used.
     """
 
