@@ -57,12 +57,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("soak")
     log = Path(os.environ.get("EDGEHARFER_SOAK_LOG", folder / "log.jsonl"))
     loop, said = pictures(), folder / "said"
-    with MjpegServer(lambda number: loop[number % len(loop)]) as server:
+    with MjpegServer(lambda number: loop[number % len(loop)]) as server, said.open("w") as complaints:
         script = str(Path(__file__).with_name("soaking.py"))
         run = subprocess.Popen(
             [sys.executable, script, str(log), str(60 * MINUTES / PERIODS), "run", "--source", server.url,
              "--view", "web", "--port", "0", "--events", str(folder / "events.jsonl")],
-            stderr=said.open("w"), env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=complaints, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         wait_until(lambda: "watch at" in said.read_text(), 60)
         url = next(line for line in said.read_text().splitlines() if "watch at" in line).split()[-1]
