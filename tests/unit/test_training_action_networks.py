@@ -114,10 +114,11 @@ def test_a_temperature_goes_into_whatever_branches_there_are(linear_branch: bool
         ({"pool": "max"}, "pool = 'max'"),
         ({"sampling": "random"}, "sampling = 'random'"),
         ({"schedule": "plateau"}, "schedule = 'plateau'"),
+        ({"folds": 1}, "2 or more, or 0 for one a group"),
         ({"grouping": "people"}, "grouping = 'people'"),
         ({"grouping": "subject", "subject": "person"}, "0 groups in it"),
     ],
 )
-def test_settings_that_there_are_not(settings: dict[str, str], message: str) -> None:
+def test_settings_that_there_are_not(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ActionRecipe(**settings)  # type: ignore[arg-type]
+        ActionRecipe(**settings)

@@ -72,7 +72,7 @@ all clips in the same way.
 - Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
 {beside}- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out
   clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
-
+{remarks}
 {table}
 
 ## Limits
@@ -88,7 +88,7 @@ all clips in the same way.
 """
 _BESIDE_DATA = """\
 - Beside these, {n} clips of other footage that count as {label}: {top1:.1%} were called that (windows
-  {window_top1:.1%} of {windows}). No figure here but this one has them in it.
+  {window_top1:.1%} of {windows}). No other figure has them in it.
 """
 _CALM = """
 `background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
@@ -166,6 +166,7 @@ def model_card(run: Run) -> str:
         table=markdown_table(figures),
         live_top1=live["top1"],
         beside=_beside(run),
+        remarks="".join(f"- {line}\n" for line in recipe.remarks),
         **_told(run),
         **run.verdict.calibration,
         **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n")},

@@ -72,7 +72,10 @@ def split_clips(clips: list[Clip], labels: tuple[str, ...], recipe: ActionRecipe
     """The clips with their classes, groups and folds. Raises ConfigError for fewer groups than folds."""
     truth = np.array([labels.index(clip.label) for clip in clips], np.int64)
     groups = group_clips(clips, recipe.grouping, recipe.subject)
-    return ClipSet(clips, labels, truth, groups, assign_folds(truth, groups, recipe.folds, recipe.seed))
+    # Those set aside are spread by themselves: a fold of nothing but them would measure nothing.
+    kinds = np.where([clip.aside for clip in clips], len(labels), truth)
+    folds = recipe.folds or len(set(groups))
+    return ClipSet(clips, labels, truth, groups, assign_folds(kinds, groups, folds, recipe.seed))
 
 
 @dataclass
@@ -91,7 +94,7 @@ class Trainer:
     def cross_validate(self, windows: Callable[[Clip], Floats], what: str) -> list[Floats]:
         """Out-of-fold probabilities (windows, classes) of each clip. windows: what it is judged by."""
         found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
-        for fold in range(self.recipe.folds):
+        for fold in np.unique(self.clip_set.folds).tolist():
             held = np.flatnonzero(self.clip_set.folds == fold).tolist()
             head = self._head(f"fold-{fold + 1}", self.clip_set.folds != fold)
             probs = read_windows(head, [windows(self.clip_set.clips[i]) for i in held])
@@ -107,9 +110,9 @@ class Trainer:
         return self._head("final", np.ones(len(self.clip_set.clips), np.bool_))
 
     def fold_figures(self, probs: Sequence[Floats]) -> list[dict[str, float]]:
-        """Clips and top-1 of each fold."""
+        """Clips and top-1 of each fold that has clips of its own."""
         rows = []
-        for fold in range(self.recipe.folds):
+        for fold in np.unique(self.clip_set.folds[self.clip_set.own]).tolist():
             held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.own).tolist()
             right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
             rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})

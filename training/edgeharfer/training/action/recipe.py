@@ -23,11 +23,12 @@ class ActionRecipe(HeadRecipe):
     Of 4 to 3 by default, as most cameras are: on the 20 UCF101 classes that told 3 % more clips than a
     square of as many pixels, and 320x240 no more.
     frames, seconds, max_gap_s: the window that the package asks of the runtime, whatever the sampling.
+    folds: 0 holds out each group once, which no draw decides and which leaves most to learn from.
     grouping: what must not be torn apart, "scenes", "numbers", "subject" or "clips", with `subject` a
     pattern for names (see `group_clips`). background: the class that clips given as background count as.
     threshold_slack: see `choose_threshold`. motion: how it is shown where `arch` is "motion"; the pictures
     are grey then, and `view_windows` of each view are encoded, at any speed. provenance: origin and terms of
-    the data, sentences for the model card.
+    the data, sentences for the model card. remarks: what its figures cannot say.
     Raises ConfigError for what cannot be used.
     """
 
@@ -48,19 +49,23 @@ class ActionRecipe(HeadRecipe):
     threshold_slack: float = 0.0
     motion: MotionSpec = field(default_factory=MotionSpec)
     provenance: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("grouping", self.grouping, RULES)
         if self.grouping == "subject":
             check_pattern(self.subject)
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"folds = {self.folds}: 2 or more, or 0 for one a group")
         if self.arch == MOTION and self.sampling != "time":
             raise ConfigError(f"arch = 'motion' needs steps of time: sampling = {self.sampling!r} has others")
 
     @property
     def split(self) -> str:
         """How clips are kept apart, in words."""
-        return f"{self.folds} folds of {RULES[self.grouping].format(pattern=self.subject)}"
+        count = f"{self.folds} folds of" if self.folds else "one fold for each of the"
+        return f"{count} {RULES[self.grouping].format(pattern=self.subject)}"
 
     @property
     def sampler(self) -> Sampler:

@@ -17,6 +17,9 @@ from edgeharfer.training.records import class_table, environment, shares, write_
 
 Row = Mapping[str, Any]
 
+_FOLDS = 10
+"""So many folds are told of one by one."""
+
 LEGEND = {
     "epoch": "epoch",
     "loss": "loss, mean of the folds",
@@ -128,7 +131,8 @@ def report_text(run: Run) -> str:
         f"live windows: top-1 {verdict.live['window_top1']:.4f} of {verdict.live['windows']}, "
         f"averaged over each clip {verdict.live['top1']:.4f}",
         *([] if aside is None else [beside.format_map(aside)]),
-        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in verdict.folds),
+        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in verdict.folds[:_FOLDS])
+        + f" and {len(verdict.folds) - _FOLDS} more" * (len(verdict.folds) > _FOLDS),
         f"temperature {verdict.temperature:.3f} (folded into the model), threshold {verdict.threshold:g}; "
         "expected calibration error {before:.3f} before, {after:.3f} after".format(**verdict.calibration),
         "", class_table(run.figures),
