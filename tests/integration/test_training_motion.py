@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,14 +30,14 @@ FPS, SIZE = 16, (64, 48)
 SPEEDS = {"fast": 6, "slow": 1}
 
 
-def write_clip(path: Path, speed: int, seed: int, seconds: float = 1.4) -> None:
-    """A bright square that wanders over a scene of its own."""
+def write_clip(path: Path, speed: int, seed: int, seconds: float = 1.4, flicker: bool = False) -> None:
+    """A bright square that wanders over a scene of its own, whose light may flicker."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     scene = cv2.resize(rng.integers(0, 120, (6, 8, 3), np.uint8), SIZE, interpolation=cv2.INTER_NEAREST)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
     for i in range(round(seconds * FPS)):
-        picture = np.array(scene, np.uint8)
+        picture = np.array(scene, np.uint8) + np.uint8(100 * (i % 2) * flicker)
         x = (5 * seed + speed * i) % (SIZE[0] - 12)
         picture[16:28, x : x + 12] = 255
         writer.write(picture)
@@ -97,6 +98,46 @@ def test_features_are_taken_up_again(run: Path, data: Path, weights: Path, tmp_p
     assert any("(0 encoded now" in line for line in lines)
     before, now = (json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path))
     assert now["cross_validation"] == before["cross_validation"]
+
+
+def test_background_is_a_second_guise_of_its_class(
+    run: Path, data: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The whole scene flickers, which is neither of the two speeds, and is to be called slow."""
+    for i in range(3):
+        write_clip(tmp_path / "calm" / f"calm{i}.avi", 0, 40 + i, flicker=True)
+    recipe = replace(
+        RECIPE, background="slow", ridge=0.003, aside_share=0.1, remarks=("Three of them flicker.",)
+    )
+    model = train_action(
+        data, tmp_path / "run", recipe, background=[tmp_path / "calm"], backbone_weights=weights,
+        features=run / "features", report=lambda line: None,
+    )  # fmt: skip
+    assert model.output_shape == (None, 2)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["cross_validation"]["n"] == 8
+    assert metrics["cross_validation"]["top1"] >= 7 / 8
+    assert (metrics["aside"]["n"], metrics["aside"]["top1"]) == (3, 1.0)
+    assert metrics["data"]["clips"] == {"fast": 4, "slow": 7}
+    card = (tmp_path / "run" / "MODELCARD.md").read_text()
+    assert "3 clips of other footage that count as slow: 100.0% were called that" in card
+    assert "- Three of them flicker." in card
+    facts = json.loads((tmp_path / "run" / "package.json").read_text())["accuracy"]
+    assert (facts["clips"], facts["clips_beside"], facts["top1_beside"]) == (8, 3, 1.0)
+    package = export_model(tmp_path / "run", tmp_path / "package")
+    figures = evaluate_action(package, clips := Dataset(data, CLIPS), clips.samples)
+    assert figures["top1"] == 1.0
+
+
+def test_each_scene_can_be_held_out_once(run: Path, data: Path, weights: Path, tmp_path: Path) -> None:
+    train_action(
+        data, tmp_path, replace(RECIPE, folds=0), backbone_weights=weights, features=run / "features",
+        report=lambda line: None,
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(metrics["folds"]) == sum(metrics["data"]["groups"].values())
+    assert sum(row["clips"] for row in metrics["folds"]) == 8
+    assert "one fold for each of the whole groups" in (tmp_path / "MODELCARD.md").read_text()
 
 
 def test_the_package_streams_and_says_the_same(run: Path, data: Path, tmp_path: Path) -> None:

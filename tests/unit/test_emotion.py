@@ -166,7 +166,7 @@ def one_hot(label: str, share: float = 1.0) -> Floats:
 
 def track(number: int) -> Track:
     box = Box(0, 0, 10, 10)
-    return Track(number, box, Face(box, 0.9, np.zeros((6, 2), np.float32)), 0.0)
+    return Track(number, box, Face(box, 0.9, np.zeros((6, 2), np.float32)), 0.0, 0.0)
 
 
 def test_each_track_is_averaged_by_itself(package: Package) -> None:

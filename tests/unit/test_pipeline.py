@@ -88,6 +88,13 @@ def test_a_few_faces_are_looked_at_once_after_each_look(emotion: Package) -> Non
     assert turns == [[0], [40]] * 3
 
 
+def test_a_face_that_keeps_still_is_looked_at_less_once_it_is_known(emotion: Package) -> None:
+    results, turns = play(emotion, Crowd(1), 45)
+    looks = [n for n, result in enumerate(results) if "detect" in result.stages_ms]
+    assert looks == [0, 3, 6, 9, 12, 15, 21, 27, 33, 39]
+    assert len(turns) == len(looks)
+
+
 def test_one_face_is_looked_at_in_the_frame_that_shows_it(emotion: Package) -> None:
     results, turns = play(emotion, Crowd(1), 6)
     assert turns == [[0]] * 2

@@ -134,3 +134,19 @@ def test_the_pictures_themselves_stay_as_they_are() -> None:
 def test_normalize_works_in_place() -> None:
     batch = np.full((1, 2, 2, 1), 255, np.float32)
     assert normalize(batch, "unit") is batch
+
+
+@pytest.mark.parametrize("width", [100, 128, 240, 256, 320])
+def test_shrinking_averages_however_it_is_done(width: int) -> None:
+    """In steps or at once, all pixels count alike: a smooth picture comes out the same."""
+    y, x = np.mgrid[0:480, 0:640]
+    smooth = (127 + 60 * np.sin(x / 50) + 60 * np.cos(y / 40)).astype(np.uint8)
+    height = width * 3 // 4
+    small = resize(smooth, width, height)
+    at_once = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_AREA)
+    assert small.shape == (height, width)
+    apart = np.abs(small.astype(int) - at_once)
+    assert apart.max() <= 2 and apart.mean() < 0.5, "more than what rounding each step does"
+    rough = resize(noise(480, 640), width, height)
+    assert abs(float(rough.mean()) - 127.5) < 1
+    assert rough.std() < 74 * width / 640 * 1.3, "pixels were left out, not averaged"

@@ -33,6 +33,35 @@ def test_while_there_is_time_looks_come_as_wanted() -> None:
     assert schedule.interval_s == 0.1
 
 
+def test_faces_that_keep_still_are_looked_at_half_as_often() -> None:
+    schedule = Schedule(0.1)
+    schedule.looked(0.0, 0.004, calm=True)
+    assert not schedule.due(0.1, 0.0)
+    assert schedule.due(0.2, 0.0)
+    schedule.looked(0.2, 0.004)
+    assert schedule.due(0.3, 0.0), "they move again"
+    schedule.looked(0.3, 0.004, calm=True)
+    schedule.forget()
+    assert schedule.due(0.33, 0.0), "another scene"
+
+
+def test_every_frame_is_every_frame_for_faces_that_keep_still() -> None:
+    schedule = Schedule(0.0)
+    schedule.looked(0.0, 0.004, calm=True)
+    assert schedule.due(1 / FPS, 0.0)
+
+
+def test_under_load_calm_costs_no_further_look() -> None:
+    """The load's interval is longer than that of calm faces, and stands as it is."""
+    schedule = Schedule(0.1)
+    schedule.keep_pace(None)
+    play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS)
+    schedule.looked(20.0, 0.05, calm=True)
+    assert schedule.interval_s == LONGEST_S
+    assert not schedule.due(20.9, 0.0)
+    assert schedule.due(21.0, 0.0)
+
+
 def test_a_file_read_at_full_speed_is_never_looked_at_less() -> None:
     assert len(play(Schedule(0.1), 10, look_s=0.5, rest_s=0.5)) == 100
 

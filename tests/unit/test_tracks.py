@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.faces.tracks import KEEP_S, Tracker, distance, steady
+from edgeharfer.runtime.faces.tracks import KEEP_S, NEW_S, Tracker, distance, steady
 from edgeharfer.runtime.types import Box, Face
 
 
@@ -116,6 +116,14 @@ def test_the_shown_box_follows_as_fast_at_any_rate(fps: int) -> None:
     for _ in range(round(0.3 * fps)):
         box = steady(box, face(10).box, 1 / fps)
     assert box.center[0] == pytest.approx(10 * (1 - math.exp(-5)))
+
+
+@pytest.mark.parametrize(("sides_a_second", "calm"), [(0.0, True), (0.4, True), (0.8, False)])
+def test_a_face_is_calm_once_it_is_known_and_hardly_moves(sides_a_second: float, calm: bool) -> None:
+    tracker = Tracker()
+    for n in range(11):
+        (track,) = tracker.update([face(100 + 50 * sides_a_second * n / 10)], n / 10)
+        assert track.calm == (calm and n / 10 >= NEW_S)
 
 
 def test_distance_is_in_sides_of_the_larger_box() -> None:

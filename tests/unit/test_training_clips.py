@@ -90,6 +90,18 @@ def test_clips_are_found_by_class(data: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_background_can_count_as_a_class_of_the_data(data: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "calm" / "street.mp4", 9, 3)
+    found = find_clips(data, [tmp_path / "calm"], "Sit")
+    assert [(file.name, file.label) for file in found[2:]] == [
+        ("Sit/v_Sit_g01_c01.mp4", "Sit"),
+        ("background/street.mp4", "Sit"),
+    ]
+    assert clip("background/street.mp4", "Sit").aside
+    assert not clip("Sit/v_Sit_g01_c01.mp4", "Sit").aside
+    assert not clip("background/street.mp4", "background").aside
+
+
 def test_only_the_training_split_is_taken(data: Path) -> None:
     split = data.parent / "split"
     for name, part in (("g01", "train"), ("g02", "test")):
@@ -388,4 +400,6 @@ def test_the_threshold_keeps_the_background_quiet() -> None:
     actions = [np.array([[0.9, 0.05, 0.05]], np.float32)] * 5
     calm = [np.array([[0.5, 0.1, 0.4]], np.float32)] * 5
     truth = np.array([0] * 5 + [2] * 5)
-    assert 0.5 < choose_threshold([*actions, *calm], truth, quiet=2) <= 0.9
+    best = choose_threshold([*actions, *calm], truth, quiet=2)
+    assert 0.5 < best <= 0.9
+    assert choose_threshold([*actions, *calm], truth, quiet=2, slack=1.0) == 0.05 < best

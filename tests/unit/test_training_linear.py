@@ -62,6 +62,31 @@ def test_squashing_is_what_the_network_does() -> None:
     )
 
 
+def test_the_bias_holds_the_shares_of_the_classes() -> None:
+    clips, labels = made_clips(30, 0)
+    weights = np.where(labels == 2, 0.08, 0.01)
+    kernel, bias = fit_linear(
+        clips, labels, weights, 3, SAMPLER, gain=5.0, ridge=1e9, view_windows=0, seed=0
+    )  # fmt: skip
+    assert np.abs(kernel).max() < 1e-5
+    np.testing.assert_allclose(bias, [0.1, 0.1, 0.8], atol=1e-4)
+
+
+def test_of_two_guises_of_a_class_the_likelier_counts() -> None:
+    head = action_head(4, 12, 2, arch="linear", linear_gain=5.0, double=1)
+    rng = np.random.default_rng(6)
+    window = np.abs(rng.normal(0, 1, (40, 4, 12))).astype(np.float32)
+    features = squash(window.mean(axis=1), 5.0)
+    kernel = rng.normal(0, 1, (12, 3)).astype(np.float32)
+    bias = -features.mean(axis=0) @ kernel
+    set_linear(head, kernel, bias, 1.0)
+    scores = features @ kernel + bias
+    assert 0 < (scores[:, 2] > scores[:, 1]).sum() < 40
+    logits = np.stack([scores[:, 0], scores[:, 1:].max(axis=1)], axis=1)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(head(window)), expected, atol=1e-5)
+
+
 def test_a_head_adds_the_logits_of_both_branches() -> None:
     head = action_head(4, 12, 3, units=5, pool="mean", linear_gain=5.0)
     kernel, bias = fitted(0.1)

@@ -75,7 +75,8 @@ class PictureSize(click.ParamType[tuple[int, int]]):
 )
 @click.option(
     "--face-rate", type=click.FloatRange(0, 1000), default=10.0, show_default=True, metavar="HZ",
-    help="Faces are looked for so often a second and move on between; 0 is in every frame.",
+    help="Faces are looked for so often a second, half as often while all keep still, and move on between; "
+    "0 is in every frame.",
 )  # fmt: skip
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many results.")
 @click.option(

@@ -42,8 +42,8 @@ class Pipeline:
     threads: of one operator; None is as tuned for this device, or one.
     prior: of the emotions, one of `emotion.PRIORS`.
     face_interval_s: from one look for faces to the next, after which their emotions are looked at, one in
-    each frame; 0 is all in every frame. Where the frames come as time passes and there is too little of
-    it, looks become rarer (see `Schedule`).
+    each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames come as
+    time passes and there is too little of it, looks become rarer (see `Schedule`).
     senses: makes of the models what looks at the frames; a recorder or a player of recordings.
     at_once: where an engine of TensorRT has to be built, which takes minutes, do so in processes beside, and
     go on with it when it is done. `close`, or the end of the program, ends what is not done by then.
@@ -193,7 +193,8 @@ class Pipeline:
             stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
             self._waiting = list(self._in_view)
             self._feel(frame, stages_ms)
-            self._schedule.looked(frame.pts_s, self._clock.monotonic() - start)
+            calm = bool(self._in_view) and all(track.calm for track in self._in_view)
+            self._schedule.looked(frame.pts_s, self._clock.monotonic() - start, calm=calm)
         else:
             self._feel(frame, stages_ms)
         return tuple(self._told(track, frame.pts_s) for track in self._in_view)

@@ -3,8 +3,8 @@
 Actions need their pictures at fixed times; faces and their emotions can wait a little. So where the frames
 come as time passes, looks get what the rest of the work leaves of MOST_LOAD: their interval follows from
 what a look costs and what all else costs in a second. Neither depends on the interval, so it does not
-swing. The age a result may have is one deadline for both tasks: a look that would miss it waits for the
-next frame, for as long as a look can wait.
+swing. Faces that keep still are looked at more rarely at any time. The age a result may have is one
+deadline for both tasks: a look that would miss it waits for the next frame, for as long as a look can wait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import math
 
 MOST_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
+CALM = 2
+"""Intervals from one look to the next while every known face keeps still."""
 LONGEST_S = 1.0
 """However busy it is, faces are looked for once a second."""
 MEMORY_S = 2.0
@@ -44,6 +46,7 @@ class Schedule:
         """Another source: what it costs is not known yet."""
         self.interval_s = self.wanted_s
         self._looked_s: float | None = None
+        self._calm = False
         self._last_s: float | None = None
         self._look_cost_s = self._rest = 0.0
 
@@ -56,14 +59,15 @@ class Schedule:
         if self._looked_s is None or pts_s < self._looked_s:
             return True
         since_s = pts_s - self._looked_s
-        if since_s < self.interval_s - _EARLY_S:
+        interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
+        if since_s < interval_s - _EARLY_S:
             return False
         late = self._paced and age_s + self._look_cost_s > self._max_age_s
-        return not late or since_s >= min(2 * self.interval_s, LONGEST_S)
+        return not late or since_s >= min(2 * interval_s, LONGEST_S)
 
-    def looked(self, pts_s: float, cost_s: float) -> None:
-        """A look was taken, which took so long."""
-        self._looked_s = pts_s
+    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
+        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
+        self._looked_s, self._calm = pts_s, calm
         share = 1 / LOOKS if self._look_cost_s else 1.0
         self._look_cost_s += share * (cost_s - self._look_cost_s)
 

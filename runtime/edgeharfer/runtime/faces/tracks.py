@@ -16,13 +16,17 @@ BOX_TIME_CONSTANT_S = 0.06
 MAX_DISTANCE = 1.0
 """Farthest move between two looks, in sides of the box, at which it is still the same face."""
 MAX_SIZE_RATIO = 2.0
+CALM_SPEED = 0.5
+"""Sides of the box a second; up to that a face keeps still. What the detector trembles is 0.1 to 0.2."""
+NEW_S = 0.5
+"""For so long a face is new, and never calm: its emotion is settling."""
 VELOCITY_SHARE = 0.5
 """Of a new look in the speed of a face; the rest is what was known before."""
 
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One face in view. box: steadied over time; face: as last detected; seen_s: when.
+    """One face in view. box: steadied over time; face: as last detected; seen_s: when; since_s: first seen.
 
     velocity: of the box, pixels a second, right and down.
     """
@@ -31,6 +35,7 @@ class Track:
     box: Box
     face: Face
     seen_s: float
+    since_s: float
     velocity: tuple[float, float] = (0.0, 0.0)
 
     def box_at(self, now_s: float) -> Box:
@@ -42,6 +47,13 @@ class Track:
         way = self._way(now_s)
         points = self.face.keypoints + np.array(way, np.float32)
         return replace(self.face, box=_moved(self.face.box, *way), keypoints=points)
+
+    @property
+    def calm(self) -> bool:
+        """It has been here for a while and hardly moves."""
+        if self.seen_s - self.since_s < NEW_S:
+            return False
+        return math.hypot(*self.velocity) <= CALM_SPEED * max(self.box.width, self.box.height)
 
     def _way(self, now_s: float) -> tuple[float, float]:
         elapsed = now_s - self.seen_s
@@ -90,7 +102,7 @@ class Tracker:
 
     def _take(self, track: Track | None, face: Face, now_s: float) -> Track:
         if track is None:
-            track = Track(self._next, face.box, face, now_s)
+            track = Track(self._next, face.box, face, now_s, now_s)
             self._next += 1
             self._tracks.append(track)
         else:
