@@ -19,7 +19,7 @@ from edgeharfer.training import loop
 from edgeharfer.training.emotion import networks
 from edgeharfer.training.emotion.data import make_targets
 from edgeharfer.training.emotion.faces import read_faces
-from edgeharfer.training.emotion.recipe import EmotionRecipe
+from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
 from edgeharfer.training.emotion.run import fit_temperature
 from edgeharfer.training.emotion.train import make_batches, train_emotion
 from tiny_faces import NoFaces, write_waves
@@ -32,7 +32,7 @@ RECIPE = EmotionRecipe(
     ema=0.9,
     validation_share=0.1,
     seed=3,
-    finish_epochs=(2,),
+    finish=(Finish(2),),
 )
 
 

@@ -15,7 +15,7 @@ from tiny_faces import write_waves
 
 SMALL = {"resnet50v2": 32, "lenet": 64}
 """Sides at which the larger networks are quick; the others are small enough as they are."""
-ONE_EPOCH = ("epochs=1", "frozen_epochs=0", "finish_epochs=[]", "limit=48", "batch=16")
+ONE_EPOCH = ("epochs=1", "frozen_epochs=0", "finish=[]", "limit=48", "batch=16")
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,13 @@ from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.service import Service, count_start, product_version
+from edgeharfer.kiosk.service import Service, count_start
 from edgeharfer.kiosk.slot import Slot
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import CameraError, ModelError
+from edgeharfer.runtime.versions import product_version
 from kiosk_parts import FakePipeline, FilmSource, engines, opener
 
 TOLD = KioskConfig(privacy=Privacy(notice_required=False))

@@ -33,6 +33,7 @@ def test_a_missing_camera_names_the_demo_and_exits_3() -> None:
         ("missing_%04d.png", "no file of this sequence"),
         ("**x", "not a pattern"),
         ("x" * 5000, "too long"),
+        ("9" * 5000, "too long"),
         ("nul\0byte.mp4", "no such file"),
         ("ftp://host/clip.mp4", "rtsp://"),
     ],

@@ -94,14 +94,27 @@ def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
 def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
     """Each with draws of its own, the last ones on smaller batches whose faces are not mixed."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.recipe import EmotionRecipe
+    from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
 
-    parts = EmotionRecipe(frozen_epochs=2, epochs=5, cycles=2, finish_epochs=(3, 4)).phases()
+    finish = (Finish(3), Finish(4, batch_share=1.0, learning_rate=1e-4))
+    parts = EmotionRecipe(frozen_epochs=2, epochs=5, cycles=2, finish=finish).phases()
     assert {name: part.epochs for name, part in parts.items()} == {
         "frozen": 2, "main": 5, "main-2": 5, "finish": 3, "finish-2": 4,
     }  # fmt: skip
     assert len({part.seed for part in parts.values()}) == 5
     assert parts["main-2"].learning_rate == pytest.approx(3e-4)
-    assert {parts[name].batch for name in ("finish", "finish-2")} == {32}
+    assert [parts[name].batch for name in ("finish", "finish-2")] == [32, 64]
+    assert [parts[name].learning_rate for name in ("finish", "finish-2")] == [3e-4, 1e-4]
     assert parts["finish-2"].augmentation.mixup_probability == 0
-    assert list(EmotionRecipe(finish_epochs=()).phases()) == ["main"]
+    assert list(EmotionRecipe(finish=()).phases()) == ["main"]
+
+
+def test_parts_of_a_run_can_stand_in_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    from edgeharfer.training.emotion.recipe import LIGHT, EmotionRecipe, Finish
+
+    file = tmp_path / "mine.toml"
+    file.write_text("[[finish]]\nepochs = 3\n[[finish]]\nepochs = 2\naugmentation.rotation_deg = 5\n")
+    first, second = load_recipe(str(file), EmotionRecipe, "emotion").finish
+    assert (first, first.augmentation) == (Finish(3), LIGHT)
+    assert (second.epochs, second.augmentation.rotation_deg) == (2, 5.0)

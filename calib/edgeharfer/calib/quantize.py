@@ -25,6 +25,7 @@ from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.session import Session, available_providers, make_session
 from edgeharfer.runtime.types import Floats
+from edgeharfer.runtime.versions import all_installed
 
 MIN_GAIN = 1.05
 """INT8 is chosen where it is this many times as fast; less is within what a busy machine makes of it."""
@@ -115,7 +116,7 @@ class Quantization:
                 for name, graphs in (("fp32", self.originals), ("int8", models))
             },
             "latency_ms": times,
-            "tools": tools.versions(),
+            "tools": all_installed(tools.TOOLS),
         }
         return Quantized(models, unchanged, self._fastest(times, verdict), facts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import io
 import logging
 import warnings
@@ -23,15 +22,6 @@ def load(module: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra("The quantizer's ONNX tools", "export") from error
-
-
-def versions() -> dict[str, str]:
-    """Version of each tool that has a say in the result."""
-    found = {}
-    for tool in TOOLS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[tool] = importlib.metadata.version(tool)
-    return found
 
 
 @contextlib.contextmanager

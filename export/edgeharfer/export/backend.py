@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import logging
 import os
 import sys
@@ -34,15 +33,6 @@ def load(module: str) -> Any:
     if module == "keras" and loaded.backend.backend() != "tensorflow":
         raise ConfigError("Keras runs on another backend here: set KERAS_BACKEND=tensorflow")
     return loaded
-
-
-def versions() -> dict[str, str]:
-    """Version of each tool that stands here."""
-    found = {}
-    for tool in TOOLS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[tool] = importlib.metadata.version(tool)
-    return found
 
 
 @contextlib.contextmanager

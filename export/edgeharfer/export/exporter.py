@@ -28,6 +28,7 @@ from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, Manifest, pa
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Floats
+from edgeharfer.runtime.versions import all_installed
 
 Report = Callable[[str], object]
 
@@ -115,7 +116,7 @@ def export_model(
     compared = _compare(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
     receipt = {
         "source": source.receipt(),
-        "tools": backend.versions(),
+        "tools": all_installed(backend.TOOLS),
         "opset": convert.OPSET,
         **({"whole": graphs.whole} if graphs.whole else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},

@@ -11,10 +11,10 @@ from edgeharfer.app.messages import read_messages
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
-from edgeharfer.report.summary import product_version
 from edgeharfer.runtime.manifest import Manifest
 from edgeharfer.runtime.package import load_package
 from edgeharfer.runtime.pipeline import DEFAULT_EMOTION
+from edgeharfer.runtime.versions import product_version
 
 DEFAULT_PRIOR = "package"
 

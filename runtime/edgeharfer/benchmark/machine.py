@@ -8,13 +8,13 @@ import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.gpu import gpu_environment
 from edgeharfer.runtime.tuning import cpu_model
+from edgeharfer.runtime.versions import all_installed
 
 PACKAGES = (
     *("edgeharfer", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless"),
@@ -36,7 +36,7 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
         "driver": gpu.driver,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": versions(),
+        "versions": all_installed(PACKAGES),
         "revision": source_revision(),
         "date": datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -71,17 +71,6 @@ def busy(facts: Mapping[str, Any]) -> bool:
     """
     load, cores = facts["load_average"], facts["cores"]
     return load is not None and cores is not None and load > 0.75 * cores
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that take part and are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def source_revision(folder: Path = Path(__file__).parent) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.versions import product_version
 
 WAIT_S = 0.1
 FRESH_S = 2.0
@@ -273,14 +273,6 @@ def enter_window(stack: ExitStack, desk: Desk, clock: Clock) -> Callable[[], Non
     from edgeharfer.kiosk.window import KioskWindow
 
     return stack.enter_context(KioskWindow(desk, clock)).turn
-
-
-def product_version() -> str:
-    """Of the installed distribution; empty in a bare source tree."""
-    try:
-        return version("edgeharfer")
-    except PackageNotFoundError:
-        return ""
 
 
 def count_start(state: Path) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.measures import Measures, Person
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
+from edgeharfer.runtime.versions import product_version
 
 FORMAT = 1
 SUMMARY = "summary.json"
@@ -37,14 +37,6 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     """The summary as a file."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def product_version() -> str:
-    """Of the installed edgeharfer; empty where it runs without being installed."""
-    try:
-        return version("edgeharfer")
-    except PackageNotFoundError:
-        return ""
 
 
 def _input(report: Report) -> dict[str, Any]:

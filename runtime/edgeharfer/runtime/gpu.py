@@ -20,11 +20,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.onnx_scan import OnnxInfo, scan_onnx
+from edgeharfer.runtime.versions import installed
 
 KEY, BUILT = "key.json", "built"
 ENGINE_PATH = "trt_engine_cache_path"
@@ -224,7 +224,8 @@ def cache_root() -> Path:
 def gpu_environment() -> GpuEnvironment:
     """The first GPU, its driver, TensorRT and ONNX Runtime, as far as they can be told."""
     gpu, driver = _nvml()
-    return GpuEnvironment(gpu, driver, _tensorrt_version(), _onnxruntime_version())
+    runtime = installed("onnxruntime-gpu") or installed("onnxruntime")
+    return GpuEnvironment(gpu, driver, _tensorrt_version(), runtime)
 
 
 def _nvml() -> tuple[str | None, str | None]:
@@ -249,15 +250,6 @@ def _tensorrt_version() -> str | None:
         return None
     number = int(library.getInferLibVersion())
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
-
-
-def _onnxruntime_version() -> str | None:
-    for name in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def _library(name: str) -> Any:

@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.session import PROVIDERS, Session, available_providers, make_session
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.upgrade import start_at_once
+from edgeharfer.runtime.versions import installed
 
 FORMAT = 1
 AUTO = "auto"
@@ -162,7 +162,7 @@ def device() -> dict[str, object]:
         "driver": gpu.driver,
         "tensorrt": gpu.tensorrt,
         "onnxruntime": gpu.onnxruntime,
-        "edgeharfer": _own_version(),
+        "edgeharfer": installed("edgeharfer"),
     }
 
 
@@ -174,10 +174,3 @@ def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
         return platform.processor() or None
     found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or None
-
-
-def _own_version() -> str | None:
-    try:
-        return version("edgeharfer")
-    except PackageNotFoundError:
-        return None

@@ -9,9 +9,10 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from edgeharfer.runtime.versions import all_installed
 
 TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
 
@@ -25,17 +26,10 @@ def environment() -> dict[str, object]:
     """Versions, machine and command line of this run."""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "versions": {name: found for name in TOOLS if (found := _version(name))},
+        "versions": all_installed(TOOLS),
         "python": platform.python_version(),
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def class_table(figures: Mapping[str, Any]) -> str:

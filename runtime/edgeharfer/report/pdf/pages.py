@@ -15,8 +15,8 @@ from edgeharfer.report.pdf.method import method
 from edgeharfer.report.pdf.parts import Place, Rooms, gap
 from edgeharfer.report.pdf.person import person_page
 from edgeharfer.report.report import Report
-from edgeharfer.report.summary import product_version
 from edgeharfer.report.words import person_name, shortened
+from edgeharfer.runtime.versions import product_version
 
 Page = list[Any]
 

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from edgeharfer.runtime.package import shipped_packages, verify_package
 from edgeharfer.runtime.session import probe_providers
 from edgeharfer.runtime.sinks import window_lack
 from edgeharfer.runtime.source.cameras import Camera, find_cameras
+from edgeharfer.runtime.versions import all_installed
 
 LIBRARIES = (
     "edgeharfer",
@@ -62,7 +62,7 @@ def examine(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    found = {name: number for name in LIBRARIES if (number := _version(name))}
+    found = all_installed(LIBRARIES)
     yield Finding("versions", True, ", ".join(f"{name} {number}" for name, number in found.items()))
     for one, other in (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless")):
         if one in found and other in found:
@@ -136,10 +136,3 @@ def _extras() -> Iterator[Finding]:
             )
         else:
             yield Finding("extra", True, f"{extra} is installed")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -76,7 +76,7 @@ def _open_live(name: str, order: Order, clock: Clock, stopping: Callable[[], boo
 
 
 def _camera(text: str) -> int | str | None:
-    if re.fullmatch(r"-?[0-9]+", text):
+    if re.fullmatch(r"-?[0-9]{1,9}", text):
         return int(text)
     return text if text.startswith("/dev/") else None
 

@@ -11,6 +11,21 @@ LIGHT = FaceAugmentation(
     rotation_deg=10, zoom=0.08, shift=3 / 48, gamma=0.3, contrast=0.2, blur_probability=0.1,
     noise_probability=0.1, noise=6, erase_probability=0.15, mixup_probability=0,
 )  # fmt: skip
+UNMIXED = FaceAugmentation(mixup_probability=0)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A part after the main one, which goes through a schedule of its own once.
+
+    batch_share: of the main part's batch. aligned_share: as the recipe's, of which the larger counts.
+    """
+
+    epochs: int
+    learning_rate: float = 3e-4
+    batch_share: float = 0.5
+    aligned_share: float = 0.6
+    augmentation: FaceAugmentation = LIGHT
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,8 @@ class EmotionRecipe:
     provenance: origin and terms of weights that it started from, sentences for the model card.
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
-    finish_epochs, finish_learning_rate, finish_augmentation: the last parts, on more and smaller batches
-    whose faces are changed less; each runs through the schedule once. The weights of the last are averaged
-    with those before it in shares that validation chooses.
+    finish: parts after the main one, such as more epochs on faces that are changed less. The weights of the
+    last are averaged with those of the part before in shares that validation chooses.
     """
 
     arch: str = "mobilenetv2"
@@ -63,15 +77,18 @@ class EmotionRecipe:
     dtype: str = "float32"
     seed: int = 1
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
-    finish_epochs: tuple[int, ...] = (9, 14)
-    finish_learning_rate: float = 3e-4
-    finish_augmentation: FaceAugmentation = LIGHT
+    finish: tuple[Finish, ...] = (
+        Finish(9),
+        Finish(14),
+        Finish(7, batch_share=1.0, augmentation=FaceAugmentation()),
+        Finish(6, augmentation=UNMIXED),
+    )
 
     def phases(self) -> dict[str, EmotionRecipe]:
         """The parts of a run, each a recipe: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
         frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
         again = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
-        last = {_name("finish", number): self.finish(number) for number in range(len(self.finish_epochs))}
+        last = {_name("finish", number): self._finish(number) for number in range(len(self.finish))}
         parts = {"frozen": frozen, "main": self, **again, **last}
         return {name: part for name, part in parts.items() if part.epochs}
 
@@ -80,16 +97,16 @@ class EmotionRecipe:
         rate = (self.learning_rate or LEARNING_RATES[self.optimizer]) / 2**number
         return replace(self, learning_rate=rate, seed=self.seed + 100 * number)
 
-    def finish(self, number: int) -> EmotionRecipe:
-        """The last epochs, which learn what strong augmentation holds back, on other draws each time."""
+    def _finish(self, number: int) -> EmotionRecipe:
+        part = self.finish[number]
         return replace(
             self,
-            epochs=self.finish_epochs[number],
-            learning_rate=self.finish_learning_rate,
+            epochs=part.epochs,
+            learning_rate=part.learning_rate,
             schedule="cosine",
-            batch=max(2, self.batch // 2),
-            aligned_share=max(0.6, self.aligned_share),
-            augmentation=self.finish_augmentation,
+            batch=max(2, round(self.batch * part.batch_share)),
+            aligned_share=max(part.aligned_share, self.aligned_share),
+            augmentation=part.augmentation,
             seed=self.seed + 10 + 100 * number,
         )
 

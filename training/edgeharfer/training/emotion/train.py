@@ -74,7 +74,7 @@ def train_emotion(
             resume=resume, report=report, board=board,
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
-    if recipe.finish_epochs:
+    if recipe.finish:
         *_, before, last = recipe.phases()
         blend(model, out / before, out / last, validate, report)
     plain = build_model(recipe, prepared, None, "float32")
