@@ -35,13 +35,19 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "clip112": Part(
         "A clip model: streaming encoder and head against the whole window",
-        ("runs/clip112.keras", "--against", "keras,openvino,litert"),
-        ("runs/clip112.keras",),
+        ("packages/clip112", "--keras-model", "runs/clip112.keras", "--against", "keras,openvino,litert"),
+        ("packages/clip112", "runs/clip112.keras"),
     ),
     "resnet50v2": Part(
         "ResNet50V2 on faces of 112 pixels",
-        ("runs/resnet50v2.keras", "--against", "keras,openvino,litert"),
-        ("runs/resnet50v2.keras",),
+        (
+            "packages/resnet50v2",
+            "--keras-model",
+            "runs/resnet50v2.keras",
+            "--against",
+            "keras,openvino,litert",
+        ),
+        ("packages/resnet50v2", "runs/resnet50v2.keras"),
     ),
     "packages": Part(
         "The packages that ship", ("--against", "openvino", "--threads", "1,2", "--batch", "1,4")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 from edgeharfer.training.records import write_history
 
 Board = Callable[[Mapping[str, float]], None]
-BLEND_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_SPOONS = 8
+"""In a mean of parts, each time a part counts."""
 Batches = Iterable[tuple[Any, Any]]
 
 
@@ -114,33 +116,36 @@ def fit(
     return history
 
 
-def blend(
-    model: keras.Model,
-    one: Path,
-    other: Path,
-    validate: Validation,
-    report: Reporter,
-) -> None:
-    """Leave the best mean of two runs' best weights in the model (model soups, Wortsman et al. 2022).
+def soup(model: keras.Model, folders: Sequence[Path], validate: Validation, report: Reporter) -> None:
+    """Leave the best mean of the best weights of a run's parts in the model (Wortsman et al. 2022).
 
-    Where the second run went on from the first, their weights can be averaged, and between the two lies
-    what generalises better than either. The share is chosen by the held-back pictures.
+    Where each part went on from the one before, their weights can be averaged, and between them lies what
+    generalises better than any. Greedily: the part that makes the mean better on held-back pictures is
+    taken in, or counts once more, until none does.
     """
-    weights = []
-    for folder in (one, other):
+    weights = {}
+    for folder in folders:
         model.load_weights(folder / "best.weights.h5")
-        weights.append(model.get_weights())
+        weights[folder.name] = model.get_weights()
 
-    def mixed(share: float) -> list[Any]:
-        return [(1 - share) * a + share * b for a, b in zip(*weights, strict=True)]
+    def mean(names: Sequence[str]) -> list[Any]:
+        parts = [weights[name] for name in names]
+        return [np.mean(arrays, axis=0, dtype=np.float64) for arrays in zip(*parts, strict=True)]
 
-    scores = {}
-    for share in BLEND_SHARES:
-        model.set_weights(mixed(share))
-        scores[share] = validate(model)["score"]
-    best = max(BLEND_SHARES, key=scores.__getitem__)
-    model.set_weights(mixed(best))
-    report(f"{best:.0%} {other.name}, the rest {one.name}: score {scores[best]:.4f}")
+    def score(names: Sequence[str]) -> float:
+        model.set_weights(mean(names))
+        return validate(model)["score"]
+
+    chosen: list[str] = []
+    best = -math.inf
+    while len(chosen) < MOST_SPOONS:
+        scores = {name: score([*chosen, name]) for name in weights}
+        name = max(scores, key=scores.__getitem__)
+        if scores[name] <= best:
+            break
+        chosen, best = [*chosen, name], scores[name]
+    model.set_weights(mean(chosen))
+    report(f"mean of {' + '.join(sorted(chosen))}: score {best:.4f}")
 
 
 def _stale_epochs(history: list[dict[str, float]]) -> int:

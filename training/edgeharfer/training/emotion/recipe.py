@@ -46,8 +46,8 @@ class EmotionRecipe:
     provenance: origin and terms of weights that it started from, sentences for the model card.
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
-    finish: parts after the main one, such as more epochs on faces that are changed less. The weights of the
-    last are averaged with those of the part before in shares that validation chooses.
+    finish: parts after the main one, such as more epochs on faces that are changed less. The weights of all
+    parts are averaged as validation chooses (see `loop.soup`).
     """
 
     arch: str = "mobilenetv2"

@@ -26,7 +26,7 @@ from edgeharfer.training.emotion.networks import (
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.run import save_run, score_heads
 from edgeharfer.training.emotion.sheets import augmentation_sheet
-from edgeharfer.training.loop import Plan, blend, fit
+from edgeharfer.training.loop import Plan, fit, soup
 from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.records import open_board
@@ -75,8 +75,7 @@ def train_emotion(
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish:
-        *_, before, last = recipe.phases()
-        blend(model, out / before, out / last, validate, report)
+        soup(model, [out / name for name in recipe.phases()], validate, report)
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
