@@ -116,12 +116,14 @@ def fit(
     return history
 
 
-def soup(model: keras.Model, folders: Sequence[Path], validate: Validation, report: Reporter) -> None:
+def soup(
+    model: keras.Model, folders: Sequence[Path], loss: Callable[[keras.Model], float], report: Reporter
+) -> None:
     """Leave the best mean of the best weights of a run's parts in the model (Wortsman et al. 2022).
 
     Where each part went on from the one before, their weights can be averaged, and between them lies what
-    generalises better than any. Greedily: the part that makes the mean better on held-back pictures is
-    taken in, or counts once more, until none does.
+    generalises better than any. Greedily: the part that lowers the mean's loss on held-back pictures most
+    is taken in, or counts once more, until none does.
     """
     weights = {}
     for folder in folders:
@@ -132,20 +134,20 @@ def soup(model: keras.Model, folders: Sequence[Path], validate: Validation, repo
         parts = [weights[name] for name in names]
         return [np.mean(arrays, axis=0, dtype=np.float64) for arrays in zip(*parts, strict=True)]
 
-    def score(names: Sequence[str]) -> float:
+    def loss_of(names: Sequence[str]) -> float:
         model.set_weights(mean(names))
-        return validate(model)["score"]
+        return loss(model)
 
     chosen: list[str] = []
-    best = -math.inf
+    least = math.inf
     while len(chosen) < MOST_SPOONS:
-        scores = {name: score([*chosen, name]) for name in weights}
-        name = max(scores, key=scores.__getitem__)
-        if scores[name] <= best:
+        losses = {name: loss_of([*chosen, name]) for name in weights}
+        name = min(losses, key=losses.__getitem__)
+        if losses[name] >= least:
             break
-        chosen, best = [*chosen, name], scores[name]
+        chosen, least = [*chosen, name], losses[name]
     model.set_weights(mean(chosen))
-    report(f"mean of {' + '.join(sorted(chosen))}: score {best:.4f}")
+    report(f"mean of {' + '.join(sorted(chosen))}: held-back loss {least:.4f}")
 
 
 def _stale_epochs(history: list[dict[str, float]]) -> int:

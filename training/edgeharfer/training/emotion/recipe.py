@@ -47,7 +47,7 @@ class EmotionRecipe:
     limit: train on so many pictures at the most, drawn at random; None takes all.
     drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
     finish: parts after the main one, such as more epochs on faces that are changed less. The weights of all
-    parts are averaged as validation chooses (see `loop.soup`).
+    parts are averaged as held-back pictures choose (see `loop.soup`).
     """
 
     arch: str = "mobilenetv2"

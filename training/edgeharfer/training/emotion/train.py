@@ -24,7 +24,7 @@ from edgeharfer.training.emotion.networks import (
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.run import save_run, score_heads
+from edgeharfer.training.emotion.run import cross_entropy, fit_temperature, save_run, score_heads
 from edgeharfer.training.emotion.sheets import augmentation_sheet
 from edgeharfer.training.loop import Plan, fit, soup
 from edgeharfer.training.losses import make_loss
@@ -75,7 +75,7 @@ def train_emotion(
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish:
-        soup(model, [out / name for name in recipe.phases()], validate, report)
+        soup(model, [out / name for name in recipe.phases()], held_back_loss(prepared, spec), report)
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
@@ -172,6 +172,20 @@ def make_validation(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Mode
         return {"score": float(np.mean(list(figures.values()))), **figures}
 
     return validate
+
+
+def held_back_loss(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Model], float]:
+    """Mean cross-entropy of the heads, each at its best temperature: it moves less by chance than top-1."""
+    targets = make_targets(prepared.validation, prepared.votes).by_head
+
+    def loss(model: keras.Model) -> float:
+        logits = predict(model, prepared.validation.aligned, spec)
+        return float(np.mean([
+            cross_entropy(logits[head], rows, fit_temperature(logits[head], rows))
+            for head, rows in targets.items()
+        ]))  # fmt: skip
+
+    return loss
 
 
 def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 128) -> dict[str, Floats]:
