@@ -54,8 +54,8 @@ No picture is part of this package.
 ## Accuracy
 
 {split}, {n:,} pictures, one crop, label: {truth}.
-Neither this split nor copies of its pictures were trained on or used to choose anything; {validation:,}
-training pictures were held back for that.
+Neither this split nor copies of its pictures were trained on; {validation:,} training pictures were held
+back to choose epochs, weights and priors by.
 
 | prior | top-1 | macro F1 | mean recall |
 |---|---|---|---|
