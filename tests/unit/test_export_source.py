@@ -80,6 +80,14 @@ def test_one_run_can_hold_several_packages(tmp_path: Path) -> None:
             find_source(run, name)
 
 
+def test_an_only_package_can_be_named_anew(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", {"packages": {"one": {"head": "x", "labels": ["a", "b"]}}})
+    (run / "MODELCARD.one.md").write_text("its card")
+    for name, wanted in ((None, "one"), ("one", "one"), ("mine", "mine")):
+        source = find_source(run, name)
+        assert (source.head, source.card, source.facts["name"]) == ("x", "its card", wanted)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

@@ -132,18 +132,18 @@ def _read_facts(path: Path) -> dict[str, object]:
 
 
 def _pick(record: dict[str, object], name: str | None, where: str) -> tuple[dict[str, object], str | None]:
-    """Facts common to a run, overlaid with those of the package asked for."""
+    """Facts common to a run, overlaid with those of the package asked for; an only one may be named anew."""
     packages = record.get("packages", {})
     if not isinstance(packages, dict) or not all(isinstance(one, dict) for one in packages.values()):
         raise ModelError(f"{where}: packages: must be an object of objects")
     common = {key: value for key, value in record.items() if key != "packages"}
     if not packages:
         return check_keys(common, where), name
-    if name is None and len(packages) == 1:
-        name = next(iter(packages))
-    if name not in packages:
+    only = next(iter(packages)) if len(packages) == 1 else None
+    picked = name if name in packages else only
+    if picked is None:
         raise ConfigError(f"{where}: holds several packages: choose --name from {', '.join(packages)}")
-    return check_keys({**common, "name": name, **packages[name]}, where), name
+    return check_keys({**common, **packages[picked], "name": name or picked}, where), picked
 
 
 def check_keys(facts: dict[str, object], where: str) -> dict[str, object]:
