@@ -56,6 +56,20 @@ def nested() -> Any:
     return keras.Sequential([picture(), inner, layers.Dropout(0.4), layers.Dense(3), layers.Softmax()])
 
 
+def padded() -> Any:
+    """Zeros around a pool whose input is below zero, as ResNet50V2 begins."""
+    return keras.Sequential(
+        [
+            picture(),
+            layers.Conv2D(4, 3, bias_initializer=keras.initializers.Constant(-3.0)),
+            layers.ZeroPadding2D(1),
+            layers.MaxPooling2D(3, 2),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
 def clip_model(alpha: float = 0.35, size: int = 32) -> Any:
     backbone = keras.applications.MobileNetV2(
         (size, size, 3), alpha=alpha, weights=None, include_top=False, pooling="avg"
@@ -85,7 +99,8 @@ def session_of(package: Package, role: str = "model", precision: str = "fp32") -
 
 
 @pytest.mark.parametrize(
-    ("make", "output"), [(sequential, "probs"), (functional, "logits"), (nested, "probs")]
+    ("make", "output"),
+    [(sequential, "probs"), (functional, "logits"), (nested, "probs"), (padded, "logits")],
 )
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_picture_models_give_what_keras_gives(tmp_path: Path, make: Any, output: str, ending: str) -> None:

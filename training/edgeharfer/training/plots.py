@@ -30,6 +30,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     for axes, title in ((loss, "Loss"), (score, "Validation")):
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
@@ -85,6 +86,7 @@ def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path
             )  # fmt: skip
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
