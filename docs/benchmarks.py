@@ -46,6 +46,8 @@ PARTS: Mapping[str, Part] = {
             "runs/resnet50v2.keras",
             "--against",
             "keras,openvino,litert",
+            "--threads",
+            "2",
         ),
         ("packages/resnet50v2", "runs/resnet50v2.keras"),
     ),

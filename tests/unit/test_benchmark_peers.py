@@ -77,3 +77,14 @@ def test_openvino_gets_the_packages_own_bytes_and_reports_nothing(monkeypatch: p
     with pytest.raises(ImportError):
         import_peer("openvino_telemetry")
     monkeypatch.delitem(sys.modules, "openvino_telemetry")
+
+
+def test_litert_is_not_asked_for_int8_of_a_recurrent_network() -> None:
+    """Its converter would end the whole process, out of reach of any `except`."""
+    keras = pytest.importorskip("keras")
+    from edgeharfer.benchmark.litert_peer import _is_recurrent
+
+    window, picture = keras.Input((4, 3)), keras.Input((8, 8, 1))
+    inner = keras.Model(window, keras.layers.LSTM(2)(window))
+    assert _is_recurrent(keras.Sequential([window, inner, keras.layers.Dense(2)]))
+    assert not _is_recurrent(keras.Sequential([picture, keras.layers.Conv2D(2, 3)]))

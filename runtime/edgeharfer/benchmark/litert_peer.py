@@ -12,6 +12,7 @@ import numpy as np
 from edgeharfer.benchmark.peers import Part, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.types import Floats
 
 _CALIBRATION_ITEMS = 8
@@ -23,11 +24,13 @@ def litert_candidates(
     """The part in FP32 and, where our package has it, in INT8.
 
     INT8 is calibrated on noise here: its speed is that of any INT8 model of this shape, its answers are
-    of no use.
+    of no use. Raises ModelError for INT8 of a recurrent network.
     """
     clock = clock or SystemClock()
     precisions = ["fp32", *(["int8"] if "int8" in part.onnx else [])]
     for precision, batch in product(precisions, batches):
+        if precision == "int8" and _is_recurrent(part.model):
+            raise ModelError("INT8 of a recurrent network crashes TensorFlow's converter")
         data = convert(part.model, part.sample, batch, quantized=precision == "int8")
         for count in threads:
             start_s = clock.monotonic()
@@ -63,6 +66,11 @@ def convert(model: Any, sample: Floats, batch: int, *, quantized: bool) -> bytes
             converter.representative_dataset = partial(_noise, sample, batch)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         return bytes(converter.convert())
+
+
+def _is_recurrent(model: Any) -> bool:
+    recurrent = import_peer("keras").layers.RNN
+    return any(isinstance(layer, recurrent) for layer in model._flatten_layers())
 
 
 def _noise(sample: Floats, batch: int) -> Iterator[list[Floats]]:
