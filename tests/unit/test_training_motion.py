@@ -16,7 +16,6 @@ from edgeharfer.training.action.clips import Clip, Track  # noqa: E402
 from edgeharfer.training.action.motion import MotionSpec, cut_off, motion_trunk, picture_encoder  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.sampling import Whole  # noqa: E402
-from edgeharfer.training.action.windows import window_rows  # noqa: E402
 
 FRAMES, WIDTH, HEIGHT = 8, 64, 48
 SPEC = MotionSpec(looks=2, width=20, height=16, gain=1.0, layer="x")
@@ -87,7 +86,7 @@ def test_windows_are_those_of_the_runtime() -> None:
     numbers = np.arange(40)
     plain = Track(numbers, numbers[:, None].astype(np.float32))
     clip = Clip("a", "x", "data", "0", times, plain, (), np.zeros(1024, np.float32))
-    rows = window_rows(clip, recipe.clip_spec.window)
+    rows = clip.rows(recipe.clip_spec.window)
     np.testing.assert_array_equal(rows, clip.windows(recipe.clip_spec.window)[..., 0])
     assert rows.shape[1] == 8
     assert set(np.diff(rows[0])) == {1, 2}

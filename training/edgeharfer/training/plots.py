@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -28,13 +29,18 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
             epochs, [row[name] for row in history], marker="o", markersize=2.5, linewidth=1.4, label=name
         )
     for axes, title in ((loss, "Loss"), (score, "Validation")):
-        axes.set_title(title, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        _over_epochs(axes, title)
     save(figure, path)
+
+
+def _over_epochs(axes: Axes, title: str) -> None:
+    """What stands around curves over the epochs, once they are drawn."""
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
 
 
 def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
@@ -84,12 +90,7 @@ def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path
                 [row["epoch"] for row in history], [row[key] for row in history], style, marker="o",
                 markersize=2.5, linewidth=1.4, label=name,
             )  # fmt: skip
-        axes.set_title(title, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        _over_epochs(axes, title)
     save(figure, path)
 
 

@@ -52,13 +52,16 @@ class Clip:
         """It was given as background and counts as a class of the data, so that figures leave it out."""
         return self.name.startswith(f"{BACKGROUND}/") and self.label != BACKGROUND
 
-    def windows(self, window: WindowSpec) -> Floats:
-        """The clip's windows as `run` would see them, float32 (windows, frames, size)."""
+    def rows(self, window: WindowSpec) -> NDArray[np.int64]:
+        """Its windows as `run` would see them, each as rows of the plain track, (windows, frames)."""
         row = {int(frame): i for i, frame in enumerate(self.plain.frames)}
         frames = ((float(time), i) for i, time in enumerate(self.times))
-        return clip_windows(
-            frames, window, lambda frame: np.asarray(self.plain.features[row[frame]], np.float32)
-        )
+        found = clip_windows(frames, window, lambda frame: np.array([row[frame]], np.float64))
+        return np.asarray(found[..., 0], np.int64)
+
+    def windows(self, window: WindowSpec) -> Floats:
+        """The features of these windows, float32 (windows, frames, size)."""
+        return np.asarray(self.plain.features[self.rows(window)], np.float32)
 
     def play(self, track: Track, start: float, offsets: Times) -> Floats:
         """A window of a track, float32 (frames, size). offsets: of its pictures from its begin, seconds.

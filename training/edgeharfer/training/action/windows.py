@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeharfer.evaluate.action import clip_windows
-from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.find import ClipFile
@@ -43,7 +40,7 @@ class WindowStore(ClipStore):
 
     def _live(self, clip: Clip) -> Track:
         pictures = np.asarray(clip.plain.features, np.float32)
-        windows = window_rows(clip, self.spec.window)
+        windows = clip.rows(self.spec.window)
         rows = [self.trunk(pictures[one][None]).ravel() for one in windows]
         return Track(clip.plain.frames[windows[:, -1]], np.stack(rows))
 
@@ -53,11 +50,3 @@ class WindowStore(ClipStore):
             return track
         rows = [self.trunk(self.shaker.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)]
         return Track(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))
-
-
-def window_rows(clip: Clip, window: WindowSpec) -> NDArray[np.int64]:
-    """The windows of a clip as `run` would see them, each as rows of its plain track, (windows, frames)."""
-    row = {int(frame): i for i, frame in enumerate(clip.plain.frames)}
-    frames = ((float(time), i) for i, time in enumerate(clip.times))
-    found = clip_windows(frames, window, lambda frame: np.array([row[frame]], np.float64))
-    return np.asarray(found[..., 0], np.int64)
