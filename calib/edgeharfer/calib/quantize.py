@@ -29,6 +29,9 @@ from edgeharfer.runtime.versions import all_installed
 
 MIN_GAIN = 1.05
 """INT8 is chosen where it is this many times as fast; less is within what a busy machine makes of it."""
+START_GAIN = 1.02
+"""The same for layers left in floats at the start, which cost no accuracy."""
+LONGEST_START = 4
 SWEEP_ITEMS = 32
 
 Report = Callable[[str], object]
@@ -56,18 +59,15 @@ class Quantized:
     """INT8 graphs of a package.
 
     models: by role; `floats` are the roles whose graph is the FP32 one. facts: for the receipt.
-    fastest: provider -> precision, as measured; empty where the provider is not here.
+    pays: INT8 is faster where it was made for, or could not be timed there.
+    fastest: provider -> the precision to take; empty where the provider is not here.
     """
 
     models: Models
     floats: frozenset[str]
+    pays: bool
     fastest: Mapping[str, str]
     facts: Mapping[str, object]
-
-    @property
-    def pays(self) -> bool:
-        """INT8 is faster where it was made for, or could not be timed there."""
-        return "int8" in self.fastest.values() or not self.fastest
 
 
 @dataclass(eq=False)
@@ -98,11 +98,12 @@ class Quantization:
     def run(self) -> Quantized:
         """The first recipe within the guard, or ModelError with what was tried."""
         reference = self._scorer.figures(self.originals) if self._scorer else None
-        recipe, models = self._search(reference)
+        recipe, models = self._with_float_start(*self._search(reference), reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
         verdict = self._verdict(models, reference)
         times = self._times(models)
+        pays = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
         facts = {
             "target": self.target,
             "recipe": str(recipe),
@@ -118,7 +119,7 @@ class Quantization:
             "latency_ms": times,
             "tools": all_installed(tools.TOOLS),
         }
-        return Quantized(models, unchanged, self._fastest(times, verdict), facts)
+        return Quantized(models, unchanged, pays, self._fastest(times, verdict), facts)
 
     # The search
 
@@ -200,6 +201,32 @@ class Quantization:
         for window in self.calibration.windows:
             yield encoder.run1(floats(window, self.manifest))[None]
 
+    def _with_float_start(
+        self, recipe: Recipe, models: Models, reference: Figures | None
+    ) -> tuple[Recipe, Models]:
+        """The first layers in floats, as many as make a graph faster.
+
+        They see many pixels of few channels: too few for the products of eight bits to fill a register.
+        """
+        if self.target != "cpu":
+            return recipe, models
+        for role, quantizer in self._static.items():
+            layers = [(role, layer) for layer in quantizer.layers]
+            longest = min(LONGEST_START, len(layers) // 3)
+            starts = [tuple(dict.fromkeys((*recipe.excluded, *layers[:n]))) for n in range(longest + 1)]
+            graphs = [quantizer.quantized(replace(recipe, excluded=start)) for start in starts]
+            times = median_ms({str(n): {role: _cpu(graph)} for n, graph in enumerate(graphs)}, self._one())
+            best = min(range(longest + 1), key=lambda n: times[str(n)])
+            candidate = {**models, role: graphs[best]}
+            verdict = self._verdict(candidate, reference) if best else None
+            if _faster(times[str(best)], times["0"], START_GAIN) and (verdict is None or verdict.within):
+                self.report(
+                    f"int8, {role}: {times[str(best)]:.3f} ms with the first {best} layers in floats, "
+                    f"{times['0']:.3f} without"
+                )
+                recipe, models = replace(recipe, excluded=starts[best]), candidate
+        return recipe, models
+
     def _with_dynamic_heads(self, models: Models, reference: Figures | None) -> Models:
         """Dynamic INT8 for what cannot be quantized statically, where it is faster and within the guard."""
         if self.target != "cpu":
@@ -215,7 +242,7 @@ class Quantization:
             candidate = {**models, role: dynamic}
             verdict = self._verdict(candidate, reference)
             self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
-            if times["dynamic"] * MIN_GAIN < times["float"] and (verdict is None or verdict.within):
+            if _faster(times["dynamic"], times["float"]) and (verdict is None or verdict.within):
                 models = candidate
         return models
 
@@ -248,7 +275,7 @@ class Quantization:
     def _fastest(self, times: Mapping[str, Mapping[str, float]], verdict: Verdict | None) -> dict[str, str]:
         """INT8 that nobody judged is never chosen by itself."""
         return {
-            provider: "int8" if verdict is not None and one["int8"] * MIN_GAIN < one["fp32"] else "fp32"
+            provider: "int8" if verdict is not None and _faster(one["int8"], one["fp32"]) else "fp32"
             for provider, one in times.items()
         }
 
@@ -288,6 +315,10 @@ class Quantization:
 
 def _points(change: float) -> float:
     return round(change, 2) + 0.0  # Not -0.0.
+
+
+def _faster(one_ms: float, other_ms: float, gain: float = MIN_GAIN) -> bool:
+    return one_ms * gain < other_ms
 
 
 def _loss(trial: Trial) -> float:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from edgeharfer.export import backend
 from edgeharfer.export.keras_model import first_line
+from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError
 
 OPSET = 17
@@ -71,28 +70,9 @@ def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -
     graph.name, graph.doc_string = feed, ""
     del graph.value_info[:]
     del model.metadata_props[:]
-    _keep_pads_of_pools(graph)
+    rewrite(model)
     _number(graph)
     return model
-
-
-def _keep_pads_of_pools(graph: Any) -> None:
-    """Let nothing but the pool see the zeros that stand around its input.
-
-    ONNX Runtime (1.31) makes one of a Pad with zeros and a MaxPool, whose own padding is lower than any
-    number: where the input is negative, as in ResNet50V2, the result is another. So a maximum with the
-    lowest number is put between the two, which changes nothing and is not seen through.
-    """
-    onnx = backend.load("onnx")
-    pads = {node.output[0] for node in graph.node if node.op_type == "Pad"}
-    pools = [node for node in graph.node if node.op_type == "MaxPool" and node.input[0] in pads]
-    for pool in pools:
-        kept, lowest = f"{pool.output[0]}_padded", f"{pool.output[0]}_lowest"
-        value = np.array(np.finfo(np.float32).min, np.float32)
-        graph.initializer.append(onnx.numpy_helper.from_array(value, lowest))
-        node = onnx.helper.make_node("Max", [pool.input[0], lowest], [kept])
-        graph.node.insert(list(graph.node).index(pool), node)
-        pool.input[0] = kept
 
 
 def _number(graph: Any) -> None:

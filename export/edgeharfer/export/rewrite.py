@@ -1,0 +1,295 @@
+"""Rewrites of a converted graph that change how long it takes, and nothing that it says.
+
+TensorFlow leaves behind what it needs for itself: the zeros that a recurrent layer starts from, a batch
+normalisation as two operators, padding as one of its own. Each rewrite knows one such pattern and leaves
+alone what does not look exactly like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.export import backend
+
+MIN_CHANNELS = 16
+"""ONNX Runtime computes so many channels at once; a scale of fewer is no work for a convolution."""
+
+_LOWEST = np.array(np.finfo(np.float32).min, np.float32)
+_SHAPING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+_TO_THE_END = 2**31 - 1
+
+Array = NDArray[Any]
+
+
+def rewrite(model: Any) -> None:
+    """All rewrites, in place. model: an ONNX ModelProto with the sizes of its input, batch aside."""
+    graph = Graph(model)
+    for scale in graph.nodes("Mul"):
+        scale_by_convolution(graph, scale)
+    for pool in graph.nodes("MaxPool"):
+        pad_by_pool(graph, pool)
+    for lstm in graph.nodes("LSTM"):
+        start_from_nothing(graph, lstm)
+        give_last_state(graph, lstm)
+    graph.sweep()
+
+
+class Graph:
+    """An ONNX graph as the rewrites see it: who makes a tensor, who takes it, what is constant."""
+
+    def __init__(self, model: Any) -> None:
+        self._onnx = backend.load("onnx")
+        self._model, self._graph = model, model.graph
+        self._constants = {one.name: one for one in self._graph.initializer}
+        self._shapes: dict[str, list[int | None]] | None = None
+
+    def nodes(self, operator: str) -> list[Any]:
+        """All nodes of one operator."""
+        return [node for node in self._graph.node if node.op_type == operator]
+
+    def maker(self, name: str) -> Any:
+        """The node that a tensor comes from; None for inputs and constants."""
+        return next((node for node in self._graph.node if name in node.output), None)
+
+    def users(self, name: str) -> list[Any]:
+        """The nodes that take a tensor, and the output of the graph that it is."""
+        users = [node for node in self._graph.node if name in node.input]
+        return [*users, *(one for one in self._graph.output if one.name == name)]
+
+    def only_user(self, name: str) -> Any:
+        """The node that alone takes a tensor; None where others do too, or it is an output of the graph."""
+        users = self.users(name)
+        return users[0] if len(users) == 1 and users[0] in self._graph.node else None
+
+    def value(self, name: str) -> Array | None:
+        """A constant, or None where the tensor is none."""
+        tensor = self._constants.get(name)
+        return None if tensor is None else self.array(tensor)
+
+    def array(self, tensor: Any) -> Array:
+        """A TensorProto's values."""
+        return np.asarray(self._onnx.numpy_helper.to_array(tensor))
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant, and return its name."""
+        tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self._graph.initializer.append(tensor)
+        self._constants[name] = tensor
+        return name
+
+    def size(self, name: str) -> list[int | None]:
+        """Lengths of a tensor's axes, None for those that are free; empty where nothing is known."""
+        if self._shapes is None:
+            inferred = self._onnx.shape_inference.infer_shapes(self._model).graph
+            self._shapes = {
+                one.name: [axis.dim_value or None for axis in one.type.tensor_type.shape.dim]
+                for one in (*inferred.value_info, *inferred.input, *inferred.output)
+            }
+        return self._shapes.get(name, [])
+
+    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
+        """An attribute of a node as a Python value."""
+        found = next((one for one in node.attribute if one.name == name), None)
+        return default if found is None else self._onnx.helper.get_attribute_value(found)
+
+    def insert(self, before: Any, operator: str, feeds: Sequence[str], result: str, **how: Any) -> None:
+        """Put a new node before another one."""
+        node = self._onnx.helper.make_node(operator, feeds, [result], **how)
+        self._graph.node.insert(list(self._graph.node).index(before), node)
+
+    def remove(self, *nodes: Any) -> None:
+        """Take nodes out, whose outputs others have taken over."""
+        for node in nodes:
+            self._graph.node.remove(node)
+
+    def sweep(self) -> None:
+        """Drop what does not lead to an output any more. A graph with graphs inside stays as it is."""
+        if any(attribute.HasField("g") for node in self._graph.node for attribute in node.attribute):
+            return
+        needed = {one.name for one in self._graph.output}
+        for node in reversed(list(self._graph.node)):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+            else:
+                self._graph.node.remove(node)
+        for tensor in list(self._graph.initializer):
+            if tensor.name not in needed:
+                self._graph.initializer.remove(tensor)
+
+
+def scale_by_convolution(graph: Graph, scale: Any) -> None:
+    """A factor and a summand for each channel are a convolution of one pixel and one channel.
+
+    Batch normalisation that no convolution goes before, as in ResNet V2, comes out of TensorFlow as Mul and
+    Add. A convolution takes the ReLU behind it along, in floats and in INT8, where the two would round twice.
+    """
+    shift = graph.only_user(scale.output[0])
+    if shift is None or shift.op_type != "Add":
+        return
+    x, factor = _operands(graph, scale)
+    scaled, summand = _operands(graph, shift)
+    if scaled != scale.output[0] or not (_per_channel(factor) and _per_channel(summand)):
+        return
+    assert factor is not None and summand is not None
+    result, channels = shift.output[0], max(factor.size, summand.size)
+    if factor.size != summand.size or graph.size(x)[1:2] != [channels]:
+        return
+    weights = graph.constant(f"{result}/scale", factor.reshape(channels, 1, 1, 1))
+    bias = graph.constant(f"{result}/shift", summand.reshape(channels))
+    graph.insert(shift, "Conv", [x, weights, bias], result, kernel_shape=[1, 1], group=channels)
+    graph.remove(scale, shift)
+
+
+def _operands(graph: Graph, node: Any) -> tuple[str, Array | None]:
+    """The operand that is computed, and the constant one; None where there is not one of each."""
+    computed = [name for name in node.input if graph.value(name) is None]
+    known = [value for name in node.input if (value := graph.value(name)) is not None]
+    return (computed[0], known[0]) if len(computed) == len(known) == 1 else ("", None)
+
+
+def _per_channel(value: Array | None) -> bool:
+    if value is None or value.ndim != 4 or value.dtype != np.float32:
+        return False
+    channels: int = value.shape[1]
+    return channels == value.size and channels >= MIN_CHANNELS
+
+
+def pad_by_pool(graph: Graph, pool: Any) -> None:
+    """Let a MaxPool do the padding before it, and raise what reaches over the edge to zero afterwards.
+
+    A pool's own padding is lower than any number, while zeros count where the input is negative, as in
+    ResNet50V2. ONNX Runtime (1.31) makes one of Pad and MaxPool all the same, and the result is another;
+    the windows at the edge are therefore compared with the zero by themselves. That is also quicker: the
+    padding is no pass of its own. Where a length is free, a maximum with the lowest number keeps Pad and
+    pool apart, and changes nothing.
+    """
+    pad = graph.maker(pool.input[0])
+    if pad is None or pad.op_type != "Pad":
+        return
+    result = pool.output[0]
+    if (window := _window(graph, pad, pool)) is None:
+        lowest = graph.constant(f"{result}/lowest", _LOWEST)
+        graph.insert(pool, "Max", [pool.input[0], lowest], f"{result}/padded")
+        pool.input[0] = f"{result}/padded"
+        return
+    how = {"kernel_shape": window.kernel, "strides": window.strides, "pads": [*window.before, *window.after]}
+    graph.insert(pool, "MaxPool", [pad.input[0]], f"{result}/inside", **how)
+    edge = graph.constant(f"{result}/edge", window.edge())
+    graph.insert(pool, "Max", [f"{result}/inside", edge], result)
+    graph.remove(pool)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How a pool goes over the two axes of a picture, with as much padding before and after each."""
+
+    lengths: list[int]
+    kernel: list[int]
+    strides: list[int]
+    before: list[int]
+    after: list[int]
+
+    def edge(self) -> Array:
+        """What each window is at least, float32 (1, 1, height, width): zero if it reaches over the edge."""
+        rows, columns = (self._reaches_over(axis) for axis in (0, 1))
+        return np.where(rows[:, None] | columns[None], np.float32(0), _LOWEST)[None, None]
+
+    def _reaches_over(self, axis: int) -> NDArray[np.bool_]:
+        length, kernel, before = self.lengths[axis], self.kernel[axis], self.before[axis]
+        count = (before + length + self.after[axis] - kernel) // self.strides[axis] + 1
+        starts = np.arange(count) * self.strides[axis] - before
+        return (starts < 0) | (starts + kernel > length)
+
+
+def _window(graph: Graph, pad: Any, pool: Any) -> _Window | None:
+    """None where the two cannot be made one by what is known of them."""
+    pads = graph.value(pad.input[1])
+    lengths = graph.size(pad.input[0])[2:]
+    kernel = list(graph.attribute(pool, "kernel_shape"))
+    plain = (
+        graph.only_user(pad.output[0]) is not None
+        and _pads_with_zeros(graph, pad)
+        and not any(graph.attribute(pool, "pads", []))
+        and graph.attribute(pool, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+        and not graph.attribute(pool, "ceil_mode", 0)
+        and set(graph.attribute(pool, "dilations", [1])) == {1}
+        and len(pool.output) == 1
+    )
+    if not plain or pads is None or pads.size != 8 or len(lengths) != 2 or None in lengths:
+        return None
+    outer, before, after = pads[[0, 1, 4, 5]], pads[2:4].tolist(), pads[6:8].tolist()
+    if outer.any() or not all(0 <= one < size for one, size in zip(before + after, kernel * 2, strict=True)):
+        return None
+    strides = list(graph.attribute(pool, "strides", [1, 1]))
+    return _Window([one for one in lengths if one is not None], kernel, strides, before, after)
+
+
+def _pads_with_zeros(graph: Graph, pad: Any) -> bool:
+    """On all axes, as long as nothing else is said."""
+    value, *axes = [*pad.input[2:], "", ""][:2]
+    filled = graph.value(value)
+    zero = not value or (filled is not None and not filled.any())
+    return zero and not any(axes) and bool(graph.attribute(pad, "mode", b"constant") == b"constant")
+
+
+def start_from_nothing(graph: Graph, lstm: Any) -> None:
+    """Zeros, which an LSTM starts from anyway, need not be made in the size of each batch."""
+    states = [name for name in lstm.input[5:7] if name]
+    if states and all(_is_zero(graph, name) for name in states):
+        for place in range(5, min(7, len(lstm.input))):
+            lstm.input[place] = ""
+
+
+def _is_zero(graph: Graph, name: str) -> bool:
+    """Whether a tensor holds zeros only, whatever its shape."""
+    while (value := graph.value(name)) is None:
+        node = graph.maker(name)
+        if node is None or node.op_type not in (*_SHAPING, "ConstantOfShape"):
+            return False
+        if node.op_type == "ConstantOfShape":
+            filled = graph.attribute(node, "value")
+            return filled is None or not graph.array(filled).any()
+        name = node.input[0]
+    return not value.any()
+
+
+def give_last_state(graph: Graph, lstm: Any) -> None:
+    """The last of all states is an output of its own: no need to cut it out of them."""
+    squeeze = graph.only_user(lstm.output[0]) if lstm.output[0] else None
+    if squeeze is None or not _squeezes(graph, squeeze, 1):
+        return
+    cut = graph.only_user(squeeze.output[0])
+    last = graph.only_user(cut.output[0]) if cut is not None else None
+    forward = graph.attribute(lstm, "direction", b"forward") == b"forward"
+    if not forward or last is None or not (_takes_last(graph, cut) and _squeezes(graph, last, 0)):
+        return
+    if len(lstm.output) > 1 and graph.users(lstm.output[1]):
+        return
+    state = f"{lstm.output[0]}/last"
+    lstm.output[:] = ["", state]
+    graph.insert(last, "Squeeze", [state, last.input[1]], last.output[0])
+    graph.remove(squeeze, cut, last)
+
+
+def _squeezes(graph: Graph, node: Any, axis: int) -> bool:
+    axes = graph.value(node.input[1]) if node.op_type == "Squeeze" and len(node.input) == 2 else None
+    return axes is not None and axes.tolist() == [axis]
+
+
+def _takes_last(graph: Graph, node: Any) -> bool:
+    """Whether a node keeps the last of the first axis, and nothing else."""
+    if node.op_type != "Slice" or not 4 <= len(node.input) <= 5:
+        return False
+    start, end, axes, *step = (graph.value(name) for name in node.input[1:])
+    if start is None or end is None or axes is None or not _ones(step):
+        return False
+    return start.tolist() == [-1] and axes.tolist() == [0] and end.size == 1 and int(end[0]) >= _TO_THE_END
+
+
+def _ones(values: Sequence[Array | None]) -> bool:
+    return all(one is not None and one.tolist() == [1] for one in values)
