@@ -270,8 +270,9 @@ def give_last_state(graph: Graph, lstm: Any) -> None:
         return
     if len(lstm.output) > 1 and graph.users(lstm.output[1]):
         return
+    # All states keep their name: tools that sort a graph take two that are called "" for one.
     state = f"{lstm.output[0]}/last"
-    lstm.output[:] = ["", state]
+    lstm.output[:] = [lstm.output[0], state]
     graph.insert(last, "Squeeze", [state, last.input[1]], last.output[0])
     graph.remove(squeeze, cut, last)
 
