@@ -71,7 +71,7 @@ clean:
 	@touch $@
 
 .venv-test/installed: $(INSTALLS)
-	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train report kiosk app sign dev
+	$(PYTHON) .ci/environment.py .venv-test cpu mediapipe export train compare report kiosk app sign dev
 	@touch $@
 
 .venv-audit/installed: $(INSTALLS)

@@ -84,12 +84,12 @@ def test_packages_in_several_threads_and_batches(tmp_path: Path, capsys: pytest.
     assert "median ms" in capsys.readouterr().out
 
 
-def test_a_keras_model_against_itself_and_litert(tmp_path: Path) -> None:
-    made = benchmark(tmp_path, face_model(tmp_path), "--against", "keras,litert", "--runs", 2)
+def test_a_keras_model_against_itself_and_two_engines(tmp_path: Path) -> None:
+    made = benchmark(tmp_path, face_model(tmp_path), "--against", "keras,openvino,litert", "--runs", 2)
     backends = {row["backend"]: row for row in made["rows"]}
-    assert {"onnxruntime", "keras predict", "keras tf.function", "litert"} == set(backends)
+    assert {"onnxruntime", "keras predict", "keras tf.function", "openvino", "litert"} == set(backends)
     assert made["left_out"] == []
-    assert set(backends["onnxruntime"]["ratios"]) == {"keras", "keras_function", "litert"}
+    assert set(backends["onnxruntime"]["ratios"]) == {"keras", "keras_function", "openvino", "litert"}
     ratio = backends["keras predict"]["median_ms"] / backends["onnxruntime"]["median_ms"]
     assert backends["onnxruntime"]["ratios"]["keras"] == pytest.approx(ratio, rel=0.05)
 

@@ -34,6 +34,15 @@ def test_classes_at_the_top(tmp_path: Path) -> None:
     ]
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    elsewhere = make(tmp_path / "elsewhere", "a.png", "b.png")
+    data = make(tmp_path / "data", "sad/c.png")
+    (data / "happy").symlink_to(elsewhere)
+    (data / "sad" / "back").symlink_to(data)
+    found = {(sample.label, sample.file) for sample in Dataset(data).split()}
+    assert found == {("happy", "a.png"), ("happy", "b.png"), ("sad", "c.png")}
+
+
 @pytest.mark.parametrize("inside", ["", "fer2013/"])
 def test_a_zip_is_read_like_a_folder(tmp_path: Path, inside: str) -> None:
     folder = make(tmp_path / "data", "train/happy/a.png", "val/happy/b.png")

@@ -62,7 +62,7 @@ def scaled(
         helper.make_node("Add", ["summand", "scaled"], ["shifted"]),
         helper.make_node("Relu", ["shifted"], ["y"]),
     ]
-    shape = ["batch", channels, 5, 5]
+    shape: list[int | str] = ["batch", channels, 5, 5]
     return model_of(nodes, shape, shape, {"factor": factor, "summand": summand})
 
 

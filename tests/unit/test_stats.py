@@ -97,6 +97,14 @@ def test_status_shows_the_mean_latency_of_the_last_second() -> None:
     assert status.elapsed_s == pytest.approx(10.0)
 
 
+def test_the_share_of_a_core_is_that_from_the_first_result_to_the_last() -> None:
+    clock, cpu_s = ManualClock(), iter([0.0, 1.0, 1.02, 1.05])  # Starting takes a second.
+    stats = Stats(clock, lambda: next(cpu_s))
+    assert stats.cpu_share() is None
+    feed(stats, clock, 3, 0.5)
+    assert stats.cpu_share() == pytest.approx(0.05)
+
+
 def test_summary_has_the_fields_of_the_interface() -> None:
     clock = ManualClock()
     stats = Stats(clock)
@@ -118,6 +126,7 @@ def test_summary_has_the_fields_of_the_interface() -> None:
         "latency_ms",
         "provider",
         "models",
+        "cpu_share",
         "rss_mb",
     ]
     assert list(summary["latency_ms"]) == ["total", "detect", "emotion", "encode", "head"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections import Counter
@@ -131,8 +132,18 @@ def _open_zip(path: Path) -> zipfile.ZipFile | None:
         raise SourceError(f"{path}: neither a folder nor a readable zip archive: {error}") from error
 
 
+def files_below(path: Path) -> list[Path]:
+    """All files in a folder and its folders, through links too; a link back up is not followed."""
+    found: list[Path] = []
+    for name, folders, files in os.walk(path, followlinks=True):
+        above = {parent.resolve() for parent in Path(name).parents} | {Path(name).resolve()}
+        folders[:] = [one for one in folders if Path(name, one).resolve() not in above]
+        found += [file for one in files if (file := Path(name, one)).is_file()]
+    return found
+
+
 def _walk(path: Path) -> list[str]:
-    return [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    return [file.relative_to(path).as_posix() for file in files_below(path)]
 
 
 def _sample(name: str) -> Sample | None:

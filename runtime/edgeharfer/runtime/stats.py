@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,12 @@ class LatencyHistogram:
 class Stats:
     """Collects results as they come; one thread at a time."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self, clock: Clock | None = None, cpu_clock: Callable[[], float] = time.process_time
+    ) -> None:
         self._clock = clock or SystemClock()
+        self._cpu_clock = cpu_clock
+        self._first_cpu_s = self._last_cpu_s = cpu_clock()
         self._started_s = self._clock.monotonic()
         self._first_s = self._last_s = self._started_s
         self._recent: deque[tuple[float, Mapping[str, float]]] = deque()
@@ -105,10 +110,10 @@ class Stats:
 
     def add(self, result: Result) -> None:
         """Count one result; its time is now."""
-        now = self._clock.monotonic()
+        now, cpu_s = self._clock.monotonic(), self._cpu_clock()
         if self.frames_processed == 0:
-            self._first_s = now
-        self._last_s = now
+            self._first_s, self._first_cpu_s = now, cpu_s
+        self._last_s, self._last_cpu_s = now, cpu_s
         self.frames_processed += 1
         self._recent.append((now, result.stages_ms))
         self._recent_count.update(result.stages_ms.keys())
@@ -151,6 +156,14 @@ class Stats:
             return _rate(self.frames_processed, self._last_s - self._started_s)
         return _rate(self.frames_processed - 1, self._last_s - self._first_s)
 
+    def cpu_share(self) -> float | None:
+        """Processor time of this process a second, from the first result to the last; 1 is a core.
+
+        A reader in a process of its own is not counted. None where there is no time between the two.
+        """
+        span = self._last_s - self._first_s
+        return (self._last_cpu_s - self._first_cpu_s) / span if span > 0 else None
+
     def status(
         self,
         *,
@@ -184,6 +197,7 @@ class Stats:
         """The figures of the whole run, as the summary line gives them; stages that never ran are absent."""
         known = [stage for stage in STAGES if stage in self._latency]
         known += sorted(set(self._latency) - set(STAGES))
+        share = self.cpu_share()
         return {
             "frames_in": frames_in,
             "frames_processed": self.frames_processed,
@@ -193,6 +207,7 @@ class Stats:
             "latency_ms": {stage: self._latency[stage].summary() for stage in known},
             "provider": dict(provider),
             "models": dict(models),
+            "cpu_share": None if share is None else round(share, 4),
             "rss_mb": rss_mb(),
         }
 

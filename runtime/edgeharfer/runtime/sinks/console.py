@@ -47,9 +47,11 @@ class ConsoleSink:
     def finish(self, summary: dict[str, Any]) -> None:
         total = summary["latency_ms"].get("total")
         latency = f", {total['p50']:.1f} ms a frame (p95 {total['p95']:.1f})" if total else ""
+        share = summary["cpu_share"]
+        cores = "" if share is None else f", {100 * share:.0f} % of a core"
         self._say(
             f"{summary['frames_processed']} frames, {summary['frames_dropped']} dropped, "
-            f"{summary['fps']:.0f} a second{latency}, {summary['rss_mb']} MB"
+            f"{summary['fps']:.0f} a second{latency}{cores}, {summary['rss_mb']} MB"
         )
 
     def _say(self, line: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeharfer.evaluate.dataset import CLIPS, TRAIN_SPLITS, Dataset
+from edgeharfer.evaluate.dataset import CLIPS, TRAIN_SPLITS, Dataset, files_below
 from edgeharfer.runtime.errors import SourceError
 
 BACKGROUND = "background"
@@ -69,7 +69,7 @@ def _clip_files(path: Path) -> list[Path]:
         raise SourceError(f"{path}: no such file or folder for the background")
     if path.is_file():
         return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in CLIPS and file.is_file()]
+    files = [file for file in sorted(files_below(path)) if file.suffix.lower() in CLIPS]
     if not files:
         raise SourceError(f"{path}: no clip ({'/'.join(sorted(CLIPS))}) for the background")
     return files
