@@ -51,9 +51,7 @@ PARTS: Mapping[str, Part] = {
         ),
         ("packages/resnet50v2", "runs/resnet50v2.keras"),
     ),
-    "packages": Part(
-        "The packages that ship", ("--against", "openvino", "--threads", "1,2", "--batch", "1,4")
-    ),
+    "packages": Part("The packages that ship", ("--against", "openvino")),
     "end-to-end": Part(
         "End to end, one face",
         ("--end-to-end", "--source", "clip.mp4", "--against", "keras", "--agreement"),
