@@ -96,6 +96,22 @@ def test_a_scale_that_two_others_take_stays() -> None:
     assert operators(rewritten(model)) == operators(model)
 
 
+def test_what_a_graph_inside_takes_stays() -> None:
+    """A branch sees the tensors around it, without naming them among the node's inputs."""
+    model = scaled(noise(1, CHANNELS, 1, 1), noise(1, CHANNELS, 1, 1))
+    shape: list[str | int | None] = ["batch", CHANNELS, 5, 5]
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["scaled"], ["inner"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("inner", TensorProto.FLOAT, shape)],
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["z"], then_branch=branch, else_branch=branch))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, shape))
+    assert operators(rewritten(model)) == operators(model)
+
+
 # Padding before a pool
 
 

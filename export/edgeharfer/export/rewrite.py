@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.export import backend
+from edgeharfer.export.onnx_graph import Array, OnnxGraph
 
 MIN_CHANNELS = 16
 """ONNX Runtime computes so many channels at once; a scale of fewer is no work for a convolution."""
@@ -23,12 +23,10 @@ _LOWEST = np.array(np.finfo(np.float32).min, np.float32)
 _SHAPING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _TO_THE_END = 2**31 - 1
 
-Array = NDArray[Any]
-
 
 def rewrite(model: Any) -> None:
     """All rewrites, in place. model: an ONNX ModelProto with the sizes of its input, batch aside."""
-    graph = Graph(model)
+    graph = OnnxGraph(model)
     for scale in graph.nodes("Mul"):
         scale_by_convolution(graph, scale)
     for pool in graph.nodes("MaxPool"):
@@ -39,90 +37,7 @@ def rewrite(model: Any) -> None:
     graph.sweep()
 
 
-class Graph:
-    """An ONNX graph as the rewrites see it: who makes a tensor, who takes it, what is constant."""
-
-    def __init__(self, model: Any) -> None:
-        self._onnx = backend.load("onnx")
-        self._model, self._graph = model, model.graph
-        self._constants = {one.name: one for one in self._graph.initializer}
-        self._shapes: dict[str, list[int | None]] | None = None
-
-    def nodes(self, operator: str) -> list[Any]:
-        """All nodes of one operator."""
-        return [node for node in self._graph.node if node.op_type == operator]
-
-    def maker(self, name: str) -> Any:
-        """The node that a tensor comes from; None for inputs and constants."""
-        return next((node for node in self._graph.node if name in node.output), None)
-
-    def users(self, name: str) -> list[Any]:
-        """The nodes that take a tensor, and the output of the graph that it is."""
-        users = [node for node in self._graph.node if name in node.input]
-        return [*users, *(one for one in self._graph.output if one.name == name)]
-
-    def only_user(self, name: str) -> Any:
-        """The node that alone takes a tensor; None where others do too, or it is an output of the graph."""
-        users = self.users(name)
-        return users[0] if len(users) == 1 and users[0] in self._graph.node else None
-
-    def value(self, name: str) -> Array | None:
-        """A constant, or None where the tensor is none."""
-        tensor = self._constants.get(name)
-        return None if tensor is None else self.array(tensor)
-
-    def array(self, tensor: Any) -> Array:
-        """A TensorProto's values."""
-        return np.asarray(self._onnx.numpy_helper.to_array(tensor))
-
-    def constant(self, name: str, value: Array) -> str:
-        """Add a constant, and return its name."""
-        tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
-        self._graph.initializer.append(tensor)
-        self._constants[name] = tensor
-        return name
-
-    def size(self, name: str) -> list[int | None]:
-        """Lengths of a tensor's axes, None for those that are free; empty where nothing is known."""
-        if self._shapes is None:
-            inferred = self._onnx.shape_inference.infer_shapes(self._model).graph
-            self._shapes = {
-                one.name: [axis.dim_value or None for axis in one.type.tensor_type.shape.dim]
-                for one in (*inferred.value_info, *inferred.input, *inferred.output)
-            }
-        return self._shapes.get(name, [])
-
-    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
-        """An attribute of a node as a Python value."""
-        found = next((one for one in node.attribute if one.name == name), None)
-        return default if found is None else self._onnx.helper.get_attribute_value(found)
-
-    def insert(self, before: Any, operator: str, feeds: Sequence[str], result: str, **how: Any) -> None:
-        """Put a new node before another one."""
-        node = self._onnx.helper.make_node(operator, feeds, [result], **how)
-        self._graph.node.insert(list(self._graph.node).index(before), node)
-
-    def remove(self, *nodes: Any) -> None:
-        """Take nodes out, whose outputs others have taken over."""
-        for node in nodes:
-            self._graph.node.remove(node)
-
-    def sweep(self) -> None:
-        """Drop what does not lead to an output any more. A graph with graphs inside stays as it is."""
-        if any(attribute.HasField("g") for node in self._graph.node for attribute in node.attribute):
-            return
-        needed = {one.name for one in self._graph.output}
-        for node in reversed(list(self._graph.node)):
-            if needed.intersection(node.output):
-                needed.update(node.input)
-            else:
-                self._graph.node.remove(node)
-        for tensor in list(self._graph.initializer):
-            if tensor.name not in needed:
-                self._graph.initializer.remove(tensor)
-
-
-def scale_by_convolution(graph: Graph, scale: Any) -> None:
+def scale_by_convolution(graph: OnnxGraph, scale: Any) -> None:
     """A factor and a summand for each channel are a convolution of one pixel and one channel.
 
     Batch normalisation that no convolution goes before, as in ResNet V2, comes out of TensorFlow as Mul and
@@ -137,7 +52,8 @@ def scale_by_convolution(graph: Graph, scale: Any) -> None:
         return
     assert factor is not None and summand is not None
     result, channels = shift.output[0], max(factor.size, summand.size)
-    if factor.size != summand.size or graph.size(x)[1:2] != [channels]:
+    size = graph.size(x)
+    if factor.size != summand.size or len(size) != 4 or size[1] != channels:
         return
     weights = graph.constant(f"{result}/scale", factor.reshape(channels, 1, 1, 1))
     bias = graph.constant(f"{result}/shift", summand.reshape(channels))
@@ -145,7 +61,7 @@ def scale_by_convolution(graph: Graph, scale: Any) -> None:
     graph.remove(scale, shift)
 
 
-def _operands(graph: Graph, node: Any) -> tuple[str, Array | None]:
+def _operands(graph: OnnxGraph, node: Any) -> tuple[str, Array | None]:
     """The operand that is computed, and the constant one; None where there is not one of each."""
     computed = [name for name in node.input if graph.value(name) is None]
     known = [value for name in node.input if (value := graph.value(name)) is not None]
@@ -159,7 +75,7 @@ def _per_channel(value: Array | None) -> bool:
     return channels == value.size and channels >= MIN_CHANNELS
 
 
-def pad_by_pool(graph: Graph, pool: Any) -> None:
+def pad_by_pool(graph: OnnxGraph, pool: Any) -> None:
     """Let a MaxPool do the padding before it, and raise what reaches over the edge to zero afterwards.
 
     A pool's own padding is lower than any number, while zeros count where the input is negative, as in
@@ -206,7 +122,7 @@ class _Window:
         return (starts < 0) | (starts + kernel > length)
 
 
-def _window(graph: Graph, pad: Any, pool: Any) -> _Window | None:
+def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
     """None where the two cannot be made one by what is known of them."""
     pads = graph.value(pad.input[1])
     lengths = graph.size(pad.input[0])[2:]
@@ -229,7 +145,7 @@ def _window(graph: Graph, pad: Any, pool: Any) -> _Window | None:
     return _Window([one for one in lengths if one is not None], kernel, strides, before, after)
 
 
-def _pads_with_zeros(graph: Graph, pad: Any) -> bool:
+def _pads_with_zeros(graph: OnnxGraph, pad: Any) -> bool:
     """On all axes, as long as nothing else is said."""
     value, *axes = [*pad.input[2:], "", ""][:2]
     filled = graph.value(value)
@@ -237,7 +153,7 @@ def _pads_with_zeros(graph: Graph, pad: Any) -> bool:
     return zero and not any(axes) and bool(graph.attribute(pad, "mode", b"constant") == b"constant")
 
 
-def start_from_nothing(graph: Graph, lstm: Any) -> None:
+def start_from_nothing(graph: OnnxGraph, lstm: Any) -> None:
     """Zeros, which an LSTM starts from anyway, need not be made in the size of each batch."""
     states = [name for name in lstm.input[5:7] if name]
     if states and all(_is_zero(graph, name) for name in states):
@@ -245,7 +161,7 @@ def start_from_nothing(graph: Graph, lstm: Any) -> None:
             lstm.input[place] = ""
 
 
-def _is_zero(graph: Graph, name: str) -> bool:
+def _is_zero(graph: OnnxGraph, name: str) -> bool:
     """Whether a tensor holds zeros only, whatever its shape."""
     while (value := graph.value(name)) is None:
         node = graph.maker(name)
@@ -258,7 +174,7 @@ def _is_zero(graph: Graph, name: str) -> bool:
     return not value.any()
 
 
-def give_last_state(graph: Graph, lstm: Any) -> None:
+def give_last_state(graph: OnnxGraph, lstm: Any) -> None:
     """The last of all states is an output of its own: no need to cut it out of them."""
     squeeze = graph.only_user(lstm.output[0]) if lstm.output[0] else None
     if squeeze is None or not _squeezes(graph, squeeze, 1):
@@ -277,12 +193,12 @@ def give_last_state(graph: Graph, lstm: Any) -> None:
     graph.remove(squeeze, cut, last)
 
 
-def _squeezes(graph: Graph, node: Any, axis: int) -> bool:
+def _squeezes(graph: OnnxGraph, node: Any, axis: int) -> bool:
     axes = graph.value(node.input[1]) if node.op_type == "Squeeze" and len(node.input) == 2 else None
     return axes is not None and axes.tolist() == [axis]
 
 
-def _takes_last(graph: Graph, node: Any) -> bool:
+def _takes_last(graph: OnnxGraph, node: Any) -> bool:
     """Whether a node keeps the last of the first axis, and nothing else."""
     if node.op_type != "Slice" or not 4 <= len(node.input) <= 5:
         return False
