@@ -61,7 +61,13 @@ def emotion(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 
 def play(
-    emotion: Package, crowd: Crowd, frames: int, *, still: bool = False, **options: Any
+    emotion: Package,
+    crowd: Crowd,
+    frames: int,
+    *,
+    still: bool = False,
+    action: Package | None = None,
+    **options: Any,
 ) -> tuple[list[Result], list[list[int]]]:
     made: list[Turns] = []
 
@@ -70,7 +76,7 @@ def play(
         return made[0]
 
     pipeline = Pipeline(
-        action=None, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
+        action=action, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
     )
     picture = np.zeros((60, 640, 3), np.uint8)
     results = [pipeline.process(Frame(n, n / 30, 0.0, picture, still)) for n in range(frames)]
@@ -99,6 +105,19 @@ def test_one_face_is_looked_at_in_the_frame_that_shows_it(emotion: Package) -> N
     results, turns = play(emotion, Crowd(1), 6)
     assert turns == [[0]] * 2
     assert ["emotion" in result.stages_ms for result in results] == [True, False, False] * 2
+
+
+def test_thirty_faces_leave_the_actions_alone(emotion: Package, tmp_path: Path) -> None:
+    """No frame has more than one face's work, and pictures are encoded at the very times as with one face."""
+    action = tiny_models.action_package(tmp_path / "action")
+    one, _ = play(emotion, Crowd(1), 60, action=action)
+    many, turns = play(emotion, Crowd(30), 60, action=action)
+    assert [len(turn) for turn in turns] == [1] * 60
+    assert len({turn[0] for turn in turns}) == 30
+    encoded = [[n for n, result in enumerate(run) if "encode" in result.stages_ms] for run in (one, many)]
+    assert encoded[0] == encoded[1]
+    assert len(encoded[1]) == 8  # Four pictures a second, for two seconds.
+    assert [result.action for result in one] == [result.action for result in many]
 
 
 def test_before_its_turn_a_face_is_uncertain(emotion: Package) -> None:
