@@ -159,6 +159,10 @@ def test_a_pool_pads_itself_and_zeros_still_count(pads: Sequence[int], kernel: i
     np.testing.assert_array_equal(answers(made, x), by_hand(x, pads, kernel, stride))
 
 
+def test_padding_without_a_value_is_with_zeros() -> None:
+    assert operators(rewritten(pooled(value=None))) == {"MaxPool": 1, "Max": 1}
+
+
 def test_a_pad_of_unknown_lengths_is_kept_apart_from_the_pool() -> None:
     made = rewritten(pooled(size=("rows", 8)))
     assert operators(made) == {"Pad": 1, "Max": 1, "MaxPool": 1}
@@ -237,6 +241,14 @@ def test_an_lstm_that_starts_from_something_keeps_it() -> None:
     model = recurrent(start=0.5)
     made = rewritten(model)
     assert operators(made)["Expand"] == 1
+    x = noise(3, STEPS, FEATURES)
+    np.testing.assert_array_equal(answers(made, x), answers(model, x))
+
+
+def test_a_cut_that_ends_at_a_number_of_steps_stays() -> None:
+    model = recurrent(end=STEPS)
+    made = rewritten(model)
+    assert operators(made)["Slice"] == 1
     x = noise(3, STEPS, FEATURES)
     np.testing.assert_array_equal(answers(made, x), answers(model, x))
 

@@ -7,7 +7,7 @@ recurrent heads get dynamic INT8 where that is measured to be faster, and stay i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class Quantization:
         worst_first = self._most_sensitive(best)
         for number in EXCLUSIONS:
             if number <= len(worst_first) // 3:
-                yield replace(best, excluded=tuple(worst_first[:number]))
+                yield best.without(worst_first[:number])
 
     def _most_sensitive(self, recipe: Recipe) -> list[tuple[str, str]]:
         self.report("int8: looking for the layers that suffer most")
@@ -174,6 +174,11 @@ class Quantization:
         if self._scorer is None or reference is None:
             return None
         return judge(reference, self._scorer.figures(models), self.limits)
+
+    def _within(self, models: Models, reference: Figures | None) -> bool:
+        """Whether graphs keep their accuracy, as far as there is anything to judge it by."""
+        verdict = self._verdict(models, reference)
+        return verdict is None or verdict.within
 
     # Graph by graph
 
@@ -210,21 +215,22 @@ class Quantization:
         """
         if self.target != "cpu":
             return recipe, models
+        one = self._one()
         for role, quantizer in self._static.items():
             layers = [(role, layer) for layer in quantizer.layers]
             longest = min(LONGEST_START, len(layers) // 3)
-            starts = [tuple(dict.fromkeys((*recipe.excluded, *layers[:n]))) for n in range(longest + 1)]
-            graphs = [quantizer.quantized(replace(recipe, excluded=start)) for start in starts]
-            times = median_ms({str(n): {role: _cpu(graph)} for n, graph in enumerate(graphs)}, self._one())
-            best = min(range(longest + 1), key=lambda n: times[str(n)])
+            recipes = [recipe, *(recipe.without(layers[:n]) for n in range(1, longest + 1))]
+            graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
+            measured = median_ms({str(n): {role: _cpu(graph)} for n, graph in enumerate(graphs)}, one)
+            times = [measured[str(n)] for n in range(len(graphs))]
+            best = times.index(min(times))
             candidate = {**models, role: graphs[best]}
-            verdict = self._verdict(candidate, reference) if best else None
-            if _faster(times[str(best)], times["0"], START_GAIN) and (verdict is None or verdict.within):
+            if _faster(times[best], times[0], START_GAIN) and self._within(candidate, reference):
                 self.report(
-                    f"int8, {role}: {times[str(best)]:.3f} ms with the first {best} layers in floats, "
-                    f"{times['0']:.3f} without"
+                    f"int8, {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
+                    f"{times[0]:.3f} without"
                 )
-                recipe, models = replace(recipe, excluded=starts[best]), candidate
+                recipe, models = recipes[best], candidate
         return recipe, models
 
     def _with_dynamic_heads(self, models: Models, reference: Figures | None) -> Models:
@@ -240,9 +246,8 @@ class Quantization:
             }
             times = median_ms(sessions, self._one())
             candidate = {**models, role: dynamic}
-            verdict = self._verdict(candidate, reference)
             self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
-            if _faster(times["dynamic"], times["float"]) and (verdict is None or verdict.within):
+            if _faster(times["dynamic"], times["float"]) and self._within(candidate, reference):
                 models = candidate
         return models
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Target = Literal["cpu", "tensorrt"]
@@ -35,6 +36,10 @@ class Recipe:
     calibrator: Calibrator
     target: Target = "cpu"
     excluded: tuple[tuple[str, str], ...] = ()
+
+    def without(self, layers: Sequence[tuple[str, str]]) -> Recipe:
+        """The same with more layers (role, node) left as they are."""
+        return replace(self, excluded=tuple(dict.fromkeys((*self.excluded, *layers))))
 
     def __str__(self) -> str:
         without = f" without {len(self.excluded)} layers" if self.excluded else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.keras_model import first_line
+from edgeharfer.export.onnx_graph import holds_graphs
 from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError
 
@@ -80,10 +81,8 @@ def _number(graph: Any) -> None:
 
     Keras and TensorFlow count up in their names for as long as the process lives.
     """
-    if any(
-        attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute
-    ):
-        return  # Subgraphs may use names from outside.
+    if holds_graphs(graph):
+        return
     names = {tensor.name: tensor.name for tensor in (*graph.input, *graph.output)} | {"": ""}
     weights = {tensor.name for tensor in graph.initializer}
     for number, node in enumerate(graph.node):

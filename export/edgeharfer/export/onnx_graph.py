@@ -83,7 +83,7 @@ class OnnxGraph:
 
     def sweep(self) -> None:
         """Drop what does not lead to an output any more. A graph with graphs inside stays as it is."""
-        if any(next(_inner_graphs(node), None) for node in self._graph.node):
+        if holds_graphs(self._graph):
             return
         needed = {one.name for one in self._graph.output}
         for node in reversed(list(self._graph.node)):
@@ -94,6 +94,11 @@ class OnnxGraph:
         for tensor in list(self._graph.initializer):
             if tensor.name not in needed:
                 self._graph.initializer.remove(tensor)
+
+
+def holds_graphs(graph: Any) -> bool:
+    """Whether there are graphs inside, as of a loop, which may use any name from around them."""
+    return any(True for node in graph.node for _ in _inner_graphs(node))
 
 
 def _takes(node: Any, name: str) -> bool:

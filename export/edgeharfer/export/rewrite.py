@@ -125,7 +125,7 @@ class _Window:
 def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
     """None where the two cannot be made one by what is known of them."""
     pads = graph.value(pad.input[1])
-    lengths = graph.size(pad.input[0])[2:]
+    lengths = [length for length in graph.size(pad.input[0])[2:] if length is not None]
     kernel = list(graph.attribute(pool, "kernel_shape"))
     plain = (
         graph.only_user(pad.output[0]) is not None
@@ -136,13 +136,13 @@ def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
         and set(graph.attribute(pool, "dilations", [1])) == {1}
         and len(pool.output) == 1
     )
-    if not plain or pads is None or pads.size != 8 or len(lengths) != 2 or None in lengths:
+    if not plain or pads is None or pads.size != 8 or len(lengths) != 2:
         return None
     outer, before, after = pads[[0, 1, 4, 5]], pads[2:4].tolist(), pads[6:8].tolist()
     if outer.any() or not all(0 <= one < size for one, size in zip(before + after, kernel * 2, strict=True)):
         return None
     strides = list(graph.attribute(pool, "strides", [1, 1]))
-    return _Window([one for one in lengths if one is not None], kernel, strides, before, after)
+    return _Window(lengths, kernel, strides, before, after)
 
 
 def _pads_with_zeros(graph: OnnxGraph, pad: Any) -> bool:
