@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -104,6 +105,36 @@ def head(frames: int = 4, features: int = 8, classes: int = 3) -> bytes:
     return to_bytes(nodes, {"window": ["batch", frames, features]}, {"probs": ["batch", classes]}, weights)
 
 
+def lstm_head(
+    frames: int = 4,
+    features: int = 8,
+    classes: int = 3,
+    units: int = 5,
+    *,
+    bias: bool = True,
+    output: str = "probs",
+    **attributes: Any,
+) -> bytes:
+    """window (batch, frames, features) -> probs or logits (batch, classes) of the last state of an LSTM."""
+    layer = ["steps", "kernel", "recurrent", *(["bias"] if bias else [])]
+    nodes = [
+        helper.make_node("Transpose", ["window"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", layer, ["", "last"], hidden_size=units, **attributes),
+        helper.make_node("Squeeze", ["last", "first"], ["state"]),
+        helper.make_node("MatMul", ["state", "w"], ["logits" if output == "logits" else "scores"]),
+    ]
+    if output == "probs":
+        nodes.append(helper.make_node("Softmax", ["scores"], ["probs"], axis=-1))
+    weights: dict[str, NDArray[np.generic]] = {
+        "kernel": class_weights(4 * units, features)[None] / 2,
+        "recurrent": class_weights(4 * units, units)[None] / 3,
+        **({"bias": class_weights(1, 8 * units)} if bias else {}),
+        "first": np.array([0]),
+        "w": class_weights(units, classes) * 3,
+    }
+    return to_bytes(nodes, {"window": ["batch", frames, features]}, {output: ["batch", classes]}, weights)
+
+
 def file_spec(folder: Path, name: str, data: bytes) -> FileSpec:
     """Write a model file and say what it is."""
     (folder / name).write_bytes(data)
@@ -138,14 +169,22 @@ def emotion_package(folder: Path, *, model: bytes | None = None, **changes: obje
 
 
 def action_package(
-    folder: Path, *, labels: Sequence[str] = ACTIONS, size: int = 16, frames: int = 4, seconds: float = 1.0
+    folder: Path,
+    *,
+    labels: Sequence[str] = ACTIONS,
+    size: int = 16,
+    frames: int = 4,
+    seconds: float = 1.0,
+    graphs: Mapping[str, bytes] | None = None,
+    **changes: Any,
 ) -> Package:
-    """An action package on disk: encoder, head and a window of `frames` over `seconds`."""
+    """An action package on disk: encoder, head and a window of `frames` over `seconds`.
+
+    graphs: others, by role; `changes` replace keys of its manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "encoder": file_spec(folder, "encoder.onnx", encoder(size)),
-        "head": file_spec(folder, "head.onnx", head(frames, classes=len(labels))),
-    }
+    models = {"encoder": encoder(size), "head": head(frames, classes=len(labels)), **(graphs or {})}
+    files = {role: file_spec(folder, f"{role}.onnx", model) for role, model in models.items()}
     manifest = Manifest(
         format=1,
         name="tiny-action",
@@ -157,5 +196,5 @@ def action_package(
         opset=OPSET,
         window=WindowSpec(frames, seconds, 0.5),
     )
-    write_manifest(folder, manifest)
+    write_manifest(folder, replace(manifest, **changes))
     return load_package(folder)

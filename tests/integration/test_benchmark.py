@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import tiny_models
+from edgeharfer.benchmark.keras_peer import keras_candidates
+from edgeharfer.benchmark.peers import Part
 from edgeharfer.cli import run_command
 from edgeharfer.export import backend
 
@@ -82,6 +84,30 @@ def test_packages_in_several_threads_and_batches(tmp_path: Path, capsys: pytest.
     assert made["machine"]["versions"]["onnxruntime"]
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "median ms" in capsys.readouterr().out
+
+
+class Told:
+    """A Keras model that writes down how it is asked."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int | None] = []
+
+    def predict(self, array: Any, *, batch_size: int | None, verbose: int) -> Any:
+        self.sizes.append(batch_size)
+        return array
+
+    def __call__(self, batch: Any, training: bool) -> Any:
+        return batch
+
+    def count_params(self) -> int:
+        return 0
+
+
+def test_keras_is_asked_as_programs_ask_it_and_for_all_at_once() -> None:
+    model = Told()
+    part = Part("net", np.zeros((2, 2, 1), np.float32), model=model)
+    assert [one.batch for one in keras_candidates(part, 1, [1, 32, 64])] == [1, 1, 32, 32, 64, 64]
+    assert model.sizes == [None, None, 64]
 
 
 def test_a_keras_model_against_itself_and_two_engines(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from edgeharfer.export import Int8, backend, export_model
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package, verify_package
+from edgeharfer.runtime.rolling import RollingHead
 from edgeharfer.runtime.session import make_session
 
 keras: Any = backend.load("keras")
@@ -156,6 +157,13 @@ def test_a_clip_model_is_split_and_streams_to_the_same_result(tmp_path: Path) ->
     assert parity["inputs"] == "2 given"
     assert parity["whole_vs_streaming"] <= 1e-5
     assert parity["fp16"] <= 2e-2
+    assert parity["fp32_rolling"] <= 1e-5
+    assert set(manifest.files["fp32"]) - set(manifest.files["fp16"]) == {"rolling"}
+    assert scan_onnx(package.read("rolling"), "rolling").nodes["LSTM"] == 1
+    rolling = RollingHead(session_of(package, "rolling"), 4)
+    for clip, wanted in zip(clips, streamed, strict=True):
+        scores = [rolling.push(features) for features in encoder.run1(clip)]
+        np.testing.assert_allclose(scores[-1][0], wanted, atol=1e-5)
 
 
 def gru_model() -> Any:

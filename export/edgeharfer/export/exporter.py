@@ -20,11 +20,12 @@ from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.int8 import Int8, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
 from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
+from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import as_labels, check_keys, find_source
 from edgeharfer.export.split import NotSplitError, split_model
 from edgeharfer.export.writing import Files, all_made_of, file_specs, to_bytes, write_graphs, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, Manifest, parse_manifest
+from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, ROLLING, Manifest, parse_manifest
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Floats
@@ -139,6 +140,8 @@ def latency(models: Mapping[str, bytes], inputs: Floats) -> dict[str, float]:
     """Median milliseconds of each graph on one thread of the CPU; an encoder's is that of one frame."""
     times, batch = {}, inputs[:1, 0] if "head" in models else inputs[:1]
     for role, model in models.items():
+        if role == ROLLING:
+            continue
         session = make_session(model, "cpu", 1, name=role)
         if role == "head":
             frames = session.input_shape[1]
@@ -220,7 +223,11 @@ def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Fi
         # INT8 is made of the FP32 graphs later on, in the package's folder.
         if precision not in precisions and not (precision == "fp32" and "int8" in precisions):
             continue
-        for role, graph in graphs.by_role.items():
+        by_role = dict(graphs.by_role)
+        # FP32 is for CPUs, on which a stream is read one frame at a time.
+        if precision == "fp32" and (rolling := rolling_form(by_role["head"]) if "head" in by_role else None):
+            by_role[ROLLING] = rolling
+        for role, graph in by_role.items():
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
@@ -245,12 +252,19 @@ def _compare(
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
     converted = {role: to_bytes(graph) for role, graph in graphs.by_role.items()}
-    for key, models in {kind: converted, **files}.items():
+    ways = {kind: (converted, TOLERANCES["fp32"])}
+    for precision, models in files.items():
+        plain = {role: models[role] for role in manifest.roles}
+        tolerance = TOLERANCES["fp32" if plain == converted else "fp16"]
+        ways[precision] = plain, tolerance
+        if ROLLING in models:
+            rolling = {role: models[role] for role in ("encoder", ROLLING)}
+            ways[f"{precision}_{ROLLING}"] = rolling, tolerance
+    for key, (models, tolerance) in ways.items():
         outputs = parity.exported(models, inputs)
         figure = parity.difference(outputs, wanted, manifest.output)
-        halved = key in files and models != converted
         report(f"{key}: probabilities differ by at most {figure:.1e}")
-        if not figure <= TOLERANCES["fp16" if halved else "fp32"]:
+        if not figure <= tolerance:
             raise ModelError(
                 f"{loaded.name}: changes in conversion: {key} differs by {figure:.1e} from Keras"
             )

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
+from edgeharfer.runtime.manifest import ROLLING
+from edgeharfer.runtime.rolling import RollingHead
 from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Floats
 
@@ -36,13 +38,19 @@ def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
 
 
 def exported(models: Mapping[str, bytes], samples: Floats) -> Floats:
-    """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head."""
-    if "model" in models:
-        session = make_session(models["model"], "cpu", 1)
-        return np.concatenate([session.run1(batch) for batch in _batches(samples)])
-    encoder, head = (make_session(models[role], "cpu", 1, name=role) for role in ("encoder", "head"))
+    """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head.
+
+    Without a head the rolling one reads them.
+    """
+    sessions = {role: make_session(model, "cpu", 1, name=role) for role, model in models.items()}
+    if "model" in sessions:
+        return np.concatenate([sessions["model"].run1(batch) for batch in _batches(samples)])
+    encoder = sessions["encoder"]
     windows = [np.concatenate([encoder.run1(frame[None]) for frame in clip]) for clip in samples]
-    return np.concatenate([head.run1(window[None]) for window in windows])
+    if "head" in sessions:
+        return np.concatenate([sessions["head"].run1(window[None]) for window in windows])
+    rolling = RollingHead(sessions[ROLLING], samples.shape[1])
+    return np.concatenate([[rolling.push(features) for features in window][-1] for window in windows])
 
 
 def difference(one: Floats, other: Floats, output: str) -> float:

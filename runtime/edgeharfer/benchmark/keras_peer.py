@@ -16,6 +16,8 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError, ModelError
 
 _FLOAT_BYTES = 4
+_KERAS_BATCH = 32
+"""What `predict` takes at once when it is not told, as most programs do not."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,11 @@ def keras_candidates(
     clock = clock or SystemClock()
     tf = import_peer("tensorflow")
     for batch in batches:
-        array = np.stack([part.sample] * batch)
+        array, size = np.stack([part.sample] * batch), batch if batch > _KERAS_BATCH else None
         tensor = tf.constant(array)
         function = tf.function(partial(part.model, training=False), reduce_retracing=True)
         runs = {
-            "keras predict": partial(part.model.predict, array, batch_size=batch, verbose=0),
+            "keras predict": partial(part.model.predict, array, batch_size=size, verbose=0),
             "keras tf.function": partial(_call, function, tensor),
         }
         for backend, run in runs.items():

@@ -13,10 +13,11 @@ from edgeharfer.benchmark.measure import Run
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.manifest import PRECISIONS, Manifest
+from edgeharfer.runtime.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.rolling import RollingHead
 from edgeharfer.runtime.session import PROVIDERS, Session, make_session
 from edgeharfer.runtime.types import Floats
 
@@ -89,8 +90,11 @@ def package_candidates(package: Package, setup: Setup, clock: Clock | None = Non
             run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
             yield make(role, [part], batch=batch, run=run)
         if "head" in parts:
-            step = streaming_step(package.manifest, parts["encoder"].session, parts["head"].session)
-            yield make("step", list(parts.values()), batch=1, run=step)
+            encoder, head = parts["encoder"], parts["head"]
+            if ROLLING in package.manifest.files[precision] and encoder.session.provider == PROVIDERS["cpu"]:
+                head = load(package, ROLLING, precision, "cpu", threads, setup.fallback, clock)
+            step = streaming_step(package.manifest, encoder.session, head.session)
+            yield make("step", [encoder, head], batch=1, run=step)
 
 
 def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:
@@ -117,7 +121,12 @@ def load(
 
 def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
     """What a new frame costs: its own features, and the head over the window that they complete."""
-    picture, window = inputs(manifest, "encoder", encoder, 1), inputs(manifest, "head", head, 1)
+    picture = inputs(manifest, "encoder", encoder, 1)
+    if len(head.inputs) > 1:
+        assert manifest.window is not None, "an action manifest has a window"
+        rolling = RollingHead(head, manifest.window.frames)
+        return lambda: rolling.push(encoder.run1(picture)[0])
+    window = inputs(manifest, "head", head, 1)
 
     def run() -> Floats:
         window[0, -1] = encoder.run1(picture)[0]

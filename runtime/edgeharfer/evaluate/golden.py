@@ -53,8 +53,9 @@ def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Im
         repeated = [
             features[index * len(features) // model.window.frames] for index in range(model.window.frames)
         ]
-        probs: Floats = model.classify(np.stack(repeated)[None])[None]
-        return probs
+        if (rolling := model.rolling()) is None:
+            return model.classify(np.stack(repeated)[None])[None]
+        return model.probs([rolling.push(one) for one in repeated][-1])
 
     return classify
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.device_window import DeviceWindow, Features, on_host
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.rolling import RollingHead
+from edgeharfer.runtime.session import PROVIDERS
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image
@@ -59,13 +62,15 @@ class FeatureRing:
         self._last_s = pts_s
         return self._origin_s is None or self._point(pts_s) > self._taken
 
-    def push(self, pts_s: float, features: Features) -> None:
-        """Keep the features of a wanted frame."""
+    def push(self, pts_s: float, features: Features) -> int:
+        """Keep the features of a wanted frame, and return how many points of a window they fill."""
         if self._origin_s is None:
             self._origin_s = pts_s
         point = self._point(pts_s)
-        self._features.extend([features] * min(point - self._taken, self._window.frames))
+        filled = min(point - self._taken, self._window.frames)
+        self._features.extend([features] * filled)
         self._taken = point
+        return filled
 
     @property
     def features(self) -> Sequence[Features]:
@@ -82,7 +87,10 @@ class FeatureRing:
 
 
 class ActionModel:
-    """The two graphs of an action package: pictures to features, windows of features to probabilities."""
+    """The two graphs of an action package: pictures to features, windows of features to probabilities.
+
+    On the CPU a stream is read by the package's rolling head, where it has one.
+    """
 
     def __init__(
         self,
@@ -103,6 +111,8 @@ class ActionModel:
         size = self.encoder.outputs[self.encoder.output_names[0]][-1]
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
         self.head = open_graph(package, "head", how, fallback, shapes=self._windows, at_once=at_once)
+        rolls = ROLLING in self.manifest.files[how.precision] and self.encoder.provider == PROVIDERS["cpu"]
+        self._rolling = open_graph(package, ROLLING, replace(how, provider="cpu")) if rolls else None
 
     @property
     def window(self) -> WindowSpec:
@@ -118,7 +128,7 @@ class ActionModel:
 
     def classify(self, window: Floats) -> Floats:
         """A window of features (1, frames, size) -> probabilities (classes,)."""
-        return self._probs(self.head.run1(window)[0])
+        return self.probs(self.head.run1(window)[0])
 
     def features(self, bgr: Image) -> Features:
         """As encode; they stay on the GPU where both graphs run there."""
@@ -133,7 +143,15 @@ class ActionModel:
         if not self._on_device or len(kept) < len(features):
             return self.classify(np.stack([on_host(one) for one in features])[None])
         window = self._device_window.put_together(kept)
-        return self._probs(on_host(self.head.keep({self.head.input_name: window})))
+        return self.probs(on_host(self.head.keep({self.head.input_name: window})))
+
+    def rolling(self) -> RollingHead | None:
+        """The head for a new stream, one frame at a time; None where windows are read as a whole."""
+        return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
+
+    def probs(self, scores: Floats) -> Floats:
+        """What a head gave -> probabilities."""
+        return scores if self.manifest.output == "probs" else softmax(scores, self.manifest.temperature)
 
     @property
     def _on_device(self) -> bool:
@@ -143,13 +161,13 @@ class ActionModel:
     def _device_window(self) -> DeviceWindow:
         return DeviceWindow(self.window.frames)
 
-    def _probs(self, output: Floats) -> Floats:
-        return output if self.manifest.output == "probs" else softmax(output, self.manifest.temperature)
-
     def warm_up(self) -> None:
         """Run both graphs, so that the first frame is not slower than the rest."""
         self.encoder.warm_up(self._pictures)
         self.head.warm_up(self._windows)
+        if (rolling := self.rolling()) is not None:
+            for _, _, size in self._windows * 2:
+                rolling.push(np.zeros(size, np.float32))
         if self._on_device:
             spec = self.manifest.input
             self.read([self.features(np.zeros((spec.height, spec.width, 3), np.uint8))] * self.window.frames)
@@ -169,6 +187,7 @@ class ActionRecognizer:
         self._model = model
         self._clock = clock or SystemClock()
         self._ring = FeatureRing(model.window)
+        self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
         self._decision = Decision(
             model.manifest.labels, model.manifest.threshold if threshold is None else threshold
@@ -192,16 +211,26 @@ class ActionRecognizer:
             self._forget()
         if wanted:
             start = self._clock.monotonic()
-            self._ring.push(frame.pts_s, encode(frame) if encode else self._model.features(frame.bgr))
+            features = encode(frame) if encode else self._model.features(frame.bgr)
+            filled = self._ring.push(frame.pts_s, features)
             encoded = self._clock.monotonic()
             stages_ms["encode"] = (encoded - start) * 1e3
-            if self._ring.ready:
-                self._action = self._read(frame.pts_s)
+            probs = self._read(features, filled)
+            if probs is not None:
+                self._action = self._decide(probs, frame.pts_s)
                 stages_ms["head"] = (self._clock.monotonic() - encoded) * 1e3
         return self._action
 
-    def _read(self, pts_s: float) -> Action:
-        probs = self._smoother.update(self._model.read(self._ring.features), pts_s)
+    def _read(self, features: Features, filled: int) -> Floats | None:
+        """Probabilities of the window that ends with these features, `filled` times; None while it fills."""
+        if self._rolling is not None:
+            for _ in range(filled):
+                scores = self._rolling.push(on_host(features))
+            return self._model.probs(scores[0]) if self._ring.ready else None
+        return self._model.read(self._ring.features) if self._ring.ready else None
+
+    def _decide(self, raw: Floats, pts_s: float) -> Action:
+        probs = self._smoother.update(raw, pts_s)
         label, score = self._decision.choose(probs)
         return Action(label, score, True, dict(zip(self._model.manifest.labels, probs.tolist(), strict=True)))
 

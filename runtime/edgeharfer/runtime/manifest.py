@@ -38,6 +38,8 @@ MAX_OTHER_BYTES = 64 * 1024 * 1024
 ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"emotion": ("model",), "action": ("encoder", "head"), "faces": ("model",)}
 )
+ROLLING = "rolling"
+"""A graph that an action package may hold beside its head: the head, one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
@@ -124,7 +126,7 @@ class Manifest:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The graphs that make up one model of this task."""
+        """The graphs that make up one model of this task, whatever may be beside them."""
         return ROLES[self.task]
 
     def precision_for(self, provider: str, asked: str = "auto") -> str:
@@ -205,7 +207,7 @@ _MANIFEST = record(
         "labels": list_of(text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters"), 1, 10_000),
         "input": _INPUT,
         "output": choice("probs", "logits"),
-        "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head"), _FILE)),
+        "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head", ROLLING), _FILE)),
         "opset": whole(7, 1000),
         "temperature": number(_POSITIVE, 1000),
         "threshold": number(0, 1),
@@ -228,7 +230,8 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     if not manifest.files:
         fail(below(where, "files"), "holds no precision")
     for precision, files in manifest.files.items():
-        if set(files) != set(manifest.roles):
+        beside = {ROLLING} if manifest.task == "action" else set()
+        if set(files) - beside != set(manifest.roles):
             fail(f"{where}: files.{precision}", f"must hold exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
         if precision not in manifest.files:

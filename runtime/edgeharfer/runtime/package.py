@@ -17,6 +17,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import (
     MAX_MODEL_BYTES,
     MAX_OTHER_BYTES,
+    ROLLING,
     CropSpec,
     FileSpec,
     InputSpec,
@@ -224,6 +225,9 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
         raise ModelError(f"{path}: opset {info.opset}, where {MANIFEST} says {manifest.opset}")
     if manifest.task == "faces":
         return
+    if role == ROLLING:
+        _check_rolling(manifest, info, path)
+        return
     if len(info.inputs) != 1 or len(info.outputs) != 1:
         raise ModelError(
             f"{path}: {len(info.inputs)} inputs and {len(info.outputs)} outputs, where one of each is needed"
@@ -235,6 +239,21 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
     _check_shape(path, info.inputs[0].name, info.inputs[0].shape, wanted)
     if role != "encoder":
         _check_shape(path, info.outputs[0].name, info.outputs[0].shape, ("?", len(manifest.labels)))
+
+
+def _check_rolling(manifest: Manifest, info: OnnxInfo, path: Path) -> None:
+    """Features, then states with a row for each open window -> scores, then the states after the frame."""
+    assert manifest.window is not None, "an action manifest has a window"
+    if not 2 <= len(info.inputs) == len(info.outputs):
+        raise ModelError(
+            f"{path}: {len(info.inputs)} inputs and {len(info.outputs)} outputs, not a pair for each"
+        )
+    features, *states = info.inputs
+    scores, *after = info.outputs
+    _check_shape(path, features.name, features.shape, (1, "?"))
+    _check_shape(path, scores.name, scores.shape, (1, len(manifest.labels)))
+    for one in (*states, *after):
+        _check_shape(path, one.name, one.shape, (1, manifest.window.frames, states[0].shape[-1]))
 
 
 def _check_shape(path: Path, name: str, shape: Shape, wanted: Shape) -> None:

@@ -1,0 +1,101 @@
+"""The rolling form of a recurrent head: the same weights, one frame at a time.
+
+What an LSTM makes of a frame by itself, the product with its kernel, is the same in every window. So it is
+taken once and handed to the layer as its bias, which all rows of a batch share; the rows are the windows that
+are open (see `edgeharfer.runtime.rolling`). The layer's own input is a zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeharfer.export import backend
+from edgeharfer.export.onnx_graph import Array, OnnxGraph
+
+FEATURES = "features"
+STATES = ("h", "c")
+
+
+def rolling_form(head: Any) -> Any:
+    """An ONNX ModelProto (features (1, size), h, c (1, frames, units)) -> (scores, next_h, next_c).
+
+    head: one of window (batch, frames, size) -> scores, which stays as it is. None where it does not read its
+    window by one LSTM that runs forward, or takes more of that than the last state.
+    """
+    model = type(head)()
+    model.CopyFrom(head)
+    graph = OnnxGraph(model)
+    layer = _find_layer(graph, model.graph.input[0].name)
+    if layer is None:
+        return None
+    frames, size = (axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim[1:])
+    lstm, units, next_states = layer.lstm, layer.recurrent.shape[2], [f"next_{state}" for state in STATES]
+    of_input, of_state = np.split(layer.bias[0], 2)
+    kernel = graph.constant("rolling/kernel", layer.kernel[0].T)
+    bias = graph.constant("rolling/bias", of_input + of_state)
+    no_bias = graph.constant("rolling/no_bias", np.zeros((1, of_state.size), np.float32))
+    graph.insert(lstm, "Gemm", [FEATURES, kernel, bias], "rolling/frame")
+    graph.insert(lstm, "Concat", ["rolling/frame", no_bias], "rolling/as_bias", axis=1)
+    nothing = graph.constant("rolling/nothing", np.zeros((1, frames, 1), np.float32))
+    no_kernel = graph.constant("rolling/no_kernel", np.zeros((1, 4 * units, 1), np.float32))
+    lstm.input[:] = [nothing, no_kernel, lstm.input[2], "rolling/as_bias", "", *STATES]
+    lstm.output[:] = ["rolling/states", *next_states]
+    start, end = (graph.constant(f"rolling/{n}", np.array([n])) for n in (0, 1))
+    graph.insert(layer.squeeze, "Slice", [next_states[0], start, end, end], "rolling/complete")
+    layer.squeeze.input[0] = "rolling/complete"
+    graph.remove(layer.transpose)
+    rows = (1, frames, units)
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+    model.graph.output.extend(_floats(name, rows) for name in next_states)
+    del model.graph.input[:]
+    model.graph.input.extend([_floats(FEATURES, (1, size)), *(_floats(state, rows) for state in STATES)])
+    graph.sweep()
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The LSTM with what stands before and behind it, and its weights, gate by gate.
+
+    kernel, recurrent: (1, 4 units, ...). bias: (1, 8 units).
+    """
+
+    transpose: Any
+    lstm: Any
+    squeeze: Any
+    kernel: Array
+    recurrent: Array
+    bias: Array
+
+
+def _find_layer(graph: OnnxGraph, window: str) -> _Layer | None:
+    transpose = graph.only_user(window)
+    lstm = graph.only_user(transpose.output[0]) if transpose is not None else None
+    if lstm is None or (transpose.op_type, lstm.op_type) != ("Transpose", "LSTM") or len(lstm.output) < 2:
+        return None
+    squeeze = graph.only_user(lstm.output[1])
+    others = [name for place, name in enumerate(lstm.output) if place != 1 and graph.users(name)]
+    plain = (
+        list(graph.attribute(transpose, "perm")) == [1, 0, 2]
+        and graph.attribute(lstm, "direction", b"forward") == b"forward"
+        and graph.attribute(lstm, "layout", 0) == 0
+        and not any(lstm.input[4:])
+    )
+    if not plain or others or squeeze is None or squeeze.op_type != "Squeeze":
+        return None
+    kernel, recurrent, bias = (graph.value(name) for name in [*lstm.input, ""][1:4])
+    if kernel is None or recurrent is None:
+        return None
+    if bias is None:
+        if any(lstm.input[3:4]):
+            return None
+        bias = np.zeros((1, 2 * kernel.shape[1]), kernel.dtype)
+    return _Layer(transpose, lstm, squeeze, kernel, recurrent, bias)
+
+
+def _floats(name: str, shape: tuple[int, ...]) -> Any:
+    helper = backend.load("onnx.helper")
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(np.float32)), shape)
