@@ -44,7 +44,10 @@ def use_package(path: Path) -> None:
         EmotionModel(package, provider="cpu").classify([gray])
     elif package.manifest.task == "action":
         model = ActionModel(package, provider="cpu")
-        model.classify(np.repeat(model.encode(gray)[None, None], model.window.frames, axis=1))
+        features = model.encode(gray)
+        model.classify(np.repeat(features[None, None], model.window.frames, axis=1))
+        if (rolling := model.rolling()) is not None:
+            rolling.push(features)
 
 
 def use_source(path: Path) -> None:

@@ -53,10 +53,13 @@ class Corpus:
         self.folder = folder
         self.emotion = tiny_models.emotion_package(folder / "emotion").path
         self.action = tiny_models.action_package(folder / "action").path
+        head = tiny_models.lstm_head()
+        graphs = {"head": head, "rolling": tiny_models.rolling(head)}
+        self.rolling = tiny_models.action_package(folder / "rolling", graphs=graphs).path
         self.seeds: dict[str, list[Path]] = {
-            "graph": [self.emotion, self.action],
-            "package": [self.emotion, self.action],
-            "manifest": [self.emotion, self.action],
+            "graph": [self.emotion, self.action, self.rolling],
+            "package": [self.emotion, self.action, self.rolling],
+            "manifest": [self.emotion, self.action, self.rolling],
             "config": [_written(folder / "run.toml", CONFIG)],
             "kiosk": [_written(folder / "kiosk.toml", default_text())],
             "events": [_events(folder / "events.jsonl")],

@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.package import (
     CropSpec,
     FileSpec,
@@ -133,6 +134,14 @@ def lstm_head(
         "w": class_weights(units, classes) * 3,
     }
     return to_bytes(nodes, {"window": ["batch", frames, features]}, {output: ["batch", classes]}, weights)
+
+
+def rolling(head: bytes) -> bytes:
+    """The same head, a frame at a time."""
+    made = rolling_form(onnx.load_from_string(head))
+    assert made is not None
+    onnx.checker.check_model(made, full_check=True)
+    return bytes(made.SerializeToString())
 
 
 def file_spec(folder: Path, name: str, data: bytes) -> FileSpec:

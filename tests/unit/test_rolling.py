@@ -25,17 +25,11 @@ from edgeharfer.runtime.package import Package, verify_package
 from edgeharfer.runtime.rolling import RollingHead
 from edgeharfer.runtime.session import make_session
 from edgeharfer.runtime.types import Action, Floats, Frame
+from tiny_models import rolling
 
 FRAMES, FEATURES = 4, 8
 TOLERANCE = 1e-6
 LOGITS = {"output": "logits", "temperature": 1.7}
-
-
-def rolling(head: bytes) -> bytes:
-    made = rolling_form(onnx.load_from_string(head))
-    assert made is not None
-    onnx.checker.check_model(made, full_check=True)
-    return bytes(made.SerializeToString())
 
 
 def noise(*shape: int) -> Floats:
