@@ -29,7 +29,7 @@ def bound(session: Session) -> Session:
     """The same graph with the CPU as its device."""
     import onnxruntime
 
-    return Session(session._session, session._name, BoundGraph(session._session, Device(onnxruntime, "cpu")))
+    return Session(session._session, session.name, BoundGraph(session._session, Device(onnxruntime, "cpu")))
 
 
 def stack(frames: int) -> Session:

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tiny_models
 from edgeharfer.runtime import package as package_module
 from edgeharfer.runtime import session as session_module
+from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import InputSpec, dump_manifest, parse_manifest
@@ -319,6 +320,16 @@ def test_verify_holds_the_graph_against_the_manifest(
     package = tiny_models.emotion_package(tmp_path / "p", **changes)
     with pytest.raises(ModelError, match=message):
         verify_package(package.path)
+
+
+def test_features_are_a_row_for_each_picture(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceMean", ["image"], ["features"], keepdims=0)]
+    one_number = tiny_models.to_bytes(nodes, {"image": ["batch", 16, 16, 3]}, {"features": []})
+    package = tiny_models.action_package(tmp_path, graphs={"encoder": one_number})
+    with pytest.raises(ModelError, match=r"features is one number, where manifest\.json asks for \? x \?"):
+        verify_package(package.path)
+    with pytest.raises(ModelError, match=r"encoder\.onnx: gives 0 axes, not a row for each picture"):
+        ActionModel(package)
 
 
 def as_option(folder: Path, content: bytes = b"another engine's", **changes: Any) -> dict[str, Any]:

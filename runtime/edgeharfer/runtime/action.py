@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.device_window import DeviceWindow, Features, on_host
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
@@ -108,7 +109,11 @@ class ActionModel:
         spec = self.manifest.input
         self._pictures = [(1, spec.height, spec.width, spec.channels)]
         self.encoder = open_graph(package, "encoder", how, fallback, shapes=self._pictures, at_once=at_once)
-        size = self.encoder.outputs[self.encoder.output_names[0]][-1]
+        features = self.encoder.outputs[self.encoder.output_names[0]]
+        if len(features) != 2:
+            raise ModelError(f"{self.encoder.name}: gives {len(features)} axes, not a row for each picture")
+        size = features[1]
+        self.features_size = size if isinstance(size, int) else None
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
         self.head = open_graph(package, "head", how, fallback, shapes=self._windows, at_once=at_once)
         rolls = ROLLING in self.manifest.files[how.precision] and self.encoder.provider == PROVIDERS["cpu"]

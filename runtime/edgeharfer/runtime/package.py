@@ -237,8 +237,8 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
     if role == "head" and window is not None:
         wanted = ("?", window.frames, "?")
     _check_shape(path, info.inputs[0].name, info.inputs[0].shape, wanted)
-    if role != "encoder":
-        _check_shape(path, info.outputs[0].name, info.outputs[0].shape, ("?", len(manifest.labels)))
+    given = info.outputs[0]
+    _check_shape(path, given.name, given.shape, ("?", "?" if role == "encoder" else len(manifest.labels)))
 
 
 def _check_rolling(manifest: Manifest, info: OnnxInfo, path: Path) -> None:
@@ -253,7 +253,7 @@ def _check_rolling(manifest: Manifest, info: OnnxInfo, path: Path) -> None:
     _check_shape(path, features.name, features.shape, (1, "?"))
     _check_shape(path, scores.name, scores.shape, (1, len(manifest.labels)))
     for one in (*states, *after):
-        _check_shape(path, one.name, one.shape, (1, manifest.window.frames, states[0].shape[-1]))
+        _check_shape(path, one.name, one.shape, (1, manifest.window.frames, "?"))
 
 
 def _check_shape(path: Path, name: str, shape: Shape, wanted: Shape) -> None:
@@ -261,7 +261,7 @@ def _check_shape(path: Path, name: str, shape: Shape, wanted: Shape) -> None:
     if len(shape) != len(wanted) or any(
         a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int)
     ):
-        shown = " x ".join(map(str, shape))
+        shown = " x ".join(map(str, shape)) or "one number"
         raise ModelError(
             f"{path}: {name} is {shown}, where {MANIFEST} asks for {' x '.join(map(str, wanted))}"
         )

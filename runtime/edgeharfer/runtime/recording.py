@@ -144,9 +144,8 @@ class Replayer(Senses):
 
 
 def _features_of(action: ActionModel | None) -> int:
-    """How many the head takes of one frame; 0 where it leaves that open."""
-    size = None if action is None else action.head.input_shape[-1]
-    return size if isinstance(size, int) else 0
+    """How many there are of one frame; 0 where the encoder leaves that open."""
+    return (action.features_size or 0) if action is not None else 0
 
 
 def models(senses: Senses) -> dict[str, str]:

@@ -28,8 +28,10 @@ class RollingHead:
         self._features, *states = session.input_names
         self._scores, *after = session.output_names
         if len(after) != len(states):
-            raise ModelError(f"this is no rolling head: {len(states)} states go in and {len(after)} come out")
-        rows = [_no_windows(session.inputs[name], frames) for name in states]
+            raise ModelError(
+                f"{session.name}: no rolling head: {len(states)} states go in, {len(after)} come out"
+            )
+        rows = [self._no_windows(session.inputs[name], frames) for name in states]
         self._before = dict(zip(states, (one[:, 1:] for one in rows), strict=True))
         self._after = dict(zip(after, (one[:, :-1] for one in rows), strict=True))
 
@@ -41,14 +43,15 @@ class RollingHead:
         outputs = self._session.run({self._features: features[None], **self._before})
         for name, rows in self._after.items():
             if outputs[name].shape != rows.shape:
-                raise ModelError(f"a rolling head gives {name} in another shape than it takes it")
+                raise ModelError(f"{self._session.name}: gives {name} in another shape than it takes it")
             rows[:] = outputs[name]
         return outputs[self._scores]
 
-
-def _no_windows(shape: Shape, frames: int) -> Floats:
-    """One row more than there are windows: the last one stays zero, as a window begins."""
-    units = shape[-1] if shape else None
-    if not isinstance(units, int) or shape != (1, frames, units):
-        raise ModelError(f"this is no rolling head: a state is {shape}, not one of {frames} windows")
-    return np.zeros((1, frames + 1, units), np.float32)
+    def _no_windows(self, shape: Shape, frames: int) -> Floats:
+        """One row more than there are windows: the last one stays zero, as a window begins."""
+        units = shape[-1] if shape else None
+        if not isinstance(units, int) or shape != (1, frames, units):
+            raise ModelError(
+                f"{self._session.name}: no rolling head: {shape} is no state of {frames} windows"
+            )
+        return np.zeros((1, frames + 1, units), np.float32)

@@ -50,14 +50,14 @@ _log = logging.getLogger(__name__)
 
 
 class Session:
-    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words.
+    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words, `name` how errors call it.
 
     bound: the same graph with buffers on a device, for one thread at a time.
     """
 
     def __init__(self, session: Any, name: str, bound: BoundGraph | None = None) -> None:
         self._session, self._bound = session, bound
-        self._name = name
+        self.name = name
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in inputs}
         self.outputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in outputs}
@@ -90,7 +90,7 @@ class Session:
         try:
             values = self._bound.run(feeds) if self._bound else self._session.run(None, dict(feeds))
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self._name}: cannot run: {reason(error)}") from error
+            raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
@@ -108,7 +108,7 @@ class Session:
         try:
             return self._bound.keep(feeds)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self._name}: cannot run: {reason(error)}") from error
+            raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
         """Run zeros of each shape twice, so that a first real run is not slower than the rest.

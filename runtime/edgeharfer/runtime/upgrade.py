@@ -99,17 +99,17 @@ class UpgradingSession(Session):
                 return
             self._judge(better, difference(outputs, better.run(feeds)))
         except EdgeharferError as error:
-            _log.warning("%s: stays on %s: %s", self._name, self.provider, error)
+            _log.warning("%s: stays on %s: %s", self.name, self.provider, error)
         self.close()
 
     def _judge(self, better: Session, found: float) -> None:
         if found > self._tolerance:
             _log.warning(
                 "%s: stays on %s: the answer of %s differs by %.2g, more than %g",
-                self._name, self.provider, better.provider, found, self._tolerance,
+                self.name, self.provider, better.provider, found, self._tolerance,
             )  # fmt: skip
             return
-        _log.info("%s: goes on with %s, whose answer differs by %.2g", self._name, better.provider, found)
+        _log.info("%s: goes on with %s, whose answer differs by %.2g", self.name, better.provider, found)
         self._become(better)
 
     def _become(self, other: Session) -> None:
