@@ -60,18 +60,25 @@ def test_a_stream_gives_what_the_whole_model_gives(name: str, tmp_path: Path) ->
         tmp_path / "model.keras", tmp_path / "package", task="action", labels=["a", "b", "c"],
         normalize="symmetric", facts={"window": window},
     )  # fmt: skip
-    assert set(package.manifest.files["fp32"]) == {"encoder", "head"}
+    rolls = {"rolling"} if name == "lstm alone" else set()
+    assert set(package.manifest.files["fp32"]) == {"encoder", "head"} | rolls
     streamed = ActionModel(package)
+    rolling = streamed.rolling()
+    assert (rolling is not None) == bool(rolls)
     pictures = np.random.default_rng(5).integers(0, 256, (9, SIDE, SIDE, 3), np.uint8)
     ring = FeatureRing(streamed.window)
     last: list[Image] = []
     for i, picture in enumerate(pictures):
         assert ring.wants(i / FRAMES)
-        ring.push(i / FRAMES, streamed.encode(picture))
+        features = streamed.encode(picture)
+        ring.push(i / FRAMES, features)
+        scores = rolling.push(features) if rolling is not None else None
         last = [*last, picture][-FRAMES:]
         if ring.ready:
             whole = np.asarray(model(prepare(last, package.manifest.input)[None]))[0]
             np.testing.assert_allclose(streamed.classify(ring.window()), whole, atol=1e-5)
+            if scores is not None:
+                np.testing.assert_allclose(scores[0], whole, atol=1e-5)
     assert len(last) == FRAMES
 
 
