@@ -223,16 +223,19 @@ def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Fi
         # INT8 is made of the FP32 graphs later on, in the package's folder.
         if precision not in precisions and not (precision == "fp32" and "int8" in precisions):
             continue
-        by_role = dict(graphs.by_role)
         # FP32 is for CPUs, on which a stream is read one frame at a time.
-        if precision == "fp32" and (rolling := rolling_form(by_role["head"]) if "head" in by_role else None):
-            by_role[ROLLING] = rolling
-        for role, graph in by_role.items():
+        beside = _rolling(graphs) if precision == "fp32" else {}
+        for role, graph in {**graphs.by_role, **beside}.items():
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
             files.setdefault(precision, {})[role] = to_bytes(made)
     return files
+
+
+def _rolling(graphs: _Graphs) -> Mapping[str, Any]:
+    rolling = rolling_form(graphs.by_role["head"]) if "head" in graphs.by_role else None
+    return {} if rolling is None else {ROLLING: rolling}
 
 
 def _compare(

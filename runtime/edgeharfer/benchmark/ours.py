@@ -17,7 +17,7 @@ from edgeharfer.runtime.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.onnx_scan import scan_onnx
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.rolling import RollingHead
+from edgeharfer.runtime.rolling import RollingHead, rolls
 from edgeharfer.runtime.session import PROVIDERS, Session, make_session
 from edgeharfer.runtime.types import Floats
 
@@ -91,7 +91,7 @@ def package_candidates(package: Package, setup: Setup, clock: Clock | None = Non
             yield make(role, [part], batch=batch, run=run)
         if "head" in parts:
             encoder, head = parts["encoder"], parts["head"]
-            if ROLLING in package.manifest.files[precision] and encoder.session.provider == PROVIDERS["cpu"]:
+            if rolls(package.manifest, precision, encoder.session):
                 head = load(package, ROLLING, precision, "cpu", threads, setup.fallback, clock)
             step = streaming_step(package.manifest, encoder.session, head.session)
             yield make("step", [encoder, head], batch=1, run=step)

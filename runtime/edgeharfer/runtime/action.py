@@ -20,8 +20,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.rolling import RollingHead
-from edgeharfer.runtime.session import PROVIDERS
+from edgeharfer.runtime.rolling import RollingHead, rolls
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image
@@ -116,8 +115,9 @@ class ActionModel:
         self.features_size = size if isinstance(size, int) else None
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
         self.head = open_graph(package, "head", how, fallback, shapes=self._windows, at_once=at_once)
-        rolls = ROLLING in self.manifest.files[how.precision] and self.encoder.provider == PROVIDERS["cpu"]
-        self._rolling = open_graph(package, ROLLING, replace(how, provider="cpu")) if rolls else None
+        self._rolling = None
+        if rolls(self.manifest, how.precision, self.encoder):
+            self._rolling = open_graph(package, ROLLING, replace(how, provider="cpu"))
 
     @property
     def window(self) -> WindowSpec:

@@ -11,8 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.session import Session, Shape
+from edgeharfer.runtime.manifest import ROLLING, Manifest
+from edgeharfer.runtime.session import PROVIDERS, Session, Shape
 from edgeharfer.runtime.types import Floats
+
+
+def rolls(manifest: Manifest, precision: str, encoder: Session) -> bool:
+    """Whether a stream is read by a rolling head: where the package holds one, and its encoder is on the CPU."""
+    return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"]
 
 
 class RollingHead:
