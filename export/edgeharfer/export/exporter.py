@@ -115,13 +115,14 @@ def export_model(
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
     compared = _compare(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
+    first = next(iter(files.values()))
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
         "opset": convert.OPSET,
         **({"whole": graphs.whole} if graphs.whole else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
-        "latency_ms": latency(next(iter(files.values())), compared.inputs),
+        "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
         "files": all_made_of(files),
     }
     card = with_conversion(source.card or model_card(manifest, receipt), receipt)
@@ -140,8 +141,6 @@ def latency(models: Mapping[str, bytes], inputs: Floats) -> dict[str, float]:
     """Median milliseconds of each graph on one thread of the CPU; an encoder's is that of one frame."""
     times, batch = {}, inputs[:1, 0] if "head" in models else inputs[:1]
     for role, model in models.items():
-        if role == ROLLING:
-            continue
         session = make_session(model, "cpu", 1, name=role)
         if role == "head":
             frames = session.input_shape[1]

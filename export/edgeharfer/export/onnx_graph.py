@@ -96,6 +96,13 @@ class OnnxGraph:
                 self._graph.initializer.remove(tensor)
 
 
+def copied(model: Any) -> Any:
+    """Another ModelProto of the same content."""
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
+
+
 def holds_graphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
     return any(True for node in graph.node for _ in _inner_graphs(node))

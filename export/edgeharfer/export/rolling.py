@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.export.onnx_graph import Array, OnnxGraph
+from edgeharfer.export.onnx_graph import Array, OnnxGraph, copied
 
 FEATURES = "features"
 STATES = ("h", "c")
@@ -25,8 +25,7 @@ def rolling_form(head: Any) -> Any:
     head: one of window (batch, frames, size) -> scores, which stays as it is. None where it does not read its
     window by one LSTM that runs forward, or takes more of that than the last state.
     """
-    model = type(head)()
-    model.CopyFrom(head)
+    model = copied(head)
     graph = OnnxGraph(model)
     layer = _find_layer(graph, model.graph.input[0].name)
     if layer is None:

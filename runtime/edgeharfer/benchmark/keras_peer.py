@@ -73,7 +73,8 @@ def keras_candidates(
     clock = clock or SystemClock()
     tf = import_peer("tensorflow")
     for batch in batches:
-        array, size = np.stack([part.sample] * batch), batch if batch > _KERAS_BATCH else None
+        array = np.stack([part.sample] * batch)
+        size = batch if batch > _KERAS_BATCH else None
         tensor = tf.constant(array)
         function = tf.function(partial(part.model, training=False), reduce_retracing=True)
         runs = {

@@ -54,7 +54,7 @@ def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Im
             features[index * len(features) // model.window.frames] for index in range(model.window.frames)
         ]
         if (rolling := model.rolling()) is None:
-            return model.classify(np.stack(repeated)[None])[None]
+            return model.read(repeated)[None]
         return model.probs([rolling.push(one) for one in repeated][-1])
 
     return classify

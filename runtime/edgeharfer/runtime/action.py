@@ -227,10 +227,11 @@ class ActionRecognizer:
         return self._action
 
     def _read(self, features: Features, filled: int) -> Floats | None:
-        """Probabilities of the window that ends with these features, `filled` times; None while it fills."""
+        """Probabilities of the window whose last `filled` points are these features; None while it fills."""
         if self._rolling is not None:
+            one = on_host(features)
             for _ in range(filled):
-                scores = self._rolling.push(on_host(features))
+                scores = self._rolling.push(one)
             return self._model.probs(scores[0]) if self._ring.ready else None
         return self._model.read(self._ring.features) if self._ring.ready else None
 
