@@ -284,3 +284,34 @@ def test_a_reader_of_a_pipe_that_goes_away_closes_the_sink(tmp_path: Path) -> No
         os.close(reader)
         sink.write(FRAME, example(), Status())
         assert sink.closed
+
+
+def test_two_sinks_cannot_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventsSink(path) as sink:
+        sink.write(FRAME, example(), Status())
+        with pytest.raises(SinkError, match="another run is writing to it"), EventsSink(path):
+            pass
+        sink.finish(SUMMARY)
+    assert [line["kind"] for line in lines(path)] == ["result", "summary"]
+    with EventsSink(path) as sink:
+        sink.finish(SUMMARY)
+    assert len(lines(path)) == 3, "it is free again"
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+def test_devices_are_not_locked(device: str) -> None:
+    with EventsSink(device), EventsSink(device) as sink:
+        if device == "/dev/null":
+            sink.finish(SUMMARY)
+        else:
+            with pytest.raises(SinkError, match="cannot be written"):
+                sink.finish(SUMMARY)
+
+
+def test_two_runs_can_write_to_one_pipe(pipe: tuple[Path, int]) -> None:
+    path, reader = pipe
+    with EventsSink(path) as first, EventsSink(path) as second:
+        first.finish(SUMMARY)
+        second.finish(SUMMARY)
+    assert os.read(reader, 1 << 16).count(b"\n") == 2

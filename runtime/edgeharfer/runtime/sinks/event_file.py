@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from ..errors import SinkError
+from ..lock import try_lock
 from .partial import cannot_write
 
 _BEGINNING = b'{"kind":'  # of each line
@@ -22,10 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class FileWriter:
-    """Appends lines, unbuffered. What a named pipe has no room for is refused, not waited for for long."""
+    """Appends lines, unbuffered. What a named pipe has no room for is refused, not waited for for long.
+
+    A regular file is locked while it is open, so that the lines of two runs cannot mix.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and cut off a torn line at its end. Raises SinkError."""
+        """Open and lock the file, and cut off a torn line at its end. Raises SinkError."""
         self._path = path
         self._rest = b""  # of a line that a pipe took in part
         self._stuck = False
@@ -36,7 +40,7 @@ class FileWriter:
             raise self._refused(error) from error
         self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         try:
-            self._whole_bytes = self._cut_torn_line() if self._regular else 0
+            self._whole_bytes = self._begin() if self._regular else 0
         except BaseException:
             self._file.close()
             raise
@@ -95,6 +99,17 @@ class FileWriter:
                 self._stuck = True
                 break
         return data
+
+    def _begin(self) -> int:
+        """Lock the file before anything in it is changed. The size of what it holds."""
+        try:
+            locked = try_lock(self._file.fileno())
+        except OSError as error:  # a network file system without locks: written as before
+            _log.debug("%s: cannot be locked: %s", self._path, error)
+            locked = True
+        if not locked:
+            raise SinkError(f"{self._path}: another run is writing to it; give another path")
+        return self._cut_torn_line()
 
     def _cut_torn_line(self) -> int:
         """The size of the file in whole lines, which it then has."""
