@@ -66,7 +66,7 @@ class GpuBuild:
         really = session.run_with_iobinding
 
         def run(binding: Any, options: Any = None) -> None:
-            graph_id = options.get_run_config_entry("gpu_graph_id") if options else None
+            graph_id = _entry(options, "gpu_graph_id")
             replayed = graph_id not in (None, "-1") and graph_id in self.graph_ids
             self.graph_ids.append(graph_id)
             if not (replayed and self._stale):
@@ -87,6 +87,14 @@ class GpuBuild:
             return binding
 
         session.io_binding = io_binding
+
+
+def _entry(options: Any, key: str) -> str | None:
+    try:
+        value: str | None = options.get_run_config_entry(key)
+    except RuntimeError:  # It is not there.
+        return None
+    return value
 
 
 class _Placing:

@@ -50,15 +50,19 @@ class BoundGraph:
         self._graph, self._device = graph, device
         self._buffers: dict[object, _Buffers] = {}
 
-    def run(self, feeds: Mapping[str, Tensor]) -> Sequence[Floats]:
-        """All outputs, in the graph's order. The first run of a shape makes its buffers."""
+    def run(self, feeds: Mapping[str, Tensor], options: Any = None) -> Sequence[Floats]:
+        """All outputs, in the graph's order. The first run of a shape makes its buffers.
+
+        options: ONNX Runtime's options of this run, which are added to.
+        """
         key = tuple((name, array.shape, array.dtype) for name, array in feeds.items())
         if (buffers := self._buffers.get(key)) is not None:
-            return buffers.run(feeds)
-        outputs = self._run_plain(feeds)
+            return buffers.run(feeds, self._options(options, buffers.graph_id))
+        outputs = self._run_plain(feeds, options)
         if len(self._buffers) < MAX_SHAPES:
-            options = self._options(tuple(next(iter(feeds.values())).shape), len(self._buffers) + 1)
-            self._buffers[key] = _Buffers(self._graph, self._device, feeds, outputs, options)
+            captured = tuple(next(iter(feeds.values())).shape) in self._device.captured
+            graph_id = str(len(self._buffers) + 1) if captured else NO_GRAPH
+            self._buffers[key] = _Buffers(self._graph, self._device, feeds, outputs, graph_id)
         return outputs
 
     @property
@@ -66,14 +70,14 @@ class BoundGraph:
         """Where an answer may stay; None with CUDA graphs, whose fixed addresses are worth more."""
         return None if self._device.captured else self._device.kind
 
-    def keep(self, feeds: Mapping[str, Any]) -> Any:
+    def keep(self, feeds: Mapping[str, Any], options: Any = None) -> Any:
         """The first output, left on the device in memory of its own. feeds: arrays, or what was kept."""
         binding = self._graph.io_binding()
         for name, value in feeds.items():
             bind = binding.bind_cpu_input if isinstance(value, np.ndarray) else binding.bind_ortvalue_input
             bind(name, value)
         binding.bind_output(self._graph.get_outputs()[0].name, self._device.kind)
-        self._graph.run_with_iobinding(binding, self._options())
+        self._graph.run_with_iobinding(binding, self._options(options))
         return binding.get_outputs()[0]
 
     def replays_truly(self) -> bool:
@@ -88,21 +92,21 @@ class BoundGraph:
                     return False
         return True
 
-    def _run_plain(self, feeds: Mapping[str, Tensor]) -> Sequence[Floats]:
-        outputs: Sequence[Floats] = self._graph.run(None, dict(feeds), self._options())
+    def _run_plain(self, feeds: Mapping[str, Tensor], options: Any = None) -> Sequence[Floats]:
+        outputs: Sequence[Floats] = self._graph.run(None, dict(feeds), self._options(options))
         return outputs
 
-    def _options(self, shape: Sizes | None = None, number: int = 0) -> Any:
-        """What a run is told; None where nothing is captured at all."""
+    def _options(self, given: Any, graph_id: str = NO_GRAPH) -> Any:
+        """The options of a run; those given, where nothing is captured at all."""
         if not self._device.captured:
-            return None
-        options = self._device.ort.RunOptions()
-        options.add_run_config_entry(GRAPH_ID, str(number) if shape in self._device.captured else NO_GRAPH)
+            return given
+        options = self._device.ort.RunOptions() if given is None else given
+        options.add_run_config_entry(GRAPH_ID, graph_id)
         return options
 
 
 class _Buffers:
-    """Those of one shape, bound to the graph."""
+    """Those of one shape, bound to the graph. graph_id: of the CUDA graph that its runs are captured as."""
 
     def __init__(
         self,
@@ -110,9 +114,9 @@ class _Buffers:
         device: Device,
         feeds: Mapping[str, Tensor],
         outputs: Sequence[Floats],
-        options: Any,
+        graph_id: str,
     ) -> None:
-        self._graph, self._options, self._binding = graph, options, graph.io_binding()
+        self._graph, self.graph_id, self._binding = graph, graph_id, graph.io_binding()
         # What lies on the CPU is handed out as it lies there, and the next run would write over it.
         self._shared = device.kind == "cpu"
 
@@ -126,10 +130,10 @@ class _Buffers:
         for one, value in zip(graph.get_outputs(), self._outputs, strict=True):
             self._binding.bind_ortvalue_output(one.name, value)
 
-    def run(self, feeds: Mapping[str, Tensor]) -> Sequence[Floats]:
+    def run(self, feeds: Mapping[str, Tensor], options: Any) -> Sequence[Floats]:
         for name, value in self._inputs.items():
             value.update_inplace(feeds[name])
-        self._graph.run_with_iobinding(self._binding, self._options)
+        self._graph.run_with_iobinding(self._binding, options)
         arrays = [value.numpy() for value in self._outputs]
         return [array.copy() for array in arrays] if self._shared else arrays
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgeharfer.runtime.binding import BoundGraph, Device, Sizes
 from edgeharfer.runtime.complaints import ERROR, missing_library, preload, quiet, reason
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
 from edgeharfer.runtime.gpu import keep_engine, provider_options, wants_cuda_graphs
+from edgeharfer.runtime.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]
@@ -86,11 +88,15 @@ class Session:
         return tuple(self.outputs)
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
-        """All outputs by name. Raises ModelError where the graph does not take the feeds or breaks."""
-        try:
-            values = self._bound.run(feeds) if self._bound else self._session.run(None, dict(feeds))
-        except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
+        """All outputs by name. Raises ModelError where the graph does not take the feeds or breaks.
+
+        Raises KeyboardInterrupt where a stop ended the run, see `native_calls`.
+        """
+        with self._run_options() as options:
+            if self._bound:
+                values = self._bound.run(feeds, options)
+            else:
+                values = self._session.run(None, dict(feeds), options)
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
@@ -105,8 +111,16 @@ class Session:
     def keep(self, feeds: Mapping[str, Any]) -> Any:
         """The first output, left on the device: an OrtValue. feeds: arrays, or what was kept there."""
         assert self._bound is not None, "answers stay on a device"
+        with self._run_options() as options:
+            return self._bound.keep(feeds, options)
+
+    @contextmanager
+    def _run_options(self) -> Iterator[Any]:
+        """Options of one run that a stop can end. Raises ModelError where it fails."""
+        options = run_options()
         try:
-            return self._bound.keep(feeds)
+            with NATIVE_CALLS.call(self.name, lambda: setattr(options, "terminate", True)):
+                yield options
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
             raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
 
@@ -208,6 +222,13 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
+def run_options() -> Any:
+    """New options of a run: nothing but what ends it."""
+    import onnxruntime
+
+    return onnxruntime.RunOptions()
+
+
 @cache
 def _limit_memory(ort: Any) -> None:
     """One arena for all sessions, which refuses what goes beyond the limit; the error is then the model's."""
@@ -230,7 +251,7 @@ def _options(ort: Any, threads: int) -> Any:
 def _create_on_cpu(model: bytes, threads: int, name: str) -> Any:
     ort = _onnxruntime()
     try:
-        return _open(ort, model, ["cpu"], threads)
+        return _open(ort, model, name, ["cpu"], threads)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
         raise ModelError(f"{name}: ONNX Runtime cannot load it: {reason(error)}") from error
 
@@ -252,7 +273,7 @@ def _create(
     with quiet(ort):
         try:
             told = provider_options(chain, model, name, cached=cached, captured=captured)
-            session = _open(ort, model, chain, threads, told)
+            session = _open(ort, model, name, chain, threads, told)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
             raise _cannot_load(ort, kind, reason(error)) from error
     if session.get_providers()[0] != PROVIDERS[kind]:
@@ -262,12 +283,20 @@ def _create(
 
 
 def _open(
-    ort: Any, model: bytes, chain: list[str], threads: int, options: list[dict[str, Any]] | None = None
+    ort: Any,
+    model: bytes,
+    name: str,
+    chain: list[str],
+    threads: int,
+    options: list[dict[str, Any]] | None = None,
 ) -> Any:
     providers = [PROVIDERS[one] for one in chain]
-    session = ort.InferenceSession(
-        model, _options(ort, threads), providers=providers, provider_options=options, enable_fallback=0
-    )
+    how = _options(ort, threads)
+    # Constants are computed while a graph is loaded, which can take as long as a graph that never ends.
+    with NATIVE_CALLS.call(name, lambda: how.set_load_cancellation_flag(True)):
+        session = ort.InferenceSession(
+            model, how, providers=providers, provider_options=options, enable_fallback=0
+        )
     session.disable_fallback()
     return session
 
