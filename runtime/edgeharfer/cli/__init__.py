@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from contextlib import ExitStack
 from importlib import import_module
 
 import click
 
+from edgeharfer.cli.stopping import Signals
+from edgeharfer.cli.streams import (
+    drop_output,
+    error_stream,
+    open_closed_streams,
+    wrap_output,
+)
 from edgeharfer.runtime.errors import EdgeharferError
 
 COMMANDS = {
@@ -58,11 +67,19 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Run the command line; the process ends with the exit codes of the interface.
 
-    0 done or stopped; 1 a defect; 2 bad usage, input, configuration or model; 3 a device is not there.
+    0 done or stopped; 1 a defect; 2 bad usage, input, configuration or model; 3 a device is not there;
+    130, 143 or 129 where SIGINT, SIGTERM or SIGHUP came before a command had its result.
     """
-    if "--debug" not in sys.argv:
-        quiet_native_code()
-    sys.exit(run_command(sys.argv[1:]))
+    open_closed_streams()
+    with Signals() as signals:
+        wrap_output()
+        if "--debug" not in sys.argv:
+            quiet_native_code()
+        code = run_command(sys.argv[1:])
+        if code:
+            drop_output()  # where it failed, it would fail once more at the end of Python
+        signals.end_with(code)
+    sys.exit(code)
 
 
 def quiet_native_code() -> None:
@@ -76,24 +93,35 @@ def quiet_native_code() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    sys.stderr = open(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115, PTH123
+    sys.stderr = error_stream(kept)
 
 
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are one line on standard error."""
+    with ExitStack() as stack:
+        signals = Signals.active or stack.enter_context(Signals())
+        try:
+            with signals.raising():
+                return _run(arguments)
+        except KeyboardInterrupt:
+            return _interrupted(arguments, signals.number or signal.SIGINT)
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = cli.main(arguments, prog_name="edgeharfer", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except EdgeharferError as error:
         return _fail(str(error), error.exit_code, debug)
+    except (click.Abort, EOFError) as error:
+        raise KeyboardInterrupt from error
     except click.ClickException as error:
         return _fail(_one_line(error), 2, debug)
-    except (click.Abort, KeyboardInterrupt):
-        return 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # its reader has seen enough
         return 0
     except MemoryError:
         return _fail("out of memory: give it more, or turn a model off (--action off)", 1, debug)
@@ -101,6 +129,26 @@ def run_command(arguments: list[str]) -> int:
         return _fail(
             f"a defect, please report it: {type(error).__name__}: {error} (--debug shows where)", 1, debug
         )
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """What click's own `main` does, but for its answers to Ctrl-C and to a reader that has gone."""
+    if "_EDGEHARFER_COMPLETE" in os.environ:  # by which a shell asks for completions
+        cli.main(arguments, prog_name="edgeharfer")
+    try:
+        with cli.make_context("edgeharfer", arguments) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _interrupted(arguments: list[str], number: int) -> int:
+    """The exit code of a command that a signal has ended; 0 for those that run until they are stopped."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if words[:1] in (["run"], ["app"]) or words[:2] == ["kiosk", "run"]:
+        return 0
+    return _fail(f"stopped by {signal.Signals(number).name} before it was done", 128 + number, debug=False)
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -12,7 +12,8 @@ import click
 
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.options import config_option, model_options
-from edgeharfer.cli.run import pipeline_options, stop_signals
+from edgeharfer.cli.run import pipeline_options
+from edgeharfer.cli.stopping import stop_signals
 
 
 @click.command()
@@ -63,7 +64,9 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     job = Job(observer, smoothing, options["thumbnails"], options["duration"])
     tasks = plan(items, out, job.settings, fresh=options["fresh"])
     with stop_signals() as stopping, ProgressBar() as progress:
-        Batch(job, tasks, progress, stopping).run()
+        left = Batch(job, tasks, progress, stopping).run()
+    if left:
+        raise KeyboardInterrupt  # what comes after `&&` would go on without these reports
 
 
 class ProgressBar:

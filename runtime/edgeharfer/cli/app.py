@@ -10,7 +10,8 @@ import click
 
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.options import config_option, model_options
-from edgeharfer.cli.run import pipeline_options, stop_signals
+from edgeharfer.cli.run import pipeline_options
+from edgeharfer.cli.stopping import stop_signals
 
 
 @click.command()
@@ -76,8 +77,8 @@ def app(**options: Any) -> None:
         from edgeharfer.app.server import serve
     settings = make_settings(options)
     logging.getLogger("edgeharfer").setLevel(logging.WARNING)
-    with stop_signals():
-        serve(settings, lambda address: click.echo(f"open {address}", err=True))
+    with stop_signals() as stopping:
+        serve(settings, lambda address: click.echo(f"open {address}", err=True), stopping)
 
 
 def make_settings(options: dict[str, Any]) -> Any:

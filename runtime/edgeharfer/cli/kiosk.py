@@ -82,7 +82,7 @@ def status(root: Path) -> None:
 )
 def run(config: Path, state: Path, duration: float | None) -> None:
     """Run the service in the foreground, as the unit does."""
-    from edgeharfer.cli.run import stop_signals
+    from edgeharfer.cli.stopping import stop_signals
     from edgeharfer.kiosk.config import load_config
 
     with needs_extra("kiosk"):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.cli.stopping import stop_signals
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.pipeline import SensesFactory
@@ -96,6 +96,7 @@ def run(**options: Any) -> None:
     from edgeharfer.runtime.capture import Capture
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.runner import Limits, Runner
+    from edgeharfer.runtime.sinks.partial import discard_unfinished
 
     with stop_signals() as stopping, ExitStack() as stack:
         if wants_pick(click.get_current_context()):
@@ -107,6 +108,7 @@ def run(**options: Any) -> None:
         view = choose_view(options["view"])
         source, senses = open_input(options, stack, stopping)
         sinks = make_sinks(options, view, source.fps)
+        stopping.before_forced_end(discard_unfinished)
         interval_s = face_interval_s(options["face_rate"])
         pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
         stack.callback(pipeline.close)
@@ -214,18 +216,3 @@ def make_sinks(options: dict[str, Any], view: str, fps: float | None) -> list[Si
     if options["events"] != "-":
         sinks.append(ConsoleSink())
     return sinks
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came: the run then ends cleanly, its files whole, with exit code 0."""
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

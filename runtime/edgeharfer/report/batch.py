@@ -46,8 +46,11 @@ class Batch:
         self._failed: list[str] = []
         self._made, self._video_s = 0, 0.0
 
-    def run(self) -> None:
-        """Do what is not done. Raises SourceError at the end where an input could not be read."""
+    def run(self) -> int:
+        """Do what is not done, and return how many inputs a stop left undone.
+
+        Raises SourceError at the end where an input could not be read.
+        """
         started_s = self._job.clock.monotonic()
         left = [task for task in self._tasks if not task.done]
         for task in self._tasks:
@@ -61,7 +64,7 @@ class Batch:
                 break
             self._one(task, f"{number}/{len(left)} {printable(task.input.name)}")
         self._progress.end()
-        self._conclude(len(left), self._job.clock.monotonic() - started_s)
+        return self._conclude(len(left), self._job.clock.monotonic() - started_s)
 
     def _one(self, task: Task, label: str) -> None:
         told = 0.0
@@ -85,7 +88,7 @@ class Batch:
             self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {task.folder}")
         self._progress.advance(_weight(task) - told, label)
 
-    def _conclude(self, wanted: int, elapsed_s: float) -> None:
+    def _conclude(self, wanted: int, elapsed_s: float) -> int:
         if self._made:
             self._progress.say(pace(self._made, self._video_s, elapsed_s))
         left = wanted - self._made - len(self._failed)
@@ -98,6 +101,7 @@ class Batch:
                 f"{len(self._failed)} of {len(self._tasks)} inputs could not be read ({names}{more}); "
                 "the reports on the others are whole"
             )
+        return left
 
 
 def outcome(report: Report) -> str:

@@ -31,7 +31,7 @@ class NativeCalls:
 
     @contextmanager
     def call(self, name: str, end: Callable[[], None]) -> Iterator[None]:
-        """The block is one call. Raises KeyboardInterrupt where it was stopped, or would begin after a stop."""
+        """The block is one call. Raises KeyboardInterrupt where a stop ended it, or came before it."""
         call = NativeCall(name, end, time.monotonic())
         self._running.add(call)  # before the look at the stop, so that one of both notices the other
         try:
@@ -53,10 +53,11 @@ class NativeCalls:
             call.end()
 
     def stuck(self, patience_s: float) -> str | None:
-        """The model of a call that has not returned for so long since it was asked to; None if there is none."""
-        if self._stopped_s is None or time.monotonic() - self._stopped_s < patience_s:
+        """The model of a call that has not returned for so long since it was asked to, or None."""
+        stopped_s = self._stopped_s
+        if stopped_s is None or time.monotonic() - stopped_s < patience_s:
             return None
-        return next((call.name for call in tuple(self._running)), None)
+        return next((call.name for call in tuple(self._running) if call.began_s <= stopped_s), None)
 
     def reset(self) -> None:
         """Let calls begin again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class PartialFile:
             os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
         except OSError as error:
             raise cannot_write(self.target, error) from error
+        _unfinished.add(self)
 
     def publish(self) -> None:
         try:
@@ -30,9 +32,21 @@ class PartialFile:
         except OSError as error:
             self.discard()
             raise cannot_write(self.target, error) from error
+        _unfinished.discard(self)
 
     def discard(self) -> None:
+        _unfinished.discard(self)
         self.temporary.unlink(missing_ok=True)
+
+
+_unfinished: set[PartialFile] = set()
+
+
+def discard_unfinished() -> None:
+    """Remove the temporary files of this process, which is about to be ended."""
+    for file in tuple(_unfinished):
+        with contextlib.suppress(OSError):  # Windows, where a file that is open cannot be removed
+            file.discard()
 
 
 def cannot_write(path: Path | str, error: OSError) -> SinkError:
