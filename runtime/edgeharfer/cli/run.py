@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +116,8 @@ def run(**options: Any) -> None:
             stack.enter_context(sink)
             if (url := getattr(sink, "url", None)) is not None:
                 click.echo(f"watch at {url}", err=True)
-        pipeline.warm_up()
+        with suppress(KeyboardInterrupt):  # a stop that ended it: what follows writes the summary
+            pipeline.warm_up()
         pace = choose_pace(options["pace"], watched=view != "none")
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])

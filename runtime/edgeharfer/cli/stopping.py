@@ -10,6 +10,7 @@ Python runs a signal handler only between two of its own instructions. So a thre
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -111,12 +112,20 @@ class Signals:
             self._asked -= 1
 
     def end_with(self, code: int) -> None:
-        """The command is done and its outputs are written: from now on a signal ends the process at once."""
+        """The command is done and its outputs are written: from now on a signal ends the process at once.
+
+        In the last moments of Python, when it runs no handlers any more, signals change nothing.
+        """
         self._code = code
+        atexit.register(self._ignore)
 
     def before_forced_end(self, act: Callable[[], None]) -> None:
         """Have something done, in another thread, where the process has to be ended."""
         self._last_acts.append(act)
+
+    def _ignore(self) -> None:
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
 
     def _catch(self, number: int) -> None:
         before = signal.signal(number, self._came)
