@@ -83,6 +83,34 @@ def classifier(
     return to_bytes(nodes, {"image": ["batch", size, size, channels]}, {output: ["batch", classes]}, named)
 
 
+def endless(size: int = 16, channels: int = 1, classes: int = 7) -> bytes:
+    """image (batch, size, size, channels) -> probs (batch, classes), by a Loop whose condition stays true."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+            helper.make_node("Identity", ["value"], ["value_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("count", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["scores"]),
+        helper.make_node("Loop", ["", "true", "scores"], ["looped"], body=body),
+        helper.make_node("Softmax", ["looped"], ["probs"], axis=-1),
+    ]
+    weights = {"w": class_weights(channels, classes), "true": np.array(True)}
+    return to_bytes(nodes, {"image": ["batch", size, size, channels]}, {"probs": ["batch", classes]}, weights)
+
+
 def encoder(size: int = 16, channels: int = 3, features: int = 8) -> bytes:
     """image (batch, size, size, channels) -> features (batch, features)."""
     nodes = [

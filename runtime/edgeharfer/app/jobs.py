@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import secrets
 import shutil
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from edgeharfer.app.sniff import HEAD_BYTES, sniff
 from edgeharfer.app.worker import DIGEST, Order
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
+from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.clock import Clock
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
@@ -235,13 +234,12 @@ def _refuse_texts(head: bytes) -> None:
 
 
 async def _start_worker() -> Process:
-    paths = os.pathsep.join(path for path in sys.path if path)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "edgeharfer.app.worker"),
+        *child_command("edgeharfer.app.worker"),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg"},
+        env={**child_environment(), "MPLBACKEND": "Agg"},
         start_new_session=True,  # Ctrl-C is for the app, which then ends its workers
     )
 

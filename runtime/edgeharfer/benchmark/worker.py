@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from edgeharfer.runtime import errors
+from edgeharfer.runtime.child import child_command, child_environment
 
 _STOP_WAIT_S = 10.0
 
@@ -33,12 +34,13 @@ class Worker:
     def __init__(self, job: str, **settings: Any) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgeharfer.benchmark.worker"],
+            child_command("edgeharfer.benchmark.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
             encoding="utf-8",
+            env=child_environment(),
         )
         try:
             self.call(job, **settings)

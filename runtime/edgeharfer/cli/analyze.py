@@ -65,8 +65,8 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     tasks = plan(items, out, job.settings, fresh=options["fresh"])
     with stop_signals() as stopping, ProgressBar() as progress:
         left = Batch(job, tasks, progress, stopping).run()
-    if left:
-        raise KeyboardInterrupt  # what comes after `&&` would go on without these reports
+    if left:  # or what comes after `&&` would go on without these reports
+        click.get_current_context().exit(stopping.exit_code)
 
 
 class ProgressBar:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeharfer.cli.options import signature_option
+from edgeharfer.runtime.errors import MissingExtra
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.package import Package
@@ -51,14 +52,18 @@ def info(package: str, card: bool) -> None:
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @signature_option
 def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
-    """Check size, hash and contents of every file; without a PACKAGE, of all that ship."""
+    """Check size, hash and contents of every file, and run each graph once; without a PACKAGE, all that ship.
+
+    The graphs run in a process of their own, with a deadline of 15 seconds.
+    """
     from edgeharfer.runtime.package import shipped_packages, verify_package
 
     signed = "" if require_signature is None else ", signed"
     for name in packages or tuple(package.manifest.name for package in shipped_packages()):
         package = verify_package(name, require_signature=require_signature)
         count = sum(len(files) for files in package.manifest.files.values())
-        click.echo(f"{package.manifest.name}: {count} model file{'s' if count > 1 else ''} whole{signed}")
+        whole = f"{count} model file{'s' if count > 1 else ''} whole{signed}{tried(package)}"
+        click.echo(f"{package.manifest.name}: {whole}")
 
 
 @models.command()
@@ -80,6 +85,17 @@ def sign(package: Path, key: Path) -> None:
 
     signed = sign_package(package, key)
     click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
+
+
+def tried(package: Package) -> str:
+    """Words on the run of each graph. Raises ModelError where one fails or does not end."""
+    from edgeharfer.evaluate.trial import try_out
+
+    try:
+        try_out(package)
+    except MissingExtra:
+        return ", not run: ONNX Runtime is not installed"
+    return ""
 
 
 def megabytes(package: Package) -> float:

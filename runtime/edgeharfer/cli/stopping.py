@@ -183,6 +183,11 @@ class Stopping:
     def __call__(self) -> bool:
         return self._signals.number is not None
 
+    @property
+    def exit_code(self) -> int:
+        """Of a command that the signal kept from its result."""
+        return 128 + (self._signals.number or signal.SIGINT)
+
     def before_forced_end(self, act: Callable[[], None]) -> None:
         """Have something done where a call that never returns forces the process to end."""
         self._signals.before_forced_end(act)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.evaluate.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
+from edgeharfer.evaluate.trial import try_out
 from edgeharfer.kiosk.durable import hand_over, sync_folder
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError, SinkError
@@ -67,6 +68,8 @@ def install_package(
 ) -> Update:
     """Verify and copy a package, try the copy on the golden inputs, and switch to it.
 
+    It is tried in a child process first: a graph may crash or never end.
+
     replaces: the package that is used where none was installed yet; the new one may not be much slower.
     require_signature: the file of the public key that it must be signed with.
     A running service follows within seconds. Raises ModelError and leaves everything as it was where the
@@ -80,8 +83,9 @@ def install_package(
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)
     try:
+        try_out(load_package(folder))
         trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
-    except ModelError:
+    except BaseException:  # a stop as well: what was not tried to the end is not kept
         if folder != before:
             shutil.rmtree(folder)
         raise

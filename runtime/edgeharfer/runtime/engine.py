@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.errors import EdgeharferError, ProviderError
 from edgeharfer.runtime.gpu import cache_root, lacks_engine
 from edgeharfer.runtime.session import make_session
@@ -26,7 +27,6 @@ from edgeharfer.runtime.session import make_session
 LOCK = "building.lock"
 _NICENESS = 10
 _END_S = 1.0
-_COMMAND = ("-P", "-m", "edgeharfer.runtime.engine")
 
 
 class EngineBuild:
@@ -36,18 +36,21 @@ class EngineBuild:
     Raises OSError where there is no room for a process.
     """
 
-    def __init__(self, model: bytes, name: str, threads: int, *, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(
+        self, model: bytes, name: str, threads: int, *, command: Sequence[str] | None = None
+    ) -> None:
         self._name = name
+        start = child_command(__name__) if command is None else [sys.executable, *command]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         with tempfile.TemporaryFile() as given:
             given.write(model)
             given.seek(0)
             self._process = subprocess.Popen(
-                [sys.executable, *command, name, str(threads)],
+                [*start, name, str(threads)],
                 stdin=given,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=child_environment(),
                 start_new_session=True,  # Ctrl-C is for the run, which then ends its builder.
             )
         self._end = weakref.finalize(self, _end, self._process, self._said)

@@ -12,16 +12,15 @@ The price, measured on the way through the socket: 2 % of a core for 640x480 at 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from ..child import child_command, child_environment
 from ..clock import Clock, SystemClock
 from ..errors import CameraError, SourceError
 from ..types import Frame
@@ -44,15 +43,13 @@ class ReaderProcess:
     def __init__(self) -> None:
         """Start it. Raises OSError where the system has no room for another process."""
         self.link, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", f"{__package__}.reader", str(theirs.fileno())]
-        paths = os.pathsep.join(path for path in sys.path if path)
         try:
             self._process = subprocess.Popen(
-                command,
+                child_command(f"{__package__}.reader", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONPATH": paths},
+                env=child_environment(),
                 start_new_session=True,  # Ctrl-C is for the run, which then ends its reader
             )
         except OSError:
