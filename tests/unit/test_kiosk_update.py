@@ -23,6 +23,14 @@ from edgeharfer.runtime.signature import make_keys
 from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
 
 
+@pytest.fixture(autouse=True)
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The packages that a child process would have tried; it takes a second for each (see test_trial)."""
+    tried: list[Path] = []
+    monkeypatch.setattr(module, "try_out", lambda package: tried.append(package.path))
+    return tried
+
+
 def packages(folder: Path, count: int = 3) -> list[Path]:
     """Emotion packages that differ in their names."""
     return [emotion_package(folder / f"new-{n}", name=f"tiny-{n}").path for n in range(count)]
@@ -30,6 +38,26 @@ def packages(folder: Path, count: int = 3) -> list[Path]:
 
 def installed(state: Path) -> set[str]:
     return set(os.listdir(state / "models" / "emotion"))  # noqa: PTH208 - hidden ones count as well
+
+
+def test_a_package_is_tried_in_a_child_first_and_not_kept_where_that_fails(
+    tmp_path: Path, tried: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = packages(tmp_path)
+    state = tmp_path / "state"
+    update = install_package(first, state, replaces="off", clock=ManualClock())
+    assert tried == [update.folder]
+    before = installed(state)
+    for error in (ModelError("never ends"), KeyboardInterrupt()):
+
+        def fail(package: Package, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(module, "try_out", fail)
+        with pytest.raises(type(error)):
+            install_package(second, state, replaces="off", clock=ManualClock())
+        assert installed(state) == before
+        assert current_package(state, "emotion") == update.folder
 
 
 def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> None:
