@@ -35,6 +35,9 @@ FORMAT = 1
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 MAX_OTHER_BYTES = 64 * 1024 * 1024
 """Of a file that is no graph."""
+MAX_PACKAGE_BYTES = 1024 * 1024 * 1024
+MAX_FILES = 200
+"""Of all files together: each is read and hashed when a package is verified, which takes its time."""
 ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"emotion": ("model",), "action": ("encoder", "head"), "faces": ("model",)}
 )
@@ -229,6 +232,11 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         fail(below(where, "labels"), "a label stands twice")
     if not manifest.files:
         fail(below(where, "files"), "holds no precision")
+    specs = [spec for files in manifest.files.values() for spec in files.values()]
+    specs += manifest.other_files.values()
+    if len(specs) > MAX_FILES or sum(spec.bytes for spec in specs) > MAX_PACKAGE_BYTES:
+        megabytes = MAX_PACKAGE_BYTES // 1024**2
+        fail(below(where, "files"), f"names more than {MAX_FILES} files, or more than {megabytes} MiB")
     for precision, files in manifest.files.items():
         beside = {ROLLING} if manifest.task == "action" else set()
         if set(files) - beside != set(manifest.roles):

@@ -16,6 +16,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.wire import (
     BYTES,
     VARINT,
+    Budget,
     DamagedError,
     as_integers,
     as_text,
@@ -29,7 +30,10 @@ from edgeharfer.runtime.wire import (
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 MAX_DEPTH = 16
 """Of graphs inside graphs, and of the axes of a tensor."""
-MAX_NODES = 200_000
+MAX_NODES = 50_000
+MAX_FIELDS = 200_000
+"""Parts of a file: operators, their names, inputs and attributes, and so on; the graphs that ship have up to
+6,500. They bound the time that a scan takes, whatever the file holds."""
 MAX_ELEMENTS = 1 << 28
 """Of one tensor whose shape stands in the file: 1 GiB of float32."""
 
@@ -59,10 +63,13 @@ class OnnxInfo:
     initializer_bytes: int
 
 
-def scan_onnx(data: bytes, name: str) -> OnnxInfo:
-    """Facts of a model file. `name` stands in errors. Raises ModelError for damaged or unsafe bytes."""
+def scan_onnx(data: bytes, name: str, budget: Budget | None = None) -> OnnxInfo:
+    """Facts of a model file. `name` stands in errors. Raises ModelError for damaged or unsafe bytes.
+
+    budget: shared by several files; MAX_FIELDS for this one alone where it is not given.
+    """
     try:
-        return _Scan().model(memoryview(data))
+        return _Scan(budget or Budget(MAX_FIELDS)).model(memoryview(data))
     except DamagedError as refused:
         raise ModelError(f"{name}: {refused}") from refused
 
@@ -76,15 +83,17 @@ def _elements(dims: list[int]) -> int:
 class _Scan:
     """One walk through one model; keeps the counts that the limits need."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self.nodes: Counter[str] = Counter()
+        self._node_count = 0
         self.initializer_bytes = 0
         self.known: dict[str, list[int]] = {}
 
     def model(self, data: memoryview) -> OnnxInfo:
         opsets: dict[str, int] = {}
         graphs = []
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] == 7:
                 expect(field, BYTES)
                 graphs.append(field[3])
@@ -102,7 +111,7 @@ class _Scan:
 
     def _opset(self, data: memoryview) -> tuple[str, int]:
         domain, version = "", 0
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] == 1:
                 domain = as_text(field)
             elif field[0] == 2:
@@ -114,7 +123,7 @@ class _Scan:
         if depth > MAX_DEPTH:
             raise DamagedError(f"graphs stand inside each other more than {MAX_DEPTH} deep")
         nodes, inputs, outputs, constants = [], [], [], set()
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] in (1, 5, 11, 12, 15):
                 expect(field, BYTES)
             if field[0] == 1:
@@ -122,9 +131,9 @@ class _Scan:
             elif field[0] == 5:
                 constants.add(self._tensor(field[3]))
             elif field[0] == 11:
-                inputs.append(_value_info(field[3]))
+                inputs.append(_value_info(field[3], self._budget))
             elif field[0] == 12:
-                outputs.append(_value_info(field[3]))
+                outputs.append(_value_info(field[3], self._budget))
             elif field[0] == 15:
                 raise DamagedError("holds sparse weights, which are not accepted")
         # After the initializers, which may stand behind the nodes and say how large an output gets.
@@ -134,7 +143,7 @@ class _Scan:
 
     def _node(self, data: memoryview, depth: int) -> None:
         op, domain, attributes, inputs, outputs = "", "", [], [], []
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] == 1:
                 inputs.append(as_text(field))
             elif field[0] == 2:
@@ -153,7 +162,8 @@ class _Scan:
         if op == "EPContext":
             raise DamagedError("holds a compiled engine (EPContext), which is not accepted")
         self.nodes[op] += 1
-        if self.nodes.total() > MAX_NODES:
+        self._node_count += 1
+        if self._node_count > MAX_NODES:
             raise DamagedError(f"has more than {MAX_NODES} operators")
         for attribute in attributes:
             self._attribute(attribute, op, outputs[:1], depth)
@@ -162,7 +172,7 @@ class _Scan:
     def _attribute(self, data: memoryview, op: str, outputs: list[str], depth: int) -> None:
         integers: list[int] = []
         name = ""
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] == 1:
                 name = as_text(field)
             elif field[0] in (5, 10):
@@ -195,7 +205,7 @@ class _Scan:
         dims: list[int] = []
         integers: list[int] = []
         kind, own_name, raw = 0, "", data[:0]
-        for field in read_fields(data):
+        for field in read_fields(data, self._budget):
             if field[0] == 1 and len(field[3]) <= 160:
                 dims += as_integers(field)
             elif field[0] == 1:
@@ -229,24 +239,27 @@ def _int64s(raw: memoryview) -> list[int]:
     return [int.from_bytes(raw[at : at + 8], "little", signed=True) for at in range(0, len(raw), 8)]
 
 
-def _value_info(data: memoryview) -> TensorInfo:
+def _value_info(data: memoryview, budget: Budget) -> TensorInfo:
     """ValueInfoProto.name and .type.tensor_type.shape."""
-    name, shape = "", []
-    for field in read_fields(data):
+    name, shape = "", list[int | str]()
+    for field in read_fields(data, budget):
         if field[0] == 1:
             name = as_text(field)
         elif field[0] == 2:
             expect(field, BYTES)
-            for dim in inner(inner_one(inner_one(field[3], 1), 2), 1):
-                shape.append(_dimension(dim))
+            tensor = inner_one(field[3], 1, budget)
+            dims = inner(inner_one(tensor, 2, budget), 1, budget)
+            shape += [_dimension(dim, budget) for dim in dims]
+    if len(shape) > MAX_DEPTH:
+        raise DamagedError(f"{name[:40]} has more than {MAX_DEPTH} axes")
     if math.prod(dim for dim in shape if isinstance(dim, int)) > MAX_ELEMENTS:
         raise DamagedError(f"{name[:40]} has more than {MAX_ELEMENTS} elements")
     return TensorInfo(name, tuple(shape))
 
 
-def _dimension(data: memoryview) -> int | str:
+def _dimension(data: memoryview, budget: Budget) -> int | str:
     result: int | str = "?"
-    for field in read_fields(data):
+    for field in read_fields(data, budget):
         if field[0] == 1:
             expect(field, VARINT)
             result = max(0, signed(field[2]))

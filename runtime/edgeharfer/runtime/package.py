@@ -26,8 +26,9 @@ from edgeharfer.runtime.manifest import (
     dump_manifest,
     parse_manifest,
 )
-from edgeharfer.runtime.onnx_scan import OnnxInfo, Shape, scan_onnx
+from edgeharfer.runtime.onnx_scan import MAX_FIELDS, OnnxInfo, Shape, scan_onnx
 from edgeharfer.runtime.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
+from edgeharfer.runtime.wire import Budget
 
 __all__ = [
     "MANIFEST",
@@ -47,6 +48,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MODELS = Path(__file__).resolve().parent.parent / "models"
+MAX_PACKAGE_FIELDS = 3 * MAX_FIELDS
+"""Of all graphs together."""
 _MAX_MANIFEST_BYTES = 1024 * 1024
 _OPEN = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
@@ -76,6 +79,11 @@ class Package:
         scan_onnx(data, str(self.path / spec.file))
         return data
 
+    def scan(self, role: str, precision: str, budget: Budget) -> OnnxInfo:
+        """Facts of one model file, its bytes checked. Raises ModelError."""
+        spec = self.spec(role, precision)
+        return scan_onnx(self._checked(spec, MAX_MODEL_BYTES), str(self.path / spec.file), budget)
+
     def read_other(self, name: str) -> bytes:
         """The checked bytes of a file that is no graph: another engine's, or a signed paper."""
         try:
@@ -83,6 +91,11 @@ class Package:
         except KeyError as error:
             raise ModelError(f"{self.path / MANIFEST} names no file {name}") from error
         return self._checked(spec, MAX_OTHER_BYTES)
+
+    def check_others(self) -> None:
+        """Read and hash all files that are no graphs. Raises ModelError."""
+        for spec in self.manifest.other_files.values():
+            self._checked(spec, MAX_OTHER_BYTES)
 
     def _checked(self, spec: FileSpec, limit: int) -> bytes:
         path = self.path / spec.file
@@ -211,12 +224,12 @@ def _spec_of(path: Path) -> FileSpec:
 
 
 def _verify(package: Package) -> None:
+    budget = Budget(MAX_PACKAGE_FIELDS)
     for precision, files in package.manifest.files.items():
         for role, spec in files.items():
-            path = package.path / spec.file
-            _check_graph(package.manifest, role, scan_onnx(package.read(role, precision), str(path)), path)
-    for name in package.manifest.other_files:
-        package.read_other(name)
+            info = package.scan(role, precision, budget)
+            _check_graph(package.manifest, role, info, package.path / spec.file)
+    package.check_others()
 
 
 def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> None:

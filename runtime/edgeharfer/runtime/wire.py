@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-MAX_FIELDS = 250_000
-"""Of one message; a message of empty fields would cost a hundred times its size to look at."""
-
 Field = tuple[int, int, int, memoryview]
 """Number, wire type, value of a number, content of a length-delimited field."""
 
 
 class DamagedError(Exception):
     """Why bytes are refused, in words; the caller adds the name of the file."""
+
+
+class Budget:
+    """How many fields may still be read, in all messages together: each costs about a microsecond."""
+
+    def __init__(self, fields: int) -> None:
+        self._fields = self._left = fields
+
+    def spend(self) -> None:
+        """One field. Raises DamagedError where there were too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise DamagedError(f"has more than {self._fields} parts, too many for a model")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -28,13 +38,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise DamagedError("damaged: a number in the file does not end")
 
 
-def read_fields(data: memoryview) -> Iterator[Field]:
+def read_fields(data: memoryview, budget: Budget) -> Iterator[Field]:
     """The fields of one message, in order. Raises DamagedError where the bytes make no sense."""
-    at, size, empty, count = 0, len(data), data[:0], 0
+    at, size, empty = 0, len(data), data[:0]
     while at < size:
-        count += 1
-        if count > MAX_FIELDS:
-            raise DamagedError(f"has more than {MAX_FIELDS} parts in one message")
+        budget.spend()
         tag, at = _varint(data, at)
         number, wire = tag >> 3, tag & 7
         value, length = 0, 0
@@ -88,15 +96,15 @@ def as_integers(field: Field) -> list[int]:
     return values
 
 
-def inner(data: memoryview, number: int) -> list[memoryview]:
+def inner(data: memoryview, number: int, budget: Budget) -> list[memoryview]:
     """Contents of each message field of that number."""
-    found = [field for field in read_fields(data) if field[0] == number]
+    found = [field for field in read_fields(data, budget) if field[0] == number]
     for field in found:
         expect(field, BYTES)
     return [field[3] for field in found]
 
 
-def inner_one(data: memoryview, number: int) -> memoryview:
+def inner_one(data: memoryview, number: int, budget: Budget) -> memoryview:
     """Content of the last one, empty if there is none."""
-    found = inner(data, number)
+    found = inner(data, number, budget)
     return found[-1] if found else data[:0]
