@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgeharfer.runtime import capture as capture_module
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError, SourceError
+from edgeharfer.runtime.source.base import STALE_S
 from edgeharfer.runtime.types import Frame
 from scripted_live import ScriptedLive
 
@@ -292,3 +294,63 @@ def test_whether_frames_come_as_time_passes(pace: Pace, live: bool, expected: bo
     capture = Capture(ScriptedSource([], live=live), pace=pace)
     assert capture.in_real_time == expected
     capture.stop()
+
+
+def waiting(clock: ManualClock, frames: int) -> tuple[Capture, Frame]:
+    """A capture of live input that ended after these frames, the newest of which was not taken yet."""
+    capture = Capture(ScriptedLive([*["frame"] * frames, "end"], clock), clock=clock)
+    capture.start()
+    capture._thread.join()
+    return capture, capture._frames[0]
+
+
+def test_a_live_frame_that_waited_too_long_is_dropped_and_counted() -> None:
+    """As after SIGSTOP: the process went on, and with it the clock."""
+    clock = ManualClock()
+    capture, newest = waiting(clock, 3)
+    clock.now_s = newest.captured_s + STALE_S + 0.1
+    assert capture.next_frame(0.01) is None
+    assert (capture.frames_in, capture.dropped, capture.breaks) == (3, 3, 1)
+    assert capture.ended
+
+
+def test_a_live_frame_that_waited_a_little_is_handed_out() -> None:
+    clock = ManualClock()
+    capture, newest = waiting(clock, 1)
+    clock.now_s = newest.captured_s + STALE_S - 0.1
+    assert capture.next_frame(0.01) is newest
+    assert (capture.dropped, capture.breaks) == (0, 0)
+
+
+def test_a_frame_that_was_in_work_while_the_process_stood_still_is_outdated() -> None:
+    clock = ManualClock()
+    capture, newest = waiting(clock, 1)
+    frame = capture.next_frame(0.01)
+    assert frame is newest
+    assert not capture.outdated(frame)
+    clock.sleep(30.0)
+    assert capture.outdated(frame)
+    assert (capture.dropped, capture.breaks) == (1, 1)
+    capture._frames.append(frame)
+    assert capture.next_frame(0.01) is None, "nor one that waited as long"
+
+
+def test_a_machine_that_takes_long_for_each_frame_gives_results_all_the_same() -> None:
+    clock = ManualClock()
+    capture, newest = waiting(clock, 1)
+    told = []
+    capture._frames.clear()
+    for _ in range(4):
+        capture._frames.append(replace(newest, captured_s=clock.monotonic()))
+        frame = capture.next_frame(0.01)
+        assert frame is not None
+        clock.sleep(STALE_S + 2)
+        told.append(not capture.outdated(frame))
+    assert told == [False, False, True, True]
+
+
+def test_frames_of_a_file_are_never_outdated() -> None:
+    with Capture(ScriptedSource(times(3)), pace="fast", clock=ManualClock(1000.0)) as capture:
+        for frame in capture:
+            assert not capture.outdated(frame)
+    assert capture.dropped == 0

@@ -159,7 +159,7 @@ class Service:
             self._follow(capture)
             frame = capture.next_frame(WAIT_S)
             if frame is not None:
-                self._take(frame)
+                self._take(frame, capture)
             elif capture.ended:
                 return
             else:
@@ -178,9 +178,11 @@ class Service:
         self._enter(str(capture.state))
         self._turn()
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: Frame, capture: Capture) -> None:
         frame = replace(frame, bgr=hide_zones(frame.bgr, self._config.privacy.ignore_zones))
         result = self._engine().process(frame)
+        if capture.outdated(frame):  # this process was stopped meanwhile
+            return
         self._result_s = self._clock.monotonic()
         self._notice.see(len(result.faces))
         self._metrics.count(result)

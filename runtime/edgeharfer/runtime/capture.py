@@ -13,6 +13,7 @@ from typing import Literal, Self
 from .clock import Clock, SystemClock
 from .errors import SourceError
 from .source import LiveSource, Source
+from .source.base import STALE_S
 from .source.supervisor import State, Supervisor
 from .types import Frame
 
@@ -33,7 +34,8 @@ class Capture:
 
     Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
     are counted. Files at pace "fast": every frame, through a short queue that holds the thread back.
-    Live input that stalls, freezes or vanishes is waited for and opened anew (see `Supervisor`).
+    Live input that stalls, freezes or vanishes is waited for and opened anew (see `Supervisor`), and its
+    frames that have become too old are dropped (see `outdated`).
 
     The capture owns the source from `start` on: its thread is the only one to read it, and closes
     it at the end. The thread is joined by `stop`, which leaving the `with` block calls.
@@ -56,6 +58,9 @@ class Capture:
         self._error: Exception | None = None
         self._finished = False
         self._stopping = False
+        self._gaps = 0
+        self._taken_s: float | None = None
+        self._busy_s = deque([0.0, 0.0], maxlen=2)  # from taking a frame to asking for the next
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"capture {source.name}", daemon=False)
 
@@ -74,7 +79,7 @@ class Capture:
     @property
     def breaks(self) -> int:
         """How often frames went on after some had been missed: what was seen before is history then."""
-        return self._supervisor.breaks if self._supervisor else 0
+        return self._gaps + (self._supervisor.breaks if self._supervisor else 0)
 
     @property
     def reconnects(self) -> int:
@@ -109,17 +114,44 @@ class Capture:
 
         Raises what the source raised; a live source that is looked after raises nothing but defects.
         """
+        self._measure_busy()
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._finished or self._stopping, timeout_s)
-            if self._stopping:
-                return None
-            if self._frames:
+            while True:
+                self._changed.wait_for(lambda: self._frames or self._finished or self._stopping, timeout_s)
+                if self._stopping:
+                    return None
+                if not self._frames:
+                    break
                 frame = self._frames.popleft()
                 self._changed.notify_all()
-                return frame
+                if not self.outdated(frame):
+                    self._taken_s = self._clock.monotonic()
+                    return frame
+                if timeout_s is not None:
+                    return None
             if self._error is not None:
                 raise self._error
             return None
+
+    def outdated(self, frame: Frame) -> bool:
+        """Whether a live frame has become too old to be worked on, or its result to be told; it is counted.
+
+        Asked for each frame before it is handed out, and by the one who worked on it once more afterwards.
+        Where a frame takes long on this machine, it may be older than where it takes little.
+        """
+        if self._supervisor is None:
+            return False
+        # The shorter of two: one pause does not make a machine a slow one.
+        if self._clock.monotonic() - frame.captured_s <= max(STALE_S, 3 * min(self._busy_s)):
+            return False
+        self.dropped += 1
+        self._gaps += 1
+        return True
+
+    def _measure_busy(self) -> None:
+        if self._taken_s is not None:
+            self._busy_s.append(self._clock.monotonic() - self._taken_s)
+            self._taken_s = None
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.next_frame()) is not None:

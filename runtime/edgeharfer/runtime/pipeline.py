@@ -167,7 +167,9 @@ class Pipeline:
                 if capture.breaks != breaks:
                     breaks = capture.breaks
                     self.reset()
-                yield self.process(frame)
+                result = self.process(frame)
+                if not capture.outdated(frame):
+                    yield result
 
     def process(self, frame: Frame) -> Result:
         """What is known after this frame. Frames of one source come in order of time."""

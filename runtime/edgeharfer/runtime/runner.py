@@ -105,7 +105,7 @@ class Runner:
         if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
             return
         result = self._pipeline.process(frame)
-        if self._expired(result.age_ms):
+        if self._capture.outdated(frame) or self._expired(result.age_ms):
             return
         self._stats.add(result)
         self._outputs.write(frame, result, self._status())

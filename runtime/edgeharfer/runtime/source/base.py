@@ -10,6 +10,10 @@ from typing import Protocol, Self, runtime_checkable
 from ..clock import Clock
 from ..types import Frame, Image
 
+STALE_S = 3.0
+"""A live frame that has waited for longer tells nothing of now: the process was stopped meanwhile (SIGSTOP, a
+paused container or machine), or loaded its models."""
+
 
 class Source(Protocol):
     """Frames in order, from wherever they come.

@@ -16,14 +16,16 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from ..clock import SystemClock
+from ..clock import Clock, SystemClock
 from ..errors import SourceError
 from . import messages
+from .base import STALE_S, Source
 from .messages import BrokenLinkError, News, Picture
 from .orders import Order, from_line
 
 # How long a native call may go on once nobody listens any more.
 _GRACE_S = 0.3
+_TICK_S = 0.5
 
 
 class Orders:
@@ -53,33 +55,101 @@ class Orders:
             os._exit(1)  # nothing else ends a thread that is blocked outside Python
 
 
-def follow(order: Order, link: socket.socket, over: threading.Event) -> None:
-    """Send what the source gives until it fails or ends. Raises BrokenLinkError where nobody listens."""
-    try:
-        with order.open(SystemClock()) as source:
-            facts = {name: getattr(source, name) for name in ("details", "size", "fps", "frame_count")}
-            messages.send(link, News({"opened": facts}))
-            while not over.is_set():
-                frame = source.read()
-                if frame is None:
-                    messages.send(link, News({"ended": True}))
+class PauseWatch:
+    """Notices when this process did not run for a while, as after SIGSTOP: its clock ran on without it."""
+
+    def __init__(self, clock: Clock, over: threading.Event) -> None:
+        self._clock, self._over = clock, over
+        self._tick_s = clock.monotonic()
+        self._paused = False
+        self._thread = threading.Thread(target=self._run, name="pauses")
+        self._thread.start()
+
+    def paused(self) -> bool:
+        """Whether it stood still for longer than STALE_S since the last call."""
+        self.tick()
+        paused, self._paused = self._paused, False
+        return paused
+
+    def tick(self) -> None:
+        """Called often, while the process runs."""
+        now_s = self._clock.monotonic()
+        self._paused |= now_s - self._tick_s > STALE_S
+        self._tick_s = now_s
+
+    def join(self) -> None:
+        """Wait for its thread, which ends when `over` is set."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(_TICK_S):
+            self.tick()
+
+
+class Follower:
+    """Sends what sources give.
+
+    A source whose frames were not taken for long, or that was not read for long, is opened again: drivers and
+    the network hold its old pictures back, and these would come with new times. A film on a web server is
+    not, as it would begin again.
+    """
+
+    def __init__(self, link: socket.socket, over: threading.Event, clock: Clock) -> None:
+        self._link, self._over, self._clock = link, over, clock
+        self._pauses = PauseWatch(clock, over)
+
+    def follow(self, order: Order) -> None:
+        """Send frames until the source fails or ends. Raises BrokenLinkError where nobody listens."""
+        first = 0
+        try:
+            while not self._over.is_set():
+                with order.open(self._clock) as source:
+                    names = ("details", "size", "fps", "frame_count")
+                    facts = {name: getattr(source, name) for name in names}
+                    messages.send(self._link, News({"opened": facts}))
+                    following = self._send_frames(source, first)
+                if following is None:
+                    messages.send(self._link, News({"ended": True}))
                     return
-                messages.send(link, Picture(frame.seq, frame.captured_s, frame.bgr))
-    except SourceError as error:
-        messages.send(link, News({"failed": str(error), "kind": type(error).__name__}))
+                first = following
+        except SourceError as error:
+            messages.send(self._link, News({"failed": str(error), "kind": type(error).__name__}))
+
+    def close(self) -> None:
+        """Wait for its thread, once there will be no more orders."""
+        self._pauses.join()
+
+    def _send_frames(self, source: Source, first: int) -> int | None:
+        """None at the end of the source; the number of the next frame where it has to be opened again."""
+        following = first
+        self._pauses.paused()  # while it was opened there were no pictures
+        while not self._over.is_set():
+            frame = source.read()
+            if frame is None:
+                return None
+            if self._pauses.paused() and source.frame_count is None:
+                break
+            start_s = self._clock.monotonic()
+            messages.send(self._link, Picture(first + frame.seq, frame.captured_s, frame.bgr))
+            following = first + frame.seq + 1
+            if self._clock.monotonic() - start_s > STALE_S and source.frame_count is None:
+                break
+        return following
 
 
 def main(descriptor: int) -> None:
     """Follow orders until there are no more."""
     with socket.socket(fileno=descriptor) as link:
         orders = Orders(link)
+        follower = Follower(link, orders.over, SystemClock())
         for order in orders:
             try:
-                follow(order, link, orders.over)
+                follower.follow(order)
             except BrokenLinkError:
                 continue  # nobody listens, so there will be no further order
             except Exception as error:  # told where it can be seen, and ends the run there
                 messages.send(link, News({"failed": f"{type(error).__name__}: {error}", "kind": "defect"}))
+        follower.close()
 
 
 if __name__ == "__main__":
