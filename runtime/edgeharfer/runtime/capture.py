@@ -58,7 +58,8 @@ class Capture:
         self._error: Exception | None = None
         self._finished = False
         self._stopping = False
-        self._gaps = 0
+        self._gaps = self._breaks_before = 0
+        self._missed = False
         self._taken_s: float | None = None
         self._busy_s = deque([0.0, 0.0], maxlen=2)  # from taking a frame to asking for the next
         self._changed = threading.Condition()
@@ -125,10 +126,8 @@ class Capture:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
                 if not self.outdated(frame):
-                    self._taken_s = self._clock.monotonic()
+                    self._hand_out()
                     return frame
-                if timeout_s is not None:
-                    return None
             if self._error is not None:
                 raise self._error
             return None
@@ -145,8 +144,15 @@ class Capture:
         if self._clock.monotonic() - frame.captured_s <= max(STALE_S, 3 * min(self._busy_s)):
             return False
         self.dropped += 1
-        self._gaps += 1
+        self._missed = True
         return True
+
+    def _hand_out(self) -> None:
+        """Note that a frame goes out: a break, where some were dropped and the supervisor knows of none."""
+        self._taken_s = self._clock.monotonic()
+        breaks = self._supervisor.breaks if self._supervisor else 0
+        self._gaps += self._missed and breaks == self._breaks_before
+        self._missed, self._breaks_before = False, breaks
 
     def _measure_busy(self) -> None:
         if self._taken_s is not None:

@@ -7,7 +7,7 @@ All of them begin here, so that what holds for this process holds for them.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import runpy
 import subprocess
@@ -62,7 +62,11 @@ def keep_memory_private() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        # Where memory cannot be made executable, a ctypes that needs that for its callbacks does not load.
+        with contextlib.suppress(ImportError, MemoryError, OSError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def main(arguments: list[str]) -> None:
