@@ -170,6 +170,36 @@ def test_a_call_that_never_returns_ends_with_its_process(tmp_path: Path, figures
     assert stopped_s < allowed_s(2)
 
 
+FORKED = """
+import os, signal, time
+from edgeharfer.cli.stopping import CALL_S, stop_signals
+from edgeharfer.runtime.native_calls import NATIVE_CALLS
+with stop_signals() as stopping:
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitpid(child, 0)[1])
+    time.sleep(CALL_S + 0.2)
+    with NATIVE_CALLS.call("model", lambda: None):
+        print(stopping())
+"""
+
+
+def test_a_signal_for_a_forked_process_is_not_taken_for_one_s_own() -> None:
+    """Libraries fork workers, and end them by SIGTERM."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert done.stdout.split() == [str(int(signal.SIGTERM)), "False"]
+
+
 UNFINISHED = [
     (["benchmark", "PACKAGE"], signal.SIGTERM),
     (["benchmark", "PACKAGE"], signal.SIGINT),

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.lock import try_lock
 from edgeharfer.runtime.sinks.partial import cannot_write
 
 PREFIX = "app-"
@@ -110,14 +110,6 @@ def _held(lock: Path) -> bool:
 def _try_lock(file: IO[bytes]) -> bool:
     """Lock a file until it is closed; whether that worked."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return try_lock(file.fileno())
     except OSError:
         return False
-    return True

@@ -193,6 +193,20 @@ class Stopping:
         self._signals.before_forced_end(act)
 
 
+def _leave_to_parent() -> None:
+    """In a forked process: its signals are its own, and would reach the parent through the same socket."""
+    if Signals.active is not None:
+        signal.set_wakeup_fd(-1)
+        for number in STOPS:
+            if signal.getsignal(number) == Signals.active._came:
+                signal.signal(number, signal.SIG_DFL)
+        Signals.active = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 @contextmanager
 def stop_signals() -> Iterator[Stopping]:
     """Whether Ctrl-C, SIGTERM or SIGHUP came: the command then ends cleanly, its files whole."""
