@@ -18,12 +18,10 @@ pytest.importorskip("pypdf", reason="needs the app extra")
 from pypdf import PdfReader
 
 from app_parts import App, faces, running, until, write_camera, write_clip
-from chromium import CHROMIUM, Browser, Page
+from chromium import Browser, Page
 from edgeharfer.app.settings import Limits, Settings
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"
-)
+pytestmark = pytest.mark.needs("Chromium")
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
 # A file of the browser's own, past the page's own look at it.
 KEEP = """document.getElementById('file').addEventListener(

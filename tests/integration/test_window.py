@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +16,12 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.types import Image
+from x_server import x_server
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server"),
+    pytest.mark.needs("Xvfb", "xdotool", "OpenCV's libraries"),
+]
 
 TITLE = "edgeharfer test"
 PATIENCE_S = 15.0
@@ -51,13 +54,6 @@ print(json.dumps({{"closed": sink.closed}}), flush=True)
 """
 
 
-def need(program: str, package: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.fail(f"{program} is not installed: apt-get install {package}")
-    return path
-
-
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the X server keeps what is on its screen."""
@@ -67,28 +63,8 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def display(screen: Path) -> Iterator[str]:
     """An X server of its own, on a display number that it chooses."""
-    reader, writer = os.pipe()
-    command = [
-        need("Xvfb", "xvfb"),
-        "-displayfd",
-        str(writer),
-        "-screen",
-        "0",
-        "1280x800x24",
-        "-noreset",  # a server that starts anew between two tests may lose the next one's picture
-        "-nolisten",
-        "tcp",
-        "-fbdir",
-        str(screen),
-    ]
-    server = subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
-    os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait(PATIENCE_S)
+    with x_server(screen, "1280x800") as server:
+        yield server.name
 
 
 class Shown:
@@ -112,7 +88,7 @@ class Shown:
         return news
 
     def xdotool(self, *words: str) -> str:
-        command = [need("xdotool", "xdotool"), *words]
+        command = ["xdotool", *words]
         return subprocess.run(
             command, env=self.env, check=True, capture_output=True, text=True, timeout=PATIENCE_S
         ).stdout
@@ -206,16 +182,14 @@ int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigne
 """
 
 
+@pytest.mark.needs("a C compiler")
 def test_the_picture_is_there_when_the_toolkit_is_slow_to_start(
     show: Callable[..., Shown], screen: Path, tmp_path: Path
 ) -> None:
     """As on a busy machine, where the window was mapped before Qt's thread listened, and never painted."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler to slow the toolkit down: apt-get install gcc libc6-dev")
     (tmp_path / "late.c").write_text(LATE_THREAD)
     library = tmp_path / "late.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"], check=True)
     child = show(LD_PRELOAD=str(library))
     assert child.told() == {"fullscreen": False}
     assert painted(screen)[240, 320].tolist() == pytest.approx([40, 160, 90], abs=3)

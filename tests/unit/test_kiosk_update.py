@@ -177,7 +177,7 @@ def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
 
 
 def test_a_signed_package_is_copied_whole(tmp_path: Path) -> None:
-    pytest.importorskip("cryptography", reason="needs what signatures are made with")
+    pytest.importorskip("cryptography", reason="needs the sign extra")
     key = tmp_path / "key"
     make_keys(key)
     package = emotion_package(tmp_path / "new")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="charts need the report extra")
-pytest.importorskip("pypdf", reason="charts need the report extra")
+pytest.importorskip("matplotlib", reason="needs the report extra")
+pytest.importorskip("pypdf", reason="needs the report extra")
 
 import cv2
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the tiny packages are made with onnx (the dev extra)")
+pytest.importorskip("onnx", reason="needs the dev extra")
 
 from edgeharfer.report.observer import Grid, Observer
 from edgeharfer.report.record import Recording, Sample

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="reports need the report extra")
-pytest.importorskip("reportlab", reason="reports need the report extra")
-pytest.importorskip("pypdf", reason="reports need the report extra")
+pytest.importorskip("matplotlib", reason="needs the report extra")
+pytest.importorskip("reportlab", reason="needs the report extra")
+pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
 from edgeharfer.report.pdf.edition import Edition
