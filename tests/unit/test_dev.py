@@ -119,9 +119,9 @@ def test_missing_packages_are_installed_where_no_password_is_needed(tmp_path: Pa
 def run_without_programs(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A test of a window where the path has no program at all."""
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    words = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", f"--basetemp={folder}/tests", WINDOW_TEST]
+    words = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", f"--basetemp={folder}/tests"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *words],
+        [sys.executable, "-m", "pytest", *words, WINDOW_TEST],
         cwd=PROJECT, env={**kept, "PATH": str(folder), **environment}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
