@@ -154,7 +154,7 @@ class Site:
 
     async def _start(self, request: Request) -> Response:
         choice = (await self._order(request)).get("source")
-        if not isinstance(choice, str) or not choice.strip() or len(choice) > MOST_CHOICE:
+        if not isinstance(choice, str) or not choice.strip() or len(choice) > MOST_CHOICE or "\0" in choice:
             raise Refusal(400, "name a source")
         spec = chosen(choice.strip(), self._settings)
         if spec is None:
