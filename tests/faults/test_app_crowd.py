@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette", reason="needs the app extra")
@@ -209,7 +211,11 @@ def test_no_answer_tells_where_files_lie(tmp_path: Path) -> None:
     films = tmp_path / "films of the door"
     films.mkdir()
     (films / "cut.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(500))
-    settings = Settings(pipeline=NO_MODELS, sources=(str(films / "cut.mp4"), str(films / "none.mp4")))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "one.png"), np.zeros((64, 64, 3), np.uint8))
+    sources = (str(films / "cut.mp4"), str(films / "none.mp4"), str(pictures))
+    settings = Settings(pipeline=NO_MODELS, sources=sources)
     folder = tmp_path / "uploads of all"
     with running(folder, settings) as app:
         told = [app.ask("GET", path).body for path in ("/api/sources", "/api/about")]
@@ -219,6 +225,10 @@ def test_no_answer_tells_where_files_lie(tmp_path: Path) -> None:
             state = app.view()[0]
             assert state["error"]
             told.append(str(state).encode())
+        assert app.order("/api/live", {"source": "#2"}).status == 202
+        until(lambda: app.view()[0]["run"] == "ended")
+        told.append(str(app.view()[0]).encode())
+        assert app.view()[0]["source"] == "pictures"
         for data in (MATROSKA, b"\x89PNG\r\n\x1a\n"):
             job = app.upload(data + bytes(5000)).json["id"]
             assert app.finished(job)["phase"] == "failed"
