@@ -158,7 +158,7 @@ def _was_answered(link: socket.socket) -> bool:
 
 
 def test_an_upload_that_moves_keeps_its_place(tmp_path: Path) -> None:
-    with app_with(tmp_path, Limits(queued=1)) as app, closing(connect(app)) as link:
+    with app_with(tmp_path, Limits(queued=1, stall_s=60.0)) as app, closing(connect(app)) as link:
         data = MATROSKA + bytes(20_000)
         link.sendall(upload(app, f"Content-Length: {len(data)}") + data[:10_000])
         until(lambda: len(list(app.folder.iterdir())) == 2)
