@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgeharfer.app.answers import Refusal
+from edgeharfer.app.answers import Refusal, without_folders
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.screen import Screen, View
 from edgeharfer.app.sources import shown
@@ -152,10 +152,11 @@ class Live:
         except KeyboardInterrupt:  # stopped while it was opened
             screen.end()
         except EdgeharferError as error:
-            screen.end(str(error))
+            _log.warning("the live view ended: %s", error)
+            screen.end(without_folders(str(error)))
         except Exception as error:
             _log.exception("the live view broke off")
-            screen.end(f"a defect, please report it: {type(error).__name__}: {error}")
+            screen.end(without_folders(f"a defect, please report it: {type(error).__name__}: {error}"))
         else:
             screen.end()
 

@@ -6,6 +6,7 @@ way which are none of their business, so they choose from what the app was start
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edgeharfer.app.access import is_exposed
@@ -41,5 +42,5 @@ def chosen(choice: str, settings: Settings) -> str | None:
 
 
 def shown(spec: str) -> str:
-    """A source as it may be told: the address of a stream without its password."""
-    return redact(spec) if "://" in spec else spec
+    """A source as clients may see it: a stream without its password, a file without its folder."""
+    return redact(spec) if "://" in spec else Path(spec).name or spec
