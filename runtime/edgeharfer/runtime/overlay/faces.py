@@ -51,12 +51,13 @@ def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], 
     """The line on a face: track number, label, per cent; over the box, else under it, else inside."""
     edge, space = look.line + 1, look.pad
     number, label, score = _tag_words(face, look.safe.width - edge - 4 * space, look)
+    gaps = 4 * space if score else 3 * space
     widths = (
         text_width(number, look.small),
         text_width(label, look.text, SEMIBOLD),
         text_width(score, look.text, SEMIBOLD),
     )
-    width = min(edge + sum(widths) + 4 * space, look.safe.width)
+    width = min(edge + sum(widths) + gaps, look.safe.width)
     rect = _tag_place(Rect(box.x, box.y, width, look.text + look.pad + 4), box, taken, look)
     panel(image, rect, look.radius)
     middle = rect.y + rect.height // 2
