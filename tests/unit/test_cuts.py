@@ -75,7 +75,7 @@ def test_lights_are_no_cut(number: int) -> None:
 def test_a_camera_that_shakes_is_no_cut(number: int) -> None:
     wide = cv2.resize(scene(number), (WIDTH + 32, HEIGHT + 24))
     moves = [(16, 12), (29, 12), (16, 22), (3, 8), (16, 12), (28, 22)]
-    shaken = [wide[y : y + HEIGHT, x : x + WIDTH] for x, y in moves]
+    shaken = [np.asarray(wide[y : y + HEIGHT, x : x + WIDTH], np.uint8) for x, y in moves]
     assert cuts(*shaken) == []
 
 
