@@ -120,7 +120,7 @@ export function drawStrip(holder, digest) {
   if (!known.length) {
     const empty = document.createElement("p");
     empty.className = "soft";
-    empty.textContent = digest.actions.length ? "None of the actions that the model knows." : "No actions were looked for, or the video is too short for one.";
+    empty.textContent = digest.actions.length ? "No action was recognised." : "No actions were looked for, or the video is too short for one.";
     holder.replaceChildren(empty);
     return;
   }
