@@ -1,13 +1,13 @@
 """Cuts between scenes: the frame from which on a film, or a switched camera, shows something else.
 
-Two pictures of 32x24 cells are compared. Neighbouring frames that hardly differ, which are nearly all, cost 20
-to 40 microseconds, whatever their size; the others cost half a millisecond at most.
+Two pictures of 32x24 cells are compared. Neighbouring frames that hardly differ, which are nearly all, cost
+20 to 40 microseconds, whatever their size; the others cost half a millisecond at most.
 
 Frames that do differ are a cut if the lines and edges are no longer where they were, not even after a move of
-the camera by an eighth of the picture, and the colours are others too. Edges are compared after the brightness
-around them is divided out, so that lights and exposure do not count. A person who walks past close to the
-camera hides the edges, but brings few new colours in one frame. In a picture without colour most of its cells
-must have changed instead.
+the camera by an eighth of the picture, and the colours are others too. Edges are compared after the
+brightness around them is divided out, so that lights and exposure do not count. A person who walks past close
+to the camera hides the edges, but brings few new colours in one frame. In a picture without colour most of
+its cells must have changed instead.
 """
 
 from __future__ import annotations
