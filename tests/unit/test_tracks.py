@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.faces.tracks import KEEP_S, LONGEST_KEEP_S, NEW_S, Tracker, distance, steady
+from edgeharfer.runtime.faces.tracks import (
+    KEEP_S,
+    LONGEST_KEEP_S,
+    MOVES_ON_S,
+    NEW_S,
+    Tracker,
+    distance,
+    steady,
+)
 from edgeharfer.runtime.types import Box, Face
 
 
@@ -149,6 +157,14 @@ def test_the_shown_box_is_steadied_and_the_detected_one_kept() -> None:
     (track,) = tracker.update([face(110)], 0.06)
     assert track.face.box.center[0] == 110
     assert track.box.center[0] == pytest.approx(100 + 10 * (1 - math.exp(-1)))
+
+
+def test_between_looks_a_face_moves_on_for_a_moment_and_no_farther() -> None:
+    tracker = Tracker()
+    tracker.update([face(100)], 0.0)
+    (track,) = tracker.update([face(140)], 1.0)  # 40 pixels a second, of which half is believed
+    places = [track.face_at(1.0 + later_s).box.center[0] for later_s in (0.0, 0.1, MOVES_ON_S, 0.9)]
+    assert places == pytest.approx([140, 142, 144, 144])
 
 
 @pytest.mark.parametrize("fps", [10, 30, 120])

@@ -29,6 +29,8 @@ MAX_GROWTH, LARGEST_RATIO = 1.0, 3.0
 """Beyond a second the ratio grows by so much a second, up to this: a walk towards the camera."""
 CALM_SPEED = 0.5
 """Sides of the box a second; up to that a face keeps still. What the detector trembles is 0.1 to 0.2."""
+MOVES_ON_S = 0.2
+"""For so long after a look a face is taken to move on as it did; after that it may have turned back."""
 NEW_S = 0.5
 """For so long a face is new, and never calm: its emotion is settling."""
 VELOCITY_SHARE = 0.5
@@ -73,7 +75,7 @@ class Track:
         return math.hypot(*self.velocity) <= CALM_SPEED * max(self.box.width, self.box.height)
 
     def _way(self, now_s: float) -> tuple[float, float]:
-        elapsed = now_s - self.seen_s
+        elapsed = min(now_s - self.seen_s, MOVES_ON_S)
         return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
 
