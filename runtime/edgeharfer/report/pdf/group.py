@@ -149,7 +149,7 @@ def _told(row: Row) -> str:
     if not row.label:
         return "face"
     name = label_name(row.label)
-    return name.lower() if row.label == UNCERTAIN else f"{name} {percent(row.score)}"
+    return name if row.label == UNCERTAIN else f"{name} {percent(row.score)}"
 
 
 def _cut_off(count: int, file: str) -> list[Any]:
