@@ -78,7 +78,7 @@ def test_an_upload_becomes_charts_and_a_report(page: Page, app: App, downloads: 
     assert list((app.folder / job).rglob("*.mkv")) == list((app.folder / job).rglob("*.webm")) == []
     read_the_timeline(page)
     page.click("get-pdf")
-    until(lambda: list(downloads.glob("*report.pdf")))
+    until(lambda: any(file.stat().st_size for file in downloads.glob("*report.pdf")))
     [pdf] = downloads.glob("*report.pdf")
     reader = PdfReader(io.BytesIO(pdf.read_bytes()))
     assert len(reader.pages) >= 3 and "two_faces" in reader.pages[0].extract_text()
