@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
@@ -63,6 +63,7 @@ class Runner:
             if isinstance(sink, EventsSink):
                 sink.stopping = stopping
         self._too_old = self._breaks = 0
+        self._cut_untold = False
         if capture.in_real_time:
             pipeline.keep_pace(self._limits.max_age_ms)
 
@@ -105,7 +106,11 @@ class Runner:
         if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
             return
         result = self._pipeline.process(frame)
-        if self._expired(result.age_ms):
+        if self._cut_untold:
+            result = replace(result, cut=True)
+        expired = self._expired(result.age_ms)
+        self._cut_untold = expired and result.cut
+        if expired:
             return
         self._stats.add(result)
         self._outputs.write(frame, result, self._status())

@@ -6,9 +6,9 @@ import sys
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ..overlay.look import humanise
+from ..overlay.look import label_words
 from ..stats import Status
-from ..types import UNCERTAIN, Action, Frame, Result
+from ..types import BACKGROUND, Action, Frame, Result
 from .stream import has_room
 
 SETTLED = 3
@@ -62,14 +62,15 @@ class ConsoleSink:
 def describe(result: Result) -> str:
     """The labels of a result in words, without figures that change all the time."""
     faces = [
-        f"face {face.track}: {face.emotion.label if face.emotion else 'seen'}"
+        f"face {face.track}: {label_words(face.emotion.label).lower() if face.emotion else 'in view'}"
         for face in sorted(result.faces, key=lambda face: face.track)
     ]
-    action = [] if result.action is None else [f"action: {_action(result.action)}"]
+    action = [] if result.action is None else [_action(result.action)]
     return " · ".join((faces or ["no face"]) + action)
 
 
 def _action(action: Action) -> str:
     if not action.ready:
-        return "gathering"
-    return action.label if action.label == UNCERTAIN else humanise(action.label).lower()
+        return "action: gathering"
+    words = label_words(action.label).lower()
+    return words if action.label == BACKGROUND else f"action: {words}"
