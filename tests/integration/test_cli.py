@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from edgeharfer.cli import COMMANDS, run_command
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
 
 SUBCOMMANDS = (
@@ -136,7 +138,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[train\]'"), needs_extra("train"):
+    with pytest.raises(MissingExtra, match=re.escape(install_command("train"))), needs_extra("train"):
         raise ModuleNotFoundError("No module named 'keras'", name="keras.layers")
     with pytest.raises(ModuleNotFoundError, match=r"edgeharfer\.typo"), needs_extra("train"):
         raise ModuleNotFoundError("No module named 'edgeharfer.typo'", name="edgeharfer.typo")

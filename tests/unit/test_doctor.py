@@ -11,6 +11,7 @@ import pytest
 from edgeharfer.runtime import doctor
 from edgeharfer.runtime.doctor import Finding, examine
 from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
+from edgeharfer.runtime.installation import install_command
 
 ORIN = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"
 RELEASE = "# R{} (release), REVISION: {}, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan 8\n"
@@ -99,11 +100,13 @@ def test_other_machines_have_none(machine: Machine, model: str | None) -> None:
 
 def test_the_line_stands_where_cuda_does_not_load(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.write("proc/driver/nvidia/version", OPEN.format("580.65.06"))
-    for reason, mend in (("no library", DRIVERS[580].line), (None, "")):
+    command = install_command("gpu")
+    assert DRIVERS[580].line == "pip install 'edgeharfer[gpu]'"
+    for reason, fix in (("no library", command), (None, "")):
         monkeypatch.setattr(doctor, "probe_providers", lambda reason=reason: {"cuda": reason, "cpu": None})
         finding = found(machine, "gpu")
         assert finding == Finding("gpu", True if reason is None else None,
-                                  "NVIDIA driver 580.65.06: up to CUDA 13", mend)  # fmt: skip
+                                  "NVIDIA driver 580.65.06: up to CUDA 13", fix)  # fmt: skip
 
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tree is Linux's")
@@ -113,7 +116,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tre
 def test_cameras_are_named(machine: Machine) -> None:
     assert found(machine, "camera").ok is None
     machine.camera("HD Webcam: HD Web")
-    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)")
+    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)", tried=False)
 
 
 @linux
@@ -124,4 +127,4 @@ def test_a_camera_that_this_user_may_not_open_is_told(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     finding = found(machine, "camera")
     assert (finding.ok, finding.what) == (False, "no access to HD Webcam")
-    assert "usermod -aG video" in finding.mend
+    assert "usermod -aG video" in finding.fix

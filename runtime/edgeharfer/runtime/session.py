@@ -182,11 +182,16 @@ def available_providers() -> tuple[str, ...]:
 
 
 def probe_providers() -> dict[str, str | None]:
-    """For each provider, why it does not load or run a model here, or None if it does."""
+    """For each provider, why it does not load or run a model here, or None if it does.
+
+    Raises MissingExtra without ONNX Runtime.
+    """
     reasons: dict[str, str | None] = {}
     for kind in PROVIDERS:
         try:
             _try(_create(_PROBE_MODEL, kind, 1, "probe", cached=False), kind)
+        except MissingExtra:
+            raise
         except EdgeharferError as error:
             reasons[kind] = str(error)
         else:

@@ -39,10 +39,10 @@ def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
     yield from _providers(root)
     yield from _packages()
     if all(finding.ok is not False for finding in libraries):
-        yield try_opencv()
-        yield try_demo()
         yield _display()
         yield _cameras(root)
+        yield try_opencv()
+        yield try_demo()
     yield from check_extras(full=full)
 
 
