@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -36,7 +37,7 @@ class Installed:
 
 @pytest.fixture(autouse=True)
 def pip_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation.shutil, "which", lambda name: str(Path(sys.executable).with_name(name)))
+    monkeypatch.setattr(shutil, "which", lambda name: str(Path(sys.executable).with_name(name)))
 
 
 def install(monkeypatch: pytest.MonkeyPatch, record: dict[str, Any] | str | None) -> None:
@@ -102,7 +103,7 @@ def test_a_damaged_record_counts_as_none(record: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("found", [None, "/somewhere/else/pip"])
 def test_pip_of_another_environment_is_not_used(found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation.shutil, "which", lambda name: found)
+    monkeypatch.setattr(shutil, "which", lambda name: found)
     assert pip("uninstall") == f"{quote(sys.executable)} -m pip uninstall"
 
 
