@@ -32,6 +32,11 @@ class Dependency:
     version: str | None
     fits: bool
 
+    @property
+    def misfit(self) -> str:
+        """What is wrong with the version that is installed."""
+        return f"{self.name} {self.version} is installed, {self.bounds} is needed"
+
 
 def installed(name: str) -> str | None:
     """The version of a distribution, None where it is not installed."""
