@@ -23,7 +23,7 @@ from edgeharfer.runtime.doctor.libraries import (
     module_of,
 )
 from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
-from edgeharfer.runtime.doctor.trials import try_demo, try_opencv
+from edgeharfer.runtime.doctor.trials import trials, try_opencv
 from edgeharfer.runtime.installation import install_command, pip, quote
 
 ORIN = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"
@@ -293,9 +293,17 @@ def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
 
 
 def test_the_demo_and_opencv_are_really_run() -> None:
-    assert try_opencv() == Finding("opencv", True, "decodes JPEG, writes and decodes video")
-    finding = try_demo()
-    assert finding.ok and "2 faces" in finding.what
+    opencv, demo = trials()
+    assert opencv == Finding("opencv", True, "decodes JPEG, writes and decodes video")
+    assert demo.ok and "2 faces" in demo.what
+
+
+def test_what_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "imencode")
+    monkeypatch.setattr(cv2, "warpAffine", None)
+    opencv, demo = trials()
+    assert (opencv.ok, opencv.what) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
+    assert (demo.ok, demo.what) == (False, "TypeError: 'NoneType' object is not callable")
 
 
 def test_an_opencv_that_writes_no_video_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

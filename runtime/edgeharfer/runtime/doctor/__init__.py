@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
 from edgeharfer.runtime.doctor.nvidia import advice
-from edgeharfer.runtime.doctor.trials import try_demo, try_opencv
+from edgeharfer.runtime.doctor.trials import trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.installation import for_this_copy
 from edgeharfer.runtime.package import shipped_packages, verify_package
@@ -41,8 +41,7 @@ def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
     if all(finding.ok is not False for finding in libraries):
         yield _display()
         yield _cameras(root)
-        yield try_opencv()
-        yield try_demo()
+        yield from trials()
     yield from check_extras(full=full)
 
 

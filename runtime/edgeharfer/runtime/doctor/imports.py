@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 
 _CHILD = """
-import importlib, json, os, sys
+import sys
+sys.path = [folder for folder in sys.path if folder]
+import importlib, json, os
 answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 sys.modules["openvino_telemetry"] = None
@@ -21,7 +23,8 @@ for name in sys.argv[1:]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
     print(json.dumps([name, reason]), file=answers, flush=True)
 """
-"""What the modules print is dropped. Without its telemetry module OpenVINO uses a silent stand-in for it."""
+"""Modules are not looked for in the current folder, and what they print is dropped. Without its telemetry
+module OpenVINO uses a silent stand-in for it."""
 
 _ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -46,7 +49,7 @@ def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | Non
 def _import_all(modules: Sequence[str], timeout_s: float) -> tuple[dict[str, str | None], str]:
     """What a child process reported, and how it ended."""
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", _CHILD, *modules],
+        [sys.executable, "-c", _CHILD, *modules],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT}, text=True, encoding="utf-8",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgeharfer.runtime.clock import SystemClock
@@ -12,6 +13,15 @@ from edgeharfer.runtime.installation import pip
 from edgeharfer.runtime.types import Image
 
 _SIDE, _FRAMES, _GRAY = 64, 5, 128
+
+
+def trials() -> Iterator[Finding]:
+    """All of them; whatever a library raises is what is wrong with it."""
+    for topic, trial in (("opencv", try_opencv), ("demo", try_demo)):
+        try:
+            yield trial()
+        except Exception as error:
+            yield Finding(topic, False, f"{type(error).__name__}: {error}")
 
 
 def try_opencv() -> Finding:
