@@ -74,7 +74,7 @@ def _extra(extra: str, needed: list[Dependency], reasons: Mapping[str, str | Non
     missing = [one.name for one in needed if one.version is None]
     if missing:
         return Finding("extra", None, f"{extra} lacks {', '.join(missing)}", fix)
-    unfit = [_misfit(one) for one in needed if not one.fits]
+    unfit = [one.misfit for one in needed if not one.fits]
     if unfit:
         return Finding("extra", False, f"{extra}: {', '.join(unfit)}", fix)
     for one in needed:
@@ -97,10 +97,10 @@ def _broken(one: Dependency, reason: str | None) -> Finding | None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
     if not one.fits and one.name in TWINS["onnxruntime"]:
         # Some drivers and boards have no newer GPU build: docs/deploy/laptop-gpu.md.
-        what = f"{_misfit(one)} for the memory limit to hold while a model is loaded"
+        what = f"{one.misfit} for the memory limit to hold while a model is loaded"
         return Finding("versions", None, what, "see SECURITY.md")
     if not one.fits:
-        return Finding("versions", False, _misfit(one), fix)
+        return Finding("versions", False, one.misfit, fix)
     if reason is None:
         return None
     if "cannot open shared object file" in reason and module_of(one.name) == "cv2":
@@ -108,10 +108,6 @@ def _broken(one: Dependency, reason: str | None) -> Finding | None:
     else:
         fix = f"{pip('install')} --force-reinstall {quote(one.name + one.bounds)}"
     return Finding("versions", False, f"{one.name} {one.version} cannot be imported: {reason}", fix)
-
-
-def _misfit(one: Dependency) -> str:
-    return f"{one.name} {one.version} is installed, {one.bounds} is needed"
 
 
 def _clashes() -> Iterator[Finding]:
