@@ -28,6 +28,7 @@ import pypdf
 from edgeharfer.cli import run_command
 from edgeharfer.cli.analyze import ProgressBar
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
 
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
@@ -244,7 +245,7 @@ def test_without_its_packages_it_says_what_to_install(package: str, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"edgeharfer: {package} is not installed: pip install 'edgeharfer[report]'"
+        f"edgeharfer: {package} is not installed: {install_command('report')}"
     ]
 
 

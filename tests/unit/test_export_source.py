@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.export.source import find_source
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
+from edgeharfer.runtime.installation import install_command
 
 
 def run_folder(folder: Path, record: object = None, labels: object = None) -> Path:
@@ -279,5 +281,5 @@ def test_options_are_checked_first(tmp_path: Path, options: dict[str, Any], mess
 
 
 def test_without_tensorflow_one_line_says_what_to_install() -> None:
-    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[export\]'"):
+    with pytest.raises(MissingExtra, match=re.escape(install_command("export"))):
         backend.load("edgeharfer_no_such_module")

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 import edgeharfer.runtime
 from edgeharfer.runtime import errors
+from edgeharfer.runtime.installation import install_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROOTS = ("runtime", "export", "training", "calib")
@@ -126,7 +127,7 @@ def test_an_error_is_told_in_one_line() -> None:
 
 def test_a_missing_extra_says_what_to_install() -> None:
     error = errors.MissingExtra("ONNX Runtime", "cpu")
-    assert str(error) == "ONNX Runtime is not installed: pip install 'edgeharfer[cpu]'"
+    assert str(error) == f"ONNX Runtime is not installed: {install_command('cpu')}"
 
 
 def test_the_base_and_the_extras_never_bring_two_onnx_runtimes() -> None:

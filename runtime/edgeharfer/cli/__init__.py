@@ -16,7 +16,7 @@ COMMANDS = {
     "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
     "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
     "models": "List, show, verify, sign and install model packages.",
-    "doctor": "Show what works here, and the line that mends what does not.",
+    "doctor": "Check what works here, and show the command that fixes what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",
     "benchmark": "Measure how fast packages run here, against other engines and end to end.",
     "tune": "Measure once what runs the packages quickest here, for `run` to use.",

@@ -19,6 +19,8 @@ _ENVIRONMENT = {
     # Seconds that V4L2 waits for a frame (10 by default): a stop must not hang that long.
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "1",
 }
+# LOG_LEVEL_SILENT in opencv2/core/utils/logger.defines.hpp.
+_LOG_LEVEL_SILENT = 0
 _HIGHEST_SANE_FPS = 480.0
 
 
@@ -53,9 +55,16 @@ def quiet() -> None:
     Each backend reads its variable when it is used for the first time.
     """
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _set_log_level(_LOG_LEVEL_SILENT)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def _set_log_level(level: int) -> None:
+    """OpenCV 4.13 moved the function to cv2.utils.logging, and OpenCV 5 has it nowhere else."""
+    logging = getattr(cv2.utils, "logging", None)
+    set_level = cv2.__dict__["setLogLevel"] if logging is None else logging.setLogLevel
+    set_level(level)
 
 
 def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()) -> VideoCapture:
