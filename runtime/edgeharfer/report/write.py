@@ -43,7 +43,8 @@ def write_report(
     one folder the last one stays, as a whole.
 
     extra: further entries of summary.json. choose: gives the folder to publish to, called while no other
-    process publishes; None is `folder`. Returns where the report is. Raises SinkError where the system refuses.
+    process publishes; None is `folder`. Returns where the report is. Raises SinkError where the system
+    refuses.
     """
     book = ChartBook(report)
     folder = _behind_link(folder)
