@@ -206,6 +206,18 @@ def test_the_models_that_were_asked_for_are_the_ones_that_run() -> None:
     ]  # fmt: skip
 
 
+def test_a_state_that_only_the_log_tells_counts(tmp_path: Path) -> None:
+    """It lasted for a fraction of a second, and a busy run did not look in that time."""
+    run = WatchedRun("demo", tmp_path / "events.jsonl")
+    log = tmp_path / "events.err"
+    log.write_text("demo: stalled: no frame for 1.6 s\n")
+    run.wait_for = lambda condition, *_: float(condition())  # type: ignore[method-assign]
+    assert run.wait_for_state("lost") == 0.0
+    told = iter(["", "demo: lost: the connection ended\n"])
+    run.wait_for = lambda condition, *_: (log.write_text(next(told)), float(condition()))[1]  # type: ignore[method-assign]
+    assert (run.wait_for_state("lost"), run.wait_for_state("lost")) == (0.0, 1.0)
+
+
 def test_a_run_that_was_not_started_has_no_process(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="not been started"):
         _ = WatchedRun("demo", tmp_path / "events.jsonl").process

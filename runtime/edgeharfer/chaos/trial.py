@@ -51,7 +51,7 @@ def attempt(fault: Fault, site: Site) -> Outcome:
         return Outcome(*about, "fail", note=str(why))
     else:
         if recovery_s <= fault.limit_s:
-            return Outcome(*about, "pass", recovery_s)
+            return Outcome(*about, "pass", recovery_s, slowdown=before)
         note = "too late"
     slower = max(before, site.slowdown())
     if slower < BUSY:

@@ -135,9 +135,16 @@ class WatchedRun:
         return self.wait_for(lambda: self.count("result") > before, what, patience_s)
 
     def wait_for_state(self, state: str, patience_s: float = END_S) -> float:
-        """The seconds until the source is said to be in that state once more. Raises NotRecovered."""
-        before = self.count("state", state)
-        return self.wait_for(lambda: self.count("state", state) > before, f"state {state!r}", patience_s)
+        """The seconds until the source is said to be in that state once more. Raises NotRecovered.
+
+        The log counts as well as the events: it holds each state, where the events of a busy machine may lack
+        one that lasted for a fraction of a second.
+        """
+        before = self._told(state)
+        return self.wait_for(lambda: self._told(state) != before, f"state {state!r}", patience_s)
+
+    def _told(self, state: str) -> tuple[int, int]:
+        return self.count("state", state), self.complaints.count(f": {state}: ")
 
     def reader(self) -> int | None:
         """The process that reads the source, None where there is none."""
