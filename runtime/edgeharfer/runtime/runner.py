@@ -97,6 +97,8 @@ class Runner:
                 if frame is None:
                     if self._capture.ended:
                         ended = True
+                        if self._hold.last:
+                            self._outputs.refresh(self._status())  # not live any more
                         break
                     self._outputs.refresh(self._status())
                 elif not self._within(frame) or not self._next_photo(started_s):
