@@ -32,7 +32,7 @@ OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it fr
 class WindowSink:
     """Shows each frame with its overlay. q, Esc and the window's button close it, f toggles full screen.
 
-    Any other key is told by `poll`, which keeps the last picture up while no new one comes.
+    `poll` keeps the last picture up while no new one comes, and reports any other key.
 
     To be used from the main thread, as every desktop's toolkit asks.
     """
