@@ -308,3 +308,16 @@ def test_webcam_clips_in_one_go(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert {path.name for path in folder.iterdir()} >= FILES
         check_figures(folder)
         assert summary_of(folder)["group"]["coverage"] > 0.9
+
+
+def test_two_runs_at_once_leave_one_whole_report_and_nothing_else(tmp_path: Path) -> None:
+    picture, out = tmp_path / "portrait.png", tmp_path / "out"
+    cv2.imwrite(str(picture), DemoSource(SystemClock()).picture(0))
+    words = [*COMMAND, "analyze", str(picture), "--out", str(out), "--action", "off"]
+    runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    complaints = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], complaints
+    assert [path.name for path in out.iterdir()] == ["portrait"]
+    assert {path.name for path in (out / "portrait").iterdir()} - {"persons"} == FILES
+    assert summary_of(out / "portrait")["input"]["name"] == "portrait.png"
+    assert pypdf.PdfReader(out / "portrait" / "report.pdf").pages

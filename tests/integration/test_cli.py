@@ -33,6 +33,41 @@ def test_help_says_what_a_command_does(command: list[str], capsys: pytest.Captur
     assert "Usage: edgeharfer" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("group", [[], ["models"], ["train"], ["kiosk"]])
+def test_a_group_without_a_command_prints_its_help(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As click does from 8.2 on: to standard error, with exit code 2."""
+    assert run_command(group) == 2
+    shown, said = capsys.readouterr()
+    assert run_command([*group, "--help"]) == 0
+    assert (shown, said) == ("", capsys.readouterr().out)
+    assert len(said.splitlines()) > 8
+
+
+@pytest.mark.parametrize(
+    ("line", "suggestion"),
+    [
+        ("analyse clip.mp4", "'analyse'. Did you mean 'analyze'? (see 'edgeharfer --help')"),
+        ("RUN", "'RUN'. Did you mean 'run'? (see 'edgeharfer --help')"),
+        ("models verifi", "'verifi'. Did you mean 'verify'? (see 'edgeharfer models --help')"),
+        ("train emotoin", "'emotoin'. Did you mean 'emotion'? (see 'edgeharfer train --help')"),
+        ("kiosk calibrat", "'calibrat'. Did you mean 'calibrate'? (see 'edgeharfer kiosk --help')"),
+        ("xyzzy", "'xyzzy'. (see 'edgeharfer --help')"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_closest_one(
+    line: str, suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(line.split()) == 2
+    assert capsys.readouterr().err == f"edgeharfer: No such command {suggestion}\n"
+
+
+def test_a_mistyped_option_is_answered_with_the_closest_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "--souce", "demo"]) == 2
+    assert "'--source'" in capsys.readouterr().err
+
+
 def test_help_and_version_load_nothing_heavy() -> None:
     script = (
         "import sys; from edgeharfer.cli import run_command;"

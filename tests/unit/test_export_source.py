@@ -244,6 +244,15 @@ def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["new"]
 
 
+def test_of_two_exports_at_once_one_stays_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with written_beside(out) as one, written_beside(out) as other:
+        for folder in (one, other):
+            (folder / folder.parent.name).write_text("x")
+    assert len(list(out.iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

@@ -9,6 +9,7 @@ from importlib import import_module
 
 import click
 
+from edgeharfer.cli.group import Group
 from edgeharfer.runtime.errors import EdgeharferError
 
 COMMANDS = {
@@ -30,7 +31,7 @@ COMMANDS = {
 """Name -> help; each stands in the module of its name, imported when it is called."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Knows its commands by name and loads the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

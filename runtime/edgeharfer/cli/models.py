@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import signature_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 CARD = "MODELCARD.md"
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List, show, verify, sign and install model packages."""
 

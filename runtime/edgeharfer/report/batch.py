@@ -73,16 +73,17 @@ class Batch:
 
         tell(0.0)
         try:
-            report = self._job.analyze(task, tell, self._stopping)
+            written = self._job.analyze(task, tell, self._stopping)
         except SourceError as error:
             self._failed.append(task.input.name)
             self._progress.complain(str(error))
         else:
-            if report is None:
+            if written is None:
                 return
             self._made += 1
-            self._video_s += report.recording.duration_s
-            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {task.folder}")
+            self._video_s += written.report.recording.duration_s
+            found = outcome(written.report)
+            self._progress.say(f"{printable(task.input.name)}: {found} -> {written.folder}")
         self._progress.advance(_weight(task) - told, label)
 
     def _conclude(self, wanted: int, elapsed_s: float) -> None:

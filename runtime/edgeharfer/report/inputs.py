@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,13 @@ def plan(inputs: Iterable[Input], out: Path, settings: Any, *, fresh: bool = Fal
     return tasks
 
 
+def own_folder(task: Task) -> Path:
+    """The folder of a task, or a new one where a report on another input has taken it meanwhile."""
+    if _is_free(_resume_entry(task.folder), task.input):
+        return task.folder
+    return _choose_folder(task.input, task.folder.parent, set())[0]
+
+
 def expected_frames(source: Source, spec: str, duration_s: float | None = None) -> int | None:
     """How many frames a source will give, so that the time left can be told; None where nobody knows.
 
@@ -165,10 +172,14 @@ def _choose_folder(item: Input, out: Path, taken: set[str]) -> tuple[Path, dict[
     while True:
         folder = out / (base if number == 1 else f"{base}-{number}")
         resume = _resume_entry(folder)
-        free = resume.get("place", item.place) == item.place
-        if free and folder.name.casefold() not in taken:
+        if _is_free(resume, item) and folder.name.casefold() not in taken:
             return folder, resume
         number += 1
+
+
+def _is_free(resume: Mapping[str, Any], item: Input) -> bool:
+    """Whether a folder holds no report, or one on this input."""
+    return bool(resume.get("place", item.place) == item.place)
 
 
 def folder_name(name: str) -> str:

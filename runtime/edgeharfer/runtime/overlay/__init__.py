@@ -9,7 +9,7 @@ import numpy as np
 
 from ..stats import Status
 from ..types import Box, Frame, Image, Result
-from .bars import draw_action, draw_status
+from .bars import PHOTO, draw_action, draw_status
 from .faces import draw_box, draw_emotions, draw_tag, visible
 from .look import humanise, label_color, label_words, look_for
 
@@ -46,7 +46,13 @@ def draw(image: Image, result: Result, status: Status) -> Image:
 
 
 def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 0) -> Image:
-    """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first."""
+    """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first.
+
+    A photograph gets no action and no rates: it has no neighbours in time.
+    """
+    if frame.still:
+        result = replace(result, action=None)
+        status = replace(status, source_state=PHOTO, rates_hz={})
     height, width = frame.bgr.shape[:2]
     if height >= min_height:
         return draw(frame.bgr.copy(), result, status)

@@ -25,7 +25,11 @@ from .canvas import (
 )
 from .look import GREY, MINT, ORANGE, YELLOW, Look, filled, humanise, label_words, percent, printable
 
-STATE_COLORS: Mapping[str, Color] = {"live": MINT, "connecting": YELLOW, "backoff": YELLOW, "ended": GREY}
+PHOTO = "photo"
+"""Stands where other sources have their state, and goes with no rate."""
+STATE_COLORS: Mapping[str, Color] = {
+    "live": MINT, "connecting": YELLOW, "backoff": YELLOW, "ended": GREY, PHOTO: MINT,
+}  # fmt: skip
 TROUBLE = ORANGE  # any other state of the source
 
 LEAST_NAME, MOST_NAME = 5, 16  # width of the source's name, in sizes of its type
@@ -57,7 +61,8 @@ def draw_status(image: Image, status: Status, look: Look) -> list[Rect]:
 
 def _figures(status: Status) -> list[tuple[str, Color]]:
     """The figures on the right, the one that a narrow picture drops first at the end."""
-    figures = [(f"{status.fps:.1f} fps", WHITE), (f"{status.latency_ms:.1f} ms", WHITE)]
+    figures = [] if status.source_state == PHOTO else [(f"{status.fps:.1f} fps", WHITE)]
+    figures.append((f"{status.latency_ms:.1f} ms", WHITE))
     if status.frames_dropped > 0:
         figures.append((f"{status.frames_dropped} dropped", ORANGE))
     if status.provider:
