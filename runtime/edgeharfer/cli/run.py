@@ -119,6 +119,22 @@ def run(**options: Any) -> None:
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
         Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
+        stopped = stopping()
+    report_unreadable(source, stopped=stopped)
+
+
+def report_unreadable(source: Source, *, stopped: bool) -> None:
+    """Name what could not be read, once the outputs are complete.
+
+    Raises SourceError where anything could not be, unless the run was stopped before its end.
+    """
+    from edgeharfer.runtime.errors import SourceError
+    from edgeharfer.runtime.source.unreadable import conclusion, describe_unreadable
+
+    for line in describe_unreadable(source):
+        click.echo(f"edgeharfer: {line}", err=True)
+    if (error := conclusion(source)) and not stopped:
+        raise SourceError(error)
 
 
 def wants_pick(context: click.Context) -> bool:

@@ -50,6 +50,7 @@ def _input(report: Report) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "frames": recording.frames,
         "samples": len(recording.samples),
+        "unreadable": source.unreadable,
         "skipped": [{"name": name, "why": why} for name, why in source.skipped],
     }
 

@@ -24,7 +24,8 @@ from .images import (
     glob_files,
     is_glob,
     is_sequence,
-    sequence_files,
+    missing_numbers,
+    sequence_numbers,
 )
 from .isolated import IsolatedSource
 from .opencv import quiet
@@ -104,7 +105,10 @@ def _open_file(path: Path, clock: Clock) -> Source:
 
 def _open_pattern(pattern: str, fps: float | None, clock: Clock) -> Source:
     if is_sequence(pattern):
-        return ImagesSource(pattern, sequence_files(pattern), clock, sequence_fps=fps or DEFAULT_SEQUENCE_FPS)
+        found = sequence_numbers(pattern)
+        paths = [found[number] for number in sorted(found)]
+        rate = fps or DEFAULT_SEQUENCE_FPS
+        return ImagesSource(pattern, paths, clock, sequence_fps=rate, missing=missing_numbers(found))
     if is_glob(pattern):
         return ImagesSource(pattern, glob_files(pattern), clock)
     raise SourceError(f"{pattern}: there is no such file or folder: check the path, or try --source demo")
