@@ -1,4 +1,4 @@
-"""Images and videos of which a part cannot be read: named, counted, exit code 2, and the rest is processed."""
+"""Images and videos of which a part cannot be read: named, counted, exit code 2, the rest processed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.source.stream import redact
+from edgeharfer.runtime.source.address import redact
 
 
 def test_a_missing_camera_names_the_demo_and_exits_3() -> None:
@@ -78,7 +78,7 @@ def test_an_image_without_a_suffix_is_known_by_its_content(tmp_path: Path) -> No
         ("rtsp://admin:p/w?@x#@cam/live", "rtsp://***@cam/live"),
         ("http://cam/video?user=admin&pwd=hunter2", "http://cam/video?user=***&pwd=***"),
         ("http://cam/video#hunter2", "http://cam/video"),
-        ("http://token@cam/a=b", "http://***@cam/a=b"),
+        ("http://token@cam/a=b", "http://***@cam/a=***"),
     ],
 )
 def test_urls_are_shown_without_credentials(url: str, shown: str) -> None:

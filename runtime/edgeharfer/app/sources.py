@@ -10,8 +10,8 @@ from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
+from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
-from edgeharfer.runtime.source.stream import redact
 
 DEMO = "demo"
 
@@ -42,4 +42,4 @@ def chosen(choice: str, settings: Settings) -> str | None:
 
 def shown(spec: str) -> str:
     """A source as it may be told: the address of a stream without its password."""
-    return redact(spec) if "://" in spec else spec
+    return redact(spec)

@@ -42,6 +42,10 @@ class PictureSize(click.ParamType[tuple[int, int]]):
 @click.option(
     "--source", metavar="FILE|DIR|GLOB|URL|demo", help="A video, image, folder, stream, or the demo."
 )
+@click.option(
+    "--follow-redirects", is_flag=True,
+    help="Let a stream connect to other servers that it redirects or points to.",
+)  # fmt: skip
 @click.option("--pick", is_flag=True, help="Choose a camera or file first, with a preview.")
 @click.option("--size", type=PictureSize(), help="Picture size asked of a camera.")
 @click.option(
@@ -167,7 +171,14 @@ def open_input(
     spec = options["camera"] if options["source"] is None else options["source"]
     width, height = options["size"] or (None, None)
     source = stack.enter_context(
-        open_source(spec, width=width, height=height, fps=options["fps"], stopping=stopping)
+        open_source(
+            spec,
+            width=width,
+            height=height,
+            fps=options["fps"],
+            follow_redirects=options["follow_redirects"],
+            stopping=stopping,
+        )
     )
     if options["record"] is None:
         return source, Senses

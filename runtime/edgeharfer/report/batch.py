@@ -48,7 +48,7 @@ class Batch:
         self._made, self._video_s = 0, 0.0
 
     def run(self) -> None:
-        """Do what is not done. Raises SourceError at the end where an input, or a part of one, could not be read."""
+        """Do what is not done. Raises SourceError at the end where not all of an input could be read."""
         started_s = self._job.clock.monotonic()
         left = [task for task in self._tasks if not task.done]
         for task in self._tasks:

@@ -15,6 +15,7 @@ import cv2
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.images import (
     IMAGE_SUFFIXES,
     folder_images,
@@ -127,7 +128,8 @@ def expected_frames(source: Source, spec: str, duration_s: float | None = None) 
 def _expand(text: str) -> Iterator[str]:
     if re.fullmatch(r"-?\d+|/dev/.*|[A-Za-z][\w+.-]*://.*", text):
         raise ConfigError(
-            f"{text}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze the file"
+            f"{redact(text)}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze "
+            "the file"
         )
     path = Path(text).expanduser()
     if text == DEMO or path.is_file():

@@ -13,6 +13,7 @@ from ..types import Frame, Image
 from .base import BaseSource, size_of
 from .completeness import is_cut_off, missing_frames
 from .opencv import VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
+from .references import refuse_references
 
 # Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
 _DEFAULT_FPS = 25.0
@@ -104,6 +105,8 @@ def _open(path: Path) -> VideoCapture:
         raise SourceError(f"{path}: the file name is not UTF-8: rename the file")
     capture = open_capture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
+        with path.open("rb") as file:
+            refuse_references(file.read(4096), str(path))
         raise SourceError(f"{path}: cannot be read as a video: it is not one, or it is cut off or damaged")
     return capture
 
