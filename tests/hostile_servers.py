@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import pytest
 
 from mjpeg_server import moving
 from rtsp_server import SDP, RtspServer
@@ -165,3 +170,68 @@ class HostileRtspServer(RtspServer):
         head_text = "".join(f"{key}: {value}\r\n" for key, value in fields.items())
         viewer.sendall(f"RTSP/1.0 {status}\r\n{head_text}\r\n{body}".encode())
         return method if status.startswith("200") else ""
+
+
+def own_certificate(path: Path) -> ssl.SSLContext:
+    """For a server that signed its own certificate, as cameras do."""
+    x509 = pytest.importorskip("cryptography.x509", reason="needs the sign extra")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+class TlsFront:
+    """TLS before a server of this module, for one connection."""
+
+    def __init__(self, context: ssl.SSLContext, port: int) -> None:
+        self._context, self._behind = context, port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._serve)]
+
+    def url(self, scheme: str) -> str:
+        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/video"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            plain, _ = self._listener.accept()
+            with (
+                self._context.wrap_socket(plain, server_side=True) as viewer,
+                socket.create_connection(("127.0.0.1", self._behind), 5) as server,
+            ):
+                back = threading.Thread(target=_copy, args=(server, viewer))
+                back.start()
+                _copy(viewer, server)
+                back.join()
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        self._threads[0].join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for one in (source, target):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)

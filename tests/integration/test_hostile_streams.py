@@ -14,11 +14,22 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source, stream
 from edgeharfer.runtime.source.stream import StreamSource
-from hostile_servers import Answer, HostileRtspServer, Victim, WebServer, motion_jpeg, redirect
+from hostile_servers import (
+    Answer,
+    HostileRtspServer,
+    TlsFront,
+    Victim,
+    WebServer,
+    motion_jpeg,
+    own_certificate,
+    redirect,
+)
+from mjpeg_server import moving
 
 PLAYLIST = {"Content-Type": "application/vnd.apple.mpegurl"}
 SEGMENT_FRAMES = 10
@@ -356,3 +367,56 @@ def test_the_options_of_the_environment_are_left_as_they_were(
     web.answers["/s.ts"] = Answer(segment)
     assert frames(StreamSource(f"{web.url}/s.ts", SystemClock())) == SEGMENT_FRAMES
     assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "fflags;nobuffer"
+
+
+def test_no_output_holds_a_secret_of_the_address(
+    web: WebServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A port where nobody listens, a camera that works, and mistakes on the command line."""
+
+    def address(scheme: str, host: str) -> str:
+        return (
+            f"{scheme}://admin:S3cret@{host}/user=x&password=S3cret;pwd=S3cret?token=S3cret&KEY=S3cret#S3cret"
+        )
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{closed.getsockname()[1]}"
+        alive = address("http", f"127.0.0.1:{web.port}")
+        web.rule = lambda path, head: motion_jpeg(40)
+        files = ["--events", str(tmp_path / "e.jsonl"), "--stats", str(tmp_path / "s.json")]
+        options = ["--view", "none", "--action", "off", "--emotion", "off", *files]
+        dead = [address(scheme, gone) for scheme in ("http", "rtsp", "ftp")]
+        codes = [run_command(["run", "--source", url, *options]) for url in dead]
+        codes.append(run_command(["run", alive]))
+        codes.append(run_command(["run", "--source", alive.replace("://", ":/"), *options]))
+        codes.append(run_command(["analyze", alive, "--out", str(tmp_path / "out")]))
+        assert codes == [2] * 6
+        assert run_command(["run", "--source", alive, "--max-frames", "3", *options]) == 0
+    said = capfd.readouterr()
+    written = "".join(path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert '"kind":"summary"' in written.replace(" ", "") and gone in said.err
+    assert "S3cret" not in said.out + said.err + caplog.text + written
+
+
+def test_a_snapshot_is_asked_for_again(web: WebServer) -> None:
+    """An image on a web server is no film that has ended: the supervisor connects again for the next one."""
+    web.answers["/snap.jpg"] = Answer(moving(3), fields={"Content-Type": "image/jpeg"})
+    with StreamSource(f"{web.url}/snap.jpg", SystemClock()) as source:
+        assert source.read() is not None
+        with pytest.raises(SourceError, match="lost"):
+            source.read()
+
+
+def test_a_camera_with_a_certificate_of_its_own(
+    web: WebServer, rtsp: HostileRtspServer, tmp_path: Path
+) -> None:
+    context = own_certificate(tmp_path / "pair.pem")
+    web.answers["/video"] = motion_jpeg()
+    with TlsFront(context, web.port) as front, StreamSource(front.url("https"), SystemClock()) as source:
+        assert source.details.startswith("HTTPS MJPG") and source.read() is not None
+    with TlsFront(context, rtsp.port) as front, StreamSource(front.url("rtsps"), SystemClock()) as source:
+        assert source.details.startswith("RTSPS MJPG") and source.read() is not None

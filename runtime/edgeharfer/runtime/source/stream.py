@@ -27,6 +27,7 @@ READ_S = 4.5
 # A second's worth of pictures that cannot be decoded is a fault, a single one is not.
 _BAD_PICTURES_IN_A_ROW = 30
 _HEAD_BYTES = 4096
+_IMAGES = ("MJPG", "PNG", "MPNG", "WEBP", "BMP")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
 
 
@@ -181,7 +182,8 @@ class CaptureFeed(Feed):
 
     @property
     def complete(self) -> bool:
-        return not isinstance(self._origin, RtspRelay) and self._origin.complete
+        image = self.kind in _IMAGES  # a camera's snapshot, of which there will be another
+        return not (image or isinstance(self._origin, RtspRelay)) and self._origin.complete
 
     def grab(self) -> bool:
         return self._capture.grab()
