@@ -45,7 +45,7 @@ class WebServer:
             def do_GET(self) -> None:
                 server.asked.append(self.path)
                 server.heads.append(dict(self.headers))
-                answer = server.rule(self.path, self.headers) or server.answers.get(self.path)
+                answer = server.rule(self.path, server.heads[-1]) or server.answers.get(self.path)
                 with contextlib.suppress(OSError):
                     self.give(answer or Answer(status=404))
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,7 @@ import pytest
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import open_source, stream
+from edgeharfer.runtime.source import open_source, opencv, stream
 from edgeharfer.runtime.source.stream import StreamSource
 from hostile_servers import (
     Answer,
@@ -176,6 +176,52 @@ def test_a_playlist_of_the_same_server_plays(web: WebServer, segment: bytes) -> 
     assert web.asked == ["/live.m3u8", "/hi/x", "/hi/a.ts", "/hi/b.ts"]
 
 
+def test_a_playlist_may_lead_elsewhere_where_that_was_asked_for(web: WebServer, segment: bytes) -> None:
+    with WebServer({"/s.ts": Answer(segment)}) as other:
+        web.answers["/live.m3u8"] = playlist("#EXTINF:1,", f"{other.url}/s.ts")
+        source = StreamSource(f"{web.url}/live.m3u8", SystemClock(), follow_redirects=True)
+        assert frames(source) == SEGMENT_FRAMES
+
+
+def test_a_live_playlist_is_joined_near_its_end_and_read_on(web: WebServer, segment: bytes) -> None:
+    web.answers |= {f"/{number}.ts": Answer(segment) for number in range(9)}
+
+    def rule(path: str, head: Mapping[str, str]) -> Answer | None:
+        if path != "/live.m3u8":
+            return None
+        last = 5 + sum(asked == path for asked in web.asked)
+        names = "".join(f"#EXTINF:0.4,\n{number}.ts\n" for number in range(2, last))
+        end = "#EXT-X-ENDLIST\n" if last == 8 else ""
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:0.4\n#EXT-X-MEDIA-SEQUENCE:2\n{names}{end}"
+        return Answer(text.encode(), fields=PLAYLIST)
+
+    web.rule = rule
+    frames(StreamSource(f"{web.url}/live.m3u8", SystemClock()))
+    assert [path for path in web.asked if path.endswith(".ts")] == [
+        "/3.ts",
+        "/4.ts",
+        "/5.ts",
+        "/6.ts",
+        "/7.ts",
+    ]
+    assert web.asked.count("/live.m3u8") == 3
+
+
+def test_a_name_is_looked_up_once(web: WebServer, segment: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a name server cannot send a later request of the same stream to another host."""
+    asked: list[object] = []
+
+    def look_up(host: object, port: object, **_: object) -> list[object]:
+        asked.append(host)
+        place = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (place, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    web.answers |= {"/live.m3u8": playlist("#EXTINF:1,", "/s.ts"), "/s.ts": Answer(segment)}
+    assert frames(StreamSource(f"http://camera.test:{web.port}/live.m3u8", SystemClock())) == SEGMENT_FRAMES
+    assert asked == ["camera.test"]
+
+
 def test_parts_of_a_file_and_a_key_of_the_same_server(web: WebServer, segment: bytes) -> None:
     ciphers = pytest.importorskip("cryptography.hazmat.primitives.ciphers", reason="needs the sign extra")
     key, vector, pad = bytes(range(16)), (7).to_bytes(16, "big"), 16 - len(segment) % 16
@@ -278,7 +324,7 @@ def test_an_rtsp_camera_cannot_choose_udp(transport: str, rtsp: HostileRtspServe
 
 def test_the_relay_is_for_ffmpeg_alone(rtsp: HostileRtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever connects to its port without the secret part of the address reaches no camera."""
-    opened = stream.open_capture
+    opened = opencv.open_capture
 
     def intruded(url: str, *arguments: object, **options: object) -> object:
         port = int(url.split(":")[2].split("/")[0])
@@ -304,7 +350,7 @@ def digest(answer: str, user: str, password: str, method: str, algorithm: str) -
 
     secret, request = of(user, values["realm"], password), of(method, values["uri"])
     middle = [values["nc"], values["cnonce"], "auth"] if "qop" in values else []
-    return values["response"] == of(secret, values["nonce"], *middle, request)
+    return bool(values["response"] == of(secret, values["nonce"], *middle, request))
 
 
 @pytest.mark.parametrize(

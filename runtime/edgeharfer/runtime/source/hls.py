@@ -125,7 +125,8 @@ class HlsFile(io.BufferedIOBase):
             best = max(self._playlist.variants, key=lambda one: one[0])
             self._address = client.resolve(best[1], address, "is a playlist that points")
             self._playlist = self._fetch()
-        if self._playlist.variants or not (self._playlist.parts or not self._playlist.ended):
+        empty = self._playlist.ended and not self._playlist.parts
+        if self._playlist.variants or empty:
             raise SourceError(f"{client.name}: its playlist names no video")
         self._check_parts()
         ahead = self._playlist.parts if self._playlist.ended else self._playlist.parts[-_START:]
@@ -214,7 +215,7 @@ class HlsFile(io.BufferedIOBase):
 
     def _parse(self, data: bytes) -> Playlist:
         if not is_playlist(data):
-            raise SourceError(f"{self._client.name}: its playlist is none")
+            raise SourceError(f"{self._client.name}: its playlist is not one")
         try:
             return parse_playlist(data.decode("utf-8", "replace"))
         except ValueError as error:

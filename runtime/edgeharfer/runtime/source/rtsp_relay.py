@@ -73,7 +73,7 @@ class RtspRelay:
         # Other programs of this machine must not get at the camera through the relay.
         prefix = f"rtsp://{LOOPBACK}:{self._listener.getsockname()[1]}/{secrets.token_hex(16)}"
         self._prefix, self.url = prefix, prefix + address.target
-        self._lock = threading.Lock()
+        self._lock, self._sending = threading.Lock(), threading.Lock()
         self._closed = self._playing = False
         self._player: socket.socket | None = None
         self._camera: Connection | None = None
@@ -253,7 +253,7 @@ class RtspRelay:
         """Connect to the camera, in place of a connection that is there. Raises SourceError."""
         try:
             camera = Endpoint(self._address).connect(self._deadline)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise unreachable(self._name, error) from None
         camera.link.settimeout(None)  # FFmpeg's own limits hold from here on
         with self._lock:
@@ -267,10 +267,11 @@ class RtspRelay:
             camera.close()
 
     def _send(self, data: bytes) -> None:
-        with self._lock:
-            if self._camera is None:
-                raise _End
-            self._camera.link.sendall(data)
+        camera = self._camera
+        if camera is None:
+            raise _End
+        with self._sending:
+            camera.link.sendall(data)
 
     def _start(self, target: object) -> None:
         assert callable(target)
