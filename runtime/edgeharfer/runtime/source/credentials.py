@@ -28,8 +28,11 @@ class Login:
         before, found = self._challenge, [_parse(field) for field in fields]
         usable = [one for one in found if one["scheme"] == "digest" and _hash_name(one) in _HASHES]
         usable += [one for one in found if one["scheme"] == "basic"]
-        if not usable or (before is not None and not _is_stale(usable[0])):
+        if not usable:
             return False
+        tried = before is not None and before.get("nonce") == usable[0].get("nonce")
+        if tried and not _is_stale(usable[0]):
+            return False  # the password is wrong
         self._challenge, self._count = usable[0], 0
         return True
 
