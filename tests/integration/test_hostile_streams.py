@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -466,3 +467,36 @@ def test_a_camera_with_a_certificate_of_its_own(
         assert source.details.startswith("HTTPS MJPG") and source.read() is not None
     with TlsFront(context, rtsp.port) as front, StreamSource(front.url("rtsps"), SystemClock()) as source:
         assert source.details.startswith("RTSPS MJPG") and source.read() is not None
+
+
+def test_the_option_of_run(web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--view", "none", "--action", "off", "--emotion", "off", "--max-frames", "2", "--events", "-"]
+    with WebServer({"/elsewhere": motion_jpeg(40)}) as other:
+        web.answers["/video"] = redirect(f"{other.url}/elsewhere")
+        command = ["run", "--source", f"{web.url}/video", *options]
+        assert run_command(command) == 2
+        said = capfd.readouterr().err.splitlines()
+        assert len(said) == 1 and f"redirects to {other.url}/elsewhere: not followed" in said[0]
+        config = tmp_path / "run.toml"
+        config.write_text("follow-redirects = true\n")
+        assert run_command([*command, "--config", str(config)]) == 0
+        assert '"kind":"summary"' in capfd.readouterr().out.replace(" ", "")
+
+
+def test_the_setting_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = pytest.importorskip("edgeharfer.app.live", reason="needs the app extra")
+    asked: list[object] = []
+
+    def opened(spec: str, **options: object) -> None:
+        asked.append((spec, options["follow_redirects"]))
+        raise SourceError(f"{spec}: nobody is there")
+
+    async def watch(allowed: bool) -> None:
+        view = live.Live({}, object, SystemClock(), follow_redirects=allowed)
+        await view.start("http://cam/")
+        await view.stop()
+
+    monkeypatch.setattr(live, "open_source", opened)
+    for allowed in (False, True):
+        asyncio.run(watch(allowed))
+    assert asked == [("http://cam/", False), ("http://cam/", True)]
