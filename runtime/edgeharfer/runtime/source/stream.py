@@ -96,6 +96,7 @@ class StreamSource(BaseSource):
                 return picture
             self.bad_pictures += 1
             self._seq += 1
+            self._deadline.extend(READ_S)
         raise SourceError(f"{self.name}: none of its pictures can be decoded: check what it sends")
 
     def _release(self) -> None:
