@@ -215,7 +215,7 @@ class HlsFile(io.BufferedIOBase):
 
     def _parse(self, data: bytes) -> Playlist:
         if not is_playlist(data):
-            raise SourceError(f"{self._client.name}: its playlist is not one")
+            raise SourceError(f"{self._client.name}: its playlist cannot be read: it is something else")
         try:
             return parse_playlist(data.decode("utf-8", "replace"))
         except ValueError as error:
