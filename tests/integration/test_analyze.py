@@ -205,7 +205,7 @@ def test_pictures_in_a_folder_are_one_report(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "album" / f"=p{number}.png"), demo.picture(30 * number))
     cv2.imwrite(str(tmp_path / "album" / "plain.png"), np.full((90, 90, 3), 80, np.uint8))
     (tmp_path / "album" / "torn.jpg").write_text("torn")
-    assert analyze(tmp_path / "album", "--out", tmp_path / "out") == 0
+    assert analyze(tmp_path / "album", "--out", tmp_path / "out") == 2
     lines = frames_of(tmp_path / "out" / "album")
     assert Counter(line["picture"] for line in lines) == {"'=p0.png": 2, "'=p1.png": 2, "plain.png": 1}
     assert summary_of(tmp_path / "out" / "album")["input"]["skipped"][0]["name"] == "torn.jpg"

@@ -1,4 +1,4 @@
-"""What click 8.1 and OpenCV 4.10 lack is not needed; `.ci/lowest` runs the main job with the real ones."""
+"""What click 8.1 and OpenCV 4.12 lack is not needed; `.ci/lowest` runs the main job with the real ones."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class Settings:
 
     host, port: where it listens. names: other names under which browsers reach it, through a proxy.
     token: what a browser has to know; "" where none is asked for. sources: what may be watched live beside
-    the cameras. pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
+    the cameras. follow_redirects: streams may connect to other servers that they name.
+    pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
     an upload. messages, context: files in place of those that ship. idle_stop_s: the live view ends after
     so long without a viewer; 0 is never. folder: where uploads lie while they are looked at.
     """
@@ -66,6 +67,7 @@ class Settings:
     names: tuple[str, ...] = ()
     token: str = ""
     sources: tuple[str, ...] = ()
+    follow_redirects: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     fps: float = 4.0
     messages: Path | None = None

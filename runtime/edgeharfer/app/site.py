@@ -88,6 +88,7 @@ class Site:
             self._models.scene,
             self._clock,
             idle_stop_s=settings.idle_stop_s,
+            follow_redirects=settings.follow_redirects,
             most=settings.limits.viewers,
         )
         self.jobs = Jobs(settings, self._models.messages, self._workspace, self._clock)

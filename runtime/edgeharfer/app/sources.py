@@ -11,8 +11,8 @@ from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
+from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
-from edgeharfer.runtime.source.stream import redact
 
 DEMO = "demo"
 
@@ -43,4 +43,5 @@ def chosen(choice: str, settings: Settings) -> str | None:
 
 def shown(spec: str) -> str:
     """A source as clients may see it: a stream without its password, a file without its folder."""
-    return redact(spec) if "://" in spec else Path(spec).name or spec
+    safe = redact(spec)
+    return safe if "://" in spec else Path(safe).name or safe

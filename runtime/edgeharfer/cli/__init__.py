@@ -114,5 +114,9 @@ def _one_line(error: click.ClickException) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    if ":/" in message:  # a usage error repeats what was typed, and that may be an address with a password
+        from edgeharfer.runtime.source.address import redact_within
+
+        message = redact_within(message)
     print(f"edgeharfer: {message}", file=sys.stderr)
     return code

@@ -42,6 +42,10 @@ def picture_size(value: object) -> tuple[int, int]:
 @click.option(
     "--source", metavar="FILE|DIR|GLOB|URL|demo", help="A video, image, folder, stream, or the demo."
 )
+@click.option(
+    "--follow-redirects", is_flag=True,
+    help="Let a stream connect to other servers that it redirects or points to.",
+)  # fmt: skip
 @click.option("--pick", is_flag=True, help="Choose a camera or file first, with a preview.")
 @click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Picture size asked of a camera.")
 @click.option(
@@ -130,6 +134,22 @@ def run(**options: Any) -> None:
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
         Runner(pipeline, capture, sinks, limits, stopping=stopping, hold=hold).run()
+        stopped = stopping()
+    report_unreadable(source, stopped=stopped)
+
+
+def report_unreadable(source: Source, *, stopped: bool) -> None:
+    """Name what could not be read, once the outputs are complete.
+
+    Raises SourceError where anything could not be, unless the run was stopped before its end.
+    """
+    from edgeharfer.runtime.errors import SourceError
+    from edgeharfer.runtime.source.unreadable import conclusion, describe_unreadable
+
+    for line in describe_unreadable(source):
+        click.echo(f"edgeharfer: {line}", err=True)
+    if (error := conclusion(source)) and not stopped:
+        raise SourceError(error)
 
 
 def wants_pick(context: click.Context) -> bool:
@@ -162,7 +182,14 @@ def open_input(
     spec = options["camera"] if options["source"] is None else options["source"]
     width, height = options["size"] or (None, None)
     source = stack.enter_context(
-        open_source(spec, width=width, height=height, fps=options["fps"], stopping=stopping)
+        open_source(
+            spec,
+            width=width,
+            height=height,
+            fps=options["fps"],
+            follow_redirects=options["follow_redirects"],
+            stopping=stopping,
+        )
     )
     if options["record"] is None:
         return source, Senses

@@ -51,6 +51,7 @@ def _input(report: Report) -> dict[str, Any]:
         "frames": recording.frames,
         "samples": len(recording.samples),
         "cuts_s": list(recording.cuts_s),
+        "unreadable": source.unreadable,
         "skipped": [{"name": name, "why": why} for name, why in source.skipped],
     }
 

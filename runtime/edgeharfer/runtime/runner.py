@@ -13,6 +13,7 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.sinks import EventsSink, Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.source import LiveSource
+from edgeharfer.runtime.source.unreadable import missing_count, unreadable_count
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
@@ -192,6 +193,10 @@ class Runner:
                 "reconnects": self._capture.reconnects,
                 "bad_pictures": source.bad_pictures,
             }
+        elif not source.live:
+            summary["unreadable"] = unreadable_count(source)
+            if missing := missing_count(source):
+                summary["missing"] = missing
         return summary
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, cast
 
 import cv2
@@ -22,6 +25,21 @@ _ENVIRONMENT = {
 # LOG_LEVEL_SILENT in opencv2/core/utils/logger.defines.hpp.
 _LOG_LEVEL_SILENT = 0
 _HIGHEST_SANE_FPS = 480.0
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_options_lock = threading.Lock()
+
+NO_PROTOCOL = "none"
+"""For `open_capture`: FFmpeg opens nothing by itself."""
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
+    "vc1,vc1test,cavsvideo,dirac,dnxhd,mjpeg,mjpeg_2000,mpjpeg,smjpeg,flv,live_flv,kux,"
+    "asf,ogg,nut,mxf,gxf,dv,rm,wtv,swf,nuv,pva,nsv,yuv4mpegpipe,gif,apng,image2,"
+    "image2pipe,jpeg_pipe,jpegls_pipe,j2k_pipe,jpegxl_pipe,jpegxl_anim,png_pipe,webp_pipe,"
+    "bmp_pipe,tiff_pipe,gif_pipe,qoi_pipe,pbm_pipe,pgm_pipe,ppm_pipe,pam_pipe,dpx_pipe,"
+    "exr_pipe,sunrast_pipe,sgi_pipe,psd_pipe"
+)
+"""FFmpeg's formats of videos and images without those that refer to other files and addresses: playlists
+(HLS, DASH, concat, IMF), session descriptions and everything that it has as a network protocol."""
 
 
 class VideoCapture(Protocol):
@@ -67,10 +85,40 @@ def _set_log_level(level: int) -> None:
     set_level(level)
 
 
-def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()) -> VideoCapture:
-    """A cv2.VideoCapture that may or may not be open; ask `isOpened`."""
+def open_capture(
+    target: str | int | io.BufferedIOBase,
+    backend: int,
+    parameters: Sequence[int] = (),
+    *,
+    protocols: str = "file",
+    formats: str = FORMATS,
+) -> VideoCapture:
+    """A cv2.VideoCapture that may or may not be open; ask `isOpened`.
+
+    protocols, formats: what FFmpeg may use, separated by commas; by default files, and no format that
+    opens further files or addresses. A file object needs no protocol at all.
+    """
     quiet()
-    return cast(VideoCapture, cv2.VideoCapture(target, backend, list(parameters)))
+    limits = f"protocol_whitelist;{protocols}|format_whitelist;{formats}|rtsp_transport;tcp"
+    with _capture_options(limits):
+        # The stubs do not know of file objects in all versions.
+        opened = cv2.VideoCapture(target, backend, list(parameters))  # type: ignore[arg-type, call-overload, unused-ignore]
+    return cast(VideoCapture, opened)
+
+
+@contextmanager
+def _capture_options(limits: str) -> Iterator[None]:
+    """OpenCV takes options for FFmpeg from the environment alone; what a user has set there comes first."""
+    with _options_lock:
+        before = os.environ.get(_OPTIONS)
+        os.environ[_OPTIONS] = f"{before}|{limits}" if before else limits
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_OPTIONS]
+            else:
+                os.environ[_OPTIONS] = before
 
 
 def nominal_fps(capture: VideoCapture) -> float | None:
