@@ -74,7 +74,7 @@ def demo(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> None:
     """The tests, in two processes; with arguments, what these say in one."""
     install_system_packages()
-    run(environment("test", "python"), "-m", "pytest", *(arguments or ["-n", "2"]))
+    run(environment("test", "python"), "-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"]))
 
 
 def lint(_: list[str]) -> None:
