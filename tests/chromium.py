@@ -7,14 +7,15 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from system_parts import find_program
+
+CHROMIUM = find_program("chromium", "chromium-browser")
 PATIENCE_S = 60.0
 
 

@@ -1,13 +1,23 @@
-"""What holds for every test: no network beyond this machine, no screen for charts, quiet TensorFlow."""
+"""What holds for every test: no network beyond this machine, no screen for charts, quiet TensorFlow.
+
+A test that needs a part outside the project (see `system_parts`) is skipped where it is missing; the last
+lines of a run list those parts. With CI=true such a test fails.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import socket
-from typing import Any
+from collections import Counter
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import pytest
+
+import system_parts
+
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -44,3 +54,44 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        system_parts.require(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _fail_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _fail_in_ci((yield))
+
+
+def _fail_in_ci(report: R) -> R:
+    """With CI=true nothing may be missing."""
+    reason = _missing_part(report)
+    if reason is not None and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"with CI=true a missing part fails: {reason}"
+    return report
+
+
+def _missing_part(report: pytest.TestReport | pytest.CollectReport) -> str | None:
+    """What the skipped test or module needs, in the words of its reason."""
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return None
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    return reason if reason.startswith((system_parts.NEEDS, "could not import")) else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    waiting = Counter(reason for report in skipped if (reason := _missing_part(report)) is not None)
+    if waiting:
+        terminalreporter.section("skipped for want of a part")
+    for reason, count in sorted(waiting.items()):
+        terminalreporter.line(f"{count:4} skipped: {reason}")

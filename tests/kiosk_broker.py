@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-PROGRAM = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-MISSING = "mosquitto is not installed (apt-get install mosquitto)"
+from system_parts import find_program, require
 
 
 class Broker:
@@ -30,8 +27,8 @@ class Broker:
             + "".join(f"{line}\n" for line in lines or ("allow_anonymous true",)),
             encoding="utf-8",
         )
-        assert PROGRAM is not None
-        self._words = [PROGRAM, "-c", str(config)]
+        require("mosquitto")
+        self._words = [str(find_program("mosquitto")), "-c", str(config)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,18 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from edgeharfer.runtime.types import Image
+from system_parts import require
 
 PATIENCE_S = 60.0
-
-
-def need(program: str, package: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.fail(f"{program} is not installed: apt-get install {package}")
-    return path
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Screen:
             time.sleep(0.05)
 
     def xdotool(self, *words: str) -> str:
-        command = [need("xdotool", "xdotool"), *words]
+        command = ["xdotool", *words]
         done = subprocess.run(
             command, env=self.environment(os.environ), check=True, capture_output=True, text=True,
             timeout=PATIENCE_S,
@@ -63,10 +55,11 @@ class Screen:
 @contextmanager
 def x_server(folder: Path, size: str) -> Iterator[Screen]:
     """Xvfb with a screen of `size`, such as "800x480", on a display number that it chooses."""
+    require("Xvfb", "xdotool")
     reader, writer = os.pipe()
     words = ["-displayfd", str(writer), "-screen", "0", f"{size}x24", "-noreset", "-nolisten", "tcp"]
     server = subprocess.Popen(
-        [need("Xvfb", "xvfb"), *words, "-fbdir", str(folder)], pass_fds=(writer,), stderr=subprocess.DEVNULL
+        ["Xvfb", *words, "-fbdir", str(folder)], pass_fds=(writer,), stderr=subprocess.DEVNULL
     )
     os.close(writer)
     with os.fdopen(reader) as numbers:

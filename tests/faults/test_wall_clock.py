@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,10 +19,10 @@ from mjpeg_server import MjpegServer, wait_until
 
 Figures = Callable[..., None]
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or shutil.which("cc") is None,
-    reason="sets a clock for one process, by a library that is compiled here",
-)
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets the clock of a process of Linux"),
+    pytest.mark.needs("a C compiler"),
+]
 
 HOUR_S, TEN_YEARS_S = 3600, 10 * 365 * 86_400
 # Nobody listens at that port, so the events stay in the outbox.

@@ -79,6 +79,15 @@ def never_reads(port: int) -> socket.socket:
     return caller
 
 
+def never_reads_a_picture(port: int) -> socket.socket:
+    caller = socket.socket()
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    caller.settimeout(5)
+    caller.connect(("127.0.0.1", port))
+    caller.sendall(b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return caller
+
+
 def never_ends(port: int) -> socket.socket:
     caller = socket.create_connection(("127.0.0.1", port), 5)
     caller.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
@@ -138,16 +147,29 @@ def test_the_run_keeps_its_rate(view: View, figures: Figures) -> None:
     assert max(ratios) >= 0.95
 
 
-def test_who_asks_a_letter_at_a_time_is_cut_off_and_others_get_in(
-    server: Port, monkeypatch: pytest.MonkeyPatch
+def test_others_get_in_while_a_crowd_sends_a_letter_at_a_time(
+    server: Port, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(web_server, "HEAD_S", 1e6)
+    with crowd(server.port, never_ends):
+        figures(served_s=wait_until(lambda: status(server.port, "/") == 200))
+        assert [status(server.port, "/") for _ in range(10)] == [200] * 10
+
+
+def test_others_get_in_while_a_crowd_does_not_read(
+    view: View, figures: Figures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server.Handler, "timeout", 60.0)
+    view.put()
+    with crowd(view.port, never_reads_a_picture):
+        figures(served_s=wait_until(lambda: status(view.port, "/") == 200))
+
+
+def test_a_request_that_does_not_end_is_cut_off(server: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     assert web_server.HEAD_S == 10.0
-    with crowd(server.port, never_ends):
-        assert status(server.port, "/") is None, "the house is full"
-    wait_until(lambda: status(server.port, "/") == 200)
-    monkeypatch.setattr(web_server, "HEAD_S", 0.5)
-    with crowd(server.port, never_ends):
-        wait_until(lambda: status(server.port, "/") == 200)
+    monkeypatch.setattr(web_server, "HEAD_S", 0.2)
+    with contextlib.closing(never_ends(server.port)) as caller, contextlib.suppress(ConnectionResetError):
+        assert caller.recv(1) == b""
 
 
 # Rounds of viewers who come at once, each for one picture; how much the process has grown meanwhile.

@@ -28,6 +28,7 @@ import pypdf
 from edgeharfer.cli import run_command
 from edgeharfer.cli.analyze import ProgressBar
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
 
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
@@ -204,7 +205,7 @@ def test_pictures_in_a_folder_are_one_report(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "album" / f"=p{number}.png"), demo.picture(30 * number))
     cv2.imwrite(str(tmp_path / "album" / "plain.png"), np.full((90, 90, 3), 80, np.uint8))
     (tmp_path / "album" / "torn.jpg").write_text("torn")
-    assert analyze(tmp_path / "album", "--out", tmp_path / "out") == 0
+    assert analyze(tmp_path / "album", "--out", tmp_path / "out") == 2
     lines = frames_of(tmp_path / "out" / "album")
     assert Counter(line["picture"] for line in lines) == {"'=p0.png": 2, "'=p1.png": 2, "plain.png": 1}
     assert summary_of(tmp_path / "out" / "album")["input"]["skipped"][0]["name"] == "torn.jpg"
@@ -244,7 +245,7 @@ def test_without_its_packages_it_says_what_to_install(package: str, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"edgeharfer: {package} is not installed: pip install 'edgeharfer[report]'"
+        f"edgeharfer: {package} is not installed: {install_command('report')}"
     ]
 
 
@@ -307,3 +308,16 @@ def test_webcam_clips_in_one_go(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert {path.name for path in folder.iterdir()} >= FILES
         check_figures(folder)
         assert summary_of(folder)["group"]["coverage"] > 0.9
+
+
+def test_two_runs_at_once_leave_one_whole_report_and_nothing_else(tmp_path: Path) -> None:
+    picture, out = tmp_path / "portrait.png", tmp_path / "out"
+    cv2.imwrite(str(picture), DemoSource(SystemClock()).picture(0))
+    words = [*COMMAND, "analyze", str(picture), "--out", str(out), "--action", "off"]
+    runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    complaints = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], complaints
+    assert [path.name for path in out.iterdir()] == ["portrait"]
+    assert {path.name for path in (out / "portrait").iterdir()} - {"persons"} == FILES
+    assert summary_of(out / "portrait")["input"]["name"] == "portrait.png"
+    assert pypdf.PdfReader(out / "portrait" / "report.pdf").pages

@@ -18,12 +18,10 @@ pytest.importorskip("pypdf", reason="needs the app extra")
 from pypdf import PdfReader
 
 from app_parts import App, faces, running, until, write_camera, write_clip
-from chromium import CHROMIUM, Browser, Page
+from chromium import Browser, Page
 from edgeharfer.app.settings import Limits, Settings
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"
-)
+pytestmark = pytest.mark.needs("Chromium")
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
 # A file of the browser's own, past the page's own look at it.
 KEEP = """document.getElementById('file').addEventListener(
@@ -78,7 +76,7 @@ def test_an_upload_becomes_charts_and_a_report(page: Page, app: App, downloads: 
     assert list((app.folder / job).rglob("*.mkv")) == list((app.folder / job).rglob("*.webm")) == []
     read_the_timeline(page)
     page.click("get-pdf")
-    until(lambda: list(downloads.glob("*report.pdf")))
+    until(lambda: any(file.stat().st_size for file in downloads.glob("*report.pdf")))
     [pdf] = downloads.glob("*report.pdf")
     reader = PdfReader(io.BytesIO(pdf.read_bytes()))
     assert len(reader.pages) >= 3 and "two_faces" in reader.pages[0].extract_text()
@@ -178,6 +176,45 @@ def test_live_pictures_move_for_two_viewers_of_one_run(app: App, browser: Browse
     assert one.complaints == other.complaints == []
     one.close()
     other.close()
+
+
+RENDER = """(async () => {
+  const { Live } = await import('./live.js'), live = Object.create(Live.prototype);
+  live.about = { actions: true };
+  const say = (action) => {
+    live.renderAction(action, false);
+    const ids = ['action', 'action-score', 'action-bar'];
+    const [name, score, bar] = ids.map((id) => document.getElementById(id));
+    return [name.textContent, score.textContent, bar.parentElement.hidden];
+  };
+  const look = (emotion) => {
+    live.renderPeople([{ track: 7, score: 0.93, emotion }]);
+    const person = document.querySelector('#people .person');
+    return [person.querySelector('strong').textContent, person.querySelector('.score').textContent,
+      person.querySelectorAll('.bar-row').length];
+  };
+  const probs = { happy: 0.4, sad: 0.35, neutral: 0.25 }, more = { probs, message: '', strength: null };
+  return {
+    actions: [null, { ready: false, label: 'uncertain', score: 0 },
+      { ready: true, label: 'uncertain', score: 0.3 }, { ready: true, label: 'background', score: 1 },
+      { ready: true, label: 'Biking', score: 0.81 }].map(say),
+    people: [null, { label: 'uncertain', score: 0.4, ...more },
+      { label: 'happy', score: 0.4, ...more }].map(look),
+  };
+})()"""
+
+
+def test_what_is_not_known_is_told_in_words_and_without_figures(page: Page) -> None:
+    """No face read yet, nothing recognised for sure, nothing going on, and a photograph."""
+    told = page.run(RENDER)
+    assert told["actions"] == [
+        ["–", "", False],
+        ["Gathering motion …", "", False],
+        ["Not sure", "", False],
+        ["No action", "", True],
+        ["Biking", "81 %", False],
+    ]
+    assert told["people"] == [["In view", "", 0], ["Not sure", "", 3], ["Happy", "40 %", 3]]
 
 
 def test_a_source_that_is_not_there_is_told(app: App, browser: Browser) -> None:

@@ -149,7 +149,9 @@ def test_guessing_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     with running(tmp_path, Settings(token=TOKEN)) as small:
         answers = [small.order("/api/login", {"token": f"guess {n}"}).status for n in range(12)]
         assert answers == [401] * 10 + [429] * 2
-        assert small.order("/api/login", {"token": TOKEN}).status == 429
+        assert small.ask("GET", "/api/about", Authorization="Bearer guess").status == 429
+        assert small.order("/api/login", {"token": TOKEN}).status == 200
+        assert small.ask("GET", "/api/about", Authorization=f"Bearer {TOKEN}").status == 200
     assert TOKEN not in caplog.text and "guess" not in caplog.text
 
 

@@ -15,6 +15,7 @@ from edgeharfer.benchmark.keras_peer import keras_candidates
 from edgeharfer.benchmark.peers import Part
 from edgeharfer.cli import run_command
 from edgeharfer.export import backend
+from edgeharfer.runtime.installation import install_command
 
 keras: Any = backend.load("keras")
 layers: Any = keras.layers
@@ -150,7 +151,7 @@ def test_peers_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pyte
     package = tiny_models.emotion_package(tmp_path / "face").path
     made = benchmark(tmp_path, package, "--against", "keras,openvino", "--runs", 1)
     assert made["left_out"] == [
-        "openvino is not installed: pip install 'edgeharfer[compare]'",
+        f"openvino is not installed: {install_command('compare')}",
         "keras: the Keras model of tiny-emotion is not at hand: give its file with --keras-model",
     ]
     assert [row["backend"] for row in made["rows"]] == ["onnxruntime"]

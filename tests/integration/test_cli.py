@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from edgeharfer.cli import COMMANDS, run_command
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.runtime import MissingExtra, load_package, shipped_packages
+from edgeharfer.runtime import ConfigError, MissingExtra, load_package, shipped_packages, versions
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
 
 SUBCOMMANDS = (
@@ -29,6 +31,41 @@ HELP: list[list[str]] = [[], *([name] for name in COMMANDS), *(names.split() for
 def test_help_says_what_a_command_does(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--help"]) == 0
     assert "Usage: edgeharfer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["train"], ["kiosk"]])
+def test_a_group_without_a_command_prints_its_help(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As click does from 8.2 on: to standard error, with exit code 2."""
+    assert run_command(group) == 2
+    shown, said = capsys.readouterr()
+    assert run_command([*group, "--help"]) == 0
+    assert (shown, said) == ("", capsys.readouterr().out)
+    assert len(said.splitlines()) > 8
+
+
+@pytest.mark.parametrize(
+    ("line", "suggestion"),
+    [
+        ("analyse clip.mp4", "'analyse'. Did you mean 'analyze'? (see 'edgeharfer --help')"),
+        ("RUN", "'RUN'. Did you mean 'run'? (see 'edgeharfer --help')"),
+        ("models verifi", "'verifi'. Did you mean 'verify'? (see 'edgeharfer models --help')"),
+        ("train emotoin", "'emotoin'. Did you mean 'emotion'? (see 'edgeharfer train --help')"),
+        ("kiosk calibrat", "'calibrat'. Did you mean 'calibrate'? (see 'edgeharfer kiosk --help')"),
+        ("xyzzy", "'xyzzy'. (see 'edgeharfer --help')"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_closest_one(
+    line: str, suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(line.split()) == 2
+    assert capsys.readouterr().err == f"edgeharfer: No such command {suggestion}\n"
+
+
+def test_a_mistyped_option_is_answered_with_the_closest_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "--souce", "demo"]) == 2
+    assert "'--source'" in capsys.readouterr().err
 
 
 def test_help_and_version_load_nothing_heavy() -> None:
@@ -87,7 +124,8 @@ def test_a_flipped_bit_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_doctor_tells_what_works_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["doctor"]) == 0
     told = capsys.readouterr().out
-    assert "cpu loads" in told
+    assert "cpu loads and runs a model" in told
+    assert "ok     demo " in told
     assert "action-ucf20 is whole" in told
 
 
@@ -136,7 +174,23 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[train\]'"), needs_extra("train"):
+    with pytest.raises(MissingExtra, match=re.escape(install_command("train"))), needs_extra("train"):
         raise ModuleNotFoundError("No module named 'keras'", name="keras.layers")
     with pytest.raises(ModuleNotFoundError, match=r"edgeharfer\.typo"), needs_extra("train"):
         raise ModuleNotFoundError("No module named 'edgeharfer.typo'", name="edgeharfer.typo")
+
+
+@pytest.mark.parametrize("kind", [ImportError, ModuleNotFoundError])
+def test_a_package_of_an_extra_that_is_too_old_is_named(
+    kind: type[ImportError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "requires", lambda name: ["starlette>=1.0; extra == 'app'"])
+    monkeypatch.setattr(versions, "installed", {"edgeharfer": "1.0", "starlette": "0.9"}.get)
+    line = f"starlette 0.9 is installed, >=1.0 is needed: {install_command('app')}"
+    with pytest.raises(ConfigError, match=re.escape(line)), needs_extra("app"):
+        raise kind("cannot import name 'new'", name="starlette.routing")
+
+
+def test_an_import_that_fails_for_another_reason_is_a_defect() -> None:
+    with pytest.raises(ImportError, match="libx"), needs_extra("app"):
+        raise ImportError("libx.so: cannot open shared object file", name="starlette")

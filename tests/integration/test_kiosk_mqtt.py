@@ -26,9 +26,10 @@ from edgeharfer.kiosk.courier import Courier, read_password
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError
-from kiosk_broker import MISSING, PROGRAM, Broker, free_port
+from kiosk_broker import Broker, free_port
+from system_parts import find_program
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+pytestmark = pytest.mark.needs("mosquitto")
 WAIT_S = 60.0
 
 
@@ -204,8 +205,7 @@ def test_home_assistant_is_told_of_three_sensors(broker: Broker, outbox: Outbox)
 def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     passwords.write_text("", encoding="utf-8")
-    tool = Path(PROGRAM or "").with_name("mosquitto_passwd")
-    tool = tool if tool.exists() else Path("/usr/bin/mosquitto_passwd")
+    tool = str(find_program("mosquitto_passwd"))
     subprocess.run([tool, "-b", str(passwords), "kiosk", "right"], check=True, capture_output=True)
     (tmp_path / "right").write_text("right\n", encoding="utf-8")
     (tmp_path / "wrong").write_text("wrong\n", encoding="utf-8")
@@ -225,6 +225,7 @@ def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
 
 # A socket whose handshake fails is left by paho to the garbage collector, which closes it at once.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.needs("OpenSSL")
 def test_tls_takes_the_broker_of_its_authority_and_no_other(tmp_path: Path) -> None:
     for name in ("ours", "theirs"):
         words = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +14,16 @@ import pytest
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 import numpy as np
 
+from chromium import CHROMIUM
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.desk import Desk, Scene
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.types import Box, Frame, Result, TrackedFace
+from x_server import x_server
 
 PATIENCE_S = 30.0
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # Shows the notice until somebody touches the screen; a line of JSON tells each change.
 CHILD = f"""
 import json, time
@@ -48,23 +48,13 @@ print(json.dumps({{"confirmed": confirmed}}), flush=True)
 
 
 @pytest.fixture
-def display() -> Iterator[str]:
+def display(tmp_path: Path) -> Iterator[str]:
     """An X server of its own, on a display number that it chooses."""
-    program = shutil.which("Xvfb")
-    if program is None or shutil.which("xdotool") is None:
-        pytest.skip("Xvfb or xdotool is not installed (apt-get install xvfb xdotool)")
-    reader, writer = os.pipe()
-    words = [program, "-displayfd", str(writer), "-screen", "0", "800x600x24", "-noreset", "-nolisten", "tcp"]
-    server = subprocess.Popen(words, pass_fds=(writer,), stderr=subprocess.DEVNULL)
-    os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait(PATIENCE_S)
+    with x_server(tmp_path, "800x600") as server:
+        yield server.name
 
 
+@pytest.mark.needs("libXfixes", "OpenCV's libraries")
 def test_a_touch_of_the_window_confirms_the_notice(display: str) -> None:
     environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -84,7 +74,7 @@ def test_a_touch_of_the_window_confirms_the_notice(display: str) -> None:
         assert child.wait(PATIENCE_S) == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+@pytest.mark.needs("Chromium")
 def test_the_page_in_chromium_shows_the_scene(tmp_path: Path) -> None:
     desk = Desk(KioskConfig(), SystemClock())
     result = Result(0, 0.0, 1.0, (TrackedFace(1, Box(10, 10, 20, 20), 0.9),))

@@ -145,7 +145,7 @@ def test_photographs_of_a_folder_are_told_one_by_one(
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((1, 1, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "c.png"), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.uint16) * 257)
     (tmp_path / "d.png").write_bytes(b"")
-    assert run_command(["run", "--source", str(tmp_path), "--view", "none", "--events", "-"]) == 0
+    assert run_command(["run", "--source", str(tmp_path), "--view", "none", "--events", "-"]) == 2
     rows = lines(capfd.readouterr().out)
     assert [len(row["faces"]) for row in rows[:-1]] == [2, 0, 2]
 

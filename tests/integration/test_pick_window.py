@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("tkinter", reason="this Python has no Tk (Debian: python3-tk)")
 from edgeharfer.runtime.types import Image
 from mjpeg_server import MjpegServer
 from x_server import PATIENCE_S, Screen, x_server
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server"),
+    pytest.mark.needs("Tk", "Xvfb", "xdotool"),
+]
 
 GREEN, RED = (40, 160, 90), (50, 60, 200)
 TITLE = "edgeharfer: What shall be watched"

@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from edgeharfer.cli import run_command
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.source.demo import DemoSource
 
 
 def run(events: Path, *options: str | Path) -> list[dict[str, Any]]:
@@ -34,6 +38,55 @@ def test_a_recording_plays_again_to_the_same_results(recorded: Any, tmp_path: Pa
     assert any(row["faces"] for row in results)
     assert any(row["action"]["ready"] for row in results)
     assert run(tmp_path / "again.jsonl", "--replay", file) == results
+
+
+def write_two_scenes(path: Path, before: int, after: int) -> Path:
+    """A film of the demo that is cut to a mirrored demo in other colours."""
+    source = DemoSource(SystemClock())
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
+    for seq in range(before):
+        writer.write(source.picture(seq))
+    for seq in range(after):
+        writer.write(np.ascontiguousarray(source.picture(seq)[:, ::-1, ::-1]))
+    writer.release()
+    return path
+
+
+def test_a_cut_starts_everything_again_and_is_recorded(tmp_path: Path) -> None:
+    film = write_two_scenes(tmp_path / "cut.avi", 66, 20)
+    recording = tmp_path / "cut.rec"
+    options = ("--source", film, "--pace", "fast")
+    results = run(tmp_path / "events.jsonl", *options, "--record", recording)
+    rows = [json.loads(row) for row in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [row for row in rows if row["kind"] == "cut"] == [{"kind": "cut", "seq": 66, "pts_s": 2.2}]
+    assert rows[66]["kind"] == "cut" and rows[67]["seq"] == 66
+    assert rows[-1]["cuts"] == 1
+    tracks = [
+        {face["track"] for row in part for face in row["faces"]} for part in (results[:66], results[66:])
+    ]
+    assert tracks == [{1, 2}, {3, 4}]
+    ready = [row["action"]["ready"] for row in results]
+    assert ready[65] and not any(ready[66:])
+    assert all(face["emotion"] for row in results for face in row["faces"])
+
+    assert sum('"cut":true' in row for row in recording.read_text().splitlines()) == 1
+    assert run(tmp_path / "again.jsonl", "--replay", recording) == results
+    again = [json.loads(row) for row in (tmp_path / "again.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in again] == [row["kind"] for row in rows]
+
+
+def test_a_recording_of_a_live_run_plays_again_face_by_face(recorded: Any, tmp_path: Path) -> None:
+    """Live, and before files read all new faces at once, the second face was read a frame later."""
+    lines = [json.loads(line) for line in recorded[0].read_text().splitlines()]
+    first, second = (base64.b64decode(lines[1]["probs"])[part] for part in (slice(32), slice(32, 64)))
+    assert "probs" not in lines[2]
+    lines[1]["probs"], lines[2]["probs"] = (base64.b64encode(part).decode() for part in (first, second))
+    older = tmp_path / "older.rec"
+    older.write_text("".join(json.dumps(line) + "\n" for line in lines[:5]))
+    results = run(tmp_path / "events.jsonl", "--replay", older)
+    assert [[face["emotion"] is None for face in row["faces"]] for row in results] == [
+        [False, True], [False, False], [False, False], [False, False]
+    ]  # fmt: skip
 
 
 def test_a_recording_holds_no_picture(recorded: Any) -> None:

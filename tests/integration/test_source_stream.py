@@ -26,8 +26,9 @@ STEP = 5
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    shorter = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 600, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 400)
-    monkeypatch.setattr(stream, "_PARAMETERS", shorter)
+
+    monkeypatch.setattr(stream, "OPEN_S", 0.6)
+    monkeypatch.setattr(stream, "READ_S", 0.4)
 
 
 @pytest.fixture

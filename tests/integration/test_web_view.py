@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from chromium import CHROMIUM, Browser
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
@@ -471,3 +473,41 @@ def test_a_viewer_that_leaves_is_no_error(view: WebSink, caplog: pytest.LogCaptu
     stalled(view).close()
     assert eventually(lambda: len(view._server._open) == 0)
     assert caplog.text == ""
+
+
+WORDS = """(() => {
+  const say = (action) => {
+    renderAction(action);
+    const hidden = part('action-bar').parentElement.hidden;
+    return [part('action').textContent, part('action-score').textContent, hidden];
+  };
+  const look = (emotion) => {
+    renderFaces([{ track: 7, emotion }]);
+    const face = document.querySelector('#faces li');
+    return [face.querySelector('strong').textContent, face.querySelector('.row span').textContent,
+      face.querySelector('.bar').hidden];
+  };
+  const probs = { happy: 0.4, sad: 0.35 };
+  return [
+    [null, { ready: false, label: 'uncertain', score: 0 }, { ready: true, label: 'uncertain', score: 0.3 },
+      { ready: true, label: 'background', score: 1 }, { ready: true, label: 'Biking', score: 0.81 }].map(say),
+    [null, { label: 'uncertain', score: 0.4, probs }, { label: 'happy', score: 0.4, probs }].map(look),
+  ];
+})()"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+def test_what_is_not_known_is_told_in_words_and_without_figures(served: WebSink, tmp_path: Path) -> None:
+    with Browser(tmp_path / "profile") as browser:
+        page = browser.open(served.url)
+        page.until("document.readyState === 'complete'")
+        actions, faces = page.run(WORDS)
+        page.close()
+    assert actions == [
+        ["–", "", False],
+        ["Gathering motion", "", False],
+        ["Not sure", "", False],
+        ["No action", "", True],
+        ["Biking", "81%", False],
+    ]
+    assert faces == [["In view", "", True], ["Not sure", "", False], ["Happy", "40%", False]]

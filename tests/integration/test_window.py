@@ -5,23 +5,30 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pytest
 
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Image
+from x_server import x_server
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a Linux X server"),
+    pytest.mark.needs("Xvfb", "xdotool", "OpenCV's libraries"),
+]
 
 TITLE = "edgeharfer test"
 PATIENCE_S = 15.0
+COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 
 # Shows frames until the window closes or the time is over; a line of JSON tells each change.
 CHILD = f"""
@@ -51,13 +58,6 @@ print(json.dumps({{"closed": sink.closed}}), flush=True)
 """
 
 
-def need(program: str, package: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.fail(f"{program} is not installed: apt-get install {package}")
-    return path
-
-
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the X server keeps what is on its screen."""
@@ -67,37 +67,20 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def display(screen: Path) -> Iterator[str]:
     """An X server of its own, on a display number that it chooses."""
-    reader, writer = os.pipe()
-    command = [
-        need("Xvfb", "xvfb"),
-        "-displayfd",
-        str(writer),
-        "-screen",
-        "0",
-        "1280x800x24",
-        "-noreset",  # a server that starts anew between two tests may lose the next one's picture
-        "-nolisten",
-        "tcp",
-        "-fbdir",
-        str(screen),
-    ]
-    server = subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
-    os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait(PATIENCE_S)
+    with x_server(screen, "1280x800") as server:
+        yield server.name
 
 
 class Shown:
     """The child process that shows the window."""
 
-    def __init__(self, display: str, *options: str, **more: str) -> None:
+    def __init__(
+        self, display: str, *options: str, command: Sequence[str] = (), title: str = TITLE, **more: str
+    ) -> None:
+        self.title = title
         self.env = {**os.environ, **more, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, *options],
+            command or [sys.executable, "-c", CHILD, *options],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -112,13 +95,13 @@ class Shown:
         return news
 
     def xdotool(self, *words: str) -> str:
-        command = [need("xdotool", "xdotool"), *words]
+        command = ["xdotool", *words]
         return subprocess.run(
             command, env=self.env, check=True, capture_output=True, text=True, timeout=PATIENCE_S
         ).stdout
 
     def window(self) -> str:
-        return self.xdotool("search", "--sync", "--onlyvisible", "--name", f"^{TITLE}$").split()[-1]
+        return self.xdotool("search", "--sync", "--onlyvisible", "--name", f"^{self.title}$").split()[-1]
 
     def press(self, key: str) -> None:
         self.xdotool("key", "--window", self.window(), key)
@@ -206,16 +189,14 @@ int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigne
 """
 
 
+@pytest.mark.needs("a C compiler")
 def test_the_picture_is_there_when_the_toolkit_is_slow_to_start(
     show: Callable[..., Shown], screen: Path, tmp_path: Path
 ) -> None:
     """As on a busy machine, where the window was mapped before Qt's thread listened, and never painted."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler to slow the toolkit down: apt-get install gcc libc6-dev")
     (tmp_path / "late.c").write_text(LATE_THREAD)
     library = tmp_path / "late.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "late.c", "-ldl"], check=True)
     child = show(LD_PRELOAD=str(library))
     assert child.told() == {"fullscreen": False}
     assert painted(screen)[240, 320].tolist() == pytest.approx([40, 160, 90], abs=3)
@@ -236,6 +217,46 @@ def on_screen(folder: Path) -> Image:
     start, width, height, stride, colors = (int(header[i]) for i in (0, 4, 5, 12, 19))
     rows = np.frombuffer(data, np.uint8, height * stride, start + 12 * colors)
     return rows.reshape(height, stride)[:, : 4 * width].reshape(height, width, 4)[:, :, :3]
+
+
+@pytest.mark.parametrize("end", ["key", "SIGTERM"])
+def test_a_photograph_stays_in_the_window_until_a_key_or_a_stop(
+    end: str, display: str, screen: Path, tmp_path: Path
+) -> None:
+    photo, saved = tmp_path / "photo.png", tmp_path / "out.png"
+    cv2.imwrite(str(photo), DemoSource(SystemClock()).picture(0))
+    words = ["run", "--source", str(photo), "--save", str(saved), "--action", "off"]
+    shown = Shown(display, command=[*COMMAND, *words], title="edgeharfer")
+    try:
+        assert shown.process.stderr is not None
+        told = [shown.process.stderr.readline() for _ in range(3)]
+        assert "stays until a key in the window, or Ctrl-C" in told[0]
+        assert "face 1: happy · face 2: happy\n" in told[1]
+        assert told[2].startswith("1 frames, 0 dropped"), "the source is at its end"
+        wait_until(lambda: bool(on_screen(screen)[:480, :640].any()))
+        wait_until(lambda: bool((on_screen(screen)[:480, :640] == read(saved)).mean() > 0.99))
+        assert shown.process.poll() is None
+        if end == "key":
+            shown.press("space")
+        else:
+            shown.process.terminate()
+        shown.end()
+    finally:
+        shown.process.kill()
+        shown.process.communicate()
+
+
+def read(path: Path) -> Image:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not come on the screen"
+        time.sleep(0.02)
 
 
 def test_without_a_display_it_is_one_clear_line_and_no_abort(display: str) -> None:

@@ -10,7 +10,16 @@ import pytest
 pytest.importorskip("starlette", reason="needs the app extra")
 
 from edgeharfer.app import access
-from edgeharfer.app.access import Doorman, check_bind, host_allowed, is_loopback, origin_allowed, read_token
+from edgeharfer.app.access import (
+    Authenticator,
+    check_bind,
+    client_address,
+    host_allowed,
+    is_loopback,
+    is_unicode,
+    origin_allowed,
+    read_token,
+)
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import chosen
 from edgeharfer.runtime.clock import ManualClock
@@ -73,40 +82,82 @@ def test_a_host_is_a_name_of_the_app(settings: Settings, host: str, allowed: boo
 @pytest.mark.parametrize(("origin", "allowed"), [
     ("http://faces.example", True), ("https://faces.example", True), ("https://faces.example:444", False),
     ("https://faces.example.evil", False), ("null", False), ("file://", False), ("", False),
-    ("https://faces.example/x", False), ("chrome-extension://faces.example", False),
+    ("https://faces.example/x", False), ("chrome-extension://faces.example", False), ("http://[", False),
+    ("http://[::1", False), ("https://\u2100", False), ("http://\xff]", False),
 ])  # fmt: skip
 def test_an_origin_is_the_host_itself(origin: str, allowed: bool) -> None:
     assert origin_allowed(origin, "faces.example") is allowed
 
 
-def test_wrong_tokens_tire_the_doorman_for_a_minute() -> None:
+def test_bytes_of_the_environment_that_are_no_text_are_no_token() -> None:
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_token(None, {access.TOKEN_VARIABLE: "0123456789abcdef\udcff"})
+
+
+def test_half_a_surrogate_pair_is_not_unicode() -> None:
+    assert is_unicode("\U0001f600 ä") and not is_unicode("\ud800") and not is_unicode("a\udfffb")
+
+
+def test_wrong_tokens_are_limited_by_address_and_the_right_one_never_is() -> None:
     clock = ManualClock(1000.0)
-    doorman = Doorman(TOKEN, clock)
-    assert not any(doorman.knows_token(f"guess number {n:04}") for n in range(access.GUESSES))
-    assert doorman.tired and not doorman.knows_token(TOKEN)
+    authenticator = Authenticator(TOKEN, clock)
+    verdicts = [authenticator.check(b"guess number %04d" % n, "192.0.2.1") for n in range(12)]
+    assert verdicts == ["wrong"] * access.GUESSES + ["limited"] * 2
+    assert authenticator.check(TOKEN.encode(), "192.0.2.1") == "right"
+    assert authenticator.check(b"guess", "192.0.2.2") == "wrong"
     clock.sleep(access.GUESS_WINDOW_S + 1)
-    assert doorman.knows_token(TOKEN)
+    assert authenticator.check(b"guess", "192.0.2.1") == "wrong"
+
+
+def test_the_limit_ends_for_a_client_that_asks_all_the_time() -> None:
+    clock = ManualClock(1000.0)
+    authenticator = Authenticator(TOKEN, clock)
+    verdicts = []
+    for _ in range(int(access.GUESS_WINDOW_S) + 1):
+        verdicts.append(authenticator.check(b"guess", "192.0.2.1"))
+        clock.sleep(1.0)
+    assert verdicts.count("limited") == access.GUESS_WINDOW_S - access.GUESSES and verdicts[-1] == "wrong"
+
+
+def test_addresses_with_wrong_tokens_are_bounded() -> None:
+    authenticator = Authenticator(TOKEN, ManualClock(1000.0))
+    for _ in range(access.GUESSES):
+        authenticator.check(b"guess", "busy")
+    for number in range(access.MAX_ADDRESSES - 1):
+        authenticator.check(b"guess", str(number))
+    assert authenticator.rate_limited("busy")
+    authenticator.check(b"guess", "one more")
+    assert not authenticator.rate_limited("busy")
+
+
+@pytest.mark.parametrize(("host", "address"), [
+    ("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+    ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"), ("fe80::1%eth0", "fe80::/64"), (None, ""),
+    ("a name", "a name"),
+])  # fmt: skip
+def test_a_client_is_an_address_or_its_ipv6_network(host: str | None, address: str) -> None:
+    assert client_address(host) == address
 
 
 def test_sessions_end_by_time_and_by_leaving() -> None:
     clock = ManualClock(1000.0)
-    doorman = Doorman(TOKEN, clock)
-    first, second = doorman.admit(), doorman.admit()
-    assert first != second and doorman.knows_session(first) and not doorman.knows_session("")
-    doorman.dismiss(first)
-    assert not doorman.knows_session(first) and doorman.knows_session(second)
+    authenticator = Authenticator(TOKEN, clock)
+    first, second = authenticator.admit(), authenticator.admit()
+    assert first != second and authenticator.knows_session(first) and not authenticator.knows_session("")
+    authenticator.dismiss(first)
+    assert not authenticator.knows_session(first) and authenticator.knows_session(second)
     clock.sleep(access.SESSION_S + 1)
-    assert not doorman.knows_session(second)
+    assert not authenticator.knows_session(second)
 
 
 def test_sessions_are_bounded() -> None:
     clock = ManualClock(1000.0)
-    doorman = Doorman(TOKEN, clock)
-    oldest = doorman.admit()
+    authenticator = Authenticator(TOKEN, clock)
+    oldest = authenticator.admit()
     for _ in range(access.MOST_SESSIONS):
         clock.sleep(0.001)
-        newest = doorman.admit()
-    assert not doorman.knows_session(oldest) and doorman.knows_session(newest)
+        newest = authenticator.admit()
+    assert not authenticator.knows_session(oldest) and authenticator.knows_session(newest)
 
 
 def test_only_this_machine_names_sources_freely() -> None:

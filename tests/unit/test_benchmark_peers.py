@@ -13,6 +13,7 @@ from edgeharfer.benchmark import peers
 from edgeharfer.benchmark.openvino_peer import openvino_candidates
 from edgeharfer.benchmark.peers import Part, absent, import_peer, parse_peers
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.installation import install_command
 
 
 def test_peers_are_read_from_a_list() -> None:
@@ -26,8 +27,8 @@ def test_a_peer_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(peers, "_MODULES", {**peers._MODULES, "litert": ("no_such_module",), "keras": ()})
     assert absent(["keras", "openvino", "litert"]) == {
-        "openvino": "openvino is not installed: pip install 'edgeharfer[compare]'",
-        "litert": "litert is not installed: pip install 'edgeharfer[compare]'",
+        "openvino": f"openvino is not installed: {install_command('compare')}",
+        "litert": f"litert is not installed: {install_command('compare')}",
     }
 
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
-from edgeharfer.runtime import doctor
-from edgeharfer.runtime.doctor import Finding, examine
+from edgeharfer.runtime import doctor, session, versions
+from edgeharfer.runtime.doctor import Finding, examine, libraries
+from edgeharfer.runtime.doctor.imports import try_imports
+from edgeharfer.runtime.doctor.libraries import (
+    NOT_FOR_USERS,
+    OPENCV_LIBRARIES,
+    check_extras,
+    check_libraries,
+    module_of,
+)
 from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
+from edgeharfer.runtime.doctor.trials import trials, try_opencv
+from edgeharfer.runtime.installation import install_command, pip, quote
 
 ORIN = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"
 RELEASE = "# R{} (release), REVISION: {}, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan 8\n"
@@ -99,11 +113,13 @@ def test_other_machines_have_none(machine: Machine, model: str | None) -> None:
 
 def test_the_line_stands_where_cuda_does_not_load(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.write("proc/driver/nvidia/version", OPEN.format("580.65.06"))
-    for reason, mend in (("no library", DRIVERS[580].line), (None, "")):
+    command = install_command("gpu")
+    assert DRIVERS[580].line == "pip install 'edgeharfer[gpu]'"
+    for reason, fix in (("no library", command), (None, "")):
         monkeypatch.setattr(doctor, "probe_providers", lambda reason=reason: {"cuda": reason, "cpu": None})
         finding = found(machine, "gpu")
         assert finding == Finding("gpu", True if reason is None else None,
-                                  "NVIDIA driver 580.65.06: up to CUDA 13", mend)  # fmt: skip
+                                  "NVIDIA driver 580.65.06: up to CUDA 13", fix)  # fmt: skip
 
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tree is Linux's")
@@ -113,7 +129,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tre
 def test_cameras_are_named(machine: Machine) -> None:
     assert found(machine, "camera").ok is None
     machine.camera("HD Webcam: HD Web")
-    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)")
+    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)", tried=False)
 
 
 @linux
@@ -124,4 +140,196 @@ def test_a_camera_that_this_user_may_not_open_is_told(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     finding = found(machine, "camera")
     assert (finding.ok, finding.what) == (False, "no access to HD Webcam")
-    assert "usermod -aG video" in finding.mend
+    assert "usermod -aG video" in finding.fix
+
+
+# Libraries and extras ----------------------------------------------------------------------------
+
+
+class Environment:
+    """Made-up requirements and installed versions of edgeharfer; the modules are files."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._requires: list[str] = []
+        self._found = {"edgeharfer": "1.0"}
+        monkeypatch.setattr(versions, "requires", lambda name: self._requires)
+        monkeypatch.setattr(versions, "installed", self._found.get)
+        monkeypatch.setattr(libraries, "installed", self._found.get)
+        monkeypatch.setattr(libraries, "extras", lambda: ["extra"])
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    def needs(self, requirement: str, version: str | None, code: str = "", extra: str = "extra") -> None:
+        """A requirement of an extra, or of the product where the extra is "", and the module it brings."""
+        name = requirement.partition(">")[0]
+        self._requires.append(f"{requirement}; extra == '{extra}'" if extra else requirement)
+        if version is not None:
+            self._found[name] = version
+            (self._folder / f"{name}.py").write_text(code)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    return Environment(tmp_path, monkeypatch)
+
+
+def extra(*, full: bool = False) -> Finding:
+    (finding,) = check_extras(full=full)
+    return finding
+
+
+def test_an_extra_is_ok_when_all_of_it_imports(environment: Environment) -> None:
+    environment.needs("lib_a>=1.0", "1.2")
+    environment.needs("lib_b>=2", "2.0", "print('noise'); import sys; print('noise', file=sys.stderr)")
+    assert extra() == Finding("extra", True, "extra: lib_a 1.2, lib_b 2.0")
+
+
+def test_an_extra_that_lacks_a_part_is_absent(environment: Environment) -> None:
+    environment.needs("lib_a>=1.0", "0.1")
+    environment.needs("lib_b>=2", None)
+    assert extra() == Finding("extra", None, "extra lacks lib_b", install_command("extra"))
+
+
+def test_a_version_out_of_bounds_is_named(environment: Environment) -> None:
+    environment.needs("lib_a>=1.10", "1.9")
+    finding = extra()
+    assert (finding.ok, finding.fix) == (False, install_command("extra"))
+    assert finding.what == "extra: lib_a 1.9 is installed, >=1.10 is needed"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import no_such_module_of_it", "ModuleNotFoundError: No module named 'no_such_module_of_it'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import os; os._exit(7)", "the import ended the process with exit code 7"),
+    ],
+)
+def test_what_is_installed_but_does_not_import_is_broken(
+    code: str, reason: str, environment: Environment
+) -> None:
+    environment.needs("lib_a>=1", "1.0", code)
+    environment.needs("lib_b>=1", "1.0")
+    assert extra() == Finding("extra", False, f"extra: lib_a 1.0: {reason}", install_command("extra"))
+
+
+def test_an_import_that_hangs_is_ended_and_the_others_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hangs.py").write_text("import threading; threading.Event().wait()")
+    (tmp_path / "works.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    reasons = try_imports(["hangs", "works"], timeout_s=1.5)
+    assert reasons == {"hangs": "the import did not end within 1.5 s", "works": None}
+
+
+def test_what_takes_long_to_import_is_found_and_not_ok(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "HEAVY", ("lib_b",))
+    environment.needs("lib_a>=1", "1.0")
+    environment.needs("lib_b>=1", "1.0", "raise ImportError('no CPU for it')")
+    what = "extra: lib_a 1.0, lib_b 1.0; not imported: lib_b (--full does)"
+    assert extra() == Finding("extra", True, what, tried=False)
+    assert extra(full=True).what == "extra: lib_b 1.0: ImportError: no CPU for it"
+
+
+def test_an_extra_of_other_systems_is_told(environment: Environment) -> None:
+    environment.needs("lib_a>=1; sys_platform == 'none' and extra == 'extra'", None, extra="")
+    assert extra() == Finding("extra", None, "extra is not made for this system")
+
+
+def test_without_onnx_runtime_both_builds_are_named(environment: Environment) -> None:
+    environment.needs("lib_a>=1", "1.0", extra="")
+    environment.needs("onnxruntime>=1", None, extra="cpu")
+    broken, works = check_libraries()
+    assert (broken.ok, broken.what) == (False, "ONNX Runtime is not installed")
+    assert broken.fix == f"{install_command('cpu')}; for an NVIDIA GPU use [gpu] instead of [cpu]"
+    assert works.what == "edgeharfer 1.0, lib_a 1.0"
+
+
+def test_a_library_out_of_bounds_is_broken_and_the_command_names_the_bound(environment: Environment) -> None:
+    environment.needs("lib_a>=2", "1.9", extra="")
+    broken, _ = check_libraries()
+    assert broken.what == "lib_a 1.9 is installed, >=2 is needed"
+    assert broken.fix == f"{pip('install')} {quote('lib_a>=2')}"
+
+
+def test_a_gpu_build_before_the_bound_is_not_broken(environment: Environment) -> None:
+    """The guide for older drivers installs one."""
+    environment.needs("onnxruntime>=1.27", None, extra="cpu")
+    environment.needs("onnxruntime-gpu>=1.23", "1.26", extra="gpu")
+    (environment._folder / "onnxruntime.py").touch()
+    finding, _ = check_libraries()
+    assert (finding.ok, finding.fix) == (None, "see SECURITY.md")
+
+
+def test_missing_shared_libraries_of_opencv_are_named(environment: Environment) -> None:
+    environment.needs("opencv-python>=4", "4.10", extra="")
+    (environment._folder / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    broken, _ = check_libraries()
+    assert "libGL.so.1" in broken.what
+    assert broken.fix == f"sudo apt-get install {' '.join(OPENCV_LIBRARIES)}"
+
+
+def test_two_builds_of_one_library_are_told(environment: Environment) -> None:
+    environment.needs("opencv-python>=4", "4.10", extra="")
+    environment.needs("opencv-python-headless>=4", "4.10", extra="other")
+    (environment._folder / "cv2.py").touch()
+    assert list(check_libraries())[-1].what == (
+        "opencv-python and opencv-python-headless overwrite each other"
+    )
+
+
+def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
+    for name in (name for name in versions.extras() if name not in NOT_FOR_USERS):
+        for one in versions.dependencies(name):
+            assert find_spec(module_of(one.name).partition(".")[0]) is not None, one.name
+
+
+# Trials ------------------------------------------------------------------------------------------
+
+
+def test_the_demo_and_opencv_are_really_run() -> None:
+    opencv, demo = trials()
+    assert opencv == Finding("opencv", True, "decodes JPEG, writes and decodes video")
+    assert demo.ok and "2 faces" in demo.what
+
+
+def test_what_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "imencode")
+    monkeypatch.setattr(cv2, "warpAffine", None)
+    opencv, demo = trials()
+    assert (opencv.ok, opencv.what) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
+    assert (demo.ok, demo.what) == (False, "TypeError: 'NoneType' object is not callable")
+
+
+def test_an_opencv_that_writes_no_video_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2.VideoWriter, "fourcc", lambda *letters: 0)
+    finding = try_opencv()
+    assert finding.ok is False
+    assert finding.what.startswith("a video cannot be written and read: ")
+
+
+def test_an_opencv_that_decodes_wrongly_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.zeros((64, 64, 3), np.uint8))
+    assert try_opencv().what == "a JPEG cannot be decoded"
+
+
+def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = session._create
+
+    class Wrong:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._session = made(*arguments, **options)
+
+        def get_inputs(self) -> Any:
+            return self._session.get_inputs()
+
+        def run(self, names: Any, feeds: Any) -> list[Any]:
+            return [2 * answer for answer in self._session.run(names, feeds)]
+
+    monkeypatch.setattr(session, "_create", Wrong)
+    assert session.probe_providers()["cpu"] == "cpu loads but gives wrong answers"

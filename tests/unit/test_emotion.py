@@ -15,7 +15,7 @@ from edgeharfer.runtime.faces.tracks import Track
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.session import Session
-from edgeharfer.runtime.types import Box, Face, Floats, Image
+from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
 
 SHARES = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
@@ -169,12 +169,18 @@ def track(number: int) -> Track:
     return Track(number, box, Face(box, 0.9, np.zeros((6, 2), np.float32)), 0.0, 0.0)
 
 
+def known(recognizer: EmotionRecognizer, number: int) -> Emotion:
+    found = recognizer.of(number)
+    assert found is not None, f"face {number} was never read"
+    return found
+
+
 def test_each_track_is_averaged_by_itself(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     one, two = track(1), track(2)
     recognizer.update(np.stack([one_hot("happy"), one_hot("sad")]), [one, two], [1, 2], 0.0)
     recognizer.update(np.stack([one_hot("sad"), one_hot("sad")]), [two, one], [1, 2], 0.1)
-    first, second = recognizer.of(1), recognizer.of(2)
+    first, second = known(recognizer, 1), known(recognizer, 2)
     assert (first.label, second.label) == ("happy", "sad")
     assert first.probs["sad"] == pytest.approx(1 - math.exp(-0.1 / 0.35), abs=1e-5)
     assert list(first.probs) == list(FER7)
@@ -186,27 +192,24 @@ def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> 
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
     recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.03)
-    assert recognizer.of(1).label == "happy"
+    assert known(recognizer, 1).label == "happy"
     recognizer.update(one_hot("sad")[None], [track(2)], [2], 0.06)
-    assert recognizer.of(1).label == "uncertain"
+    assert recognizer.of(1) is None
     recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.09)
-    assert recognizer.of(1).probs["sad"] == pytest.approx(1)
+    assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
-def test_before_it_was_looked_at_a_face_is_uncertain(package: Package) -> None:
-    unknown = EmotionRecognizer(EmotionModel(package)).of(1)
-    assert unknown.label == "uncertain"
-    assert unknown.score == pytest.approx(1 / 7)
-    assert sum(unknown.probs.values()) == pytest.approx(1)
-    assert list(unknown.probs) == list(FER7)
+def test_nothing_is_known_of_a_face_that_was_never_read(package: Package) -> None:
+    assert EmotionRecognizer(EmotionModel(package)).of(1) is None
 
 
 def test_a_reset_forgets_all_faces(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
     recognizer.reset()
+    assert recognizer.of(1) is None
     recognizer.update(one_hot("sad")[None], [track(1)], [1], 0.03)
-    assert recognizer.of(1).probs["sad"] == pytest.approx(1)
+    assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
 def test_the_threshold_is_the_packages_unless_another_is_given(package: Package) -> None:
@@ -217,6 +220,6 @@ def test_the_threshold_is_the_packages_unless_another_is_given(package: Package)
     )
     for recognizer in (usual, strict):
         recognizer.update(weak, [track(1)], [1], 0.0)
-    told, untold = usual.of(1), strict.of(1)
+    told, untold = known(usual, 1), known(strict, 1)
     assert (told.label, untold.label) == ("fear", "uncertain")
     assert untold.score == pytest.approx(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.export.source import find_source
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
+from edgeharfer.runtime.installation import install_command
 
 
 def run_folder(folder: Path, record: object = None, labels: object = None) -> Path:
@@ -242,6 +244,15 @@ def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["new"]
 
 
+def test_of_two_exports_at_once_one_stays_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with written_beside(out) as one, written_beside(out) as other:
+        for folder in (one, other):
+            (folder / folder.parent.name).write_text("x")
+    assert len(list(out.iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -279,5 +290,5 @@ def test_options_are_checked_first(tmp_path: Path, options: dict[str, Any], mess
 
 
 def test_without_tensorflow_one_line_says_what_to_install() -> None:
-    with pytest.raises(MissingExtra, match=r"pip install 'edgeharfer\[export\]'"):
+    with pytest.raises(MissingExtra, match=re.escape(install_command("export"))):
         backend.load("edgeharfer_no_such_module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgeharfer.runtime.errors import MissingExtra, ModelError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.blazeface import FULL_RANGE, SHORT_RANGE
 from edgeharfer.runtime.faces.mediapipe import read_tflite
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.package import MANIFEST, Package, load_package
 
 
@@ -36,7 +38,7 @@ def test_the_shipped_file_is_the_one_in_googles_wheel() -> None:
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(
-        MissingExtra, match=r"mediapipe is not installed: pip install 'edgeharfer\[mediapipe\]'"
+        MissingExtra, match=re.escape(f"mediapipe is not installed: {install_command('mediapipe')}")
     ):
         make_detector("mediapipe")
 

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 import edgeharfer.runtime
 from edgeharfer.runtime import errors
+from edgeharfer.runtime.installation import install_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROOTS = ("runtime", "export", "training", "calib")
@@ -126,7 +127,7 @@ def test_an_error_is_told_in_one_line() -> None:
 
 def test_a_missing_extra_says_what_to_install() -> None:
     error = errors.MissingExtra("ONNX Runtime", "cpu")
-    assert str(error) == "ONNX Runtime is not installed: pip install 'edgeharfer[cpu]'"
+    assert str(error) == f"ONNX Runtime is not installed: {install_command('cpu')}"
 
 
 def test_the_base_and_the_extras_never_bring_two_onnx_runtimes() -> None:
@@ -142,8 +143,11 @@ def test_the_base_and_the_extras_never_bring_two_onnx_runtimes() -> None:
     assert not any(line.startswith("onnxruntime") for line in project["dependencies"])
 
 
-def test_only_one_opencv_is_pinned() -> None:
-    assert [name for name in pins() if name.startswith("opencv")] == ["opencv-python"]
+def test_no_installation_takes_two_builds_of_opencv() -> None:
+    """The headless build is pinned to take the other's place, and nothing asks for it."""
+    builds = {name for name in pins() if name.startswith("opencv")}
+    assert builds == {"opencv-python", "opencv-python-headless"}
+    assert {wanted.name for wanted in declared() if "opencv" in wanted.name} == {"opencv-python"}
 
 
 @pytest.mark.parametrize("wanted", list(declared()), ids=str)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 import numpy as np
 
-from edgeharfer.kiosk.config import KioskConfig, Models, Privacy
+from edgeharfer.kiosk.config import KioskConfig, Models, Privacy, load_config
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
@@ -102,6 +105,30 @@ def test_a_camera_that_is_not_there_is_waited_for(bench: Bench, monkeypatch: pyt
     statuses = [one for one in bench.sent if one.startswith("STATUS")]
     assert statuses[:1] == ["STATUS=source lost"] and "STATUS=source live" in statuses
     assert "WATCHDOG=1" in bench.sent[: bench.sent.index("STATUS=source live")]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_redirects_are_followed_where_the_configuration_says_so(
+    allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    scripted = opener
+
+    def recording(outcomes: Sequence[Any]) -> Callable[..., Any]:
+        give = scripted(outcomes)
+
+        def opened(spec: str, **options: object) -> Any:
+            asked.append((spec, options["follow_redirects"]))
+            return give(spec)
+
+        return opened
+
+    monkeypatch.setattr(sys.modules[__name__], "opener", recording)
+    path = tmp_path / "kiosk.toml"
+    text = "[source]\nsource = 'http://127.0.0.1/'\n" + ("follow_redirects = true\n" if allowed else "")
+    path.write_text(text + "[privacy]\nnotice_required = false\n")
+    Bench(tmp_path, load_config(path)).run(FilmSource(0.3))
+    assert asked == [("http://127.0.0.1/", allowed)]
 
 
 def test_readiness_follows_the_results(bench: Bench) -> None:

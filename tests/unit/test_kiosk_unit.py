@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,10 +25,7 @@ CONFIGS = {
     ),
     "gpu": KioskConfig(models=Models(provider="cuda")),
 }
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None,
-    reason="systemd-analyze is not installed (apt-get install systemd)",
-)
+needs_systemd = pytest.mark.needs("systemd-analyze")
 
 
 def write_unit(folder: Path, config: KioskConfig) -> Path:

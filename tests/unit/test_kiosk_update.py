@@ -92,6 +92,26 @@ def test_the_same_package_twice_is_one(tmp_path: Path) -> None:
     assert len(installed(state)) == 2
 
 
+def test_two_installations_at_once_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins and ends while the first one copies."""
+    one, other = packages(tmp_path, 2)
+    state, real = tmp_path / "state", module._copy_file
+    second: list[module.Update] = []
+
+    def interrupted(source: Path, target: Path) -> None:
+        monkeypatch.setattr(module, "_copy_file", real)
+        for path in (other, one):
+            second.append(install_package(path, state, replaces="off", clock=ManualClock()))
+        real(source, target)
+
+    monkeypatch.setattr(module, "_copy_file", interrupted)
+    first = install_package(one, state, replaces="off", clock=ManualClock())
+    assert current_package(state, "emotion") == first.folder == second[-1].folder
+    assert not any(name.endswith(".part") for name in installed(state))
+
+
 def test_a_damaged_package_changes_nothing(tmp_path: Path) -> None:
     good, bad = packages(tmp_path, 2)
     state = tmp_path / "state"
@@ -205,7 +225,7 @@ def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
 
 
 def test_a_signed_package_is_copied_whole(tmp_path: Path) -> None:
-    pytest.importorskip("cryptography", reason="needs what signatures are made with")
+    pytest.importorskip("cryptography", reason="needs the sign extra")
     key = tmp_path / "key"
     make_keys(key)
     package = emotion_package(tmp_path / "new")

@@ -13,7 +13,17 @@ import pytest
 from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color, look
 from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, Image, Result, TrackedFace
+from edgeharfer.runtime.types import (
+    BACKGROUND,
+    UNCERTAIN,
+    Action,
+    Box,
+    Emotion,
+    Frame,
+    Image,
+    Result,
+    TrackedFace,
+)
 
 SIZES = [(320, 240), (640, 480), (1920, 1080), (480, 854), (160, 120)]
 HAPPY = Emotion("happy", 0.88, {"happy": 0.88, "neutral": 0.07, "sad": 0.03, "angry": 0.02})
@@ -137,7 +147,8 @@ def test_the_figures_of_the_strip(monkeypatch: pytest.MonkeyPatch) -> None:
     ("action", "words"),
     [
         (Action("Biking", 0.81, ready=True), ["Biking", "81%"]),
-        (Action(UNCERTAIN, 0.31, ready=True), ["Uncertain", "31%"]),
+        (Action(UNCERTAIN, 0.31, ready=True), ["Not sure", ""]),
+        (Action(BACKGROUND, 1.0, ready=True), ["No action"]),
         (Action(UNCERTAIN, 0.0, ready=False), ["Gathering motion…", ""]),
     ],
 )
@@ -177,6 +188,38 @@ def test_a_face_without_emotion_shows_its_own_score(monkeypatch: pytest.MonkeyPa
     with written(monkeypatch) as texts:
         draw(blank(640, 480), one_face(Box(200, 150, 150, 150), emotion=None, track=7), Status())
     assert {"#7", "Face", "93%"} <= {text for text, _ in texts}
+
+
+def test_a_face_that_was_not_read_yet_is_a_box_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, unread = Box(80, 150, 120, 120), Box(420, 150, 120, 120)
+    pair = TrackedFace(1, read, 0.9, HAPPY), TrackedFace(2, unread, 0.9, None)
+    with written(monkeypatch) as texts:
+        image = draw(blank(640, 480), Result(0, 0.0, 1.0, pair), Status())
+    assert "#1" in [text for text, _ in texts]
+    assert [text for text, rect in texts if rect.x > 380 and rect.y > 60] == []
+    box = changed(blank(240, 380), image[100:, 400:])
+    assert (box.width, box.height) == (122, 122)  # the outline with its dark edge, and nothing else
+
+
+def test_an_uncertain_face_has_no_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsure = Emotion(UNCERTAIN, 0.35, {"happy": 0.35, "sad": 0.33, "neutral": 0.32})
+    with written(monkeypatch) as texts:
+        draw(blank(640, 480), one_face(Box(200, 150, 150, 150), unsure), Status())
+    words = [text for text, _ in texts]
+    assert "Not sure" in words and not any("%" in word for word in words)
+    assert {"Happy", "Sad", "Neutral"} <= set(words)
+
+
+def test_no_action_is_said_quietly() -> None:
+    """A small grey panel without a bar, a tenth of what an action takes."""
+    ground = blank(640, 480)
+    calm, busy = (
+        draw(blank(640, 480), Result(0, 0.0, 1.0, action=action), Status())
+        for action in (Action(BACKGROUND, 1.0, ready=True), Action("Biking", 1.0, ready=True))
+    )
+    taken = [np.count_nonzero((one != ground).any(axis=2)[240:]) for one in (calm, busy)]
+    assert 0 < taken[0] < taken[1] / 8
+    assert not (calm == np.array(look.MINT)).all(axis=2)[240:].any()
 
 
 def test_the_three_likeliest_emotions_stand_beside_a_face(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,7 @@ def play(
     frames: int,
     *,
     still: bool = False,
+    live: bool = True,
     action: Package | None = None,
     **options: Any,
 ) -> tuple[list[Result], list[list[int]]]:
@@ -78,6 +79,8 @@ def play(
     pipeline = Pipeline(
         action=action, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
     )
+    if live:
+        pipeline.keep_pace()
     picture = np.zeros((60, 640, 3), np.uint8)
     results = [pipeline.process(Frame(n, n / 30, 0.0, picture, still)) for n in range(frames)]
     return results, made[0].turns
@@ -120,14 +123,83 @@ def test_thirty_faces_leave_the_actions_alone(emotion: Package, tmp_path: Path) 
     assert [result.action for result in one] == [result.action for result in many]
 
 
-def test_before_its_turn_a_face_is_uncertain(emotion: Package) -> None:
+def test_before_its_turn_nothing_is_said_of_a_face(emotion: Package) -> None:
     results, _ = play(emotion, Crowd(2), 2)
     first, second = ([face.emotion for face in result.faces] for result in results)
-    assert first[1] is not None and second[1] is not None
-    assert first[1].label == "uncertain"
-    assert sum(first[1].probs.values()) == pytest.approx(1)
-    assert len(set(first[1].probs.values())) == 1
-    assert second[1].label != "uncertain"
+    assert first[0] is not None and first[1] is None
+    assert second[0] is not None and second[1] is not None
+
+
+def test_a_new_face_comes_before_those_that_were_read(emotion: Package) -> None:
+    class Joined(Crowd):
+        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+            found = super().detect(bgr, region)
+            self.count = 4  # From the second look on.
+            return found
+
+    results, turns = play(emotion, Joined(3), 7)
+    assert turns == [[0], [40], [80], [120], [0], [40], [80]]
+    assert [sum(face.emotion is None for face in result.faces) for result in results] == [2, 1, 0, 0, 0, 0, 0]
+
+
+def test_in_a_file_every_new_face_is_read_in_the_frame_that_shows_it_first(emotion: Package) -> None:
+    """The others have their turn one by one, as live."""
+    crowd = Crowd(3)
+    results, turns = play(emotion, crowd, 6, live=False)
+    assert turns == [[0, 40, 80], [0], [40], [80]]
+    assert all(face.emotion for result in results for face in result.faces)
+
+
+class Cutting(Turns):
+    """Sees a cut in the seventh frame."""
+
+    def cut(self, frame: Frame) -> bool:
+        return frame.seq == 6
+
+
+def test_at_a_cut_faces_get_new_numbers_and_the_window_starts_again(emotion: Package, tmp_path: Path) -> None:
+    action = tiny_models.action_package(tmp_path / "action")
+    pipeline = Pipeline(
+        action=action, emotion=emotion, detector=Crowd(2), senses=Cutting, clock=ManualClock()
+    )
+    picture = np.zeros((60, 640, 3), np.uint8)
+    results = [pipeline.process(Frame(n, n / 3, 0.0, picture)) for n in range(13)]
+    assert [result.seq for result in results if result.cut] == [6]
+    assert [{face.track for face in result.faces} for result in results] == [{1, 2}] * 6 + [{3, 4}] * 7
+    ready = [result.action.ready for result in results if result.action]
+    first = ready.index(True)
+    assert ready == [n >= first and not 6 <= n < 6 + first for n in range(13)] and first > 1
+
+
+def test_a_photograph_has_no_action(emotion: Package, tmp_path: Path) -> None:
+    action = tiny_models.action_package(tmp_path / "action")
+    results, _ = play(emotion, Crowd(1), 2, still=True, action=action)
+    assert [(result.action, result.cut) for result in results] == [(None, False)] * 2
+    assert all("encode" not in result.stages_ms for result in results)
+
+
+@pytest.mark.parametrize("interval_s", [0.0, 0.1, 1.0, 2.0])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_moving_face_has_one_number_however_rarely_it_is_looked_for(
+    emotion: Package, interval_s: float, live: bool
+) -> None:
+    """It crosses the picture at one and a half of its sides a second."""
+
+    class Walking(Crowd):
+        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+            self.shift = 45 * float(bgr[0, 0, 0]) / 10
+            return super().detect(bgr, region)
+
+    pipeline = Pipeline(
+        action=None, emotion=emotion, detector=Walking(1), face_interval_s=interval_s,
+        senses=Turns, clock=ManualClock(),
+    )  # fmt: skip
+    if live:
+        pipeline.keep_pace()
+    pictures = [np.full((60, 640, 3), n, np.uint8) for n in range(120)]
+    results = [pipeline.process(Frame(n, n / 10, 0.0, picture)) for n, picture in enumerate(pictures)]
+    assert {tuple(face.track for face in result.faces) for result in results} == {(1,)}
+    assert all(face.emotion for result in results for face in result.faces)
 
 
 def test_a_photograph_shows_all_at_once(emotion: Package) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="charts need the report extra")
-pytest.importorskip("pypdf", reason="charts need the report extra")
+pytest.importorskip("matplotlib", reason="needs the report extra")
+pytest.importorskip("pypdf", reason="needs the report extra")
 
 import cv2
 
@@ -78,7 +78,7 @@ def test_every_chart_of_any_report_can_be_drawn(name: str) -> None:
 
 def test_the_bar_names_every_emotion_with_its_share() -> None:
     found = texts(ChartBook(report(TWO)).figures["bar", None])
-    assert {"Angry", "Happy", "Sad", "Neutral", "Uncertain", "Share of each emotion"} <= found
+    assert {"Angry", "Happy", "Sad", "Neutral", "Not sure", "Share of each emotion"} <= found
     assert {"25.0\N{NO-BREAK SPACE}%", "37.5\N{NO-BREAK SPACE}%"} <= found
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the tiny packages are made with onnx (the dev extra)")
+pytest.importorskip("onnx", reason="needs the dev extra")
 
 from edgeharfer.report.observer import Grid, Observer
 from edgeharfer.report.record import Recording, Sample
@@ -116,6 +118,39 @@ def test_tasks_that_are_off_are_not_read(packages: Path) -> None:
     assert found.readings == ()
     assert {face.raw for sample in found.samples for face in sample.faces} == {()}
     assert (made.method.labels, made.method.action, made.method.window) == ((), None, None)
+
+
+class CutReel(Reel):
+    """The second half is a mirrored demo in other colours."""
+
+    def _next(self) -> Frame | None:
+        frame = super()._next()
+        if frame is None or frame.pts_s < SECONDS / 2:
+            return frame
+        return replace(frame, bgr=np.ascontiguousarray(frame.bgr[:, ::-1, ::-1]))
+
+
+def test_at_a_cut_faces_and_actions_start_again(packages: Path) -> None:
+    found = watched(observer(packages).watch(CutReel(20)))
+    assert found.cuts_s == (1.0,)
+    tracks = [{face.track for face in sample.faces} for sample in found.samples]
+    assert tracks[:4] == [{1, 2}] * 4
+    assert all(numbers and min(numbers) >= 3 for numbers in tracks[4:])
+    assert [reading.time_s for reading in found.readings] == pytest.approx([0.75, 1.75])
+    assert watched(observer(packages).watch(Reel(20))).cuts_s == ()
+
+
+def test_the_facts_of_a_model_have_whole_hashes(packages: Path) -> None:
+    """Of several files as `sha256sum FILE FILE | sha256sum` says it."""
+    method = observer(packages).method
+    assert method.emotion is not None and method.action is not None
+    for facts, package in ((method.emotion, packages / "emotion"), (method.action, packages / "action")):
+        digests = {name: sha256((package / name).read_bytes()).hexdigest() for name in facts.files}
+        assert digests == facts.files
+        listed = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+        whole = sha256(listed.encode()).hexdigest() if len(digests) > 1 else next(iter(digests.values()))
+        assert facts.sha256 == whole and len(whole) == 64
+    assert (len(method.emotion.files), len(method.action.files)) == (1, 2)
 
 
 def test_a_stop_leaves_nothing(packages: Path) -> None:

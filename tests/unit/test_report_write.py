@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="reports need the report extra")
-pytest.importorskip("reportlab", reason="reports need the report extra")
-pytest.importorskip("pypdf", reason="reports need the report extra")
+pytest.importorskip("matplotlib", reason="needs the report extra")
+pytest.importorskip("reportlab", reason="needs the report extra")
+pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
+from edgeharfer.report.inputs import find_inputs, own_folder, plan
 from edgeharfer.report.pdf.edition import Edition
 from edgeharfer.report.write import check_folder, write_report
 from edgeharfer.runtime.errors import SinkError
@@ -91,6 +96,89 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
     write_report(report({1: "    "}), tmp_path / "clip", EDITION)
     assert names(tmp_path) == {"clip"}
     assert "half.pdf" not in names(tmp_path / "clip")
+
+
+def at_once(
+    monkeypatch: pytest.MonkeyPatch, first: Callable[[], object], second: Callable[[], object]
+) -> None:
+    """Write a second report while the first one is being written, as another process would."""
+    real = write._write_all
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(write, "_write_all", real)
+        real(*arguments)
+        second()
+
+    monkeypatch.setattr(write, "_write_all", interrupted)
+    first()
+
+
+def test_of_two_equal_reports_at_once_the_first_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, same = tmp_path / "clip", report({1: "    "})
+    published: list[int] = []
+
+    def second() -> None:
+        write_report(same, folder, EDITION)
+        published.append((folder / "report.pdf").stat().st_ino)
+
+    at_once(monkeypatch, lambda: write_report(same, folder, EDITION), second)
+    assert names(tmp_path) == {"clip"}
+    assert names(folder) == FILES
+    assert [(folder / "report.pdf").stat().st_ino] == published
+
+
+def test_of_two_different_reports_at_once_one_stays_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    at_once(
+        monkeypatch,
+        lambda: write_report(report({1: "    "}), folder, EDITION, {"by": "first"}),
+        lambda: write_report(report({1: "hhhh"}), folder, EDITION, {"by": "second"}),
+    )
+    assert names(tmp_path) == {"clip"}
+    assert names(folder) == {*FILES, "notes.txt"}, "no folder of a person, whom only the other report has"
+    assert json.loads((folder / "summary.json").read_text())["by"] == "first"
+    assert all(line.endswith(",,") for line in (folder / "frames.csv").read_text().splitlines()[1:])
+
+
+def test_a_report_made_again_replaces_an_equal_one(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    write_report(report({1: "    "}), folder, EDITION)
+    (folder / "report.pdf").write_bytes(b"damaged")
+    write_report(report({1: "    "}), folder, EDITION)
+    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_report_on_another_input_keeps_its_folder(tmp_path: Path) -> None:
+    """Two processes at once planned the same folder for two clips of one name."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for side in "ab":
+        (tmp_path / side / "clip.mp4").write_text(side)
+    out = tmp_path / "out"
+    (one,), (other,) = (plan(find_inputs([str(tmp_path / side / "clip.mp4")]), out, {}) for side in "ab")
+    assert one.folder == other.folder
+    for task in (one, other):
+        write_report(
+            report({1: "    "}), task.folder, EDITION, task.extra, choose=partial(own_folder, task)
+        )  # fmt: skip
+    assert names(out) == {"clip", "clip-2"}
+    for task, name in ((one, "clip"), (other, "clip-2")):
+        assert json.loads((out / name / "summary.json").read_text())["resume"] == task.extra["resume"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "clip").symlink_to(tmp_path / "far")
+    write_report(report({1: "    "}), tmp_path / "clip", EDITION)
+    assert (tmp_path / "clip").is_symlink()
+    assert names(tmp_path / "far") == FILES
 
 
 def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:

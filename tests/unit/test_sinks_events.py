@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_what_is_off_is_null() -> None:
     line = result_to_dict(off)
     assert line["action"] is None
     assert line["faces"][0]["emotion"] is None
+
+
+def test_a_cut_is_a_line_of_its_own_before_the_result(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventsSink(path) as sink:
+        sink.write(FRAME, example(), Status())
+        sink.write(FRAME, replace(example(), seq=13, pts_s=0.52004, cut=True), Status())
+    assert [line["kind"] for line in lines(path)] == ["result", "cut", "result"]
+    assert lines(path)[1] == {"kind": "cut", "seq": 13, "pts_s": 0.52}
 
 
 def test_an_action_that_is_not_ready_is_uncertain() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.source.stream import redact
+from edgeharfer.runtime.source.address import parse_address, redact, redact_within
 
 
 def test_a_missing_camera_names_the_demo_and_exits_3() -> None:
@@ -78,11 +79,56 @@ def test_an_image_without_a_suffix_is_known_by_its_content(tmp_path: Path) -> No
         ("rtsp://admin:p/w?@x#@cam/live", "rtsp://***@cam/live"),
         ("http://cam/video?user=admin&pwd=hunter2", "http://cam/video?user=***&pwd=***"),
         ("http://cam/video#hunter2", "http://cam/video"),
-        ("http://token@cam/a=b", "http://***@cam/a=b"),
+        ("http://token@cam/a=b", "http://***@cam/a=***"),
+        ("rtsp://cam/user=admin&password=hunter2", "rtsp://cam/user=***&password=***"),
+        ("rtsp://cam/user=admin_password=hunter2_channel=1.sdp?real", "rtsp://cam/user=***?***"),
+        ("rtsp://cam/live;PWD=hunter2", "rtsp://cam/live;PWD=***"),
+        ("rtsp://cam/live;hunter2/x", "rtsp://cam/live;***"),
+        ("http://cam/v?Token=hunter2&auth=hunter2;key=hunter2", "http://cam/v?Token=***&auth=***;key=***"),
+        ("http://cam/v?access_token=a.hunter2==&sig=hunter2/x", "http://cam/v?access_token=***&sig=***"),
+        ("http://cam/v?to%6ben%3Dhunter2%26a=1", "http://cam/v?to%6ben%3D***%26a=***"),
+        ("http://cam/v?p=a?hunter2", "http://cam/v?p=***?***"),
+        ("http://cam/v?hunter2", "http://cam/v?***"),
+        ("http://cam/v?a=1#token=hunter2", "http://cam/v?a=***"),
+        ("HTTP://ADMIN:hunter2@CAM/V", "HTTP://***@CAM/V"),
+        ("rtsp://admin%3Ahunter2%40cam/live", "rtsp://***@cam/live"),
+        ("rtsp:/admin:hunter2@cam/live", "rtsp:/***@cam/live"),
+        ("admin:hunter2@cam/live", "***@cam/live"),
+        ("http://cam/v?mail=me@home.org&token=hunter2", "http://***@home.org&token=***"),
+        ("/data/a@b/x=1;y=2.mp4", "/data/a@b/x=1;y=2.mp4"),
+        ("C:/data/a@b/x=1.mp4", "C:/data/a@b/x=1.mp4"),
     ],
 )
 def test_urls_are_shown_without_credentials(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+def test_addresses_within_a_message_are_redacted() -> None:
+    message = "Got unexpected extra argument (rtsp://a:hunter2@cam/x?y=hunter2), or http://cam/;pw=hunter2."
+    shown = "Got unexpected extra argument (rtsp://***@cam/x?y=***), or http://cam/;pw=***."
+    assert redact_within(message) == shown == redact_within(shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("rtsp://cam", ("rtsp", "cam", 554, "/", None, None)),
+        ("HTTPS://Ad%40min:p%2Fw@cam:8443/v?x=1#y", ("https", "cam", 8443, "/v?x=1", "Ad@min", "p/w")),
+        ("rtsp://user@[fe80::1]:8554/a b", ("rtsp", "fe80::1", 8554, "/a%20b", "user", None)),
+        ("http://cam?x=a@b", ("http", "cam", 80, "/?x=a@b", None, None)),
+    ],
+)
+def test_the_parts_of_an_address(url: str, parts: tuple[object, ...]) -> None:
+    assert astuple(parse_address(url)) == parts
+
+
+@pytest.mark.parametrize(
+    "url", ["http:///x", "http://cam:99999/", "http://cam:port/", "http://a b/", "rtsp://a:hunter2/x@cam/y"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(SourceError, match="not an address") as caught:
+        parse_address(url)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_errors_do_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:

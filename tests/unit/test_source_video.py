@@ -13,6 +13,7 @@ import pytest
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import Source, open_source
+from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
 from edgeharfer.runtime.source.video import FrameTimes
 from edgeharfer.runtime.types import Frame
 
@@ -137,3 +138,28 @@ def test_times_grow_by_one_frame_where_the_container_is_no_help(useless: float) 
 def test_times_without_any_position_follow_the_rate() -> None:
     times = FrameTimes(fps=25.0)
     assert [times.next(math.nan) for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08])
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path) -> None:
+    """An MP4 whose movie lasts 2 s of the 4 s that its 40 frames would take."""
+    duration = (1000).to_bytes(4, "big") + (2000).to_bytes(4, "big")
+    path = tmp_path / "trimmed.mp4"
+    path.write_bytes(box(b"ftyp", b"isom") + box(b"moov", box(b"mvhd", bytes(12) + duration + bytes(80))))
+    assert missing_frames(path, 40, 20, 10.0) == 0
+    assert missing_frames(path, 20, 15, 10.0) == 5
+
+
+def test_a_file_that_says_nothing_of_its_length_is_not_cut_off(tmp_path: Path) -> None:
+    heads = {
+        "short.mp4": b"\0\0\0\x10ftyp",
+        "live.webm": b"\x1aE\xdf\xa3\x80\x18S\x80g\x01" + b"\xff" * 7,
+        "padded.mp4": box(b"ftyp", b"isom") + bytes(64),
+        "other.ts": b"G" * 188,
+    }
+    for name, data in heads.items():
+        (tmp_path / name).write_bytes(data)
+    assert [name for name in heads if is_cut_off(tmp_path / name)] == ["short.mp4"]

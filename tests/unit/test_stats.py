@@ -121,6 +121,7 @@ def test_summary_has_the_fields_of_the_interface() -> None:
         "frames_in",
         "frames_processed",
         "frames_dropped",
+        "cuts",
         "fps",
         "rates_hz",
         "latency_ms",

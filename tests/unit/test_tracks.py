@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.faces.tracks import KEEP_S, NEW_S, Tracker, distance, steady
+from edgeharfer.runtime.faces.tracks import (
+    KEEP_S,
+    LONGEST_KEEP_S,
+    MOVES_ON_S,
+    NEW_S,
+    Tracker,
+    distance,
+    steady,
+)
 from edgeharfer.runtime.types import Box, Face
 
 
@@ -35,17 +43,58 @@ def test_a_face_keeps_its_number_through_a_miss_of_half_a_second() -> None:
     assert numbers(tracker, 0.5, face(110)) == [1]
 
 
-def test_after_a_second_it_is_a_new_face() -> None:
+def test_after_a_second_in_which_looks_missed_it_is_a_new_face() -> None:
     tracker = Tracker()
     assert numbers(tracker, 0.0, face(100)) == [1]
+    for n in range(1, 10):
+        assert numbers(tracker, n / 10) == []
     assert numbers(tracker, 1.0, face(100)) == [2]
     assert tracker.numbers == [2]
+
+
+@pytest.mark.parametrize("interval_s", [1.0, 2.0, 4.0])
+def test_between_rare_looks_a_face_keeps_its_number_through_one_miss(interval_s: float) -> None:
+    tracker = Tracker()
+    for n in range(4):
+        assert numbers(tracker, n * interval_s, face(100)) == [1]
+    assert numbers(tracker, 4 * interval_s) == []
+    assert numbers(tracker, 5 * interval_s, face(100)) == [1]
+    for n in (6, 7):
+        assert numbers(tracker, n * interval_s) == []
+    assert tracker.numbers == []
+    assert numbers(tracker, 8 * interval_s, face(100)) == [2]
+
+
+def test_after_a_long_silence_nobody_can_tell_who_it_is() -> None:
+    tracker = Tracker()
+    assert numbers(tracker, 0.0, face(100)) == [1]
+    assert numbers(tracker, LONGEST_KEEP_S + 0.1, face(100)) == [2]
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "sides", "number"),
+    [(0.1, 0.9, 1), (0.1, 1.1, 2), (1.0, 1.9, 1), (1.0, 2.1, 2), (2.0, 3.9, 1), (5.0, 4.1, 2)],
+)
+def test_the_longer_the_interval_the_farther_a_face_may_move(
+    elapsed_s: float, sides: float, number: int
+) -> None:
+    tracker = Tracker()
+    tracker.update([face(100, side=50)], 0.0)
+    assert numbers(tracker, elapsed_s, face(100 + 50 * sides, side=50)) == [number]
+
+
+def test_a_face_that_comes_closer_may_grow_in_the_meantime() -> None:
+    tracker = Tracker()
+    tracker.update([face(100, side=40)], 0.0)
+    assert numbers(tracker, 2.0, face(100, side=110)) == [1]
+    assert numbers(tracker, 2.1, face(100, side=40)) == [2]
 
 
 def test_a_face_that_left_is_no_longer_known() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
-    tracker.update([], KEEP_S + 0.01)
+    for n in range(1, 9):
+        tracker.update([], n * KEEP_S / 8 + 0.01)
     assert tracker.known_boxes == [] and tracker.numbers == []
 
 
@@ -108,6 +157,14 @@ def test_the_shown_box_is_steadied_and_the_detected_one_kept() -> None:
     (track,) = tracker.update([face(110)], 0.06)
     assert track.face.box.center[0] == 110
     assert track.box.center[0] == pytest.approx(100 + 10 * (1 - math.exp(-1)))
+
+
+def test_between_looks_a_face_moves_on_for_a_moment_and_no_farther() -> None:
+    tracker = Tracker()
+    tracker.update([face(100)], 0.0)
+    (track,) = tracker.update([face(140)], 1.0)  # 40 pixels a second, of which half is believed
+    places = [track.face_at(1.0 + later_s).box.center[0] for later_s in (0.0, 0.1, MOVES_ON_S, 0.9)]
+    assert places == pytest.approx([140, 142, 144, 144])
 
 
 @pytest.mark.parametrize("fps", [10, 30, 120])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.package import MANIFEST
+from edgeharfer.runtime.staging import locked_folder, replace_folder, temporary_folder
 
 
 def check_place(out: Path) -> None:
@@ -24,27 +24,12 @@ def written_beside(out: Path) -> Iterator[Path]:
     A package that stood there is kept until then. Raises SinkError where the disk says no.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A folder in a folder: mkdtemp makes it private, a package is for everyone to read.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-            fresh = Path(temporary, "new")
-            fresh.mkdir()
+        with temporary_folder(out) as fresh:
             yield fresh
-            _swap(fresh, out, Path(temporary, "old"))
+            with locked_folder(out.parent):
+                replace_folder(fresh, out)
     except OSError as error:
         raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error
-
-
-def _swap(fresh: Path, out: Path, old: Path) -> None:
-    """Put `fresh` in the place of `out`, whose former content goes to `old`, or leave all as it is."""
-    if out.exists():
-        out.rename(old)
-    try:
-        fresh.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
 
 
 def _is_package_or_empty(folder: Path) -> bool:

@@ -14,6 +14,7 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from edgeharfer.app.settings import Settings
@@ -26,10 +27,16 @@ COOKIE = "edgeharfer_session"
 SESSION_S = 12 * 3600.0
 MOST_SESSIONS = 1000
 GUESSES, GUESS_WINDOW_S = 10, 60.0
-"""Wrong tokens in so many seconds before nobody is let in for a while. No guessing reaches 16 signs so."""
+"""Wrong tokens from one client address, and the seconds they count, before more of them get status 429."""
+MAX_ADDRESSES = 1000
+"""Client addresses whose wrong tokens are remembered."""
+IPV6_NETWORK_BITS = 64
+"""The network that one IPv6 customer usually has: all its addresses count as one client."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(?::(?P<port>\d{1,5}))?")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+Verdict = Literal["right", "wrong", "limited"]
 
 
 def is_loopback(host: str) -> bool:
@@ -54,6 +61,8 @@ def read_token(path: Path | None, environment: Mapping[str, str] = os.environ) -
         reason = getattr(error, "strerror", None) or "not a text"
         raise ConfigError(f"{where}: {reason}: give --token-file a file with the token in it") from error
     token = token.strip()
+    if not is_unicode(token):  # bytes of the environment that are not UTF-8
+        raise ConfigError(f"{where}: the token is not UTF-8: make one at random")
     if (path is not None or token) and not LEAST_TOKEN <= len(token) <= MOST_TOKEN:
         raise ConfigError(f"{where}: a token has {LEAST_TOKEN} to {MOST_TOKEN} signs: make one at random")
     return token
@@ -92,35 +101,78 @@ def host_allowed(host: str, settings: Settings) -> bool:
 
 def origin_allowed(origin: str, host: str) -> bool:
     """Whether a page of this origin is the app's own; a proxy in front may speak https for it."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # such as http://[
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower() and not parts.path
 
 
-class Doorman:
-    """Compares tokens and remembers who has shown the right one. Sessions live in memory alone."""
+def client_address(host: str | None) -> str:
+    """The client that limits count: an IPv4 address, or the network of an IPv6 address.
+
+    Args:
+        host: The address of the other end of a connection; None where there is none.
+    """
+    try:
+        address = ipaddress.ip_address((host or "").partition("%")[0])
+    except ValueError:
+        return host or ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded. JSON may contain half of a surrogate pair, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Authenticator:
+    """Compares tokens, limits wrong ones by client address, and keeps the sessions in memory."""
 
     def __init__(self, token: str, clock: Clock) -> None:
         self._token, self._clock = token.encode(), clock
         self._sessions: dict[str, float] = {}
-        self._wrong: deque[float] = deque(maxlen=GUESSES)
+        self._wrong: dict[str, deque[float]] = {}
 
     @property
-    def asks(self) -> bool:
-        """Whether a token is asked for at all."""
+    def required(self) -> bool:
+        """Whether a token is required at all."""
         return bool(self._token)
 
-    @property
-    def tired(self) -> bool:
-        """There were so many wrong tokens of late that none is looked at for now."""
-        full = len(self._wrong) == GUESSES
-        return full and self._clock.monotonic() - self._wrong[0] < GUESS_WINDOW_S
+    def rate_limited(self, address: str) -> bool:
+        """Whether a client address has sent too many wrong tokens in the last minute."""
+        wrong = self._wrong.get(address)
+        if wrong is None or len(wrong) < GUESSES:
+            return False
+        return self._clock.monotonic() - wrong[0] < GUESS_WINDOW_S
 
-    def knows_token(self, token: str) -> bool:
-        """Whether it is the right one; takes the same time for every wrong one of its length."""
-        right = not self.tired and hmac.compare_digest(token.encode(), self._token)
-        if not right:
-            self._wrong.append(self._clock.monotonic())
-        return right
+    def check(self, token: bytes, address: str) -> Verdict:
+        """Compare a token from a client address, in the same time for every wrong one of its length.
+
+        The right token is always "right". Wrong ones beyond the limit are "limited" and are not counted,
+        so that the limit ends however often a client asks.
+        """
+        if hmac.compare_digest(token, self._token):
+            return "right"
+        if self.rate_limited(address):
+            return "limited"
+        self._count_wrong(address)
+        return "wrong"
+
+    def _count_wrong(self, address: str) -> None:
+        wrong = self._wrong.pop(address, deque[float](maxlen=GUESSES))
+        while len(self._wrong) >= MAX_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]  # the one that was quiet for longest
+        wrong.append(self._clock.monotonic())
+        self._wrong[address] = wrong
 
     def admit(self) -> str:
         """A new session's name, for a cookie."""

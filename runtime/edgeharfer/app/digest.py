@@ -14,8 +14,7 @@ from edgeharfer.app.scene import intensity_to_dict
 from edgeharfer.report.measures import Person
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import Row
-from edgeharfer.report.segments import BACKGROUND
-from edgeharfer.runtime.types import UNCERTAIN
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 MOST_POINTS = 400
 MOST_PEOPLE = 12

@@ -6,7 +6,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgeharfer.app.access import COOKIE, Doorman, host_allowed, origin_allowed
+from edgeharfer.app.access import (
+    COOKIE,
+    GUESS_WINDOW_S,
+    Authenticator,
+    Verdict,
+    client_address,
+    host_allowed,
+    origin_allowed,
+)
 from edgeharfer.app.answers import Refusal, refuse
 from edgeharfer.app.settings import Settings
 
@@ -32,8 +40,8 @@ _READING = frozenset({"GET", "HEAD"})
 class Guard:
     """An ASGI layer around the app."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, doorman: Doorman) -> None:
-        self._app, self._settings, self._doorman = app, settings, doorman
+    def __init__(self, app: ASGIApp, settings: Settings, authenticator: Authenticator) -> None:
+        self._app, self._settings, self._authenticator = app, settings, authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,10 +60,15 @@ class Guard:
             return Refusal(421, "this is not a name of the app; start it with --name for a proxy's")
         if not self._comes_from_here(headers, hosts[0], path, method):
             return Refusal(403, "asked for by a page of another site")
-        if not self._doorman.asks or path in OPEN_PATHS or self._admitted(headers):
+        if not self._authenticator.required or path in OPEN_PATHS:
             return None
+        verdict = self._verdict(headers, client_of(scope))
+        if verdict == "right":
+            return None
+        if verdict == "limited":
+            return too_many_guesses()
         if path == "/" and method in _READING:
-            return Refusal(303, "the token is asked for", location="/login")
+            return Refusal(303, "the token is asked for", {"Location": "/login"})
         return Refusal(401, "the token is missing, wrong or too old; open the page again")
 
     def _comes_from_here(self, headers: Headers, host: str, path: str, method: str) -> bool:
@@ -68,11 +81,24 @@ class Guard:
         opens = method == "GET" and path in ("/", "/login")
         return opens and headers.get("sec-fetch-mode") == "navigate"
 
-    def _admitted(self, headers: Headers) -> bool:
+    def _verdict(self, headers: Headers, address: str) -> Verdict:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if token:
-            return scheme.lower() == "bearer" and self._doorman.knows_token(token.strip())
-        return self._doorman.knows_session(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
+            bearer = token.encode("latin-1").strip()  # the bytes as they were sent
+            return self._authenticator.check(bearer, address) if scheme.lower() == "bearer" else "wrong"
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return "right" if self._authenticator.knows_session(session) else "wrong"
+
+
+def client_of(scope: Scope) -> str:
+    """The client address of a request, as limits count it."""
+    return client_address(scope["client"][0] if scope.get("client") else None)
+
+
+def too_many_guesses() -> Refusal:
+    """For wrong tokens beyond the limit."""
+    why = "too many wrong tokens from this address; wait a minute, or use the right one"
+    return Refusal(429, why, {"Retry-After": f"{GUESS_WINDOW_S:.0f}"})
 
 
 def _with_headers(send: Send) -> Send:

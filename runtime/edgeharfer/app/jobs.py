@@ -9,11 +9,12 @@ import secrets
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeharfer.app.answers import Refusal
+from edgeharfer.app.answers import Refusal, without_folders
+from edgeharfer.app.body import Pace, upload_pace
 from edgeharfer.app.settings import MEGABYTE, Settings
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
 from edgeharfer.app.worker import DIGEST, Order
@@ -43,11 +44,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """One upload. share: of the work that is done. ended_s: when it was done, failed or cancelled."""
+    """One upload.
+
+    address: of the client that sends it. pace: of its bytes. patience: ends the wait for them when
+    another upload takes its place. share: of the work that is done. ended_s: when it was done, failed or
+    cancelled.
+    """
 
     id: str
     folder: Path
     name: str
+    address: str
+    pace: Pace
+    patience: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     phase: Phase = "receiving"
     share: float = 0.0
     error: str = ""
@@ -95,36 +104,56 @@ class Jobs:
         waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
         return job.tell(waiting.index(job) if job in waiting else 0)
 
-    def open(self, name: str, size: int | None) -> Job:
-        """Room for an upload that is about to come. size: as its sender says, None where that is not told.
+    def open(self, name: str, size: int | None, address: str) -> Job:
+        """Room for an upload that is about to come.
 
-        Raises Refusal where it is too large, or too many wait already.
+        Args:
+            name: Of the file, as its sender says.
+            size: As its sender says, None where that is not told.
+            address: Of the sender, as limits count it.
+
+        Raises:
+            Refusal: It is too large, or too many are sent, wait or are analysed already.
         """
         limits = self._settings.limits
         if size is not None and size > limits.upload_bytes:
             raise Refusal(413, f"larger than {limits.upload_mb:g} MB, which is the most")
-        if sum(job.is_open for job in self._jobs.values()) >= limits.queued:
-            raise Refusal(503, f"{limits.queued} analyses wait already; try again later")
+        self._make_room(address)
         if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
             raise Refusal(507, "there is no room on the disk for it")
         self._drop_oldest()
         stem = folder_name(name)[:_MOST_NAME]
-        job = Job(secrets.token_urlsafe(16), self._workspace.new_folder(), stem)
+        pace = upload_pace(limits, self._clock)
+        job = Job(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
         self._jobs[job.id] = job
         return job
 
     async def receive(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
         """Take in the bytes and queue the work. Raises Refusal, and forgets all, where that cannot be."""
         try:
-            await self._store(job, chunks)
-        except OSError as error:
+            async with job.patience:
+                await self._store(job, chunks)
+        except OSError as error:  # TimeoutError is one
             self.remove(job)
-            raise Refusal(507, f"cannot be stored: {error.strerror or error}") from error
+            if job.patience.expired():
+                raise Refusal(408, "the upload was too slow, and another one took its place") from error
+            _log.warning("an upload cannot be stored: %s", error)
+            raise Refusal(507, f"cannot be stored: {error.strerror or type(error).__name__}") from error
         except BaseException:  # the sender left, too
             self.remove(job)
             raise
         job.phase = "waiting"
         job.task = asyncio.create_task(self._work(job))
+
+    def _make_room(self, address: str) -> None:
+        """Raises Refusal where no place is free and every upload moves."""
+        limits = self._settings.limits
+        sending = [job for job in self._jobs.values() if job.phase == "receiving"]
+        own = [job for job in sending if job.address == address]
+        if len(own) >= limits.uploads_per_address and not _give_up_slowest(own):
+            raise Refusal(503, f"{len(own)} uploads come from your address already; try again later")
+        if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _give_up_slowest(sending):
+            raise Refusal(503, f"{limits.queued} analyses wait already; try again later")
 
     async def cancel(self, job: Job) -> None:
         """Stop the work, if it goes on, and clear everything of it away."""
@@ -179,7 +208,9 @@ class Jobs:
             except TimeoutError:
                 job.phase, job.error = "failed", "it takes too long: cut it, or make it smaller"
             except OSError as error:
-                job.phase, job.error = "failed", f"cannot be started: {error.strerror or error}"
+                _log.warning("an analysis cannot be started: %s", error)
+                job.phase = "failed"
+                job.error = f"cannot be started: {error.strerror or type(error).__name__}"
             finally:
                 job.ended_s = self._clock.monotonic()
                 if job.file is not None:
@@ -203,7 +234,8 @@ class Jobs:
         if "share" in news:
             job.share = float(news["share"])
         elif "failed" in news:
-            job.phase, job.error = "failed", str(news["failed"])
+            _log.info("an analysis failed: %s", news["failed"])
+            job.phase, job.error = "failed", without_folders(str(news["failed"]))
         elif "done" in news:
             job.phase, job.share = "done", 1.0
 
@@ -225,6 +257,17 @@ class Jobs:
         ended = sorted((job.ended_s, job.id) for job in self._jobs.values() if job.ended_s is not None)
         for _, job_id in ended[: max(0, len(ended) - MOST_KEPT + 1)]:
             self.remove(self._jobs[job_id])
+
+
+def _give_up_slowest(sending: list[Job]) -> bool:
+    """End the slowest of these uploads; False where all of them move."""
+    slow = [job for job in sending if job.phase == "receiving" and job.pace.slow]
+    if not slow:
+        return False
+    slowest = min(slow, key=lambda job: job.pace.left_s)
+    slowest.phase = "cancelled"
+    slowest.patience.reschedule(asyncio.get_running_loop().time())
+    return True
 
 
 def _refuse_texts(head: bytes) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgeharfer.app.answers import Refusal
+from edgeharfer.app.answers import Refusal, without_folders
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.screen import Screen, View
 from edgeharfer.app.sources import shown
@@ -18,6 +18,7 @@ from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.source.address import redact_within
 
 INTERVAL_S = 1 / 20
 """Between two pictures: more would cost more than it shows."""
@@ -35,7 +36,7 @@ class Live:
     """Made, and used, in one event loop; the run has a thread of its own.
 
     make_scene: a new one for each run. idle_stop_s: the run ends after so long without a viewer; 0 is
-    never. most: viewers at a time.
+    never. most: viewers at a time. follow_redirects: as of `open_source`.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Live:
         *,
         idle_stop_s: float = 0.0,
         most: int = 32,
+        follow_redirects: bool = False,
     ) -> None:
         self._options, self._make_scene, self._clock = options, make_scene, clock
         self._idle_stop_s, self._most = idle_stop_s, most
+        self._follow_redirects = follow_redirects
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._changing, self._printing = asyncio.Lock(), asyncio.Lock()
@@ -152,15 +155,19 @@ class Live:
         except KeyboardInterrupt:  # stopped while it was opened
             screen.end()
         except EdgeharferError as error:
-            screen.end(str(error))
+            _log.warning("the live view ended: %s", error)
+            screen.end(without_folders(str(error)))
         except Exception as error:
             _log.exception("the live view broke off")
-            screen.end(f"a defect, please report it: {type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {redact_within(str(error))}"
+            screen.end(without_folders(f"a defect, please report it: {why}"))
         else:
             screen.end()
 
     def _watch(self, spec: str, screen: Screen, stop: threading.Event) -> None:
-        with open_source(spec, clock=self._clock, stopping=stop.is_set) as source:
+        with open_source(
+            spec, follow_redirects=self._follow_redirects, clock=self._clock, stopping=stop.is_set
+        ) as source:
             pipeline = self._ready_pipeline()
             pipeline.reset()
             screen.opened(source.name, pipeline.models, pipeline.providers)

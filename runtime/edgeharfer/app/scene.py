@@ -10,12 +10,12 @@ from typing import Any
 from edgeharfer.app.intensity import Intensity, intensity_word
 from edgeharfer.app.likely import LikelyActions, Suggestion, mean_emotion
 from edgeharfer.app.messages import Speaker
-from edgeharfer.runtime.types import UNCERTAIN, Action, Result, TrackedFace
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Result, TrackedFace
 
 HISTORY = 12
 SUGGEST_EVERY_S = 1.0
 """A suggestion that changed with every frame could not be read."""
-_NOTHING = frozenset({UNCERTAIN, "background"})
+_NOTHING = frozenset({UNCERTAIN, BACKGROUND})
 _GAP_S = 1.0
 
 

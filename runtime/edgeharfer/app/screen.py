@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from edgeharfer.app.picture import encode
 from edgeharfer.app.scene import Scene
+from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
@@ -67,7 +68,7 @@ class Screen:
     def opened(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         """The source and the models are there, and the first picture is near."""
         with self._lock:
-            self._facts = {"source": source, "models": dict(models), "providers": dict(providers)}
+            self._facts = {"source": shown(source), "models": dict(models), "providers": dict(providers)}
         self._renew()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
@@ -103,7 +104,7 @@ class Screen:
                 "number": number,
                 "idle_s": round(self._clock.monotonic() - self._shown_s, 1),
                 "viewers": viewers,
-                "status": None if self._status is None else _rounded(asdict(self._status)),
+                "status": None if self._status is None else _figures(self._status),
                 **self._facts,
                 **self._told,
             }
@@ -120,5 +121,6 @@ class Screen:
         self._changed()
 
 
-def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+def _figures(status: Status) -> dict[str, Any]:
+    figures = {**asdict(status), "source_name": shown(status.source_name)}
     return {name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()}

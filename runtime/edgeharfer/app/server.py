@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import uvicorn
 
 from edgeharfer.app.access import check_bind
 from edgeharfer.app.connection import Connection
+from edgeharfer.app.limiter import ConnectionLimiter
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.site import Site
 from edgeharfer.app.workspace import Workspace
@@ -61,9 +65,11 @@ def make_server(
     """The server on a socket that listens."""
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # requests are nobody's business
+    limits = settings.limits
+    limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
     config = uvicorn.Config(
         Site(settings, workspace).app(),
-        http=Connection,
+        http=cast("type[asyncio.Protocol]", partial(Connection, limiter=limiter)),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -72,7 +78,6 @@ def make_server(
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.limits.connections,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=END_S,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,

@@ -18,7 +18,10 @@ class Limits:
     upload_mb: of one file. video_s: of one video; record_s: of a recording in the browser. queued: analyses
     that wait or run. keep_s: how long a report is kept. megapixels: of a picture or a frame. work_s: how
     long one analysis may take. memory_mb: how much more memory an analysis may take than its models do.
-    stall_s: how long a sender or reader may stand still. viewers, connections: at a time.
+    stall_s: how long a sender or reader may stand still. least_rate: of a request body, in bytes per
+    second; a sender may fall behind it for stall_s. upload_s: the longest that the server waits for the
+    bytes of one upload; body_s: of any other request body. viewers: at a time. connections: at a time;
+    connections_per_address: of those, from one client address.
     """
 
     upload_mb: float = 200.0
@@ -30,12 +33,21 @@ class Limits:
     work_s: float = 1800.0
     memory_mb: int = 2048
     stall_s: float = 15.0
+    least_rate: float = 16_000.0
+    upload_s: float = 1800.0
+    body_s: float = 10.0
     viewers: int = 32
     connections: int = 256
+    connections_per_address: int = 128
 
     @property
     def upload_bytes(self) -> int:
         return int(self.upload_mb * MEGABYTE)
+
+    @property
+    def uploads_per_address(self) -> int:
+        """Uploads that one client address may be sending at a time: one place is left to others."""
+        return max(1, self.queued - 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,8 @@ class Settings:
 
     host, port: where it listens. names: other names under which browsers reach it, through a proxy.
     token: what a browser has to know; "" where none is asked for. sources: what may be watched live beside
-    the cameras. pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
+    the cameras. follow_redirects: streams may connect to other servers that they name.
+    pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
     an upload. messages, context: files in place of those that ship. idle_stop_s: the live view ends after
     so long without a viewer; 0 is never. folder: where uploads lie while they are looked at.
     """
@@ -54,6 +67,7 @@ class Settings:
     names: tuple[str, ...] = ()
     token: str = ""
     sources: tuple[str, ...] = ()
+    follow_redirects: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     fps: float = 4.0
     messages: Path | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -16,15 +15,16 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from edgeharfer.app.access import COOKIE, SESSION_S, Doorman
+from edgeharfer.app.access import COOKIE, SESSION_S, Authenticator
 from edgeharfer.app.answers import Refusal, on_refusal, tell
-from edgeharfer.app.guard import Guard
+from edgeharfer.app.body import chunks, order_pace, read_object
+from edgeharfer.app.guard import Guard, client_of, too_many_guesses
 from edgeharfer.app.jobs import FILES, REPORT, Job, Jobs, digest_file
 from edgeharfer.app.live import Live
 from edgeharfer.app.models import Models
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import chosen, find_choices, shown
-from edgeharfer.app.uploads import chunks, declared_size, refuse_body
+from edgeharfer.app.uploads import declared_size, refuse_body
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
 
@@ -36,7 +36,6 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 MOST_CHOICE = 2000
-MOST_ORDER_BYTES = 16 * 1024
 TICK_S = 1.0
 _VIEWER = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -52,7 +51,7 @@ class Site:
         self._settings, self._workspace = settings, workspace
         self._clock = clock or SystemClock()
         self._models = Models(settings)
-        self._doorman = Doorman(settings.token, self._clock)
+        self._authenticator = Authenticator(settings.token, self._clock)
         self._files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.is_file()}
 
     def app(self) -> ASGIApp:
@@ -79,7 +78,7 @@ class Site:
             exception_handlers={Refusal: on_refusal},
             lifespan=self._life,
         )
-        return Guard(site, self._settings, self._doorman)
+        return Guard(site, self._settings, self._authenticator)
 
     @contextlib.asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
@@ -89,6 +88,7 @@ class Site:
             self._models.scene,
             self._clock,
             idle_stop_s=settings.idle_stop_s,
+            follow_redirects=settings.follow_redirects,
             most=settings.limits.viewers,
         )
         self.jobs = Jobs(settings, self._models.messages, self._workspace, self._clock)
@@ -122,15 +122,18 @@ class Site:
         return tell({"status": "healthy"})
 
     async def _log_in(self, request: Request) -> Response:
-        token = (await _order(request)).get("token")
-        if self._doorman.tired:
-            raise Refusal(429, "too many wrong tokens; wait a minute")
-        if not isinstance(token, str) or not self._doorman.knows_token(token.strip()):
+        token = (await self._order(request)).get("token")
+        if not isinstance(token, str):
+            raise Refusal(400, "the token has to be a text")
+        verdict = self._authenticator.check(token.strip().encode(), client_of(request.scope))
+        if verdict == "limited":
+            raise too_many_guesses()
+        if verdict == "wrong":
             raise Refusal(401, "that is not the token")
         answer = tell({"admitted": True})
         answer.set_cookie(
             COOKIE,
-            self._doorman.admit(),
+            self._authenticator.admit(),
             max_age=int(SESSION_S),
             httponly=True,
             samesite="strict",
@@ -139,20 +142,20 @@ class Site:
         return answer
 
     async def _log_out(self, request: Request) -> Response:
-        self._doorman.dismiss(request.cookies.get(COOKIE, ""))
+        self._authenticator.dismiss(request.cookies.get(COOKIE, ""))
         answer = tell({"admitted": False})
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
     async def _about(self, request: Request) -> Response:
-        return tell({**self._models.about(), "asks_token": self._doorman.asks})
+        return tell({**self._models.about(), "asks_token": self._authenticator.required})
 
     async def _sources(self, request: Request) -> Response:
         return tell(await asyncio.to_thread(find_choices, self._settings))
 
     async def _start(self, request: Request) -> Response:
-        choice = (await _order(request)).get("source")
-        if not isinstance(choice, str) or not choice.strip() or len(choice) > MOST_CHOICE:
+        choice = (await self._order(request)).get("source")
+        if not isinstance(choice, str) or not choice.strip() or len(choice) > MOST_CHOICE or "\0" in choice:
             raise Refusal(400, "name a source")
         spec = chosen(choice.strip(), self._settings)
         if spec is None:
@@ -177,8 +180,8 @@ class Site:
     async def _upload(self, request: Request) -> Response:
         try:
             size = declared_size(request)
-            job = self.jobs.open(request.query_params.get("name", ""), size)
-            await self.jobs.receive(job, chunks(request, self._settings.limits.stall_s))
+            job = self.jobs.open(request.query_params.get("name", ""), size, client_of(request.scope))
+            await self.jobs.receive(job, chunks(request, job.pace))
         except Refusal as refusal:
             return await refuse_body(request, refusal)
         return tell(self.jobs.tell(job), 202)
@@ -201,6 +204,9 @@ class Site:
         name = f"{job.name}-{file}"
         return FileResponse(job.folder / REPORT / file, media_type=FILES[file], filename=name)
 
+    async def _order(self, request: Request) -> Mapping[str, Any]:
+        return await read_object(request, order_pace(self._settings.limits, self._clock))
+
     def _asked(self, request: Request) -> Job:
         return self.jobs.get(request.path_params["job"])
 
@@ -209,21 +215,3 @@ class Site:
         if job.phase != "done":
             raise Refusal(409, "the analysis is not done")
         return job
-
-
-async def _order(request: Request) -> Mapping[str, Any]:
-    """The JSON object in a request. Raises Refusal for anything else: a form of another site among it."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "send a JSON object")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_ORDER_BYTES:
-            raise Refusal(413, "too much to read")
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "not a JSON object") from error
-    if not isinstance(content, dict):
-        raise Refusal(400, "not a JSON object")
-    return content

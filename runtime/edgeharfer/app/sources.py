@@ -6,12 +6,13 @@ way which are none of their business, so they choose from what the app was start
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
+from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
-from edgeharfer.runtime.source.stream import redact
 
 DEMO = "demo"
 
@@ -41,5 +42,6 @@ def chosen(choice: str, settings: Settings) -> str | None:
 
 
 def shown(spec: str) -> str:
-    """A source as it may be told: the address of a stream without its password."""
-    return redact(spec) if "://" in spec else spec
+    """A source as clients may see it: a stream without its password, a file without its folder."""
+    safe = redact(spec)
+    return safe if "://" in spec else Path(safe).name or safe

@@ -1,11 +1,11 @@
-"""The bytes of an upload as they come, from a sender who may be slow, lie, or stop."""
+"""What an upload declares, and how a refused one is answered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from edgeharfer.app.answers import Refusal, refuse
@@ -28,23 +28,6 @@ def declared_size(request: Request) -> int | None:
     if int(length) == 0:
         raise Refusal(400, "the file is empty")
     return int(length)
-
-
-async def chunks(request: Request, stall_s: float) -> AsyncIterator[bytes]:
-    """The body piece by piece. Raises Refusal where it stops coming."""
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(stall_s):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise Refusal(408, "the upload stopped coming") from error
-        except ClientDisconnect as error:
-            raise Refusal(400, "the upload broke off") from error
-        if chunk:
-            yield chunk
 
 
 async def refuse_body(request: Request, refusal: Refusal) -> Response:

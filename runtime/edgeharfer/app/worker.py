@@ -90,11 +90,11 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
         check_length(source, path, limits)
     folder = Path(order.folder)
     job = Job(observer, duration_s=limits.video_s)
-    report = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
-    if report is None:
+    written = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
+    if written is None:
         return False
     reading = Reading(_intensity(order), LikelyActions(read_table(_path(order.context))), order.messages)
-    digest = json.dumps(reading.digest(report), separators=(",", ":"), allow_nan=False)
+    digest = json.dumps(reading.digest(written.report), separators=(",", ":"), allow_nan=False)
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
 

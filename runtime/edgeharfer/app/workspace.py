@@ -20,6 +20,7 @@ from typing import IO, Self
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
 from edgeharfer.runtime.sinks.partial import cannot_write
+from edgeharfer.runtime.staging import locked_folder
 
 PREFIX = "app-"
 LOCK = "lock"
@@ -42,10 +43,11 @@ class Workspace:
         try:
             self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(self._parent)
-            clear_leftovers(self._parent)
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
-            self._lock = (self.path / LOCK).open("wb")
-            _try_lock(self._lock)
+            with locked_folder(self._parent):  # or another app would clear this one before it has its lock
+                clear_leftovers(self._parent)
+                self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+                self._lock = (self.path / LOCK).open("wb")
+                _try_lock(self._lock)
         except OSError as error:
             raise cannot_write(self._parent, error) from error
         return self

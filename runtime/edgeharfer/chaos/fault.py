@@ -12,6 +12,7 @@ import cv2
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
+from .load import slowdown
 from .server import MjpegServer
 from .watched import WatchedRun
 
@@ -39,24 +40,35 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one fault. recovery_s is None where the product did not recover, or the fault was not tried."""
+    """Of one fault. recovery_s is None where the product did not recover, or the fault was not tried.
+
+    "too busy": it did not recover in time, and the machine had too much else to do to blame the product.
+    slowdown: how many times longer work took at that time than on an idle machine.
+    """
 
     name: str
     what: str
     limit_s: float
-    result: Literal["pass", "fail", "not tried"]
+    result: Literal["pass", "fail", "too busy", "not tried"]
     recovery_s: float | None = None
     note: str = ""
+    slowdown: float = 1.0
 
 
 class Site:
     """Where faults are done: a folder, and a server that sends the demo's pictures.
 
-    options: for `edgeharfer run`, such as the models to use.
+    options: for `edgeharfer run`, such as the models to use. slowdown: measures how busy the machine is.
     """
 
-    def __init__(self, folder: Path, server: MjpegServer, options: Sequence[str] = ()) -> None:
-        self.folder, self.server, self.options = folder, server, options
+    def __init__(
+        self,
+        folder: Path,
+        server: MjpegServer,
+        options: Sequence[str] = (),
+        slowdown: Callable[[], float] = slowdown,
+    ) -> None:
+        self.folder, self.server, self.options, self.slowdown = folder, server, options, slowdown
         self.events = folder / "events.jsonl"
         self.clock = SystemClock()
 

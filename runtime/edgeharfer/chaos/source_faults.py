@@ -7,11 +7,13 @@ import signal
 import sys
 
 from .fault import FPS, Fault, NotTried, Site, demo_pictures
-from .watched import NotRecovered, WatchedRun
+from .watched import NotInTime, NotRecovered, WatchedRun
 
 NOTICED_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
 SLOW_FPS = 3.0
+IN_WORK = 2
+"""Results that may still come after a state is told: of a picture in work, and of one that waits for it."""
 SETTLED = 10
 """Results after a change until it counts as lived through."""
 
@@ -42,8 +44,8 @@ def freeze(site: Site) -> float:
         site.server.frozen = True
         run.wait_for_state("frozen", NOTICED_S)
         before = run.count("result")
-        pass_time(run, 1.0)
-        if run.count("result") > before:
+        pass_time(run, max(1.0, 2 * (IN_WORK + 1) * run.interval_s))
+        if run.count("result") > before + IN_WORK:
             raise NotRecovered("results came of a frozen picture")
         site.server.frozen = False
         return run.wait_for_result()
@@ -93,7 +95,7 @@ def slow(site: Site) -> float:
         slowed_s = max(run.wait_for_result() for _ in range(SETTLED))
         site.server.fps = FPS
         if run.count("state"):
-            raise NotRecovered("a slow source was taken for one in trouble")
+            raise NotInTime("a slow source was taken for one in trouble")
         return max(slowed_s, run.wait_for_result())
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 
 import click
 
+from edgeharfer.cli.group import Group
 from edgeharfer.cli.stopping import Signals
 from edgeharfer.cli.streams import (
     drop_output,
@@ -26,7 +27,7 @@ COMMANDS = {
     "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
     "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
     "models": "List, show, verify, sign and install model packages.",
-    "doctor": "Show what works here, and the line that mends what does not.",
+    "doctor": "Check what works here, and show the command that fixes what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",
     "benchmark": "Measure how fast packages run here, against other engines and end to end.",
     "tune": "Measure once what runs the packages quickest here, for `run` to use.",
@@ -40,7 +41,7 @@ COMMANDS = {
 """Name -> help; each stands in the module of its name, imported when it is called."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Knows its commands by name and loads the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -163,5 +164,9 @@ def _one_line(error: click.ClickException) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    if ":/" in message:  # a usage error repeats what was typed, and that may be an address with a password
+        from edgeharfer.runtime.source.address import redact_within
+
+        message = redact_within(message)
     print(f"edgeharfer: {message}", file=sys.stderr)
     return code

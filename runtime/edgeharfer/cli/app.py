@@ -29,6 +29,10 @@ from edgeharfer.cli.stopping import stop_signals
     "--source", "sources", multiple=True, metavar="N|FILE|URL|demo",
     help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
 )  # fmt: skip
+@click.option(
+    "--follow-redirects", is_flag=True,
+    help="Let streams connect to other servers that they redirect or point to.",
+)  # fmt: skip
 @click.option("--messages", type=click.Path(path_type=Path), metavar="FILE.json", help="What is said.")
 @click.option(
     "--context", type=click.Path(path_type=Path), metavar="FILE.json",
@@ -92,6 +96,7 @@ def make_settings(options: dict[str, Any]) -> Any:
         names=tuple(options["names"]),
         token=read_token(options["token_file"]),
         sources=tuple(options["sources"]),
+        follow_redirects=options["follow_redirects"],
         pipeline=pipeline_options(options),
         fps=options["fps"],
         messages=options["messages"],

@@ -10,14 +10,25 @@ MARKS = {True: "ok", False: "bad", None: "--"}
 
 
 @click.command()
-def doctor() -> None:
-    """Show what works here, and the line that mends what does not. Exit code 2 if something is broken."""
+@click.option("--full", is_flag=True, help="Also import what takes long to import: TensorFlow, MediaPipe.")
+def doctor(full: bool) -> None:
+    """Check what works here, and show the command that fixes what does not.
+
+    \b
+    ok     works: it was imported, run or connected to
+    found  is there, but was not used
+    bad    does not work
+    --     is absent, which only matters to those who need it
+
+    Exit code 2 if something is broken.
+    """
     from edgeharfer.runtime.doctor import examine
 
     broken = False
-    for finding in examine():
+    for finding in examine(full=full):
         broken |= finding.ok is False
-        mend = f"  ->  {finding.mend}" if finding.mend else ""
-        click.echo(f"{MARKS[finding.ok]:4}{finding.topic:10}{finding.what}{mend}")
+        mark = MARKS[finding.ok] if finding.tried else "found"
+        fix = f"  ->  {finding.fix}" if finding.fix else ""
+        click.echo(f"{mark:7}{finding.topic:10}{finding.what}{fix}")
     if broken:
         sys.exit(2)

@@ -119,7 +119,10 @@ def session_options(options: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """What tells progress on a terminal's standard error, and nothing elsewhere."""
-    with click.progressbar(length=1, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, file=sys.stderr) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.length = total

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.group import Group
 
 if TYPE_CHECKING:
     from edgeharfer.kiosk.install import Places
@@ -30,7 +31,7 @@ state_option = click.option(
 )  # fmt: skip
 
 
-@click.group()
+@click.group(cls=Group)
 def kiosk() -> None:
     """A service for a screen with a camera: installed once, running for years."""
 

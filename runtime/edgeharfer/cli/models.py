@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import signature_option
 from edgeharfer.runtime.errors import MissingExtra
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 CARD = "MODELCARD.md"
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List, show, verify, sign and install model packages."""
 

@@ -14,25 +14,25 @@ from click.core import ParameterSource
 
 from edgeharfer.cli.options import config_option, model_options
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.pipeline import SensesFactory
+    from edgeharfer.runtime.runner import Hold
     from edgeharfer.runtime.sinks import Sink
     from edgeharfer.runtime.source import Source
 
 
-class PictureSize(click.ParamType[tuple[int, int]]):
-    """ "640x480" as two numbers."""
+PHOTO_S = 3.0
+"""How long each photograph of several is shown."""
 
-    name = "WIDTHxHEIGHT"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
-        if sides is None:
-            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 640x480", param, ctx)
-        return int(sides[1]), int(sides[2])
+def picture_size(value: object) -> tuple[int, int]:
+    """ "640x480" as two numbers. A function, as click's ParamType is generic in click 8.4 and newer only."""
+    sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
+    if sides is None:
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT, such as 640x480")
+    return int(sides[1]), int(sides[2])
 
 
 @click.command()
@@ -42,8 +42,12 @@ class PictureSize(click.ParamType[tuple[int, int]]):
 @click.option(
     "--source", metavar="FILE|DIR|GLOB|URL|demo", help="A video, image, folder, stream, or the demo."
 )
+@click.option(
+    "--follow-redirects", is_flag=True,
+    help="Let a stream connect to other servers that it redirects or points to.",
+)  # fmt: skip
 @click.option("--pick", is_flag=True, help="Choose a camera or file first, with a preview.")
-@click.option("--size", type=PictureSize(), help="Picture size asked of a camera.")
+@click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Picture size asked of a camera.")
 @click.option(
     "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Rate asked of a camera or sequence."
 )
@@ -56,7 +60,14 @@ class PictureSize(click.ParamType[tuple[int, int]]):
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the web view."
 )
 @click.option("--events", metavar="FILE|-", help="JSON lines, one a result, to a file or standard output.")
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.mp4", help="Annotated video.")
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="FILE.mp4|FILE.jpg|DIR",
+    help="Annotated video (.mp4, .mkv, .avi); of a photograph .jpg or .png, of several a folder.",
+)  # fmt: skip
+@click.option(
+    "--hold/--no-hold", default=None,
+    help="Keep the last picture on the screen until a key or Ctrl-C; by default for photographs.",
+)  # fmt: skip
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE",
     help="What the models saw, without a pixel, for --replay.",
@@ -107,7 +118,7 @@ def run(**options: Any) -> None:
                 return
         view = choose_view(options["view"])
         source, senses = open_input(options, stack, stopping)
-        sinks = make_sinks(options, view, source.fps)
+        sinks = make_sinks(options, view, source)
         stopping.before_forced_end(discard_unfinished)
         interval_s = face_interval_s(options["face_rate"])
         pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
@@ -118,10 +129,30 @@ def run(**options: Any) -> None:
                 click.echo(f"watch at {url}", err=True)
         with suppress(KeyboardInterrupt):  # a stop that ended it: what follows writes the summary
             pipeline.warm_up()
-        pace = choose_pace(options["pace"], watched=view != "none")
+        hold = choose_hold(options, view, source)
+        pace = choose_pace(options["pace"], watched=view != "none" and not hold.photo_s)
+        if hold.last:
+            key = "a key in the window, or " if view == "window" else ""
+            click.echo(f"the last picture stays until {key}Ctrl-C", err=True)
         capture = stack.enter_context(Capture(source, pace=pace))
         limits = Limits(options["max_frames"], options["duration"], options["max_age_ms"])
-        Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
+        Runner(pipeline, capture, sinks, limits, stopping=stopping, hold=hold).run()
+        stopped = stopping()
+    report_unreadable(source, stopped=stopped)
+
+
+def report_unreadable(source: Source, *, stopped: bool) -> None:
+    """Name what could not be read, once the outputs are complete.
+
+    Raises SourceError where anything could not be, unless the run was stopped before its end.
+    """
+    from edgeharfer.runtime.errors import SourceError
+    from edgeharfer.runtime.source.unreadable import conclusion, describe_unreadable
+
+    for line in describe_unreadable(source):
+        click.echo(f"edgeharfer: {line}", err=True)
+    if (error := conclusion(source)) and not stopped:
+        raise SourceError(error)
 
 
 def wants_pick(context: click.Context) -> bool:
@@ -154,7 +185,14 @@ def open_input(
     spec = options["camera"] if options["source"] is None else options["source"]
     width, height = options["size"] or (None, None)
     source = stack.enter_context(
-        open_source(spec, width=width, height=height, fps=options["fps"], stopping=stopping)
+        open_source(
+            spec,
+            width=width,
+            height=height,
+            fps=options["fps"],
+            follow_redirects=options["follow_redirects"],
+            stopping=stopping,
+        )
     )
     if options["record"] is None:
         return source, Senses
@@ -196,9 +234,49 @@ def choose_pace(pace: str, *, watched: bool) -> Any:
     return "realtime" if watched else "fast"
 
 
-def make_sinks(options: dict[str, Any], view: str, fps: float | None) -> list[Sink]:
+def choose_hold(options: dict[str, Any], view: str, source: Source) -> Hold:
+    """How long pictures stay on the screen: the last photograph until a key, those before it PHOTO_S each."""
+    from edgeharfer.runtime.runner import Hold
+    from edgeharfer.runtime.source.images import ImagesSource
+
+    if view == "none":
+        if options["hold"] and options["view"] == "none":
+            raise click.UsageError("--hold keeps a picture on the screen: give --view window or web")
+        return Hold()
+    images = isinstance(source, ImagesSource)
+    photographs = images and source.fps is None and options["pace"] == "auto"
+    last = images if options["hold"] is None else options["hold"]
+    return Hold(PHOTO_S if photographs else 0.0, last)
+
+
+def make_saver(path: Path, source: Source) -> Sink:
+    """What --save writes, by the ending and the source. Raises ConfigError where they do not go together."""
+    from edgeharfer.runtime.sinks import VideoSink
+    from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, names_in
+    from edgeharfer.runtime.sinks.video import CODECS
+    from edgeharfer.runtime.source.images import ImagesSource
+
+    suffix, videos = path.suffix.lower(), ", ".join(CODECS)
+    if suffix in CODECS:
+        return VideoSink(path, source.fps)
+    if not isinstance(source, ImagesSource):
+        what = f"only photographs are saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"
+        raise ConfigError(f"{path}: {what}; for a video, camera or stream, end the name in {videos}")
+    if path.is_dir() or not suffix:
+        return PhotoSink(names_in(path, source.paths), source.paths, path)
+    if suffix not in PHOTO_SUFFIXES:
+        raise ConfigError(f"{path}: end the name in .jpg or .png for a photograph, or in {videos}")
+    if len(source.paths) > 1:
+        raise ConfigError(
+            f"{path}: {source.name} holds {len(source.paths)} images; name a folder for them, "
+            f"such as --save {path.with_suffix('')}"
+        )
+    return PhotoSink([path], source.paths)
+
+
+def make_sinks(options: dict[str, Any], view: str, source: Source) -> list[Sink]:
     """The outputs that were asked for; words on the terminal where there would be nothing else to see."""
-    from edgeharfer.runtime.sinks import EventsSink, StatsFileSink, VideoSink, WindowSink
+    from edgeharfer.runtime.sinks import EventsSink, StatsFileSink, WindowSink
     from edgeharfer.runtime.sinks.console import ConsoleSink
 
     sinks: list[Sink] = []
@@ -211,7 +289,7 @@ def make_sinks(options: dict[str, Any], view: str, fps: float | None) -> list[Si
     if options["events"]:
         sinks.append(EventsSink(options["events"]))
     if options["save"]:
-        sinks.append(VideoSink(options["save"], fps))
+        sinks.append(make_saver(options["save"], source))
     if options["stats"]:
         sinks.append(StatsFileSink(options["stats"]))
     if options["events"] != "-":

@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import F
 from edgeharfer.cli.train_context import context
 
 OPTIMIZERS = ("sgd", "adam", "adagrad", "adamw")
 
 
-@click.group()
+@click.group(cls=Group)
 def train() -> None:
     """Train an emotion or action model."""
 

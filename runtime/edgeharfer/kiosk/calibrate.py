@@ -50,7 +50,7 @@ def describe(found: Calibration) -> str:
 
 def _watch(config: KioskConfig, pipeline: Pipeline, spec: str, seconds: float, clock: Clock) -> list[Result]:
     results: list[Result] = []
-    with open_source(spec, clock=clock) as source:
+    with open_source(spec, clock=clock, follow_redirects=config.source.follow_redirects) as source:
         while (frame := source.read()) is not None and frame.pts_s < seconds:
             hidden = hide_zones(frame.bgr, config.privacy.ignore_zones)
             shown = Frame(frame.seq, frame.pts_s, frame.captured_s, hidden, frame.still)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
@@ -37,10 +37,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where the pictures come from, in the words of `edgeharfer run`."""
+    """Where the pictures come from, in the words of `edgeharfer run`.
+
+    follow_redirects: a stream may connect to other servers that it names.
+    """
 
     camera: str = "0"
     source: str = ""
+    follow_redirects: bool = False
 
     @property
     def spec(self) -> str:
@@ -167,7 +171,7 @@ _topic = text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without 
 _package = text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")
 _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
     "site": (Site, {"name": _name, "purpose": choice(*PURPOSES)}),
-    "source": (Input, {"camera": _words, "source": _words}),
+    "source": (Input, {"camera": _words, "source": _words, "follow_redirects": flag}),
     "models": (
         Models,
         {
@@ -283,7 +287,7 @@ def remote_hosts(config: KioskConfig) -> list[str]:
     """Hosts beside this machine that the configuration names: the broker, a network camera."""
     hosts = [config.mqtt.host]
     if "://" in config.source.spec:
-        hosts.append(urlsplit(config.source.spec).hostname or "")
+        hosts.append(host_of(config.source.spec))
     return [host for host in hosts if host and not is_loopback(host)]
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeharfer.kiosk.config import Decide
-from edgeharfer.runtime.types import UNCERTAIN, Result
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Result
 
 Kind = Literal["action", "emotion"]
 Phase = Literal["start", "end"]
-NOTHING = frozenset({UNCERTAIN, "background"})
+NOTHING = frozenset({UNCERTAIN, BACKGROUND})
 """Labels that are no decision."""
 FLIP_WINDOW_S = 60.0
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgeharfer.runtime.staging import temporary_file
+
 
 def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write beside the target, sync, rename, sync the folder. Raises OSError and leaves the old file."""
-    temporary = path.with_name(f".{path.name}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    with temporary_file(path, mode) as temporary:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
     sync_folder(path.parent)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.overlay import humanise
+from edgeharfer.runtime.overlay import label_words
 from edgeharfer.runtime.overlay.canvas import SEMIBOLD, Color, Rect, panel, put_text, text_width, wrap
 from edgeharfer.runtime.types import Image
 
@@ -89,7 +89,7 @@ def burn_in_offset(now_s: float, reach: float) -> tuple[float, float]:
 def _draw_words(image: Image, state: dict[str, Any], grid: Grid) -> None:
     unit, area = grid.unit, grid.words
     title = str(state["title"])
-    headline = humanise(state["action"]) if state["action"] else "Hello!" if state["people"] else title
+    headline = label_words(state["action"]) if state["action"] else "Hello!" if state["people"] else title
     y = area.y + max(2 * unit, area.height // 6)
     y = _lines(image, [title], area.x, y, 3 * unit, GLOW, SEMIBOLD)
     large = 9 * unit
@@ -134,7 +134,7 @@ def _lines(image: Image, lines: list[str], x: int, y: int, size: int, color: Col
 def _draw_moods(image: Image, labels: list[str], area: Rect, y: int, size: int) -> None:
     x = area.x
     for label in labels:
-        word = humanise(label)
+        word = label_words(label)
         width = text_width(word, size) + 2 * size
         if x + width > area.right:
             return

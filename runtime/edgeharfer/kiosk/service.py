@@ -126,12 +126,17 @@ class Service:
 
     def run(self) -> None:
         """Until it is over; a source that cannot be opened is tried again and again."""
-        pause_s, spec = FIRST_PAUSE_S, self._config.source.spec
+        pause_s, source_config = FIRST_PAUSE_S, self._config.source
         while not self._over():
             before_s = self._result_s
             try:
                 with (
-                    self._opener(spec, clock=self._clock, stopping=self._waits_in_vain) as source,
+                    self._opener(
+                        source_config.spec,
+                        follow_redirects=source_config.follow_redirects,
+                        clock=self._clock,
+                        stopping=self._waits_in_vain,
+                    ) as source,
                     Capture(source, pace="realtime", clock=self._clock) as capture,
                 ):
                     self._watch(capture)

@@ -24,6 +24,7 @@ from edgeharfer.runtime.errors import ModelError, SinkError
 from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.package import MANIFEST, Package, load_package, read_regular, verify_package
 from edgeharfer.runtime.signature import SIGNATURE
+from edgeharfer.runtime.staging import locked_folder, temporary_folder, temporary_path
 from edgeharfer.runtime.types import Image
 
 CURRENT, PREVIOUS = "current", "previous"
@@ -150,19 +151,15 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
     if folder.is_dir():
         verify_package(folder, require_signature=key)
         return folder
-    part = home / f".{folder.name}.part"
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name in _file_names(package):
-            _copy_file(package.path / name, part / name)
-        part.rename(folder)
+        with temporary_folder(folder) as part:
+            for name in _file_names(package):
+                _copy_file(package.path / name, part / name)
+            with locked_folder(home):
+                if not folder.is_dir():  # another process may have installed it
+                    part.rename(folder)
         sync_folder(home)
-    except ModelError:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
         raise SinkError(
             f"{folder}: cannot be written ({error.strerror}); check rights and free space"
         ) from error
@@ -203,14 +200,14 @@ def _switch(home: Path, folder: Path) -> None:
         _link(home / PREVIOUS, before)
     _link(current, folder)
     for other in home.iterdir():
-        if other.is_dir() and not other.is_symlink() and other not in (folder, before):
+        hidden = other.name.startswith(".")  # another process copies into it
+        if other.is_dir() and not other.is_symlink() and not hidden and other not in (folder, before):
             shutil.rmtree(other)
 
 
 def _link(link: Path, target: Path) -> None:
     """Point a link elsewhere by one rename: it is the old or the new one at any time."""
-    part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
+    part = temporary_path(link)
     part.symlink_to(target.name)
     part.replace(link)
     sync_folder(link.parent)

@@ -44,18 +44,21 @@ class Batch:
     ) -> None:
         self._job, self._tasks, self._progress, self._stopping = job, tasks, progress, stopping
         self._failed: list[str] = []
+        self._partial: list[str] = []
         self._made, self._video_s = 0, 0.0
 
     def run(self) -> int:
         """Do what is not done, and return how many inputs a stop left undone.
 
-        Raises SourceError at the end where an input could not be read.
+        Raises SourceError at the end where not all of an input could be read.
         """
         started_s = self._job.clock.monotonic()
         left = [task for task in self._tasks if not task.done]
         for task in self._tasks:
             if task.done:
                 self._progress.say(f"{printable(task.input.name)}: done before -> {task.folder}")
+                if task.unreadable:
+                    self._partial.append(task.input.name)
         if left:
             self._job.observer.warm_up()
         self._progress.begin(sum(_weight(task) for task in left))
@@ -76,16 +79,21 @@ class Batch:
 
         tell(0.0)
         try:
-            report = self._job.analyze(task, tell, self._stopping)
+            written = self._job.analyze(task, tell, self._stopping)
         except SourceError as error:
             self._failed.append(task.input.name)
             self._progress.complain(str(error))
         else:
-            if report is None:
+            if written is None:
                 return
             self._made += 1
+            report = written.report
             self._video_s += report.recording.duration_s
-            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {task.folder}")
+            for line in report.source.complaints:
+                self._progress.complain(printable(line))
+            if report.source.unreadable:
+                self._partial.append(task.input.name)
+            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {written.folder}")
         self._progress.advance(_weight(task) - told, label)
 
     def _conclude(self, wanted: int, elapsed_s: float) -> int:
@@ -94,14 +102,28 @@ class Batch:
         left = wanted - self._made - len(self._failed)
         if left:
             self._progress.complain(f"stopped with {left} of {wanted} left; the same command goes on")
-        if self._failed:
-            names = ", ".join(map(printable, self._failed[:_MOST_NAMED]))
-            more = " and others" if len(self._failed) > _MOST_NAMED else ""
-            raise SourceError(
-                f"{len(self._failed)} of {len(self._tasks)} inputs could not be read ({names}{more}); "
-                "the reports on the others are whole"
-            )
+        if error := self._error():
+            raise SourceError(error)
         return left
+
+    def _error(self) -> str:
+        """What could not be read, "" where everything could be."""
+        lines = []
+        if self._failed:
+            lines.append(
+                f"{len(self._failed)} of {len(self._tasks)} inputs could not be read ({_names(self._failed)})"
+            )
+        if self._partial:
+            lines.append(
+                f"{len(self._partial)} of {len(self._tasks)} inputs could only be read in part "
+                f"({_names(self._partial)})"
+            )
+        return f"{'; '.join(lines)}; the reports on the others are whole" if lines else ""
+
+
+def _names(names: Sequence[str]) -> str:
+    more = " and others" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(printable, names[:_MOST_NAMED])) + more
 
 
 def outcome(report: Report) -> str:

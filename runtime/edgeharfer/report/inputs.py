@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import cv2
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.images import (
     IMAGE_SUFFIXES,
     folder_images,
@@ -52,12 +53,16 @@ class Input:
 
 @dataclass(frozen=True)
 class Task:
-    """An input, the folder of its report, and whether that report is there already."""
+    """An input, the folder of its report, and whether that report is there already.
+
+    unreadable: how many pictures or frames of the input an earlier report could not read.
+    """
 
     input: Input
     folder: Path
     key: str
     done: bool
+    unreadable: int = 0
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -103,8 +108,16 @@ def plan(inputs: Iterable[Input], out: Path, settings: Any, *, fresh: bool = Fal
         folder, resume = _choose_folder(item, out, taken)
         taken.add(folder.name.casefold())
         key = _digest([item.content, settings])
-        tasks.append(Task(item, folder, key, bool(item.content) and not fresh and resume.get("key") == key))
+        done = bool(item.content) and not fresh and resume.get("key") == key
+        tasks.append(Task(item, folder, key, done, _unreadable_before(folder) if done else 0))
     return tasks
+
+
+def own_folder(task: Task) -> Path:
+    """The folder of a task, or a new one where a report on another input has taken it meanwhile."""
+    if _is_free(_resume_entry(task.folder), task.input):
+        return task.folder
+    return _choose_folder(task.input, task.folder.parent, set())[0]
 
 
 def expected_frames(source: Source, spec: str, duration_s: float | None = None) -> int | None:
@@ -122,7 +135,8 @@ def expected_frames(source: Source, spec: str, duration_s: float | None = None) 
 def _expand(text: str) -> Iterator[str]:
     if re.fullmatch(r"-?\d+|/dev/.*|[A-Za-z][\w+.-]*://.*", text):
         raise ConfigError(
-            f"{text}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze the file"
+            f"{redact(text)}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze "
+            "the file"
         )
     path = Path(text).expanduser()
     if text == DEMO or path.is_file():
@@ -165,10 +179,14 @@ def _choose_folder(item: Input, out: Path, taken: set[str]) -> tuple[Path, dict[
     while True:
         folder = out / (base if number == 1 else f"{base}-{number}")
         resume = _resume_entry(folder)
-        free = resume.get("place", item.place) == item.place
-        if free and folder.name.casefold() not in taken:
+        if _is_free(resume, item) and folder.name.casefold() not in taken:
             return folder, resume
         number += 1
+
+
+def _is_free(resume: Mapping[str, Any], item: Input) -> bool:
+    """Whether a folder holds no report, or one on this input."""
+    return bool(resume.get("place", item.place) == item.place)
 
 
 def folder_name(name: str) -> str:
@@ -184,6 +202,13 @@ def _resume_entry(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return entry if isinstance(entry, dict) else {}
+
+
+def _unreadable_before(folder: Path) -> int:
+    try:
+        return int(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["input"]["unreadable"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # a report of before they were counted
 
 
 def _count_packets(spec: str) -> int | None:

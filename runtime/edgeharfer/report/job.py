@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.inputs import Task, expected_frames
+from edgeharfer.report.inputs import Task, expected_frames, own_folder
 from edgeharfer.report.observer import Observer
 from edgeharfer.report.pdf.edition import Edition
 from edgeharfer.report.report import Report, make_report, source_facts
@@ -17,6 +18,14 @@ from edgeharfer.report.summary import FORMAT
 from edgeharfer.report.write import write_report
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.source import open_source
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report and the folder that holds it, which is another one than planned where that was taken."""
+
+    report: Report
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Job:
 
     def analyze(
         self, task: Task, tell: Callable[[float], None], stopping: Callable[[], bool] = lambda: False
-    ) -> Report | None:
+    ) -> Written | None:
         """Watch one input and write its report; None where it was stopped, and nothing is written.
 
         tell: told which share of the input has been watched, 0 to 1. Raises SourceError where the input
@@ -65,8 +74,11 @@ class Job:
         if recording is None:
             return None
         report = make_report(source_facts(source), self.observer.method, self.smoothing, recording)
-        write_report(report, task.folder, Edition(self._today(), gallery), task.extra)
-        return report
+        edition = Edition(self._today(), gallery)
+        folder = write_report(
+            report, task.folder, edition, task.extra, choose=lambda: own_folder(task)
+        )  # fmt: skip
+        return Written(report, folder)
 
     def _today(self) -> str:
         day = datetime.fromtimestamp(self.clock.wall(), UTC).astimezone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from edgeharfer.report.record import (
 )
 from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
@@ -29,7 +31,7 @@ from edgeharfer.runtime.types import Box, Frame
 
 DEFAULT_FPS = 4.0
 TRACKING_FPS = 8.0
-"""Faces are looked for at least so often: a track is lost when a face is not seen for 0.8 s."""
+"""Faces are looked for at least so often, so that a track does not have to span long moves."""
 _SLACK_S = 1e-5
 """Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
 
@@ -39,14 +41,22 @@ Watch = Callable[[Frame, Sample], None]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a report says of a model. sha256: of its files together, shortened."""
+    """What a report says of a model. files: name and SHA-256 of each file that was used."""
 
     name: str
     precision: str
     labels: tuple[str, ...]
     threshold: float
-    sha256: str
+    files: Mapping[str, str]
     accuracy: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the model, 64 hex digits: its file's, or that of `sha256sum`'s lines for its files."""
+        if len(self.files) == 1:
+            return next(iter(self.files.values()))
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,8 @@ class _Session:
         self.frames = 0
         self._finder, self._emotion, self._action, self._see = finder, emotion, action, see
         self._tracker = Tracker()
+        self._cuts = CutFinder()
+        self._cuts_s: list[float] = []
         self._names = [path.name for path in getattr(source, "paths", ())]
         self._sampling, self._tracking = Grid(fps), Grid(max(fps, TRACKING_FPS))
         self._samples: list[Sample] = []
@@ -190,6 +202,7 @@ class _Session:
         if frame.still:
             self._tracker.reset()
         else:
+            self._look_for_cut(frame)
             self._read_action(frame)
         sampled = frame.still or self._sampling.wants(frame.pts_s)
         if self._tracking.wants(frame.pts_s) or sampled:
@@ -204,7 +217,12 @@ class _Session:
     def recording(self) -> Recording:
         """Everything so far."""
         return Recording(
-            tuple(self._samples), tuple(self._readings), self._duration_s(), self.frames, self._stills
+            tuple(self._samples),
+            tuple(self._readings),
+            self._duration_s(),
+            self.frames,
+            self._stills,
+            tuple(self._cuts_s),
         )
 
     def _duration_s(self) -> float:
@@ -213,6 +231,15 @@ class _Session:
         span_s = self._last_s - self._first_s
         last_frame_s = span_s / (self.frames - 1) if self.frames > 1 else self._frame_s
         return round(span_s + last_frame_s, TIME_DIGITS)
+
+    def _look_for_cut(self, frame: Frame) -> None:
+        """At a cut nothing is carried over: faces get new numbers, and the window of actions starts again."""
+        if not self._cuts.step(frame.bgr):
+            return
+        self._cuts_s.append(round(frame.pts_s, TIME_DIGITS))
+        self._tracker.reset()
+        if self._action:
+            self._action.reset()
 
     def _read_action(self, frame: Frame) -> None:
         if self._action is None:
@@ -241,10 +268,8 @@ class _Session:
 
 def facts_of(manifest: Manifest, precision: str) -> ModelFacts:
     """The facts of a model in use."""
-    digests = [spec.sha256[:8] for _, spec in sorted(manifest.files[precision].items())]
-    return ModelFacts(
-        manifest.name, precision, manifest.labels, manifest.threshold, "-".join(digests), manifest.accuracy
-    )
+    files = {spec.file: spec.sha256 for spec in manifest.files[precision].values()}
+    return ModelFacts(manifest.name, precision, manifest.labels, manifest.threshold, files, manifest.accuracy)
 
 
 def _rounded(box: Box) -> Box:

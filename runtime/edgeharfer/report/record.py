@@ -52,7 +52,8 @@ class Recording:
     """Everything seen of one input.
 
     duration_s: from the first frame to the end of the last one; 0 for photographs.
-    frames: read in all. stills: photographs, which have no neighbours in time.
+    frames: read in all. stills: photographs, which have no neighbours in time. cuts_s: when another scene
+    began.
     """
 
     samples: tuple[Sample, ...]
@@ -60,6 +61,7 @@ class Recording:
     duration_s: float
     frames: int
     stills: bool
+    cuts_s: tuple[float, ...] = ()
 
     @property
     def step_s(self) -> float:

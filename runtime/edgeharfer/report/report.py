@@ -12,17 +12,24 @@ from edgeharfer.report.rows import Row, label_rows
 from edgeharfer.report.segments import Segment, join
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_count
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What was opened. skipped: (file name, why) of pictures that could not be decoded."""
+    """What was opened.
+
+    skipped: (file name, why) of files that could not be read, or only in part. unreadable: how many
+    pictures or frames that are. complaints: lines for the person who asked.
+    """
 
     name: str
     details: str
     size: tuple[int, int]
     fps: float | None
     skipped: tuple[tuple[str, str], ...] = ()
+    unreadable: int = 0
+    complaints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,4 +103,12 @@ def action_segments(method: Method, recording: Recording) -> tuple[Segment, ...]
 def source_facts(source: Source) -> SourceFacts:
     """The facts of a source, once it is read to its end: what it skipped is not known before."""
     skipped = tuple((path.name, why) for path, why in getattr(source, "skipped", ()))
-    return SourceFacts(Path(source.name).name, source.details, source.size or (0, 0), source.fps, skipped)
+    return SourceFacts(
+        Path(source.name).name,
+        source.details,
+        source.size or (0, 0),
+        source.fps,
+        skipped,
+        unreadable_count(source),
+        tuple(describe_unreadable(source)),
+    )

@@ -9,8 +9,6 @@ from itertools import groupby
 from edgeharfer.report.record import SCORE_DIGITS, TIME_DIGITS, Reading
 from edgeharfer.report.rows import Row
 
-BACKGROUND = "background"
-"""The label of action packages for "nothing of what the model knows"."""
 _SLACK = 2.01
 """Readings farther apart than so many steps do not belong together.
 

@@ -50,6 +50,8 @@ def _input(report: Report) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "frames": recording.frames,
         "samples": len(recording.samples),
+        "cuts_s": list(recording.cuts_s),
+        "unreadable": source.unreadable,
         "skipped": [{"name": name, "why": why} for name, why in source.skipped],
     }
 
@@ -69,7 +71,8 @@ def _method(report: Report) -> dict[str, Any]:
 
 
 def _model(model: Any) -> dict[str, Any]:
-    return {key: getattr(model, key) for key in ("name", "precision", "threshold", "sha256")}
+    facts = {key: getattr(model, key) for key in ("name", "precision", "threshold", "sha256")}
+    return {**facts, "files": dict(model.files)}
 
 
 def _measures(measures: Measures) -> dict[str, Any]:

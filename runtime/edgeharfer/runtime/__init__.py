@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.source import Source, open_source
     from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Result, TrackedFace
 
+    __version__: str
+
 _HOME = {
     "errors": (
         "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
@@ -47,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module(f"{__name__}.versions").product_version()
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -132,7 +132,8 @@ class _Buffers:
 
     def run(self, feeds: Mapping[str, Tensor], options: Any) -> Sequence[Floats]:
         for name, value in self._inputs.items():
-            value.update_inplace(feeds[name])
+            # ONNX Runtime before 1.30 copies as many bytes as the array has, whatever its strides.
+            value.update_inplace(np.ascontiguousarray(feeds[name]))
         self._graph.run_with_iobinding(self._binding, options)
         arrays = [value.numpy() for value in self._outputs]
         return [array.copy() for array in arrays] if self._shared else arrays

@@ -33,7 +33,8 @@ class Capture:
     """Frames of a source, read ahead in a thread of its own.
 
     Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
-    are counted. Files at pace "fast": every frame, through a short queue that holds the thread back.
+    are counted. Files at pace "fast", and photographs: every frame, through a short queue that
+    holds the thread back.
     Live input that stalls, freezes or vanishes is waited for and opened anew (see `Supervisor`), and its
     frames that have become too old are dropped (see `outdated`).
 
@@ -219,11 +220,12 @@ class Capture:
 
     def _hand_over(self, frame: Frame) -> None:
         with self._changed:
-            if not self._newest_wins:
+            newest_wins = self._newest_wins and not frame.still
+            if not newest_wins:
                 self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
             if self._stopping:
                 return
-            if self._newest_wins and self._frames:
+            if newest_wins and self._frames:
                 self._frames.clear()
                 self.dropped += 1
             self._frames.append(frame)

@@ -15,7 +15,7 @@ from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
-from edgeharfer.runtime.types import UNCERTAIN, Emotion, Face, Floats, Image
+from edgeharfer.runtime.types import Emotion, Face, Floats, Image
 
 TIME_CONSTANT_S = 0.35
 BATCHES = (1, 2, 4, 8)
@@ -142,8 +142,6 @@ class EmotionRecognizer:
         self._threshold = model.manifest.threshold if threshold is None else threshold
         self._by_track: dict[int, tuple[Smoother, Decision]] = {}
         self._felt: dict[int, Emotion] = {}
-        alike = np.full(len(model.manifest.labels), 1 / len(model.manifest.labels), np.float32)
-        self._unknown = self._told(UNCERTAIN, float(alike[0]), alike)
 
     def reset(self) -> None:
         """Forget every face."""
@@ -160,9 +158,9 @@ class EmotionRecognizer:
         for track, row in zip(tracks, probs, strict=True):
             self._felt[track.number] = self._emotion(track.number, row, now_s)
 
-    def of(self, number: int) -> Emotion:
-        """How the track of this number looked last; uncertain, each class alike, before it was looked at."""
-        return self._felt.get(number, self._unknown)
+    def of(self, number: int) -> Emotion | None:
+        """How the track of this number looked last; None before it was read for the first time."""
+        return self._felt.get(number)
 
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
@@ -170,7 +168,5 @@ class EmotionRecognizer:
             self._by_track[number] = Smoother(TIME_CONSTANT_S), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)
-        return self._told(*decision.choose(mean), mean)
-
-    def _told(self, label: str, score: float, mean: Floats) -> Emotion:
+        label, score = decision.choose(mean)
         return Emotion(label, score, dict(zip(self._model.manifest.labels, mean.tolist(), strict=True)))

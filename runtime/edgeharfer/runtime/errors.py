@@ -14,6 +14,8 @@ A message says what, where, and what to do, in one line.
 
 from __future__ import annotations
 
+from edgeharfer.runtime.installation import install_command
+
 
 class EdgeharferError(Exception):
     """Base of every error that is told to a person in one line."""
@@ -53,8 +55,11 @@ class SinkError(EdgeharferError):
 
 
 class MissingExtra(EdgeharferError):
-    """A part of the product whose packages are not installed."""
+    """A part of the product whose packages are not installed.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed: pip install 'edgeharfer[{extra}]'")
+    what: is missing. extra: brings it. note: goes after the command that installs the extra.
+    """
+
+    def __init__(self, what: str, extra: str, note: str = "") -> None:
+        super().__init__(f"{what} is not installed: {install_command(extra)}{note}")
         self.extra = extra

@@ -20,12 +20,14 @@ from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.types import Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Frame, Result, TrackedFace
 
 DEFAULT_ACTION = "action-ucf20"
 DEFAULT_EMOTION = "emotion-fer8"
 FACES_AT_ONCE = 1
-"""Faces whose emotion is computed in one frame; the others have their turn in the next ones."""
+"""Faces whose emotion is computed in one frame; the others have their turn in the next ones.
+
+Where frames do not come as time passes, new faces are all read in the frame that shows them first."""
 FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
 
@@ -175,9 +177,10 @@ class Pipeline:
         """What is known after this frame. Frames of one source come in order of time."""
         stages_ms: dict[str, float] = {}
         start = self._clock.monotonic()
-        if frame.still:
+        cut = not frame.still and self._senses.cut(frame)
+        if frame.still or cut:
             self._forget_faces()
-        action = self._action.step(frame, stages_ms, self._senses.encode) if self._action_model else None
+        action = self._act(frame, stages_ms, cut)
         acted = self._clock.monotonic()
         faces = self._faces(frame, acted, stages_ms)
         seen = self._clock.monotonic()
@@ -185,7 +188,16 @@ class Pipeline:
         end = self._clock.monotonic()
         self._schedule.worked(frame.pts_s, end - seen + acted - start)
         stages_ms["total"] = (end - start) * 1e3
-        return Result(frame.seq, frame.pts_s, (end - frame.captured_s) * 1e3, faces, action, stages_ms)
+        age_ms = (end - frame.captured_s) * 1e3
+        return Result(frame.seq, frame.pts_s, age_ms, faces, action, stages_ms, cut)
+
+    def _act(self, frame: Frame, stages_ms: dict[str, float], cut: bool) -> Action | None:
+        """What goes on; a photograph has no course of time, so nothing goes on in it."""
+        if self._action_model is None or frame.still:
+            return None
+        if cut:
+            self._action.reset()
+        return self._action.step(frame, stages_ms, self._senses.encode)
 
     def _faces(self, frame: Frame, start: float, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
@@ -202,17 +214,24 @@ class Pipeline:
         return tuple(self._told(track, frame.pts_s) for track in self._in_view)
 
     def _feel(self, frame: Frame, stages_ms: dict[str, float]) -> None:
-        """Emotions of faces that were seen: one in each frame, in turn, so that a crowd delays nothing."""
+        """Emotions of faces that were seen, in turn; those that were never read come first."""
         if not self._emotion_model or not self._waiting:
             return
         self._waiting.sort(key=lambda track: self._felt_s.get(track.number, -math.inf))
-        count = len(self._waiting) if frame.still or not self._schedule.wanted_s else FACES_AT_ONCE
+        count = self._senses.turn(frame, self._at_once(frame))
         turn, self._waiting = self._waiting[:count], self._waiting[count:]
         probs = self._senses.feel(frame, [track.face_at(frame.pts_s) for track in turn], stages_ms)
         numbers = self._tracker.numbers
         self._emotion.update(probs, turn, numbers, frame.pts_s)
         self._felt_s = {number: at_s for number, at_s in self._felt_s.items() if number in numbers}
         self._felt_s |= dict.fromkeys((track.number for track in turn), frame.pts_s)
+
+    def _at_once(self, frame: Frame) -> int:
+        """How many faces to read in this frame. As time passes few, so that a crowd delays nothing."""
+        if frame.still or not self._schedule.wanted_s:
+            return len(self._waiting)
+        new = 0 if self._schedule.paced else sum(track.number not in self._felt_s for track in self._waiting)
+        return max(FACES_AT_ONCE, new)
 
     def _told(self, track: Track, now_s: float) -> TrackedFace:
         emotion = self._emotion.of(track.number) if self._emotion_model else None

@@ -47,6 +47,12 @@ class Recorder(Senses):
         self._begun = False
         self._line: dict[str, Any] = {}
 
+    def cut(self, frame: Frame) -> bool:
+        cut = super().cut(frame)
+        if cut:
+            self._line["cut"] = True
+        return cut
+
     def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         faces = super().find(frame, known)
         self._line["faces"] = [
@@ -109,12 +115,22 @@ class Replayer(Senses):
                 f"{recording.name} was made with {_in_words(recording.models)}, not {_in_words(mine)}"
             )
 
+    def cut(self, frame: Frame) -> bool:
+        return self._recording.row(frame).cut
+
     def look(self, frame: Frame, due: bool) -> bool:
         # As it was then: how busy that machine was decided it too.
         return self._recording.row(frame).faces is not None
 
     def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return list(self._known(frame, "faces", self._recording.row(frame).faces))
+
+    def turn(self, frame: Frame, count: int) -> int:
+        # As it was then, too: a live run reads one face in each frame, a file all new ones.
+        probs = self._recording.row(frame).probs
+        if self.emotion is None or probs is None:
+            return count
+        return max(1, probs.size // len(self.emotion.manifest.labels))
 
     def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
         assert self.emotion is not None, "emotions are on"

@@ -47,11 +47,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen in one frame; probabilities and features only where they were asked of a model."""
+    """What was seen in one frame; probabilities and features only where they were asked of a model.
+
+    cut: another scene begins with it.
+    """
 
     seq: int
     pts_s: float
     still: bool = False
+    cut: bool = False
     faces: tuple[Face, ...] | None = None
     probs: Floats | None = None
     features: Floats | None = None
@@ -201,6 +205,7 @@ _SEEN = record(
         "seq": whole(0, 1 << 53),
         "pts_s": number(-1e9, 1e9),
         "still": flag,
+        "cut": flag,
         "faces": list_of(_face, 0, 10_000),
         "probs": _unpacked,
         "features": _unpacked,

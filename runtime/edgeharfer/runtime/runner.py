@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
@@ -13,11 +13,15 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.sinks import EventsSink, Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.source import LiveSource
+from edgeharfer.runtime.source.unreadable import missing_count, unreadable_count
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
 WAIT_S = 0.1
 """Longest wait for a frame before the stop flag is looked at again."""
+
+POLL_S = 0.05
+"""Between two looks for a key while a picture stays up."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +37,18 @@ class Limits:
     max_frames: int | None = None
     duration_s: float | None = None
     max_age_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """How long a person can look at pictures that nothing follows soon.
+
+    photo_s: each photograph is shown so long, or until a key. last: the last picture of the source stays
+    until a key, a stop, or the end of the duration, which then is time that passes.
+    """
+
+    photo_s: float = 0.0
+    last: bool = False
 
 
 class Runner:
@@ -52,6 +68,7 @@ class Runner:
         *,
         stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self._pipeline, self._capture, self._outputs = pipeline, capture, Outputs(sinks)
         self._limits = limits or Limits()
@@ -62,7 +79,10 @@ class Runner:
         for sink in sinks:
             if isinstance(sink, EventsSink):
                 sink.stopping = stopping
+        self._hold = hold or Hold()
+        self._photo_s: float | None = None  # when the photograph that is up was shown
         self._too_old = self._breaks = 0
+        self._cut_untold = False
         if capture.in_real_time:
             pipeline.keep_pace(self._limits.max_age_ms)
 
@@ -72,26 +92,48 @@ class Runner:
         Raises what the source raised; the summary is given to the sinks all the same.
         """
         started_s = self._clock.monotonic()
+        ended = False
         try:
             while not self._over(started_s):
                 frame = self._capture.next_frame(WAIT_S)
                 if frame is None:
                     if self._capture.ended:
+                        ended = True
+                        if self._hold.last:
+                            self._outputs.refresh(self._status())  # not live any more
                         break
                     self._outputs.refresh(self._status())
-                elif not self._within(frame):
+                elif not self._within(frame) or not self._next_photo(started_s):
                     break
                 else:
                     self._take(frame)
         finally:
             summary = self._summary()
             self._outputs.finish(summary)
+        if ended and self._hold.last and self._stats.frames_processed:
+            self._keep_up(started_s, None)
         return summary
 
-    def _over(self, started_s: float) -> bool:
+    def _next_photo(self, started_s: float) -> bool:
+        """Wait until the photograph that is up has been seen; whether the run goes on."""
+        if self._hold.photo_s and self._photo_s is not None:
+            self._keep_up(started_s, self._photo_s + self._hold.photo_s)
+            return not (self._over(started_s) or self._late(started_s))
+        return True
+
+    def _keep_up(self, started_s: float, until_s: float | None) -> None:
+        """The last picture stays until a key, that time, a stop, or the end of the duration."""
+        while not (self._stopping() or self._outputs.closed or self._late(started_s)):
+            if self._outputs.poll() or (until_s is not None and self._clock.monotonic() >= until_s):
+                return
+            self._clock.sleep(POLL_S)
+
+    def _late(self, started_s: float) -> bool:
         limit_s = self._limits.duration_s
-        live = self._capture.source.live
-        late = live and limit_s is not None and self._clock.monotonic() - started_s >= limit_s
+        return limit_s is not None and self._clock.monotonic() - started_s >= limit_s
+
+    def _over(self, started_s: float) -> bool:
+        late = self._capture.source.live and self._late(started_s)
         done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
         return self._stopping() or late or done or self._outputs.closed
 
@@ -105,10 +147,16 @@ class Runner:
         if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
             return
         result = self._pipeline.process(frame)
-        if self._capture.outdated(frame) or self._expired(result.age_ms):
+        if self._cut_untold:
+            result = replace(result, cut=True)
+        expired = self._capture.outdated(frame) or self._expired(result.age_ms)
+        self._cut_untold = expired and result.cut
+        if expired:
             return
         self._stats.add(result)
         self._outputs.write(frame, result, self._status())
+        if frame.still:
+            self._photo_s = self._clock.monotonic()
 
     def _expired(self, age_ms: float) -> bool:
         expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms
@@ -145,6 +193,10 @@ class Runner:
                 "reconnects": self._capture.reconnects,
                 "bad_pictures": source.bad_pictures,
             }
+        elif not source.live:
+            summary["unreadable"] = unreadable_count(source)
+            if missing := missing_count(source):
+                summary["missing"] = missing
         return summary
 
 

@@ -30,17 +30,18 @@ class Schedule:
     """Tells when a look is due. Times are those of the frames, in seconds.
 
     wanted_s: from one look to the next while there is time; 0 is every frame.
+    paced: whether frames come as time passes.
     """
 
     def __init__(self, wanted_s: float) -> None:
         self.wanted_s = wanted_s
-        self._paced = False
+        self.paced = False
         self._max_age_s = math.inf
         self.reset()
 
     def keep_pace(self, max_age_s: float | None) -> None:
         """Frames come as time passes from now on. max_age_s: of a frame at its result."""
-        self._paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
+        self.paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
 
     def reset(self) -> None:
         """Another source: what it costs is not known yet."""
@@ -62,7 +63,7 @@ class Schedule:
         interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
         if since_s < interval_s - _EARLY_S:
             return False
-        late = self._paced and age_s + self._look_cost_s > self._max_age_s
+        late = self.paced and age_s + self._look_cost_s > self._max_age_s
         return not late or since_s >= min(2 * interval_s, LONGEST_S)
 
     def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
@@ -78,7 +79,7 @@ class Schedule:
         if step_s <= 0:
             return
         self._rest += (1 - math.exp(-step_s / MEMORY_S)) * (cost_s / step_s - self._rest)
-        if self._paced:
+        if self.paced:
             self._adapt()
 
     def _adapt(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.device_window import Features
 from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces.detector import Detector
@@ -33,11 +34,17 @@ class Senses:
     ) -> None:
         self.detector, self.emotion, self.action = detector, emotion, action
         self._finder = FaceFinder(detector, follow=follow)
+        self._cuts = CutFinder()
         self._clock = clock or SystemClock()
 
     def reset(self) -> None:
         """Forget all frames seen: for another source."""
         self._finder.reset()
+        self._cuts.reset()
+
+    def cut(self, frame: Frame) -> bool:
+        """Whether another scene begins with this frame. Asked of every frame of a film, in order."""
+        return self._cuts.step(frame.bgr)
 
     def look(self, frame: Frame, due: bool) -> bool:
         """Whether to look for faces in this frame, where the schedule says that it is due."""
@@ -46,6 +53,10 @@ class Senses:
     def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
         return self._finder.find(frame, known)
+
+    def turn(self, frame: Frame, count: int) -> int:
+        """How many faces to read in this frame, where `count` have their turn."""
+        return count
 
     def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
         """How the faces look, float32 (faces, classes); adds "align" and "emotion"."""

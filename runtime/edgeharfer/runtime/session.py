@@ -21,6 +21,7 @@ from edgeharfer.runtime.binding import BoundGraph, Device, Sizes
 from edgeharfer.runtime.complaints import ERROR, missing_library, preload, quiet, reason
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
 from edgeharfer.runtime.gpu import keep_engine, provider_options, wants_cuda_graphs
+from edgeharfer.runtime.installation import OR_GPU, install_command, pip
 from edgeharfer.runtime.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.types import Floats
 
@@ -195,11 +196,16 @@ def available_providers() -> tuple[str, ...]:
 
 
 def probe_providers() -> dict[str, str | None]:
-    """For each provider, why it does not load here, or None if it does."""
+    """For each provider, why it does not load or run a model here, or None if it does.
+
+    Raises MissingExtra without ONNX Runtime.
+    """
     reasons: dict[str, str | None] = {}
     for kind in PROVIDERS:
         try:
-            _create(_PROBE_MODEL, kind, 1, "probe", cached=False)
+            _try(_create(_PROBE_MODEL, kind, 1, "probe", cached=False), kind)
+        except MissingExtra:
+            raise
         except EdgeharferError as error:
             reasons[kind] = str(error)
         else:
@@ -207,15 +213,26 @@ def probe_providers() -> dict[str, str | None]:
     return reasons
 
 
+def _try(session: Any, kind: str) -> None:
+    """Run the probe model. Raises ProviderError where the answer is not right."""
+    one = np.ones(1, np.float32)
+    try:
+        (answer,) = session.run(None, {session.get_inputs()[0].name: one})
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own.
+        raise ProviderError(f"{kind} loads but cannot run a model: {reason(error)}") from error
+    if not np.array_equal(answer, one):
+        raise ProviderError(f"{kind} loads but gives wrong answers")
+
+
 def _onnxruntime() -> Any:
     os.environ[_NO_TELEMETRY] = "1"
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtra("ONNX Runtime", "cpu") from error
+        raise MissingExtra("ONNX Runtime", "cpu", OR_GPU) from error
     # Removing one of onnxruntime and onnxruntime-gpu leaves an empty folder that still imports.
     if not hasattr(onnxruntime, "InferenceSession"):
-        raise MissingExtra("ONNX Runtime", "cpu")
+        raise MissingExtra("ONNX Runtime", "cpu", OR_GPU)
     if hasattr(onnxruntime, "disable_telemetry_events"):
         onnxruntime.disable_telemetry_events()
     _limit_memory(onnxruntime)
@@ -264,7 +281,8 @@ def _create(
     listed = ort.get_available_providers()
     if PROVIDERS[kind] not in listed:
         raise ProviderError(
-            f"{kind} is not part of this ONNX Runtime: install 'edgeharfer[gpu]' instead of [cpu]"
+            f"{kind} is not part of this ONNX Runtime: "
+            f"{pip('uninstall')} onnxruntime, then {install_command('gpu')}"
         )
     names = list(PROVIDERS)
     chain = [one for one in names[names.index(kind) :] if PROVIDERS[one] in listed]

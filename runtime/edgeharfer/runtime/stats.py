@@ -102,7 +102,7 @@ class Stats:
         self._recent_count: Counter[str] = Counter()
         self._recent_ms = 0.0
         self._latency: dict[str, LatencyHistogram] = {}
-        self.frames_processed = 0
+        self.frames_processed = self.cuts = 0
 
     @property
     def elapsed_s(self) -> float:
@@ -115,6 +115,7 @@ class Stats:
             self._first_s, self._first_cpu_s = now, cpu_s
         self._last_s, self._last_cpu_s = now, cpu_s
         self.frames_processed += 1
+        self.cuts += result.cut
         self._recent.append((now, result.stages_ms))
         self._recent_count.update(result.stages_ms.keys())
         self._recent_ms += result.stages_ms.get("total", 0.0)
@@ -202,6 +203,7 @@ class Stats:
             "frames_in": frames_in,
             "frames_processed": self.frames_processed,
             "frames_dropped": frames_dropped,
+            "cuts": self.cuts,
             "fps": round(self.fps(), 2),
             "rates_hz": self._rates_hz(),
             "latency_ms": {stage: self._latency[stage].summary() for stage in known},

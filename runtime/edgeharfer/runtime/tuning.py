@@ -22,6 +22,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.gpu import cache_root, gpu_environment, lacks_engine
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.session import PROVIDERS, Session, available_providers, make_session
+from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.upgrade import start_at_once
 from edgeharfer.runtime.versions import installed
@@ -118,9 +119,9 @@ def write_record(choices: Mapping[str, list[Choice]], path: Path | None = None) 
         "packages": {key: [asdict(one) for one in rows] for key, rows in choices.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    with temporary_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
     _record.cache_clear()
     return path
 

@@ -12,6 +12,8 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 UNCERTAIN = "uncertain"
+BACKGROUND = "background"
+"""The label of action packages for "nothing of what the model knows"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """A face with the short-lived number that it keeps while it stays in view."""
+    """A face with the short-lived number that it keeps while it stays in view.
+
+    emotion: None until the face was read for the first time, and where emotions are off.
+    """
 
     track: int
     box: Box
@@ -110,7 +115,9 @@ class Result:
     """All that is known of one frame.
 
     pts_s: source time of the frame in seconds. age_ms: how old the frame was when this was known.
+    action: None where actions are off, and for a photograph.
     stages_ms: milliseconds spent in each stage that ran on this frame, and "total".
+    cut: another scene begins with this frame, and nothing is carried over from the one before.
     """
 
     seq: int
@@ -119,3 +126,4 @@ class Result:
     faces: tuple[TrackedFace, ...] = ()
     action: Action | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+    cut: bool = False

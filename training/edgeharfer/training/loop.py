@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.training.records import write_history
 
 Board = Callable[[Mapping[str, float]], None]
@@ -158,11 +159,13 @@ def _stale_epochs(history: list[dict[str, float]]) -> int:
 
 def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
     """The whole state of the run; each file appears by rename, state.json last."""
-    np.savez(folder / "next.npz", *_state(model), *average.weights, steps=np.array(average.steps))
-    write_history(folder / "history.csv", history)
-    (folder / "next.json").write_text(json.dumps(history), encoding="utf-8")
-    (folder / "next.npz").replace(folder / f"epoch-{len(history)}.npz")
-    (folder / "next.json").replace(folder / "state.json")
+    state, weights = folder / "state.json", folder / f"epoch-{len(history)}.npz"
+    with temporary_file(state) as new_state, temporary_file(weights) as new_weights:
+        np.savez(new_weights, *_state(model), *average.weights, steps=np.array(average.steps))
+        write_history(folder / "history.csv", history)
+        new_state.write_text(json.dumps(history), encoding="utf-8")
+        new_weights.replace(weights)
+        new_state.replace(state)
     (folder / f"epoch-{len(history) - 1}.npz").unlink(missing_ok=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
+from edgeharfer.runtime.staging import locked_folder, temporary_folder
 from edgeharfer.training.copies import Copy, Entry, find_copies
 from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
 from edgeharfer.training.records import file_hash, write_json
@@ -171,14 +171,12 @@ def _check_place(out: Path) -> None:
 def _whole_folder(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place at the end, and goes away if anything fails."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A folder in a folder: mkdtemp makes it private, data is for everyone to read.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-            fresh = Path(temporary, "new")
-            fresh.mkdir()
+        with temporary_folder(out) as fresh:
             yield fresh
-            if out.exists():
-                out.rmdir()
-            fresh.rename(out)
+            with locked_folder(out.parent):
+                _check_place(out)  # another process may have filled it
+                if out.exists():
+                    out.rmdir()
+                fresh.rename(out)
     except OSError as error:
         raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -1,5 +1,5 @@
 // Charts as SVG, drawn from the figures that the app gives; colours come by class and property alone.
-import { LABEL_UNCERTAIN, minutes, paint, percent, seconds, words } from "./parts.js";
+import { minutes, paint, percent, quiet, seconds, words } from "./parts.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const LEFT = 46, RIGHT = 10, TOP = 10, AREA = 190, GAP = 26, LINE = 54, FOOT = 24;
@@ -108,7 +108,7 @@ export class Timeline {
     const near = this.person.points.reduce((best, point) => Math.abs(point.t - time) < Math.abs(best.t - time) ? point : best);
     if (Math.abs(near.t - time) > Math.max(this.digest.step_s, this.end / 400) * 1.5) return `${seconds(time)}: not in view`;
     const strength = near.intensity === null ? "" : `, strength ${percent(near.intensity)}`;
-    return `${seconds(time)}: ${words(near.label || "seen")}${near.label ? ` ${percent(near.score)}` : ""}${strength}`;
+    return `${seconds(time)}: ${words(near.label || "in view")}${near.label && !quiet(near.label) ? ` ${percent(near.score)}` : ""}${strength}`;
   }
 }
 
@@ -116,11 +116,11 @@ export class Timeline {
 export function drawStrip(holder, digest) {
   const total = new Map();
   for (const one of digest.actions) total.set(one.label, (total.get(one.label) ?? 0) + one.end_s - one.start_s);
-  const known = [...total].filter(([label]) => label !== LABEL_UNCERTAIN && label !== "background").sort((one, other) => other[1] - one[1]).slice(0, 6).map(([label]) => label);
+  const known = [...total].filter(([label]) => !quiet(label)).sort((one, other) => other[1] - one[1]).slice(0, 6).map(([label]) => label);
   if (!known.length) {
     const empty = document.createElement("p");
     empty.className = "soft";
-    empty.textContent = digest.actions.length ? "None of the actions that the model knows." : "No actions were looked for, or the video is too short for one.";
+    empty.textContent = digest.actions.length ? "No action was recognised." : "No actions were looked for, or the video is too short for one.";
     holder.replaceChildren(empty);
     return;
   }

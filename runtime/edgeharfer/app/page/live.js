@@ -1,5 +1,5 @@
 // The live view: asks for the newest picture and its facts, one answer at a time.
-import { LABEL_UNCERTAIN, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, say, seconds, words } from "./parts.js";
+import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
 
 const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", FEW = 2;
 const TROUBLES = {
@@ -153,10 +153,12 @@ export class Live {
   }
 
   renderAction(action, off) {
-    const known = action?.ready && action.label !== LABEL_UNCERTAIN;
-    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Not asked for") : !action.ready ? "Gathering motion …" : known ? words(action.label) : "Nothing that it knows");
+    const known = action?.ready && !quiet(action.label);
+    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Not asked for") : !action.ready ? "Gathering motion …" : words(action.label));
+    part("action").classList.toggle("quiet", !known);
     say(part("action-score"), known ? percent(action.score) : "");
     part("action-bar").style.width = known ? percent(action.score).replace(" ", "") : "0";
+    part("action-bar").parentElement.hidden = Boolean(action?.ready) && action.label === LABEL_BACKGROUND;
   }
 
   renderPeople(people) {
@@ -167,15 +169,17 @@ export class Live {
 
   // A crowd has its three likeliest emotions each, or the page would be all bars.
   renderPerson(item, person, people) {
-    const emotion = person.emotion ?? { label: "seen", score: person.score, probs: {}, message: "", strength: null };
+    const emotion = person.emotion ?? { label: "", score: 0, probs: {}, message: "", strength: null };
+    const known = emotion.label && !quiet(emotion.label);
     item.dataset.track = person.track;
     paint(item, emotion.label);
     say(item.querySelector(".who"), `Person ${person.track}`);
     say(item.querySelector(".chip"), emotion.strength ? `${emotion.strength} · ${percent(emotion.intensity)}` : "");
     item.querySelector(".chip").hidden = !emotion.strength;
     item.querySelector(".chip").title = "Strength: the share of people who would see something other than a neutral face";
-    say(item.querySelector("strong"), words(emotion.label));
-    say(item.querySelector(".score"), percent(emotion.score));
+    say(item.querySelector("strong"), emotion.label ? words(emotion.label) : "In view");
+    item.querySelector("strong").classList.toggle("quiet", !known);
+    say(item.querySelector(".score"), known ? percent(emotion.score) : "");
     const all = Object.entries(emotion.probs), likeliest = all.toSorted((one, other) => other[1] - one[1]).slice(0, 3);
     fillList(item.querySelector(".bars"), "bar", people > FEW ? likeliest : all, (row, entry) => fillBar(row, entry, entry[0] === emotion.label));
     item.querySelector(".message").hidden = !emotion.message;

@@ -3,14 +3,17 @@ export const part = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const minutes = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
 export const seconds = (value) => (value < 120 ? `${value.toFixed(1)} s` : `${minutes(value)} min`);
-export const LABEL_UNCERTAIN = "uncertain";
+export const LABEL_UNCERTAIN = "uncertain", LABEL_BACKGROUND = "background";
+const QUIET = { [LABEL_UNCERTAIN]: "Not sure", [LABEL_BACKGROUND]: "No action" };
+export const quiet = (label) => Object.hasOwn(QUIET, label);
 
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// "BoxingPunchingBag" as a person writes it.
+// "BoxingPunchingBag" as a person writes it, and words for the labels that name nothing.
 export function words(label) {
+  if (quiet(label)) return QUIET[label];
   const text = label.replace(/([a-z0-9])(?=[A-Z])|([A-Z])(?=[A-Z][a-z])|[_\-\s]+/g, "$1$2 ").trim()
     .split(" ").map((word) => word.length > 1 && word === word.toUpperCase() ? word : word.toLowerCase()).join(" ");
   return text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,6 +1,6 @@
 // One finished analysis: figures, charts, the browser's own copy of the video, downloads.
 import { Timeline, drawStrip, svg } from "./charts.js";
-import { fillBar, fillLines, fillList, guesses, paint, part, percent, say, seconds, words } from "./parts.js";
+import { fillBar, fillLines, fillList, guesses, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
 
 const shown = (shares) => Object.entries(shares).filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1]);
 let address = "";
@@ -26,7 +26,7 @@ export function showResult(job, digest, file, about) {
 }
 
 function fillTiles(digest) {
-  const { group } = digest, leader = shown(group.shares).find(([label]) => label !== "uncertain");
+  const { group } = digest, leader = shown(group.shares).find(([label]) => !quiet(label));
   const tiles = [
     ["People", String(digest.people_seen)],
     ["Face in view", percent(group.coverage)],
@@ -145,12 +145,12 @@ function fillLegend(labels) {
 // The picture as the browser has it, with the faces marked over it.
 function showPhoto(digest) {
   const faces = digest.people.map((person) => ({ person, point: person.points[0] }));
-  const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "seen")}`).join(", ") });
+  const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "in view")}`).join(", ") });
   const size = Math.max(digest.width, digest.height) / 34;
   for (const { person, point } of faces) {
     const [x, y, width, height] = point.box, frame = svg("rect", { class: "face", x, y, width, height, rx: size / 3 });
     paint(frame, point.label);
-    const label = svg("text", { class: "face-name", x: x + width / 2, y: Math.max(size * 1.1, y - size / 2), "text-anchor": "middle", "font-size": size }, `${person.track}  ${words(point.label || "seen")} ${percent(point.score)}`);
+    const label = svg("text", { class: "face-name", x: x + width / 2, y: Math.max(size * 1.1, y - size / 2), "text-anchor": "middle", "font-size": size }, `${person.track}  ${words(point.label || "in view")}${quiet(point.label) || !point.label ? "" : ` ${percent(point.score)}`}`);
     over.append(frame, label);
   }
   const picture = document.createElement("img");

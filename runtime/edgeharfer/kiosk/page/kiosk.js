@@ -3,7 +3,10 @@
 const byId = (id) => document.getElementById(id);
 const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // a slow walk round a circle, so that nothing burns in
 
+const QUIET = { uncertain: "Not sure", background: "No action" };
+
 function humanise(label) {
+  if (Object.hasOwn(QUIET, label)) return QUIET[label];
   const words = label.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

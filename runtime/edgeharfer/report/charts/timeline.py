@@ -19,9 +19,9 @@ from edgeharfer.report.charts.style import (
 from edgeharfer.report.measures import Person, main_labels
 from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, Paint, paints
 from edgeharfer.report.report import Report
-from edgeharfer.report.segments import BACKGROUND, Segment, emotion_segments, seconds_by_label
+from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
 from edgeharfer.report.words import label_name, person_name
-from edgeharfer.runtime.types import UNCERTAIN
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _STRIP_IN, _BAR_IN, _CURVE_IN = 0.34, 0.27, 0.29
 _AROUND_IN = 0.62  # title and axis of a panel

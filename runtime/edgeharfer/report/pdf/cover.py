@@ -28,6 +28,8 @@ from edgeharfer.report.report import Report
 from edgeharfer.report.words import counted, label_name, percent, seconds, shortened
 
 _COLUMNS = 3  # of pictures
+_HASH_SIGNS = 12
+"""Of a model's hash on the page; summary.json has all of it."""
 
 
 def cover(report: Report, edition: Edition) -> list[Any]:
@@ -110,7 +112,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 
 def _model(model: ModelFacts | None) -> str:
-    return f"{model.name}, {model.precision}, files {model.sha256}" if model else "off"
+    if model is None:
+        return "off"
+    return f"{model.name}, {model.precision}, SHA-256 {model.sha256[:_HASH_SIGNS]}… (short form)"
 
 
 def _faces(report: Report) -> str:

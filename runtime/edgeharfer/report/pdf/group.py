@@ -11,6 +11,7 @@ from edgeharfer.report.measures import Measures, main_labels
 from edgeharfer.report.pdf import look, texts
 from edgeharfer.report.pdf.parts import Mark, Rooms, gap, side_by_side, table, words
 from edgeharfer.report.report import Report
+from edgeharfer.report.rows import Row
 from edgeharfer.report.segments import Segment, seconds_by_label
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds, shortened
 from edgeharfer.runtime.types import UNCERTAIN
@@ -117,7 +118,7 @@ def _share_line(name: str, measures: Measures, labels: Sequence[str]) -> list[st
 
 def _people_table(report: Report) -> Any:
     header = ["", "First seen", "Last seen", "Time seen", "Coverage"]
-    header += ["Confidence", "Uncertain", "Transitions"] if report.labels else []
+    header += ["Confidence", label_name(UNCERTAIN), "Transitions"] if report.labels else []
     rows = []
     for person in report.shown:
         measures = person.measures
@@ -133,8 +134,7 @@ def _people_table(report: Report) -> Any:
 def _picture_table(report: Report) -> list[Any]:
     by_frame: dict[int, list[str]] = {}
     for row in report.rows:
-        told = f"{label_name(row.label)} {percent(row.score)}" if row.label else "face"
-        by_frame.setdefault(row.sample.frame, []).append(told)
+        by_frame.setdefault(row.sample.frame, []).append(_told(row))
     samples = report.recording.samples
     rows = [
         [str(place), shortened(sample.picture, 60), ", ".join(by_frame.get(sample.frame, ["–"]))]
@@ -143,6 +143,13 @@ def _picture_table(report: Report) -> list[Any]:
     header = ["No.", "Picture", "Faces"]
     parts = [words("Picture by picture", look.SUBHEADING), table(header, rows, [0.5, 3, 4], left=3)]
     return parts + _cut_off(len(samples), "frames.csv")
+
+
+def _told(row: Row) -> str:
+    if not row.label:
+        return "face"
+    name = label_name(row.label)
+    return name if row.label == UNCERTAIN else f"{name} {percent(row.score)}"
 
 
 def _cut_off(count: int, file: str) -> list[Any]:

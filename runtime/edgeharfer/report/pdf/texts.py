@@ -8,12 +8,12 @@ from xml.sax.saxutils import escape
 from edgeharfer.report.measures import MIN_SEEN_S, MOST_SHOWN, Person
 from edgeharfer.report.observer import TRACKING_FPS, ModelFacts
 from edgeharfer.report.report import Report
-from edgeharfer.report.segments import BACKGROUND, seconds_by_label
+from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.tracks import KEEP_S
 from edgeharfer.runtime.smoothing import HYSTERESIS
-from edgeharfer.runtime.types import UNCERTAIN
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _MOST_FINDINGS = 4
 DETECTORS = {
@@ -106,8 +106,8 @@ def method(report: Report) -> list[str]:
             "<b>Shares</b> are counts: of all faces in all samples, the part with that label. "
             "<b>Coverage</b> is the part of the samples in which a face was seen. <b>Confidence</b> is the "
             "mean probability of the best class after smoothing. A <b>transition</b> is a change from one "
-            "named label to another in one track; “uncertain” in between is passed over. All of it can be "
-            "computed anew from frames.csv, which holds the raw probabilities and the labels."
+            "named label to another in one track; “not sure” in between is passed over. All of it can be "
+            "computed again from frames.csv, which holds the raw probabilities and the labels."
         )
     if report.method.action and report.only is None:
         texts.append(_actions(report))
@@ -134,7 +134,17 @@ def _tracking(report: Report) -> str:
         f"{text}, {often:g} times a second. “Person” means a face that stays in view: out of view for more "
         f"than {KEEP_S:g} s it comes back under a new number. No one is recognised, and no feature of a face "
         f"is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MOST_SHOWN} at most; "
-        "the others count in the figures of everybody."
+        f"the others count in the figures of everybody.{_cuts(report)}"
+    )
+
+
+def _cuts(report: Report) -> str:
+    found = len(report.recording.cuts_s)
+    if not found:
+        return ""
+    return (
+        f" {counted(found, 'cut was', 'cuts were')} found in the film: there every face gets a new number, "
+        "and the window of actions starts again."
     )
 
 
@@ -142,7 +152,7 @@ def _emotions(model: ModelFacts, prior: str) -> str:
     text = (
         f"<b>Emotions</b> come from the model {escape(model.name)} ({model.precision}), which tells "
         f"{len(model.labels)} apart; class shares assumed: {prior}. Below a probability of "
-        f"{model.threshold:g} the label is “uncertain”."
+        f"{model.threshold:g} it is not sure, and the label in the files is “uncertain”."
     )
     return text + _measured(model.accuracy, f"top1_{prior}_prior", "faces")
 
@@ -187,9 +197,9 @@ def _actions(report: Report) -> str:
         f"<b>Actions</b> come from the model {escape(model.name)} ({model.precision}), which looks at "
         f"{window.frames} frames over {window.seconds:g} s at its own rate. A label tells of the "
         f"{window.seconds:g} s before it, so a segment begins and ends later than what it names by up to "
-        f"that time. Below a probability of {model.threshold:g} it is “uncertain”; “background” means that "
-        "nothing of what the model knows goes on. They are the scene's, not one person's."
-        + _measured(model.accuracy, "top1", "clips")
+        f"that time. Below a probability of {model.threshold:g} it is not sure (“uncertain” in the files); "
+        "“no action” (“background” in the files) means that the model sees none of its actions. They are "
+        "the scene's, not one person's." + _measured(model.accuracy, "top1", "clips")
     )
 
 

@@ -1,84 +1,59 @@
-"""What works on this machine, and for each lack the line that mends it."""
+"""What works on this machine, and for each lack the command that fixes it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edgeharfer.runtime.doctor.finding import Finding
+from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
 from edgeharfer.runtime.doctor.nvidia import advice
+from edgeharfer.runtime.doctor.trials import trials
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.installation import for_this_copy
 from edgeharfer.runtime.package import shipped_packages, verify_package
 from edgeharfer.runtime.session import probe_providers
-from edgeharfer.runtime.sinks import window_lack
-from edgeharfer.runtime.source.cameras import Camera, find_cameras
-from edgeharfer.runtime.versions import all_installed
 
-LIBRARIES = (
-    "edgeharfer",
-    "numpy",
-    "opencv-python",
-    "opencv-python-headless",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "click",
-)
-EXTRAS = {
-    "mediapipe": ("mediapipe",),
-    "export": ("tensorflow", "tf2onnx", "onnx", "onnxslim", "onnxconverter_common"),
-    "train": ("keras", "sklearn", "matplotlib"),
-    "report": ("matplotlib", "pypdf", "reportlab"),
-    "kiosk": ("paho", "prometheus_client"),
-}
-"""Extra -> the modules that it brings."""
+if TYPE_CHECKING:
+    from edgeharfer.runtime.source.cameras import Camera
+
+__all__ = ["Finding", "examine"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. ok: works; None: absent, and only missed by who needs it. mend: what to do."""
+def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
+    """Check everything, and use what is reported as ok.
 
-    topic: str
-    ok: bool | None
-    what: str
-    mend: str = ""
-
-
-def examine(root: Path = Path("/")) -> Iterator[Finding]:
-    """Look at everything, cheap things first. Opens no window, and a camera only where none are listed.
+    Opens no window, and a camera only on systems that do not list them (macOS, Windows).
 
     root: the folder that stands for /, where the machine is asked about its cameras and GPU.
+    full: import the extras that take long to import (TensorFlow, MediaPipe) as well.
     """
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     yield Finding("system", True, f"{machine}, Python {platform.python_version()}")
-    yield from _libraries()
+    libraries = list(check_libraries())
+    yield from libraries
     yield from _providers(root)
     yield from _packages()
-    yield _display()
-    yield _cameras(root)
-    yield from _extras()
-
-
-def _libraries() -> Iterator[Finding]:
-    found = all_installed(LIBRARIES)
-    yield Finding("versions", True, ", ".join(f"{name} {number}" for name, number in found.items()))
-    for one, other in (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless")):
-        if one in found and other in found:
-            yield Finding("versions", False, f"{one} and {other} overwrite each other",
-                          f"pip uninstall {one} {other}, then install one of them")  # fmt: skip
+    if all(finding.ok is not False for finding in libraries):
+        yield _display()
+        yield _cameras(root)
+        yield from trials()
+    yield from check_extras(full=full)
 
 
 def _providers(root: Path) -> Iterator[Finding]:
     try:
         reasons = probe_providers()
     except EdgeharferError as error:
-        yield Finding("provider", False, "ONNX Runtime is not there", str(error))
-        reasons = {}
+        yield Finding("provider", False, str(error))
+        return
     for name, reason in reasons.items():
         if reason is None:
-            yield Finding("provider", True, f"{name} loads")
+            yield Finding("provider", True, f"{name} loads and runs a model")
         else:
             yield Finding("provider", None, f"{name} does not load", reason)
     yield _gpu(root, loads=reasons.get("cuda", "") is None)
@@ -89,7 +64,7 @@ def _gpu(root: Path, *, loads: bool) -> Finding:
     if found is None:
         return Finding("gpu", True if loads else None, "in use" if loads else "no NVIDIA driver, no Jetson")
     what = f"{found.name}: {found.comes_with}"
-    return Finding("gpu", True, what) if loads else Finding("gpu", None, what, found.line)
+    return Finding("gpu", True, what) if loads else Finding("gpu", None, what, for_this_copy(found.line))
 
 
 def _packages() -> Iterator[Finding]:
@@ -98,19 +73,26 @@ def _packages() -> Iterator[Finding]:
         try:
             verify_package(name)
         except EdgeharferError as error:
-            yield Finding("package", False, f"{name} is damaged: {error}", "install edgeharfer again")
+            fix = "restore its files, or install edgeharfer again"
+            yield Finding("package", False, f"{name} is damaged: {error}", fix)
         else:
             yield Finding("package", True, f"{name} is whole")
 
 
 def _display() -> Finding:
+    from edgeharfer.runtime.sinks import window_lack
+
     lack = window_lack()
-    if lack is None:
-        return Finding("display", True, "a window can open")
-    return Finding("display", None, "no window can open", lack)
+    if lack is not None:
+        return Finding("display", None, "no window can open", lack)
+    if sys.platform.startswith("linux"):
+        return Finding("display", True, "the display accepts a connection")
+    return Finding("display", True, "expected on this system", tried=False)
 
 
 def _cameras(root: Path) -> Finding:
+    from edgeharfer.runtime.source.cameras import find_cameras
+
     cameras = find_cameras(root)
     if not cameras:
         return Finding("camera", None, "none found", "plug one in, or try: edgeharfer run --source demo")
@@ -119,20 +101,10 @@ def _cameras(root: Path) -> Finding:
         return Finding(
             "camera", False, f"no access to {', '.join(closed)}", "sudo usermod -aG video $USER, log in again"
         )
-    return Finding("camera", True, ", ".join(f"{camera.name} ({camera.path})" for camera in cameras))
+    names = ", ".join(f"{camera.name} ({camera.path})" for camera in cameras)
+    return Finding("camera", True, names, tried=False)
 
 
 def _accessible(root: Path, camera: Camera) -> bool:
     device = root / camera.path.removeprefix("/")
     return not camera.path.startswith("/") or os.access(device, os.R_OK | os.W_OK)
-
-
-def _extras() -> Iterator[Finding]:
-    for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if find_spec(module) is None]
-        if missing:
-            yield Finding(
-                "extra", None, f"{extra} lacks {', '.join(missing)}", f"pip install 'edgeharfer[{extra}]'"
-            )
-        else:
-            yield Finding("extra", True, f"{extra} is installed")

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.installation import pip, quote
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 CASCADE = "haarcascade_frontalface_default.xml"
@@ -85,7 +86,7 @@ def _load_cascade() -> Any:
     if not hasattr(opencv, "CascadeClassifier"):
         raise ConfigError(
             f"OpenCV {cv2.__version__} has no Haar cascades: use --detector blazeface, "
-            "or pip install 'opencv-python<5'"
+            f"or {pip('install')} {quote('opencv-python<5')}"
         )
     path = Path(opencv.data.haarcascades, CASCADE)
     cascade = opencv.CascadeClassifier(str(path)) if path.is_file() else None

@@ -12,12 +12,25 @@ from edgeharfer.runtime.types import Box, Face
 
 KEEP_S = 0.8
 """A face not seen for this long is gone; the next one there gets a new number."""
+KEEP_MISSES = 1
+"""A face is kept through so many looks that miss it, however far apart the looks are."""
+LONGEST_KEEP_S = 10.0
+"""With more time between two looks nobody can tell whether it is the same face."""
 BOX_TIME_CONSTANT_S = 0.06
 MAX_DISTANCE = 1.0
 """Farthest move between two looks, in sides of the box, at which it is still the same face."""
+MAX_SPEED = 2.0
+"""The same in sides a second, for looks that are more than half a second apart: a quick walk past."""
+FARTHEST = 4.0
+"""No longer interval allows a move of more sides than this."""
 MAX_SIZE_RATIO = 2.0
+"""Between two looks, of the larger to the smaller box."""
+MAX_GROWTH, LARGEST_RATIO = 1.0, 3.0
+"""Beyond a second the ratio grows by so much a second, up to this: a walk towards the camera."""
 CALM_SPEED = 0.5
 """Sides of the box a second; up to that a face keeps still. What the detector trembles is 0.1 to 0.2."""
+MOVES_ON_S = 0.2
+"""For so long after a look a face is taken to move on as it did; after that it may have turned back."""
 NEW_S = 0.5
 """For so long a face is new, and never calm: its emotion is settling."""
 VELOCITY_SHARE = 0.5
@@ -28,7 +41,7 @@ VELOCITY_SHARE = 0.5
 class Track:
     """One face in view. box: steadied over time; face: as last detected; seen_s: when; since_s: first seen.
 
-    velocity: of the box, pixels a second, right and down.
+    velocity: of the box, pixels a second, right and down. misses: looks since then that did not find it.
     """
 
     number: int
@@ -37,6 +50,12 @@ class Track:
     seen_s: float
     since_s: float
     velocity: tuple[float, float] = (0.0, 0.0)
+    misses: int = 0
+
+    def alive(self, now_s: float) -> bool:
+        """Whether a face found now can be this one: not too long unseen, and not too many looks."""
+        unseen_s = now_s - self.seen_s
+        return 0 <= unseen_s <= (LONGEST_KEEP_S if self.misses <= KEEP_MISSES else KEEP_S)
 
     def box_at(self, now_s: float) -> Box:
         """Where the box will be at a time shortly after it was seen, if the face moves on as it did."""
@@ -56,7 +75,7 @@ class Track:
         return math.hypot(*self.velocity) <= CALM_SPEED * max(self.box.width, self.box.height)
 
     def _way(self, now_s: float) -> tuple[float, float]:
-        elapsed = now_s - self.seen_s
+        elapsed = min(now_s - self.seen_s, MOVES_ON_S)
         return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
 
@@ -83,11 +102,10 @@ class Tracker:
 
     def update(self, faces: Sequence[Face], now_s: float) -> list[Track]:
         """The tracks seen in this frame, in the order of `faces`."""
-        self._tracks = [track for track in self._tracks if 0 <= now_s - track.seen_s <= KEEP_S]
-        free = list(self._tracks)
+        free = [track for track in self._tracks if track.alive(now_s)]
         pairs = sorted(
             (
-                (distance(track.face.box, face.box), i, track)
+                (distance(track.face.box, face.box, size_ratio(now_s - track.seen_s)), i, track)
                 for i, face in enumerate(faces)
                 for track in free
             ),
@@ -95,21 +113,26 @@ class Tracker:
         )
         matched: dict[int, Track] = {}
         for gap, i, track in pairs:
-            if gap <= MAX_DISTANCE and i not in matched and track in free:
+            if gap <= reach(now_s - track.seen_s) and i not in matched and track in free:
                 matched[i] = track
                 free.remove(track)
-        return [self._take(matched.get(i), face, now_s) for i, face in enumerate(faces)]
+        seen = [self._take(matched.get(i), face, now_s) for i, face in enumerate(faces)]
+        for track in free:
+            track.misses += 1
+        self._tracks = sorted(
+            (*seen, *(track for track in free if track.alive(now_s))), key=lambda track: track.number
+        )
+        return seen
 
     def _take(self, track: Track | None, face: Face, now_s: float) -> Track:
         if track is None:
             track = Track(self._next, face.box, face, now_s, now_s)
             self._next += 1
-            self._tracks.append(track)
         else:
             elapsed = now_s - track.seen_s
             track.velocity = velocity(track, face.box, elapsed)
             track.box = steady(track.box, face.box, elapsed)
-            track.face, track.seen_s = face, now_s
+            track.face, track.seen_s, track.misses = face, now_s, 0
         return track
 
 
@@ -117,11 +140,21 @@ def _moved(box: Box, right: float, down: float) -> Box:
     return replace(box, x=box.x + right, y=box.y + down)
 
 
-def distance(a: Box, b: Box) -> float:
-    """Distance of the centres in sides of the larger box; infinite for boxes of unlike size."""
+def reach(elapsed_s: float) -> float:
+    """How far a face can have moved in that time, in sides of its box."""
+    return max(MAX_DISTANCE, min(MAX_SPEED * elapsed_s, FARTHEST))
+
+
+def size_ratio(elapsed_s: float) -> float:
+    """How unlike in size the two boxes of one face can be after that time."""
+    return max(MAX_SIZE_RATIO, min(1 + MAX_GROWTH * elapsed_s, LARGEST_RATIO))
+
+
+def distance(a: Box, b: Box, most: float = MAX_SIZE_RATIO) -> float:
+    """Distance of the centres in sides of the larger box; infinite where one is `most` times as large."""
     sides = max(a.width, a.height), max(b.width, b.height)
     small, large = min(sides), max(sides)
-    if small <= 0 or large / small > MAX_SIZE_RATIO:
+    if small <= 0 or large / small > most:
         return math.inf
     (ax, ay), (bx, by) = a.center, b.center
     return math.hypot(ax - bx, ay - by) / large

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..stats import Status
 from ..types import Box, Frame, Image, Result
-from .bars import draw_action, draw_status
+from .bars import PHOTO, draw_action, draw_status
 from .faces import draw_box, draw_emotions, draw_tag, visible
-from .look import humanise, label_color, look_for
+from .look import humanise, label_color, label_words, look_for
 
-__all__ = ["annotate", "draw", "humanise", "label_color"]
+__all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 
 MOST_FACES_WITH_BARS = 4
 LEAST_ROWS, LEAST_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
@@ -33,8 +33,11 @@ def draw(image: Image, result: Result, status: Status) -> Image:
     taken = list(draw_status(image, status, look))
     if result.action is not None:
         taken.append(draw_action(image, result.action, result.pts_s, look))
+    # Where emotions are on, at least one face has been read; the others are boxes until it is their turn.
+    emotions_on = any(face.emotion is not None for face in result.faces)
     for face, box in faces:
-        taken.append(draw_tag(image, face, box, taken, look))
+        if face.emotion is not None or not emotions_on:
+            taken.append(draw_tag(image, face, box, taken, look))
     if len(faces) <= MOST_FACES_WITH_BARS:
         taken += [box for _, box in faces]
         for face, box in faces:
@@ -43,7 +46,13 @@ def draw(image: Image, result: Result, status: Status) -> Image:
 
 
 def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 0) -> Image:
-    """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first."""
+    """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first.
+
+    A photograph gets no action and no rates: it has no neighbours in time.
+    """
+    if frame.still:
+        result = replace(result, action=None)
+        status = replace(status, source_state=PHOTO, rates_hz={})
     height, width = frame.bgr.shape[:2]
     if height >= min_height:
         return draw(frame.bgr.copy(), result, status)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from ..stats import Status
-from ..types import UNCERTAIN, Action, Image
+from ..types import BACKGROUND, UNCERTAIN, Action, Image
 from .canvas import (
     DIM,
     FAINT,
@@ -23,9 +23,13 @@ from .canvas import (
     shorten,
     text_width,
 )
-from .look import GREY, MINT, ORANGE, YELLOW, Look, filled, humanise, percent, printable
+from .look import GREY, MINT, ORANGE, YELLOW, Look, filled, humanise, label_words, percent, printable
 
-STATE_COLORS: Mapping[str, Color] = {"live": MINT, "connecting": YELLOW, "backoff": YELLOW, "ended": GREY}
+PHOTO = "photo"
+"""Stands where other sources have their state, and goes with no rate."""
+STATE_COLORS: Mapping[str, Color] = {
+    "live": MINT, "connecting": YELLOW, "backoff": YELLOW, "ended": GREY, PHOTO: MINT,
+}  # fmt: skip
 TROUBLE = ORANGE  # any other state of the source
 
 LEAST_NAME, MOST_NAME = 5, 16  # width of the source's name, in sizes of its type
@@ -57,7 +61,8 @@ def draw_status(image: Image, status: Status, look: Look) -> list[Rect]:
 
 def _figures(status: Status) -> list[tuple[str, Color]]:
     """The figures on the right, the one that a narrow picture drops first at the end."""
-    figures = [(f"{status.fps:.1f} fps", WHITE), (f"{status.latency_ms:.1f} ms", WHITE)]
+    figures = [] if status.source_state == PHOTO else [(f"{status.fps:.1f} fps", WHITE)]
+    figures.append((f"{status.latency_ms:.1f} ms", WHITE))
     if status.frames_dropped > 0:
         figures.append((f"{status.frames_dropped} dropped", ORANGE))
     if status.provider:
@@ -112,7 +117,9 @@ def _divide(image: Image, x: int, rect: Rect, look: Look) -> None:
 
 
 def draw_action(image: Image, action: Action, pts_s: float, look: Look) -> Rect:
-    """The bar at the bottom: what goes on, how sure that is, or that it is not known yet."""
+    """The bar at the bottom: what goes on and how sure that is. Without an action there is a word alone."""
+    if action.ready and action.label == BACKGROUND:
+        return _draw_no_action(image, look)
     size = round(look.text * 1.2)
     thickness = max(4, look.text // 3)
     height = look.pad * 3 + size + thickness - 2
@@ -120,25 +127,31 @@ def draw_action(image: Image, action: Action, pts_s: float, look: Look) -> Rect:
     rect = Rect((look.area.width - width) // 2, look.area.height - look.gap - height, width, height)
     panel(image, rect, look.radius)
     x, inner, middle = rect.x + look.pad, width - 2 * look.pad, rect.y + look.pad + size // 2
-    score = percent(action.score) if action.ready else ""
+    known = action.ready and action.label != UNCERTAIN
+    score = percent(action.score) if known else ""
     score_width = text_width(score, size, SEMIBOLD)
-    text, color, fill = _action_words(action)
+    text = label_words(action.label) if action.ready else "Gathering motion…"
+    color = WHITE if known else DIM
     text = shorten(text, inner - score_width - look.pad, size, SEMIBOLD)
     put_text(image, text, x, middle, size, color, SEMIBOLD)
     put_text(image, score, rect.right - look.pad - score_width, middle, size, color, SEMIBOLD)
     groove = Rect(x, rect.bottom - look.pad - thickness, inner, thickness)
     bar(image, groove, GROOVE)
-    bar(image, filled(groove, action.score) if action.ready else _sweep(groove, pts_s), fill)
+    if known:
+        bar(image, filled(groove, action.score), MINT)
+    elif not action.ready:
+        bar(image, _sweep(groove, pts_s), GREY)
     return rect
 
 
-def _action_words(action: Action) -> tuple[str, Color, Color]:
-    """What the bar says, in which colour, and the colour of its fill."""
-    if not action.ready:
-        return "Gathering motion…", DIM, GREY
-    if action.label == UNCERTAIN:
-        return "Uncertain", DIM, GREY
-    return humanise(action.label), WHITE, MINT
+def _draw_no_action(image: Image, look: Look) -> Rect:
+    """A small panel that says that nothing goes on."""
+    text = label_words(BACKGROUND)
+    width, height = text_width(text, look.small) + 2 * look.pad, look.small + look.pad
+    rect = Rect((look.area.width - width) // 2, look.area.height - look.gap - height, width, height)
+    panel(image, rect, look.radius)
+    put_text(image, text, rect.x + look.pad, rect.y + height // 2, look.small, GREY)
+    return rect
 
 
 def _sweep(groove: Rect, pts_s: float) -> Rect:

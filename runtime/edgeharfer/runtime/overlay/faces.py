@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..types import Box, Emotion, Image, TrackedFace
+from ..types import UNCERTAIN, Box, Emotion, Image, TrackedFace
 from .canvas import (
     DIM,
     GROOVE,
@@ -20,7 +20,7 @@ from .canvas import (
     shorten,
     text_width,
 )
-from .look import GREY, Look, filled, humanise, label_color, percent
+from .look import GREY, Look, filled, humanise, label_color, label_words, percent
 
 TOP_EMOTIONS = 3
 LEAST_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
@@ -51,12 +51,13 @@ def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], 
     """The line on a face: track number, label, per cent; over the box, else under it, else inside."""
     edge, space = look.line + 1, look.pad
     number, label, score = _tag_words(face, look.safe.width - edge - 4 * space, look)
+    gaps = 4 * space if score else 3 * space
     widths = (
         text_width(number, look.small),
         text_width(label, look.text, SEMIBOLD),
         text_width(score, look.text, SEMIBOLD),
     )
-    width = min(edge + sum(widths) + 4 * space, look.safe.width)
+    width = min(edge + sum(widths) + gaps, look.safe.width)
     rect = _tag_place(Rect(box.x, box.y, width, look.text + look.pad + 4), box, taken, look)
     panel(image, rect, look.radius)
     middle = rect.y + rect.height // 2
@@ -75,12 +76,19 @@ def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], 
 def _tag_words(face: TrackedFace, room: int, look: Look) -> tuple[str, str, str]:
     """Number, label and per cent within `room` pixels; the number goes first, then the label's end."""
     number = f"#{face.track}"
-    label = "Face" if face.emotion is None else humanise(face.emotion.label)
-    score = percent(face.score if face.emotion is None else face.emotion.score)
+    label, score = _face_words(face)
     room -= text_width(score, look.text, SEMIBOLD)
     if text_width(number, look.small) + text_width(label, look.text, SEMIBOLD) > room:
         number = shorten(number, room - LEAST_LABEL * look.text, look.small)
     return number, shorten(label, room - text_width(number, look.small), look.text, SEMIBOLD), score
+
+
+def _face_words(face: TrackedFace) -> tuple[str, str]:
+    """Label and per cent; without emotions the detector's score, and none where the model is not sure."""
+    if face.emotion is None:
+        return "Face", percent(face.score)
+    label = face.emotion.label
+    return label_words(label), "" if label == UNCERTAIN else percent(face.emotion.score)
 
 
 def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:

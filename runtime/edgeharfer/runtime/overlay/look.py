@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..types import UNCERTAIN
+from ..types import BACKGROUND, UNCERTAIN
 from .canvas import Color, Rect
 
 # Paul Tol's "light" scheme, made for colour-blind eyes (SRON/EPS/TN/09-002, issue 3.2), as BGR.
@@ -80,6 +80,11 @@ def humanise(label: str) -> str:
     words = [word if len(word) > 1 and word.isupper() else word.lower() for word in parts]
     text = " ".join(words)
     return text[:1].upper() + text[1:]
+
+
+def label_words(label: str) -> str:
+    """A label as it is shown: as `humanise` writes it, and in words where it names nothing."""
+    return {UNCERTAIN: "Not sure", BACKGROUND: "No action"}.get(label) or humanise(label)
 
 
 def label_color(label: str) -> Color:

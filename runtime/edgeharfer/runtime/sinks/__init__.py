@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from ..stats import Status
 from ..types import Frame, Result
@@ -18,6 +18,7 @@ __all__ = [
     "Sink",
     "StatsFileSink",
     "VideoSink",
+    "Viewer",
     "WindowSink",
     "display_available",
     "result_to_dict",
@@ -51,3 +52,11 @@ class Sink(Protocol):
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Take the figures of the whole run, after the last result."""
+
+
+@runtime_checkable
+class Viewer(Protocol):
+    """A sink that a person looks at and that takes keys."""
+
+    def poll(self) -> bool:
+        """Keep the last picture up; whether a key was pressed."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ..overlay.look import humanise
+from ..overlay.look import label_words
 from ..stats import Status
-from ..types import UNCERTAIN, Action, Frame, Result
+from ..types import BACKGROUND, Action, Frame, Result
 from .stream import has_room
 
 SETTLED = 3
@@ -37,7 +38,7 @@ class ConsoleSink:
         """Nothing: the stream belongs to the process."""
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        state = describe(result)
+        state = describe(replace(result, action=None) if frame.still else result)
         self._seen = self._seen + 1 if state == self._candidate else 1
         self._candidate = state
         if state != self._told and (self._seen >= SETTLED or frame.still):
@@ -62,14 +63,15 @@ class ConsoleSink:
 def describe(result: Result) -> str:
     """The labels of a result in words, without figures that change all the time."""
     faces = [
-        f"face {face.track}: {face.emotion.label if face.emotion else 'seen'}"
+        f"face {face.track}: {label_words(face.emotion.label).lower() if face.emotion else 'in view'}"
         for face in sorted(result.faces, key=lambda face: face.track)
     ]
-    action = [] if result.action is None else [f"action: {_action(result.action)}"]
+    action = [] if result.action is None else [_action(result.action)]
     return " · ".join((faces or ["no face"]) + action)
 
 
 def _action(action: Action) -> str:
     if not action.ready:
-        return "gathering"
-    return action.label if action.label == UNCERTAIN else humanise(action.label).lower()
+        return "action: gathering"
+    words = label_words(action.label).lower()
+    return words if action.label == BACKGROUND else f"action: {words}"

@@ -34,6 +34,11 @@ def result_to_dict(result: Result) -> dict[str, Any]:
     }
 
 
+def cut_to_dict(result: Result) -> dict[str, Any]:
+    """The `cut` line before the first result of another scene, ready for JSON."""
+    return {"kind": "cut", "seq": result.seq, "pts_s": round(result.pts_s, 4)}
+
+
 def summary_to_dict(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The `summary` line that ends a run, ready for JSON."""
     return {"kind": "summary", **summary}
@@ -129,6 +134,8 @@ class EventsSink:
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self.refresh(status)
+        if result.cut:
+            self._line(cut_to_dict(result))
         self._line(result_to_dict(result))
 
     def refresh(self, status: Status) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import SinkError
 from ..stats import Status
 from ..types import Frame, Result
-from . import Sink
+from . import Sink, Viewer
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,11 @@ class Outputs:
                 refresh(status)
             except SinkError as error:
                 self._tell_failure(sink, error)
+
+    def poll(self) -> bool:
+        """While the last picture stays up: windows answer. Whether a key was pressed in one of them."""
+        pressed = [sink.poll() for sink in self._sinks if isinstance(sink, Viewer)]
+        return any(pressed)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """The summary, to each of them, whatever another one raises; that is raised at the end."""

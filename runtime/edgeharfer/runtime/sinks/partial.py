@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import SinkError
+from ..staging import temporary_file
 
 
 class PartialFile:
     """Writes beside the target under a temporary name; `publish` renames it, `discard` removes it."""
 
+    temporary: Path
+
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+        self._open = ExitStack()
 
     def create(self) -> None:
         """Create the temporary file, so that a path that cannot be written fails at once."""
         if self.target.exists() and not self.target.is_file():
             raise SinkError(f"{self.target}: exists and is not a regular file; give another path")
         try:
-            os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+            self.temporary = self._open.enter_context(temporary_file(self.target))
         except OSError as error:
             raise cannot_write(self.target, error) from error
         _unfinished.add(self)
@@ -30,13 +33,13 @@ class PartialFile:
         try:
             self.temporary.replace(self.target)
         except OSError as error:
-            self.discard()
             raise cannot_write(self.target, error) from error
-        _unfinished.discard(self)
+        finally:
+            self.discard()
 
     def discard(self) -> None:
         _unfinished.discard(self)
-        self.temporary.unlink(missing_ok=True)
+        self._open.close()
 
 
 _unfinished: set[PartialFile] = set()

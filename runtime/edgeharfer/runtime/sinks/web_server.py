@@ -28,6 +28,9 @@ LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNOR
 MOST_CONNECTIONS, MOST_VIEWERS = 32, 8
 SOCKET_TIMEOUT_S = 5.0
 HEAD_S = 10.0  # for a whole request, so that nobody keeps a place by a letter now and then
+# After so long a new connection may take the place of one whose request is incomplete, or whose answer is not
+# read. Sooner would let a burst of connections cost the run more than refusing them does.
+REPLACE_HEAD_S, REPLACE_ANSWER_S = 0.25, 1.0
 GRACE_S = 0.5  # for viewers to read the last state before they are cut off
 SEND_BUFFER_BYTES = 128 * 1024  # more would only make the pictures of a slow viewer older
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n"
@@ -47,7 +50,11 @@ _log = logging.getLogger(__name__)
 
 
 class Server(ThreadingHTTPServer):
-    """Bounded in its connections, and sure to end: its threads are joined, stalled viewers are cut off."""
+    """Bounded in its connections, and sure to end: its threads are joined, stalled viewers are cut off.
+
+    When all places are taken, a new connection replaces the one whose request has been incomplete for
+    longest, or else the one that has not read its answer for longest. Streams have places of their own.
+    """
 
     daemon_threads = False
     block_on_close = True
@@ -62,7 +69,9 @@ class Server(ThreadingHTTPServer):
         self.viewers = threading.BoundedSemaphore(MOST_VIEWERS)
         self._clock = SystemClock()
         self._open: set[Any] = set()
-        self._heads: dict[Any, float] = {}  # the requests that are coming in, and until when they may
+        self._heads: dict[Any, float] = {}  # the requests that are coming in, and since when
+        self._answers: dict[Any, float] = {}  # the answers that are going out, streams apart, and since when
+        self._replaced: set[Any] = set()  # cut off; their threads are about to end
         self._left = threading.Condition()
         share_heaps()
         super().__init__(address, Handler)
@@ -74,33 +83,42 @@ class Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._left:
-            accepted = len(self._open) < MOST_CONNECTIONS
+            free = len(self._open) - len(self._replaced) < MOST_CONNECTIONS
+            accepted = free or self._replace_one()
             if accepted:
                 self._open.add(request)
         return accepted
 
     def shutdown_request(self, request: Any) -> None:
         with self._left:
-            self._open.discard(request)
-            self._heads.pop(request, None)
+            for held in (self._open, self._replaced):
+                held.discard(request)
+            for phase in (self._heads, self._answers):
+                phase.pop(request, None)
             self._left.notify_all()
         super().shutdown_request(request)
 
     def head_begins(self, request: Any) -> None:
         """A connection is new, or was answered: it may send a request now."""
         with self._left:
-            self._heads[request] = self._clock.monotonic() + HEAD_S
+            self._answers.pop(request, None)
+            self._heads[request] = self._clock.monotonic()
 
     def head_came(self, request: Any) -> None:
         """The request is here."""
         with self._left:
             self._heads.pop(request, None)
+            self._answers[request] = self._clock.monotonic()
+
+    def stream_begins(self, request: Any) -> None:
+        """The answer is a stream, which has no end."""
+        with self._left:
+            self._answers.pop(request, None)
 
     def service_actions(self) -> None:
         """Called by the server's own loop: whose request does not come to its end is cut off."""
         with self._left:
-            late = [request for request, due_s in self._heads.items() if due_s < self._clock.monotonic()]
-            self._cut(late, SHUT_RDWR)
+            self._cut(self._older(self._heads, HEAD_S), SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
@@ -114,6 +132,26 @@ class Server(ThreadingHTTPServer):
             self._left.wait_for(lambda: not self._open, GRACE_S)
             self._cut(self._open, SHUT_RDWR)
         self.server_close()
+
+    def _replace_one(self) -> bool:
+        """Cut off the connection that has kept the server waiting for longest; False where none has."""
+        if len(self._open) >= 2 * MOST_CONNECTIONS:  # threads of earlier ones have not ended yet
+            return False
+        waiting = [
+            *self._older(self._heads, REPLACE_HEAD_S),
+            *self._older(self._answers, REPLACE_ANSWER_S),
+        ]
+        longest = next((one for one in waiting if one not in self._replaced), None)
+        if longest is None:
+            return False
+        self._replaced.add(longest)
+        self._cut([longest], SHUT_RDWR)
+        return True
+
+    def _older(self, phase: dict[Any, float], age_s: float) -> list[Any]:
+        """The connections that have been in a phase for so long, the longest first."""
+        late_s = self._clock.monotonic() - age_s
+        return [request for request, since_s in phase.items() if since_s < late_s]
 
     def _cut(self, requests: Iterable[Any], how: int) -> None:
         for request in requests:
@@ -205,6 +243,7 @@ class Handler(BaseHTTPRequestHandler):
     def _keep_answering(self, kind: str, parts: Iterator[bytes]) -> None:
         if not self.server.viewers.acquire(blocking=False):
             return self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_VIEWERS} viewers look on already")
+        self.server.stream_begins(self.connection)
         try:
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", kind)

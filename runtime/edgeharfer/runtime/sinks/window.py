@@ -22,12 +22,17 @@ from .display import held_display, window_lack
 ESCAPE = 27
 QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}
 FULLSCREEN_KEYS = {ord("f"), ord("F")}
+NO_KEY = -1
+# X11/keysymdef.h: Shift, Control, Alt and the like, which are also pressed to switch to another window.
+MODIFIERS = {0xFE03, 0xFF14, 0xFF7F, *range(0xFFE1, 0xFFEF)}
 MIN_HEIGHT = 480  # smaller pictures are enlarged first, so that the text on them is sharp
 OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it from there
 
 
 class WindowSink:
     """Shows each frame with its overlay. q, Esc and the window's button close it, f toggles full screen.
+
+    `poll` keeps the last picture up while no new one comes, and reports any other key.
 
     To be used from the main thread, as every desktop's toolkit asks.
     """
@@ -37,6 +42,8 @@ class WindowSink:
         self._fullscreen = fullscreen
         self._open = self._sized = self._seen = False
         self._last: tuple[Frame, Result] | None = None
+        self._image: Image | None = None  # as it was shown last, and in a window of which size
+        self._shown_in = (0, 0)
         self.closed = False
 
     def __enter__(self) -> Self:
@@ -72,6 +79,14 @@ class WindowSink:
         """Show the last picture again with a new status: the window stays alive while no frames come."""
         self._show(status)
 
+    def poll(self) -> bool:
+        """Answer the desktop while the last picture stays; whether a key without a meaning was pressed."""
+        if self.closed or not self._open:
+            return False
+        if self._image is not None and self._window_size() != self._shown_in:
+            self._draw(self._image)
+        return self._handle_key()
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Nothing: a window has no end of its own."""
 
@@ -79,14 +94,20 @@ class WindowSink:
         if self.closed or not self._open:
             return
         if self._last is not None:
-            image = annotate(*self._last, status, min_height=MIN_HEIGHT)
-            cv2.imshow(self._title, self._framed(image))
-            if not self._sized:
-                self._set_size(image.shape[1], image.shape[0])
+            self._image = annotate(*self._last, status, min_height=MIN_HEIGHT)
+            self._draw(self._image)
         self._handle_key()
 
-    def _handle_key(self) -> None:
-        key = cv2.waitKey(1) & 0xFF
+    def _draw(self, image: Image) -> None:
+        self._shown_in = self._window_size()
+        cv2.imshow(self._title, pad_to_ratio(image, *self._shown_in))
+        if not self._sized:
+            self._set_size(image.shape[1], image.shape[0])
+
+    def _handle_key(self) -> bool:
+        """Take in one key; whether it was one that means nothing here."""
+        code = cv2.waitKeyEx(1)
+        key = code & 0xFF
         visible = self._visible()
         # on a busy machine the toolkit may need a while to show the window at all
         gone = self._seen and not visible
@@ -95,13 +116,16 @@ class WindowSink:
             self.closed = True
         elif key in FULLSCREEN_KEYS:
             self._set_fullscreen(not self._fullscreen)
+        else:
+            return code != NO_KEY and (code & 0xFFFF) not in MODIFIERS
+        return False
 
-    def _framed(self, image: Image) -> Image:
-        """The picture with black edges that give it the window's proportions; the toolkit scales it."""
+    def _window_size(self) -> tuple[int, int]:
+        """Of the picture's place in the window: black edges give the picture its proportions."""
         if not self._sized:
-            return image
+            return 0, 0
         _, _, width, height = cv2.getWindowImageRect(self._title)
-        return pad_to_ratio(image, width, height)
+        return width, height
 
     def _visible(self) -> bool:
         try:

@@ -12,6 +12,7 @@ import cv2
 
 from ..clock import Clock, SystemClock
 from ..errors import SourceError
+from .address import is_url, parse_address, redact
 from .base import LiveSource, Source
 from .camera import stable_path
 from .demo import DemoSource
@@ -24,17 +25,15 @@ from .images import (
     glob_files,
     is_glob,
     is_sequence,
-    sequence_files,
+    missing_numbers,
+    sequence_numbers,
 )
 from .isolated import IsolatedSource
 from .opencv import quiet
 from .orders import CameraOrder, Order, StreamOrder
-from .stream import check_url
 from .video import VideoFileSource
 
 __all__ = ["LiveSource", "Source", "open_source"]
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def open_source(
@@ -43,6 +42,7 @@ def open_source(
     width: int | None = None,
     height: int | None = None,
     fps: float | None = None,
+    follow_redirects: bool = False,
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
@@ -51,6 +51,7 @@ def open_source(
     spec: a camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
     a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
     width, height: wished of a camera. fps: wished of a camera, or the rate of a numbered sequence.
+    follow_redirects: let a stream connect to other servers that the given one names.
     stopping: asked while a live source opens; once true, KeyboardInterrupt is raised.
     Raises CameraError where a camera is not there, SourceError for everything else.
     """
@@ -61,12 +62,13 @@ def open_source(
         return _open_live(f"camera {device}", order, clock, stopping)
     if text == "demo":
         return DemoSource(clock)
-    if _URL.match(text):
-        return _open_live(check_url(text), StreamOrder(text), clock, stopping)
+    if is_url(text):
+        parse_address(text)
+        return _open_live(redact(text), StreamOrder(text, follow_redirects), clock, stopping)
     try:
         return _open_path(text, fps, clock)
     except OSError as error:
-        raise SourceError(f"{text}: {error.strerror or error}") from error
+        raise SourceError(f"{redact(text)}: {error.strerror or error}") from error
 
 
 def _open_live(name: str, order: Order, clock: Clock, stopping: Callable[[], bool]) -> LiveSource:
@@ -85,6 +87,8 @@ def _open_path(text: str, fps: float | None, clock: Clock) -> Source:
     if not text.strip():
         raise SourceError("source '': empty: name a video, an image, a folder, a stream or demo")
     path = Path(text).expanduser()
+    if (shown := redact(text)) != text and not path.exists():
+        raise SourceError(f"{shown}: there is no such file; a stream begins with rtsp:// or http://")
     if path.is_dir():
         return ImagesSource(str(path), folder_images(path), clock)
     if path.is_file():
@@ -104,7 +108,10 @@ def _open_file(path: Path, clock: Clock) -> Source:
 
 def _open_pattern(pattern: str, fps: float | None, clock: Clock) -> Source:
     if is_sequence(pattern):
-        return ImagesSource(pattern, sequence_files(pattern), clock, sequence_fps=fps or DEFAULT_SEQUENCE_FPS)
+        found = sequence_numbers(pattern)
+        paths = [found[number] for number in sorted(found)]
+        rate = fps or DEFAULT_SEQUENCE_FPS
+        return ImagesSource(pattern, paths, clock, sequence_fps=rate, missing=missing_numbers(found))
     if is_glob(pattern):
         return ImagesSource(pattern, glob_files(pattern), clock)
     raise SourceError(f"{pattern}: there is no such file or folder: check the path, or try --source demo")

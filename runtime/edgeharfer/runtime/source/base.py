@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -78,7 +79,11 @@ class LiveSource(Source, Protocol):
 
 
 class BaseSource(ABC):
-    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`."""
+    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`.
+
+    unreadable: images or frames of a file input that could not be read so far. skipped: the files
+    concerned, as (path, reason).
+    """
 
     live = False
 
@@ -88,6 +93,8 @@ class BaseSource(ABC):
         self.size: tuple[int, int] | None = None
         self.fps: float | None = None
         self.frame_count: int | None = None
+        self.unreadable = 0
+        self.skipped: list[tuple[Path, str]] = []
         self._clock = clock
         self._closed = False
         # OpenCV crashes when a capture is released while another thread reads from it.

@@ -27,19 +27,25 @@ class ImagesSource(BaseSource):
 
     Photographs (`sequence_fps` None) have no neighbours in time: each is `still`, one second of source
     time after the last. A sequence runs at `sequence_fps`. Of several files those that cannot be
-    decoded are left out, and `skipped` holds them as (path, why).
+    decoded are left out, and `skipped` holds them as (path, why). missing: numbers of a sequence between
+    its first and last one that no file has.
     """
 
     def __init__(
-        self, name: str, paths: Sequence[Path], clock: Clock, *, sequence_fps: float | None = None
+        self,
+        name: str,
+        paths: Sequence[Path],
+        clock: Clock,
+        *,
+        sequence_fps: float | None = None,
+        missing: Sequence[int] = (),
     ) -> None:
         """Decode the first image.
 
         Raises SourceError where not one of the files can be decoded.
         """
         super().__init__(name, clock)
-        self.paths = tuple(paths)
-        self.skipped: list[tuple[Path, str]] = []
+        self.paths, self.missing = tuple(paths), tuple(missing)
         self.fps = sequence_fps
         self.frame_count = len(self.paths)
         self._next_index = 0
@@ -67,6 +73,7 @@ class ImagesSource(BaseSource):
                 return index, read_image(self.paths[index])
             except SourceError as error:
                 self.skipped.append((self.paths[index], str(error)))
+                self.unreadable += 1
         return None
 
     def _nothing_decodes(self) -> str:
@@ -124,6 +131,24 @@ def is_sequence(text: str) -> bool:
 
 def sequence_files(pattern: str) -> list[Path]:
     """The files of a numbered sequence by number, gaps passed over. Raises SourceError where none is."""
+    found = sequence_numbers(pattern)
+    return [found[number] for number in sorted(found)]
+
+
+def missing_numbers(found: Iterable[int]) -> list[int]:
+    """The numbers between the first and the last that are not there.
+
+    None where most are missing: every tenth frame of a film is no sequence with gaps.
+    """
+    numbers = set(found)
+    first, last = min(numbers), max(numbers)
+    if last - first + 1 > 2 * len(numbers):
+        return []
+    return [number for number in range(first, last) if number not in numbers]
+
+
+def sequence_numbers(pattern: str) -> dict[int, Path]:
+    """The files of a numbered sequence by their numbers. Raises SourceError where there is none."""
     folder, name = Path(pattern).parent, Path(pattern).name
     before, zero, digits, after = _split_number(name)
     width = int(digits or 1)
@@ -136,7 +161,7 @@ def sequence_files(pattern: str) -> list[Path]:
     }
     if not found:
         raise SourceError(f"{pattern}: no file of this sequence is there: check folder and digits")
-    return [found[key] for key in sorted(found)]
+    return found
 
 
 def in_natural_order(paths: Iterable[Path]) -> list[Path]:

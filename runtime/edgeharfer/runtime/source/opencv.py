@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, cast
 
 import cv2
@@ -19,7 +22,24 @@ _ENVIRONMENT = {
     # Seconds that V4L2 waits for a frame (10 by default): a stop must not hang that long.
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "1",
 }
+# LOG_LEVEL_SILENT in opencv2/core/utils/logger.defines.hpp.
+_LOG_LEVEL_SILENT = 0
 _HIGHEST_SANE_FPS = 480.0
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_options_lock = threading.Lock()
+
+NO_PROTOCOL = "none"
+"""For `open_capture`: FFmpeg opens nothing by itself."""
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
+    "vc1,vc1test,cavsvideo,dirac,dnxhd,mjpeg,mjpeg_2000,mpjpeg,smjpeg,flv,live_flv,kux,"
+    "asf,ogg,nut,mxf,gxf,dv,rm,wtv,swf,nuv,pva,nsv,yuv4mpegpipe,gif,apng,image2,"
+    "image2pipe,jpeg_pipe,jpegls_pipe,j2k_pipe,jpegxl_pipe,jpegxl_anim,png_pipe,webp_pipe,"
+    "bmp_pipe,tiff_pipe,gif_pipe,qoi_pipe,pbm_pipe,pgm_pipe,ppm_pipe,pam_pipe,dpx_pipe,"
+    "exr_pipe,sunrast_pipe,sgi_pipe,psd_pipe"
+)
+"""FFmpeg's formats of videos and images without those that refer to other files and addresses: playlists
+(HLS, DASH, concat, IMF), session descriptions and everything that it has as a network protocol."""
 
 
 class VideoCapture(Protocol):
@@ -53,15 +73,52 @@ def quiet() -> None:
     Each backend reads its variable when it is used for the first time.
     """
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _set_log_level(_LOG_LEVEL_SILENT)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
-def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()) -> VideoCapture:
-    """A cv2.VideoCapture that may or may not be open; ask `isOpened`."""
+def _set_log_level(level: int) -> None:
+    """OpenCV 4.13 moved the function to cv2.utils.logging, and OpenCV 5 has it nowhere else."""
+    logging = getattr(cv2.utils, "logging", None)
+    set_level = cv2.__dict__["setLogLevel"] if logging is None else logging.setLogLevel
+    set_level(level)
+
+
+def open_capture(
+    target: str | int | io.BufferedIOBase,
+    backend: int,
+    parameters: Sequence[int] = (),
+    *,
+    protocols: str = "file",
+    formats: str = FORMATS,
+) -> VideoCapture:
+    """A cv2.VideoCapture that may or may not be open; ask `isOpened`.
+
+    protocols, formats: what FFmpeg may use, separated by commas; by default files, and no format that
+    opens further files or addresses. A file object needs no protocol at all.
+    """
     quiet()
-    return cast(VideoCapture, cv2.VideoCapture(target, backend, list(parameters)))
+    limits = f"protocol_whitelist;{protocols}|format_whitelist;{formats}|rtsp_transport;tcp"
+    with _capture_options(limits):
+        # The stubs do not know of file objects in all versions.
+        opened = cv2.VideoCapture(target, backend, list(parameters))  # type: ignore[arg-type, call-overload, unused-ignore]
+    return cast(VideoCapture, opened)
+
+
+@contextmanager
+def _capture_options(limits: str) -> Iterator[None]:
+    """OpenCV takes options for FFmpeg from the environment alone; what a user has set there comes first."""
+    with _options_lock:
+        before = os.environ.get(_OPTIONS)
+        os.environ[_OPTIONS] = f"{before}|{limits}" if before else limits
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_OPTIONS]
+            else:
+                os.environ[_OPTIONS] = before
 
 
 def nominal_fps(capture: VideoCapture) -> float | None:

@@ -31,9 +31,10 @@ class StreamOrder:
     """A network stream. The URL may hold a password, so it never goes on a command line."""
 
     url: str
+    follow_redirects: bool = False
 
     def open(self, clock: Clock) -> StreamSource:
-        return StreamSource(self.url, clock)
+        return StreamSource(self.url, clock, follow_redirects=self.follow_redirects)
 
 
 Order = CameraOrder | StreamOrder

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from ..clock import Clock, SystemClock
 from ..errors import SourceError
 from . import messages
+from .address import redact_within
 from .base import STALE_S, Source
 from .messages import BrokenLinkError, News, Picture
 from .orders import Order, from_line
@@ -148,7 +149,10 @@ def main(descriptor: int) -> None:
             except BrokenLinkError:
                 continue  # nobody listens, so there will be no further order
             except Exception as error:  # told where it can be seen, and ends the run there
-                messages.send(link, News({"failed": f"{type(error).__name__}: {error}", "kind": "defect"}))
+                messages.send(
+                    link,
+                    News({"failed": redact_within(f"{type(error).__name__}: {error}"), "kind": "defect"}),
+                )
         follower.close()
 
 

@@ -1,32 +1,41 @@
-"""A live network stream: RTSP, or MJPEG over HTTP."""
+"""A live network stream: RTSP, or HTTP with motion JPEG, a playlist (HLS) or a video file."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 
 import cv2
 
 from ..clock import Clock
 from ..errors import SourceError
 from ..types import Frame, Image
+from .address import Address, check_url, parse_address
 from .base import BaseSource, size_of
 from .decode import decode_image
-from .opencv import codec, describe, frame_count, nominal_fps, open_capture
+from .endpoint import Deadline, unreachable, why
+from .hls import HlsFile, is_playlist
+from .http_client import HttpClient, HttpFile, Response
+from .multipart import MultipartPictures
+from .opencv import NO_PROTOCOL, VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
+from .references import refuse_references
+from .rtsp_relay import RtspRelay
 
-SCHEMES = ("rtsp", "rtsps", "http", "https")
-# FFmpeg would wait 30 s for a silent peer.
-_PARAMETERS = (
-    cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-    5000,
-    cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-    4500,
-)
+OPEN_S = 5.0
+"""How long a server may take until the first frame; FFmpeg would wait 30 s."""
+READ_S = 4.5
+"""How long it may be silent afterwards."""
 # A second's worth of pictures that cannot be decoded is a fault, a single one is not.
 _BAD_PICTURES_IN_A_ROW = 30
+_HEAD_BYTES = 4096
+_IMAGES = ("MJPG", "PNG", "MPNG", "WEBP", "BMP")
+_TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
 
 
 class StreamSource(BaseSource):
     """Live frames from the network, stamped as they come: streams' own clocks are seldom right.
+
+    It connects to the address that was given and to no other. HTTP is spoken by our own client and RTSP
+    through our own relay; FFmpeg decodes what they hand on, and opens nothing itself.
 
     Of motion JPEG the pictures are taken as bytes and decoded here. FFmpeg would give a cut picture as a
     whole one, force pictures of a new size into the old one, and end at the first that is damaged;
@@ -35,39 +44,43 @@ class StreamSource(BaseSource):
 
     live = True
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, *, follow_redirects: bool = False) -> None:
         """Connect and wait for the first frame, 5 s at most where the name of the host is found.
 
-        Raises SourceError where the scheme is unknown or nothing comes.
+        follow_redirects: connect to other servers that the given one names, too.
+        Raises SourceError where the scheme is unknown, nothing comes, or another server would be needed.
         """
         super().__init__(check_url(url), clock)
         self.bad_pictures = 0
         self._seq = 0
         self._start_s: float | None = None
-        self._capture = open_capture(url, cv2.CAP_FFMPEG, _PARAMETERS)
-        kind = codec(self._capture)
-        self._jpegs = kind == "MJPG" and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
+        address = parse_address(url)
+        self._deadline = Deadline(clock, OPEN_S)
+        self._feed = open_feed(address, self.name, self._deadline, clock, follow_redirects=follow_redirects)
         try:
             self._first = self._picture()
-        except SourceError:
-            self._capture.release()
+            if self._first is None:
+                raise self._feed.error or SourceError(
+                    f"{self.name}: no video comes from it: check the address, password and network"
+                )
+        except BaseException:
+            self._feed.close()
             raise
-        if self._first is None:
-            self._capture.release()
-            raise SourceError(f"{self.name}: no video comes from it: check the address, password and network")
         self.size = size_of(self._first)
-        # MJPEG carries no rate: FFmpeg then makes up 25.
-        self.fps = None if kind == "MJPG" else nominal_fps(self._capture)
-        self.frame_count = frame_count(self._capture)
-        self.details = describe(f"{url.partition('://')[0].upper()} {kind}", self.size, self.fps)
+        self.fps, self.frame_count = self._feed.fps, self._feed.frame_count
+        self.details = describe(f"{address.scheme.upper()} {self._feed.kind}", self.size, self.fps)
 
     def _next(self) -> Frame | None:
         picture, self._first = self._first, None
-        picture = self._picture() if picture is None else picture
-        if picture is None and self.frame_count is not None:
+        if picture is None:
+            self._deadline.extend(READ_S)
+            picture = self._picture()
+        if picture is None and (self.frame_count is not None or self._feed.complete):
             return None  # a film that a server has sent to its end
         if picture is None:
-            raise SourceError(f"{self.name}: the stream was lost: it ended, or the network did")
+            raise self._feed.error or SourceError(
+                f"{self.name}: the stream was lost: it ended, or the network did"
+            )
         now_s = self._clock.monotonic()
         self._start_s = now_s if self._start_s is None else self._start_s
         frame = Frame(self._seq, now_s - self._start_s, now_s, picture)
@@ -77,42 +90,189 @@ class StreamSource(BaseSource):
     def _picture(self) -> Image | None:
         """The next picture that decodes, None where no more come. Raises SourceError where none decodes."""
         for _ in range(_BAD_PICTURES_IN_A_ROW):
-            if not self._capture.grab():
+            if not self._feed.grab():
                 return None
-            if (picture := self._decoded()) is not None:
+            if (picture := self._feed.picture()) is not None:
                 return picture
             self.bad_pictures += 1
             self._seq += 1
+            self._deadline.extend(READ_S)
         raise SourceError(f"{self.name}: none of its pictures can be decoded: check what it sends")
 
-    def _decoded(self) -> Image | None:
+    def _release(self) -> None:
+        self._feed.close()
+
+
+class Feed:
+    """The pictures of a stream. kind: of compression. error: why no more come, where that is known.
+
+    complete: the end of something that has an end was reached.
+    """
+
+    kind = "MJPG"
+    fps: float | None = None
+    frame_count: int | None = None
+
+    @property
+    def error(self) -> SourceError | None:
+        return None
+
+    @property
+    def complete(self) -> bool:
+        return False
+
+    def grab(self) -> bool:
+        """Take the next picture; False where no more come."""
+        raise NotImplementedError
+
+    def picture(self) -> Image | None:
+        """Decode it; None where that cannot be done."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class MultipartFeed(Feed):
+    """Motion JPEG in the parts of an HTTP answer."""
+
+    def __init__(self, response: Response, name: str, head: bytes = b"") -> None:
+        self._response, self._name = response, name
+        self._parts = MultipartPictures(response.read_some, response.boundary, head)
+        self._data = b""
+        self._error: SourceError | None = None
+
+    @property
+    def error(self) -> SourceError | None:
+        return self._error
+
+    def grab(self) -> bool:
+        try:
+            data = self._parts.next()
+        except OSError as error:
+            self._error = SourceError(f"{self._name}: no video comes from it any more: {why(error)}")
+            return False
+        self._data = data or b""
+        return data is not None
+
+    def picture(self) -> Image | None:
+        try:
+            return decode_image(self._data, self._name)
+        except SourceError:
+            return None
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class CaptureFeed(Feed):
+    """What FFmpeg makes of a stream that comes through a file object or relay of ours."""
+
+    def __init__(self, capture: VideoCapture, name: str, origin: HttpFile | HlsFile | RtspRelay) -> None:
+        self._capture, self._name, self._origin = capture, name, origin
+        self.kind = codec(capture)
+        self._jpegs = self.kind == "MJPG" and capture.set(cv2.CAP_PROP_FORMAT, -1)
+        # MJPEG carries no rate: FFmpeg then makes up 25.
+        self.fps = None if self.kind == "MJPG" else nominal_fps(capture)
+        self.frame_count = frame_count(capture)
+
+    @property
+    def error(self) -> SourceError | None:
+        error = self._origin.error
+        return error if error is None or isinstance(error, SourceError) else unreachable(self._name, error)
+
+    @property
+    def complete(self) -> bool:
+        image = self.kind in _IMAGES  # a camera's snapshot, of which there will be another
+        return not (image or isinstance(self._origin, RtspRelay)) and self._origin.complete
+
+    def grab(self) -> bool:
+        return self._capture.grab()
+
+    def picture(self) -> Image | None:
         good, data = self._capture.retrieve()
         if not good or data is None or not self._jpegs:
             return data if good else None
         try:
-            return decode_image(data.tobytes(), self.name)
+            return decode_image(data.tobytes(), self._name)
         except SourceError:
             return None
 
-    def _release(self) -> None:
+    def close(self) -> None:
         self._capture.release()
+        self._origin.close()
 
 
-def check_url(url: str) -> str:
-    """The URL as it may be shown. Raises SourceError where its scheme is unknown."""
-    if url.partition("://")[0].lower() not in SCHEMES:
-        raise SourceError(f"{redact(url)}: a stream is one of rtsp://, rtsps://, http:// and https://")
-    return redact(url)
+def open_feed(
+    address: Address, name: str, deadline: Deadline, clock: Clock, *, follow_redirects: bool
+) -> Feed:
+    """Connect. Raises SourceError."""
+    if address.scheme in ("rtsp", "rtsps"):
+        relay = RtspRelay(address, name, deadline, follow_redirects=follow_redirects)
+        return _decoded(
+            name,
+            relay,
+            lambda: open_capture(relay.url, cv2.CAP_FFMPEG, _limits(), protocols="tcp", formats="rtsp"),
+        )
+    client = HttpClient(address, name, deadline, follow_redirects=follow_redirects)
+    response = client.get()
+    try:
+        if response.media_type.startswith("multipart/"):
+            return MultipartFeed(response, name)
+        return _open_body(client, response, deadline, clock)
+    except (OSError, ValueError) as error:
+        response.close()
+        raise unreachable(name, error) from None
+    except BaseException:
+        response.close()
+        raise
 
 
-def redact(url: str) -> str:
-    """The URL as it may be shown: no user, no password, no values in its query.
+def _open_body(client: HttpClient, response: Response, deadline: Deadline, clock: Clock) -> Feed:
+    """By what comes, since servers name the type of a video wrongly more often than not."""
+    name, head = client.name, b""
+    while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
+        head += more
+    if head.lstrip().startswith(b"--"):
+        return MultipartFeed(response, name, head)
+    origin: HttpFile | HlsFile
+    if is_playlist(head):
+        rest = response.read_all(1 << 20)
+        response.close()
+        origin = HlsFile(client, response.address, head + rest, clock)
+    else:
+        refuse_references(head, name)
+        if response.media_type in _TEXT_TYPES:
+            raise SourceError(f"{name}: sends {response.media_type}, no video: check the path of the address")
+        origin = HttpFile(response, head)
+    return _decoded(
+        name, origin, lambda: open_capture(origin, cv2.CAP_FFMPEG, _limits(), protocols=NO_PROTOCOL)
+    )
 
-    Everything up to the last "@" goes, since passwords hold "/", "?" and "@" more often than paths
-    hold an "@".
-    """
-    scheme, separator, rest = url.partition("://")
-    _, at, shown = rest.rpartition("@")
-    shown = shown.partition("#")[0]
-    shown = re.sub(r"(?<==)[^&;]+", "***", shown) if "?" in shown else shown
-    return f"{scheme}{separator}{'***@' if at else ''}{shown}"
+
+def _decoded(
+    name: str, origin: HttpFile | HlsFile | RtspRelay, opener: Callable[[], VideoCapture]
+) -> CaptureFeed:
+    try:
+        capture = opener()
+        if capture.isOpened():
+            return CaptureFeed(capture, name, origin)
+        capture.release()
+        error = origin.error
+        if isinstance(error, SourceError):
+            raise error
+        if error is not None:
+            raise unreachable(name, error)
+        raise SourceError(f"{name}: no video comes from it: check the address, password and network")
+    except BaseException:
+        origin.close()
+        raise
+
+
+def _limits() -> tuple[int, ...]:
+    return (
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        round(1000 * OPEN_S),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        round(1000 * READ_S),
+    )

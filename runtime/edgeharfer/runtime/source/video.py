@@ -11,7 +11,9 @@ from ..clock import Clock
 from ..errors import SourceError
 from ..types import Frame, Image
 from .base import BaseSource, size_of
+from .completeness import is_cut_off, missing_frames
 from .opencv import VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
+from .references import refuse_references
 
 # Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
 _DEFAULT_FPS = 25.0
@@ -20,7 +22,8 @@ _DEFAULT_FPS = 25.0
 class VideoFileSource(BaseSource):
     """The frames of a file that FFmpeg can decode.
 
-    A file that is cut off gives the frames that still decode.
+    A file that is cut off or damaged gives the frames that still decode; at its end `unreadable` counts
+    those that are missing, as far as the container tells their number, and `skipped` says why.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -30,6 +33,7 @@ class VideoFileSource(BaseSource):
         """
         super().__init__(path.name, clock)
         self._seq = 0
+        self._path = path
         self._capture = _open(path)
         good, first = self._capture.read()
         if not good or first is None:
@@ -47,10 +51,26 @@ class VideoFileSource(BaseSource):
         if picture is None:
             good, picture = self._capture.read()
             if not good or picture is None:
+                self._check_complete()
                 return None
         frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), picture)
         self._seq += 1
         return frame
+
+    def _check_complete(self) -> None:
+        """At the end: say what of the file could not be read."""
+        if self.skipped:
+            return
+        of = f"of {self.frame_count} " if self.frame_count else ""
+        if is_cut_off(self._path):
+            self.unreadable = max(1, (self.frame_count or 0) - self._seq)
+            why = f"the file is cut off, {self._seq} {of}frames could be read: copy it again"
+        elif missing := missing_frames(self._path, self.frame_count, self._seq, self.fps):
+            self.unreadable = missing
+            why = f"the file is damaged, {self._seq} {of}frames could be read: copy it again"
+        else:
+            return
+        self.skipped.append((self._path, f"{self._path}: {why}"))
 
     def _release(self) -> None:
         self._capture.release()
@@ -85,6 +105,8 @@ def _open(path: Path) -> VideoCapture:
         raise SourceError(f"{path}: the file name is not UTF-8: rename the file")
     capture = open_capture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
+        with path.open("rb") as file:
+            refuse_references(file.read(4096), str(path))
         raise SourceError(f"{path}: cannot be read as a video: it is not one, or it is cut off or damaged")
     return capture
 

@@ -29,10 +29,12 @@ def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
 
     clips: probabilities (windows, classes) of each clip; every clip weighs the same.
     """
+    windows, counts = np.concatenate(clips), [len(probs) for probs in clips]
+    true, weights = np.repeat(truth, counts), np.repeat(1 / np.array(counts), counts)
 
     def loss(temperature: float) -> float:
-        found = [soften(probs, temperature)[:, label] for probs, label in zip(clips, truth, strict=True)]
-        return -float(np.mean([np.log(np.maximum(one, 1e-12)).mean() for one in found]))
+        found = soften(windows, temperature)[np.arange(len(windows)), true]
+        return -float(weights @ np.log(np.maximum(found, 1e-12)))
 
     return float(min(_TEMPERATURES, key=loss))
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra
+from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.session import make_session
 from edgeharfer.training.action.store import Encoder
 
@@ -24,9 +25,7 @@ def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], No
     try:
         session = make_session(_as_onnx(backbone), "cpu", threads, name=backbone.name)
     except (ImportError, MissingExtra):
-        report(
-            "encoding with Keras; with the export extra it would be faster: pip install 'edgeharfer[export]'"
-        )
+        report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
         return Encoder(
             lambda batch: np.asarray(backbone.predict_on_batch(batch), np.float32), _digest(backbone)
         )

@@ -18,6 +18,7 @@ from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.find import ClipFile
@@ -174,6 +175,6 @@ def _read_arrays(path: Path) -> Arrays | None:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    with temporary_file(path) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Set up, run and test edgeharfer from a checkout, with Python 3.11 to 3.13 and its venv module alone.
+
+    python3 dev.py demo              run the main job on the built-in demo source
+    python3 dev.py test [ARG...]     run the tests; arguments go to pytest
+    python3 dev.py lint              ruff
+    python3 dev.py format            let ruff correct what it can
+    python3 dev.py types             mypy --strict
+    python3 dev.py contracts         who may import whom
+    python3 dev.py check             lint, types, contracts and tests
+    python3 dev.py wheel             build the wheel in dist/
+    python3 dev.py environment NAME  only make an environment: demo, test or audit
+
+Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when what it
+depends on changes. For the tests, missing system packages are installed where there is apt and no password is
+needed (as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OLDEST, TOO_NEW = (3, 11), (3, 14)
+"""Every dependency has wheels for the versions from the one to below the other."""
+
+ENVIRONMENTS = {
+    "demo": (".venv", ("cpu",)),
+    "test": (
+        ".venv-test",
+        ("cpu", "mediapipe", "export", "train", "compare", "report", "kiosk", "app", "sign", "dev"),
+    ),
+    "audit": (".venv-audit", ("audit",)),
+}
+"""Name -> folder and extras."""
+
+ROOTS = ("runtime", "export", "training", "calib")
+
+
+def main() -> None:
+    """Do what the command line says, with a Python that every dependency has wheels for."""
+    command, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if command not in COMMANDS:
+        sys.exit(__doc__)
+    use_fitting_python()
+    os.chdir(ROOT)
+    COMMANDS[command](arguments)
+
+
+def use_fitting_python() -> None:
+    """Start again with another Python on the path where this one is too old or too new."""
+    if OLDEST <= sys.version_info < TOO_NEW:
+        return
+    for name in ("python3.13", "python3.12", "python3.11"):
+        path = shutil.which(name)
+        if path is not None and is_fitting(path):
+            sys.exit(subprocess.run([path, *sys.argv], check=False).returncode)
+    sys.exit(f"edgeharfer needs Python 3.11, 3.12 or 3.13, and this is {sys.version.split()[0]}")
+
+
+def is_fitting(python: str) -> bool:
+    """Whether that interpreter's version is one that every dependency has wheels for."""
+    code = f"import sys; sys.exit(not {OLDEST} <= sys.version_info < {TOO_NEW})"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def demo(arguments: list[str]) -> None:
+    """The main job on the demo source."""
+    run(environment("demo", "edgeharfer"), "run", "--source", "demo", "--duration", "10", *arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """The tests, in two processes; with arguments, what these say in one."""
+    install_system_packages()
+    run(environment("test", "python"), "-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"]))
+
+
+def lint(_: list[str]) -> None:
+    """Ruff's checks and its layout."""
+    ruff = environment("test", "ruff")
+    run(ruff, "check", ".")
+    run(ruff, "format", "--check", ".")
+
+
+def reformat(_: list[str]) -> None:
+    """What ruff can correct by itself."""
+    ruff = environment("test", "ruff")
+    run(ruff, "check", "--fix", ".")
+    run(ruff, "format", ".")
+
+
+def types(_: list[str]) -> None:
+    """Static types, product and tests."""
+    run(environment("test", "mypy"), *ROOTS, "tests", "dev.py", ".ci/environment.py")
+
+
+def contracts(_: list[str]) -> None:
+    """Import contracts."""
+    run(environment("test", "lint-imports"))
+
+
+def check(_: list[str]) -> None:
+    """All that a change has to pass, but for the wheel."""
+    for step in (lint, types, contracts, test):
+        step([])
+
+
+def wheel(_: list[str]) -> None:
+    """The wheel, in dist/."""
+    python = environment("test", "python")
+    shutil.rmtree("dist", ignore_errors=True)
+    run(python, "-m", "hatchling", "build")
+
+
+def make_environment(names: list[str]) -> None:
+    """Make these environments."""
+    for name in names:
+        if name not in ENVIRONMENTS:
+            sys.exit(f"unknown environment {name!r}: choose from {', '.join(ENVIRONMENTS)}")
+        environment(name, "python")
+
+
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "lint": lint,
+    "format": reformat,
+    "types": types,
+    "contracts": contracts,
+    "check": check,
+    "wheel": wheel,
+    "environment": make_environment,
+}
+
+
+def environment(name: str, program: str) -> Path:
+    """Make an environment where needed, and return the path of a program in it."""
+    sys.path[:0] = [str(ROOT / ".ci"), str(ROOT / "tests")]
+    from environment import ensure, programs
+
+    from system_parts import PARTS
+
+    folder, extras = ENVIRONMENTS[name]
+    ensure(ROOT / folder, extras, headless=not PARTS["OpenCV's libraries"].present())
+    return programs(ROOT / folder) / program
+
+
+def install_system_packages() -> None:
+    """Install the Debian packages that hold what the tests need, where nobody has to be asked."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from system_parts import missing
+
+    packages = [package for part in missing() for package in part.packages]
+    prefix = root_prefix()
+    if not packages or prefix is None or shutil.which("apt-get") is None:
+        return
+    print(f"Installing {' '.join(packages)} ...", flush=True)
+    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+    install = [*prefix, *quiet, "install", "--yes", "--no-install-recommends", *packages]
+    updated = subprocess.run([*prefix, *quiet, "update"], check=False).returncode == 0
+    installed = updated and subprocess.run(install, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    if not installed:
+        print("apt-get failed: the tests that need these packages are skipped", file=sys.stderr)
+
+
+def root_prefix() -> "list[str] | None":
+    """What to put before a command that only root may run, None where that needs a password."""
+    if not hasattr(os, "geteuid"):
+        return None
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    allowed = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    return ["sudo", "-n"] if allowed else None
+
+
+def run(*command: "str | Path") -> None:
+    """Run a command; where it fails, this program ends with the same exit code."""
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        code = 130
+    if code:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""`python -m edgeharfer.cli`: the command line."""
+
+from edgeharfer.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Groups of commands: help where no command is given, a suggestion where it is mistyped."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+
+class Group(click.Group):
+    """A click group that behaves the same with every version of click that is allowed.
+
+    Without arguments it prints its help to standard error and exits with 2, as click does from 8.2 on. A
+    command that does not exist is an error that names the closest ones, as in click from 8.4 on.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True, color=ctx.color)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command {name!r}.{self._suggestion(ctx, name)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _suggestion(self, ctx: click.Context, name: str) -> str:
+        close = get_close_matches(name.lower(), self.list_commands(ctx))
+        return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

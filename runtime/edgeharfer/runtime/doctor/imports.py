@@ -1,0 +1,63 @@
+"""Imports modules in a child process, so that one that crashes or hangs is reported like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+_CHILD = """
+import sys
+sys.path = [folder for folder in sys.path if folder]
+import importlib, json, os
+answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+os.dup2(2, 1)
+sys.modules["openvino_telemetry"] = None
+for name in sys.argv[1:]:
+    reason = None
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    print(json.dumps([name, reason]), file=answers, flush=True)
+"""
+"""Modules are not looked for in the current folder, and what they print is dropped. Without its telemetry
+module OpenVINO uses a silent stand-in for it."""
+
+_ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | None]:
+    """For each module, why it cannot be imported, or None where it can.
+
+    timeout_s: for all modules of one child process; a module that ends or hangs the process gets that as its
+    reason, and the modules after it have another process.
+    """
+    reasons: dict[str, str | None] = {}
+    rest = list(modules)
+    while rest:
+        done, ending = _import_all(rest, timeout_s)
+        reasons |= done
+        rest = [module for module in rest if module not in done]
+        if rest:
+            reasons[rest.pop(0)] = ending
+    return reasons
+
+
+def _import_all(modules: Sequence[str], timeout_s: float) -> tuple[dict[str, str | None], str]:
+    """What a child process reported, and how it ended."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, *modules],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**os.environ, **_ENVIRONMENT}, text=True, encoding="utf-8",
+    )  # fmt: skip
+    try:
+        answers, _ = child.communicate(timeout=timeout_s)
+        ending = f"the import ended the process with exit code {child.returncode}"
+    except subprocess.TimeoutExpired:
+        child.kill()
+        answers, _ = child.communicate()
+        ending = f"the import did not end within {timeout_s:g} s"
+    return dict(json.loads(line) for line in answers.splitlines() if line.endswith("]")), ending

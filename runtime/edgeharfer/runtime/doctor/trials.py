@@ -1,0 +1,84 @@
+"""Short runs of what the main job uses: image and video decoding, and the default models on the demo."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.doctor.finding import Finding
+from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.installation import pip
+from edgeharfer.runtime.types import Image
+
+_SIDE, _FRAMES, _GRAY = 64, 5, 128
+
+
+def trials() -> Iterator[Finding]:
+    """All of them; whatever a library raises is what is wrong with it."""
+    for topic, trial in (("opencv", try_opencv), ("demo", try_demo)):
+        try:
+            yield trial()
+        except Exception as error:
+            yield Finding(topic, False, f"{type(error).__name__}: {error}")
+
+
+def try_opencv() -> Finding:
+    """A JPEG in memory, and a video in a temporary file, as `run` reads it and --save writes it."""
+    if (lack := _jpeg_lack() or _video_lack()) is not None:
+        return Finding("opencv", False, lack, f"{pip('install')} --force-reinstall opencv-python")
+    return Finding("opencv", True, "decodes JPEG, writes and decodes video")
+
+
+def _jpeg_lack() -> str | None:
+    import cv2
+
+    good, jpeg = cv2.imencode(".jpg", _picture())
+    decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR) if good else None
+    if decoded is None or abs(float(decoded.mean()) - _GRAY) > 2:
+        return "a JPEG cannot be decoded"
+    return None
+
+
+def _video_lack() -> str | None:
+    import cv2
+
+    from edgeharfer.runtime.source.video import VideoFileSource
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "probe.mp4")
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (_SIDE, _SIDE))
+            for _ in range(_FRAMES):
+                writer.write(_picture())
+            writer.release()
+            with VideoFileSource(path, SystemClock()) as source:
+                frames = sum(1 for _ in iter(source.read, None))
+    except (EdgeharferError, OSError) as error:
+        return f"a video cannot be written and read: {error}"
+    return None if frames == _FRAMES else f"only {frames} of {_FRAMES} frames of a video were decoded"
+
+
+def _picture() -> Image:
+    import numpy as np
+
+    return np.full((_SIDE, _SIDE, 3), _GRAY, np.uint8)
+
+
+def try_demo() -> Finding:
+    """The default packages on one picture of the built-in demo, on the CPU."""
+    from edgeharfer.runtime.pipeline import Pipeline
+    from edgeharfer.runtime.source.demo import DemoSource
+
+    clock = SystemClock()
+    try:
+        with DemoSource(clock) as source, Pipeline(provider="cpu", clock=clock) as pipeline:
+            frame = source.read()
+            result = pipeline.process(frame) if frame is not None else None
+    except EdgeharferError as error:
+        return Finding("demo", False, f"the default models cannot run: {error}")
+    faces = len(result.faces) if result is not None else 0
+    if not faces:
+        return Finding("demo", False, "no face was found in the demo", "report it, with this output")
+    return Finding("demo", True, f"the default models run on the CPU: {faces} faces found in the demo")

@@ -1,0 +1,107 @@
+"""Annotated photographs (`--save FILE.jpg`, `--save FILE.png` or `--save DIR`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+
+from ..errors import ConfigError, SinkError
+from ..overlay import annotate
+from ..stats import Status
+from ..types import Frame, Result
+from .partial import PartialFile, cannot_write
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class PhotoSink:
+    """Writes each photograph with its overlay, at its own size, to `targets[frame.seq]`.
+
+    Each file is renamed to its name once it is whole. Where some cannot be written, the others are, and
+    leaving raises SinkError.
+
+    sources: the files of the photographs; ConfigError is raised where a target is one of them.
+    folder: made on entering where it does not exist.
+    """
+
+    closed = False
+
+    def __init__(
+        self, targets: Sequence[Path], sources: Sequence[Path] = (), folder: Path | None = None
+    ) -> None:
+        self._targets, self._folder = targets, folder
+        self._failed: list[SinkError] = []
+        originals = {path.resolve() for path in sources}
+        if own := next((path for path in targets if path.resolve() in originals), None):
+            raise ConfigError(f"{own}: would replace the photograph itself; give another --save")
+
+    def __enter__(self) -> Self:
+        try:
+            if self._folder is not None:
+                self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self._targets[0].parent, error) from error
+        probe = PartialFile(self._targets[0])
+        probe.create()
+        probe.discard()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._failed:
+            count = len(self._failed)
+            others = f"; {count} photographs in all were not saved" if count > 1 else ""
+            raise SinkError(f"{self._failed[0]}{others}")
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        try:
+            self._save(self._targets[frame.seq], annotate(frame, result, status))
+        except SinkError as error:
+            self._failed.append(error)
+            raise
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Nothing: each file was finished when it was written."""
+
+    def _save(self, target: Path, image: cv2.typing.MatLike) -> None:
+        file = PartialFile(target)
+        file.create()
+        try:
+            file.temporary.write_bytes(_encoded(image, target))
+        except OSError as error:
+            file.discard()
+            raise cannot_write(target, error) from error
+        except SinkError:
+            file.discard()
+            raise
+        file.publish()
+
+
+def names_in(folder: Path, photos: Sequence[Path]) -> list[Path]:
+    """A file in `folder` for each photograph, under its name; other kinds than JPEG and PNG become JPEG."""
+    taken: set[str] = set()
+    targets = []
+    for photo in photos:
+        suffix = photo.suffix if photo.suffix.lower() in PHOTO_SUFFIXES else ".jpg"
+        name, number = f"{photo.stem}{suffix}", 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{photo.stem}-{number}{suffix}"
+        taken.add(name.casefold())
+        targets.append(folder / name)
+    return targets
+
+
+def _encoded(image: cv2.typing.MatLike, target: Path) -> bytes:
+    try:
+        done, data = cv2.imencode(target.suffix.lower(), image)
+    except cv2.error as error:
+        raise SinkError(f"{target}: cannot be encoded ({error.err}); try .png") from error
+    if not done:
+        raise SinkError(f"{target}: cannot be encoded; try .png")
+    return data.tobytes()

@@ -1,0 +1,190 @@
+"""Files and folders are written under a temporary name of their own, then renamed to their final name.
+
+A temporary name holds the machine, the process and a random number, so that no two writers share one:
+
+    .report.9f3a61c2-4711-5d0be2aa.part        beside "report"
+    .out.9f3a61c2-4711-5d0be2aa.part.mp4       beside "out.mp4"
+
+While it is written, its process holds a lock on it (flock). The next writer of the same target removes what
+has no lock any more. Without such locks (Windows, some network file systems), and for the files of other
+machines, it removes what has not changed for a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .clock import Clock, SystemClock
+
+ABANDONED_S = 86_400.0
+"""Age without a change after which a temporary file is abandoned, where its lock cannot tell."""
+NEW, OLD = "new", "old"
+_MOST_NAME_BYTES = 150  # of a target; file systems allow 255 for the whole name
+_WAIT_S = 5.0  # for the lock on a folder, which is held for milliseconds
+_POLL_S = 0.01
+
+
+def temporary_path(target: Path) -> Path:
+    """A name beside the target that no other writer uses; the suffix stays."""
+    owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f".{_shortened(target.stem)}.{owner}.part{target.suffix}")
+
+
+@contextmanager
+def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty file beside the target, removed at the end unless it was renamed. Raises OSError."""
+    with locked_folder(target.parent) as locked:
+        if locked:
+            remove_abandoned(target)
+        path = temporary_path(target)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        held = _hold(path)
+    try:
+        yield path
+    finally:
+        # In this order: on Windows, an open file cannot be removed.
+        _release(held)
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """An empty folder for `replace_folder`, removed at the end unless it was renamed. Raises OSError.
+
+    It lies in a folder of its own beside the target, which also takes what the target held before.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked_folder(target.parent) as locked:
+        if locked:
+            remove_abandoned(target)
+        outer = temporary_path(target)
+        (outer / NEW).mkdir(parents=True)
+        held = _hold(outer)
+    try:
+        yield outer / NEW
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+        _release(held)
+
+
+def replace_folder(new: Path, target: Path) -> list[Path]:
+    """Rename a `temporary_folder` to its target; the folders that were there before are returned.
+
+    Readers find the old folder, none for a moment, or the new one. Raises OSError, and the old one stays.
+    """
+    moved: list[Path] = []
+    while True:
+        try:
+            new.rename(target)
+        except OSError:
+            if not target.is_dir():
+                if moved:
+                    moved[-1].rename(target)
+                raise
+        else:
+            return moved
+        aside = new.with_name(f"{OLD}-{secrets.token_hex(4)}")
+        # Another writer may have taken it away at this moment.
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(aside)
+            moved.append(aside)
+
+
+@contextmanager
+def locked_folder(folder: Path, clock: Clock | None = None) -> Iterator[bool]:
+    """Keep other writers out of a folder for a moment; whether that is possible here."""
+    clock = clock or SystemClock()
+    held, busy = _try_hold(folder)
+    end_s = clock.monotonic() + _WAIT_S
+    while busy and clock.monotonic() < end_s:
+        clock.sleep(_POLL_S)
+        held, busy = _try_hold(folder)
+    try:
+        yield held is not None
+    finally:
+        _release(held)
+
+
+def remove_abandoned(target: Path, clock: Clock | None = None) -> None:
+    """Remove the temporary files and folders of processes that have ended without doing so.
+
+    A folder that such a process had moved aside is put back where nothing has taken its place.
+    """
+    stem, suffix = re.escape(_shortened(target.stem)), re.escape(target.suffix)
+    owned = re.compile(rf"\.{stem}\.(?P<machine>[0-9a-f]{{8}})-\d+-[0-9a-f]{{8}}\.part{suffix}")
+    plain = f".{target.name}.part"  # as earlier versions named it
+    for path in list(target.parent.iterdir()) if target.parent.is_dir() else []:
+        match = owned.fullmatch(path.name)
+        if match is None and path.name != plain:
+            continue
+        ours = match is None or match["machine"] == _machine()
+        if not path.is_symlink() and _is_abandoned(path, ours, clock or SystemClock()):
+            _remove(path, target)
+
+
+def _remove(path: Path, target: Path) -> None:
+    with contextlib.suppress(OSError):  # left for the next writer
+        if not path.is_dir():
+            path.unlink()
+            return
+        for old in path.glob(f"{OLD}-*"):
+            if not target.exists():
+                old.rename(target)
+        shutil.rmtree(path)
+
+
+def _is_abandoned(path: Path, ours: bool, clock: Clock) -> bool:
+    if ours:
+        held, busy = _try_hold(path)
+        _release(held)
+        if held is not None or busy:
+            return not busy
+    try:
+        return clock.wall() - path.stat().st_mtime > ABANDONED_S
+    except OSError:  # it has just been removed
+        return False
+
+
+def _hold(path: Path) -> int | None:
+    return _try_hold(path)[0]
+
+
+def _try_hold(path: Path) -> tuple[int | None, bool]:
+    """A descriptor that locks the file or folder until it is closed; and whether another one holds it."""
+    if sys.platform == "win32":
+        return None, False
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None, False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        return None, isinstance(error, BlockingIOError)
+    return descriptor, False
+
+
+def _release(held: int | None) -> None:
+    if held is not None:
+        os.close(held)
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _shortened(stem: str) -> str:
+    return os.fsencode(stem)[:_MOST_NAME_BYTES].decode("utf-8", "ignore")

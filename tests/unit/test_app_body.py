@@ -1,0 +1,121 @@
+"""How long the app waits for a request body, and what becomes of one that is not JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs the app extra")
+
+from starlette.requests import Request
+
+from edgeharfer.app.answers import Refusal
+from edgeharfer.app.body import MOST_ORDER_BYTES, Pace, order_pace, read_object
+from edgeharfer.app.settings import Limits
+from edgeharfer.runtime.clock import ManualClock, SystemClock
+
+
+def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> Pace:
+    return Pace(clock, stall_s=15.0, least_rate=100.0, deadline_s=deadline_s)
+
+
+def seconds_until_given_up(pace: Pace, clock: ManualClock, step_s: float, count: int) -> float:
+    """How long a sender of so many bytes a step is waited for."""
+    start_s = clock.monotonic()
+    while pace.left_s > 0 and clock.monotonic() - start_s < 5000:
+        pace.wait()
+        clock.sleep(step_s)
+        pace.received(count)
+    return clock.monotonic() - start_s
+
+
+def test_a_sender_that_stands_still_is_given_up() -> None:
+    clock = ManualClock(1000.0)
+    pace = make_pace(clock)
+    pace.wait()
+    assert pace.left_s == 15 and not pace.slow
+    clock.sleep(10)
+    assert pace.left_s == 5 and pace.slow
+    clock.sleep(5)
+    assert pace.left_s == 0
+
+
+@pytest.mark.parametrize(("step_s", "count", "least_s", "most_s"), [
+    (10.0, 1, 15, 20), (0.1, 1, 16, 17), (1.0, 99, 1000, 1001), (14.0, 1400, 1000, 1020),
+    (1.0, 1000, 1000, 1001),
+])  # fmt: skip
+def test_a_sender_may_pause_and_may_not_be_slow(
+    step_s: float, count: int, least_s: float, most_s: float
+) -> None:
+    clock = ManualClock(1000.0)
+    assert least_s <= seconds_until_given_up(make_pace(clock), clock, step_s, count) <= most_s
+
+
+def test_bytes_sent_at_once_earn_no_credit_for_later() -> None:
+    clock = ManualClock(1000.0)
+    pace = make_pace(clock)
+    pace.received(1_000_000)
+    assert seconds_until_given_up(pace, clock, 1.0, 1) < 17
+
+
+def test_time_in_which_the_server_is_busy_does_not_count() -> None:
+    clock = ManualClock(1000.0)
+    pace = make_pace(clock)
+    for _ in range(100):
+        pace.wait()
+        pace.received(1)
+        clock.sleep(60)
+    assert pace.left_s == 15 and not pace.slow
+
+
+def test_a_body_has_a_deadline_however_fast_it_comes() -> None:
+    clock = ManualClock(1000.0)
+    pace = make_pace(clock, deadline_s=30.0)
+    assert seconds_until_given_up(pace, clock, 1.0, 1_000_000) == 30
+    limits = Limits()
+    assert order_pace(limits, clock).left_s == limits.body_s == 10
+
+
+def read(*parts: bytes, limits: Limits | None = None, ends: bool = True) -> Any:
+    """What the app makes of a body that comes in these parts."""
+
+    async def run() -> Any:
+        queue = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        queue += [{"type": "http.request", "body": b"", "more_body": False}] if ends else []
+
+        async def receive() -> Any:
+            if not queue:
+                await asyncio.sleep(60)
+            return queue.pop(0)
+
+        headers = [(b"content-type", b"application/json; charset=utf-8")]
+        request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+        return await read_object(request, order_pace(limits or Limits(), SystemClock()))
+
+    return asyncio.run(run())
+
+
+def test_a_json_object_is_read() -> None:
+    assert read(b'{"token": ', b'"\\ud83d\\ude00 \xc3\xa4"}') == {"token": "\U0001f600 ä"}
+
+
+@pytest.mark.parametrize("body", [
+    b'{"token": "\\ud800"}', b'{"\\udfff": 1}', b'{"a": [{"b": "x\\udc00y"}]}', b'{"a": "\xed\xa0\x80"}',
+    b'{"a": "\xff"}', b"\xff\xfe{", b"[]", b'"\\ud800"', b"", b"{",
+    b"[" * 10_000, b'{"a": ' + b"1" * 5000 + b"}",
+])  # fmt: skip
+def test_what_is_no_json_object_in_unicode_is_refused(body: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        read(body)
+    assert refused.value.status == 400
+
+
+def test_too_much_is_refused_and_so_is_what_does_not_come() -> None:
+    with pytest.raises(Refusal) as refused:
+        read(b" " * MOST_ORDER_BYTES, b" ")
+    assert refused.value.status == 413
+    with pytest.raises(Refusal) as refused:
+        read(b"{", limits=Limits(body_s=0.01), ends=False)
+    assert refused.value.status == 408

@@ -1,0 +1,67 @@
+"""The run: what is known of a frame reaches the sinks, or what follows from it does."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
+
+
+class Few(BaseSource):
+    """So many frames."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("few", SystemClock())
+        self._left = count
+
+    def _next(self) -> Frame | None:
+        self._left -= 1
+        seq = 4 - self._left
+        return self._frame(seq, seq / 30, np.zeros((4, 4, 3), np.uint8)) if self._left >= 0 else None
+
+
+class Scripted:
+    """A pipeline whose results are told in advance: their age, and whether they begin a scene."""
+
+    providers: dict[str, str] = {}  # noqa: RUF012
+    models: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self, *script: tuple[float, bool]) -> None:
+        self._script = list(script)
+
+    def process(self, frame: Frame) -> Result:
+        age_ms, cut = self._script.pop(0)
+        return Result(frame.seq, frame.pts_s, age_ms, cut=cut)
+
+
+class Kept:
+    """A sink that keeps the results."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self.results.append(result)
+
+    def finish(self, summary: dict[str, Any]) -> None: ...
+
+
+def test_a_cut_is_told_with_the_next_result_where_its_own_came_too_late() -> None:
+    kept = Kept()
+    pipeline = Scripted((1, False), (900, True), (900, False), (1, False), (1, False))
+    with Capture(Few(5), pace="fast") as capture:
+        runner = Runner(cast(Pipeline, pipeline), capture, [cast(Sink, kept)], Limits(max_age_ms=500))
+        summary = runner.run()
+    assert [result.cut for result in kept.results] == [False, True, False]
+    assert (summary["cuts"], summary["frames_too_old"]) == (1, 2)

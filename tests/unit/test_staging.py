@@ -1,0 +1,145 @@
+"""Temporary files and folders: one for each writer, left by nobody, and never taken from a live process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeharfer.runtime import staging
+from edgeharfer.runtime.clock import ManualClock, SystemClock
+from edgeharfer.runtime.staging import (
+    ABANDONED_S,
+    locked_folder,
+    remove_abandoned,
+    replace_folder,
+    temporary_file,
+    temporary_folder,
+    temporary_path,
+)
+
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="Windows goes by age alone")
+CHILD = """
+import sys, time
+from pathlib import Path
+from edgeharfer.runtime.staging import temporary_file, temporary_folder
+target = Path(sys.argv[1])
+with temporary_folder(target / "report") as folder, temporary_file(target / "out.mp4"):
+    (folder / "half.pdf").write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "a.txt").write_text(text)
+    (folder / "b.txt").write_text(text)
+
+
+def test_two_writers_of_one_folder_do_not_meet_and_the_last_one_stays_whole(tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    with temporary_folder(target) as one, temporary_folder(target) as other:
+        assert one != other
+        fill(one, "one")
+        fill(other, "other")
+        assert replace_folder(one, target) == []
+        (moved,) = replace_folder(other, target)
+        assert (moved / "a.txt").read_text() == "one"
+    assert names(tmp_path) == ["report"]
+    assert {(target / name).read_text() for name in names(target)} == {"other"}
+
+
+def test_a_temporary_file_keeps_the_suffix_and_goes_away(tmp_path: Path) -> None:
+    with temporary_file(tmp_path / "out.mp4") as one, temporary_file(tmp_path / "out.mp4") as other:
+        assert one != other
+        assert one.suffix == ".mp4" and one.name.startswith(".out.")
+        one.replace(tmp_path / "out.mp4")
+    assert names(tmp_path) == ["out.mp4"]
+
+
+def test_a_long_name_still_fits(tmp_path: Path) -> None:
+    target = tmp_path / ("ü" * 120 + ".mp4")
+    with temporary_file(target) as temporary:
+        temporary.replace(target)
+    assert names(tmp_path) == [target.name]
+
+
+@needs_locks
+def test_what_a_killed_process_left_is_removed_by_the_next_writer_and_not_before(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        remove_abandoned(tmp_path / "report")
+        remove_abandoned(tmp_path / "out.mp4")
+        assert len(names(tmp_path)) == 2, "the process that writes them is alive"
+        child.kill()
+    with temporary_folder(tmp_path / "report") as stage, temporary_file(tmp_path / "out.mp4") as file:
+        assert set(names(tmp_path)) == {stage.parent.name, file.name}
+    assert names(tmp_path) == []
+
+
+def test_without_a_lock_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = temporary_path(tmp_path / "out.mp4")
+    left.touch()
+    written_s = left.stat().st_mtime
+    monkeypatch.setattr(staging, "_machine", lambda: "0badcafe")  # so it is another machine's
+    young, old = ManualClock(written_s + ABANDONED_S - 1), ManualClock(written_s + ABANDONED_S + 1)
+    remove_abandoned(tmp_path / "out.mp4", young)
+    assert left.exists()
+    remove_abandoned(tmp_path / "out.mp4", old)
+    assert not left.exists()
+
+
+def test_files_of_other_targets_stay(tmp_path: Path) -> None:
+    others = [".out.part", ".out.mp4.part.txt", ".mine.0badcafe-1-0badcafe.part.mp4", "out.mp4"]
+    for name in others:
+        (tmp_path / name).touch()
+    remove_abandoned(tmp_path / "out.mp4")
+    assert names(tmp_path) == sorted(others)
+
+
+@needs_locks
+def test_a_folder_that_a_killed_process_had_moved_aside_is_put_back(tmp_path: Path) -> None:
+    outer = temporary_path(tmp_path / "report")
+    (outer / "new").mkdir(parents=True)
+    (outer / "old-0badcafe").mkdir()
+    (outer / "old-0badcafe" / "notes.txt").write_text("mine")
+    remove_abandoned(tmp_path / "report")
+    assert names(tmp_path) == ["report"]
+    assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
+
+
+def test_a_rename_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "report"
+    target.mkdir()
+    fill(target, "old")
+    rename = Path.rename
+
+    def broken(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(self, to)
+
+    with temporary_folder(target) as new:
+        monkeypatch.setattr(Path, "rename", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            replace_folder(new, target)
+    assert names(tmp_path) == ["report"]
+    assert (target / "a.txt").read_text() == "old"
+
+
+@needs_locks
+def test_a_folder_that_stays_locked_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with locked_folder(tmp_path) as first, locked_folder(tmp_path, ManualClock()) as second:
+        assert (first, second) == (True, False)
+    with locked_folder(tmp_path, SystemClock()) as third:
+        assert third
