@@ -147,25 +147,33 @@ from pathlib import Path
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.sinks.partial import PartialFile, discard_unfinished
-with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None):
+loads = sys.argv[2] == "loads"
+with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None, loads=loads):
     stopping.before_forced_end(discard_unfinished)
     PartialFile(Path(sys.argv[1])).create()
     time.sleep(60)
 """
 
 
-def test_a_call_that_never_returns_ends_with_its_process(tmp_path: Path, figures: Figures) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        ("runs", 143, "folder/model.onnx: a call of this model does not return, so the process was ended"),
+        ("loads", 0, "stopped while folder/model.onnx was loading"),
+    ],
+)
+def test_a_call_that_never_returns_ends_with_its_process(
+    tmp_path: Path, figures: Figures, kind: str, code: int, line: str
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", NEVER_RETURNS, str(tmp_path / "film.mp4")],
+        [sys.executable, "-c", NEVER_RETURNS, str(tmp_path / "film.mp4"), kind],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as process:  # fmt: skip
         wait_for(lambda: any(tmp_path.iterdir()))
         stopped_s, said = stop(process, signal.SIGTERM)
     figures(stopped_s=stopped_s)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert said == (
-        "edgeharfer: folder/model.onnx: a call of this model does not return, so the process was ended\n"
-    )
+    assert process.returncode == code
+    assert said == f"edgeharfer: {line}\n"
     assert list(tmp_path.iterdir()) == []
     assert stopped_s < allowed_s(2)
 

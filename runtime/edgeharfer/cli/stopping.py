@@ -159,19 +159,24 @@ class Signals:
     def _press(self, number: int, waited_s: float, asked: bool) -> None:
         if waited_s >= CALL_S:
             NATIVE_CALLS.stop()
-        if (model := NATIVE_CALLS.stuck(STUCK_S)) is not None:
-            self._end(number, f"{model}: a call of this model does not return, so the process was ended")
+        call = NATIVE_CALLS.stuck(STUCK_S)
+        if call is not None and call.loads and asked:
+            self._end(0, f"stopped while {call.name} was loading")
+        elif call is not None:
+            why = f"{call.name}: a call of this model does not return, so the process was ended"
+            self._end(128 + number, why)
         elif not asked and waited_s >= UNWIND_S:
-            self._end(number, f"did not end within {UNWIND_S:g} s of {signal.Signals(number).name}: ended")
+            why = f"did not end within {UNWIND_S:g} s of {signal.Signals(number).name}, so it was ended"
+            self._end(128 + number, why)
 
-    def _end(self, number: int, why: str) -> None:
+    def _end(self, code: int, why: str) -> None:
         """End the process from here, as the main thread does not."""
         try:
             for act in self._last_acts:
                 act()
             say(why)
         finally:
-            os._exit(128 + number)
+            os._exit(code)
 
 
 class Stopping:

@@ -311,7 +311,7 @@ def _open(
     providers = [PROVIDERS[one] for one in chain]
     how = _options(ort, threads)
     # Constants are computed while a graph is loaded, which can take as long as a graph that never ends.
-    with NATIVE_CALLS.call(name, lambda: how.set_load_cancellation_flag(True)):
+    with NATIVE_CALLS.call(name, lambda: how.set_load_cancellation_flag(True), loads=True):
         session = ort.InferenceSession(
             model, how, providers=providers, provider_options=options, enable_fallback=0
         )
