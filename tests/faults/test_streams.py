@@ -31,18 +31,17 @@ COMMANDS = [["--help"], ["models", "list"], [*RUN, "--events", "-"], RUN, ["mode
 FULL = "edgeharfer: standard output: cannot be written (No space left on device)"
 
 
-def run_all(redirection: str) -> list[tuple[list[str], int, str]]:
-    """Each command with its exit code and what it said, where standard error was left to it."""
-    script = f'exec "$@" {redirection}'
+def run_all(script: str) -> list[tuple[list[str], int, str]]:
+    """Each command, run by a script of the shell as "$@": its exit code, and what it said."""
     running = [
         subprocess.Popen(
-            ["sh", "-c", script, "sh", *COMMAND, *words],
+            ["sh", "-c", script, f"number {number}", *COMMAND, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        for words in COMMANDS
+        for number, words in enumerate(COMMANDS)
     ]
     ended = [(process, process.communicate(timeout=allowed_s(30))[1]) for process in running]
     return [(words, process.returncode, said) for words, (process, said) in zip(COMMANDS, ended, strict=True)]
@@ -50,14 +49,14 @@ def run_all(redirection: str) -> list[tuple[list[str], int, str]]:
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_takes_nothing_and_breaks_nothing(redirection: str) -> None:
-    for words, code, said in run_all(redirection):
+    for words, code, said in run_all(f'exec "$@" {redirection}'):
         assert code == (2 if words[-1] == "none" else 0), (words, said)
         assert "defect" not in said and "Traceback" not in said
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk_behind_standard_output_is_named() -> None:
-    for words, code, said in run_all(">/dev/full"):
+    for words, code, said in run_all('exec "$@" >/dev/full'):
         if words in (RUN, COMMANDS[-1]):  # they say nothing on standard output
             continue
         assert code == 2, words
@@ -67,19 +66,11 @@ def test_a_full_disk_behind_standard_output_is_named() -> None:
 @pytest.mark.parametrize("redirection", ["| :", "2>&1 >/dev/null | :"])
 def test_a_reader_that_has_gone_is_no_error(redirection: str, tmp_path: Path) -> None:
     """The exit code of the command itself, which a pipe would hide, goes to a file."""
-    for number, words in enumerate(COMMANDS):
-        code = tmp_path / str(number)
-        script = f'{{ sleep 0.2; "$@"; echo $? >{code}; }} {redirection}'
-        done = subprocess.run(
-            ["sh", "-c", script, "sh", *COMMAND, *words],
-            capture_output=True,
-            text=True,
-            timeout=allowed_s(30),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            check=False,
-        )
-        assert code.read_text().strip() == ("2" if words[-1] == "none" else "0"), (words, done.stderr)
-        assert "defect" not in done.stderr and "Traceback" not in done.stderr
+    script = f'{{ sleep 0.2; "$@"; echo $? >"{tmp_path}/$0"; }} {redirection}'
+    for number, (words, _, said) in enumerate(run_all(script)):
+        code = (tmp_path / f"number {number}").read_text().strip()
+        assert code == ("2" if words[-1] == "none" else "0"), (words, said)
+        assert "defect" not in said and "Traceback" not in said
 
 
 def test_files_are_not_opened_in_the_place_of_closed_streams(tmp_path: Path) -> None:
