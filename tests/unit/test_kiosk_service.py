@@ -16,8 +16,9 @@ from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.service import Service, count_start
+from edgeharfer.kiosk.service import Service
 from edgeharfer.kiosk.slot import Slot
+from edgeharfer.kiosk.startup import count_start
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock

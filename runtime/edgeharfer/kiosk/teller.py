@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 
@@ -9,7 +10,7 @@ from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import EphemeralIds
-from edgeharfer.kiosk.topics import Topics, event_payload, to_json
+from edgeharfer.kiosk.topics import Topics, event_payload, left_open_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.types import Result
@@ -52,10 +53,23 @@ class Teller:
         person = None if event.person is None else self._names.name(event.person)
         payload = event_payload(event, person, self.decisions.now_s, self._clock.wall())
         try:
-            outbox.put(event.id, self._topics.event(event.kind), to_json(payload))
+            outbox.put(
+                event.id,
+                self._topics.event(event.kind),
+                to_json(payload),
+                starts=event.decision if event.phase == "start" else "",
+                ends=event.decision if event.phase == "end" else "",
+            )
             self._failing = False
         except SinkError as error:
             self._metrics.errors.labels("outbox").inc()
             if not self._failing:
                 _log.warning("%s; events are lost until it works again", error)
             self._failing = True
+
+
+def end_left_open(outbox: Outbox) -> None:
+    """End the decisions that the process before had started and, killed, did not end. Raises SinkError."""
+    for letter in outbox.open_decisions():
+        payload = left_open_payload(json.loads(letter.payload))
+        outbox.put(payload["id"], letter.topic, to_json(payload), ends=payload["decision"])
