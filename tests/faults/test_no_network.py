@@ -169,7 +169,7 @@ def test_the_kiosk_writes_its_state_alone(folder: Path, figures: Figures) -> Non
     assert not trace.asks_for_names()
     written = {os.path.relpath(path, folder) for path in trace.written(folder)}
     outbox = {f"state/outbox.db{suffix}" for suffix in ("", "-journal", "-wal", "-shm")}
-    assert written == {"state/.starts.part", *outbox}
+    assert written == {"state/lock", "state/.starts.part", *outbox}
     assert pictures_in((folder / "state" / "outbox.db").read_bytes()) == []
 
 

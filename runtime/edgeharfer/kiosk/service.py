@@ -30,6 +30,7 @@ from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import Source, open_source
+from edgeharfer.runtime.source.stream import redact
 from edgeharfer.runtime.types import Frame, Result
 from edgeharfer.runtime.versions import product_version
 
@@ -150,7 +151,7 @@ class Service:
                     self._watch(capture)
             except SourceError as error:
                 if self._state != "lost":
-                    _log.warning("%s", error)
+                    _log.warning("%s", str(error).replace(spec, redact(spec)))
             except KeyboardInterrupt:  # the end came while it was opened
                 return
             if self._over():

@@ -71,7 +71,8 @@ class Start:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 if logged:
-                    _log.warning("works again: %s", logged)
+                    _log.warning("the fault has passed: %s", logged)
+                    self.show("starting")
                 return done
 
     def _wait(self, pause_s: float, error: SinkError) -> None:

@@ -150,7 +150,7 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        for name in _file_names(package):
+        for name in file_names(package):
             _copy_file(package.path / name, part / name)
         part.rename(folder)
         sync_folder(home)
@@ -173,7 +173,8 @@ def _digest(package: Package) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _file_names(package: Package) -> list[str]:
+def file_names(package: Package) -> list[str]:
+    """The files of a package that are installed: graphs, manifest, and the papers that are there."""
     models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
     papers = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
     beside = [name for name in papers if (package.path / name).is_file()]
