@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 import numpy as np
 
-from edgeharfer.kiosk.config import KioskConfig, Models, Privacy
+from edgeharfer.kiosk.config import Input, KioskConfig, Models, Mqtt, Privacy
+from edgeharfer.kiosk.courier import Courier
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
@@ -46,13 +48,13 @@ class Bench:
         self.teller = Teller(decisions, self.outbox, Topics(config), self.metrics, self.clock)
         self.config, self.sent = config, list[str]()
 
-    def run(self, *outcomes: object) -> Service:
+    def run(self, *outcomes: object, courier: Courier | None = None) -> Service:
         films = [one for one in outcomes if isinstance(one, FilmSource)]
         service = Service(
             self.config, self.slot, self.teller, self.desk, self.metrics, self.clock,
             lambda: all(film.closed for film in films), send=self.sent.append, opener=opener(outcomes),
         )  # fmt: skip
-        service.attach(self.outbox, None)
+        service.attach(self.outbox, courier)
         service.run()
         self.teller.close("stopped")
         return service
@@ -103,6 +105,25 @@ def test_a_camera_that_is_not_there_is_waited_for(bench: Bench, monkeypatch: pyt
     statuses = [one for one in bench.sent if one.startswith("STATUS")]
     assert statuses[:1] == ["STATUS=source lost"] and "STATUS=source live" in statuses
     assert "WATCHDOG=1" in bench.sent[: bench.sent.index("STATUS=source live")]
+
+
+def test_a_password_in_the_address_of_the_camera_is_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = "rtsp://admin:PW@10.0.0.9/live?password=PW"
+    bench = Bench(tmp_path, replace(TOLD, source=Input(source=spec)))
+    bench.run(CameraError(f"{spec}: not there"), FilmSource(0.2))
+    assert "10.0.0.9" in caplog.text and "PW" not in caplog.text
+    assert "PW" not in "".join(bench.sent) + json.dumps(bench.desk.health())
+
+
+def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench) -> None:
+    unusable = Courier(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
+    unusable.state = "not connected: cannot be reached: Connection refused"
+    seen: list[tuple[bool, str]] = []
+    steps = {8: lambda: seen.append((bench.desk.ready, bench.desk.health()["mqtt"]))}
+    bench.run(FilmSource(1.0, steps), courier=unusable)
+    assert seen == [(True, unusable.state)]
 
 
 def test_readiness_follows_the_results(bench: Bench) -> None:
