@@ -183,8 +183,8 @@ def test_a_kiosk_has_the_same_name_after_a_restart_and_no_other_has_it(tmp_path:
 def test_a_connection_that_the_kiosk_before_has_left_ends_with_the_new_one(
     broker: Broker, outbox: Outbox
 ) -> None:
-    courier = Courier(configure(broker.port), outbox, SystemClock())
-    left = connect(broker.port, courier._client._client_id.decode())
+    before, courier = (Courier(configure(broker.port), outbox, SystemClock()) for _ in range(2))
+    left = connect(broker.port, before._client._client_id.decode())
     with Subscriber(broker.port, STATUS) as subscriber, courier:
         eventually(lambda: len(subscriber.payloads(STATUS)) == 2)
         assert [one["state"] for one in subscriber.payloads(STATUS)] == ["offline", "online"]
@@ -268,6 +268,7 @@ class Wire:
 def test_a_link_that_carries_nothing_any_more_is_replaced(
     broker: Broker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert 2 * courier_module.KEEPALIVE_S + courier_module.CONNECT_TIMEOUT_S < 10, "as it ships"
     monkeypatch.setattr(courier_module, "KEEPALIVE_S", 1)
     with (
         Wire(broker.port) as wire,
