@@ -204,6 +204,21 @@ def test_a_disk_that_refuses_is_outlived(bench: Bench) -> None:
     assert frames is not None and frames >= 8
 
 
+def test_a_decision_whose_start_was_kept_gets_its_end_when_the_disk_works_again(bench: Bench) -> None:
+    def full(on: bool) -> None:
+        bench.outbox._db.execute(f"PRAGMA query_only={'ON' if on else 'OFF'}")
+
+    def rests() -> None:
+        bench.told.emotion = None
+
+    # the face's emotion ends while the disk is full, and the action's end comes after that
+    bench.run(FilmSource(3.4, {10: lambda: full(True), 11: rests, 22: lambda: full(False)}))
+    told = [(one["type"], one["phase"], one["reason"]) for one in bench.payloads()]
+    assert sorted(told[:2]) == [("action", "start", ""), ("emotion", "start", "")]
+    assert told[2:] == [("emotion", "end", "left"), ("action", "end", "stopped")]
+    assert bench.outbox.open_decisions() == []
+
+
 def test_starts_are_counted_over_restarts(tmp_path: Path) -> None:
     assert [count_start(tmp_path / "state") for _ in range(3)] == [1, 2, 3]
     (tmp_path / "state" / "starts").write_bytes(b"\xff")
