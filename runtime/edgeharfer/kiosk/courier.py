@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import ssl
 import threading
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.discovery import discovery_messages
-from edgeharfer.kiosk.outbox import Outbox
+from edgeharfer.kiosk.outbox import ID_BYTES, Outbox
 from edgeharfer.kiosk.topics import Topics, status_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError, SinkError
@@ -41,6 +42,8 @@ CORRECT_EVERY_S = 1.0
 UNREAD_EVERY_S = 8.0
 """Where the broker does not let the kiosk read its status, it is published again so often."""
 ONLINE = b'"online"'
+BRIEF_S, MOST_BRIEF = 10.0, 5
+"""So many connections in a row that end so soon are taken for two clients with one id."""
 FAREWELL_S = 0.6
 EXPIRE_EVERY_S = 3600.0
 
@@ -65,11 +68,12 @@ class Courier:
         self._troubled = False
         self._logged = ""
         self._failure = ""
+        self._brief = 0
         self._status_read, self._status_wrong, self._leaving = False, False, False
         self._status_s = 0.0
         self._stopping = threading.Event()
         self._expired_s: float | None = None
-        self._client = self._make_client()
+        self._client = self._make_client(outbox.client_id())
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=False)
 
     def __enter__(self) -> Self:
@@ -82,10 +86,10 @@ class Courier:
         self._stopping.set()
         self._thread.join()
 
-    def _make_client(self) -> Client:
+    def _make_client(self, name: str) -> Client:
+        """name: the same after a restart, so that the broker ends a connection that the restart left open."""
         mqtt = self._config.mqtt
-        # The same after a restart, so that the broker at once ends a connection that the restart left behind.
-        name = f"edgeharfer-{self._config.site.name}-{self._outbox.client_id()}"
+        name = f"edgeharfer-{self._config.site.name}-{name}"
         client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTv311)
         if mqtt.username:
             client.username_pw_set(mqtt.username, read_password(mqtt.password_file))
@@ -103,12 +107,34 @@ class Courier:
         while not self._stopping.is_set():
             before = self.connections
             self._expire()
+            start_s = self._clock.monotonic()
             self._hold_connection()
+            self._count_brief(self.connections > before and self._clock.monotonic() - start_s < BRIEF_S)
             pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, LONGEST_PAUSE_S)
             self._stopping.wait(pause_s)
-        # without these the client refers back to here, and its sockets would wait for the garbage collector
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Else the client refers back to here, and its sockets wait for the garbage collector."""
         self._client.on_connect = self._client.on_disconnect = None
         self._client.on_publish = self._client.on_message = None
+
+    def _count_brief(self, brief: bool) -> None:
+        """Use a random client id, until the next start, after some brief connections in a row.
+
+        Two kiosks with the same id, as copies of one disk have it, end each other's connections. What was
+        not acknowledged is still in the outbox and is sent again.
+        """
+        self._brief = self._brief + 1 if brief else 0
+        if self._brief < MOST_BRIEF or self._stopping.is_set():
+            return
+        _log.warning(
+            "mqtt %s: cut off again and again; using a random client id until the next start", self._address
+        )
+        self._brief = 0
+        self._let_go()
+        self._on_way.clear()
+        self._client = self._make_client(secrets.token_hex(ID_BYTES))
 
     def _hold_connection(self) -> None:
         """One connection, from its beginning to its end."""
