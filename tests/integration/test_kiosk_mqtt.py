@@ -159,9 +159,7 @@ def connect(port: int, name: str = "") -> Client:
     other = Client(CallbackAPIVersion.VERSION2, name)
     other.will_set(STATUS, b'{"state":"offline"}', qos=1, retain=True)
     other.connect("127.0.0.1", port)
-    other.loop_start()
-    eventually(other.is_connected)
-    other.loop_stop()
+    eventually(lambda: other.loop(0.02) == 0 and other.is_connected())
     return other
 
 
