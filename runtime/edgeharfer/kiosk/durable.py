@@ -1,11 +1,14 @@
-"""Small files that are either the old or the new one after a power cut, and that the service may read."""
+"""Small files that are either the old or the new one after a power cut, and a lock that a crash releases."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from edgeharfer.runtime.staging import temporary_file
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)  # Windows hands no descriptors on
 
 
 def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -20,8 +23,10 @@ def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    """Make renames within a folder outlast a power cut; Windows opens no folders, and has no such call."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | _CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -30,8 +35,60 @@ def sync_folder(folder: Path) -> None:
 
 def hand_over(path: Path, state: Path) -> None:
     """Give what an administrator wrote below the state folder to that folder's owner, the service."""
-    if os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return
     owner = state.stat()
     for one in [path, *path.rglob("*")] if path.is_dir() else [path]:
         os.chown(one, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+class FileLock:
+    """An exclusive lock on a file, held until `release` or the end of the process, `kill -9` included.
+
+    The file is empty and stays where it is: removing it would let two processes lock two files of one name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Whether the lock was taken; False where another process holds it. Raises OSError."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        try:
+            taken = _try_lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if taken:
+            self._descriptor = descriptor
+        else:
+            os.close(descriptor)
+        return taken
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
