@@ -25,6 +25,7 @@ RUN = "from edgeharfer.cli import main; main()"
 class KioskProcess:
     """Entering starts it and waits until it is ready to work; leaving ends it, by force where it must be.
 
+    It can be entered again, which starts it on the state folder that the one before has left.
     heard: (monotonic time, message) of each datagram. prelude: Python that runs before it.
     wrapper: a command that starts it. more: lines of its configuration.
     """
@@ -88,6 +89,8 @@ class KioskProcess:
         return done.returncode, done.stderr
 
     def __enter__(self) -> Self:
+        self.heard, self._over, self.complaints = [], False, ""
+        self._socket.unlink(missing_ok=True)
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(self._socket))
         self._manager.settimeout(0.1)

@@ -37,6 +37,20 @@ def test_status_of_nothing_is_not_ready(tmp_path: Path) -> None:
     assert done.output.count("not installed") == 2
 
 
+def test_status_works_for_who_may_not_read_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "etc" / "edgeharfer" / "kiosk.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("not even TOML", encoding="utf-8")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != config)
+    monkeypatch.setattr("edgeharfer.kiosk.probe.fetch", lambda port, path: (200, f"ready at {port}{path}"))
+    done = CliRunner().invoke(kiosk, ["status", "--root", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "there, for root alone (sudo); port 9464 is assumed" in done.output
+    assert "ready at 9464/readyz" in done.output
+
+
 def test_a_workplace_is_refused_when_it_is_started(tmp_path: Path) -> None:
     pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
     config = tmp_path / "kiosk.toml"

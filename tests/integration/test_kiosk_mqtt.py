@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeharfer.kiosk import courier as courier_module
@@ -27,51 +28,10 @@ from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from kiosk_broker import Broker, free_port
+from kiosk_subscriber import Subscriber, eventually
 from system_parts import find_program
 
 pytestmark = pytest.mark.needs("mosquitto")
-WAIT_S = 60.0
-
-
-class Subscriber:
-    """Listens with a session that the broker keeps, and gathers what comes."""
-
-    def __init__(self, port: int, topic: str = "#", **login: str) -> None:
-        self.messages: list[MQTTMessage] = []
-        self.subscribed = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, "subscriber", clean_session=False)
-        if login:
-            self._client.username_pw_set(**login)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
-        self._client.on_subscribe = lambda *_: self.subscribed.set()
-        self._client.on_message = lambda client, data, message: self.messages.append(message)
-        self._client.connect("127.0.0.1", port)
-
-    def __enter__(self) -> Self:
-        self._client.loop_start()
-        assert self.subscribed.wait(WAIT_S)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def identities(self) -> dict[str, None]:
-        """The ids of all events, each where it came first."""
-        return dict.fromkeys(json.loads(one.payload).get("id") for one in list(self.messages))
-
-    def payloads(self, topic: str) -> list[Any]:
-        return [json.loads(message.payload) for message in list(self.messages) if message.topic == topic]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end_s, "it did not come true"
-        time.sleep(0.02)
 
 
 def configure(port: int, **changes: Any) -> KioskConfig:
@@ -83,6 +43,7 @@ def configure(port: int, **changes: Any) -> KioskConfig:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier_module, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(courier_module, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(courier_module, "CORRECT_EVERY_S", 0.1)
 
 
 @pytest.fixture
@@ -183,6 +144,189 @@ def test_the_broker_says_offline_when_the_connection_breaks(broker: Broker, outb
         )
 
 
+STATUS = "edgeharfer/shop/status"
+ONLINE = {"kind": "status", "state": "online", "reason": "running"}
+
+
+def retained(port: int, **login: str) -> Any:
+    """What somebody who asks now is told."""
+    with Subscriber(port, STATUS, name=f"asker-{time.monotonic_ns()}", **login) as asker:
+        eventually(lambda: len(asker.messages) > 0)
+        return json.loads(asker.messages[0].payload)
+
+
+def connect(port: int, name: str = "") -> Client:
+    """A connection with a last will of its own, such as another kiosk of this site has."""
+    other = Client(CallbackAPIVersion.VERSION2, name)
+    other.will_set(STATUS, b'{"state":"offline"}', qos=1, retain=True)
+    other.connect("127.0.0.1", port)
+    eventually(lambda: other.loop(0.02) == 0 and other.is_connected())
+    return other
+
+
+def end_abruptly(other: Client) -> None:
+    """Its last will is sent."""
+    link = other.socket()
+    assert isinstance(link, socket.socket)
+    link.shutdown(socket.SHUT_RDWR)
+    other.disconnect()
+
+
+def test_a_kiosk_has_the_same_name_after_a_restart_and_no_other_has_it(tmp_path: Path) -> None:
+    names = []
+    for file in ("one.db", "one.db", "two.db"):
+        with Outbox(tmp_path / file, SystemClock()) as outbox:
+            names.append(Courier(configure(1), outbox, SystemClock())._client._client_id)
+    assert names[0] == names[1] != names[2]
+
+
+def test_copies_of_one_disk_do_not_end_each_others_connections_for_ever(
+    broker: Broker, tmp_path: Path
+) -> None:
+    names = ("one.db", "two.db")
+    with Outbox(tmp_path / "one.db", SystemClock()) as outbox:
+        outbox.client_id()
+    shutil.copy(tmp_path / "one.db", tmp_path / "two.db")
+    with Outbox(tmp_path / names[0], SystemClock()) as one, Outbox(tmp_path / names[1], SystemClock()) as two:
+        first, second = (Courier(configure(broker.port), outbox, SystemClock()) for outbox in (one, two))
+        assert first._client._client_id == second._client._client_id
+        with Subscriber(broker.port, "edgeharfer/shop/event/+") as subscriber, first, second:
+            eventually(lambda: first._client._client_id != second._client._client_id)
+            eventually(lambda: first.connected and second.connected)
+            for number, outbox in enumerate((one, two)):
+                put(outbox, number)
+            eventually(lambda: len(subscriber.identities()) == 2)
+
+
+def test_a_connection_that_the_kiosk_before_has_left_ends_with_the_new_one(
+    broker: Broker, outbox: Outbox
+) -> None:
+    before, courier = (Courier(configure(broker.port), outbox, SystemClock()) for _ in range(2))
+    left = connect(broker.port, before._client._client_id.decode())
+    with Subscriber(broker.port, STATUS) as subscriber, courier:
+        eventually(lambda: len(subscriber.payloads(STATUS)) == 2)
+        assert [one["state"] for one in subscriber.payloads(STATUS)] == ["offline", "online"]
+    left.disconnect()
+
+
+def test_a_status_that_is_not_true_is_corrected(broker: Broker, outbox: Outbox) -> None:
+    with (
+        Courier(configure(broker.port), outbox, SystemClock()) as courier,
+        Subscriber(broker.port, STATUS) as subscriber,
+    ):
+        eventually(lambda: courier.connected)
+        end_abruptly(connect(broker.port))
+        eventually(
+            lambda: [one["state"] for one in subscriber.payloads(STATUS)][-2:] == ["offline", "online"]
+        )
+        for payload in (b'{"state":"offline","reason":"stopped"}', b"", b"\xff\x00"):
+            count = len(subscriber.messages)
+            other = connect(broker.port)
+            other.publish(STATUS, payload, retain=True)
+            other.disconnect()
+            eventually(lambda count=count: len(subscriber.messages) >= count + 2)  # type: ignore[misc]
+            assert json.loads(subscriber.messages[-1].payload) == ONLINE
+    assert retained(broker.port)["reason"] == "stopped"
+
+
+def test_a_status_that_may_not_be_read_is_published_again_and_again(
+    tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "UNREAD_EVERY_S", 0.2)
+    rights = tmp_path / "rights"
+    rights.write_text("topic write #\nuser listener\ntopic readwrite #\n", encoding="utf-8")
+    login = {"username": "listener", "password": ""}
+    with Broker(tmp_path, "allow_anonymous true", f"acl_file {rights}") as broker:
+        with Courier(configure(broker.port), outbox, SystemClock()) as courier:
+            eventually(lambda: courier.connected)
+            end_abruptly(connect(broker.port))
+            with Subscriber(broker.port, STATUS, **login) as subscriber:
+                eventually(lambda: len(subscriber.messages) >= 3)
+                assert subscriber.payloads(STATUS)[-1] == ONLINE
+        assert retained(broker.port, **login)["reason"] == "stopped"
+
+
+class Wire:
+    """A relay before the broker; `cut` leaves its connections open and carries nothing over them any more."""
+
+    def __init__(self, target: int) -> None:
+        self._target, self._dead = target, set[socket.socket]()
+        self._peers: dict[socket.socket, socket.socket] = {}
+        self._ending = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._carry)
+
+    def cut(self) -> None:
+        self._dead |= set(self._peers)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        for link in (self._listener, *self._peers):
+            link.close()
+
+    def _carry(self) -> None:
+        while not self._ending.is_set():
+            alive = [link for link in self._peers if link not in self._dead]
+            for link in select.select([self._listener, *alive], [], [], 0.02)[0]:
+                if link is self._listener:
+                    near, far = link.accept()[0], socket.create_connection(("127.0.0.1", self._target))
+                    self._peers |= {near: far, far: near}
+                elif data := link.recv(65536):
+                    self._peers[link].sendall(data)
+                else:
+                    self._dead |= {link, self._peers[link]}
+
+
+def test_a_link_that_carries_nothing_any_more_is_replaced(
+    broker: Broker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2 * courier_module.KEEPALIVE_S + courier_module.CONNECT_TIMEOUT_S < 10, "as it ships"
+    monkeypatch.setattr(courier_module, "KEEPALIVE_S", 1)
+    with (
+        Wire(broker.port) as wire,
+        Subscriber(broker.port, STATUS) as subscriber,
+        Courier(configure(wire.port), outbox, SystemClock()) as courier,
+    ):
+        eventually(lambda: courier.connected)
+        wire.cut()
+        eventually(lambda: courier.connections == 2)
+        eventually(lambda: len(subscriber.messages) == 3)
+        states = [one["state"] for one in subscriber.payloads(STATUS)]
+    assert states == ["online", "offline", "online"]
+
+
+def test_an_unusable_broker_is_told_and_logged_once(
+    tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker(tmp_path)
+    with Courier(configure(broker.port), outbox, SystemClock()) as courier:
+        assert courier.state == "connecting" or "not connected" in courier.state
+        eventually(lambda: courier.state == "not connected: cannot be reached: Connection refused")
+        time.sleep(0.5)  # some more attempts
+        broker.start()
+        eventually(lambda: courier.state == "connected")
+        broker.stop()
+        eventually(lambda: "cannot be reached" in courier.state)
+    lines = [line.partition(": ")[2].partition(";")[0] for line in caplog.messages]
+    assert lines[:2] == ["cannot be reached: Connection refused", "connected"]
+    assert len(lines) == 3 and lines[2].startswith("connection lost")
+
+
+def test_who_listens_and_is_no_broker_is_told(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier_module, "KEEPALIVE_S", 1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Courier(configure(silent.getsockname()[1]), outbox, SystemClock()) as courier,
+    ):
+        eventually(lambda: "the broker does not answer" in courier.state)
+
+
 def test_home_assistant_is_told_of_three_sensors(broker: Broker, outbox: Outbox) -> None:
     validator = pytest.importorskip("jsonschema", reason="needs the dev extra").Draft202012Validator
     from edgeharfer.kiosk.topics import schema
@@ -215,8 +359,8 @@ def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
     ):
         put(outbox, 1)
         login = {"username": "kiosk", "password_file": str(tmp_path / "wrong")}
-        with Courier(configure(broker.port, **login), outbox, SystemClock()):
-            time.sleep(0.5)
+        with Courier(configure(broker.port, **login), outbox, SystemClock()) as courier:
+            eventually(lambda: "the broker refuses: Not authorized" in courier.state)
         assert len(outbox) == 1
         login["password_file"] = str(tmp_path / "right")
         with Courier(configure(broker.port, **login), outbox, SystemClock()):
@@ -242,8 +386,8 @@ def test_tls_takes_the_broker_of_its_authority_and_no_other(tmp_path: Path) -> N
         put(outbox, 1)
         with Courier(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/theirs.pem"), outbox, SystemClock()
-        ):
-            time.sleep(0.5)
+        ) as courier:
+            eventually(lambda: "certificate is not accepted: self-signed" in courier.state)
         assert len(outbox) == 1
         with Courier(configure(broker.port, tls=True, ca_file=f"{tmp_path}/ours.pem"), outbox, SystemClock()):
             eventually(lambda: len(outbox) == 0)

@@ -42,6 +42,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("[mqtt]\nhost = '192.168.1.20'\nusername = 'k'", "mqtt.tls = true"),
         ("[mqtt]\nhost = 'broker.example'", "network.allow"),
         ("[source]\nsource = 'rtsp://camera.example/1'", "camera.example is a name"),
+        ("[source]\nsource = 'rtsp://u:[PW]@camera/1'", "camera is a name"),
         ("[network]\nallow = ['192.168.1.7/24']", "host bits"),
         ("[privacy]\nrecord = true", "keeps no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),

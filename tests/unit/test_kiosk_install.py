@@ -1,17 +1,27 @@
-"""Install writes three things, uninstall leaves none of them."""
+"""Install writes three things, and only root may read the configuration."""
 
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edgeharfer.kiosk import install as module
-from edgeharfer.kiosk.config import default_text
+from edgeharfer.kiosk.config import default_text, handed_over
 from edgeharfer.kiosk.durable import hand_over, write_durable
-from edgeharfer.kiosk.install import Places, check_program, install, plan, run_command, uninstall
+from edgeharfer.kiosk.install import (
+    Places,
+    check_program,
+    check_systemd,
+    install,
+    plan,
+    run_command,
+    systemd_version,
+)
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
 PROGRAM = Path("/opt/edgeharfer/bin/edgeharfer")
@@ -35,7 +45,7 @@ def files_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_uninstall_leaves_nothing(tmp_path: Path, program: Path) -> None:
+def test_install_writes_unit_configuration_and_state_folder(tmp_path: Path, program: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     done = install(Places(root), program, nothing)
@@ -44,10 +54,41 @@ def test_uninstall_leaves_nothing(tmp_path: Path, program: Path) -> None:
     }  # fmt: skip
     assert (root / "var/lib/edgeharfer").is_dir()
     assert "systemctl enable --now edgeharfer-kiosk.service" in done[-1]
-    (root / "var/lib/edgeharfer" / "outbox.db").write_bytes(b"x")
-    uninstall(Places(root), nothing)
-    assert files_below(root) == set()
-    assert uninstall(Places(root), nothing) == ["nothing was installed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
+def test_only_the_owner_may_read_the_configuration(tmp_path: Path, program: Path) -> None:
+    places = Places(tmp_path / "root")
+    install(places, program, nothing)
+    assert stat.S_IMODE(places.config.stat().st_mode) == 0o600
+    places.config.chmod(0o644)
+    done = install(places, program, nothing)
+    assert stat.S_IMODE(places.config.stat().st_mode) == 0o640
+    assert f"made {places.config} unreadable for other users" in done
+    assert not any("unreadable" in line for line in install(places, program, nothing))
+
+
+def test_the_service_reads_the_copy_that_systemd_hands_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, credentials = tmp_path / "kiosk.toml", tmp_path / "credentials"
+    credentials.mkdir()
+    for path in (config, credentials / "kiosk.toml"):
+        path.write_text("", encoding="utf-8")
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    assert handed_over(config, environment) == config
+    monkeypatch.setattr(os, "access", lambda path, mode: path != config)
+    assert handed_over(config, environment) == credentials / "kiosk.toml"
+    assert handed_over(config, {}) == config
+    assert handed_over(tmp_path / "other.toml", environment) == tmp_path / "other.toml"
+
+
+def test_a_systemd_without_credentials_is_refused(tmp_path: Path) -> None:
+    assert systemd_version(Places(tmp_path)) == 0
+    for version in (0, 247, 252):
+        check_systemd(version)
+    with pytest.raises(ConfigError, match="systemd 239 is too old"):
+        check_systemd(239)
 
 
 def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path) -> None:

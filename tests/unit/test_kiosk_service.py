@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 import numpy as np
 
-from edgeharfer.kiosk.config import KioskConfig, Models, Privacy, load_config
+from edgeharfer.kiosk.config import Input, KioskConfig, Models, Mqtt, Privacy, load_config
+from edgeharfer.kiosk.courier import Courier
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.service import Service, count_start
+from edgeharfer.kiosk.service import Service
 from edgeharfer.kiosk.slot import Slot
+from edgeharfer.kiosk.startup import count_start
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
@@ -48,13 +51,13 @@ class Bench:
         self.teller = Teller(decisions, self.outbox, Topics(config), self.metrics, self.clock)
         self.config, self.sent = config, list[str]()
 
-    def run(self, *outcomes: object) -> Service:
+    def run(self, *outcomes: object, courier: Courier | None = None) -> Service:
         films = [one for one in outcomes if isinstance(one, FilmSource)]
         service = Service(
             self.config, self.slot, self.teller, self.desk, self.metrics, self.clock,
             lambda: all(film.closed for film in films), send=self.sent.append, opener=opener(outcomes),
         )  # fmt: skip
-        service.attach(self.outbox, None)
+        service.attach(self.outbox, courier)
         service.run()
         self.teller.close("stopped")
         return service
@@ -129,6 +132,25 @@ def test_redirects_are_followed_where_the_configuration_says_so(
     path.write_text(text + "[privacy]\nnotice_required = false\n")
     Bench(tmp_path, load_config(path)).run(FilmSource(0.3))
     assert asked == [("http://127.0.0.1/", allowed)]
+
+
+def test_a_password_in_the_address_of_the_camera_is_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = "rtsp://admin:PW@10.0.0.9/live?password=PW"
+    bench = Bench(tmp_path, replace(TOLD, source=Input(source=spec)))
+    bench.run(CameraError(f"{spec}: not there"), FilmSource(0.2))
+    assert "10.0.0.9" in caplog.text and "PW" not in caplog.text
+    assert "PW" not in "".join(bench.sent) + json.dumps(bench.desk.health())
+
+
+def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench) -> None:
+    unusable = Courier(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
+    unusable.state = "not connected: cannot be reached: Connection refused"
+    seen: list[tuple[bool, str]] = []
+    steps = {8: lambda: seen.append((bench.desk.ready, bench.desk.health()["mqtt"]))}
+    bench.run(FilmSource(1.0, steps), courier=unusable)
+    assert seen == [(True, unusable.state)]
 
 
 def test_readiness_follows_the_results(bench: Bench) -> None:
@@ -207,6 +229,21 @@ def test_a_disk_that_refuses_is_outlived(bench: Bench) -> None:
     assert failures == 4
     frames = bench.value("frames_total")
     assert frames is not None and frames >= 8
+
+
+def test_a_decision_whose_start_was_kept_gets_its_end_when_the_disk_works_again(bench: Bench) -> None:
+    def full(on: bool) -> None:
+        bench.outbox._db.execute(f"PRAGMA query_only={'ON' if on else 'OFF'}")
+
+    def rests() -> None:
+        bench.told.emotion = None
+
+    # the face's emotion ends while the disk is full, and the action's end comes after that
+    bench.run(FilmSource(3.4, {10: lambda: full(True), 11: rests, 22: lambda: full(False)}))
+    told = [(one["type"], one["phase"], one["reason"]) for one in bench.payloads()]
+    assert sorted(told[:2]) == [("action", "start", ""), ("emotion", "start", "")]
+    assert told[2:] == [("emotion", "end", "left"), ("action", "end", "stopped")]
+    assert bench.outbox.open_decisions() == []
 
 
 def test_starts_are_counted_over_restarts(tmp_path: Path) -> None:

@@ -62,12 +62,27 @@ def test_systemd_calls_it_little_exposed(tmp_path: Path, config: KioskConfig) ->
 def test_what_must_stand_in_it_does() -> None:
     lines = settings(KioskConfig())
     for line in [
-        "Type=notify", "WatchdogSec=10", "Restart=always", "StartLimitBurst=20", "NoNewPrivileges=yes",
+        "Type=notify", "WatchdogSec=10", "Restart=always", "StartLimitIntervalSec=0", "NoNewPrivileges=yes",
         "ProtectSystem=strict", "StateDirectory=edgeharfer", "DeviceAllow=char-video4linux rw",
         "MemoryMax=1024M", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "IPAddressDeny=any",
-        "IPAddressAllow=localhost", "User=edgeharfer",
+        "IPAddressAllow=localhost", "User=edgeharfer", "LimitCORE=0",
+        "LoadCredential=kiosk.toml:/etc/edgeharfer/kiosk.toml",
     ]:  # fmt: skip
         assert line in lines
+
+
+@pytest.mark.parametrize(
+    ("systemd", "pauses"),
+    [
+        (0, ["RestartSec=5"]),
+        (253, ["RestartSec=5"]),
+        (254, ["RestartSec=2", "RestartSteps=5", "RestartMaxDelaySec=30"]),
+    ],
+)
+def test_restarts_never_end_and_their_pauses_grow_where_systemd_can(systemd: int, pauses: list[str]) -> None:
+    text = unit_text(KioskConfig(), Path("/opt/e"), Path("/etc/k.toml"), systemd=systemd)
+    assert re.findall(r"^Restart\w*(?:Sec|Steps)=.*$", text, re.MULTILINE) == pauses
+    assert "StartLimitIntervalSec=0" in text and "StartLimitBurst" not in text
 
 
 def test_only_what_is_configured_can_be_reached() -> None:
@@ -77,7 +92,9 @@ def test_only_what_is_configured_can_be_reached() -> None:
 
 def test_the_password_is_handed_over_by_systemd() -> None:
     assert "LoadCredential=mqtt-password:/etc/edgeharfer/password" in settings(CONFIGS["broker"])
-    assert not any(line.startswith("LoadCredential") for line in settings(KioskConfig()))
+    assert not any(line.startswith("LoadCredential=mqtt") for line in settings(KioskConfig()))
+    odd = KioskConfig(mqtt=Mqtt(password_file="/etc/my kiosk/100%"))
+    assert "LoadCredential=mqtt-password:/etc/my kiosk/100%%" in settings(odd)
 
 
 def test_a_gpu_opens_its_devices_and_no_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,13 +56,17 @@ def install(dry_run: bool, root: Path) -> None:
 
 
 @kiosk.command()
+@click.option("--purge", is_flag=True, help="Remove an edited configuration as well.")
 @root_option
-def uninstall(root: Path) -> None:
-    """Stop the service and remove its unit, configuration and state."""
-    from edgeharfer.kiosk.install import Places, run_command
-    from edgeharfer.kiosk.install import uninstall as uninstall_service
+def uninstall(purge: bool, root: Path) -> None:
+    """Stop the service and remove what it wrote: unit, state, and the configuration unless it was edited.
 
-    for line in uninstall_service(Places(root), run_command):
+    Files that edgeharfer did not write are left and named.
+    """
+    from edgeharfer.kiosk.install import Places, run_command
+    from edgeharfer.kiosk.uninstall import uninstall as uninstall_service
+
+    for line in uninstall_service(Places(root), run_command, purge=purge):
         click.echo(line)
 
 
@@ -84,12 +89,12 @@ def status(root: Path) -> None:
 def run(config: Path, state: Path, duration: float | None) -> None:
     """Run the service in the foreground, as the unit does."""
     from edgeharfer.cli.stopping import stop_signals
-    from edgeharfer.kiosk.config import load_config
+    from edgeharfer.kiosk.config import handed_over, load_config
 
     with needs_extra("kiosk"):
         from edgeharfer.kiosk.service import run_kiosk
     with stop_signals() as stopping:
-        run_kiosk(load_config(config), state, stopping=stopping, duration_s=duration)
+        run_kiosk(load_config(handed_over(config)), state, stopping=stopping, duration_s=duration)
 
 
 @kiosk.command()
@@ -113,15 +118,20 @@ def command_path() -> Path:
 
 def show_status(places: Places) -> bool:
     """Print the state of installation and service; whether it is ready."""
+    from edgeharfer.kiosk.config import Health
     from edgeharfer.kiosk.install import configuration
     from edgeharfer.kiosk.probe import fetch
 
-    config = configuration(places)
+    installed, port = places.config.is_file(), Health().port
+    secret = installed and not os.access(places.config, os.R_OK)
+    said = f"there, for root alone (sudo); port {port} is assumed" if secret else "there"
     click.echo(f"unit    {places.unit}: {'there' if places.unit.is_file() else 'not installed'}")
-    click.echo(f"config  {places.config}: {'there' if config else 'not installed'}")
+    click.echo(f"config  {places.config}: {said if installed else 'not installed'}")
     click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
-    if config is None:
+    if not installed:
         return False
-    code, text = fetch(config.health.port, "/readyz")
+    if not secret and (config := configuration(places)) is not None:
+        port = config.health.port
+    code, text = fetch(port, "/readyz")
     click.echo(f"service {text}")
     return code == 200

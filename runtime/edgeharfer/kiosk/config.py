@@ -5,6 +5,7 @@ Every key has a default, which `default_text` writes down with its meaning; an u
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -241,6 +242,13 @@ def default_config() -> KioskConfig:
     return _parse(tomllib.loads(default_text()), "the shipped kiosk.toml")
 
 
+def handed_over(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file, or where only root may read it, the copy that systemd made (LoadCredential)."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    copy = Path(folder, path.name) if folder else path
+    return copy if copy.is_file() and not os.access(path, os.R_OK) else path
+
+
 def load_config(path: Path) -> KioskConfig:
     """Read and check a file. Raises ConfigError naming the file and the key."""
     return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
@@ -274,9 +282,13 @@ def _check(config: KioskConfig, where: str) -> None:
             ip_network(network)
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
-    if not config.network.allow and (
-        named := [host for host in remote_hosts(config) if not is_address(host)]
-    ):
+    try:
+        hosts = remote_hosts(config)
+    except ValueError as error:
+        raise ConfigError(
+            f"{where}: source: not a valid URL; brackets in a password are %5B and %5D"
+        ) from error
+    if not config.network.allow and (named := [host for host in hosts if not is_address(host)]):
         raise ConfigError(
             f"{where}: {named[0]} is a name, and the firewall of the service knows addresses only: "
             "give its address, or list its network and the DNS server under network.allow"

@@ -1,24 +1,30 @@
-"""Carries the outbox to the broker by MQTT, in one thread that alone touches the connection."""
+"""Carries the outbox to the broker by MQTT, in one thread that alone touches the connection.
+
+The retained status can be overwritten while the kiosk works: by the last will of an older connection that
+the broker closes late, or by another kiosk of the same name. So the kiosk subscribes to its own status topic,
+and publishes "online" again when it receives anything else there. Nothing else is done with what comes.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
+import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.discovery import discovery_messages
-from edgeharfer.kiosk.outbox import Outbox
+from edgeharfer.kiosk.outbox import ID_BYTES, Outbox
 from edgeharfer.kiosk.topics import Topics, status_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError, SinkError
@@ -26,10 +32,18 @@ from edgeharfer.runtime.errors import ConfigError, SinkError
 WINDOW = 100
 """Events on their way at once; they leave the outbox together."""
 TURN_S = 0.05  # longest wait of the network loop, and so what an event waits before it is sent
-KEEPALIVE_S = 15
+KEEPALIVE_S = 3
+"""A dead link is noticed after twice this time here, and after 1.5 times by the broker."""
 CONNECT_TIMEOUT_S = 1.0
 """Of one attempt, which nothing ends sooner: a stop has to wait for it. The next one follows."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+CORRECT_EVERY_S = 1.0
+"""Shortest time between two corrections of the retained status."""
+UNREAD_EVERY_S = 8.0
+"""Where the broker does not let the kiosk read its status, it is published again so often."""
+ONLINE = b'"online"'
+BRIEF_S, MOST_BRIEF = 10.0, 5
+"""So many connections in a row that end so soon are taken for two clients with one id."""
 FAREWELL_S = 0.6
 EXPIRE_EVERY_S = 3600.0
 
@@ -45,14 +59,21 @@ class Courier:
     def __init__(self, config: KioskConfig, outbox: Outbox, clock: Clock, *, version: str = "") -> None:
         self.connected = False
         self.connections = 0
+        self.state = "connecting"
+        """"connected", or why not, in words."""
         self._config, self._outbox, self._clock, self._version = config, outbox, clock, version
         self._topics = Topics(config)
         self._on_way: dict[int, int] = {}
         self._acknowledged: list[int] = []
         self._troubled = False
+        self._logged = ""
+        self._failure = ""
+        self._brief = 0
+        self._status_read, self._status_wrong, self._leaving = False, False, False
+        self._status_s = 0.0
         self._stopping = threading.Event()
         self._expired_s: float | None = None
-        self._client = self._make_client()
+        self._client = self._make_client(outbox.client_id())
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=False)
 
     def __enter__(self) -> Self:
@@ -65,9 +86,10 @@ class Courier:
         self._stopping.set()
         self._thread.join()
 
-    def _make_client(self) -> Client:
+    def _make_client(self, name: str) -> Client:
+        """name: the same after a restart, so that the broker ends a connection that the restart left open."""
         mqtt = self._config.mqtt
-        name = f"edgeharfer-{self._config.site.name}-{secrets.token_hex(4)}"
+        name = f"edgeharfer-{self._config.site.name}-{name}"
         client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTv311)
         if mqtt.username:
             client.username_pw_set(mqtt.username, read_password(mqtt.password_file))
@@ -77,7 +99,7 @@ class Courier:
         client.max_inflight_messages_set(WINDOW)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_publish = self._on_publish
+        client.on_publish, client.on_message = self._on_publish, self._on_message
         return client
 
     def _run(self) -> None:
@@ -85,19 +107,43 @@ class Courier:
         while not self._stopping.is_set():
             before = self.connections
             self._expire()
+            start_s = self._clock.monotonic()
             self._hold_connection()
+            self._count_brief(self.connections > before and self._clock.monotonic() - start_s < BRIEF_S)
             pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, LONGEST_PAUSE_S)
             self._stopping.wait(pause_s)
-        # without these the client refers back to here, and its sockets would wait for the garbage collector
-        self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Else the client refers back to here, and its sockets wait for the garbage collector."""
+        self._client.on_connect = self._client.on_disconnect = None
+        self._client.on_publish = self._client.on_message = None
+
+    def _count_brief(self, brief: bool) -> None:
+        """Use a random client id, until the next start, after some brief connections in a row.
+
+        Two kiosks with the same id, as copies of one disk have it, end each other's connections. What was
+        not acknowledged is still in the outbox and is sent again.
+        """
+        self._brief = self._brief + 1 if brief else 0
+        if self._brief < MOST_BRIEF or self._stopping.is_set():
+            return
+        _log.warning(
+            "mqtt %s: cut off again and again; using a random client id until the next start", self._address
+        )
+        self._brief = 0
+        self._let_go()
+        self._on_way.clear()
+        self._client = self._make_client(secrets.token_hex(ID_BYTES))
 
     def _hold_connection(self) -> None:
         """One connection, from its beginning to its end."""
         mqtt = self._config.mqtt
+        self._failure = ""
         try:
             self._client.connect(mqtt.host, mqtt.port, KEEPALIVE_S)
-        except OSError as error:
-            _log.info("%s:%d: %s", mqtt.host, mqtt.port, error)
+        except (OSError, UnicodeError) as error:
+            self._fail(*describe(error))
             return
         while not self._stopping.is_set():
             if self._client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -109,6 +155,7 @@ class Courier:
     def _carry(self) -> None:
         if not self.connected:
             return
+        self._correct_status()
         try:
             self._settle()
             if not self._on_way:
@@ -145,6 +192,7 @@ class Courier:
 
     def _say_farewell(self) -> None:
         """Send what is left, as far as the time goes, then say that the silence is meant."""
+        self._leaving = True
         if self.connected:
             until_s = self._clock.monotonic() + FAREWELL_S
             self._loop_until(lambda: not self._on_way and not self._outbox.first(1), until_s, carry=True)
@@ -166,12 +214,16 @@ class Courier:
         self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            _log.warning("%s: the broker refuses: %s", self._config.mqtt.host, code)
+            self._fail("refused", f"the broker refuses: {code}; check mqtt.username and its password")
             return
-        self.connected = True
+        self.connected, self.state = True, "connected"
         self.connections += 1
-        _log.info("%s: connected", self._config.mqtt.host)
-        client.publish(self._topics.status, _status("online", "running"), qos=1, retain=True)
+        if self._logged:
+            _log.warning("mqtt %s: connected", self._address)
+            self._logged = ""
+        self._say_online()
+        self._status_read = False
+        client.subscribe(self._topics.status, qos=1)
         if self._config.mqtt.discovery:
             for topic, payload in discovery_messages(self._config, self._version):
                 client.publish(topic, to_json(payload), qos=1, retain=True)
@@ -184,8 +236,10 @@ class Courier:
         code: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        if self.connected:
-            _log.info("%s: disconnected: %s", self._config.mqtt.host, code)
+        if self.connected and not self._leaving:
+            self._fail("away", f"connection lost: {code}")
+        elif not self._leaving and not self._failure:
+            self._fail("silent", f"the broker does not answer: {code}; check mqtt.port and mqtt.tls")
         self.connected = False
 
     def _on_publish(
@@ -194,6 +248,45 @@ class Courier:
         seq = self._on_way.pop(mid, None)  # None: a status or an announcement
         if seq is not None:
             self._acknowledged.append(seq)
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        """The status topic alone is subscribed to."""
+        self._status_read = True
+        self._status_wrong = ONLINE not in message.payload
+
+    def _correct_status(self) -> None:
+        if self._leaving or (self._status_read and not self._status_wrong):
+            return
+        pause_s = CORRECT_EVERY_S if self._status_wrong else UNREAD_EVERY_S
+        if self._clock.monotonic() - self._status_s >= pause_s:
+            self._say_online()
+
+    def _say_online(self) -> None:
+        self._status_s, self._status_wrong = self._clock.monotonic(), False
+        self._client.publish(self._topics.status, _status("online", "running"), qos=1, retain=True)
+
+    @property
+    def _address(self) -> str:
+        return f"{self._config.mqtt.host}:{self._config.mqtt.port}"
+
+    def _fail(self, kind: str, reason: str) -> None:
+        """No connection: always told by health, logged when its kind changes."""
+        self._failure, self.state = reason, f"not connected: {reason}"
+        if kind != self._logged:
+            _log.warning("mqtt %s: %s; events are kept and sent later", self._address, reason)
+        self._logged = kind
+
+
+def describe(error: OSError | UnicodeError) -> tuple[str, str]:
+    """The kind of a failed connection, and the reason in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "certificate", (
+            f"the broker's certificate is not accepted: {error.verify_message}; check mqtt.ca_file, "
+            "mqtt.host and the clock"
+        )
+    if isinstance(error, ssl.SSLError):
+        return "tls", f"no TLS connection: {error.reason or error}; check mqtt.port and tls"
+    return "away", f"cannot be reached: {getattr(error, 'strerror', None) or error}"
 
 
 def read_password(path: str, environment: Mapping[str, str] = os.environ) -> str:

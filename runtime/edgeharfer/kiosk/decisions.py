@@ -27,7 +27,8 @@ class Event:
 
     id: of this message, for who must not count it twice. decision: the same in start and end.
     person: the track's number, None for an action. delay_s: from the first sight of it to this message.
-    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start.
+    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
+    ends nothing: the next one does, with "process ended" (`teller.end_left_open`).
     """
 
     id: str

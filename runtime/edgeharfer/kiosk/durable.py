@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from edgeharfer.runtime.staging import temporary_file
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)  # Windows hands no descriptors on
 
 
 def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -20,8 +23,10 @@ def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    """Make renames within a folder outlast a power cut; Windows opens no folders, and has no such call."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | _CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -30,7 +35,7 @@ def sync_folder(folder: Path) -> None:
 
 def hand_over(path: Path, state: Path) -> None:
     """Give what an administrator wrote below the state folder to that folder's owner, the service."""
-    if os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return
     owner = state.stat()
     for one in [path, *path.rglob("*")] if path.is_dir() else [path]:

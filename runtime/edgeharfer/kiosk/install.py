@@ -1,24 +1,27 @@
-"""Install, uninstall and status of the service: three paths, each written whole or not at all."""
+"""Install and status of the service: three paths, each written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import stat
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from edgeharfer.kiosk.config import KioskConfig, default_config, default_text, load_config
 from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.privacy import check_purpose
-from edgeharfer.kiosk.unit import NAME, unit_text
+from edgeharfer.kiosk.unit import NAME, OLDEST_SYSTEMD, unit_text
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
 HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 """Folders that the unit's own protection hides from the service."""
 
+T = TypeVar("T")
 Command = Callable[[Sequence[str]], None]
 
 
@@ -58,19 +61,25 @@ def plan(places: Places, program: Path) -> dict[Path, str]:
     present = places.config.is_file()
     config = load_config(places.config) if present else default_config()
     check_purpose(config)
-    unit = unit_text(config, program, places.of_system(places.config))
+    unit = unit_text(config, program, places.of_system(places.config), systemd=systemd_version(places))
     return {places.unit: unit} if present else {places.unit: unit, places.config: default_text()}
 
 
 def install(places: Places, program: Path, run: Command) -> list[str]:
-    """Write the files, make the state folder, and have systemd enable and start it. Returns what was done."""
+    """Write the files, make the state folder, and have systemd enable and start it. Returns what was done.
+
+    The configuration may hold passwords and is for root alone; systemd hands a copy to the service.
+    """
     check_program(program)
+    check_systemd(systemd_version(places))
     texts = plan(places, program)
     done = []
     for path, content in texts.items():
-        _attempt(path, partial(_write, path, content))
+        attempt(path, partial(_write, path, content, 0o644 if path == places.unit else 0o600))
         done.append(f"wrote {path}")
-    _attempt(places.private_state, lambda: _make_state(places))
+    if attempt(places.config, partial(_hide_from_others, places.config)):
+        done.append(f"made {places.config} unreadable for other users")
+    attempt(places.private_state, lambda: _make_state(places))
     done.append(f"made {places.state}")
     if manages(places):
         for words in (["daemon-reload"], ["enable", NAME], ["restart", NAME]):
@@ -79,23 +88,27 @@ def install(places: Places, program: Path, run: Command) -> list[str]:
     return [*done, f"systemd does not run here: on the device, systemctl enable --now {NAME}"]
 
 
-def uninstall(places: Places, run: Command) -> list[str]:
-    """Stop the service and remove unit, configuration and state: nothing is left. Returns what was done."""
-    done = []
-    if manages(places) and places.unit.exists():
-        run(["systemctl", "disable", "--now", NAME])
-    for path in (places.unit, places.config.parent, places.state, places.private_state):
-        if path.is_symlink() or path.exists():
-            _attempt(path, partial(_remove, path))
-            done.append(f"removed {path}")
-    if manages(places) and done:
-        run(["systemctl", "daemon-reload"])
-    return done or ["nothing was installed"]
-
-
 def manages(places: Places) -> bool:
     """Whether systemd runs here and these places are its own (sd_booted(3))."""
     return places.root == Path("/") and Path("/run/systemd/system").is_dir()
+
+
+def systemd_version(places: Places) -> int:
+    """Of the systemd that is going to read the unit; 0 where that is not known."""
+    if not manages(places):
+        return 0
+    done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
+    found = re.match(r"systemd (\d+)", done.stdout)
+    return int(found[1]) if found else 0
+
+
+def check_systemd(version: int) -> None:
+    """Raise ConfigError for a version that could not hand the configuration to the service."""
+    if 0 < version < OLDEST_SYSTEMD:
+        raise ConfigError(
+            f"systemd {version} is too old for the service, which needs {OLDEST_SYSTEMD} or newer; update "
+            "the system, or run the kiosk as a container (docs/deploy/container.md)"
+        )
 
 
 def check_program(program: Path) -> None:
@@ -124,9 +137,18 @@ def configuration(places: Places) -> KioskConfig | None:
     return load_config(places.config) if places.config.is_file() else None
 
 
-def _write(path: Path, content: str) -> None:
+def _write(path: Path, content: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_durable(path, content.encode(), mode=0o644)
+    write_durable(path, content.encode(), mode)
+
+
+def _hide_from_others(path: Path) -> bool:
+    """Take every right from those who are neither owner nor group; whether they had any."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & stat.S_IRWXO:
+        return False
+    path.chmod(mode & ~stat.S_IRWXO)
+    return True
 
 
 def _make_state(places: Places) -> None:
@@ -137,15 +159,9 @@ def _make_state(places: Places) -> None:
         places.state.symlink_to(Path("private") / places.state.name)
 
 
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
-
-
-def _attempt(path: Path, action: Callable[[], None]) -> None:
+def attempt(path: Path, action: Callable[[], T]) -> T:
+    """What an action on a path returns. Raises SinkError."""
     try:
-        action()
+        return action()
     except OSError as error:
         raise SinkError(f"{path}: {error.strerror or error}; run it as root (sudo)") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -82,6 +83,10 @@ class Metrics:
     def show_state(self, state: str) -> None:
         for one in STATES:
             self.state.labels(one).set(one == state)
+
+    def show_starts(self, count: int | None) -> None:
+        """count: None where it is not known."""
+        self.starts.set(math.nan if count is None else count)
 
     def show_flips(self, decisions: Decisions) -> None:
         self.flips.labels("model").set(decisions.raw.per_minute(decisions.now_s))

@@ -2,11 +2,15 @@
 
 An event leaves the outbox only after the broker's acknowledgement. A crash between the two sends it once
 more under the same id, so whoever drops known ids misses none and counts none twice.
+
+Decisions that have started and not ended are kept as well, so that the next process can end those of a
+process that was killed.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -27,8 +31,16 @@ CREATE TABLE IF NOT EXISTS outbox (
     topic TEXT NOT NULL,
     payload BLOB NOT NULL,
     put_at REAL NOT NULL
-) STRICT
+) STRICT;
+CREATE TABLE IF NOT EXISTS open_decisions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    decision TEXT NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS client (id TEXT NOT NULL) STRICT;
 """
+ID_BYTES = 8
 
 _log = logging.getLogger(__name__)
 
@@ -70,13 +82,39 @@ class Outbox:
     def __len__(self) -> int:
         return int(self._run("SELECT count(*) FROM outbox")[0][0])
 
-    def put(self, identity: str, topic: str, payload: bytes) -> None:
-        """Keep an event; on disk when this returns. An id that is known already is not put again."""
+    def put(self, identity: str, topic: str, payload: bytes, *, starts: str = "", ends: str = "") -> None:
+        """Keep an event; on disk when this returns. An id that is known already is not put again.
+
+        starts, ends: the decision that the event starts or ends, recorded in the same transaction.
+        """
         self._follow_clock()
+        event = identity, topic, payload, self._clock.wall()
+        with self._lock, self._told():
+            self._db.execute(
+                "INSERT OR IGNORE INTO outbox (id, topic, payload, put_at) VALUES (?, ?, ?, ?)", event
+            )
+            if starts:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO open_decisions (decision, topic, payload) VALUES (?, ?, ?)",
+                    (starts, topic, payload),
+                )
+            if ends:
+                self._db.execute("DELETE FROM open_decisions WHERE decision = ?", (ends,))
+            self._db.commit()
+
+    def open_decisions(self) -> list[Letter]:
+        """The events that started the decisions that have not ended, oldest first."""
+        return [
+            Letter(*row) for row in self._run("SELECT seq, topic, payload FROM open_decisions ORDER BY seq")
+        ]
+
+    def client_id(self) -> str:
+        """A random name of this file, the same at each call and after a restart."""
         self._run(
-            "INSERT OR IGNORE INTO outbox (id, topic, payload, put_at) VALUES (?, ?, ?, ?)",
-            (identity, topic, payload, self._clock.wall()),
+            "INSERT INTO client (id) SELECT ? WHERE NOT EXISTS (SELECT * FROM client)",
+            (secrets.token_hex(ID_BYTES),),
         )
+        return str(self._run("SELECT id FROM client")[0][0])
 
     def first(self, count: int) -> list[Letter]:
         """The oldest events, at most `count`."""
@@ -119,18 +157,24 @@ class Outbox:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            return _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # the folder, not the file
-                raise SinkError(
-                    f"{self._path}: cannot be opened ({error}); check the folder and its rights"
-                ) from error
-            aside = self._path.with_suffix(".broken")
-            _log.warning("%s: %s; set aside as %s", self._path, error, aside.name)
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            self._path.replace(aside)
-            return _connect(self._path)
+            try:
+                return _connect(self._path)
+            except sqlite3.OperationalError:  # the folder or the disk, not the file
+                raise
+            except sqlite3.DatabaseError as error:
+                self._set_aside(error)
+                return _connect(self._path)
+        except (sqlite3.Error, OSError) as error:
+            raise SinkError(
+                f"{self._path}: cannot be opened ({error}); check the folder, its rights and free space"
+            ) from error
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        aside = self._path.with_suffix(".broken")
+        _log.warning("%s: %s; set aside as %s", self._path, error, aside.name)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._path.replace(aside)
 
 
 class _Told:
@@ -159,7 +203,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA secure_delete=ON")  # what was deleted is overwritten
-        db.execute(_SCHEMA)
+        db.executescript(_SCHEMA)
         db.commit()
         db.execute("SELECT count(*) FROM outbox").fetchone()
     except sqlite3.Error:

@@ -15,21 +15,22 @@ from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.courier import Courier
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk, Scene
-from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.heart import Heart
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.notify import notify, watchdog_s
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import Notice, check_purpose, hide_zones
 from edgeharfer.kiosk.slot import Slot, build
-from edgeharfer.kiosk.teller import Teller
+from edgeharfer.kiosk.startup import Start, count_start, state_lock
+from edgeharfer.kiosk.teller import Teller, end_left_open
 from edgeharfer.kiosk.topics import Topics
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
-from edgeharfer.runtime.errors import SinkError, SourceError
+from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import Source, open_source
+from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.types import Frame, Result
 from edgeharfer.runtime.versions import product_version
 
@@ -37,7 +38,6 @@ WAIT_S = 0.1
 FRESH_S = 2.0
 """Without a result for so long the service is not ready."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
-STARTS = "starts"
 
 _log = logging.getLogger(__name__)
 
@@ -50,20 +50,29 @@ def run_kiosk(
     duration_s: float | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run until told to stop. Raises what can only be mended by a person; systemd starts it anew.
+    """Run until told to stop. A fault that passes, such as a full disk or a taken port, is waited out.
 
-    A stop while the first models load raises KeyboardInterrupt.
+    Raises what a person has to remove, another process on the same state folder included. A stop before the
+    first models are loaded raises KeyboardInterrupt.
     """
     check_purpose(config)
     clock = clock or SystemClock()
     over = _over(stopping, duration_s, clock)
     with ExitStack() as stack:
         metrics, desk = Metrics(), Desk(config, clock)
-        metrics.starts.set(count_start(state))
-        outbox, courier = enter_mail(stack, config, state, clock)
-        port = stack.enter_context(WebPort(config.health.port, desk, metrics.text))
+        start = Start(stopping, over, Heart(notify, watchdog_s(), clock), clock)
+        start.show = lambda fault: desk.turn(fault, {})
+        start.step(lambda: stack.enter_context(state_lock(state)))
+        metrics.show_starts(count_start(state))
+        port = start.step(lambda: WebPort(config.health.port, desk, metrics.text))
+        stack.enter_context(port)
+        outbox, courier = start.step(lambda: open_mail(config, state, clock))
+        if outbox is not None:
+            stack.enter_context(outbox)
         slot = Slot(config, state, clock, make=partial(build, stopping=stopping))
         stack.callback(slot.close)
+        if courier is not None:  # last, so that "online" is said of a kiosk that works
+            stack.enter_context(courier)
         decisions = Decisions(config.decisions, load_floors(state))
         teller = Teller(decisions, outbox, Topics(config), metrics, clock)
         stack.callback(teller.close, "stopped")
@@ -77,15 +86,20 @@ def run_kiosk(
         service.run()
 
 
-def enter_mail(
-    stack: ExitStack, config: KioskConfig, state: Path, clock: Clock
-) -> tuple[Outbox, Courier] | tuple[None, None]:
-    """Open the outbox and the way to the broker; without a broker nothing is kept."""
+def open_mail(config: KioskConfig, state: Path, clock: Clock) -> tuple[Outbox, Courier] | tuple[None, None]:
+    """Open the outbox, end what a killed process left open, and prepare the connection to the broker.
+
+    Without a broker nothing is kept. Raises SinkError, or ConfigError for an unusable password or CA file.
+    """
     if not config.mqtt.host:
         return None, None
-    path, days = state / "outbox.db", config.privacy.retention_days
-    outbox = stack.enter_context(Outbox(path, clock, retention_days=days))
-    return outbox, stack.enter_context(Courier(config, outbox, clock, version=product_version()))
+    outbox = Outbox(state / "outbox.db", clock, retention_days=config.privacy.retention_days)
+    try:
+        end_left_open(outbox)
+        return outbox, Courier(config, outbox, clock, version=product_version())
+    except EdgeharferError:
+        outbox.close()
+        raise
 
 
 class Service:
@@ -142,7 +156,7 @@ class Service:
                     self._watch(capture)
             except SourceError as error:
                 if self._state != "lost":
-                    _log.warning("%s", error)
+                    _log.warning("%s", redact_within(str(error)))
             except KeyboardInterrupt:  # the end came while it was opened
                 return
             if self._over():
@@ -256,7 +270,7 @@ class Service:
             "notice_given": self._notice.given,
         }
         if self._courier is not None:
-            details["mqtt"] = "connected" if self._courier.connected else "not connected"
+            details["mqtt"] = self._courier.state
         return details
 
     def _scene(self, result: Result) -> Scene:
@@ -280,19 +294,6 @@ def enter_window(stack: ExitStack, desk: Desk, clock: Clock) -> Callable[[], Non
     from edgeharfer.kiosk.window import KioskWindow
 
     return stack.enter_context(KioskWindow(desk, clock)).turn
-
-
-def count_start(state: Path) -> int:
-    """How often the service was started, this time included. Raises SinkError where it cannot be kept."""
-    path = state / STARTS
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else "0"
-        count = int(text) + 1 if text.strip().isdecimal() else 1
-        write_durable(path, b"%d\n" % count)
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror}); give a folder by --state") from error
-    return count
 
 
 def _over(stopping: Callable[[], bool], duration_s: float | None, clock: Clock) -> Callable[[], bool]:

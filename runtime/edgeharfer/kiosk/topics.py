@@ -45,6 +45,22 @@ def event_payload(event: Event, person: str | None, now_s: float, wall_s: float)
     }
 
 
+def left_open_payload(start: Mapping[str, Any]) -> dict[str, Any]:
+    """The end of a decision whose process was killed: when it ended, nobody knows.
+
+    start: the payload of the event that started it.
+    """
+    return {
+        **start,
+        "id": f"{start['decision']}-end",
+        "phase": "end",
+        "ended": None,
+        "duration_s": None,
+        "delay_s": 0.0,
+        "reason": "process ended",
+    }
+
+
 def status_payload(state: str, reason: str) -> dict[str, Any]:
     """ "online" or "offline", and why."""
     return {"kind": "status", "state": state, "reason": reason}

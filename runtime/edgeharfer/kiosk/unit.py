@@ -8,14 +8,19 @@ from edgeharfer.kiosk.config import KioskConfig, is_address, remote_hosts
 
 NAME = "edgeharfer-kiosk.service"
 USER = "edgeharfer"
+CONFIG_CREDENTIAL = "kiosk.toml"
+OLDEST_SYSTEMD = 247
+"""The first with LoadCredential."""
+STEPS_SYSTEMD = 254
+"""The first with pauses that grow from restart to restart."""
+MARK = "# Written by `edgeharfer kiosk install`"
 
 _UNIT = """\
-# Written by `edgeharfer kiosk install`; changes belong into a drop-in (systemctl edit {name}).
+{mark}; changes belong into a drop-in (systemctl edit {name}).
 [Unit]
 Description=edgeharfer kiosk: actions and emotions before a camera
 After=network.target
-StartLimitIntervalSec=300
-StartLimitBurst=20
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -25,7 +30,9 @@ WatchdogSec={watchdog_s}
 TimeoutStartSec=90
 TimeoutStopSec=5
 Restart=always
-RestartSec=2
+{pauses}
+# Memory holds pictures: no core dumps
+LimitCORE=0
 
 # A user of its own, made at start and gone at stop
 DynamicUser=yes
@@ -79,10 +86,14 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(config: KioskConfig, program: Path, config_path: Path) -> str:
-    """The unit for a configuration. program: the `edgeharfer` command, absolute."""
+def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd: int = 0) -> str:
+    """The unit for a configuration.
+
+    program: the `edgeharfer` command, absolute. systemd: the version that reads the unit, 0 if unknown.
+    """
     gpu = config.models.provider in ("cuda", "tensorrt")
     text = _UNIT.format(
+        mark=MARK,
         name=NAME,
         user=USER,
         program=_escape(program),
@@ -90,7 +101,8 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path) -> str:
         watchdog_s=config.limits.watchdog_s,
         memory_mb=config.limits.memory_mb,
         groups="video render" if gpu else "video",
-        credentials=_credentials(config),
+        pauses=_pauses(systemd),
+        credentials=_credentials(config, config_path),
         # CUDA and TensorRT compile kernels while they run
         write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
         display=_display(config),
@@ -111,9 +123,18 @@ def _devices(gpu: bool) -> list[str]:
     return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm"] if gpu else cameras
 
 
-def _credentials(config: KioskConfig) -> str:
-    path = config.mqtt.password_file
-    return f"LoadCredential=mqtt-password:{path}\n" if path else ""
+def _pauses(systemd: int) -> str:
+    """Between restarts, which never end: growing where systemd can do that, else always the same."""
+    if systemd >= STEPS_SYSTEMD:
+        return "RestartSec=2\nRestartSteps=5\nRestartMaxDelaySec=30\n"
+    return "RestartSec=5\n"
+
+
+def _credentials(config: KioskConfig, config_path: Path) -> str:
+    """Files that only root may read and of which the service gets a copy; the path is taken up to the end."""
+    files = {CONFIG_CREDENTIAL: str(config_path), "mqtt-password": config.mqtt.password_file}
+    lines = [f"LoadCredential={name}:{path.replace('%', '%%')}\n" for name, path in files.items() if path]
+    return "".join(lines)
 
 
 def _display(config: KioskConfig) -> str:

@@ -153,7 +153,7 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
         return folder
     try:
         with temporary_folder(folder) as part:
-            for name in _file_names(package):
+            for name in file_names(package):
                 _copy_file(package.path / name, part / name)
             with locked_folder(home):
                 if not folder.is_dir():  # another process may have installed it
@@ -174,7 +174,8 @@ def _digest(package: Package) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _file_names(package: Package) -> list[str]:
+def file_names(package: Package) -> list[str]:
+    """The files of a package that are installed: graphs, manifest, and the papers that are there."""
     models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
     papers = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
     beside = [name for name in papers if (package.path / name).is_file()]

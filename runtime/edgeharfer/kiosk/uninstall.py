@@ -1,0 +1,142 @@
+"""Uninstall: what the product wrote is removed, everything else is left and named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edgeharfer.kiosk.config import default_text
+from edgeharfer.kiosk.install import Command, Places, attempt, manages
+from edgeharfer.kiosk.startup import LOCK
+from edgeharfer.kiosk.unit import MARK, NAME
+from edgeharfer.kiosk.update import file_names
+from edgeharfer.runtime.errors import ModelError, SinkError
+from edgeharfer.runtime.lock import FileLock
+from edgeharfer.runtime.package import MANIFEST, load_package
+
+_FILES = re.compile(
+    r"lock|\.?(starts|calibration\.json)(\.part)?|outbox\.(db(-wal|-shm|-journal)?|broken)"
+    r"|models/(action|emotion)/\.?(current|previous)(\.part)?|\.cache/edgeharfer/.+|\.nv/ComputeCache/.+"
+)
+"""Files and links of the state folder: the kiosk's own, and what ONNX Runtime and CUDA keep for it."""
+_FOLDERS = re.compile(r"models(/(action|emotion))?|\.cache(/edgeharfer(/.+)?)?|\.nv(/ComputeCache(/.+)?)?")
+_PACKAGES = re.compile(r"models/(action|emotion)/(\..+\.part|[^/]+-[0-9a-f]{8})")
+"""Folders of `models install`: in them, the files of the package."""
+
+Own = Callable[[Path], bool]
+
+
+def uninstall(places: Places, run: Command, *, purge: bool = False) -> list[str]:
+    """Stop the service and remove what was written for it. Returns what was done, and what was left and why.
+
+    Removed are the unit, the configuration as `install` wrote it, and of the state folder what the service,
+    `kiosk calibrate` and `models install` keep there. purge: a configuration that was edited goes as well.
+    """
+    ours = _is_our_unit(places.unit)
+    if ours and manages(places):
+        run(["systemctl", "disable", "--now", NAME])
+    _check_unused(places)
+    done = [*_remove_unit(places, ours=ours), *_remove_config(places, purge=purge), *_remove_state(places)]
+    if ours and manages(places):
+        run(["systemctl", "daemon-reload"])
+    return done or ["nothing was installed"]
+
+
+def _is_our_unit(unit: Path) -> bool:
+    return unit.is_file() and attempt(unit, unit.read_bytes).startswith(MARK.encode())
+
+
+def _check_unused(places: Places) -> None:
+    """Raise SinkError where a kiosk that systemd did not start still runs on the state folder."""
+    path = places.state / LOCK
+    if not path.is_file():
+        return
+    lock = FileLock(path)
+    free = attempt(path, lock.acquire)
+    lock.release()
+    if not free:
+        raise SinkError(f"{places.state}: in use by a kiosk that is still running; stop it first")
+
+
+def _remove_unit(places: Places, *, ours: bool) -> Iterator[str]:
+    if ours:
+        yield _remove(places.unit)
+    elif places.unit.exists():
+        yield f"left {places.unit}: not written by `kiosk install`"
+    drop_ins = places.unit.with_name(f"{NAME}.d")
+    if drop_ins.is_dir():
+        yield f"left {drop_ins}: written by an administrator (systemctl edit)"
+
+
+def _remove_config(places: Places, *, purge: bool) -> Iterator[str]:
+    folder = places.config.parent
+    if places.config.is_file():
+        if purge or attempt(places.config, places.config.read_bytes) == default_text().encode():
+            yield _remove(places.config)
+        else:
+            yield f"left {places.config}: edited; `kiosk uninstall --purge` removes it as well"
+    others = [path for path in _children(folder) if path != places.config]
+    yield from (f"left {path}: not written by edgeharfer" for path in others)
+    if folder.is_dir() and not _children(folder):
+        yield _remove_folder(folder)
+
+
+def _remove_state(places: Places) -> Iterator[str]:
+    """The folder where systemd keeps it and the link to it, or the folder of a kiosk started by hand."""
+    for folder in (places.private_state, places.state):
+        if folder.is_symlink():
+            if not folder.exists():  # what it names was removed just now
+                yield _remove(folder)
+            elif folder == places.private_state or folder.resolve() != places.private_state.resolve():
+                yield f"left {folder}: a link to {folder.resolve()}, not made by edgeharfer"
+        elif folder.is_dir():
+            left = list(_sweep(folder, folder))
+            yield from (f"left {path}: not written by edgeharfer" for path in left)
+            if not left:
+                yield _remove_folder(folder)
+
+
+def _sweep(folder: Path, state: Path) -> Iterator[Path]:
+    """Remove what is the product's own below a folder, following no link; the paths that are left."""
+    own = _owner(folder, state)
+    for child in _children(folder):
+        if child.is_dir() and not child.is_symlink():
+            name = child.relative_to(state).as_posix()
+            if not (_FOLDERS.fullmatch(name) or _PACKAGES.fullmatch(name)):
+                yield child
+                continue
+            left = list(_sweep(child, state))
+            yield from left
+            if not left:
+                attempt(child, child.rmdir)
+        elif own(child):
+            attempt(child, child.unlink)
+        else:
+            yield child
+
+
+def _owner(folder: Path, state: Path) -> Own:
+    """Which files of a folder are the product's own."""
+    name = "" if folder == state else folder.relative_to(state).as_posix()
+    if not _PACKAGES.fullmatch(name):
+        return lambda path: _FILES.fullmatch(path.relative_to(state).as_posix()) is not None
+    try:
+        names = set(file_names(load_package(folder)))
+    except ModelError:  # damaged or cut off: which files belong to it is not known
+        names = {MANIFEST}
+    return lambda path: path.name in names
+
+
+def _children(folder: Path) -> list[Path]:
+    return attempt(folder, lambda: sorted(folder.iterdir())) if folder.is_dir() else []
+
+
+def _remove(path: Path) -> str:
+    attempt(path, path.unlink)
+    return f"removed {path}"
+
+
+def _remove_folder(folder: Path) -> str:
+    attempt(folder, folder.rmdir)
+    return f"removed {folder}"
