@@ -232,7 +232,7 @@ def test_a_provider_that_does_not_load(tmp_path: Path, capsys: pytest.CaptureFix
     package = tiny_models.emotion_package(tmp_path / "face").path
     code, line = failure(capsys, package, "--provider", "cuda", "--runs", 1)
     assert code == 3
-    assert "cuda" in line and "edgeharfer[gpu]" in line
+    assert "cuda" in line and install_command("gpu") in line
     made = benchmark(tmp_path, package, "--provider", "cuda", "--allow-fallback", "--runs", 1)
     assert made["rows"][0]["provider"] == "CPUExecutionProvider"
     assert made["rows"][0]["asked_provider"] == "cuda"

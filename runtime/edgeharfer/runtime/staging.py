@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .clock import Clock, SystemClock
+from .lock import try_lock
 
 ABANDONED_S = 86_400.0
 """Age without a change after which a temporary file is abandoned, where its lock cannot tell."""
@@ -163,18 +164,18 @@ def _try_hold(path: Path) -> tuple[int | None, bool]:
     """A descriptor that locks the file or folder until it is closed; and whether another one holds it."""
     if sys.platform == "win32":
         return None, False
-    import fcntl
-
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None, False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        if try_lock(descriptor):
+            return descriptor, False
+    except OSError:  # this file system has no locks
         os.close(descriptor)
-        return None, isinstance(error, BlockingIOError)
-    return descriptor, False
+        return None, False
+    os.close(descriptor)
+    return None, True
 
 
 def _release(held: int | None) -> None:
