@@ -324,7 +324,7 @@ def test_an_rtsp_camera_cannot_choose_udp(transport: str, rtsp: HostileRtspServe
 
 
 def test_the_relay_is_for_ffmpeg_alone(rtsp: HostileRtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever connects to its port without the secret part of the address reaches no camera."""
+    """A client that connects to its port without the secret part of the address reaches no camera."""
     opened = opencv.open_capture
 
     def intruded(url: str, *arguments: object, **options: object) -> object:

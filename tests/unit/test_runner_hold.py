@@ -153,6 +153,6 @@ def test_photographs_are_never_dropped(album: Path) -> None:
     clock = ManualClock()
     with Capture(open_source(album), pace="realtime", clock=clock) as capture:
         while capture.frames_in < 2 and not capture.ended:
-            pass  # the reader is ahead of whoever takes the frames
+            pass  # the reader is ahead of the consumer of the frames
         assert [frame.seq for frame in capture] == [0, 1, 2]
     assert capture.dropped == 0

@@ -33,7 +33,7 @@ def test_our_own_is_empty_where_it_is_not_installed(monkeypatch: pytest.MonkeyPa
 
 
 class Metadata:
-    """The requirements of a product, and what is installed beside it."""
+    """The requirements of a product, and the distributions that are installed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, requires: list[str], found: dict[str, str]) -> None:
         monkeypatch.setattr(versions, "requires", lambda name: requires)

@@ -13,7 +13,7 @@ NOTICED_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
 SLOW_FPS = 3.0
 IN_WORK = 2
-"""Results that may still come after a state is told: of a picture in work, and of one that waits for it."""
+"""Results that may still follow a change of state: one picture is being processed, another one is queued."""
 SETTLED = 10
 """Results after a change until it counts as lived through."""
 

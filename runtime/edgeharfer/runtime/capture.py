@@ -35,7 +35,7 @@ class Capture:
     Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
     are counted. Files at pace "fast", and photographs: every frame, through a short queue that
     holds the thread back.
-    Live input that stalls, freezes or vanishes is waited for and opened anew (see `Supervisor`), and its
+    Live input that stalls, freezes or vanishes is waited for and opened again (see `Supervisor`), and its
     frames that have become too old are dropped (see `outdated`).
 
     The capture owns the source from `start` on: its thread is the only one to read it, and closes
