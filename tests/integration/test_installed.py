@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
 import venv
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -84,10 +88,74 @@ def test_the_version_is_that_of_the_metadata() -> None:
 def test_the_package_page_needs_nothing_beside_it() -> None:
     """Package indexes show it by itself: a relative link or picture would lead nowhere."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    page = (PROJECT / project["readme"]).read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "package-page.md").read_text(encoding="utf-8")
     assert [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")] == []
     assert "<img" not in page
     extras = set(re.findall(r"^\| `([a-z]+)`", page, re.MULTILINE)) | {"train", "export", "cpu", "gpu"}
     assert extras == set(project["optional-dependencies"]) - {"dev", "audit"}
     for command in re.findall(r"`edgeharfer ([a-z]+)|^edgeharfer ([a-z]+)", page, re.MULTILINE):
         assert "".join(command) in COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://token@git.example.org/team/edgeharfer.git", "https://git.example.org/team/edgeharfer"),
+        ("git@git.example.org:team/edgeharfer.git", "https://git.example.org/team/edgeharfer"),
+        ("ssh://git@git.example.org:2222/team/edgeharfer", "https://git.example.org/team/edgeharfer"),
+        ("/srv/edgeharfer", None),
+        ("../edgeharfer.git", None),
+        ("file:///srv/edgeharfer", None),
+        ("https://localhost/edgeharfer", None),
+        ("", None),
+    ],
+)
+def test_the_address_is_that_of_a_public_remote(remote: str, address: str | None) -> None:
+    assert publishing().public_address(remote) == address
+
+
+def test_with_a_public_address_the_page_has_links_and_pictures_that_lead_there() -> None:
+    address = "https://git.example.org/team/edgeharfer"
+    text, urls = publishing().page(PROJECT, address)
+    assert urls["Source"] == address
+    assert f"![The overlay on the demo source]({address}/raw/HEAD/docs/overlay.png)" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert targets and all(target.startswith("https://") for target in targets)
+    for target in targets:
+        if target.startswith(address):
+            path = target.removeprefix(f"{address}/raw/HEAD/").removeprefix(f"{address}/blob/HEAD/")
+            assert (PROJECT / path).exists(), target
+
+
+def test_a_wheel_and_a_source_distribution_have_the_links(tmp_path: Path) -> None:
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, check=True).stdout
+    copy = tmp_path / "copy"
+    for name in files.decode().split("\0"):
+        if name.endswith(("pyproject.toml", ".md", "LICENSE", "NOTICE", ".ci/metadata.py")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((PROJECT / name).read_bytes())
+    subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
+    remote = ["git", "remote", "add", "origin", "https://git.example.org/team/edgeharfer.git"]
+    subprocess.run(remote, cwd=copy, check=True)
+    assert shown_urls(copy) == ["Changelog", "Documentation", "Source"]
+    done = run("hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=copy)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path / "sdist", filter="data")
+    (unpacked,) = (tmp_path / "sdist").iterdir()
+    assert shown_urls(unpacked) == ["Changelog", "Documentation", "Source"]
+
+
+def shown_urls(folder: Path) -> list[str]:
+    done = run("hatchling", "metadata", "urls", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return sorted(json.loads(done.stdout))
+
+
+def publishing() -> ModuleType:
+    """The hook that fills in the metadata."""
+    spec = importlib.util.spec_from_file_location("metadata_hook", PROJECT / ".ci" / "metadata.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
