@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,11 +27,6 @@ class Part:
     name: str
     packages: tuple[str, ...]
     present: Callable[[], bool]
-
-    @property
-    def reason(self) -> str:
-        """Why a test is skipped without it."""
-        return NEEDS + self.name + (f" (apt-get install {' '.join(self.packages)})" if self.packages else "")
 
 
 def _programs(*names: str) -> Callable[[], bool]:
@@ -125,8 +120,15 @@ def missing(names: Iterable[str] = PARTS) -> list[Part]:
 
 
 def require(*names: str) -> None:
-    """Skip the running test where a part is missing."""
+    """Skip the running test where one of these parts is missing."""
     import pytest
 
-    for part in missing(names):
-        pytest.skip(part.reason)
+    if parts := missing(names):
+        pytest.skip(reason(parts))
+
+
+def reason(parts: Sequence[Part]) -> str:
+    """Why a test is skipped without these parts."""
+    packages = " ".join(package for part in parts for package in part.packages)
+    install = f" (apt-get install {packages})" if packages else ""
+    return NEEDS + ", ".join(part.name for part in parts) + install

@@ -168,9 +168,9 @@ def test_a_port_that_is_taken_at_start_is_taken_over_when_it_is_free(
 
 
 DISK = """
-mount -t tmpfs -o size=64k tmpfs "$1/state" || exit 77
+mount -t tmpfs -o size=8m tmpfs "$1/state" || exit 77
 dd if=/dev/zero of="$1/state/ballast" bs=4k 2>/dev/null
-(while [ ! -e "$1/free" ]; do sleep 0.05; done; rm "$1/state/ballast"; mount -o remount,size=8m "$1/state") &
+(while [ ! -e "$1/free" ]; do sleep 0.05; done; rm "$1/state/ballast") &
 shift
 exec "$@"
 """
