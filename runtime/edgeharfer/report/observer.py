@@ -17,16 +17,16 @@ from edgeharfer.report.record import (
     Sample,
     Sighting,
 )
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.cuts import CutFinder
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.manifest import Manifest, WindowSpec
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Box, Frame
 
 DEFAULT_FPS = 4.0

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from ..stats import Status
 from ..types import Frame, Result
 from .display import display_available, window_lack
-from .events import EventsSink, result_to_dict, summary_to_dict
+from .events import EventsSink, summary_to_dict
 from .stats_file import StatsFileSink
 from .video import VideoSink
 from .window import WindowSink
@@ -21,7 +21,6 @@ __all__ = [
     "Viewer",
     "WindowSink",
     "display_available",
-    "result_to_dict",
     "summary_to_dict",
     "window_lack",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -38,7 +37,7 @@ class ConsoleSink:
         """Nothing: the stream belongs to the process."""
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        state = describe(replace(result, action=None) if frame.still else result)
+        state = describe(result)
         self._seen = self._seen + 1 if state == self._candidate else 1
         self._candidate = state
         if state != self._told and (self._seen >= SETTLED or frame.still):

@@ -11,27 +11,15 @@ from typing import Any, Protocol, Self
 
 from ..clock import Jump
 from ..errors import SinkError
+from ..json_lines import result_to_dict
 from ..stats import Status
-from ..types import UNCERTAIN, Action, Emotion, Frame, Result, TrackedFace
+from ..types import Frame, Result
 from .event_file import FileWriter
 from .partial import cannot_write
 from .stream import StreamWriter
 
-PROBABILITY_STEPS = 10_000  # four decimals
 TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """States of the source of which a line tells; the attempts to get it back are nobody's business."""
-
-
-def result_to_dict(result: Result) -> dict[str, Any]:
-    """The `result` line of one frame, ready for JSON."""
-    return {
-        "kind": "result",
-        "seq": result.seq,
-        "pts_s": round(result.pts_s, 4),
-        "age_ms": round(result.age_ms, 2),
-        "action": None if result.action is None else _action(result.action),
-        "faces": [_face(face) for face in result.faces],
-    }
 
 
 def cut_to_dict(result: Result) -> dict[str, Any]:
@@ -56,42 +44,6 @@ def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
         "was_s": round(jump.was_s, 2),
         "is_s": round(jump.is_s, 2),
         "elapsed_s": round(elapsed_s, 2),
-    }
-
-
-def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
-    """Four decimals each, with the same sum as before: the largest remainders are rounded up.
-
-    Rounding each by itself would let the sum drift with the number of labels.
-    """
-    exact = {label: max(0.0, float(p)) * PROBABILITY_STEPS for label, p in probs.items()}
-    steps = {label: int(value) for label, value in exact.items()}
-    missing = round(sum(exact.values())) - sum(steps.values())
-    for label in sorted(exact, key=lambda name: steps[name] - exact[name])[:missing]:
-        steps[label] += 1
-    return {label: count / PROBABILITY_STEPS for label, count in steps.items()}
-
-
-def _action(action: Action) -> dict[str, Any]:
-    label = action.label if action.ready else UNCERTAIN
-    return {"label": label, "score": round(float(action.score), 4), "ready": action.ready}
-
-
-def _face(face: TrackedFace) -> dict[str, Any]:
-    box = face.box
-    return {
-        "track": face.track,
-        "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
-        "score": round(float(face.score), 4),
-        "emotion": None if face.emotion is None else _emotion(face.emotion),
-    }
-
-
-def _emotion(emotion: Emotion) -> dict[str, Any]:
-    return {
-        "label": emotion.label,
-        "score": round(float(emotion.score), 4),
-        "probs": round_probabilities(emotion.probs),
     }
 
 
