@@ -15,6 +15,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 LOOK_EVERY_S = 1.0
 
@@ -41,7 +42,7 @@ class Engines:
 def wanted_lineup(config: KioskConfig, state: Path) -> Lineup:
     """What the configuration names, unless a package was installed in its place."""
     chosen: dict[str, str | None] = {}
-    for task in ("action", "emotion"):
+    for task in PACKAGE_TASKS:
         named = getattr(config.models, task)
         installed = current_package(state, task)
         chosen[task] = None if named == "off" else str(installed or named)
@@ -167,7 +168,7 @@ class Slot:
         _log.warning("models: %s; the ones before stay in use", error)
         changed = [
             task
-            for task in ("action", "emotion")
+            for task in PACKAGE_TASKS
             if (installed := current_package(self._state, task)) is not None
             and str(installed) == getattr(lineup, task)
         ]

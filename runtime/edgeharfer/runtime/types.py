@@ -241,7 +241,9 @@ def check_picture(picture: object) -> Image:
     """
     if not isinstance(picture, np.ndarray):
         kind = type(picture).__name__
-        raise TypeError(f"a picture must be a NumPy array of uint8 (height, width, 3) in BGR order, not {kind}")
+        raise TypeError(
+            f"a picture must be a NumPy array of uint8 (height, width, 3) in BGR order, not {kind}"
+        )
     if picture.dtype != np.uint8:
         hint = ": from 0 to 1, convert it with (picture * 255).astype(numpy.uint8)"
         raise TypeError(

@@ -45,6 +45,7 @@ def draw_face_readings(
         places = [
             size._replace(x=box.x, y=max(under, default=box.bottom) + look.gap // 2),
             size._replace(x=box.x, y=box.y - look.gap // 2 - size.height),
+            size._replace(x=box.x, y=box.y + look.gap),
             size._replace(x=box.x, y=box.bottom - look.gap - size.height),
         ]
         moved = [place._replace(x=place.moved_into(look.safe).x) for place in places]

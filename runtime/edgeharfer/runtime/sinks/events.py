@@ -14,6 +14,7 @@ from ..errors import SinkError
 from ..json_lines import result_to_dict
 from ..stats import Status
 from ..types import Frame, Result
+from .base import Sink
 from .event_file import FileWriter
 from .partial import cannot_write
 from .stream import StreamWriter
@@ -47,7 +48,7 @@ def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
     }
 
 
-class EventsSink:
+class EventsSink(Sink):
     """One compact object a line; the path "-" is standard output.
 
     An existing file of events is continued, and a line that was torn by the end of the process that wrote
@@ -62,17 +63,17 @@ class EventsSink:
     stopping: asked while standard output has no room; once true, it is not waited for any longer.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, stopping: Callable[[], bool] = lambda: False) -> None:
         self._path = str(path)
         self._writer: _Writer | None = None
         self._state = "live"
         self._jump: Jump | None = None
         self.closed = False
-        self.stopping: Callable[[], bool] = lambda: False
+        self._stopping = stopping
 
     def __enter__(self) -> Self:
         if self._path == "-":
-            self._writer = StreamWriter(sys.stdout, lambda: self.stopping())
+            self._writer = StreamWriter(sys.stdout, self._stopping)
         else:
             self._writer = FileWriter(Path(self._path))
         return self

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.tasks.base import SCOPES, Reading, Task
 
-__all__ = ["EXTRA_TASKS", "PACKAGE_TASKS", "SCOPES", "TASKS", "Reading", "Task", "TaskEntry", "make_task"]
+if TYPE_CHECKING:
+    from edgeharfer.runtime.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True)

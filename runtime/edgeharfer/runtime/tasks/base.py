@@ -58,6 +58,8 @@ class Task(Protocol):
 
     def reset(self) -> None:
         """Forget all frames: another source, a break in it, a cut, or a photograph comes next."""
+        return
 
     def close(self) -> None:
         """Release what the task holds; called once, by `Pipeline.close`."""
+        return
