@@ -32,6 +32,9 @@ class Task(Protocol):
         name: Where its readings stand: `result.readings[name]`, `face.readings[name]`, and the key in JSON.
             Letters, digits, dashes and underscores, beginning with a letter.
         scope: "scene" for one reading a frame, "face" for one a face.
+
+    Two more attributes are optional: `labels`, which `Pipeline.labels` then gives, and `value_names`, which
+    makes columns in `frames.csv` of a report.
     """
 
     name: str

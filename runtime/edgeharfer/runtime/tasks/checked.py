@@ -50,6 +50,7 @@ class CheckedTask:
     def __init__(self, task: Task, stages_ms: dict[str, float], clock: Clock) -> None:
         self.name, self.scope = task.name, task.scope
         self.labels: Sequence[str] = tuple(getattr(task, "labels", ()))
+        self.value_names: Sequence[str] = tuple(getattr(task, "value_names", ()))
         self._task, self._stages_ms, self._clock = task, stages_ms, clock
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | Mapping[int, Reading] | None:

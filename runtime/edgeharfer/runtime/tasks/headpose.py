@@ -53,6 +53,7 @@ class HeadPose:
     """
 
     name, scope = "headpose", "face"
+    value_names = ("yaw", "pitch", "roll")
 
     def __init__(self) -> None:
         self._seen_s: dict[int, float] = {}
