@@ -133,7 +133,7 @@ def test_a_face_is_read_when_the_detector_has_seen_it() -> None:
     picture = np.zeros((480, 640, 3), np.uint8)
 
     def step(seen_s: float, points: Floats) -> object:
-        face = TrackedFace(1, Box(0, 0, 9, 9), 0.9, {}, Face(Box(0, 0, 9, 9), 0.9, points), seen_s)
+        face = TrackedFace(1, Box(0, 0, 9, 9), 0.9, {}, Face(Box(0, 0, 9, 9), 0.9, points), seen_s=seen_s)
         return task.step(Frame(0, seen_s, 0.0, picture), [face])
 
     assert step(0.0, seen(10, 0, 0)) is not None

@@ -298,7 +298,7 @@ class _Session:
     def _values(self, frame: Frame, tracks: Sequence[Track]) -> dict[int, tuple[float | None, ...]]:
         """What further tasks say of each track, in the order of the columns."""
         faces = [
-            TrackedFace(track.number, track.box, track.face.score, {}, track.face, track.seen_s)
+            TrackedFace(track.number, track.box, track.face.score, {}, track.face, seen_s=track.seen_s)
             for track in tracks
         ]
         found: dict[int, list[float | None]] = {track.number: [] for track in tracks}

@@ -284,14 +284,10 @@ class Pipeline:
         return faces
 
     def _tracked(self, track: Track, now_s: float) -> TrackedFace:
-        return TrackedFace(
-            track.number,
-            track.box_at(now_s),
-            track.face.score,
-            self._readings_of(track.number),
-            track.face_at(now_s),
-            track.seen_s,
-        )
+        offset = track.offset_at(now_s)
+        readings = self._readings_of(track.number)
+        box = track.box.moved(*offset)
+        return TrackedFace(track.number, box, track.face.score, readings, track.face, offset, track.seen_s)
 
     def _readings_of(self, number: int) -> Mapping[str, Reading]:
         return {task: known[number] for task, known in self._of_faces.items() if number in known}

@@ -34,6 +34,10 @@ class Box:
     def area(self) -> float:
         return max(0.0, self.width) * max(0.0, self.height)
 
+    def moved(self, right: float, down: float) -> Box:
+        """The same box elsewhere."""
+        return Box(self.x + right, self.y + down, self.width, self.height)
+
     def iou(self, other: Box) -> float:
         """Intersection over union with another box, 0 to 1."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
@@ -76,6 +80,11 @@ class Face:
     box: Box
     score: float
     keypoints: Floats
+
+    def moved(self, right: float, down: float) -> Face:
+        """The same face elsewhere."""
+        points = self.keypoints + np.array((right, down), np.float32)
+        return Face(self.box.moved(right, down), self.score, points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +153,8 @@ class TrackedFace:
         score: The detector's.
         readings: What each task says of the face, by the task's name; tasks that have said nothing yet are
             absent.
-        detected: The face as the detector last saw it, moved on to this frame; None in results that were
-            made by hand.
+        last: The face as the detector last saw it; None in results that were made by hand.
+        offset: How far it has moved on since then, pixels right and down.
         seen_s: Source time of the frame in which the detector last saw it.
     """
 
@@ -153,7 +162,8 @@ class TrackedFace:
     box: Box
     score: float
     readings: Mapping[str, Reading] = field(default_factory=dict)
-    detected: Face | None = field(default=None, compare=False, repr=False)
+    last: Face | None = field(default=None, compare=False, repr=False)
+    offset: tuple[float, float] = field(default=(0.0, 0.0), compare=False, repr=False)
     seen_s: float = field(default=0.0, compare=False, repr=False)
 
     @property
@@ -163,9 +173,15 @@ class TrackedFace:
         return reading if isinstance(reading, Emotion) else None
 
     @property
+    def detected(self) -> Face | None:
+        """The face as the detector last saw it, moved on to this frame."""
+        return None if self.last is None else self.last.moved(*self.offset)
+
+    @property
     def keypoints(self) -> Floats | None:
         """As `Face.keypoints`, moved on to this frame."""
-        return None if self.detected is None else self.detected.keypoints
+        face = self.detected
+        return None if face is None else face.keypoints
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -63,10 +63,11 @@ class HeadPose:
         fresh = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         self._seen_s = {face.track: face.seen_s for face in faces}
         height, width = frame.bgr.shape[:2]
+        points = {face.track: face.keypoints for face in fresh}
         poses = {
-            face.track: head_pose(face.keypoints, (width, height))
-            for face in fresh
-            if face.keypoints is not None
+            track: head_pose(keypoints, (width, height))
+            for track, keypoints in points.items()
+            if keypoints is not None
         }
         return {track: Reading(values=pose) for track, pose in poses.items() if pose is not None} or None
 
