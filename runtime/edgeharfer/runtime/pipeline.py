@@ -111,9 +111,8 @@ class Pipeline:
             detector = make_detector(detector, **how)
             self._parts.callback(getattr(detector, "close", lambda: None))
         self._senses = senses(detector, emotion_model, action_model)
-        self._first_tasks: list[
-            Task
-        ] = []  # of the scene, and blind to faces: they run before faces are found
+        # Actions do not look at faces: they run first, so that an encoding counts in the age of a frame.
+        self._first_tasks: list[Task] = []
         self._tasks: list[Task] = []
         if action_model is not None:
             encode = self._senses.encode
