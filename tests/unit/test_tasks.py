@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -230,6 +230,13 @@ def fail(frame: Frame, faces: Sequence[TrackedFace]) -> Reading:
             "task own: step returned a Reading, not a mapping of track number to Reading or None",
         ),
         ("face", [{1: 0.5}], "task own: step returned a float for track 1, not a Reading"),
+        ("scene", [Reading(cast(Any, 3))], "task own: the label 3 is no text"),
+        ("scene", [Reading(probs={"a": float("nan")})], "task own: the probability of 'a' is nan"),
+        (
+            "face",
+            [{1: Reading(values={"a": cast(Any, "b")})}],
+            "task own: the value 'a' is a str, not a number",
+        ),
         ("face", [{"1": ONE}], "task own: step returned a reading for '1', which is no track number"),
     ],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeVar
 
 from edgeharfer.runtime.clock import Clock
@@ -73,6 +74,7 @@ class CheckedTask:
     def _scene(self, given: object) -> Reading:
         if not isinstance(given, Reading):
             raise TaskError(f"task {self.name}: step returned {_kind(given)}, not a Reading or None")
+        self._check(given)
         return given
 
     def _faces(self, given: object, faces: Sequence[TrackedFace]) -> Mapping[int, Reading]:
@@ -90,8 +92,20 @@ class CheckedTask:
                 raise TaskError(
                     f"task {self.name}: step returned {_kind(reading)} for track {number}, not a Reading"
                 )
+            self._check(reading)
         in_view = {face.track for face in faces}
         return {int(number): reading for number, reading in given.items() if number in in_view}
+
+    def _check(self, reading: Reading) -> None:
+        """A label is a text, a probability finite and not negative, a value any number."""
+        if not isinstance(reading.label, str | None):
+            raise TaskError(f"task {self.name}: the label {reading.label!r} is no text")
+        for label, value in (reading.probs or {}).items():
+            if not isinstance(value, Real) or not 0 <= value < math.inf:
+                raise TaskError(f"task {self.name}: the probability of {label!r} is {value!r}")
+        for name, value in (reading.values or {}).items():
+            if not isinstance(value, Real):
+                raise TaskError(f"task {self.name}: the value {name!r} is {_kind(value)}, not a number")
 
     def _call(self, method: str, function: Callable[[], T]) -> T:
         try:
