@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color, look
+from edgeharfer.runtime.overlay import (
+    annotate,
+    bars,
+    canvas,
+    draw,
+    faces,
+    humanise,
+    label_color,
+    look,
+    readings,
+)
 from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import (
@@ -69,6 +79,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Rect]]]
     with monkeypatch.context() as patch:
         patch.setattr(faces, "put_text", spy)
         patch.setattr(bars, "put_text", spy)
+        patch.setattr(readings, "put_text", spy)
         yield found
 
 
@@ -345,3 +356,22 @@ def test_threads_draw_the_same_text_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(40):
             assert list(pool.map(lines, range(4))) == expected
+
+
+def test_readings_of_other_tasks_are_lines_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    pose = Reading(values={"yaw": -12.34, "pitch": 123.4, "roll": 0.456})
+    faces = tuple(
+        TrackedFace(n, Box(x, 150, 90, 90), 0.9, {"emotion": HAPPY, "headpose": pose})
+        for n, x in ((1, 60), (2, 420))
+    )
+    width, odd = Reading("wide", {"wide": 0.7, "narrow": 0.3}), Reading(values={"of": float("nan")})
+    scene = {"action": LONG, "width": width, "share": odd}
+    with written(monkeypatch) as texts:
+        draw(blank(640, 480), Result(0, 0.0, 1.0, faces, scene), BUSY)
+    lines = [(text, rect) for text, rect in texts if ":" in text and "//" not in text]
+    assert [text for text, _ in lines] == [
+        "Width: Wide 70%", "Share: of -", *["Headpose: yaw -12.3, pitch 123, roll 0.46"] * 2
+    ]  # fmt: skip
+    for index, (_, rect) in enumerate(lines):
+        assert rect.inside(Rect(0, 0, 640, 480))
+        assert not any(rect.overlaps(other) for _, other in lines[index + 1 :])

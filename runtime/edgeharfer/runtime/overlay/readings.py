@@ -40,20 +40,22 @@ def draw_face_readings(
     """A line for each reading of a face, under or over its box where there is room."""
     covered: list[Rect] = []
     for line in _lines(face.readings):
-        size = _line_rect(line, look)
-        under = [one.bottom for one in covered if one.y >= box.bottom]
-        places = [
-            size._replace(x=box.x, y=max(under, default=box.bottom) + look.gap // 2),
-            size._replace(x=box.x, y=box.y - look.gap // 2 - size.height),
-            size._replace(x=box.x, y=box.y + look.gap),
-            size._replace(x=box.x, y=box.bottom - look.gap - size.height),
-        ]
+        used = [*taken, *covered]
+        places = _face_places(_line_rect(line, look), box, used, look)
         moved = [place._replace(x=place.moved_into(look.safe).x) for place in places]
-        rect = free_place(moved, [*taken, *covered], look.safe)
+        rect = free_place(moved, used, look.safe)
         if rect is not None:
             _draw_line(image, line, rect, look)
             covered.append(rect)
     return covered
+
+
+def _face_places(size: Rect, box: Rect, used: Sequence[Rect], look: Look) -> list[Rect]:
+    """Under the box or what stands under it, over the box, inside at its top."""
+    gap = look.gap // 2
+    panels = sorted(one.bottom for one in used if box.bottom <= one.y < box.bottom + 2 * box.height)
+    rows = [*(bottom + gap for bottom in (box.bottom, *panels)), box.y - gap - size.height, box.y + look.gap]
+    return [size._replace(x=box.x, y=y) for y in rows]
 
 
 def _lines(readings: Mapping[str, Reading]) -> list[str]:
