@@ -23,13 +23,13 @@ import numpy as np
 
 from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import load_config
-from edgeharfer.runtime.action import ActionModel
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.package import verify_package
 from edgeharfer.runtime.sinks import EventsSink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Frame, Result
 
 MEMORY = 2 << 30

@@ -154,7 +154,7 @@ def _film(path: Path, codec: str) -> Path:
 
 
 def _events(path: Path) -> Path:
-    face = TrackedFace(1, Box(1, 2, 9, 9), 0.5, Emotion("happy", 1.0, {"happy": 1.0}))
+    face = TrackedFace(1, Box(1, 2, 9, 9), 0.5, {"emotion": Emotion("happy", 1.0, {"happy": 1.0})})
     frame = Frame(0, 0.0, 0.0, picture())
     with EventsSink(path) as sink:
         for number in range(5):

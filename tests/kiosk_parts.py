@@ -36,10 +36,10 @@ class FakePipeline:
 
     def process(self, frame: Frame) -> Result:
         self.frames.append(frame)
-        felt = None if self.emotion is None else Emotion(self.emotion, 0.9, {self.emotion: 0.9})
+        felt = {} if self.emotion is None else {"emotion": Emotion(self.emotion, 0.9, {self.emotion: 0.9})}
         face = TrackedFace(1, Box(10, 10, 20, 20), 0.9, felt)
         action = Action("Biking", 0.8, True, {"Biking": 0.8, "Archery": 0.2})
-        return Result(frame.seq, frame.pts_s, 5.0, (face,), action, {"total": 5.0, "encode": 3.0})
+        return Result(frame.seq, frame.pts_s, 5.0, (face,), {"action": action}, {"total": 5.0, "encode": 3.0})
 
 
 def engines(told: FakePipeline, untold: FakePipeline | None = None, name: str = "first") -> Engines:

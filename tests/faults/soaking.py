@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.cli import run_command
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.package import load_package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.stats import rss_mb
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Frame, Result
 
 REFERENCE_EVERY = 10

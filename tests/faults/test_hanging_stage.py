@@ -25,7 +25,7 @@ INTERVAL_S = 0.6
 HANGS = """
 import pathlib, time
 from edgeharfer.kiosk.desk import Desk
-from edgeharfer.runtime.action import ActionModel
+from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source.demo import DemoSource
 _mark = pathlib.Path({mark!r})

@@ -26,7 +26,8 @@ from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace
 
 path, kills = Path(sys.argv[1]), int(sys.argv[2])
 frame = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
-faces = tuple(TrackedFace(n, Box(0, 0, 9, 9), 0.5, Emotion("happy", 1.0, {"happy": 1.0})) for n in range(40))
+happy = {"emotion": Emotion("happy", 1.0, {"happy": 1.0})}
+faces = tuple(TrackedFace(n, Box(0, 0, 9, 9), 0.5, happy) for n in range(40))
 random.seed(7)
 
 def write_on():

@@ -14,6 +14,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.stats import Status, rss_mb
@@ -23,7 +24,7 @@ from mjpeg_server import MjpegServer
 Figures = Callable[..., None]
 
 
-class Kept:
+class Kept(Sink):
     """Keeps the results, with the time at which each came."""
 
     closed = False

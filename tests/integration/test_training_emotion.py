@@ -13,8 +13,8 @@ import pytest
 from keras import layers
 
 from edgeharfer.export import export_model
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
 from edgeharfer.training.emotion import networks
 from edgeharfer.training.emotion.data import make_targets

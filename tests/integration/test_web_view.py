@@ -33,12 +33,12 @@ from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Image, Result,
 PATIENCE_S = 5.0
 STATUS = Status(fps=29.876, latency_ms=3.21, frames_dropped=2, provider="CPU", source_name="demo")
 EMOTION = Emotion("happy", 0.75, {"happy": 0.75, "sad": 0.25})
-FACE = TrackedFace(1, Box(20, 20, 40, 40), 0.9, EMOTION)
+FACE = TrackedFace(1, Box(20, 20, 40, 40), 0.9, {"emotion": EMOTION})
 
 
 def put(sink: Sink, seq: int = 0, picture: Image | None = None) -> None:
     image = np.full((48, 64, 3), 10 * seq % 250, np.uint8) if picture is None else picture
-    result = Result(seq, seq / 30, 4.0, (FACE,), Action("Biking", 0.8, ready=True))
+    result = Result(seq, seq / 30, 4.0, (FACE,), {"action": Action("Biking", 0.8, ready=True)})
     sink.write(Frame(seq, seq / 30, 0.0, image), result, STATUS)
 
 

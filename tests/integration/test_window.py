@@ -38,7 +38,7 @@ from edgeharfer.runtime.sinks import WindowSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Frame, Result
 frame = Frame(0, 0.0, 0.0, np.full((240, 320, 3), (40, 160, 90), np.uint8))
-result = Result(0, 0.0, 1.0, action=Action("Biking", 0.7, ready=True))
+result = Result(0, 0.0, 1.0, readings={{"action": Action("Biking", 0.7, ready=True)}})
 told = None
 with WindowSink({TITLE!r}, fullscreen="--fullscreen" in sys.argv) as sink:
     end = time.monotonic() + {PATIENCE_S}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.intensity import Intensity, for_prior, intensity_word
-from edgeharfer.runtime.emotion import prior_weights, reweigh
 from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
 
 
 def test_it_is_what_is_left_beside_neutral() -> None:

@@ -24,7 +24,7 @@ from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, Res
 from tiny_reports import report
 
 HAPPY = Emotion("happy", 0.75, {"happy": 0.75, "neutral": 0.25})
-FACE = TrackedFace(3, Box(10, 10, 20, 20), 0.9, HAPPY)
+FACE = TrackedFace(3, Box(10, 10, 20, 20), 0.9, {"emotion": HAPPY})
 
 
 def scene() -> Scene:
@@ -32,7 +32,7 @@ def scene() -> Scene:
 
 
 def result(time_s: float, action: Action | None = None, *faces: TrackedFace) -> Result:
-    return Result(round(time_s * 30), time_s, 5.0, faces, action)
+    return Result(round(time_s * 30), time_s, 5.0, faces, {} if action is None else {"action": action})
 
 
 def biking(score: float = 0.8) -> Action:

@@ -30,11 +30,11 @@ def test_nothing_agrees_with_nothing() -> None:
 
 def test_the_largest_face_counts() -> None:
     faces = tuple(
-        TrackedFace(n, Box(0, 0, side, side), 0.9, Emotion(label, 0.9, {}))
+        TrackedFace(n, Box(0, 0, side, side), 0.9, {"emotion": Emotion(label, 0.9, {})})
         for n, (side, label) in enumerate([(20, "sad"), (50, "happy"), (30, "fear")])
     )
-    assert labels(Result(0, 0.0, 1.0, faces, Action("run", 0.9, True), {})) == ("run", "happy")
-    assert labels(Result(0, 0.0, 1.0, (), None, {})) == (None, None)
+    assert labels(Result(0, 0.0, 1.0, faces, {"action": Action("run", 0.9, True)})) == ("run", "happy")
+    assert labels(Result(0, 0.0, 1.0)) == (None, None)
 
 
 def test_a_clip_without_people_agrees_with_its_reference(tmp_path: Path) -> None:

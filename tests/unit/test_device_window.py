@@ -11,7 +11,6 @@ import onnx
 import pytest
 
 import tiny_models
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.binding import BoundGraph, Device
 from edgeharfer.runtime.device_window import DeviceWindow, on_host, stack_graph
 from edgeharfer.runtime.errors import ModelError
@@ -19,6 +18,7 @@ from edgeharfer.runtime.package import load_package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.recording import Recorder
 from edgeharfer.runtime.session import Session, probe_providers
+from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.types import Action, Floats, Frame
 from scripted_gpu import CUDA, use_gpu_build
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import tiny_models
-from edgeharfer.runtime.emotion import BATCHES, EmotionModel, EmotionRecognizer, prior_weights, reweigh
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.faces.tracks import Track
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.tasks.emotion import BATCHES, EmotionModel, EmotionRecognizer, prior_weights, reweigh
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
 
@@ -164,11 +163,6 @@ def one_hot(label: str, share: float = 1.0) -> Floats:
     return row
 
 
-def track(number: int) -> Track:
-    box = Box(0, 0, 10, 10)
-    return Track(number, box, Face(box, 0.9, np.zeros((6, 2), np.float32)), 0.0, 0.0)
-
-
 def known(recognizer: EmotionRecognizer, number: int) -> Emotion:
     found = recognizer.of(number)
     assert found is not None, f"face {number} was never read"
@@ -177,7 +171,7 @@ def known(recognizer: EmotionRecognizer, number: int) -> Emotion:
 
 def test_each_track_is_averaged_by_itself(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
-    one, two = track(1), track(2)
+    one, two = 1, 2
     recognizer.update(np.stack([one_hot("happy"), one_hot("sad")]), [one, two], [1, 2], 0.0)
     recognizer.update(np.stack([one_hot("sad"), one_hot("sad")]), [two, one], [1, 2], 0.1)
     first, second = known(recognizer, 1), known(recognizer, 2)
@@ -190,12 +184,12 @@ def test_each_track_is_averaged_by_itself(package: Package) -> None:
 
 def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
-    recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
-    recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.03)
+    recognizer.update(one_hot("happy")[None], [1], [1], 0.0)
+    recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.03)
     assert known(recognizer, 1).label == "happy"
-    recognizer.update(one_hot("sad")[None], [track(2)], [2], 0.06)
+    recognizer.update(one_hot("sad")[None], [2], [2], 0.06)
     assert recognizer.of(1) is None
-    recognizer.update(one_hot("sad")[None], [track(1)], [1, 2], 0.09)
+    recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.09)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
@@ -205,10 +199,10 @@ def test_nothing_is_known_of_a_face_that_was_never_read(package: Package) -> Non
 
 def test_a_reset_forgets_all_faces(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
-    recognizer.update(one_hot("happy")[None], [track(1)], [1], 0.0)
+    recognizer.update(one_hot("happy")[None], [1], [1], 0.0)
     recognizer.reset()
     assert recognizer.of(1) is None
-    recognizer.update(one_hot("sad")[None], [track(1)], [1], 0.03)
+    recognizer.update(one_hot("sad")[None], [1], [1], 0.03)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
@@ -219,7 +213,7 @@ def test_the_threshold_is_the_packages_unless_another_is_given(package: Package)
         EmotionRecognizer(EmotionModel(package), threshold=0.3),
     )
     for recognizer in (usual, strict):
-        recognizer.update(weak, [track(1)], [1], 0.0)
+        recognizer.update(weak, [1], [1], 0.0)
     told, untold = known(usual, 1), known(strict, 1)
     assert (told.label, untold.label) == ("fear", "uncertain")
     assert untold.score == pytest.approx(0.2)

@@ -12,10 +12,10 @@ import pytest
 import tiny_models
 from edgeharfer.evaluate.action import clip_windows, evaluate_action, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.manifest import WindowSpec
 from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.types import Floats, Frame
 
 WINDOW = WindowSpec(frames=4, seconds=1.0, max_gap_s=0.5)

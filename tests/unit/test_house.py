@@ -24,6 +24,7 @@ ROOTS = ("runtime", "export", "training", "calib")
 PUBLIC = {
     *("Pipeline", "load_package", "open_source", "shipped_packages", "verify_package"),
     *("Action", "Box", "Emotion", "Face", "Frame", "Package", "Result", "Source", "TrackedFace"),
+    *("Reading", "Sink", "Status", "Task", "TaskError"),
     *("CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError"),
     *("SinkError", "SourceError"),
 }

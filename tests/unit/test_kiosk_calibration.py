@@ -25,8 +25,8 @@ def result(number: int, score: float, happy: float = 0.2) -> Result:
     felt = Emotion(
         "happy" if happy >= 0.5 else "neutral", max(happy, 1 - happy), {"happy": happy, "neutral": 1 - happy}
     )
-    face = TrackedFace(1, Box(0, 0, 9, 9), 0.9, felt)
-    return Result(number, number / 10, 1.0, (face,), Action(label, score, True, probs))
+    face = TrackedFace(1, Box(0, 0, 9, 9), 0.9, {"emotion": felt})
+    return Result(number, number / 10, 1.0, (face,), {"action": Action(label, score, True, probs)})
 
 
 def idle(seconds: int = 120) -> list[Result]:

@@ -47,6 +47,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("[privacy]\nrecord = true", "keeps no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),
         ("[screen]\nturn = 45", "screen.turn"),
+        ("[models]\ntasks = ['pose']", "models.tasks.*headpose"),
         ("site = 3", "site"),
         ("[site", "not valid TOML"),
     ],

@@ -19,12 +19,15 @@ def scene(label: str, score: float = 0.8) -> Action:
 
 
 def face(track: int, label: str, score: float = 0.8) -> TrackedFace:
-    return TrackedFace(track, Box(0, 0, 9, 9), 0.9, Emotion(label, score, {label: score}))
+    return TrackedFace(track, Box(0, 0, 9, 9), 0.9, {"emotion": Emotion(label, score, {label: score})})
 
 
 def results(actions: Iterable[Action | None], faces: Sequence[Sequence[TrackedFace]] = ()) -> list[Result]:
     return [
-        Result(n, n / FPS, 1.0, tuple(faces[n]) if faces else (), action) for n, action in enumerate(actions)
+        Result(
+            n, n / FPS, 1.0, tuple(faces[n]) if faces else (), {} if action is None else {"action": action}
+        )
+        for n, action in enumerate(actions)
     ]
 
 

@@ -22,12 +22,13 @@ from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.metrics import Metrics, temperatures
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.service import Service
-from edgeharfer.kiosk.slot import Slot
+from edgeharfer.kiosk.slot import Lineup, Slot, build
 from edgeharfer.kiosk.startup import count_start
 from edgeharfer.kiosk.teller import Teller
 from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import CameraError, ModelError
+from edgeharfer.runtime.types import Box, Reading, Result, TrackedFace
 from edgeharfer.runtime.versions import product_version
 from kiosk_parts import FakePipeline, FilmSource, engines, opener
 
@@ -257,6 +258,34 @@ def test_dropped_frames_are_counted_over_captures() -> None:
     for total in (0, 3, 5, 0, 2):
         metrics.count_dropped(total)
     assert metrics.registry.get_sample_value("edgeharfer_frames_dropped_total") == 7
+
+
+def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
+    metrics = Metrics()
+    small, large = (
+        TrackedFace(track, Box(0, 0, side, side), 0.9, {"headpose": Reading(values={"yaw": side})})
+        for track, side in ((1, 10.0), (2, 20.0))
+    )
+
+    def yaw() -> float | None:
+        labels = {"task": "headpose", "name": "yaw"}
+        value: float | None = metrics.registry.get_sample_value("edgeharfer_reading", labels)
+        return value
+
+    metrics.count(Result(0, 0.0, 1.0, (small, large), {"light": Reading(values={"mean": 3.0})}))
+    assert yaw() == 20
+    assert metrics.registry.get_sample_value("edgeharfer_reading", {"task": "light", "name": "mean"}) == 3
+    metrics.count(Result(1, 0.0, 1.0))
+    assert yaw() is None, "nobody is there"
+
+
+def test_nothing_is_read_of_a_face_before_the_notice_was_given() -> None:
+    models = Models(action="off", emotion="off", tasks=("headpose",))
+    made = build(KioskConfig(models=models), Lineup(None, None), SystemClock())
+    assert "headpose" in repr(made.told) and "headpose" not in repr(made.untold)
+    open_site = KioskConfig(models=models, privacy=Privacy(notice_required=False))
+    made = build(open_site, Lineup(None, None), SystemClock())
+    assert made.told is made.untold
 
 
 def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:

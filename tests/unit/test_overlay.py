@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.overlay import annotate, bars, canvas, draw, faces, humanise, label_color, look
+from edgeharfer.runtime.overlay import (
+    annotate,
+    bars,
+    canvas,
+    draw,
+    faces,
+    humanise,
+    label_color,
+    look,
+    readings,
+)
 from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import (
@@ -21,6 +31,7 @@ from edgeharfer.runtime.types import (
     Emotion,
     Frame,
     Image,
+    Reading,
     Result,
     TrackedFace,
 )
@@ -42,8 +53,12 @@ def blank(width: int, height: int, level: int = 128) -> Image:
     return np.full((height, width, 3), level, np.uint8)
 
 
+def said(emotion: Emotion | None) -> dict[str, Reading]:
+    return {} if emotion is None else {"emotion": emotion}
+
+
 def one_face(box: Box, emotion: Emotion | None = HAPPY, track: int = 1) -> Result:
-    return Result(0, 0.0, 1.0, (TrackedFace(track, box, 0.93, emotion),))
+    return Result(0, 0.0, 1.0, (TrackedFace(track, box, 0.93, said(emotion)),))
 
 
 def changed(before: Image, after: Image) -> Rect:
@@ -64,6 +79,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Rect]]]
     with monkeypatch.context() as patch:
         patch.setattr(faces, "put_text", spy)
         patch.setattr(bars, "put_text", spy)
+        patch.setattr(readings, "put_text", spy)
         yield found
 
 
@@ -98,9 +114,9 @@ def test_text_never_leaves_the_picture(
     width, height = size
     box = Box(place[0] * width, place[1] * height, width / 4, height / 3)
     worried = Emotion("slightlyWorriedButHopeful", 1.0, {"slightlyWorriedButHopeful": 1.0})
-    crowd = tuple(TrackedFace(98_760 + i, box, 0.9, worried) for i in range(3))
+    crowd = tuple(TrackedFace(98_760 + i, box, 0.9, said(worried)) for i in range(3))
     with written(monkeypatch) as texts:
-        draw(blank(width, height), Result(0, 0.0, 1.0, crowd, LONG), BUSY)
+        draw(blank(width, height), Result(0, 0.0, 1.0, crowd, {"action": LONG}), BUSY)
     assert len(texts) >= 9
     for text, rect in texts:
         assert rect.inside(Rect(0, 0, width, height)), text
@@ -117,14 +133,18 @@ def test_a_narrow_picture_keeps_the_label_before_the_number(monkeypatch: pytest.
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (40, 30), (98, 400), (99, 66), (3, 3)])
 def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
     image = blank(*size)
-    full = Result(0, 0.0, 1.0, one_face(Box(0, 0, *size)).faces * 3, LONG)
+    full = Result(0, 0.0, 1.0, one_face(Box(0, 0, *size)).faces * 3, {"action": LONG})
     assert draw(image, full, BUSY).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_same_picture_in_every_size(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     with written(monkeypatch) as texts:
-        draw(blank(*size), Result(0, 0.0, 1.0, action=Action("Biking", 0.81, ready=True)), Status(fps=24.06))
+        draw(
+            blank(*size),
+            Result(0, 0.0, 1.0, readings={"action": Action("Biking", 0.81, ready=True)}),
+            Status(fps=24.06),
+        )
     words = [text for text, _ in texts]
     assert {"Live", "24.1 fps", "Biking", "81%"} <= set(words)
     share = next(rect.height for text, rect in texts if text == "Biking") / min(size[1], 0.75 * size[0])
@@ -156,13 +176,17 @@ def test_the_action_bar_says_what_it_knows(
     monkeypatch: pytest.MonkeyPatch, action: Action, words: list[str]
 ) -> None:
     with written(monkeypatch) as texts:
-        draw(blank(640, 480), Result(0, 0.0, 1.0, action=action), Status())
+        draw(blank(640, 480), Result(0, 0.0, 1.0, readings={"action": action}), Status())
     assert [text for text, rect in texts if rect.y > 240] == words
 
 
 def test_the_fill_of_the_action_bar_follows_its_score() -> None:
     def filled(score: float) -> int:
-        image = draw(blank(640, 480, 0), Result(0, 0.0, 1.0, action=Action("A", score, ready=True)), Status())
+        image = draw(
+            blank(640, 480, 0),
+            Result(0, 0.0, 1.0, readings={"action": Action("A", score, ready=True)}),
+            Status(),
+        )
         return int((image[470 - 7] == np.array(look.MINT)).all(axis=1).sum())
 
     assert filled(0.0) == 0
@@ -172,9 +196,9 @@ def test_the_fill_of_the_action_bar_follows_its_score() -> None:
 
 def test_the_waiting_bar_moves_with_the_source() -> None:
     waiting = Action(UNCERTAIN, 0.0, ready=False)
-    early = draw(blank(640, 480), Result(0, 0.1, 1.0, action=waiting), Status())
-    again = draw(blank(640, 480), Result(0, 0.1, 1.0, action=waiting), Status())
-    later = draw(blank(640, 480), Result(0, 0.6, 1.0, action=waiting), Status())
+    early = draw(blank(640, 480), Result(0, 0.1, 1.0, readings={"action": waiting}), Status())
+    again = draw(blank(640, 480), Result(0, 0.1, 1.0, readings={"action": waiting}), Status())
+    later = draw(blank(640, 480), Result(0, 0.6, 1.0, readings={"action": waiting}), Status())
     assert np.array_equal(early, again)
     assert not np.array_equal(early, later)
 
@@ -192,7 +216,7 @@ def test_a_face_without_emotion_shows_its_own_score(monkeypatch: pytest.MonkeyPa
 
 def test_a_face_that_was_not_read_yet_is_a_box_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     read, unread = Box(80, 150, 120, 120), Box(420, 150, 120, 120)
-    pair = TrackedFace(1, read, 0.9, HAPPY), TrackedFace(2, unread, 0.9, None)
+    pair = TrackedFace(1, read, 0.9, said(HAPPY)), TrackedFace(2, unread, 0.9)
     with written(monkeypatch) as texts:
         image = draw(blank(640, 480), Result(0, 0.0, 1.0, pair), Status())
     assert "#1" in [text for text, _ in texts]
@@ -214,7 +238,7 @@ def test_no_action_is_said_quietly() -> None:
     """A small grey panel without a bar, a tenth of what an action takes."""
     ground = blank(640, 480)
     calm, busy = (
-        draw(blank(640, 480), Result(0, 0.0, 1.0, action=action), Status())
+        draw(blank(640, 480), Result(0, 0.0, 1.0, readings={"action": action}), Status())
         for action in (Action(BACKGROUND, 1.0, ready=True), Action("Biking", 1.0, ready=True))
     )
     taken = [np.count_nonzero((one != ground).any(axis=2)[240:]) for one in (calm, busy)]
@@ -237,7 +261,7 @@ def test_no_room_no_bars(monkeypatch: pytest.MonkeyPatch, box: Box) -> None:
 
 
 def test_panels_of_two_faces_do_not_cover_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = tuple(TrackedFace(i, Box(150 + 100 * i, 150, 90, 90), 0.9, HAPPY) for i in range(3))
+    pair = tuple(TrackedFace(i, Box(150 + 100 * i, 150, 90, 90), 0.9, said(HAPPY)) for i in range(3))
     with written(monkeypatch) as texts:
         draw(blank(640, 480), Result(0, 0.0, 1.0, pair), Status())
     for index, (text, rect) in enumerate(texts):
@@ -254,7 +278,9 @@ def test_a_box_beyond_the_picture_is_left_out() -> None:
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_text_stands_out_on_any_ground(level: int) -> None:
     image = draw(
-        blank(640, 480, level), Result(0, 0.0, 1.0, action=Action("Biking", 0.5, ready=True)), Status()
+        blank(640, 480, level),
+        Result(0, 0.0, 1.0, readings={"action": Action("Biking", 0.5, ready=True)}),
+        Status(),
     )
     bar = image[435:460, 60:130].max(axis=2)
     ground, letters = np.percentile(bar, 20), bar.max()
@@ -311,7 +337,9 @@ def test_opencv_4_draws_with_its_strokes(older_opencv: None, monkeypatch: pytest
     image = draw(blank(640, 480), one_face(Box(200, 150, 150, 150)), BUSY)
     assert image.max() > 240
     with written(monkeypatch) as texts:
-        draw(blank(320, 240), Result(0, 0.0, 1.0, one_face(Box(90, 80, 60, 60)).faces, LONG), BUSY)
+        draw(
+            blank(320, 240), Result(0, 0.0, 1.0, one_face(Box(90, 80, 60, 60)).faces, {"action": LONG}), BUSY
+        )
     assert all(rect.inside(Rect(0, 0, 320, 240)) for _, rect in texts)
 
 
@@ -328,3 +356,22 @@ def test_threads_draw_the_same_text_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(40):
             assert list(pool.map(lines, range(4))) == expected
+
+
+def test_readings_of_other_tasks_are_lines_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    pose = Reading(values={"yaw": -12.34, "pitch": 123.4, "roll": 0.456})
+    faces = tuple(
+        TrackedFace(n, Box(x, 150, 90, 90), 0.9, {"emotion": HAPPY, "headpose": pose})
+        for n, x in ((1, 60), (2, 420))
+    )
+    width, odd = Reading("wide", {"wide": 0.7, "narrow": 0.3}), Reading(values={"of": float("nan")})
+    scene = {"action": LONG, "width": width, "share": odd}
+    with written(monkeypatch) as texts:
+        draw(blank(640, 480), Result(0, 0.0, 1.0, faces, scene), BUSY)
+    lines = [(text, rect) for text, rect in texts if ":" in text and "//" not in text]
+    assert [text for text, _ in lines] == [
+        "Width: Wide 70%", "Share: of -", *["Headpose: yaw -12.3, pitch 123, roll 0.46"] * 2
+    ]  # fmt: skip
+    for index, (_, rect) in enumerate(lines):
+        assert rect.inside(Rect(0, 0, 640, 480))
+        assert not any(rect.overlaps(other) for _, other in lines[index + 1 :])

@@ -20,8 +20,6 @@ from onnx import TensorProto, helper, numpy_helper
 import tiny_models
 from edgeharfer.runtime import package as package_module
 from edgeharfer.runtime import session as session_module
-from edgeharfer.runtime.action import ActionModel
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import InputSpec, dump_manifest, parse_manifest
 from edgeharfer.runtime.onnx_scan import scan_onnx
@@ -32,6 +30,8 @@ from edgeharfer.runtime.package import (
     verify_package,
     write_manifest,
 )
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.tuning import Choice, open_graph
 
 Change = Callable[[dict[str, Any]], object]

@@ -37,6 +37,20 @@ def test_columns_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert header == [*places, *raw, "label", "score"]
 
 
+def test_values_of_further_tasks_are_the_last_columns(tmp_path: Path) -> None:
+    seen = recording({1: "h h"})
+    first, empty, last = seen.samples
+    first, last = (
+        replace(one, faces=(replace(one.faces[0], values=values),))
+        for one, values in ((first, (-1.5, 20.0)), (last, (None, 3.25)))
+    )
+    seen = replace(seen, samples=(first, empty, last), columns=("pose_a", "pose_b"))
+    source = SourceFacts("clip.mp4", "", (640, 480), 20.0)
+    lines = frames_of(make_report(source, method(), Smoothing(), seen), tmp_path)
+    assert list(lines[0])[-4:] == ["label", "score", "pose_a", "pose_b"]
+    assert [(line["pose_a"], line["pose_b"]) for line in lines] == [("-1.5", "20.0"), ("", ""), ("", "3.25")]
+
+
 def test_a_sample_without_a_face_has_a_line_too(tmp_path: Path) -> None:
     lines = frames_of(report({1: "h h"}), tmp_path)
     assert [line["track"] for line in lines] == ["1", "", "1"]

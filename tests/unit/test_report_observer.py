@@ -18,6 +18,7 @@ from edgeharfer.runtime import open_source
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.tasks.headpose import HeadPose
 from edgeharfer.runtime.types import Frame
 from tiny_models import FER7, action_package, emotion_package
 
@@ -118,6 +119,17 @@ def test_tasks_that_are_off_are_not_read(packages: Path) -> None:
     assert found.readings == ()
     assert {face.raw for sample in found.samples for face in sample.faces} == {()}
     assert (made.method.labels, made.method.action, made.method.window) == ((), None, None)
+
+
+def test_further_tasks_are_columns(packages: Path) -> None:
+    made = Observer(fps=4.0, emotion=None, action=None, extra_tasks=[HeadPose()])
+    assert made.columns == ("headpose_yaw", "headpose_pitch", "headpose_roll")
+    found = watched(made.watch(Reel(10)))
+    assert found.columns == made.columns
+    faces = [face for sample in found.samples for face in sample.faces]
+    assert faces and all(len(face.values) == 3 and None not in face.values for face in faces)
+    plain = watched(observer(packages, emotion=False, action=False).watch(Reel(10)))
+    assert (plain.columns, {face.values for sample in plain.samples for face in sample.faces}) == ((), {()})
 
 
 class CutReel(Reel):

@@ -7,7 +7,7 @@ import pytest
 
 from edgeharfer.report.rows import label_rows
 from edgeharfer.report.smoothing import METHODS, Smoothing, centered_mean
-from edgeharfer.runtime.smoothing import Smoother
+from edgeharfer.runtime.tasks.smoothing import Smoother
 from tiny_reports import LABELS, recording
 
 TIMES_S = np.arange(12) / 4

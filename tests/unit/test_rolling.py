@@ -18,12 +18,12 @@ import tiny_models
 from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.export.rolling import rolling_form
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.manifest import ROLLING
 from edgeharfer.runtime.package import Package, verify_package
 from edgeharfer.runtime.rolling import RollingHead
 from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.types import Action, Floats, Frame
 from tiny_models import rolling
 

@@ -43,10 +43,8 @@ class Scripted:
         return Result(frame.seq, frame.pts_s, age_ms, cut=cut)
 
 
-class Kept:
+class Kept(Sink):
     """A sink that keeps the results."""
-
-    closed = False
 
     def __init__(self) -> None:
         self.results: list[Result] = []

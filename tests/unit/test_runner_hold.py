@@ -15,6 +15,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Hold, Limits, Runner
+from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
@@ -34,7 +35,7 @@ class Seeing:
     def keep_pace(self, max_age_ms: float | None = None) -> None: ...
 
 
-class Person:
+class Person(Sink):
     """Looks at the window and presses keys at given times; an end of patience fails the test."""
 
     closed = False

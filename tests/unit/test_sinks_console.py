@@ -12,7 +12,7 @@ PLACE = Box(0, 0, 9, 9)
 
 def faces(*labels: str | None) -> tuple[TrackedFace, ...]:
     return tuple(
-        TrackedFace(number, PLACE, 0.9, None if label is None else Emotion(label, 0.5, {}))
+        TrackedFace(number, PLACE, 0.9, {} if label is None else {"emotion": Emotion(label, 0.5, {})})
         for number, label in enumerate(labels, 1)
     )
 
@@ -28,7 +28,7 @@ def faces(*labels: str | None) -> tuple[TrackedFace, ...]:
     ],
 )
 def test_actions_in_words(action: Action | None, words: str) -> None:
-    assert describe(Result(0, 0.0, 1.0, action=action)) == words
+    assert describe(Result(0, 0.0, 1.0, readings={} if action is None else {"action": action})) == words
 
 
 def test_faces_in_words() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.sinks import EventsSink, event_file, result_to_dict
-from edgeharfer.runtime.sinks.events import round_probabilities
+from edgeharfer.runtime.json_lines import result_to_dict, round_probabilities
+from edgeharfer.runtime.sinks import EventsSink, event_file
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
 
@@ -30,8 +30,8 @@ def example() -> Result:
         seq=12,
         pts_s=0.48,
         age_ms=4.1,
-        faces=(TrackedFace(1, Box(200.6, 96.2, 143.4, 142.8), 0.93, HAPPY),),
-        action=Action("Biking", 0.81, ready=True, probs={"Biking": 0.81}),
+        faces=(TrackedFace(1, Box(200.6, 96.2, 143.4, 142.8), 0.93, {"emotion": HAPPY}),),
+        readings={"action": Action("Biking", 0.81, ready=True, probs={"Biking": 0.81})},
     )
 
 
@@ -78,7 +78,7 @@ def test_a_cut_is_a_line_of_its_own_before_the_result(tmp_path: Path) -> None:
 
 
 def test_an_action_that_is_not_ready_is_uncertain() -> None:
-    early = Result(seq=1, pts_s=0.0, age_ms=0.0, action=Action("Biking", 0.7, ready=False))
+    early = Result(seq=1, pts_s=0.0, age_ms=0.0, readings={"action": Action("Biking", 0.7, ready=False)})
     assert result_to_dict(early)["action"] == {"label": "uncertain", "score": 0.7, "ready": False}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
@@ -18,7 +19,7 @@ from edgeharfer.runtime.types import Frame, Result
 FRAME = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
 
 
-class Kept:
+class Kept(Sink):
     """Keeps the numbers of what it is given; fails while `full`."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ def photo(path: Path, level: int = 200) -> Path:
 
 
 def put(sink: PhotoSink, seq: int = 0, level: int = 200) -> None:
-    result = Result(seq, float(seq), 1.0, action=Action("Biking", 0.7, ready=True))
+    result = Result(seq, float(seq), 1.0, readings={"action": Action("Biking", 0.7, ready=True)})
     sink.write(Frame(seq, float(seq), 0.0, picture(level), still=True), result, Status())
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.types import Floats
 
 LABELS = ("calm", "happy", "sad")

@@ -11,9 +11,9 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgeharfer.export import export_model  # noqa: E402
-from edgeharfer.runtime.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.preprocess import prepare  # noqa: E402
+from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
 from edgeharfer.training.action.confidence import fold_in  # noqa: E402
 from edgeharfer.training.action.networks import LINEAR, TEMPORAL, action_head, action_model  # noqa: E402

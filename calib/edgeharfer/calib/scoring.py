@@ -9,10 +9,10 @@ import numpy as np
 
 from edgeharfer.calib.guard import Figures, figures
 from edgeharfer.calib.material import Evaluation, batches
-from edgeharfer.runtime.emotion import prior_weights, reweigh
 from edgeharfer.runtime.manifest import Manifest
 from edgeharfer.runtime.session import make_session
-from edgeharfer.runtime.smoothing import softmax
+from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
+from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
 
 Models = Mapping[str, bytes]

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeharfer.runtime.emotion import prior_weights
 from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.tasks.emotion import prior_weights
 
 NEUTRAL = "neutral"
 CLEAR, STRONG = 1 / 3, 2 / 3

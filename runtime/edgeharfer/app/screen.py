@@ -6,13 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from edgeharfer.app.picture import encode
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 
@@ -28,14 +28,12 @@ class View:
     jpeg: bytes
 
 
-class Screen:
+class Screen(Sink):
     """A sink of the run. The run only leaves references here; whoever looks pays for the encoding, once.
 
     printed: how many pictures were encoded.
     changed: called, from any thread, when there is something new. first: what the numbers begin with.
     """
-
-    closed = False
 
     def __init__(
         self, scene: Scene, clock: Clock, changed: Callable[[], None], source: str = "", first: int = 0
@@ -57,13 +55,6 @@ class Screen:
     def number(self) -> int:
         """Of what is up; grows with everything new."""
         return self._number
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def opened(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         """The source and the models are there, and the first picture is near."""

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Result
 
 Labels = tuple[str | None, str | None]

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Tell actions and emotions from a camera, file or stream.",
     "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
     "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
+    "tasks": "List what a frame and its faces can be read for.",
     "models": "List, show, verify, sign and install model packages.",
     "doctor": "Check what works here, and show the command that fixes what does not.",
     "evaluate": "Measure the accuracy of a package or Keras model.",

@@ -11,7 +11,7 @@ from typing import Any, Self
 import click
 
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.cli.options import config_option, model_options, task_option
 from edgeharfer.cli.run import pipeline_options
 from edgeharfer.cli.stopping import stop_signals
 
@@ -37,6 +37,7 @@ from edgeharfer.cli.stopping import stop_signals
 )
 @click.option("--fresh", is_flag=True, help="Make reports anew that are there already.")
 @model_options
+@task_option
 @config_option
 def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     """Write a report on each video, image or folder: CSV, JSON, charts and PDF.

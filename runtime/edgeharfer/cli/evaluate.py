@@ -81,9 +81,9 @@ def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> di
     from edgeharfer.evaluate.dataset import Dataset
     from edgeharfer.evaluate.emotion import evaluate_emotion
     from edgeharfer.evaluate.ferplus import read_votes
-    from edgeharfer.runtime.emotion import EmotionModel
     from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
+    from edgeharfer.runtime.tasks.emotion import EmotionModel
 
     model = EmotionModel(package, prior=options["prior"], **session_options(options))
     detector = make_detector("blazeface", threads=options["threads"], min_score=MIN_PORTRAIT_SCORE)

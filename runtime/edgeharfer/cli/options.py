@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +40,10 @@ def _check_setting(ctx: click.Context, where: str, option: click.Option, setting
     if option.is_flag != isinstance(setting, bool):
         wanted = "true or false" if option.is_flag else "a value, not true or false"
         raise ConfigError(f"{where}: must be {wanted}")
-    if not isinstance(setting, str | int | float) or not _finite(setting):
+    if option.multiple:
+        if not isinstance(setting, list) or not all(isinstance(one, str) for one in setting):
+            raise ConfigError(f'{where}: must be a list of texts, such as ["one", "two"]')
+    elif not isinstance(setting, str | int | float) or not _finite(setting):
         raise ConfigError(f"{where}: must be one text or finite number")
     try:
         option.type_cast_value(ctx, setting)
@@ -87,6 +91,16 @@ def provider_options(command: F) -> F:
     ]):  # fmt: skip
         command = option(command)
     return command
+
+
+def task_option(command: F) -> F:
+    """--task, which adds tasks to emotions and actions."""
+    return click.option(
+        "--task",
+        type=click.Choice(EXTRA_TASKS),
+        multiple=True,
+        help="Further task, such as headpose; can be given more than once. See `edgeharfer tasks`.",
+    )(command)
 
 
 def model_options(command: F) -> F:

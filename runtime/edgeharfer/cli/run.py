@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.cli.options import config_option, model_options, task_option
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.pipeline import SensesFactory
@@ -94,6 +95,7 @@ def picture_size(value: object) -> tuple[int, int]:
     "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source."
 )
 @model_options
+@task_option
 @config_option
 def run(**options: Any) -> None:
     """Tell actions and emotions from a camera, file or stream.
@@ -118,15 +120,15 @@ def run(**options: Any) -> None:
                 return
         view = choose_view(options["view"])
         source, senses = open_input(options, stack, stopping)
-        sinks = make_sinks(options, view, source)
+        sinks = make_sinks(options, view, source, stopping)
         stopping.before_forced_end(discard_unfinished)
         interval_s = face_interval_s(options["face_rate"])
         pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
         stack.callback(pipeline.close)
         for sink in sinks:
             stack.enter_context(sink)
-            if (url := getattr(sink, "url", None)) is not None:
-                click.echo(f"watch at {url}", err=True)
+            if sink.url:
+                click.echo(f"watch at {sink.url}", err=True)
         with suppress(KeyboardInterrupt):  # a stop that ended it: what follows writes the summary
             pipeline.warm_up()
         hold = choose_hold(options, view, source)
@@ -207,14 +209,16 @@ def open_input(
 
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that describe models, as the Pipeline takes them; "off" becomes None."""
-    names = ("action", "emotion", "detector", "provider", "precision", "threads", "allow_fallback", "prior")
+    names = (*PACKAGE_TASKS, "detector", "provider", "precision", "threads", "allow_fallback", "prior")
     chosen = {name: None if options[name] == "off" else options[name] for name in names}
     if (key := options.get("require_signature")) is not None:
         from edgeharfer.runtime.package import load_package
 
-        for task in ("action", "emotion"):
+        for task in PACKAGE_TASKS:
             name = chosen[task]
             chosen[task] = None if name is None else load_package(name, task, require_signature=key)
+    if options.get("task"):
+        chosen["extra_tasks"] = [make_task(name) for name in dict.fromkeys(options["task"])]
     return chosen
 
 
@@ -274,7 +278,9 @@ def make_saver(path: Path, source: Source) -> Sink:
     return PhotoSink([path], source.paths)
 
 
-def make_sinks(options: dict[str, Any], view: str, source: Source) -> list[Sink]:
+def make_sinks(
+    options: dict[str, Any], view: str, source: Source, stopping: Callable[[], bool]
+) -> list[Sink]:
     """The outputs that were asked for; words on the terminal where there would be nothing else to see."""
     from edgeharfer.runtime.sinks import EventsSink, StatsFileSink, WindowSink
     from edgeharfer.runtime.sinks.console import ConsoleSink
@@ -287,7 +293,7 @@ def make_sinks(options: dict[str, Any], view: str, source: Source) -> list[Sink]
 
         sinks.append(WebSink(port=options["port"]))
     if options["events"]:
-        sinks.append(EventsSink(options["events"]))
+        sinks.append(EventsSink(options["events"], stopping=stopping))
     if options["save"]:
         sinks.append(make_saver(options["save"], source))
     if options["stats"]:

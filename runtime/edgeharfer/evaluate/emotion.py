@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate import ferplus
 from edgeharfer.evaluate.dataset import Dataset, Sample, canonical, match_labels
 from edgeharfer.evaluate.metrics import score as figures_of
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
 from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Floats, Image
 
 BATCH = 64

@@ -14,13 +14,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Floats, Image
 
 GOLDEN = "golden.json"

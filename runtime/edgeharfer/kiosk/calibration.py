@@ -15,6 +15,7 @@ from edgeharfer.kiosk.durable import hand_over, write_durable
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.package import read_regular
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Result
 
 FILE = "calibration.json"
@@ -48,7 +49,7 @@ def learn(results: Sequence[Result], rules: Decide) -> Calibration:
     half = len(results) // 2
     if half < 2 or results[-1].pts_s <= results[0].pts_s:
         raise ConfigError("calibration: too little footage; let the camera watch the idle site for a minute")
-    floors = {kind: _floors(_scores(results[:half], kind)) for kind in ("action", "emotion")}
+    floors = {kind: _floors(_scores(results[:half], kind)) for kind in PACKAGE_TASKS}
     rest = results[half:]
     return Calibration(
         seconds=results[-1].pts_s - results[0].pts_s,
@@ -86,7 +87,7 @@ def load_floors(state: Path) -> Floors:
     loaded = load_json(read_regular(path, 1 << 20), str(path))
     floors = loaded.get("floors", {}) if isinstance(loaded, dict) else {}
     checked: dict[str, Mapping[str, float]] = {}
-    for kind in ("action", "emotion"):
+    for kind in PACKAGE_TASKS:
         labels = floors.get(kind, {}) if isinstance(floors, dict) else {}
         known = tuple(labels) if isinstance(labels, dict) else ()
         checked[kind] = mapping_of(known, number(0, 1))(labels, f"{path}: floors.{kind}")

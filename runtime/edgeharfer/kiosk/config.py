@@ -18,6 +18,7 @@ from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
+from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
@@ -54,7 +55,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Packages and how they run; "off" leaves one out."""
+    """Packages and how they run; "off" leaves one out. tasks: further ones, such as "headpose"."""
 
     action: str = "action-ucf20"
     emotion: str = "emotion-fer8"
@@ -64,6 +65,12 @@ class Models:
     threads: int = 1
     face_rate: float = 10.0
     require_signature: str = ""
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def reads_faces(self) -> bool:
+        """Whether anything is estimated of faces."""
+        return self.emotion != "off" or bool(self.tasks)
 
     @property
     def signature_key(self) -> Path | None:
@@ -184,6 +191,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "threads": whole(1, 256),
             "face_rate": number(0, 1000),
             "require_signature": _path,
+            "tasks": list_of(choice(*EXTRA_TASKS), 0, len(EXTRA_TASKS)),
         },
     ),
     "screen": (

@@ -47,6 +47,7 @@ class Metrics:
         self.reconnects = counter("source_reconnects_total", "How often the source was opened anew")
         self.starts = gauge("starts", "How often the service has been started since it was installed")
         self.people = gauge("people", "Faces in view")
+        self.reading = gauge("reading", "Numbers of further tasks, of the largest face", "task", "name")
         self.notice = gauge("notice_given", "1 while emotions may be estimated")
         self.events = counter("events_total", "Decisions that started or ended", "type", "phase")
         self.delay = Histogram(
@@ -61,6 +62,7 @@ class Metrics:
         self.temperature = gauge("temperature_celsius", "Of the machine's thermal zones", "zone")
         self.memory = gauge("resident_memory_bytes", "Memory of this process")
         self._dropped = 0
+        self._readings: set[tuple[str, str]] = set()
 
     def count(self, result: Result) -> None:
         """Take in one result."""
@@ -69,6 +71,22 @@ class Metrics:
         for stage, milliseconds in result.stages_ms.items():
             self.stages.labels(stage).observe(milliseconds / 1e3)
         self.people.set(len(result.faces))
+        self._show_readings(result)
+
+    def _show_readings(self, result: Result) -> None:
+        """Numbers of the scene and of the largest face; without a face its numbers are gone."""
+        face = max(result.faces, key=lambda face: face.box.area, default=None)
+        found = {
+            (task, name): value
+            for readings in (result.readings, face.readings if face else {})
+            for task, reading in readings.items()
+            for name, value in (reading.values or {}).items()
+        }
+        for key in self._readings - found.keys():
+            self.reading.remove(*key)
+        for key, value in found.items():
+            self.reading.labels(*key).set(value)
+        self._readings = set(found)
 
     def count_event(self, event: Event) -> None:
         self.events.labels(event.kind, event.phase).inc()

@@ -275,7 +275,7 @@ class Service:
 
     def _scene(self, result: Result) -> Scene:
         decisions = self._teller.decisions
-        needed = not self._notice.given and self._config.models.emotion != "off"
+        needed = not self._notice.given and self._config.models.reads_faces
         return Scene(
             state=self._state,
             people=len(result.faces),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 
 LOOK_EVERY_S = 1.0
 
@@ -41,7 +42,7 @@ class Engines:
 def wanted_lineup(config: KioskConfig, state: Path) -> Lineup:
     """What the configuration names, unless a package was installed in its place."""
     chosen: dict[str, str | None] = {}
-    for task in ("action", "emotion"):
+    for task in PACKAGE_TASKS:
         named = getattr(config.models, task)
         installed = current_package(state, task)
         chosen[task] = None if named == "off" else str(installed or named)
@@ -62,7 +63,7 @@ def build(
     def package(name: str | None, task: str) -> Package | None:
         return None if name is None else load_package(name, task, require_signature=key)
 
-    def pipeline(emotion: str | None) -> Pipeline:
+    def pipeline(emotion: str | None, tasks: Sequence[str] = ()) -> Pipeline:
         options: dict[str, Any] = {
             name: getattr(config.models, name) for name in ("detector", "provider", "precision", "threads")
         }
@@ -71,6 +72,7 @@ def build(
         made = Pipeline(
             action=package(lineup.action, "action"),
             emotion=package(emotion, "emotion"),
+            extra_tasks=[make_task(name) for name in dict.fromkeys(tasks)],
             clock=clock,
             **options,
         )
@@ -79,8 +81,8 @@ def build(
         made.warm_up()
         return made
 
-    told = pipeline(lineup.emotion)
-    notice_first = config.privacy.notice_required and lineup.emotion is not None
+    told = pipeline(lineup.emotion, config.models.tasks)
+    notice_first = config.privacy.notice_required and config.models.reads_faces
     return Engines(lineup, pipeline(None) if notice_first else told, told)
 
 
@@ -167,7 +169,7 @@ class Slot:
         _log.warning("models: %s; the ones before stay in use", error)
         changed = [
             task
-            for task in ("action", "emotion")
+            for task in PACKAGE_TASKS
             if (installed := current_package(self._state, task)) is not None
             and str(installed) == getattr(lineup, task)
         ]

@@ -25,6 +25,7 @@ from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.package import MANIFEST, Package, load_package, read_regular, verify_package
 from edgeharfer.runtime.signature import SIGNATURE
 from edgeharfer.runtime.staging import locked_folder, temporary_folder, temporary_path
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Image
 
 CURRENT, PREVIOUS = "current", "previous"
@@ -79,7 +80,7 @@ def install_package(
     clock = clock or SystemClock()
     package = verify_package(str(source.resolve()), require_signature=require_signature)
     task = package.manifest.task
-    if task not in ("action", "emotion"):
+    if task not in PACKAGE_TASKS:
         raise ModelError(f"{source}: a package for the task {task}; action and emotion can be installed")
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)

@@ -16,7 +16,9 @@ from edgeharfer.report.rows import Row
 
 Cell = str | float | None
 
-_FACE_COLUMNS = ("time_s", "frame", "picture", "track", "x", "y", "width", "height", "face_score")
+_WHERE = ("time_s", "frame", "picture")
+_FACE_COLUMNS = (*_WHERE, "track", "x", "y", "width", "height", "face_score")
+_LABEL_COLUMNS = ("label", "score")
 _FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the wide forms too
 
 
@@ -28,12 +30,17 @@ def safe(cell: Cell) -> Cell:
 
 
 def write_frames(report: Report, path: Path) -> None:
-    """One line a face and sample, its raw probabilities and the label after smoothing.
+    """One line a face and sample: raw probabilities, the label after smoothing, values of further tasks.
 
     A sample in which nobody was seen has a line with its time alone, so that coverage can be counted.
     Of a report on one person only that person's lines are written.
     """
-    header = (*_FACE_COLUMNS, *(f"raw_{label}" for label in report.labels), "label", "score")
+    header = (
+        *_FACE_COLUMNS,
+        *(f"raw_{label}" for label in report.labels),
+        *_LABEL_COLUMNS,
+        *report.recording.columns,
+    )
     _write(path, header, _frame_lines(report))
 
 
@@ -44,6 +51,7 @@ def write_actions(report: Report, path: Path) -> None:
 
 
 def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
+    empty = len(_FACE_COLUMNS) - len(_WHERE) + len(_LABEL_COLUMNS)
     by_frame: dict[int, list[Row]] = {}
     for row in report.rows:
         by_frame.setdefault(row.sample.frame, []).append(row)
@@ -51,7 +59,7 @@ def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
         rows = by_frame.get(sample.frame, [])
         yield from (_line(row) for row in rows)
         if not rows and report.only is None:
-            yield (*_where(sample), *[None] * (len(_FACE_COLUMNS) - 3 + len(report.labels) + 2))
+            yield (*_where(sample), *[None] * (empty + len(report.labels) + len(report.recording.columns)))
 
 
 def _where(sample: Sample) -> tuple[Cell, ...]:
@@ -62,7 +70,7 @@ def _line(row: Row) -> Sequence[Cell]:
     face, box = row.face, row.face.box
     place = (*_where(row.sample), face.track, box.x, box.y, box.width, box.height, _fixed(face.score))
     raw = [f"{p:.{PROBABILITY_DIGITS}f}" for p in face.raw]
-    return (*place, *raw, row.label or None, _fixed(row.score) if row.label else None)
+    return (*place, *raw, row.label or None, _fixed(row.score) if row.label else None, *face.values)
 
 
 def _fixed(score: float) -> str:

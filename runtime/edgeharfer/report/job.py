@@ -51,6 +51,7 @@ class Job:
             "smoothing": asdict(self.smoothing),
             "thumbnails": self.thumbnails,
             "duration_s": self.duration_s,
+            **({"columns": columns} if (columns := self.observer.columns) else {}),
         }
 
     def analyze(

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgeharfer.report.record import (
     BOX_DIGITS,
     PROBABILITY_DIGITS,
     SCORE_DIGITS,
     TIME_DIGITS,
+    VALUE_DIGITS,
     Reading,
     Recording,
     Sample,
     Sighting,
 )
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.cuts import CutFinder
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.manifest import Manifest, WindowSpec
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.types import Box, Frame
+from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.base import Task
+from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
+from edgeharfer.runtime.tasks.emotion import EmotionModel
+from edgeharfer.runtime.types import Box, Frame, TrackedFace
 
 DEFAULT_FPS = 4.0
 TRACKING_FPS = 8.0
@@ -96,7 +101,8 @@ class Grid:
 class Observer:
     """The models of a report, for any number of inputs, one after the other.
 
-    fps: samples of emotions a second; a slower source gives each of its frames. Other options as
+    fps: samples of emotions a second; a slower source gives each of its frames. extra_tasks: those
+    of faces are asked at each sample, and their `value_names` become columns. Other options as
     those of `edgeharfer.runtime.Pipeline`. Raises what it raises.
     """
 
@@ -112,7 +118,9 @@ class Observer:
         threads: int | None = None,
         allow_fallback: bool = False,
         prior: str = "package",
+        extra_tasks: Sequence[Task] = (),
     ) -> None:
+        check_names(extra_tasks)
         where = {"provider": provider, "threads": threads, "fallback": allow_fallback}
         self._fps = fps
         self._detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
@@ -125,7 +133,13 @@ class Observer:
             self._action = ActionModel(package, precision=precision, **where)  # type: ignore[arg-type]
             action_facts = facts_of(package.manifest, self._action.precision)
         window = self._action.window if self._action else None
+        self._tasks = [CheckedTask(task, {}, SystemClock()) for task in extra_tasks if task.scope == "face"]
         self.method = Method(fps, detector, prior, emotion_facts, action_facts, window, self._providers())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the values that further tasks give for each face."""
+        return tuple(f"{task.name}_{value}" for task in self._tasks for value in task.value_names)
 
     def _providers(self) -> dict[str, str]:
         found = {"faces": self._detector.provider}
@@ -159,7 +173,7 @@ class Observer:
         """
         recognizer = ActionRecognizer(self._action) if self._action else None
         finder = FaceFinder(self._detector)
-        session = _Session(self._fps, finder, self._emotion, recognizer, source, see)
+        session = _Session(self._fps, finder, self._emotion, recognizer, self._tasks, source, see)
         with source, Capture(source, pace="fast") as capture:
             for frame in capture:
                 if stopping():
@@ -180,15 +194,17 @@ class _Session:
         finder: FaceFinder,
         emotion: EmotionModel | None,
         action: ActionRecognizer | None,
+        tasks: Sequence[CheckedTask],
         source: Source,
         see: Watch | None,
     ) -> None:
         self.frames = 0
         self._finder, self._emotion, self._action, self._see = finder, emotion, action, see
+        self._tasks = tasks
+        self._reset_tasks()
         self._tracker = Tracker()
         self._cuts = CutFinder()
         self._cuts_s: list[float] = []
-        self._names = [path.name for path in getattr(source, "paths", ())]
         self._sampling, self._tracking = Grid(fps), Grid(max(fps, TRACKING_FPS))
         self._samples: list[Sample] = []
         self._readings: list[Reading] = []
@@ -201,6 +217,7 @@ class _Session:
         self._stills = frame.still
         if frame.still:
             self._tracker.reset()
+            self._reset_tasks()
         else:
             self._look_for_cut(frame)
             self._read_action(frame)
@@ -223,7 +240,12 @@ class _Session:
             self.frames,
             self._stills,
             tuple(self._cuts_s),
+            tuple(f"{task.name}_{value}" for task in self._tasks for value in task.value_names),
         )
+
+    def _reset_tasks(self) -> None:
+        for task in self._tasks:
+            task.reset()
 
     def _duration_s(self) -> float:
         if self._stills:
@@ -238,6 +260,7 @@ class _Session:
             return
         self._cuts_s.append(round(frame.pts_s, TIME_DIGITS))
         self._tracker.reset()
+        self._reset_tasks()
         if self._action:
             self._action.reset()
 
@@ -255,15 +278,42 @@ class _Session:
         if self._emotion and tracks:
             probs = self._emotion.classify(self._emotion.cut(frame.bgr, [track.face for track in tracks]))
             raw = [tuple(round(p, PROBABILITY_DIGITS) for p in row) for row in probs.tolist()]
+        values = self._values(frame, tracks)
         faces = tuple(
-            Sighting(track.number, _rounded(track.box), round(float(track.face.score), SCORE_DIGITS), mine)
+            Sighting(
+                track.number,
+                _rounded(track.box),
+                round(float(track.face.score), SCORE_DIGITS),
+                mine,
+                values[track.number],
+            )
             for track, mine in zip(tracks, raw, strict=True)
         )
-        picture = self._names[frame.seq] if frame.still else ""
+        picture = Path(frame.file).name if frame.still else ""
         sample = Sample(round(frame.pts_s, TIME_DIGITS), frame.seq, picture, faces)
         self._samples.append(sample)
         if self._see:
             self._see(frame, sample)
+
+    def _values(self, frame: Frame, tracks: Sequence[Track]) -> dict[int, tuple[float | None, ...]]:
+        """What further tasks say of each track, in the order of the columns."""
+        faces = [
+            TrackedFace(track.number, track.box, track.face.score, {}, track.face, seen_s=track.seen_s)
+            for track in tracks
+        ]
+        found: dict[int, list[float | None]] = {track.number: [] for track in tracks}
+        for task in self._tasks:
+            readings = task.step(frame, faces)
+            known = readings if isinstance(readings, Mapping) else {}
+            for number, mine in found.items():
+                values = (known[number].values if number in known else None) or {}
+                mine += [_value(values.get(name)) for name in task.value_names]
+        return {number: tuple(mine) for number, mine in found.items()}
+
+
+def _value(value: float | None) -> float | None:
+    """As it stands in `frames.csv`; None for none, and for one that is no number."""
+    return None if value is None or not math.isfinite(value) else round(float(value), VALUE_DIGITS)
 
 
 def facts_of(manifest: Manifest, precision: str) -> ModelFacts:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgeharfer.runtime.types import Box
 
-TIME_DIGITS, BOX_DIGITS, SCORE_DIGITS, PROBABILITY_DIGITS = 4, 1, 4, 6
+TIME_DIGITS, BOX_DIGITS, SCORE_DIGITS, PROBABILITY_DIGITS, VALUE_DIGITS = 4, 1, 4, 6, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,15 @@ class Sighting:
 
     track: number of the face while it stays in view. score: the detector's.
     raw: the model's probabilities for this picture alone, in the order of its labels; empty when
-    emotions are off.
+    emotions are off. values: of further tasks, in the order of `Recording.columns`; None where a task said
+    nothing of this face.
     """
 
     track: int
     box: Box
     score: float
     raw: tuple[float, ...]
+    values: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Recording:
 
     duration_s: from the first frame to the end of the last one; 0 for photographs.
     frames: read in all. stills: photographs, which have no neighbours in time. cuts_s: when another scene
-    began.
+    began. columns: names of the values that further tasks give for each face.
     """
 
     samples: tuple[Sample, ...]
@@ -62,6 +64,7 @@ class Recording:
     frames: int
     stills: bool
     cuts_s: tuple[float, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def step_s(self) -> float:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.smoothing import HYSTERESIS, Decision, Smoother
+from edgeharfer.runtime.tasks.smoothing import HYSTERESIS, Decision, Smoother
 from edgeharfer.runtime.types import Floats
 
 Times = NDArray[np.float64]

@@ -1,6 +1,6 @@
-"""The lean engine: a source in, actions and emotions out.
+"""The lean engine: a source in, actions, emotions and the readings of other tasks out.
 
-from edgeharfer.runtime import Pipeline, load_package, open_source
+from edgeharfer.runtime import Pipeline, Reading, Sink, Task, open_source
 
 What is not exported here is private. Names are looked up when first used, so that a program which
 needs only a type does not load OpenCV.
@@ -21,30 +21,38 @@ if TYPE_CHECKING:
         ProviderError,
         SinkError,
         SourceError,
+        TaskError,
     )
     from edgeharfer.runtime.package import Package, load_package, shipped_packages, verify_package
     from edgeharfer.runtime.pipeline import Pipeline
+    from edgeharfer.runtime.sinks import Sink
     from edgeharfer.runtime.source import Source, open_source
-    from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Result, TrackedFace
+    from edgeharfer.runtime.stats import Status
+    from edgeharfer.runtime.tasks.base import Task
+    from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Reading, Result, TrackedFace
 
     __version__: str
 
 _HOME = {
     "errors": (
         "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
-        "SinkError", "SourceError",
+        "SinkError", "SourceError", "TaskError",
     ),
     "package": ("Package", "load_package", "shipped_packages", "verify_package"),
     "pipeline": ("Pipeline",),
+    "sinks": ("Sink",),
     "source": ("Source", "open_source"),
-    "types": ("Action", "Box", "Emotion", "Face", "Frame", "Result", "TrackedFace"),
+    "stats": ("Status",),
+    "tasks.base": ("Task",),
+    "types": ("Action", "Box", "Emotion", "Face", "Frame", "Reading", "Result", "TrackedFace"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Action", "Box", "CameraError", "ConfigError", "EdgeharferError", "Emotion", "Face", "Frame",
-    "MissingExtra", "ModelError", "Package", "Pipeline", "ProviderError", "Result", "SinkError", "Source",
-    "SourceError", "TrackedFace", "load_package", "open_source", "shipped_packages", "verify_package",
+    "MissingExtra", "ModelError", "Package", "Pipeline", "ProviderError", "Reading", "Result", "Sink",
+    "SinkError", "Source", "SourceError", "Status", "Task", "TaskError", "TrackedFace", "load_package",
+    "open_source", "shipped_packages", "verify_package",
 ]  # fmt: skip
 
 

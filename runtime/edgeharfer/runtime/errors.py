@@ -7,6 +7,7 @@ EdgeharferError            exit code
 │   └── CameraError        3   a camera that was asked for is not there
 ├── ProviderError          3   an execution provider or display that cannot be loaded
 ├── SinkError              2   an output that cannot be written
+├── TaskError              2   a task that failed or returned what it must not
 └── MissingExtra           2   a part of the product that is not installed
 
 A message says what, where, and what to do, in one line.
@@ -52,6 +53,10 @@ class ProviderError(EdgeharferError):
 
 class SinkError(EdgeharferError):
     """An output that cannot be written."""
+
+
+class TaskError(EdgeharferError):
+    """A task that failed, or returned what it must not."""
 
 
 class MissingExtra(EdgeharferError):

@@ -63,6 +63,10 @@ class Package:
     path: Path
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        held = ", ".join(sorted(self.manifest.files))
+        return f"<Package {self.manifest.name} for {self.manifest.task}: {held} in {self.path}>"
+
     def spec(self, role: str, precision: str) -> FileSpec:
         """What the manifest says of one file. Raises ModelError where it has no such file."""
         try:

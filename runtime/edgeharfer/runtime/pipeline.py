@@ -1,18 +1,18 @@
-"""A frame goes in, a result comes out: faces, their emotions, and what goes on."""
+"""A frame goes in, a result comes out: the faces, and what each task says of them and of the scene."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.runtime.action import ActionModel, ActionRecognizer
+import numpy as np
+
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.emotion import EmotionModel, EmotionRecognizer
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
@@ -20,14 +20,14 @@ from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.types import Action, Frame, Result, TrackedFace
+from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
+from edgeharfer.runtime.tasks.base import Task
+from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
+from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
+from edgeharfer.runtime.types import Frame, Image, Reading, Result, TrackedFace, check_picture
 
 DEFAULT_ACTION = "action-ucf20"
 DEFAULT_EMOTION = "emotion-fer8"
-FACES_AT_ONCE = 1
-"""Faces whose emotion is computed in one frame; the others have their turn in the next ones.
-
-Where frames do not come as time passes, new faces are all read in the frame that shows them first."""
 FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
 
@@ -36,25 +36,40 @@ SensesFactory = Callable[[Detector, EmotionModel | None, ActionModel | None], Se
 
 
 class Pipeline:
-    """The models, and what they remember of the frames before.
+    """The models and tasks, and what they remember of the frames before.
 
-    action, emotion: a shipped package's name, a folder, a loaded package, or None for off.
-    detector: "blazeface", "mediapipe", "haar", or an object that does the same.
-    provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
-    threads: of one operator; None is as tuned for this device, or one.
-    prior: of the emotions, one of `emotion.PRIORS`.
-    face_interval_s: from one look for faces to the next, after which their emotions are looked at, one in
-    each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames come as
-    time passes and there is too little of it, looks become rarer (see `Schedule`).
-    senses: makes of the models what looks at the frames; a recorder or a player of recordings.
-    at_once: where an engine of TensorRT has to be built, which takes minutes, do so in processes beside, and
-    go on with it when it is done. `close`, or the end of the program, ends what is not done by then.
+        with Pipeline() as pipeline:
+            for result in pipeline.run(open_source("clip.mp4")):
+                print(result.action, result.faces)
 
-        for result in Pipeline().run(open_source("clip.mp4")):
-            print(result.action, result.faces)
+    A pipeline belongs to one thread at a time: `process`, `frames`, `run`, `reset` and `close` are never
+    called at once. `labels`, `models` and `providers` can be read from any thread. Use one pipeline for each
+    source that is read at the same time.
 
-    Raises ModelError for a package that cannot be trusted or run, ProviderError for a provider that was
-    asked for and is not there, MissingExtra for a part that is not installed.
+    Args:
+        action: A shipped package's name, a folder, a loaded package, or None for off.
+        emotion: The same.
+        detector: "blazeface", "mediapipe", "haar", or an object that does the same.
+        provider: "auto", "cpu", "cuda" or "tensorrt".
+        precision: "auto", "fp32", "fp16" or "int8".
+        threads: ONNX Runtime intra-op threads; None is as tuned for this device, or one.
+        allow_fallback: Take the CPU where the provider does not load.
+        prior: Of the emotions, one of `tasks.emotion.PRIORS`.
+        face_interval_s: From one look for faces to the next, after which their emotions are looked at, one
+            in each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames
+            come as time passes and there is too little of it, looks become rarer (see `Schedule`).
+        extra_tasks: Further tasks (see `Task`), which run after emotions and actions in this order. The
+            pipeline closes them.
+        senses: Makes of the models what looks at the frames; a recorder or a player of recordings.
+        at_once: Where an engine of TensorRT has to be built, which takes minutes, do so in processes beside,
+            and go on with it when it is done. `close`, or the end of the program, ends what is not done by
+            then.
+
+    Raises:
+        ModelError: A package cannot be trusted or run.
+        ProviderError: A provider was asked for and is not there.
+        MissingExtra: A part is not installed.
+        TaskError: Two tasks have one name, or a task's name or scope cannot be used.
     """
 
     def __init__(
@@ -69,59 +84,78 @@ class Pipeline:
         allow_fallback: bool = False,
         prior: str = "package",
         face_interval_s: float = FACE_INTERVAL_S,
+        extra_tasks: Sequence[Task] = (),
         senses: SensesFactory = Senses,
         at_once: bool = True,
         clock: Clock | None = None,
     ) -> None:
+        check_names(extra_tasks)
         self._clock = clock or SystemClock()
         self._parts = ExitStack()
-        self._action_model = self._emotion_model = None
         how: dict[str, Any] = {
             "provider": provider,
             "threads": threads,
             "fallback": allow_fallback,
             "at_once": at_once,
         }
-        if (package := _load(action, "action")) is not None:
-            self._action_model = ActionModel(package, precision=precision, **how)
-            self._parts.callback(self._action_model.close)
-            self._action = ActionRecognizer(self._action_model, clock=self._clock)
-        if (package := _load(emotion, "emotion")) is not None:
-            self._emotion_model = EmotionModel(package, precision=precision, prior=prior, **how)
-            self._parts.callback(self._emotion_model.close)
-            self._emotion = EmotionRecognizer(self._emotion_model)
+        self._schedule = Schedule(face_interval_s)
+        self._stages_ms: dict[str, float] = {}
+        action_model = emotion_model = None
+        self._models: dict[str, ActionModel | EmotionModel] = {}
+        if (package := _load(action, ActionTask.name)) is not None:
+            self._models[ActionTask.name] = action_model = ActionModel(package, precision=precision, **how)
+        if (package := _load(emotion, EmotionTask.name)) is not None:
+            emotion_model = EmotionModel(package, precision=precision, prior=prior, **how)
+            self._models[EmotionTask.name] = emotion_model
         if isinstance(detector, str):
             detector = make_detector(detector, **how)
             self._parts.callback(getattr(detector, "close", lambda: None))
-        self._senses = senses(detector, self._emotion_model, self._action_model)
+        self._senses = senses(detector, emotion_model, action_model)
+        # Actions do not look at faces: they run first, so that an encoding counts in the age of a frame.
+        self._first_tasks: list[Task] = []
+        self._tasks: list[Task] = []
+        if action_model is not None:
+            encode = self._senses.encode
+            self._first_tasks.append(ActionTask(action_model, encode, self._stages_ms, self._clock))
+        if emotion_model is not None:
+            self._tasks.append(EmotionTask(emotion_model, self._senses, self._schedule, self._stages_ms))
+        self._tasks += [CheckedTask(task, self._stages_ms, self._clock) for task in extra_tasks]
+        for task in (*self._first_tasks, *self._tasks):
+            self._parts.callback(task.close)
         self._tracker = Tracker()
-        self._schedule = Schedule(face_interval_s)
         self._in_view: list[Track] = []
-        self._waiting: list[Track] = []
-        self._felt_s: dict[int, float] = {}
+        self._of_scene: dict[str, Reading] = {}
+        self._of_faces: dict[str, dict[int, Reading]] = {}
+        self._after_still = False
 
     @property
     def providers(self) -> dict[str, str]:
         """Where each part really runs, in ONNX Runtime's words."""
-        found = {"faces": self._senses.detector.provider}
-        if self._emotion_model:
-            found["emotion"] = self._emotion_model.session.provider
-        if self._action_model:
-            found["action"] = self._action_model.encoder.provider
-        return found
+        models = {task: model.provider for task, model in self._models.items()}
+        return {"faces": self._senses.detector.provider, **models}
 
     @property
     def models(self) -> dict[str, str]:
         """Name and precision of each package in use."""
-        used = {"action": self._action_model, "emotion": self._emotion_model}
-        return {task: f"{model.manifest.name} {model.precision}" for task, model in used.items() if model}
+        return {task: f"{model.manifest.name} {model.precision}" for task, model in self._models.items()}
+
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """The labels of each task that has some; a task of one's own can have an attribute `labels`."""
+        known = {task: list(model.manifest.labels) for task, model in self._models.items()}
+        own = {task.name: task.labels for task in self._tasks if isinstance(task, CheckedTask)}
+        return known | {name: list(labels) for name, labels in own.items() if labels}
+
+    def __repr__(self) -> str:
+        models = [f"{task}={model}" for task, model in self.models.items()]
+        others = [task.name for task in self._tasks if task.name not in self._models]
+        return f"<Pipeline {' '.join([*models, *others]) or 'faces only'} on {self.providers['faces']}>"
 
     def warm_up(self) -> None:
         """Run every graph once in each shape, so that the first result is not slower than the rest."""
         self._senses.detector.warm_up()
-        for model in (self._emotion_model, self._action_model):
-            if model:
-                model.warm_up()
+        for model in reversed(self._models.values()):
+            model.warm_up()
 
     def keep_pace(self, max_age_ms: float | None = None) -> None:
         """Frames come as time passes: under load faces are looked for less often, before all else.
@@ -149,16 +183,26 @@ class Pipeline:
         """Forget all frames seen: for another source."""
         self._senses.reset()
         self._schedule.reset()
-        self._forget_faces()
-        if self._action_model:
-            self._action.reset()
+        self._forget()
 
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
-        """Results of a source's frames, which is closed at the end.
+        """Results of a source's frames; the source is closed at the end.
 
-        pace "fast": every frame of a file as quickly as it goes; "realtime": as time passes, and where
-        that is too quick the newest frame counts. Live sources are always in real time.
+        Args:
+            source: From `open_source`.
+            pace: "fast" takes every frame of a file as quickly as it goes; "realtime" as time passes, and
+                where that is too quick the newest frame counts. Live sources are always in real time.
+
+        Raises:
+            SourceError: The source cannot be read any further.
+            TaskError: A task of one's own failed.
         """
+        with closing(self.frames(source, pace=pace)) as pairs:
+            for _, result in pairs:
+                yield result
+
+    def frames(self, source: Source, *, pace: Pace = "fast") -> Generator[tuple[Frame, Result], None, None]:
+        """As `run`, each frame with its result."""
         self.reset()
         self.warm_up()
         if pace == "realtime" or source.live:
@@ -171,78 +215,99 @@ class Pipeline:
                     self.reset()
                 result = self.process(frame)
                 if not capture.outdated(frame):
-                    yield result
+                    yield frame, result
 
-    def process(self, frame: Frame) -> Result:
-        """What is known after this frame. Frames of one source come in order of time."""
-        stages_ms: dict[str, float] = {}
+    def process(self, picture: Frame | Image) -> Result:
+        """What is known after this frame.
+
+        Args:
+            picture: A frame of a source, in order of time; or uint8 (height, width, 3) in BGR order, which is
+                taken as a photograph: all its faces are read, and nothing is carried over from the frames
+                before or to those after it.
+
+        Raises:
+            TypeError: It is neither a frame nor an array of uint8.
+            ValueError: The array has another shape, or no pixels.
+            TaskError: A task of one's own failed.
+        """
+        frame = picture if isinstance(picture, Frame) else self._still(picture)
+        self._stages_ms.clear()
         start = self._clock.monotonic()
         cut = not frame.still and self._senses.cut(frame)
-        if frame.still or cut:
-            self._forget_faces()
-        action = self._act(frame, stages_ms, cut)
-        acted = self._clock.monotonic()
-        faces = self._faces(frame, acted, stages_ms)
+        if frame.still or self._after_still or cut:
+            self._forget()
+        self._after_still = frame.still
+        self._read_scene(self._first_tasks, frame, ())
+        first = self._clock.monotonic()
+        faces = self._read_faces(frame, first)
         seen = self._clock.monotonic()
+        self._read_scene(self._tasks, frame, faces)
         self._senses.done(frame)
         end = self._clock.monotonic()
-        self._schedule.worked(frame.pts_s, end - seen + acted - start)
-        stages_ms["total"] = (end - start) * 1e3
+        self._schedule.worked(frame.pts_s, end - seen + first - start)
+        stages_ms = {**self._stages_ms, "total": (end - start) * 1e3}
         age_ms = (end - frame.captured_s) * 1e3
-        return Result(frame.seq, frame.pts_s, age_ms, faces, action, stages_ms, cut)
+        return Result(frame.seq, frame.pts_s, age_ms, faces, dict(self._of_scene), stages_ms, cut, frame.file)
 
-    def _act(self, frame: Frame, stages_ms: dict[str, float], cut: bool) -> Action | None:
-        """What goes on; a photograph has no course of time, so nothing goes on in it."""
-        if self._action_model is None or frame.still:
-            return None
-        if cut:
-            self._action.reset()
-        return self._action.step(frame, stages_ms, self._senses.encode)
+    def _still(self, picture: object) -> Frame:
+        if not isinstance(picture, np.ndarray):
+            raise TypeError(
+                "process takes a Frame or a picture, a NumPy array of uint8 (height, width, 3) in BGR order, "
+                f"not {type(picture).__name__}"
+            )
+        return Frame(0, 0.0, self._clock.monotonic(), check_picture(picture), still=True)
 
-    def _faces(self, frame: Frame, start: float, stages_ms: dict[str, float]) -> tuple[TrackedFace, ...]:
+    def _read_scene(self, tasks: Sequence[Task], frame: Frame, faces: tuple[TrackedFace, ...]) -> None:
+        for task in tasks:
+            if task.scope == "scene":
+                reading = task.step(frame, faces)
+                if isinstance(reading, Reading):
+                    self._of_scene[task.name] = reading
+
+    def _read_faces(self, frame: Frame, start: float) -> tuple[TrackedFace, ...]:
+        """The faces in view with their readings; looks for them where that is due."""
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
-        if self._senses.look(frame, due):
+        looks = self._senses.look(frame, due)
+        if looks:
             found = self._senses.find(frame, self._tracker.known_boxes)
             self._in_view = self._tracker.update(found, frame.pts_s)
-            stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
-            self._waiting = list(self._in_view)
-            self._feel(frame, stages_ms)
+            self._stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
+            self._forget_ended_tracks()
+        faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
+        for task in self._tasks:
+            if task.scope == "face" and (readings := task.step(frame, faces)):
+                assert not isinstance(readings, Reading), "CheckedTask refuses it"
+                self._of_faces.setdefault(task.name, {}).update(readings)
+                faces = tuple(replace(face, readings=self._readings_of(face.track)) for face in faces)
+        if looks:
             calm = bool(self._in_view) and all(track.calm for track in self._in_view)
             self._schedule.looked(frame.pts_s, self._clock.monotonic() - start, calm=calm)
-        else:
-            self._feel(frame, stages_ms)
-        return tuple(self._told(track, frame.pts_s) for track in self._in_view)
+        return faces
 
-    def _feel(self, frame: Frame, stages_ms: dict[str, float]) -> None:
-        """Emotions of faces that were seen, in turn; those that were never read come first."""
-        if not self._emotion_model or not self._waiting:
-            return
-        self._waiting.sort(key=lambda track: self._felt_s.get(track.number, -math.inf))
-        count = self._senses.turn(frame, self._at_once(frame))
-        turn, self._waiting = self._waiting[:count], self._waiting[count:]
-        probs = self._senses.feel(frame, [track.face_at(frame.pts_s) for track in turn], stages_ms)
-        numbers = self._tracker.numbers
-        self._emotion.update(probs, turn, numbers, frame.pts_s)
-        self._felt_s = {number: at_s for number, at_s in self._felt_s.items() if number in numbers}
-        self._felt_s |= dict.fromkeys((track.number for track in turn), frame.pts_s)
+    def _tracked(self, track: Track, now_s: float) -> TrackedFace:
+        offset = track.offset_at(now_s)
+        readings = self._readings_of(track.number)
+        box = track.box.moved(*offset)
+        return TrackedFace(track.number, box, track.face.score, readings, track.face, offset, track.seen_s)
 
-    def _at_once(self, frame: Frame) -> int:
-        """How many faces to read in this frame. As time passes few, so that a crowd delays nothing."""
-        if frame.still or not self._schedule.wanted_s:
-            return len(self._waiting)
-        new = 0 if self._schedule.paced else sum(track.number not in self._felt_s for track in self._waiting)
-        return max(FACES_AT_ONCE, new)
+    def _readings_of(self, number: int) -> Mapping[str, Reading]:
+        return {task: known[number] for task, known in self._of_faces.items() if number in known}
 
-    def _told(self, track: Track, now_s: float) -> TrackedFace:
-        emotion = self._emotion.of(track.number) if self._emotion_model else None
-        return TrackedFace(track.number, track.box_at(now_s), track.face.score, emotion)
+    def _forget_ended_tracks(self) -> None:
+        numbers = set(self._tracker.numbers)
+        for known in self._of_faces.values():
+            for number in known.keys() - numbers:
+                del known[number]
 
-    def _forget_faces(self) -> None:
+    def _forget(self) -> None:
+        """Nothing of the frames before is carried over to the next one."""
         self._tracker.reset()
         self._schedule.forget()
-        self._in_view, self._waiting, self._felt_s = [], [], {}
-        if self._emotion_model:
-            self._emotion.reset()
+        self._in_view = []
+        self._of_scene.clear()
+        self._of_faces.clear()
+        for task in (*self._first_tasks, *self._tasks):
+            task.reset()
 
 
 def _load(package: PackageName, task: str) -> Package | None:

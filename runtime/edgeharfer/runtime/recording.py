@@ -16,13 +16,13 @@ from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
-from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.device_window import on_host
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.recording_file import FORMAT, Recording
 from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
 __all__ = ["Recorder", "Recording", "Replayer"]

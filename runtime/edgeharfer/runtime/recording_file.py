@@ -25,6 +25,7 @@ from edgeharfer.runtime.strict_json import (
     text,
     whole,
 )
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
 FORMAT = 1
@@ -196,7 +197,7 @@ _HEADER = record(
     {
         "format": whole(FORMAT, FORMAT),
         "size": list_of(whole(1, 1 << 16), 2, 2),
-        "models": mapping_of(("action", "emotion"), _TEXT),
+        "models": mapping_of(PACKAGE_TASKS, _TEXT),
     },
 )
 _SEEN = record(

@@ -10,7 +10,7 @@ from typing import Any
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.sinks import EventsSink, Sink
+from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.source import LiveSource
 from edgeharfer.runtime.source.unreadable import missing_count, unreadable_count
@@ -76,9 +76,6 @@ class Runner:
         self._stats = Stats(self._clock)
         self._jumps = JumpWatch(self._clock)
         self._stopping = stopping
-        for sink in sinks:
-            if isinstance(sink, EventsSink):
-                sink.stopping = stopping
         self._hold = hold or Hold()
         self._photo_s: float | None = None  # when the photograph that is up was shown
         self._too_old = self._breaks = 0

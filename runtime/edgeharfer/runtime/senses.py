@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeharfer.runtime.action import ActionModel
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.device_window import Features
-from edgeharfer.runtime.emotion import EmotionModel
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.search import FaceFinder
+from edgeharfer.runtime.tasks.action import ActionModel
+from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,10 @@ class Box:
     def area(self) -> float:
         return max(0.0, self.width) * max(0.0, self.height)
 
+    def moved(self, right: float, down: float) -> Box:
+        """The same box elsewhere."""
+        return Box(self.x + right, self.y + down, self.width, self.height)
+
     def iou(self, other: Box) -> float:
         """Intersection over union with another box, 0 to 1."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
@@ -52,6 +57,7 @@ class Frame:
     captured_s: monotonic time at which the source handed it over.
     bgr: uint8, (height, width, 3), OpenCV's channel order. Nobody writes into it.
     still: a photograph, with no neighbours in time.
+    file: path of the image file that it was read from; "" for every other source.
     """
 
     seq: int
@@ -59,6 +65,7 @@ class Frame:
     captured_s: float
     bgr: Image
     still: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,56 +81,198 @@ class Face:
     score: float
     keypoints: Floats
 
+    def moved(self, right: float, down: float) -> Face:
+        """The same face elsewhere."""
+        points = self.keypoints + np.array((right, down), np.float32)
+        return Face(self.box.moved(right, down), self.score, points)
+
 
 @dataclass(frozen=True, slots=True)
-class Emotion:
+class Reading:
+    """What a task says of a face or of the scene: classes, numbers, or both.
+
+    Attributes:
+        label: The class; None where the task has none to give.
+        probs: Probability of each class, by label.
+        values: Numbers by name, such as angles in degrees.
+    """
+
+    label: str | None = None
+    probs: Mapping[str, float] | None = None
+    values: Mapping[str, float] | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The label's probability, or the highest one where no class has that label; None without `probs`."""
+        if not self.probs:
+            return None
+        known = self.probs.get(self.label) if self.label is not None else None
+        return float(max(self.probs.values()) if known is None else known)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Emotion(Reading):
     """How one face looks: `label` is "uncertain" below the threshold, `probs` sums to 1."""
 
     label: str
-    score: float
     probs: Mapping[str, float]
+    score: float = field(kw_only=True)
+
+    def __init__(self, label: str, score: float, probs: Mapping[str, float]) -> None:
+        Reading.__init__(self, label, probs)
+        object.__setattr__(self, "score", score)
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+@dataclass(frozen=True, slots=True, init=False)
+class Action(Reading):
     """What goes on in the last window of time.
 
     ready: the window is full; until then, and below the threshold, `label` is "uncertain".
     """
 
     label: str
-    score: float
-    ready: bool
-    probs: Mapping[str, float] = field(default_factory=dict)
+    probs: Mapping[str, float]
+    score: float = field(kw_only=True)
+    ready: bool = field(kw_only=True)
+
+    def __init__(
+        self, label: str, score: float, ready: bool, probs: Mapping[str, float] | None = None
+    ) -> None:
+        Reading.__init__(self, label, probs or {})
+        object.__setattr__(self, "score", score)
+        object.__setattr__(self, "ready", ready)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
     """A face with the short-lived number that it keeps while it stays in view.
 
-    emotion: None until the face was read for the first time, and where emotions are off.
+    Attributes:
+        track: The number.
+        box: Steadied over time, in pixels of the source frame.
+        score: The detector's.
+        readings: What each task says of the face, by the task's name; tasks that have said nothing yet are
+            absent.
+        last: The face as the detector last saw it; None in results that were made by hand.
+        offset: How far it has moved on since then, pixels right and down.
+        seen_s: Source time of the frame in which the detector last saw it.
     """
 
     track: int
     box: Box
     score: float
-    emotion: Emotion | None = None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    last: Face | None = field(default=None, compare=False, repr=False)
+    offset: tuple[float, float] = field(default=(0.0, 0.0), compare=False, repr=False)
+    seen_s: float = field(default=0.0, compare=False, repr=False)
+
+    @property
+    def emotion(self) -> Emotion | None:
+        """The task's reading; None until the face was read for the first time, and where emotions are off."""
+        reading = self.readings.get("emotion")
+        return reading if isinstance(reading, Emotion) else None
+
+    @property
+    def detected(self) -> Face | None:
+        """The face as the detector last saw it, moved on to this frame."""
+        return None if self.last is None else self.last.moved(*self.offset)
+
+    @property
+    def keypoints(self) -> Floats | None:
+        """As `Face.keypoints`, moved on to this frame."""
+        face = self.detected
+        return None if face is None else face.keypoints
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """All that is known of one frame.
 
-    pts_s: source time of the frame in seconds. age_ms: how old the frame was when this was known.
-    action: None where actions are off, and for a photograph.
-    stages_ms: milliseconds spent in each stage that ran on this frame, and "total".
-    cut: another scene begins with this frame, and nothing is carried over from the one before.
+    Attributes:
+        seq: Number of the frame in its source.
+        pts_s: Source time of the frame in seconds.
+        age_ms: How old the frame was when this was known.
+        faces: The faces in view, with what the tasks say of each.
+        readings: What the tasks say of the scene, by the task's name.
+        stages_ms: Milliseconds spent in each stage that ran on this frame, and "total".
+        cut: Another scene begins with this frame, and nothing is carried over from the one before.
+        file: Path of the image file that the frame was read from; "" for every other source.
     """
 
     seq: int
     pts_s: float
     age_ms: float
     faces: tuple[TrackedFace, ...] = ()
-    action: Action | None = None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     cut: bool = False
+    file: str = ""
+
+    @property
+    def action(self) -> Action | None:
+        """The task's reading; None where actions are off, and for a photograph."""
+        reading = self.readings.get("action")
+        return reading if isinstance(reading, Action) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON line of this result, as `edgeharfer run --events` writes it."""
+        from edgeharfer.runtime.json_lines import result_to_dict
+
+        return result_to_dict(self)
+
+    def plot(self, bgr: Image) -> Image:
+        """A new picture with the overlay: faces, their readings and the scene's.
+
+        Args:
+            bgr: The frame's picture, uint8 (height, width, 3); it is left as it is.
+
+        Raises:
+            TypeError: It is no array of uint8.
+            ValueError: It has another shape, or no pixels.
+        """
+        from edgeharfer.runtime.overlay import draw
+
+        return draw(check_picture(bgr).copy(), self)
+
+    def __repr__(self) -> str:
+        said = [
+            f"{name} {reading.label or dict(reading.values or {})}" for name, reading in self.readings.items()
+        ]
+        said += [f"face {face.track}{_in_brackets(face.readings)}" for face in self.faces]
+        where = f" of {self.file}" if self.file else ""
+        return f"<Result {self.seq}{where} at {self.pts_s:.2f} s: {', '.join(said) or 'nothing in view'}>"
+
+
+def _in_brackets(readings: Mapping[str, Reading]) -> str:
+    labels = [reading.label for reading in readings.values() if reading.label is not None]
+    return f" ({', '.join(labels)})" if labels else ""
+
+
+def check_picture(picture: object) -> Image:
+    """A picture from a user, checked: uint8 (height, width, 3) with at least one pixel.
+
+    Raises:
+        TypeError: It is no array of uint8.
+        ValueError: It has another shape, or no pixels.
+    """
+    if not isinstance(picture, np.ndarray):
+        kind = type(picture).__name__
+        raise TypeError(
+            f"a picture must be a NumPy array of uint8 (height, width, 3) in BGR order, not {kind}"
+        )
+    if picture.dtype != np.uint8:
+        hint = ": from 0 to 1, convert it with (picture * 255).astype(numpy.uint8)"
+        raise TypeError(
+            f"a picture must hold uint8 from 0 to 255, not {picture.dtype}"
+            + (hint if picture.dtype.kind == "f" else "")
+        )
+    if picture.ndim == 2:
+        raise ValueError(
+            f"a picture must have three channels, not the shape {picture.shape}: "
+            "convert grey with cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)"
+        )
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture must have the shape (height, width, 3), not {picture.shape}")
+    if picture.size == 0:
+        raise ValueError(f"the picture is empty: its shape is {picture.shape}")
+    return np.ascontiguousarray(picture)

@@ -12,7 +12,7 @@ from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.tracks import KEEP_S
-from edgeharfer.runtime.smoothing import HYSTERESIS
+from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _MOST_FINDINGS = 4

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from edgeharfer.runtime.types import Box, Face
 
@@ -59,13 +57,16 @@ class Track:
 
     def box_at(self, now_s: float) -> Box:
         """Where the box will be at a time shortly after it was seen, if the face moves on as it did."""
-        return _moved(self.box, *self._way(now_s))
+        return self.box.moved(*self.offset_at(now_s))
 
     def face_at(self, now_s: float) -> Face:
         """The same of the face as it was detected."""
-        way = self._way(now_s)
-        points = self.face.keypoints + np.array(way, np.float32)
-        return replace(self.face, box=_moved(self.face.box, *way), keypoints=points)
+        return self.face.moved(*self.offset_at(now_s))
+
+    def offset_at(self, now_s: float) -> tuple[float, float]:
+        """How far it will have moved since it was seen, pixels right and down."""
+        elapsed = min(now_s - self.seen_s, MOVES_ON_S)
+        return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
     @property
     def calm(self) -> bool:
@@ -73,10 +74,6 @@ class Track:
         if self.seen_s - self.since_s < NEW_S:
             return False
         return math.hypot(*self.velocity) <= CALM_SPEED * max(self.box.width, self.box.height)
-
-    def _way(self, now_s: float) -> tuple[float, float]:
-        elapsed = min(now_s - self.seen_s, MOVES_ON_S)
-        return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
 
 class Tracker:
@@ -134,10 +131,6 @@ class Tracker:
             track.box = steady(track.box, face.box, elapsed)
             track.face, track.seen_s, track.misses = face, now_s, 0
         return track
-
-
-def _moved(box: Box, right: float, down: float) -> Box:
-    return replace(box, x=box.x + right, y=box.y + down)
 
 
 def reach(elapsed_s: float) -> float:

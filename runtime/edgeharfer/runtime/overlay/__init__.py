@@ -1,4 +1,4 @@
-"""What is drawn over a frame: faces with their emotions, the action, and how the run goes."""
+"""What is drawn over a frame: faces with their readings, those of the scene, and how the run goes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from ..stats import Status
-from ..types import Box, Frame, Image, Result
+from ..types import Action, Box, Frame, Image, Result
 from .bars import PHOTO, draw_action, draw_status
 from .faces import draw_box, draw_emotions, draw_tag, visible
 from .look import humanise, label_color, label_words, look_for
+from .readings import draw_face_readings, draw_scene_readings
 
 __all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 
@@ -19,10 +20,11 @@ MOST_FACES_WITH_BARS = 4
 LEAST_ROWS, LEAST_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
 
 
-def draw(image: Image, result: Result, status: Status) -> Image:
+def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     """Draw into `image` (uint8 BGR, height x width x 3) and return it.
 
-    The result's boxes are in pixels of that image. One too small for any text gets its boxes alone.
+    The result's boxes are in pixels of that image. One too small for any text gets its boxes alone. Without
+    a status there is no strip at the top.
     """
     look = look_for(image.shape[1], image.shape[0])
     faces = [(face, box) for face in result.faces if (box := visible(face.box, look.area)) is not None]
@@ -30,7 +32,9 @@ def draw(image: Image, result: Result, status: Status) -> Image:
         draw_box(image, face, box, look)
     if look.area.height < LEAST_ROWS * look.text or look.area.width < LEAST_COLUMNS * look.text:
         return image
-    taken = list(draw_status(image, status, look))
+    taken = [] if status is None else draw_status(image, status, look)
+    top = max((strip.bottom for strip in taken), default=0)
+    taken += draw_scene_readings(image, result.readings, top, look)
     if result.action is not None:
         taken.append(draw_action(image, result.action, result.pts_s, look))
     # Where emotions are on, at least one face has been read; the others are boxes until it is their turn.
@@ -42,6 +46,7 @@ def draw(image: Image, result: Result, status: Status) -> Image:
         taken += [box for _, box in faces]
         for face, box in faces:
             taken += draw_emotions(image, face, box, taken, look)
+            taken += draw_face_readings(image, face, box, taken, look)
     return image
 
 
@@ -51,7 +56,8 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
     A photograph gets no action and no rates: it has no neighbours in time.
     """
     if frame.still:
-        result = replace(result, action=None)
+        timeless = {name: one for name, one in result.readings.items() if not isinstance(one, Action)}
+        result = replace(result, readings=timeless)
         status = replace(status, source_state=PHOTO, rates_hz={})
     height, width = frame.bgr.shape[:2]
     if height >= min_height:

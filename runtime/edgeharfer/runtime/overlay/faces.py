@@ -20,7 +20,7 @@ from .canvas import (
     shorten,
     text_width,
 )
-from .look import GREY, Look, filled, humanise, label_color, label_words, percent
+from .look import GREY, Look, filled, free_place, humanise, label_color, label_words, percent
 
 TOP_EMOTIONS = 3
 LEAST_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
@@ -100,14 +100,7 @@ def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
         tag._replace(x=box.x + gap, y=box.bottom - gap - tag.height),
     ]
     moved = [place._replace(x=place.moved_into(look.safe).x) for place in places]
-    return _free(moved, taken, look.safe) or moved[0].moved_into(look.safe)
-
-
-def _free(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
-    for place in places:
-        if place.inside(area) and not any(place.overlaps(other) for other in taken):
-            return place
-    return None
+    return free_place(moved, taken, look.safe) or moved[0].moved_into(look.safe)
 
 
 def draw_emotions(
@@ -121,7 +114,7 @@ def draw_emotions(
     step = round(look.small * 1.5)
     length = 4 * look.small
     wanted = Rect(0, 0, names + length + 3 * look.pad, len(rows) * step + look.pad)
-    rect = _free(_bar_places(wanted, box, look), taken, look.safe)
+    rect = free_place(_bar_places(wanted, box, look), taken, look.safe)
     if rect is None or box.height < wanted.height:
         return []
     panel(image, rect, look.radius)

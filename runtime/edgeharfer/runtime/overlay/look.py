@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..types import BACKGROUND, UNCERTAIN
@@ -110,3 +110,11 @@ def filled(groove: Rect, value: float) -> Rect:
     """The part of a groove that a share of one fills; anything above nothing shows as a dot at least."""
     part = share(value)
     return groove._replace(width=max(round(groove.width * part), groove.height if part > 0 else 0))
+
+
+def free_place(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
+    """The first of the places that lies in the area and covers nothing taken."""
+    for place in places:
+        if place.inside(area) and not any(place.overlaps(other) for other in taken):
+            return place
+    return None

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self, TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
-from ..overlay.look import label_words
+from ..overlay.look import humanise, label_words
 from ..stats import Status
-from ..types import BACKGROUND, Action, Frame, Result
+from ..types import BACKGROUND, Action, Emotion, Frame, Reading, Result
+from .base import Sink
 from .stream import has_room
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""
 
 
-class ConsoleSink:
+class ConsoleSink(Sink):
     """Tells labels when they change, and the summary, on standard error.
 
     A line that nobody reads is left out: a full pipe does not hold up the run.
     """
-
-    closed = False
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._told = self._candidate = ""
         self._seen = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing: the stream belongs to the process."""
-
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        state = describe(replace(result, action=None) if frame.still else result)
+        state = describe(result)
         self._seen = self._seen + 1 if state == self._candidate else 1
         self._candidate = state
         if state != self._told and (self._seen >= SETTLED or frame.still):
@@ -63,11 +53,21 @@ class ConsoleSink:
 def describe(result: Result) -> str:
     """The labels of a result in words, without figures that change all the time."""
     faces = [
-        f"face {face.track}: {label_words(face.emotion.label).lower() if face.emotion else 'in view'}"
+        f"face {face.track}: {', '.join(_labels(face.readings)) or 'in view'}"
         for face in sorted(result.faces, key=lambda face: face.track)
     ]
     action = [] if result.action is None else [_action(result.action)]
-    return " · ".join((faces or ["no face"]) + action)
+    others = {name: reading for name, reading in result.readings.items() if reading is not result.action}
+    return " · ".join((faces or ["no face"]) + action + _labels(others))
+
+
+def _labels(readings: Mapping[str, Reading]) -> list[str]:
+    """Emotions as they are, other labels after the name of their task; numbers change all the time."""
+    return [
+        words if isinstance(reading, Emotion) else f"{humanise(name).lower()} {words}"
+        for name, reading in readings.items()
+        if reading.label is not None and (words := label_words(reading.label).lower())
+    ]
 
 
 def _action(action: Action) -> str:

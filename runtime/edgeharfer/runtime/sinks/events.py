@@ -11,27 +11,16 @@ from typing import Any, Protocol, Self
 
 from ..clock import Jump
 from ..errors import SinkError
+from ..json_lines import result_to_dict
 from ..stats import Status
-from ..types import UNCERTAIN, Action, Emotion, Frame, Result, TrackedFace
+from ..types import Frame, Result
+from .base import Sink
 from .event_file import FileWriter
 from .partial import cannot_write
 from .stream import StreamWriter
 
-PROBABILITY_STEPS = 10_000  # four decimals
 TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """States of the source of which a line tells; the attempts to get it back are nobody's business."""
-
-
-def result_to_dict(result: Result) -> dict[str, Any]:
-    """The `result` line of one frame, ready for JSON."""
-    return {
-        "kind": "result",
-        "seq": result.seq,
-        "pts_s": round(result.pts_s, 4),
-        "age_ms": round(result.age_ms, 2),
-        "action": None if result.action is None else _action(result.action),
-        "faces": [_face(face) for face in result.faces],
-    }
 
 
 def cut_to_dict(result: Result) -> dict[str, Any]:
@@ -59,43 +48,7 @@ def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
     }
 
 
-def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
-    """Four decimals each, with the same sum as before: the largest remainders are rounded up.
-
-    Rounding each by itself would let the sum drift with the number of labels.
-    """
-    exact = {label: max(0.0, float(p)) * PROBABILITY_STEPS for label, p in probs.items()}
-    steps = {label: int(value) for label, value in exact.items()}
-    missing = round(sum(exact.values())) - sum(steps.values())
-    for label in sorted(exact, key=lambda name: steps[name] - exact[name])[:missing]:
-        steps[label] += 1
-    return {label: count / PROBABILITY_STEPS for label, count in steps.items()}
-
-
-def _action(action: Action) -> dict[str, Any]:
-    label = action.label if action.ready else UNCERTAIN
-    return {"label": label, "score": round(float(action.score), 4), "ready": action.ready}
-
-
-def _face(face: TrackedFace) -> dict[str, Any]:
-    box = face.box
-    return {
-        "track": face.track,
-        "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
-        "score": round(float(face.score), 4),
-        "emotion": None if face.emotion is None else _emotion(face.emotion),
-    }
-
-
-def _emotion(emotion: Emotion) -> dict[str, Any]:
-    return {
-        "label": emotion.label,
-        "score": round(float(emotion.score), 4),
-        "probs": round_probabilities(emotion.probs),
-    }
-
-
-class EventsSink:
+class EventsSink(Sink):
     """One compact object a line; the path "-" is standard output.
 
     An existing file of events is continued, and a line that was torn by the end of the process that wrote
@@ -110,17 +63,17 @@ class EventsSink:
     stopping: asked while standard output has no room; once true, it is not waited for any longer.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, stopping: Callable[[], bool] = lambda: False) -> None:
         self._path = str(path)
         self._writer: _Writer | None = None
         self._state = "live"
         self._jump: Jump | None = None
         self.closed = False
-        self.stopping: Callable[[], bool] = lambda: False
+        self._stopping = stopping
 
     def __enter__(self) -> Self:
         if self._path == "-":
-            self._writer = StreamWriter(sys.stdout, lambda: self.stopping())
+            self._writer = StreamWriter(sys.stdout, self._stopping)
         else:
             self._writer = FileWriter(Path(self._path))
         return self

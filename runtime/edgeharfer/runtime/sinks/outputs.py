@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import SinkError
 from ..stats import Status
 from ..types import Frame, Result
-from . import Sink, Viewer
+from .base import Sink
 
 _log = logging.getLogger(__name__)
 
@@ -47,17 +47,14 @@ class Outputs:
     def refresh(self, status: Status) -> None:
         """While no results come: windows answer, and what writes events tells of the source."""
         for sink in self._sinks:
-            refresh = getattr(sink, "refresh", None)
-            if refresh is None:
-                continue
             try:
-                refresh(status)
+                sink.refresh(status)
             except SinkError as error:
                 self._tell_failure(sink, error)
 
     def poll(self) -> bool:
         """While the last picture stays up: windows answer. Whether a key was pressed in one of them."""
-        pressed = [sink.poll() for sink in self._sinks if isinstance(sink, Viewer)]
+        pressed = [sink.poll() for sink in self._sinks]
         return any(pressed)
 
     def finish(self, summary: dict[str, Any]) -> None:

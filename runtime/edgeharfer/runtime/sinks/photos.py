@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 
@@ -13,12 +13,13 @@ from ..errors import ConfigError, SinkError
 from ..overlay import annotate
 from ..stats import Status
 from ..types import Frame, Result
+from .base import Sink
 from .partial import PartialFile, cannot_write
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class PhotoSink:
+class PhotoSink(Sink):
     """Writes each photograph with its overlay, at its own size, to `targets[frame.seq]`.
 
     Each file is renamed to its name once it is whole. Where some cannot be written, the others are, and
@@ -27,8 +28,6 @@ class PhotoSink:
     sources: the files of the photographs; ConfigError is raised where a target is one of them.
     folder: made on entering where it does not exist.
     """
-
-    closed = False
 
     def __init__(
         self, targets: Sequence[Path], sources: Sequence[Path] = (), folder: Path | None = None
@@ -64,9 +63,6 @@ class PhotoSink:
         except SinkError as error:
             self._failed.append(error)
             raise
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Nothing: each file was finished when it was written."""
 
     def _save(self, target: Path, image: cv2.typing.MatLike) -> None:
         file = PartialFile(target)

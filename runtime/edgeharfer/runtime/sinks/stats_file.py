@@ -10,16 +10,15 @@ from typing import Any, Self
 
 from ..stats import Status
 from ..types import Frame, Result
+from .base import Sink
 from .partial import PartialFile, cannot_write, ended_well
 
 
-class StatsFileSink:
+class StatsFileSink(Sink):
     """Writes the summary when the run finishes; a run that fails leaves no file.
 
     It is forced to the disk (fsync) before it takes its name, so a power cut leaves the old file or the new.
     """
-
-    closed = False
 
     def __init__(self, path: str | Path) -> None:
         self._file = PartialFile(Path(path))

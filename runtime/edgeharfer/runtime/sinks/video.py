@@ -6,7 +6,7 @@ import math
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from ..errors import ConfigError, SinkError
 from ..overlay import annotate
 from ..stats import Status
 from ..types import Frame, Image, Result
+from .base import Sink
 from .partial import PartialFile, ended_well
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -58,7 +59,7 @@ class Timeline:
         return count
 
 
-class VideoSink:
+class VideoSink(Sink):
     """Writes frames with their overlay to .mp4, .mkv (MPEG-4) or .avi (MJPG).
 
     The file appears under its name when the run ends in good order, Ctrl-C included. The first frame
@@ -67,8 +68,6 @@ class VideoSink:
     room again, the last picture before stands for what is missing. The file is not forced to the disk
     (fsync), which can take longer than a stop may: a power cut right after the run may damage it.
     """
-
-    closed = False
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
         target = Path(path)
@@ -117,9 +116,6 @@ class VideoSink:
             self._put(held)
         self._put(image)
         self._last = image
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Nothing: the file is closed on leaving."""
 
     def _open(self, image: Image) -> None:
         # MPEG-4 with 4:2:0 colour has even sides; OpenCV would cut an odd row or column off.

@@ -11,17 +11,16 @@ from ..clock import Clock, SystemClock
 from ..errors import ConfigError, SinkError
 from ..stats import Status
 from ..types import Frame, Result
+from .base import Sink
 from .web_board import Board
 from .web_server import LOOPBACK, Server
 
 
-class WebSink:
+class WebSink(Sink):
     """Serves a page with the newest picture and result on the loopback interface, for looking only.
 
     The run never waits for a viewer: `write` leaves a reference, and the viewers' threads do the rest.
     """
-
-    closed = False
 
     def __init__(self, *, host: str = LOOPBACK, port: int = 8765, clock: Clock | None = None) -> None:
         if host != LOOPBACK:

@@ -13,7 +13,6 @@ from ..clock import Clock
 from ..overlay import annotate
 from ..stats import Status
 from ..types import Frame, Result
-from .events import result_to_dict
 
 INTERVAL_S = 1 / 15  # between two pictures
 HEARTBEAT_S = 1.0  # the same again while nothing is new; it also finds the viewers that have gone
@@ -70,7 +69,7 @@ class Board:
             "number": number,
             "idle_s": round(idle_s, 1),
             "status": _rounded(asdict(view[2])) if view else None,
-            "result": result_to_dict(view[1]) if view else None,
+            "result": view[1].to_dict() if view else None,
         }
         return number, json.dumps(state, separators=(",", ":"), allow_nan=False).encode("ascii")
 

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from ..errors import ProviderError
 from ..overlay import annotate
 from ..stats import Status
 from ..types import Frame, Image, Result
+from .base import Sink
 from .display import held_display, window_lack
 
 ESCAPE = 27
@@ -29,7 +30,7 @@ MIN_HEIGHT = 480  # smaller pictures are enlarged first, so that the text on the
 OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it from there
 
 
-class WindowSink:
+class WindowSink(Sink):
     """Shows each frame with its overlay. q, Esc and the window's button close it, f toggles full screen.
 
     `poll` keeps the last picture up while no new one comes, and reports any other key.
@@ -86,9 +87,6 @@ class WindowSink:
         if self._image is not None and self._window_size() != self._shown_in:
             self._draw(self._image)
         return self._handle_key()
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Nothing: a window has no end of its own."""
 
     def _show(self, status: Status) -> None:
         if self.closed or not self._open:

@@ -130,8 +130,8 @@ class BaseSource(ABC):
     def _release(self) -> None:  # noqa: B027 - most sources hold nothing that must be let go
         """Let go of what is held; called once."""
 
-    def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False) -> Frame:
-        return Frame(seq, pts_s, self._clock.monotonic(), bgr, still)
+    def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False, file: str = "") -> Frame:
+        return Frame(seq, pts_s, self._clock.monotonic(), bgr, still, file)
 
 
 def size_of(bgr: Image) -> tuple[int, int]:

@@ -23,7 +23,7 @@ _PRINTF_NUMBER = re.compile(r"%(0?)(\d*)d")
 
 
 class ImagesSource(BaseSource):
-    """Image files in order; `paths[frame.seq]` is the file of a frame.
+    """Image files in order; `frame.file` is the file of a frame, and so is `paths[frame.seq]`.
 
     Photographs (`sequence_fps` None) have no neighbours in time: each is `still`, one second of source
     time after the last. A sequence runs at `sequence_fps`. Of several files those that cannot be
@@ -63,7 +63,8 @@ class ImagesSource(BaseSource):
             return None
         index, picture = decoded
         still = self.fps is None
-        return self._frame(index, index / (self.fps or 1.0), picture, still=still)
+        file = str(self.paths[index])
+        return self._frame(index, index / (self.fps or 1.0), picture, still=still, file=file)
 
     def _decode_next(self) -> tuple[int, Image] | None:
         while self._next_index < len(self.paths):

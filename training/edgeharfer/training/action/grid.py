@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeharfer.runtime.action import FeatureRing
 from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.tasks.action import FeatureRing
 
 _NOTHING = np.zeros(0, np.float32)
 

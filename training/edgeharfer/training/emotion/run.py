@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate.metrics import calibration_error, score
-from edgeharfer.runtime.emotion import ratio, reweigh
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.manifest import InputSpec
-from edgeharfer.runtime.smoothing import softmax
+from edgeharfer.runtime.tasks.emotion import ratio, reweigh
+from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
 from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels

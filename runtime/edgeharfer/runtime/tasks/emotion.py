@@ -1,23 +1,30 @@
-"""Emotions: faces of a frame in one batch, each track's probabilities averaged over time."""
+"""The task emotion: faces of a frame in one batch, each track's probabilities averaged over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.align import cut
-from edgeharfer.runtime.faces.tracks import Track
+from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
 from edgeharfer.runtime.manifest import CropSpec, Manifest
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.schedule import Schedule
+from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
-from edgeharfer.runtime.types import Emotion, Face, Floats, Image
+from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
+FACES_AT_ONCE = 1
+"""Faces whose emotion is computed in one frame; the others have their turn in the next ones.
+
+Where frames do not come as time passes, new faces are all read in the frame that shows them first."""
 BATCHES = (1, 2, 4, 8)
 """Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
 PRIORS = ("package", "data", "balanced", "uniform")
@@ -42,6 +49,11 @@ class EmotionModel:
         self.precision = how.precision
         self.session = open_graph(package, "model", how, fallback, shapes=self._shapes, at_once=at_once)
         self._weights = prior_weights(self.manifest, prior)
+
+    @property
+    def provider(self) -> str:
+        """Where it runs, in ONNX Runtime's words."""
+        return self.session.provider
 
     @property
     def crop(self) -> CropSpec:
@@ -148,15 +160,16 @@ class EmotionRecognizer:
         self._by_track.clear()
         self._felt.clear()
 
-    def update(self, probs: Floats, tracks: Sequence[Track], in_view: Sequence[int], now_s: float) -> None:
+    def update(self, probs: Floats, tracks: Sequence[int], in_view: Sequence[int], now_s: float) -> None:
         """Take in fresh probabilities (n, classes) of some tracks, a row each.
 
-        in_view: numbers of all tracks that may be seen again; what is known of others is forgotten.
+        tracks: their numbers. in_view: numbers of all tracks that may be seen again; what is known of others
+        is forgotten.
         """
         for number in self._by_track.keys() - set(in_view):
             del self._by_track[number], self._felt[number]
-        for track, row in zip(tracks, probs, strict=True):
-            self._felt[track.number] = self._emotion(track.number, row, now_s)
+        for number, row in zip(tracks, probs, strict=True):
+            self._felt[number] = self._emotion(number, row, now_s)
 
     def of(self, number: int) -> Emotion | None:
         """How the track of this number looked last; None before it was read for the first time."""
@@ -170,3 +183,79 @@ class EmotionRecognizer:
         mean = smoother.update(probs, now_s)
         label, score = decision.choose(mean)
         return Emotion(label, score, dict(zip(self._model.manifest.labels, mean.tolist(), strict=True)))
+
+
+class FaceReader(Protocol):
+    """The model's part of the task; a recording can stand in for it."""
+
+    def turn(self, frame: Frame, count: int) -> int:
+        """How many faces to read in this frame, where `count` have their turn."""
+
+    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
+        """Probabilities (faces, classes); the times of the stages go into `stages_ms`."""
+
+
+class EmotionTask:
+    """Reads the faces that the detector has seen, in turn; those that were never read come first.
+
+    Each face is read once each time that the detector has seen it. How many are read in one frame depends on
+    whether the frames come as time passes.
+
+    stages_ms: takes the times of "align" and "emotion".
+    """
+
+    name, scope = "emotion", "face"
+
+    def __init__(
+        self, model: EmotionModel, reader: FaceReader, schedule: Schedule, stages_ms: dict[str, float]
+    ) -> None:
+        self._recognizer = EmotionRecognizer(model)
+        self._model, self._reader, self._schedule, self._stages_ms = model, reader, schedule, stages_ms
+        self._met_s: dict[int, float] = {}  # by track: when it was last in view
+        self._read_s: dict[int, float] = {}  # when it was last read
+        self._read_of_s: dict[int, float] = {}  # when the detector had seen what was read
+
+    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Mapping[int, Emotion] | None:
+        """The emotions of the faces whose turn it is."""
+        self._meet(frame, faces)
+        waiting = [face for face in faces if self._read_of_s.get(face.track) != face.seen_s]
+        if not waiting:
+            return None
+        waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
+        turn = waiting[: self._reader.turn(frame, self._at_once(frame, waiting))]
+        probs = self._reader.feel(frame, [_detected(face) for face in turn], self._stages_ms)
+        numbers = [face.track for face in turn]
+        self._recognizer.update(probs, numbers, list(self._met_s), frame.pts_s)
+        self._read_s |= dict.fromkeys(numbers, frame.pts_s)
+        self._read_of_s |= {face.track: face.seen_s for face in turn}
+        return {number: emotion for number in numbers if (emotion := self._recognizer.of(number)) is not None}
+
+    def reset(self) -> None:
+        """Forget every face."""
+        self._recognizer.reset()
+        for known in (self._met_s, self._read_s, self._read_of_s):
+            known.clear()
+
+    def close(self) -> None:
+        """End what goes on beside the graph."""
+        self._model.close()
+
+    def _meet(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
+        """Note who is in view; a face out of view for longer than a track lasts is forgotten."""
+        self._met_s |= dict.fromkeys((face.track for face in faces), frame.pts_s)
+        for number, met_s in list(self._met_s.items()):
+            if not 0 <= frame.pts_s - met_s <= LONGEST_KEEP_S:
+                for known in (self._met_s, self._read_s, self._read_of_s):
+                    known.pop(number, None)
+
+    def _at_once(self, frame: Frame, waiting: Sequence[TrackedFace]) -> int:
+        """How many faces to read in this frame. As time passes few, so that a crowd delays nothing."""
+        if frame.still or not self._schedule.wanted_s:
+            return len(waiting)
+        new = 0 if self._schedule.paced else sum(face.track not in self._read_s for face in waiting)
+        return max(FACES_AT_ONCE, new)
+
+
+def _detected(face: TrackedFace) -> Face:
+    assert face.detected is not None, "the pipeline's faces come from a detector"
+    return face.detected

@@ -1,4 +1,4 @@
-"""Actions: each sampled frame is encoded once, the last window of features is read by the head.
+"""The task action: each sampled frame is encoded once, the last window of features is read by the head.
 
 A recurrent model over TimeDistributed(CNN) meets the same frame in many windows. Here its features are
 computed once and kept in a ring; per step only the head runs, and the result is the whole model's.
@@ -21,9 +21,9 @@ from edgeharfer.runtime.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.rolling import RollingHead, rolls
-from edgeharfer.runtime.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.tuning import open_graph, settle
-from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image
+from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.5
 _GRID_SLACK = 1e-6
@@ -118,6 +118,11 @@ class ActionModel:
         self._rolling = None
         if rolls(self.manifest, how.precision, self.encoder):
             self._rolling = open_graph(package, ROLLING, replace(how, provider="cpu"))
+
+    @property
+    def provider(self) -> str:
+        """Where it runs, in ONNX Runtime's words."""
+        return self.encoder.provider
 
     @property
     def window(self) -> WindowSpec:
@@ -244,3 +249,37 @@ class ActionRecognizer:
         self._smoother.reset()
         self._decision.reset()
         self._action = Action(UNCERTAIN, 0.0, False)
+
+
+class ActionTask:
+    """What goes on in the scene; a photograph has no course of time, so nothing goes on in it.
+
+    encode: gives a frame's features, from the model or from a recording. stages_ms: takes the times of
+    "encode" and "head".
+    """
+
+    name, scope = "action", "scene"
+
+    def __init__(
+        self,
+        model: ActionModel,
+        encode: Callable[[Frame], Features],
+        stages_ms: dict[str, float],
+        clock: Clock,
+    ) -> None:
+        self._recognizer = ActionRecognizer(model, clock=clock)
+        self._model, self._encode, self._stages_ms = model, encode, stages_ms
+
+    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Action | None:
+        """What goes on now, the standing answer included."""
+        if frame.still:
+            return None
+        return self._recognizer.step(frame, self._stages_ms, self._encode)
+
+    def reset(self) -> None:
+        """Forget the window and the standing label."""
+        self._recognizer.reset()
+
+    def close(self) -> None:
+        """End what goes on beside the graphs."""
+        self._model.close()
