@@ -21,7 +21,7 @@ from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.emotion import EmotionModel
-from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.manifest import Manifest, WindowSpec
@@ -106,7 +106,7 @@ class Observer:
         fps: float = DEFAULT_FPS,
         action: str | Package | None = "action-ucf20",
         emotion: str | Package | None = "emotion-fer8",
-        detector: str = "blazeface",
+        detector: str = DEFAULT_DETECTOR,
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,

@@ -13,8 +13,8 @@ from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.emotion import EmotionModel, EmotionRecognizer
-from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
@@ -39,7 +39,7 @@ class Pipeline:
     """The models, and what they remember of the frames before.
 
     action, emotion: a shipped package's name, a folder, a loaded package, or None for off.
-    detector: "blazeface", "mediapipe", "haar", or an object that does the same.
+    detector: a name of `DETECTORS`, or an object that does the same.
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
     threads: of one operator; None is as tuned for this device, or one.
     prior: of the emotions, one of `emotion.PRIORS`.
@@ -62,7 +62,7 @@ class Pipeline:
         *,
         action: PackageName = DEFAULT_ACTION,
         emotion: PackageName = DEFAULT_EMOTION,
-        detector: str | Detector = "blazeface",
+        detector: str | Detector = DEFAULT_DETECTOR,
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
@@ -92,7 +92,7 @@ class Pipeline:
             self._emotion = EmotionRecognizer(self._emotion_model)
         if isinstance(detector, str):
             detector = make_detector(detector, **how)
-            self._parts.callback(getattr(detector, "close", lambda: None))
+            self._parts.callback(detector.close)
         self._senses = senses(detector, self._emotion_model, self._action_model)
         self._tracker = Tracker()
         self._schedule = Schedule(face_interval_s)
