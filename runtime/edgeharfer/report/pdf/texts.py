@@ -112,7 +112,7 @@ def method(report: Report) -> list[str]:
 
 def _sampling(report: Report) -> str:
     if report.stills:
-        return "<b>Pictures.</b> Every picture was looked through once, with close looks for small faces."
+        return "<b>Pictures.</b> Every picture was searched once, for large and for small faces."
     recording = report.recording
     return (
         f"<b>Sampling.</b> The faces of {report.method.fps:g} frames a second were read, "

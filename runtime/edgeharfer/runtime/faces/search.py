@@ -14,8 +14,8 @@ WIDE_EVERY looks, so a second face is seen so much later. A photograph is looked
 once, large and small, which finds all faces of 3 % as well, unless its detector sees those without.
 
 Where the detector has a second opinion, a new face of a video counts once that one finds it as well, in a
-close look. Of 1166 faces that BlazeFace found in films, YuNet refused all wrists, clocks, trees and balls,
-and 7 true faces (hands before the eyes, a face on its side, very blurred ones), which are asked about again
+close look. Of 1166 faces that BlazeFace found in films, YuNet refused 60: wrists, clocks, trees, balls and
+flags, and about 15 heads that were turned away, blurred or behind hands. Those refused are asked about again
 with every look.
 """
 
@@ -155,9 +155,9 @@ class FaceFinder:
 
 
 def found_again(frame: Frame, face: Face, opinion: Detector) -> bool:
-    """Whether another detector finds this face as well."""
+    """Whether another detector would believe this face as well."""
     found = opinion.detect(frame.bgr, close_region(face.box, SECOND_OPINION_LOOK), closely=True)
-    return any(same_face(face.box, other.box) for other in found)
+    return any(same_face(face.box, other.box) for other in found if other.score >= NEW_FACE_SCORE)
 
 
 def new_faces(faces: Sequence[Face], known: Sequence[Box]) -> list[Face]:

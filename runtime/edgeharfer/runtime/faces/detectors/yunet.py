@@ -34,9 +34,10 @@ VIDEO_SIDES, CLOSE_SIDES, PHOTOGRAPH_SIDES = (320,), (160,), (160, 640)
 A face that fills the picture is seen with few pixels, a small one with many: of 200 tightly cut photographs
 160 pixels show 199, 320 show 193 and 640 show 174."""
 WARM_UP_SIZE = (480, 640)
-SIDE_OF_HEIGHT, SHIFT_Y = 0.88, 0.07
-"""YuNet's box reaches from the forehead to the chin. BlazeFace's is square, its side and the place of its
-centre below YuNet's in heights of YuNet's box (medians of 262 faces that both found in webcam clips)."""
+SIDE_OF_HEIGHT = 0.87
+"""YuNet's box reaches from the forehead to the chin. BlazeFace's is square, so many heights of it wide, about
+the point half-way from the eyes to the mouth (least squares over 556 faces that both found in webcam clips
+and photographs; the centres differ by 3 % of the height, standard deviation)."""
 MOUTH = KEYPOINTS.index("mouth")
 
 
@@ -167,11 +168,10 @@ def _decode_stride(
 
 def framed(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
     """A face in pixels of a picture whose corner is at (left, top) of the frame -> the frame's face."""
-    x, y, width, height = box.tolist()
-    side = SIDE_OF_HEIGHT * height
-    center_x, center_y = left + x + width / 2, top + y + height / 2 + SHIFT_Y * height
+    side = SIDE_OF_HEIGHT * float(box[3])
     keypoints = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
     keypoints[:MOUTH] = points[:MOUTH]
     keypoints[MOUTH] = points[MOUTH:].mean(axis=0)
-    corner = np.array([left, top], np.float32)
-    return Face(Box(center_x - side / 2, center_y - side / 2, side, side), score, keypoints + corner)
+    keypoints += np.array([left, top], np.float32)
+    x, y = ((keypoints[:2].mean(axis=0) + keypoints[MOUTH]) / 2).tolist()
+    return Face(Box(x - side / 2, y - side / 2, side, side), score, keypoints)
