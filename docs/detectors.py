@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from edgeharfer.runtime.faces.detectors import DETECTORS, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Tracker
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.types import Frame
+from edgeharfer.runtime.types import Box, Face, Frame
 
 LOOKS_A_SECOND = 10.0
 VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
@@ -31,7 +31,7 @@ PICTURES = {".jpeg", ".jpg", ".png", ".webp"}
 HEADINGS = (
     "detector",
     "looks with a face",
-    "faces (tracks) where nobody is",
+    "faces where nobody is",
     "photographs with a face (time each)",
     "faces in a look at a crowd (time)",
     "one face: CPU ms a look / a second",
@@ -48,10 +48,6 @@ class Tally:
     faces: int = 0
     tracks: int = 0
     cpu_s: float = 0.0
-
-    @property
-    def share(self) -> float:
-        return self.hits / self.looks
 
     @property
     def ms_a_look(self) -> float:
@@ -75,60 +71,57 @@ def looks(path: Path) -> Iterator[tuple[Frame, bool]]:
                 cut = False
 
 
-def measure_videos(detector: Detector, paths: Sequence[Path]) -> Tally:
-    """Search videos as a live run does, one after the other."""
-    tally, finder = Tally(), FaceFinder(detector)
+def search_video(detector: Detector, path: Path, tally: Tally) -> None:
+    """Search a video as a live run does."""
+    finder, tracker, numbers = FaceFinder(detector), Tracker(), set[int]()
+    for frame, cut in looks(path):
+        if cut:
+            tracker.reset()
+        found = timed(finder, frame, tally, tracker.known_boxes)
+        numbers |= {track.number for track in tracker.update(found, frame.pts_s)}
+    tally.tracks += len(numbers)
+
+
+def search_photograph(detector: Detector, path: Path, tally: Tally) -> None:
+    """Search a photograph; one that cannot be read is an error."""
+    with open_source(str(path)) as source:
+        frame = source.read()
+    assert frame is not None, f"{path} holds no picture"
+    timed(FaceFinder(detector), frame, tally)
+
+
+def timed(finder: FaceFinder, frame: Frame, tally: Tally, known: Sequence[Box] = ()) -> list[Face]:
+    """One look, counted."""
+    start_s = time.process_time()
+    found = finder.find(frame, known)
+    tally.cpu_s += time.process_time() - start_s
+    tally.looks += 1
+    tally.hits += bool(found)
+    tally.faces += len(found)
+    return found
+
+
+def measure(detectors: Mapping[str, Detector], kind: str, paths: Sequence[Path]) -> dict[str, Tally]:
+    """Search every file with each detector in turn, so that the load of the machine is the same for all."""
+    search = search_photograph if kind == "photographs" else search_video
+    tallies = {name: Tally() for name in detectors}
     for path in paths:
-        finder.reset()
-        tracker, numbers = Tracker(), set[int]()
-        for frame, cut in looks(path):
-            if cut:
-                tracker.reset()
-            start_s = time.process_time()
-            found = finder.find(frame, tracker.known_boxes)
-            tally.cpu_s += time.process_time() - start_s
-            numbers |= {track.number for track in tracker.update(found, frame.pts_s)}
-            tally.looks += 1
-            tally.hits += bool(found)
-            tally.faces += len(found)
-        tally.tracks += len(numbers)
-    return tally
+        for name, detector in detectors.items():
+            search(detector, path, tallies[name])
+    return tallies
 
 
-def measure_photographs(detector: Detector, paths: Sequence[Path]) -> Tally:
-    """Search photographs, each by itself."""
-    tally, finder = Tally(), FaceFinder(detector)
-    for path in paths:
-        with open_source(str(path)) as source:
-            frame = source.read()
-        if frame is None:
-            continue
-        start_s = time.process_time()
-        found = finder.find(frame)
-        tally.cpu_s += time.process_time() - start_s
-        tally.looks += 1
-        tally.hits += bool(found)
-        tally.faces += len(found)
-    return tally
-
-
-def row(name: str, found: dict[str, list[Path]]) -> list[str]:
-    """The cells of one detector; those of folders that were not given are empty."""
-    detector = make_detector(name)
-    detector.warm_up()
-    cells = [f"`{name}`"]
-    with_faces = measure_videos(detector, found["faces"]) if found["faces"] else None
-    empty = measure_videos(detector, found["empty"]) if found["empty"] else None
-    crowds = measure_videos(detector, found["crowds"]) if found["crowds"] else None
-    photographs = measure_photographs(detector, found["photographs"]) if found["photographs"] else None
-    detector.close()
-    cells.append(f"{with_faces.share:.1%}" if with_faces else "")
-    cells.append(f"{empty.faces} ({empty.tracks})" if empty else "")
-    cells.append(f"{photographs.hits} ({photographs.ms_a_look:.1f} ms)" if photographs else "")
-    cells.append(f"{crowds.faces / crowds.looks:.2f} ({crowds.ms_a_look:.1f} ms)" if crowds else "")
-    for tally in (with_faces, empty):
-        cells.append(f"{tally.ms_a_look:.1f} / {tally.ms_a_look * LOOKS_A_SECOND:.0f}" if tally else "")
-    return cells
+def cells(name: str, of: Mapping[str, Mapping[str, Tally]]) -> list[str]:
+    """The row of one detector; a folder that was not given leaves its cells empty."""
+    forms: list[tuple[str, Callable[[Tally], str]]] = [
+        ("faces", lambda one: f"{one.hits / one.looks:.1%} of {one.looks}"),
+        ("empty", lambda one: f"{one.faces} in {one.looks} looks, {one.tracks} tracks"),
+        ("photographs", lambda one: f"{one.hits} of {one.looks} ({one.ms_a_look:.1f} ms)"),
+        ("crowds", lambda one: f"{one.faces / one.looks:.2f} ({one.ms_a_look:.1f} ms)"),
+        ("faces", lambda one: f"{one.ms_a_look:.1f} / {one.ms_a_look * LOOKS_A_SECOND:.0f}"),
+        ("empty", lambda one: f"{one.ms_a_look:.1f} / {one.ms_a_look * LOOKS_A_SECOND:.0f}"),
+    ]
+    return [f"`{name}`", *(say(of[kind][name]) if of[kind][name].looks else "" for kind, say in forms)]
 
 
 def main() -> None:
@@ -139,16 +132,16 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth photograph")
     parser.add_argument("--detector", choices=list(DETECTORS), action="append")
     options = parser.parse_args()
-    found = {
-        "faces": files(options.faces, VIDEOS),
-        "empty": files(options.empty, VIDEOS),
-        "crowds": files(options.crowds, VIDEOS),
-        "photographs": files(options.photographs, PICTURES)[:: options.every],
-    }
-    print(", ".join(f"{name}: {len(paths)}" for name, paths in found.items()))
+    detectors = {name: make_detector(name) for name in options.detector or ("blazeface", "yunet", "auto")}
+    for detector in detectors.values():
+        detector.warm_up()
+    found = {kind: files(getattr(options, kind), VIDEOS) for kind in ("faces", "empty", "crowds")}
+    found["photographs"] = files(options.photographs, PICTURES)[:: options.every]
+    tallies = {kind: measure(detectors, kind, paths) for kind, paths in found.items()}
     print(f"| {' | '.join(HEADINGS)} |\n{'|---' * len(HEADINGS)}|")
-    for name in options.detector or ("blazeface", "yunet", "auto"):
-        print(f"| {' | '.join(row(name, found))} |", flush=True)
+    for name, detector in detectors.items():
+        print(f"| {' | '.join(cells(name, tallies))} |")
+        detector.close()
 
 
 if __name__ == "__main__":

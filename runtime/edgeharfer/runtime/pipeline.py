@@ -39,7 +39,7 @@ class Pipeline:
     """The models, and what they remember of the frames before.
 
     action, emotion: a shipped package's name, a folder, a loaded package, or None for off.
-    detector: a name of `DETECTORS`, or an object that does the same.
+    detector: a name of `DETECTORS`, or a `Detector`.
     provider: "auto", "cpu", "cuda" or "tensorrt"; precision: "auto", "fp32", "fp16" or "int8".
     threads: of one operator; None is as tuned for this device, or one.
     prior: of the emotions, one of `emotion.PRIORS`.

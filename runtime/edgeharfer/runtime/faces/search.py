@@ -48,8 +48,11 @@ WIDE_EVERY = 2
 CLOSE_LOOK = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
 MOST_CLOSE_LOOKS = 4
-SECOND_OPINION_LOOK = 2.5
-"""Side of the region that the second opinion sees, in sides of the new face's box."""
+SECOND_OPINION_LOOK = 4.0
+"""Side of the region that the second opinion sees, in sides of the new face's box.
+
+With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (a face far off in 19
+clips at home: 36 against 30 % of the looks), and nothing in 18 clips that show nobody, where 2.5 let 4 pass."""
 MOST_OPINIONS = 4
 """In one look; further new faces wait for the next one."""
 MIN_TILE_PX = 160
