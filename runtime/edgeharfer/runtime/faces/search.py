@@ -51,8 +51,8 @@ MOST_CLOSE_LOOKS = 4
 SECOND_OPINION_LOOK = 4.0
 """Side of the region that the second opinion sees, in sides of the new face's box.
 
-With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (a face far off in 19
-clips at home: 36 against 30 % of the looks), and nothing in 18 clips that show nobody, where 2.5 let 4 pass."""
+With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (faces far off, in 19
+clips at home: 36 against 30 % of the looks), and none in 18 clips that show nobody, where 2.5 let 4 pass."""
 MOST_OPINIONS = 4
 """In one look; further new faces wait for the next one."""
 MIN_TILE_PX = 160
