@@ -159,6 +159,13 @@ def test_command_line_and_kiosk_offer_what_the_registry_holds(tmp_path: Path) ->
         assert load_config(file).models.detector == name
 
 
+def test_the_docs_list_what_the_registry_holds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    section = page.partition("## Which face detector")[2].partition("\n\nWith")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `") and "--" not in line]
+    assert rows == [f"| `{name}` | {entry.title} |" for name, entry in DETECTORS.items()]
+
+
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_name_of_the_registry_is_a_module_that_loads_a_detector(name: str) -> None:
     module = import_module(f"edgeharfer.runtime.faces.detectors.{name}")
