@@ -14,9 +14,9 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.align import FER_CROP, cut, roll
 from edgeharfer.runtime.faces.detector import Detector, Region
-from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE, load_blazeface
 from edgeharfer.runtime.faces.portrait import find_face
 from edgeharfer.runtime.faces.search import TILE_EVERY, FaceFinder
@@ -136,7 +136,7 @@ def test_mediapipe_says_nothing_and_ends_cleanly(ending: str) -> None:
     """Not even where nobody closed it: neither its greeting nor a complaint at the end."""
     script = (
         "import numpy as np\n"
-        "from edgeharfer.runtime.faces.detectors import make_detector\n"
+        "from edgeharfer.runtime.faces import make_detector\n"
         "detector = make_detector('mediapipe')\n"
         "detector.warm_up()\n"
         f"{ending}\n"

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.align import roll
-from edgeharfer.runtime.faces.detectors import make_detector
 from edgeharfer.runtime.faces.detectors.haar import CASCADE, CERTAIN_WEIGHT, HaarDetector
 from edgeharfer.runtime.types import Box
 

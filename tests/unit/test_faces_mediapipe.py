@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.runtime.errors import MissingExtra, ModelError
-from edgeharfer.runtime.faces.detectors import make_detector
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detectors.blazeface import FULL_RANGE, SHORT_RANGE
 from edgeharfer.runtime.faces.detectors.mediapipe import read_tflite
 from edgeharfer.runtime.installation import install_command

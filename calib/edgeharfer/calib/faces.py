@@ -14,8 +14,8 @@ from edgeharfer.evaluate.dataset import Dataset, Sample
 from edgeharfer.evaluate.emotion import match_votes
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.detectors import make_detector
 from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, cut_portrait, find_face
 from edgeharfer.runtime.manifest import Manifest
 from edgeharfer.runtime.preprocess import color, resize

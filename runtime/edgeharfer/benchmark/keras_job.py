@@ -18,8 +18,8 @@ from edgeharfer.benchmark.keras_peer import set_threads
 from edgeharfer.benchmark.peers import import_peer
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector, cut_region
-from edgeharfer.runtime.faces.detectors import make_detector
 from edgeharfer.runtime.manifest import InputSpec
 from edgeharfer.runtime.preprocess import prepare
 from edgeharfer.runtime.types import Box, Floats, Image

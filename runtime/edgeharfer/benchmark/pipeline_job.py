@@ -13,7 +13,7 @@ from edgeharfer.benchmark.measure import CpuClock
 from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.faces.detectors import make_detector
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.session import Session, make_session
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb

@@ -82,7 +82,7 @@ def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> di
     from edgeharfer.evaluate.emotion import evaluate_emotion
     from edgeharfer.evaluate.ferplus import read_votes
     from edgeharfer.runtime.emotion import EmotionModel
-    from edgeharfer.runtime.faces.detectors import make_detector
+    from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
 
     model = EmotionModel(package, prior=options["prior"], **session_options(options))

@@ -99,7 +99,7 @@ def emotion(
         from edgeharfer.training.emotion.train import train_emotion
         from edgeharfer.training.recipe import make_recipe
 
-    from edgeharfer.runtime.faces.detectors import make_detector
+    from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
 
     detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)

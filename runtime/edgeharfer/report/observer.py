@@ -21,7 +21,7 @@ from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.emotion import EmotionModel
-from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.manifest import Manifest, WindowSpec

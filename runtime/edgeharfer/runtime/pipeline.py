@@ -13,8 +13,8 @@ from edgeharfer.runtime.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.emotion import EmotionModel, EmotionRecognizer
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule

@@ -1,1 +1,5 @@
 """Find faces, follow them, and cut them out."""
+
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
+
+__all__ = ["DEFAULT_DETECTOR", "make_detector"]
