@@ -8,12 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Face
 
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
-class NoFaces:
+class NoFaces(Detector):
     """A detector that finds nothing, so that the pictures are taken whole."""
 
     provider = "none"

@@ -13,6 +13,7 @@ import cv2
 import pytest
 
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.source.demo import DemoSource
 from kiosk_broker import free_port
 from kiosk_process import KioskProcess
@@ -103,7 +104,7 @@ def test_the_demo_with_all_models_and_a_viewer(folder: Path, figures: Figures) -
     assert json.loads((folder / "stats.json").read_text())["models"]["action"]
 
 
-@pytest.mark.parametrize("detector", ["blazeface", "haar", "mediapipe"])
+@pytest.mark.parametrize("detector", DETECTORS)
 def test_a_clip_with_each_detector(folder: Path, clip: Path, detector: str) -> None:
     if detector == "mediapipe" and importlib.util.find_spec("mediapipe") is None:
         pytest.skip("needs the mediapipe extra")

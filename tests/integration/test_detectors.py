@@ -14,13 +14,14 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.align import FER_CROP, cut, roll
-from edgeharfer.runtime.faces.blazeface import SHORT_RANGE, load_blazeface
 from edgeharfer.runtime.faces.detector import Detector, Region
+from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE, load_blazeface
 from edgeharfer.runtime.faces.portrait import find_face
 from edgeharfer.runtime.faces.search import TILE_EVERY, FaceFinder
 from edgeharfer.runtime.faces.tracks import Tracker
+from edgeharfer.runtime.source import demo as demo_module
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Face, Frame, Image
@@ -222,3 +223,68 @@ def test_a_face_over_the_edge_is_found_and_cut(demo: DemoSource) -> None:
     face = max(detector.detect(picture), key=lambda face: face.box.area)
     assert face.box.x < 0
     assert cut(picture, face, FER_CROP, (48, 48)).shape == (48, 48, 3)
+
+
+def own_portrait() -> Image:
+    """The photograph in the demo, a head and shoulders."""
+    return np.asarray(cv2.imread(str(Path(demo_module.__file__).with_name("demo_portrait.jpg"))), np.uint8)
+
+
+@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("name", ["yunet", "auto"])
+def test_the_face_of_the_portrait_is_where_blazeface_sees_it(name: str, still: bool) -> None:
+    picture = own_portrait()
+    (expected,) = load_blazeface().detect(picture)
+    (found,) = FaceFinder(make_detector(name)).find(Frame(0, 0.0, 0.0, picture, still))
+    assert found.box.iou(expected.box) > 0.7
+    side = expected.box.width
+    assert np.abs(found.keypoints[:4] - expected.keypoints[:4]).max() < 0.15 * side
+    assert np.isnan(found.keypoints[4:]).all() == (still or name == "yunet")
+
+
+def test_a_face_that_fills_the_photograph_is_found_by_default() -> None:
+    picture = own_portrait()
+    (face,) = load_blazeface().detect(picture)
+    (x, y), side = face.box.center, face.box.width
+    tight = picture[
+        round(y - 0.6 * side) : round(y + 0.5 * side), round(x - 0.5 * side) : round(x + 0.5 * side)
+    ]
+    photograph = Frame(0, 0.0, 0.0, np.asarray(cv2.resize(tight, (600, 660)), np.uint8), still=True)
+    (found,) = FaceFinder(make_detector(DEFAULT_DETECTOR)).find(photograph)
+    assert found.box.width > 350
+
+
+def test_small_faces_of_a_photograph_are_found_by_default(demo: DemoSource) -> None:
+    head, width = portrait(demo)
+    finder = FaceFinder(make_detector(DEFAULT_DETECTOR))
+    for x, y in ((30, 40), (300, 200), (560, 400)):
+        picture = pasted(head, width, 0.04 * 640, x, y, seed=x)
+        (face,) = finder.find(Frame(0, 0.0, 0.0, picture, still=True))
+        assert face.box.iou(Box(x + 0.3 * 25.6, y + 0.6 * 25.6, 25.6, 25.6)) > 0.4
+
+
+def test_a_second_opinion_loses_no_face_of_the_demo(demo: DemoSource) -> None:
+    finders = [FaceFinder(make_detector(name)) for name in ("blazeface", "auto")]
+    trackers = [Tracker(), Tracker()]
+    for seq in range(0, 90, 3):
+        numbers = []
+        for finder, tracker in zip(finders, trackers, strict=True):
+            found = finder.find(Frame(seq, seq / 30, 0.0, demo.picture(seq)), tracker.known_boxes)
+            numbers.append([track.number for track in tracker.update(found, seq / 30)])
+        assert numbers[0] == numbers[1]
+        assert numbers[0]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "clip", ["again.mkv", "eat.mkv", "face-frontal.mp4", "help.mkv", "no.mkv", "sorry.mkv"]
+)
+def test_the_default_finds_a_face_in_every_look_at_a_webcam_clip(clip: str) -> None:
+    if not (CLIPS / clip).is_file():
+        pytest.skip(f"no {CLIPS / clip}: the clips are not part of the repository")
+    finder, tracker = FaceFinder(make_detector(DEFAULT_DETECTOR)), Tracker()
+    with open_source(CLIPS / clip) as source:
+        for frame in iter(source.read, None):
+            if frame.seq % 3 == 0:
+                found = finder.find(frame, tracker.known_boxes)
+                assert tracker.update(found, frame.pts_s), frame.seq

@@ -40,6 +40,14 @@ def test_a_recording_plays_again_to_the_same_results(recorded: Any, tmp_path: Pa
     assert run(tmp_path / "again.jsonl", "--replay", file) == results
 
 
+def test_faces_without_ears_play_again_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "yunet.rec"
+    options = ("--source", "demo", "--pace", "fast", "--max-frames", "10", "--detector", "yunet")
+    results = run(tmp_path / "events.jsonl", *options, "--record", file)
+    assert all(row["faces"] for row in results)
+    assert run(tmp_path / "again.jsonl", "--replay", file) == results
+
+
 def write_two_scenes(path: Path, before: int, after: int) -> Path:
     """A film of the demo that is cut to a mirrored demo in other colours."""
     source = DemoSource(SystemClock())

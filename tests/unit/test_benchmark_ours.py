@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 from edgeharfer.benchmark.ours import Setup, package_candidates, pictures, streaming_step
 from edgeharfer.runtime.errors import ConfigError, ProviderError
-from edgeharfer.runtime.package import InputSpec
+from edgeharfer.runtime.package import InputSpec, load_package
 from edgeharfer.runtime.session import make_session
 
 
@@ -56,6 +56,12 @@ def test_pictures_are_prepared_as_the_package_wants_them(tmp_path: Path) -> None
     batch = pictures(package.manifest, 3)
     assert batch.shape == (3, 16, 16, 1)
     assert -1 <= batch.min() < -0.5 and 0.5 < batch.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["face-yunet", "face-full-range", "face-short-range"])
+def test_detectors_that_ship_run_on_pictures_in_their_layout(name: str) -> None:
+    (made,) = package_candidates(load_package(name), Setup())
+    assert np.isfinite(np.asarray(made.run())).all()
 
 
 def test_a_precision_that_the_package_lacks_is_named(tmp_path: Path) -> None:

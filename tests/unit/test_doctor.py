@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from edgeharfer.runtime.doctor.libraries import (
     module_of,
 )
 from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
-from edgeharfer.runtime.doctor.trials import trials, try_opencv
+from edgeharfer.runtime.doctor.trials import trials, try_detectors, try_opencv
+from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
 from edgeharfer.runtime.installation import install_command, pip, quote
+from tiny_faces import NoFaces
 
 ORIN = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"
 RELEASE = "# R{} (release), REVISION: {}, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan 8\n"
@@ -293,17 +297,30 @@ def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
 
 
 def test_the_demo_and_opencv_are_really_run() -> None:
-    opencv, demo = trials()
+    opencv, demo, detector = trials()
     assert opencv == Finding("opencv", True, "decodes JPEG, writes and decodes video")
     assert demo.ok and "2 faces" in demo.what
+    assert detector.ok
+    free = [name for name, entry in DETECTORS.items() if entry.extra is None]
+    assert all(name in detector.what for name in free)
 
 
 def test_what_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "imencode")
     monkeypatch.setattr(cv2, "warpAffine", None)
-    opencv, demo = trials()
+    opencv, demo, detector = trials()
     assert (opencv.ok, opencv.what) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
     assert (demo.ok, demo.what) == (False, "TypeError: 'NoneType' object is not callable")
+    assert (detector.ok, detector.what) == (demo.ok, demo.what)
+
+
+def test_a_detector_that_finds_nothing_is_named_and_the_default_one_is_a_fault() -> None:
+    def lacking(broken: str) -> Callable[..., Detector]:
+        return lambda name: NoFaces() if name == broken else make_detector(name)
+
+    finding = try_detectors(lacking("blazeface"))
+    assert finding.ok and "blazeface does not: it finds no face" in finding.what
+    assert try_detectors(lacking(DEFAULT_DETECTOR)) == Finding("detector", False, "auto: it finds no face")
 
 
 def test_an_opencv_that_writes_no_video_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,16 @@ def test_roll_is_the_angle_of_the_eyes() -> None:
     assert roll(Face(box, 0.9, np.zeros((6, 2), np.float32))) == 0
 
 
+def test_a_face_whose_eyes_are_not_known_is_cut_level() -> None:
+    box = Box(10, 10, 60, 60)
+    unknown = Face(box, 0.9, np.full((6, 2), np.nan, np.float32))
+    assert roll(unknown) == 0
+    upright = CropSpec("eyes", 1.0, 0.0)
+    np.testing.assert_allclose(
+        crop_matrix(unknown, upright, (48, 48)), crop_matrix(face(box), EXACT, (48, 48))
+    )
+
+
 def test_the_crop_frames_the_box() -> None:
     matrix = crop_matrix(face(Box(20, 30, 40, 40)), EXACT, (48, 48))
     np.testing.assert_allclose(mapped(matrix, (20, 30), (60, 70)), [(0, 0), (48, 48)], atol=1e-9)

@@ -10,7 +10,8 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.faces.blazeface import (
+from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.faces.detectors.blazeface import (
     ANCHOR_LAYERS,
     FULL_RANGE,
     SHORT_RANGE,
@@ -18,11 +19,9 @@ from edgeharfer.runtime.faces.blazeface import (
     anchor_centers,
     iou_with,
     load_blazeface,
-    merge,
-    same_face,
     weighted_nms,
 )
-from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.faces.overlap import merge, same_face
 from edgeharfer.runtime.package import load_package, verify_package
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Face, Floats

@@ -12,8 +12,8 @@ import pytest
 
 from edgeharfer.runtime.errors import MissingExtra, ModelError
 from edgeharfer.runtime.faces import make_detector
-from edgeharfer.runtime.faces.blazeface import FULL_RANGE, SHORT_RANGE
-from edgeharfer.runtime.faces.mediapipe import read_tflite
+from edgeharfer.runtime.faces.detectors.blazeface import FULL_RANGE, SHORT_RANGE
+from edgeharfer.runtime.faces.detectors.mediapipe import read_tflite
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.package import MANIFEST, Package, load_package
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
 from edgeharfer.runtime.manifest import CropSpec
 from edgeharfer.runtime.types import Box, Face, Image
@@ -12,7 +12,7 @@ from edgeharfer.runtime.types import Box, Face, Image
 CROP = CropSpec("box", 1.0, 0.0)
 
 
-class OnlyWithMargin:
+class OnlyWithMargin(Detector):
     """Sees the picture's middle as a face, more surely where there is a border around it."""
 
     provider = "test"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, Region, close_region
 from edgeharfer.runtime.faces.search import (
     CLOSE_LOOK,
     FOLLOWING_LOOK,
@@ -17,7 +17,6 @@ from edgeharfer.runtime.faces.search import (
     TILE_EVERY,
     WIDE_EVERY,
     FaceFinder,
-    close_region,
     tiles,
 )
 from edgeharfer.runtime.faces.tracks import Tracker
@@ -27,7 +26,7 @@ SIZES = [(640, 480), (480, 640), (1280, 720), (1920, 1080), (720, 720), (2000, 5
 WHOLE = None
 
 
-class Eyesight:
+class Eyesight(Detector):
     """Sees the faces of a scene that fill at least `surely` of what it looks at, hints of smaller ones."""
 
     provider = "test"

@@ -51,6 +51,17 @@ def test_precision_is_left_to_the_graph_and_caches_are_on(tmp_path: Path) -> Non
     assert Path(made["trt_engine_cache_path"]).parent == tmp_path
 
 
+def test_a_graph_for_pictures_of_any_shape_gets_one_engine_for_them(tmp_path: Path) -> None:
+    free = tiny_models.to_bytes(
+        [onnx.helper.make_node("Relu", ["input"], ["y"])],
+        {"input": ["batch", 3, "height", "width"]},
+        {"y": ["batch", 3, "height", "width"]},
+    )
+    made = options(tmp_path, model=free)
+    shapes = [made[f"trt_profile_{limit}_shapes"] for limit in ("min", "opt", "max")]
+    assert shapes == ["input:1x3x32x32", "input:1x3x320x320", "input:8x3x640x640"]
+
+
 def test_one_engine_is_built_for_all_batches(tmp_path: Path) -> None:
     made = options(tmp_path)
     shapes = [made[f"trt_profile_{limit}_shapes"] for limit in ("min", "opt", "max")]

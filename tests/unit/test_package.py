@@ -171,7 +171,10 @@ BAD_MANIFESTS: dict[str, tuple[Change, str]] = {
     "true for a number": (lambda m: m["input"].update(width=True), r"input\.width: must be a whole number"),
     "number for a flag": (lambda m: m["input"].update(clahe=1), r"input\.clahe: must be true or false"),
     "zero width": (lambda m: m["input"].update(width=0), r"input\.width"),
-    "unknown colour": (lambda m: m["input"].update(color="bgr"), r"input\.color: must be one of gray, rgb"),
+    "unknown colour": (
+        lambda m: m["input"].update(color="hsv"),
+        r"input\.color: must be one of gray, rgb",
+    ),
     "unknown task": (lambda m: m.update(task="sound"), r"task: must be one of"),
     "no labels": (lambda m: m.update(labels=[]), r"labels: must be a list"),
     "empty label": (lambda m: m["labels"].__setitem__(2, ""), r"labels\[2\]: must be a name"),

@@ -11,7 +11,7 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
@@ -20,7 +20,7 @@ from edgeharfer.runtime.types import Box, Face, Floats, Frame, Image, Result
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 
 
-class Crowd:
+class Crowd(Detector):
     """A detector of faces in a row, moving to the right."""
 
     provider = "test"

@@ -71,6 +71,13 @@ def test_colours_come_out_as_rgb() -> None:
     assert prepare([blue], InputSpec(4, 4, "rgb", "unit"))[0, 0, 0].tolist() == [0, 0, 1]
 
 
+def test_colours_stay_bgr_where_the_model_wants_them_so() -> None:
+    picture = np.full((4, 4, 3), (10, 20, 30), np.uint8)
+    spec = InputSpec(4, 4, "bgr", "none")
+    assert spec.channels == 3
+    assert prepare([picture], spec)[0, 0, 0].tolist() == [10, 20, 30]
+
+
 def test_shrinking_averages() -> None:
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 200

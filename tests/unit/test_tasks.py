@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, TaskError
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, make_task
@@ -22,15 +22,13 @@ PICTURE = np.zeros((60, 320, 3), np.uint8)
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 
 
-class Row:
+class Row(Detector):
     """A detector that sees a row of faces; how many is said by frame."""
 
     provider = "test"
 
     def __init__(self, *counts: int) -> None:
         self._counts = list(counts)
-
-    def warm_up(self) -> None: ...
 
     def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         count = self._counts.pop(0) if len(self._counts) > 1 else self._counts[0]

@@ -15,6 +15,7 @@ import pytest
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime import SourceError
+from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Box, Face
 from edgeharfer.training.copies import Entry, find_copies
 from edgeharfer.training.emotion.augment import erase
@@ -96,7 +97,7 @@ def faces(pictures: list[np.ndarray], labels: list[int]) -> Faces:
     return Faces([f"{i}.png" for i in range(len(stack))], stack, np.array(labels), stack)
 
 
-class OneFace:
+class OneFace(Detector):
     """A detector that sees the same face in the middle of every picture."""
 
     provider = "none"

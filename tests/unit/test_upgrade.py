@@ -17,7 +17,7 @@ import tiny_models
 from edgeharfer.runtime import gpu, tuning, upgrade
 from edgeharfer.runtime.engine import EngineBuild
 from edgeharfer.runtime.errors import ModelError, ProviderError
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.package import Package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.session import Session, make_session, probe_providers
@@ -302,7 +302,7 @@ def test_a_pipeline_starts_at_once_and_ends_all_builders(
     assert [one._process.returncode for one in builds] == [-9] * 4
 
 
-class Nobody:
+class Nobody(Detector):
     """A detector that sees nobody."""
 
     provider = "test"

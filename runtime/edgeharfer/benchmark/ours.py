@@ -45,11 +45,17 @@ class Loaded:
 
 
 def pictures(manifest: Manifest, batch: int) -> Floats:
-    """Noise, prepared as the package wants its pictures: float32 (batch, height, width, channels)."""
+    """Noise, prepared as the package wants its pictures: float32 (batch, height, width, channels).
+
+    A detector whose manifest has the option `layout = "nchw"` gets (batch, channels, height, width).
+    """
     spec = manifest.input
     rng = np.random.default_rng(_SEED)
     noise = rng.integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
-    return prepare(list(noise), spec)
+    made = prepare(list(noise), spec)
+    return (
+        np.ascontiguousarray(made.transpose(0, 3, 1, 2)) if manifest.options.get("layout") == "nchw" else made
+    )
 
 
 def windows(frames: int, size: int, batch: int) -> Floats:

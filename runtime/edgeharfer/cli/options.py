@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -110,8 +111,9 @@ def model_options(command: F) -> F:
                      help="Action package: a shipped name or a folder."),
         click.option("--emotion", default="emotion-fer8", show_default=True, metavar="PACKAGE|off",
                      help="Emotion package: a shipped name or a folder."),
-        click.option("--detector", type=click.Choice(["blazeface", "mediapipe", "haar"]), default="blazeface",
-                     show_default=True, help="Face detector."),
+        click.option("--detector", type=click.Choice(list(DETECTORS)), default=DEFAULT_DETECTOR,
+                     show_default=True,
+                     help="Face detector; auto is BlazeFace in video and YuNet in photographs."),
         click.option("--prior", type=click.Choice(["package", "data", "balanced", "uniform"]),
                      default="package", show_default=True, help="Class shares that the emotions assume."),
         signature_option,

@@ -16,6 +16,7 @@ from typing import Any
 
 from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
 from edgeharfer.runtime.tasks import EXTRA_TASKS
@@ -59,7 +60,7 @@ class Models:
 
     action: str = "action-ucf20"
     emotion: str = "emotion-fer8"
-    detector: str = "blazeface"
+    detector: str = DEFAULT_DETECTOR
     provider: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -185,7 +186,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         {
             "action": _package,
             "emotion": _package,
-            "detector": choice("blazeface", "mediapipe", "haar"),
+            "detector": choice(*DETECTORS),
             "provider": choice("auto", "cpu", "cuda", "tensorrt"),
             "precision": choice("auto", "fp32", "fp16", "int8"),
             "threads": whole(1, 256),

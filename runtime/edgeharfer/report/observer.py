@@ -22,7 +22,7 @@ from edgeharfer.report.record import (
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.cuts import CutFinder
-from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.manifest import Manifest, WindowSpec
@@ -112,7 +112,7 @@ class Observer:
         fps: float = DEFAULT_FPS,
         action: str | Package | None = "action-ucf20",
         emotion: str | Package | None = "emotion-fer8",
-        detector: str = "blazeface",
+        detector: str = DEFAULT_DETECTOR,
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,

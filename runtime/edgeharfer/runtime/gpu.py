@@ -32,6 +32,9 @@ BATCHES = (1, 1, 8)
 """Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
 SIDES = (96, 192, 192)
 """The same of an axis named `side`: a face detector looks closely, and at the whole frame."""
+LENGTHS = (32, 320, 640)
+"""The same of axes named `height` and `width`: a face detector for pictures of any shape."""
+AXES = {"side": SIDES, "height": LENGTHS, "width": LENGTHS}
 
 CUDA_GRAPHS = "EDGEHARFER_CUDA_GRAPHS"
 """In the environment, 1 asks for CUDA graphs where they can be had. Not the default: ONNX Runtime captures in
@@ -139,11 +142,11 @@ def profile(info: OnnxInfo) -> dict[str, str]:
     if not free:
         return {}
     options = {}
-    for limit, batch, side in zip(("min", "opt", "max"), BATCHES, SIDES, strict=True):
-        sizes = {"side": side}
+    for i, limit in enumerate(("min", "opt", "max")):
+        sizes = {name: lengths[i] for name, lengths in AXES.items()}
         shapes = (
             "x".join(
-                str(axis if isinstance(axis, int) else sizes.get(str(axis), batch)) for axis in one.shape
+                str(axis if isinstance(axis, int) else sizes.get(str(axis), BATCHES[i])) for axis in one.shape
             )
             for one in free
         )
@@ -156,7 +159,8 @@ def profile(info: OnnxInfo) -> dict[str, str]:
 def engine_key(model: bytes, info: OnnxInfo, environment: GpuEnvironment) -> EngineKey:
     """Everything that an engine depends on."""
     shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in info.inputs)
-    batches = "x".join(map(str, (*BATCHES, *SIDES)))
+    lengths = LENGTHS if any("height" in one.shape for one in info.inputs) else ()
+    batches = "x".join(map(str, (*BATCHES, *SIDES, *lengths)))
     weights = hashlib.sha256(model).hexdigest()
     return EngineKey(weights, precision_of(info), f"{shapes};batch:{batches}", environment)
 

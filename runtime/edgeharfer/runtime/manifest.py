@@ -53,7 +53,7 @@ class InputSpec:
 
     width: int
     height: int
-    color: Literal["gray", "rgb"]
+    color: Literal["gray", "rgb", "bgr"]
     normalize: Literal["none", "unit", "symmetric", "standardize", "imagenet"]
     clahe: bool = False
 
@@ -189,7 +189,7 @@ _INPUT = record(
     {
         "width": whole(1, 4096),
         "height": whole(1, 4096),
-        "color": choice("gray", "rgb"),
+        "color": choice("gray", "rgb", "bgr"),
         "normalize": choice(*NORMALIZATIONS),
         "clahe": flag,
     },

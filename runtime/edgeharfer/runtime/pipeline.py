@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.package import Package, load_package
@@ -49,7 +49,7 @@ class Pipeline:
     Args:
         action: A shipped package's name, a folder, a loaded package, or None for off.
         emotion: The same.
-        detector: "blazeface", "mediapipe", "haar", or an object that does the same.
+        detector: A name of `DETECTORS`, or a `Detector`.
         provider: "auto", "cpu", "cuda" or "tensorrt".
         precision: "auto", "fp32", "fp16" or "int8".
         threads: ONNX Runtime intra-op threads; None is as tuned for this device, or one.
@@ -77,7 +77,7 @@ class Pipeline:
         *,
         action: PackageName = DEFAULT_ACTION,
         emotion: PackageName = DEFAULT_EMOTION,
-        detector: str | Detector = "blazeface",
+        detector: str | Detector = DEFAULT_DETECTOR,
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
@@ -109,7 +109,7 @@ class Pipeline:
             self._models[EmotionTask.name] = emotion_model
         if isinstance(detector, str):
             detector = make_detector(detector, **how)
-            self._parts.callback(getattr(detector, "close", lambda: None))
+            self._parts.callback(detector.close)
         self._senses = senses(detector, emotion_model, action_model)
         # Actions do not look at faces: they run first, so that an encoding counts in the age of a frame.
         self._first_tasks: list[Task] = []

@@ -22,7 +22,7 @@ def prepare(pictures: Sequence[Image], spec: InputSpec) -> Floats:
     """A batch of pictures as a model wants it.
 
     pictures: uint8, each (height, width, 3) BGR or (height, width) grey, of any size.
-    Returns float32, (n, spec.height, spec.width, 3) RGB or (..., 1) grey.
+    Returns float32, (n, spec.height, spec.width, 3) RGB or BGR, or (..., 1) grey.
     """
     channels = 1 if spec.color == "gray" else 3
     batch = np.empty((len(pictures), spec.height, spec.width, channels), np.float32)
@@ -61,7 +61,7 @@ def color(picture: Image, spec: InputSpec) -> Image:
         lab = convert(bgr, cv2.COLOR_BGR2LAB)
         lab[..., 0] = even_contrast(lab[..., 0])
         bgr = convert(lab, cv2.COLOR_LAB2BGR)
-    return convert(bgr, cv2.COLOR_BGR2RGB)
+    return bgr if spec.color == "bgr" else convert(bgr, cv2.COLOR_BGR2RGB)
 
 
 def convert(picture: Image, code: int) -> Image:

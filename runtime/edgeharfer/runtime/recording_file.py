@@ -26,13 +26,13 @@ from edgeharfer.runtime.strict_json import (
     whole,
 )
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
-from edgeharfer.runtime.types import Box, Face, Floats, Frame
+from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Frame
 
 FORMAT = 1
 MAX_PLACE = 1e6
 """Of a face, in pixels from the corner of the picture."""
 _MAX_LINE = 4 * 2**20
-_POINTS = 6  # of a face
+_POINTS = len(KEYPOINTS)
 
 T = TypeVar("T")
 
@@ -171,11 +171,19 @@ class _SeenFace:
 
 def _unpacked(value: object, where: str) -> Floats:
     """Reader of finite float32 values in base64."""
+    values = _unpacked_points(value, where)
+    if np.isnan(values).any():
+        raise ModelError(f"{where}: holds values that are no numbers")
+    return values
+
+
+def _unpacked_points(value: object, where: str) -> Floats:
+    """The same, where NaN stands for a point that the detector does not report."""
     try:
         values = np.frombuffer(base64.b64decode(_TEXT(value, where), validate=True), "<f4")
     except ValueError as error:
         raise ModelError(f"{where}: an array that is none: {error}") from error
-    if not np.isfinite(values).all():
+    if np.isinf(values).any():
         raise ModelError(f"{where}: holds values that are no numbers")
     return values.astype(np.float32)
 
@@ -191,7 +199,7 @@ def _face(value: object, where: str) -> Face:
 
 _PLACE = number(-MAX_PLACE, MAX_PLACE)
 _TEXT = text(r"(?s).*", "text")
-_FACE = record(_SeenFace, {"box": list_of(_PLACE, 4, 4), "score": number(0, 1e6), "points": _unpacked})
+_FACE = record(_SeenFace, {"box": list_of(_PLACE, 4, 4), "score": number(0, 1e6), "points": _unpacked_points})
 _HEADER = record(
     Header,
     {

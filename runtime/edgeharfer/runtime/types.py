@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
+"""The points of a face in BlazeFace's order: eyes, tip of the nose, centre of the mouth, ears (tragions).
+
+Right and left are the person's own, so the right eye stands on the left of the picture."""
+
 UNCERTAIN = "uncertain"
 BACKGROUND = "background"
 """The label of action packages for "nothing of what the model knows"."""
@@ -72,9 +77,8 @@ class Frame:
 class Face:
     """A detected face.
 
-    keypoints: float32, (6, 2), pixels of the source frame, in BlazeFace's order: right eye, left
-    eye, nose tip, mouth centre, right ear tragion, left ear tragion (right and left as the person
-    has them, so the right eye stands on the left of the picture).
+    keypoints: float32, (6, 2), pixels of the source frame, in the order of KEYPOINTS. A point that the
+    detector does not report is NaN: YuNet reports no ears.
     """
 
     box: Box

@@ -26,6 +26,7 @@ from edgeharfer.report.pdf.parts import (
 )
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import counted, label_name, percent, seconds, shortened
+from edgeharfer.runtime.faces.detectors import detector_title
 
 _COLUMNS = 3  # of pictures
 _HASH_SIGNS = 12
@@ -102,7 +103,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("Samples", f"{len(recording.samples)}, at most {method.fps:g} a second"))
     rows.append(("Faces", _faces(report)))
     rows.append(("Emotion model", _model(method.emotion)))
-    rows.append(("Face detector", texts.DETECTORS.get(method.detector, method.detector)))
+    rows.append(("Face detector", detector_title(method.detector)))
     if not report.stills:
         rows.append(("Action model", _model(method.action)))
         if method.emotion:

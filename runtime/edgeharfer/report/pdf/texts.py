@@ -11,16 +11,12 @@ from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
+from edgeharfer.runtime.faces.detectors import detector_title
 from edgeharfer.runtime.faces.tracks import KEEP_S
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _MOST_FINDINGS = 4
-DETECTORS = {
-    "blazeface": "BlazeFace (full range)",
-    "mediapipe": "MediaPipe BlazeFace (full range)",
-    "haar": "Haar cascade",
-}
 
 
 def findings(report: Report) -> list[str]:
@@ -116,7 +112,7 @@ def method(report: Report) -> list[str]:
 
 def _sampling(report: Report) -> str:
     if report.stills:
-        return "<b>Pictures.</b> Every picture was looked through once, with close looks for small faces."
+        return "<b>Pictures.</b> Every picture was searched once, for large and for small faces."
     recording = report.recording
     return (
         f"<b>Sampling.</b> The faces of {report.method.fps:g} frames a second were read, "
@@ -126,7 +122,7 @@ def _sampling(report: Report) -> str:
 
 
 def _tracking(report: Report) -> str:
-    text = f"<b>Faces</b> were found with {DETECTORS.get(report.method.detector, report.method.detector)}"
+    text = f"<b>Faces</b> were found with {detector_title(report.method.detector)}"
     if report.stills:
         return f"{text}. Nobody is followed from one picture to the next."
     often = max(report.method.fps, TRACKING_FPS)

@@ -1,14 +1,16 @@
-"""Short runs of what the main job uses: image and video decoding, and the default models on the demo."""
+"""Short runs of what the main job uses: image and video decoding, and models and detectors on the demo."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
 from edgeharfer.runtime.installation import pip
 from edgeharfer.runtime.types import Image
 
@@ -17,7 +19,7 @@ _SIDE, _FRAMES, _GRAY = 64, 5, 128
 
 def trials() -> Iterator[Finding]:
     """All of them; whatever a library raises is what is wrong with it."""
-    for topic, trial in (("opencv", try_opencv), ("demo", try_demo)):
+    for topic, trial in (("opencv", try_opencv), ("demo", try_demo), ("detector", try_detectors)):
         try:
             yield trial()
         except Exception as error:
@@ -82,3 +84,28 @@ def try_demo() -> Finding:
     if not faces:
         return Finding("demo", False, "no face was found in the demo", "report it, with this output")
     return Finding("demo", True, f"the default models run on the CPU: {faces} faces found in the demo")
+
+
+def try_detectors(make: Callable[[str], Detector] = make_detector) -> Finding:
+    """Every face detector that needs no extra, on one picture of the built-in demo."""
+    from edgeharfer.runtime.source.demo import DemoSource
+
+    with DemoSource(SystemClock()) as source:
+        picture = source.picture(0)
+    names = [name for name, entry in DETECTORS.items() if entry.extra is None]
+    lacks = {name: lack for name in names if (lack := _detector_lack(make, name, picture)) is not None}
+    if DEFAULT_DETECTOR in lacks:
+        return Finding("detector", False, f"{DEFAULT_DETECTOR}: {lacks[DEFAULT_DETECTOR]}")
+    working = ", ".join(name for name in names if name not in lacks)
+    rest = "".join(f"; {name} does not: {lack}" for name, lack in lacks.items())
+    return Finding("detector", True, f"{working} find the face in the demo{rest}")
+
+
+def _detector_lack(make: Callable[[str], Detector], name: str, picture: Image) -> str | None:
+    try:
+        detector = make(name)
+    except EdgeharferError as error:
+        return str(error)
+    faces = detector.detect(picture)
+    detector.close()
+    return None if faces else "it finds no face"

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.manifest import CropSpec
-from edgeharfer.runtime.types import Face, Image
+from edgeharfer.runtime.types import KEYPOINTS, Face, Image
 
-RIGHT_EYE, LEFT_EYE = 0, 1
+RIGHT_EYE, LEFT_EYE = KEYPOINTS.index("right_eye"), KEYPOINTS.index("left_eye")
 MAX_OVERSAMPLING = 8
 """At most 8 x 8 places of a large face are averaged for a pixel, however large it is."""
 
@@ -26,9 +26,12 @@ centre of the box by 0.05 sides)."""
 
 
 def roll(face: Face) -> float:
-    """Angle of the eye line in radians; 0 is level, positive turns clockwise in the picture."""
+    """Angle of the eye line in radians; 0 is level, positive turns clockwise in the picture.
+
+    A face of which an eye is not known (NaN) is taken as level.
+    """
     dx, dy = (face.keypoints[LEFT_EYE] - face.keypoints[RIGHT_EYE]).tolist()
-    return math.atan2(dy, dx) if dx or dy else 0.0
+    return math.atan2(dy, dx) if math.isfinite(dx + dy) else 0.0
 
 
 def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np.float64]:

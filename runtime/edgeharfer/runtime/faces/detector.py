@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
-from edgeharfer.runtime.types import Face, Image
+from edgeharfer.runtime.types import Box, Face, Image
 
 Region = tuple[float, float, float, float]
 """x, y, width, height in pixels of the frame."""
+KNOWN_FACE_SCORE = 0.4
+"""Enough for a face that stood there a moment ago, or to look closer: what the detector must report."""
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """How a detector is loaded. One that does not run on ONNX Runtime uses `min_score` alone.
+
+    provider, threads, fallback: as `edgeharfer run` has them. min_score: report faces from this score up.
+    at_once: as `open_graph` has it.
+    """
+
+    provider: str = "cpu"
+    threads: int | None = 1
+    fallback: bool = False
+    min_score: float = KNOWN_FACE_SCORE
+    at_once: bool = False
 
 
 class Detector(Protocol):
-    """Finds faces in one picture."""
+    """Finds faces in one picture. A subclass inherits what has a default here."""
 
     def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame.
@@ -20,12 +38,38 @@ class Detector(Protocol):
         closely: the region is little more than one face; a detector may then look at fewer pixels.
         """
 
-    def warm_up(self) -> None:
-        """Run once, so that the first frame is not slower than the rest."""
-
     @property
     def provider(self) -> str:
         """Where it runs, in ONNX Runtime's words, or the library that runs it."""
+
+    @property
+    def photographs(self) -> Detector:
+        """The detector to use on photographs: this one, or a slower one that sees more."""
+        return self
+
+    @property
+    def needs_tiles(self) -> bool:
+        """Whether small faces in a photograph are found only by searching parts of it one by one."""
+        return True
+
+    @property
+    def second_opinion(self) -> Detector | None:
+        """The detector that has to find a new face of a video as well before it counts; None for no other."""
+        return None
+
+    def warm_up(self) -> None:
+        """Run once, so that the first frame is not slower than the rest."""
+
+    def close(self) -> None:
+        """Free what it holds. Harmless when repeated; nothing is detected afterwards."""
+        return
+
+
+def close_region(box: Box, sides: float) -> Region:
+    """A square around a box, so many of its sides wide."""
+    side = sides * max(box.width, box.height)
+    x, y = box.center
+    return x - side / 2, y - side / 2, side, side
 
 
 def cut_region(bgr: Image, region: Region) -> tuple[int, int, Image]:

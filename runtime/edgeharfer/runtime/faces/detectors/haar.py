@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
 from edgeharfer.runtime.installation import pip, quote
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
@@ -38,7 +38,12 @@ KEYPOINTS: Floats = np.array(
 """Where BlazeFace sees eyes, nose, mouth and ears within the cascade's box (medians, made symmetric)."""
 
 
-class HaarDetector:
+def load(options: DetectorOptions) -> HaarDetector:
+    """The cascade that OpenCV 4 carries."""
+    return HaarDetector(min_score=options.min_score)
+
+
+class HaarDetector(Detector):
     """Finds faces with cv2.CascadeClassifier; boxes are framed as BlazeFace frames them.
 
     min_score: of a reported face; a score is the logistic of the last stage's weight.

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
-from edgeharfer.runtime.faces.blazeface import SHORT_RANGE
-from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
+from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE
 from edgeharfer.runtime.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
 
@@ -28,7 +28,12 @@ _WARM_UP_SHAPE = (480, 640, 3)
 _STDERR = 2
 
 
-class MediaPipeDetector:
+def load(options: DetectorOptions) -> MediaPipeDetector:
+    """The library's detector with the shipped short-range model."""
+    return MediaPipeDetector(min_score=options.min_score)
+
+
+class MediaPipeDetector(Detector):
     """Finds faces with mediapipe's FaceDetector, one picture at a time.
 
     package: with the tflite file that its manifest names under `options.tflite`; None for the shipped

@@ -8,14 +8,14 @@ Bazarevsky et al. 2019, arXiv:1907.05047.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.faces.detector import Region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
+from edgeharfer.runtime.faces.overlap import SAME_FACE_IOU
 from edgeharfer.runtime.package import load_package
 from edgeharfer.runtime.preprocess import convert
 from edgeharfer.runtime.session import Session
@@ -29,7 +29,6 @@ ANCHOR_LAYERS: dict[int, AnchorLayers] = {192: ((4, 1),), 128: ((8, 2), (16, 6))
 """By the side of the input: 2304 and 896 anchors."""
 
 SCORE_LIMIT = 100.0
-MIN_SUPPRESSION_IOU = 0.3
 KEYPOINTS = 6
 
 
@@ -41,6 +40,17 @@ def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
         x, y = np.meshgrid(steps, steps)
         centers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), count, axis=0))
     return np.concatenate(centers)
+
+
+def load(options: DetectorOptions) -> BlazeFace:
+    """The full-range model, ready to run."""
+    return load_blazeface(
+        provider=options.provider,
+        threads=options.threads,
+        fallback=options.fallback,
+        min_score=options.min_score,
+        at_once=options.at_once,
+    )
 
 
 def load_blazeface(
@@ -62,7 +72,7 @@ def load_blazeface(
     return BlazeFace(session, side, min_score=min_score)
 
 
-class BlazeFace:
+class BlazeFace(Detector):
     """Finds faces in a frame or in one region of it.
 
     session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). side: of
@@ -154,7 +164,7 @@ def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
     order = np.argsort(-scores, kind="stable")
     joined = []
     while order.size:
-        near = iou_with(points[order[0], :2], points[order, :2]) > MIN_SUPPRESSION_IOU
+        near = iou_with(points[order[0], :2], points[order, :2]) > SAME_FACE_IOU
         near[0] = True
         group = order[near]
         weights = scores[group] / scores[group].sum()
@@ -177,22 +187,3 @@ def _to_frame(points: Floats, score: float, scale: float, left: float, top: floa
     placed = points / np.float32(scale) + np.array([left, top], np.float32)
     (x, y), (right, bottom) = placed[:2].tolist()
     return Face(Box(x, y, right - x, bottom - y), score, placed[2:].astype(np.float32))
-
-
-def merge(faces: Sequence[Face]) -> list[Face]:
-    """Faces found in overlapping regions, each once: the best of those that overlap; best first."""
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda face: -face.score):
-        if all(not same_face(face.box, other.box) for other in kept):
-            kept.append(face)
-    return kept
-
-
-def same_face(a: Box, b: Box) -> bool:
-    """Two boxes of one face: they overlap well, or one lies mostly inside the other (cut by a tile)."""
-    iou = a.iou(b)
-    if iou > MIN_SUPPRESSION_IOU:
-        return True
-    overlap = iou * (a.area + b.area) / (1 + iou)
-    smaller: float = min(a.area, b.area)
-    return smaller > 0 and overlap / smaller > 0.6

@@ -1,0 +1,177 @@
+"""YuNet, run by ONNX Runtime: a small detector without anchors, for any size of picture.
+
+Decoding follows OpenCV's FaceDetectorYN (modules/objdetect/src/face_detect.cpp) and the authors' training
+code, ShiqiYu/libfacedetection.train. Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector",
+Machine Intelligence Research 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
+from edgeharfer.runtime.faces.overlap import merge
+from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.preprocess import resize
+from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.tuning import open_graph, settle
+from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Image
+
+PACKAGE = "face-yunet"
+STRIDES = (8, 16, 32)
+MULTIPLE = STRIDES[-1]
+"""The sides of the input are multiples of the largest stride."""
+NMS_IOU = 0.3
+"""OpenCV's default `nms_threshold`."""
+VIDEO_SIDES, CLOSE_SIDES, PHOTOGRAPH_SIDES = (320,), (160,), (160, 640)
+"""Longer sides of the input: for a frame of a video, for one face and its surroundings, for a photograph.
+
+A face that fills the picture is seen with few pixels, a small one with many: of 200 tightly cut photographs
+160 pixels show 199, 320 show 193 and 640 show 174."""
+WARM_UP_SIZE = (480, 640)
+SIDE_OF_HEIGHT = 0.87
+"""YuNet's box reaches from the forehead to the chin. BlazeFace's is square, so many heights of it wide, about
+the point half-way from the eyes to the mouth (least squares over 556 faces that both found in webcam clips
+and photographs; the centres differ by 3 % of the height, standard deviation)."""
+MOUTH = KEYPOINTS.index("mouth")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Faces of one picture, best first, in pixels of the input.
+
+    boxes: (n, 4) of x, y, width, height. points: (n, 5, 2), right eye, left eye, nose tip, right and left
+    corner of the mouth. scores: (n,).
+    """
+
+    boxes: Floats
+    points: Floats
+    scores: Floats
+
+
+def load(options: DetectorOptions) -> YuNet:
+    """The shipped model, ready to run."""
+    found = load_package(PACKAGE, "faces")
+    how = settle(found, options.provider, "auto", options.threads)
+    session = open_graph(found, "model", how, options.fallback, at_once=options.at_once)
+    return YuNet(session, min_score=options.min_score)
+
+
+class YuNet(Detector):
+    """Finds faces in a frame or in one region of it; boxes are framed as BlazeFace frames them.
+
+    session: `input` (1, 3, height, width), BGR in 0..255 -> `cls_8`, `obj_8`, `bbox_8`, `kps_8` and the same
+    for the strides 16 and 32. sides: longer sides of the input, one look each. min_score: of a reported face.
+    """
+
+    needs_tiles = False
+
+    def __init__(
+        self, session: Session, *, sides: Sequence[int] = VIDEO_SIDES, min_score: float = 0.5
+    ) -> None:
+        self.session = session
+        self._sides, self._min_score = sides, min_score
+
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
+        region = region or (0, 0, bgr.shape[1], bgr.shape[0])
+        sides = CLOSE_SIDES if closely else self._sides
+        return merge([face for side in sides for face in self._look(bgr, region, side)])
+
+    def _look(self, bgr: Image, region: Region, side: int) -> list[Face]:
+        left, top, picture = cut_region(bgr, region)
+        if not picture.size:
+            return []
+        scale = side / max(region[2], region[3], *picture.shape[:2])
+        size = input_size(region[2] * scale, region[3] * scale)
+        array, factors = fill(picture, scale, size)
+        found = self.candidates(array)
+        return [
+            framed(box / np.tile(factors, 2), points / factors, float(score), left, top)
+            for box, points, score in zip(found.boxes, found.points, found.scores, strict=True)
+        ]
+
+    def candidates(self, array: Floats) -> Candidates:
+        """What the network finds in its input, (1, 3, height, width)."""
+        return decode(self.session.run({"input": array}), array.shape[2:], self._min_score)
+
+    @property
+    def provider(self) -> str:
+        """Where it runs, in ONNX Runtime's words."""
+        return self.session.provider
+
+    @property
+    def photographs(self) -> YuNet:
+        """The same network with more pixels."""
+        return YuNet(self.session, sides=PHOTOGRAPH_SIDES, min_score=self._min_score)
+
+    def warm_up(self) -> None:
+        """Run once in the sizes that a 640x480 video needs."""
+        picture = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
+        for closely in (False, True):
+            self.detect(picture, (0, 0, 480, 480) if closely else None, closely=closely)
+
+    def close(self) -> None:
+        """Free the session."""
+        self.session.close()
+
+
+def input_size(width: float, height: float) -> tuple[int, int]:
+    """Height and width of an input that holds a picture of this size."""
+    return tuple(MULTIPLE * max(1, math.ceil(length / MULTIPLE - 1e-6)) for length in (height, width))  # type: ignore[return-value]
+
+
+def fill(picture: Image, scale: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """A picture, made smaller or larger, in the top left corner of a black input (1, 3, height, width).
+
+    Returns the input and the scales from picture to input, (x, y).
+    """
+    height, width = (
+        min(limit, max(1, round(n * scale))) for n, limit in zip(picture.shape, size, strict=False)
+    )
+    small = resize(picture, width, height)
+    array = np.zeros((1, 3, *size), np.float32)
+    array[0, :, :height, :width] = small.transpose(2, 0, 1)
+    return array, np.array([width / picture.shape[1], height / picture.shape[0]], np.float32)
+
+
+def decode(outputs: Mapping[str, Floats], size: tuple[int, ...], min_score: float) -> Candidates:
+    """Outputs of the network for an input of (height, width) -> faces, overlapping ones removed."""
+    parts = [_decode_stride(outputs, stride, size, min_score) for stride in STRIDES]
+    boxes, points, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if not scores.size:
+        return Candidates(boxes, points, scores)
+    kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), min_score, NMS_IOU), int).ravel()
+    return Candidates(boxes[kept], points[kept], scores[kept])
+
+
+def _decode_stride(
+    outputs: Mapping[str, Floats], stride: int, size: tuple[int, ...], min_score: float
+) -> tuple[Floats, Floats, Floats]:
+    """Boxes (n, 4), points (n, 5, 2) and scores (n,) of the cells of one stride, row by row."""
+    likely, object_like = (np.clip(outputs[f"{name}_{stride}"][0, :, 0], 0, 1) for name in ("cls", "obj"))
+    scores = np.sqrt(likely * object_like)
+    kept = np.flatnonzero(scores >= min_score)
+    rows, columns = np.divmod(kept, size[1] // stride)
+    cells = np.stack([columns, rows], axis=1).astype(np.float32)
+    raw = outputs[f"bbox_{stride}"][0, kept]
+    sides = np.exp(raw[:, 2:]) * stride
+    corners = (cells + raw[:, :2]) * stride - sides / 2
+    points = (outputs[f"kps_{stride}"][0, kept].reshape(-1, 5, 2) + cells[:, None]) * stride
+    return np.concatenate([corners, sides], axis=1), points, scores[kept]
+
+
+def framed(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
+    """A face in pixels of a picture whose corner is at (left, top) of the frame -> the frame's face."""
+    side = SIDE_OF_HEIGHT * float(box[3])
+    keypoints = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
+    keypoints[:MOUTH] = points[:MOUTH]
+    keypoints[MOUTH] = points[MOUTH:].mean(axis=0)
+    keypoints += np.array([left, top], np.float32)
+    x, y = ((keypoints[:2].mean(axis=0) + keypoints[MOUTH]) / 2).tolist()
+    return Face(Box(x - side / 2, y - side / 2, side, side), score, keypoints)

@@ -1,0 +1,31 @@
+"""Which boxes show one and the same face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeharfer.runtime.types import Box, Face
+
+SAME_FACE_IOU = 0.3
+"""Two boxes that overlap by more show one face (MediaPipe's min_suppression_threshold)."""
+MOSTLY_INSIDE = 0.6
+"""So do two boxes of which one has more than this share inside the other: a tile has cut it."""
+
+
+def merge(faces: Sequence[Face]) -> list[Face]:
+    """Faces found in overlapping regions, each once: the best of those that overlap; best first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(not same_face(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def same_face(a: Box, b: Box) -> bool:
+    """Two boxes of one face: they overlap well, or one lies mostly inside the other (cut by a tile)."""
+    iou = a.iou(b)
+    if iou > SAME_FACE_IOU:
+        return True
+    overlap = iou * (a.area + b.area) / (1 + iou)
+    smaller: float = min(a.area, b.area)
+    return smaller > 0 and overlap / smaller > MOSTLY_INSIDE
