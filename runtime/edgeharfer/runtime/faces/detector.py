@@ -59,6 +59,7 @@ class Detector(Protocol):
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the rest."""
+        return
 
     def close(self) -> None:
         """Free what it holds. Harmless when repeated; nothing is detected afterwards."""
