@@ -75,10 +75,18 @@ def test_to_the_left_the_nose_moves_right_in_the_picture() -> None:
     assert eyes[1] < -5, "the person's left eye, on the right of the picture, is the higher one"
 
 
+def test_without_the_ears_the_other_points_give_the_pose() -> None:
+    for pose, place in poses():
+        points = seen(*pose, place)
+        points[4:] = np.nan
+        assert angles(head_pose(points, SIZE)) == pytest.approx(pose, abs=0.2)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_without_all_points_there_is_no_pose(value: float) -> None:
+@pytest.mark.parametrize("point", range(4))
+def test_without_eyes_nose_or_mouth_there_is_no_pose(value: float, point: int) -> None:
     points = seen(10, 5, 0)
-    points[4, 1] = value
+    points[point, 1] = value
     assert head_pose(points, SIZE) is None
 
 
@@ -93,8 +101,16 @@ def test_points_that_are_no_face_have_no_pose() -> None:
 
 @pytest.fixture(scope="module")
 def pipeline() -> Iterator[Pipeline]:
-    with Pipeline(action=None, emotion=None, extra_tasks=[HeadPose()]) as pipeline:
+    """BlazeFace finds the ears as well."""
+    with Pipeline(detector="blazeface", action=None, emotion=None, extra_tasks=[HeadPose()]) as pipeline:
         yield pipeline
+
+
+def test_faces_of_a_photograph_have_a_pose() -> None:
+    with Pipeline(action=None, emotion=None, extra_tasks=[HeadPose()]) as pipeline:
+        faces = pipeline.process(DemoSource(SystemClock()).picture(0)).faces
+    assert len(faces) == 2
+    assert all(abs(face.readings["headpose"].values["yaw"]) < 30 for face in faces)  # type: ignore[index]
 
 
 def rightmost(pipeline: Pipeline, picture: Image) -> tuple[float, float, float]:
