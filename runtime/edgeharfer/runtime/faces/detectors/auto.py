@@ -2,8 +2,8 @@
 
 BlazeFace follows a face with the least work, but takes wrists, clocks and trees for faces now and then, and
 misses faces that fill the picture. YuNet sees both rightly. In a video it costs something only while there
-is a new face. In a photograph BlazeFace looks at each face that YuNet found, so that box and key points are as
-in video, ears among them, wherever it sees the face: in 99 % of 562 photographs.
+is a new face. In a photograph BlazeFace looks at each face that YuNet found, so that box and key points are
+as in video, ears among them, wherever it sees the face: in 99 % of 562 photographs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from edgeharfer.runtime.types import Face, Image
 PLACING_LOOK = 4.0
 """Side of the region in which BlazeFace places a face of a photograph, in sides of YuNet's box.
 
-With 2.5 sides it sees 98 % of those faces, and the default emotion model is right for 43.7 % in place of 45.7."""
+With 2.5 sides it sees 98 % of those faces, and the default emotion model is right for 43.7 in place of 45.7 %
+of them."""
 
 
 def load(options: DetectorOptions) -> AutoDetector:
