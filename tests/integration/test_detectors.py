@@ -239,7 +239,7 @@ def test_the_face_of_the_portrait_is_where_blazeface_sees_it(name: str, still: b
     assert found.box.iou(expected.box) > 0.7
     side = expected.box.width
     assert np.abs(found.keypoints[:4] - expected.keypoints[:4]).max() < 0.15 * side
-    assert np.isnan(found.keypoints[4:]).all() == (still or name == "yunet")
+    assert np.isnan(found.keypoints[4:]).all() == (name == "yunet")
 
 
 def test_a_face_that_fills_the_photograph_is_found_by_default() -> None:

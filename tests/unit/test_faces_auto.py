@@ -13,7 +13,7 @@ from edgeharfer.cli.run import run
 from edgeharfer.kiosk.config import default_config, load_config
 from edgeharfer.runtime.faces.detector import Detector, Region, close_region
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, detector_title
-from edgeharfer.runtime.faces.detectors.auto import AutoDetector
+from edgeharfer.runtime.faces.detectors.auto import PLACING_LOOK, AutoDetector
 from edgeharfer.runtime.faces.search import (
     MOST_OPINIONS,
     SECOND_OPINION_LOOK,
@@ -123,7 +123,14 @@ def test_without_a_second_opinion_every_face_counts_at_once() -> None:
 def test_a_photograph_is_left_to_the_other_detector() -> None:
     video, other = Known(WRIST), Known(FACE)
     assert boxes(FaceFinder(AutoDetector(video, other)).find(frame(still=True))) == [FACE]
-    assert (video.looks, other.looks) == ([], [None])
+    assert (video.looks, other.looks) == ([close_region(FACE, PLACING_LOOK)], [None])
+
+
+def test_a_face_of_a_photograph_is_placed_as_in_video() -> None:
+    closer = square(104)
+    video, other = Known(WRIST, closer), Known(FACE)
+    (found,) = FaceFinder(AutoDetector(video, other)).find(frame(still=True))
+    assert (found.box, found.score) == (closer, 0.9), "the score is that of the detector for photographs"
 
 
 @pytest.mark.parametrize(("needs_tiles", "looks"), [(True, 1 + 6 + 12), (False, 1)])

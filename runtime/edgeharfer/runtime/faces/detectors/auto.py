@@ -2,16 +2,24 @@
 
 BlazeFace follows a face with the least work, but takes wrists, clocks and trees for faces now and then, and
 misses faces that fill the picture. YuNet sees both rightly. In a video it costs something only while there
-is a new face.
+is a new face. In a photograph BlazeFace looks at each face that YuNet found, so that box and key points are
+as in video, ears among them, wherever it sees the face: in 99 % of 562 photographs.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, close_region
 from edgeharfer.runtime.faces.detectors import blazeface, yunet
+from edgeharfer.runtime.faces.overlap import same_face
 from edgeharfer.runtime.types import Face, Image
+
+PLACING_LOOK = 3.0
+"""Side of the region in which BlazeFace places a face of a photograph, in sides of YuNet's box.
+
+With 2.5 sides it sees 98 % of those faces. The default emotion model is right for 43.7 % of them with 2.5
+sides, 44.7 with 3 and 45.7 with 4, which is within chance; more sides make the key points less exact."""
 
 
 def load(options: DetectorOptions) -> AutoDetector:
@@ -36,8 +44,8 @@ class AutoDetector(Detector):
 
     @property
     def photographs(self) -> Detector:
-        """The other detector, as it sees photographs."""
-        return self._other.photographs
+        """The other detector, with the places of the one for video."""
+        return PlacingDetector(self._other.photographs, self._video)
 
     @property
     def second_opinion(self) -> Detector | None:
@@ -53,3 +61,41 @@ class AutoDetector(Detector):
         """Free both."""
         self._video.close()
         self._other.close()
+
+
+class PlacingDetector(Detector):
+    """Faces of one detector, with the boxes and key points of another where it finds them as well."""
+
+    def __init__(self, finder: Detector, placer: Detector) -> None:
+        self._finder, self._placer = finder, placer
+
+    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        """Faces of the frame, or of one region of it, best first; scores are the finder's."""
+        return [self._placed(bgr, face) for face in self._finder.detect(bgr, region, closely=closely)]
+
+    def _placed(self, bgr: Image, face: Face) -> Face:
+        seen = self._placer.detect(bgr, close_region(face.box, PLACING_LOOK))
+        better = max(seen, key=lambda other: other.box.iou(face.box), default=None)
+        if better is None or not same_face(better.box, face.box):
+            return face
+        return replace(better, score=face.score)
+
+    @property
+    def provider(self) -> str:
+        """Where the finder runs."""
+        return self._finder.provider
+
+    @property
+    def needs_tiles(self) -> bool:
+        """As the finder says."""
+        return self._finder.needs_tiles
+
+    def warm_up(self) -> None:
+        """Run both once."""
+        self._finder.warm_up()
+        self._placer.warm_up()
+
+    def close(self) -> None:
+        """Free both."""
+        self._finder.close()
+        self._placer.close()
