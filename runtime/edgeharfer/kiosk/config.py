@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
+from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
 from edgeharfer.runtime.tasks import EXTRA_TASKS
@@ -60,7 +60,7 @@ class Models:
 
     action: str = "action-ucf20"
     emotion: str = "emotion-fer8"
-    detector: str = DEFAULT_DETECTOR
+    detector: str = "blazeface"  # not "auto", which blurs fewer of the faces in doubt
     provider: str = "auto"
     precision: str = "auto"
     threads: int = 1
