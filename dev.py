@@ -36,6 +36,9 @@ ENVIRONMENTS = {
 }
 """Name -> folder and extras."""
 
+IN_TWO_PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Options of pytest-xdist: the tests of one file stay together, and slow files do not come last."""
+
 ROOTS = ("runtime", "export", "training", "calib")
 
 
@@ -74,7 +77,7 @@ def demo(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> None:
     """The tests, in two processes; with arguments, what these say in one."""
     install_system_packages()
-    run(environment("test", "python"), "-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"]))
+    run(environment("test", "python"), "-m", "pytest", *(arguments or IN_TWO_PROCESSES))
 
 
 def lint(_: list[str]) -> None:

@@ -29,7 +29,7 @@ VIEW, START = (200, 550), (438, 720)  # row and column in the middle of the pict
 
 # Cameras stand in a file, path, a bar, and name a line, and are opened as what their path names.
 CHILD = """
-import json, sys
+import gc, json, sys
 from pathlib import Path
 from edgeharfer.cli.picker import pick_source
 from edgeharfer.runtime.source.cameras import Camera
@@ -38,7 +38,10 @@ def find():
     lines = Path(sys.argv[1]).read_text().splitlines()
     return [Camera(line.split("|")[0], at, line.split("|")[1]) for at, line in enumerate(lines)]
 
-print(json.dumps({"chosen": pick_source(lambda: False, find=find)}), flush=True)
+gc.disable()
+chosen = pick_source(lambda: False, find=find)
+left = sum(type(one).__module__ == "tkinter" and hasattr(one, "tk") for one in gc.get_objects())
+print(json.dumps({"chosen": chosen, "left": left}), flush=True)
 """
 
 
@@ -81,7 +84,9 @@ class Picking:
     def chosen(self) -> Any:
         out, complaints = self.end()
         assert complaints == ""
-        return json.loads(out)["chosen"]
+        answer = json.loads(out)
+        assert answer["left"] == 0, "Tk aborts where another thread's garbage collection frees its objects"
+        return answer["chosen"]
 
 
 Pick = Callable[..., Picking]

@@ -38,7 +38,7 @@ def ask(menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool = False) -
     try:
         return window.run()
     finally:
-        root.destroy()
+        window.close()
 
 
 class PickWindow:
@@ -66,6 +66,11 @@ class PickWindow:
         if self._error is not None:
             raise self._error
         return self._chosen
+
+    def close(self) -> None:
+        """Close the window. Tk aborts where another thread's garbage collection frees it, so no cycle is left."""
+        self._root.destroy()
+        del self._root.report_callback_exception  # the reference back to this object
 
     def _prepare(self) -> None:
         root = self._root
