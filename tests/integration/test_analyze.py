@@ -298,7 +298,7 @@ def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="needs the webcam clips, which are not part of the repository")
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the webcam clips are not part of the repository")
 def test_webcam_clips_in_one_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = sorted(path for path in CLIPS.iterdir() if path.suffix in (".mkv", ".mp4"))
     assert analyze(*found, "--out", tmp_path) == 0

@@ -68,7 +68,7 @@ class PickWindow:
         return self._chosen
 
     def close(self) -> None:
-        """Close the window and leave no cycle: Tk aborts where another thread's garbage collection frees it."""
+        """Close the window, and leave no cycle: Tk aborts where another thread's collector frees it."""
         self._root.destroy()
         del self._root.report_callback_exception  # the reference back to this object
 
