@@ -11,12 +11,16 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Generator
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 import system_parts
 
+COMPUTING = ("test_training", "test_export", "test_calib", "test_benchmark", "test_analyze")
+"""How the names of those files begin."""
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -54,6 +58,17 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests wait (faults) alternate with files whose tests compute, for two processes at once."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if path.parent.name == "faults"]
+    computing = [path for path in files if path.name.startswith(COMPUTING)]
+    pairs = [path for pair in zip_longest(computing, waiting) for path in pair if path is not None]
+    items[:] = [item for path in dict.fromkeys([*pairs, *files]) for item in files[path]]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -203,7 +203,8 @@ class IsolatedSource:
     def _how_it_broke(self, why: str) -> str:
         code = self._end_reader()
         if code is not None and code < 0:
-            why = f"crashed ({signal.Signals(-code).name})"
+            name = signal.Signals(-code).name
+            why = f"crashed ({name}): out of memory, or a defect of a driver or codec"
         return f"{self.name}: its reader process {why}"
 
     def _end_reader(self) -> int | None:
