@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from tiny_faces import write_waves
 SMALL = {"resnet50v2": 32, "lenet": 64}
 """Sides at which the larger networks are quick; the others are small enough as they are."""
 ONE_EPOCH = ("epochs=1", "frozen_epochs=0", "finish=[]", "limit=48", "batch=16")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager() -> Iterator[None]:
+    """Two steps of a large network take less time than the graph of it."""
+    tensorflow = pytest.importorskip("tensorflow")
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
