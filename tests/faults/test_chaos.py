@@ -123,7 +123,7 @@ def one_of_one(clock: ManualClock) -> float:
 
 
 class FrozenRun:
-    """A slow run whose source is frozen: some results still come after that is told, two a second."""
+    """A slow run whose source is frozen: two results a second still come after the change of state."""
 
     interval_s = 0.5
 

@@ -149,7 +149,7 @@ ONLINE = {"kind": "status", "state": "online", "reason": "running"}
 
 
 def retained(port: int, **login: str) -> Any:
-    """What somebody who asks now is told."""
+    """The status that a new subscriber receives."""
     with Subscriber(port, STATUS, name=f"asker-{time.monotonic_ns()}", **login) as asker:
         eventually(lambda: len(asker.messages) > 0)
         return json.loads(asker.messages[0].payload)

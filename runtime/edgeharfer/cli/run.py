@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from edgeharfer.cli.options import config_option, model_options, task_option
 from edgeharfer.cli.stopping import stop_signals
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 
 if TYPE_CHECKING:
@@ -148,7 +148,6 @@ def report_unreadable(source: Source, *, stopped: bool) -> None:
 
     Raises SourceError where anything could not be, unless the run was stopped before its end.
     """
-    from edgeharfer.runtime.errors import SourceError
     from edgeharfer.runtime.source.unreadable import conclusion, describe_unreadable
 
     for line in describe_unreadable(source):
