@@ -9,12 +9,11 @@ from typing import Literal
 
 import cv2
 
+from edgeharfer.chaos.load import slowdown
+from edgeharfer.chaos.server import MjpegServer
+from edgeharfer.chaos.watched import WatchedRun
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
-
-from .load import slowdown
-from .server import MjpegServer
-from .watched import WatchedRun
 
 FPS = 15.0
 PICTURES = 120

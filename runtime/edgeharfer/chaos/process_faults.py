@@ -10,10 +10,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from edgeharfer.chaos.fault import Fault, NotTried, Site
+from edgeharfer.chaos.watched import NotRecovered, WatchedRun
 from edgeharfer.runtime.package import shipped_packages
-
-from .fault import Fault, NotTried, Site
-from .watched import NotRecovered, WatchedRun
 
 DISK_BYTES = 1 << 20
 TORN = b'{"kind":"result","seq":'

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-from .fault import FPS, Fault, NotTried, Site, demo_pictures
-from .watched import NotInTime, NotRecovered, WatchedRun
+from edgeharfer.chaos.fault import FPS, Fault, NotTried, Site, demo_pictures
+from edgeharfer.chaos.watched import NotInTime, NotRecovered, WatchedRun
 
 NOTICED_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .fault import FPS, Fault, NotTried, Outcome, Site, demo_pictures
-from .load import BUSY
-from .process_faults import PROCESS_FAULTS
-from .server import MjpegServer
-from .source_faults import SOURCE_FAULTS
-from .watched import NotInTime, NotRecovered
+from edgeharfer.chaos.fault import FPS, Fault, NotTried, Outcome, Site, demo_pictures
+from edgeharfer.chaos.load import BUSY
+from edgeharfer.chaos.process_faults import PROCESS_FAULTS
+from edgeharfer.chaos.server import MjpegServer
+from edgeharfer.chaos.source_faults import SOURCE_FAULTS
+from edgeharfer.chaos.watched import NotInTime, NotRecovered
 
 FAULTS: tuple[Fault, ...] = (*SOURCE_FAULTS, *PROCESS_FAULTS)
 WIDTH, HEIGHT = 640, 480

@@ -10,12 +10,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
-from .clock import Clock, SystemClock
-from .errors import SourceError
-from .source import LiveSource, Source
-from .source.base import STALE_S
-from .source.supervisor import State, Supervisor
-from .types import Frame
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source import LiveSource, Source
+from edgeharfer.runtime.source.base import STALE_S
+from edgeharfer.runtime.source.supervisor import State, Supervisor
+from edgeharfer.runtime.types import Frame
 
 Pace = Literal["realtime", "fast"]
 

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .clock import Clock, SystemClock
-from .lock import try_lock
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.lock import try_lock
 
 ABANDONED_S = 86_400.0
 """Age without a change after which a temporary file is abandoned, where its lock cannot tell."""

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .clock import Clock, Jump, SystemClock
-from .types import Result
+from edgeharfer.runtime.clock import Clock, Jump, SystemClock
+from edgeharfer.runtime.types import Result
 
 STAGES = ("total", "detect", "align", "emotion", "encode", "head")
 RATED = {"faces": "detect", "actions": "encode"}

@@ -7,12 +7,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from ..stats import Status
-from ..types import Action, Box, Frame, Image, Result
-from .bars import PHOTO, draw_action, draw_status
-from .faces import draw_box, draw_emotions, draw_tag, visible
-from .look import humanise, label_color, label_words, look_for
-from .readings import draw_face_readings, draw_scene_readings
+from edgeharfer.runtime.overlay.bars import PHOTO, draw_action, draw_status
+from edgeharfer.runtime.overlay.faces import draw_box, draw_emotions, draw_tag, visible
+from edgeharfer.runtime.overlay.look import humanise, label_color, label_words, look_for
+from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Action, Box, Frame, Image, Result
 
 __all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 

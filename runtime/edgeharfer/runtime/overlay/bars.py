@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from ..stats import Status
-from ..types import BACKGROUND, UNCERTAIN, Action, Image
-from .canvas import (
+from edgeharfer.runtime.overlay.canvas import (
     DIM,
     FAINT,
     GROOVE,
@@ -23,7 +21,20 @@ from .canvas import (
     shorten,
     text_width,
 )
-from .look import GREY, MINT, ORANGE, YELLOW, Look, filled, humanise, label_words, percent, printable
+from edgeharfer.runtime.overlay.look import (
+    GREY,
+    MINT,
+    ORANGE,
+    YELLOW,
+    Look,
+    filled,
+    humanise,
+    label_words,
+    percent,
+    printable,
+)
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Image
 
 PHOTO = "photo"
 """Stands where other sources have their state, and goes with no rate."""

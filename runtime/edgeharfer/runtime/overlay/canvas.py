@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..types import Floats, Image
+from edgeharfer.runtime.types import Floats, Image
 
 Color = tuple[int, int, int]  # blue, green, red
 

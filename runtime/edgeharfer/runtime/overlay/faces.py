@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..types import UNCERTAIN, Box, Emotion, Image, TrackedFace
-from .canvas import (
+from edgeharfer.runtime.overlay.canvas import (
     DIM,
     GROOVE,
     SEMIBOLD,
@@ -20,7 +19,17 @@ from .canvas import (
     shorten,
     text_width,
 )
-from .look import GREY, Look, filled, free_place, humanise, label_color, label_words, percent
+from edgeharfer.runtime.overlay.look import (
+    GREY,
+    Look,
+    filled,
+    free_place,
+    humanise,
+    label_color,
+    label_words,
+    percent,
+)
+from edgeharfer.runtime.types import UNCERTAIN, Box, Emotion, Image, TrackedFace
 
 TOP_EMOTIONS = 3
 LEAST_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..types import BACKGROUND, UNCERTAIN
-from .canvas import Color, Rect
+from edgeharfer.runtime.overlay.canvas import Color, Rect
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 # Paul Tol's "light" scheme, made for colour-blind eyes (SRON/EPS/TN/09-002, issue 3.2), as BGR.
 BLUE: Color = (221, 170, 119)

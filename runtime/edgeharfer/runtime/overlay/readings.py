@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ..types import Action, Emotion, Image, Reading, TrackedFace
-from .canvas import DIM, Rect, panel, put_text, shorten, text_width
-from .look import Look, free_place, humanise, label_words, percent
+from edgeharfer.runtime.overlay.canvas import DIM, Rect, panel, put_text, shorten, text_width
+from edgeharfer.runtime.overlay.look import Look, free_place, humanise, label_words, percent
+from edgeharfer.runtime.types import Action, Emotion, Image, Reading, TrackedFace
 
 DRAWN_ELSEWHERE = (Action, Emotion)
 

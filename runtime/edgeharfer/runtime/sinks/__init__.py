@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .base import Sink
-from .display import display_available, window_lack
-from .events import EventsSink, summary_to_dict
-from .stats_file import StatsFileSink
-from .video import VideoSink
-from .window import WindowSink
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.display import display_available, window_lack
+from edgeharfer.runtime.sinks.events import EventsSink, summary_to_dict
+from edgeharfer.runtime.sinks.stats_file import StatsFileSink
+from edgeharfer.runtime.sinks.video import VideoSink
+from edgeharfer.runtime.sinks.window import WindowSink
 
 __all__ = [
     "EventsSink",

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ..stats import Status
-from ..types import Frame, Result
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 
 class Sink(Protocol):

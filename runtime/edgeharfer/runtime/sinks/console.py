@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from ..overlay.look import humanise, label_words
-from ..stats import Status
-from ..types import BACKGROUND, Action, Emotion, Frame, Reading, Result
-from .base import Sink
-from .stream import has_room
+from edgeharfer.runtime.overlay.look import humanise, label_words
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.stream import has_room
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import BACKGROUND, Action, Emotion, Frame, Reading, Result
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from ..clock import Clock, SystemClock
+from edgeharfer.runtime.clock import Clock, SystemClock
 
 TIMEOUT_S = 2.0
 RETRY_PAUSES_S = (0.0, 0.1, 0.2, 0.4, 0.8)

@@ -10,9 +10,9 @@ import stat
 from io import FileIO
 from pathlib import Path
 
-from ..errors import SinkError
-from ..lock import try_lock
-from .partial import cannot_write
+from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.lock import try_lock
+from edgeharfer.runtime.sinks.partial import cannot_write
 
 _BEGINNING = b'{"kind":'  # of each line
 _LONGEST_LINE = 1024 * 1024

@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ..clock import Jump
-from ..errors import SinkError
-from ..json_lines import result_to_dict
-from ..stats import Status
-from ..types import Frame, Result
-from .base import Sink
-from .event_file import FileWriter
-from .partial import cannot_write
-from .stream import StreamWriter
+from edgeharfer.runtime.clock import Jump
+from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.json_lines import result_to_dict
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.event_file import FileWriter
+from edgeharfer.runtime.sinks.partial import cannot_write
+from edgeharfer.runtime.sinks.stream import StreamWriter
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """States of the source of which a line tells; the attempts to get it back are nobody's business."""

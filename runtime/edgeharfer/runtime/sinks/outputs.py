@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..errors import SinkError
-from ..stats import Status
-from ..types import Frame, Result
-from .base import Sink
+from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import contextlib
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..errors import SinkError
-from ..staging import temporary_file
+from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.staging import temporary_file
 
 
 class PartialFile:

@@ -9,12 +9,12 @@ from typing import Self
 
 import cv2
 
-from ..errors import ConfigError, SinkError
-from ..overlay import annotate
-from ..stats import Status
-from ..types import Frame, Result
-from .base import Sink
-from .partial import PartialFile, cannot_write
+from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 

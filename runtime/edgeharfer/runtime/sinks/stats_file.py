@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..stats import Status
-from ..types import Frame, Result
-from .base import Sink
-from .partial import PartialFile, cannot_write, ended_well
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write, ended_well
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 
 class StatsFileSink(Sink):

@@ -11,12 +11,12 @@ from typing import Self
 import cv2
 import numpy as np
 
-from ..errors import ConfigError, SinkError
-from ..overlay import annotate
-from ..stats import Status
-from ..types import Frame, Image, Result
-from .base import Sink
-from .partial import PartialFile, ended_well
+from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Image, Result
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 DEFAULT_FPS = 30.0

@@ -7,13 +7,13 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from ..clock import Clock, SystemClock
-from ..errors import ConfigError, SinkError
-from ..stats import Status
-from ..types import Frame, Result
-from .base import Sink
-from .web_board import Board
-from .web_server import LOOPBACK, Server
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.web_board import Board
+from edgeharfer.runtime.sinks.web_server import LOOPBACK, Server
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 
 class WebSink(Sink):

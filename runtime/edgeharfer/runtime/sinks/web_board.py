@@ -9,10 +9,10 @@ from typing import Any
 
 import cv2
 
-from ..clock import Clock
-from ..overlay import annotate
-from ..stats import Status
-from ..types import Frame, Result
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 INTERVAL_S = 1 / 15  # between two pictures
 HEARTBEAT_S = 1.0  # the same again while nothing is new; it also finds the viewers that have gone

@@ -19,8 +19,8 @@ from socket import SHUT_RD, SHUT_RDWR, SO_SNDBUF, SOL_SOCKET
 from socketserver import TCPServer
 from typing import Any
 
-from ..clock import SystemClock
-from .web_board import INTERVAL_S, Board
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.sinks.web_board import INTERVAL_S, Board
 
 LOOPBACK = "127.0.0.1"
 # Any other name is a foreign page's own, made to point here. The near end of a tunnel chooses its port.

@@ -13,12 +13,12 @@ from typing import Self
 import cv2
 import numpy as np
 
-from ..errors import ProviderError
-from ..overlay import annotate
-from ..stats import Status
-from ..types import Frame, Image, Result
-from .base import Sink
-from .display import held_display, window_lack
+from edgeharfer.runtime.errors import ProviderError
+from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.display import held_display, window_lack
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Image, Result
 
 ESCAPE = 27
 QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import cv2
 
-from ..clock import Clock, SystemClock
-from ..errors import SourceError
-from .address import is_url, parse_address, redact
-from .base import LiveSource, Source
-from .camera import stable_path
-from .demo import DemoSource
-from .direct import DirectSource
-from .images import (
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import is_url, parse_address, redact
+from edgeharfer.runtime.source.base import LiveSource, Source
+from edgeharfer.runtime.source.camera import stable_path
+from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.source.direct import DirectSource
+from edgeharfer.runtime.source.images import (
     DEFAULT_SEQUENCE_FPS,
     IMAGE_SUFFIXES,
     ImagesSource,
@@ -28,10 +28,10 @@ from .images import (
     missing_numbers,
     sequence_numbers,
 )
-from .isolated import IsolatedSource
-from .opencv import quiet
-from .orders import CameraOrder, Order, StreamOrder
-from .video import VideoFileSource
+from edgeharfer.runtime.source.isolated import IsolatedSource
+from edgeharfer.runtime.source.opencv import quiet
+from edgeharfer.runtime.source.orders import CameraOrder, Order, StreamOrder
+from edgeharfer.runtime.source.video import VideoFileSource
 
 __all__ = ["LiveSource", "Source", "open_source"]
 

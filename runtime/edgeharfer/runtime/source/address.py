@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from ..errors import SourceError
+from edgeharfer.runtime.errors import SourceError
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 """The schemes of streams and their default ports (RFC 2326, RFC 7826, RFC 9110)."""

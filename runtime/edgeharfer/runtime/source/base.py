@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from ..clock import Clock
-from ..types import Frame, Image
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
 """A live frame that has waited for longer tells nothing of now: the process was stopped meanwhile (SIGSTOP, a

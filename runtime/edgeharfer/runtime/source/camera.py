@@ -8,11 +8,11 @@ from pathlib import Path
 
 import cv2
 
-from ..clock import Clock
-from ..errors import CameraError
-from ..types import Frame, Image
-from .base import BaseSource, size_of
-from .opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import CameraError
+from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 # USB cameras need up to some seconds after they are opened; each attempt waits one second.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 
-from .camera import stable_path
-from .opencv import VideoCapture, open_capture
+from edgeharfer.runtime.source.camera import stable_path
+from edgeharfer.runtime.source.opencv import VideoCapture, open_capture
 
 PROBED = 4
 """How many numbers are tried on systems that list no cameras; each that is none costs up to a second."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from ..errors import SourceError
-from ..types import Image
-from .opencv import quiet
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.opencv import quiet
+from edgeharfer.runtime.types import Image
 
 MAX_MEGAPIXELS = 100
 _PNG = b"\x89PNG\r\n\x1a\n"

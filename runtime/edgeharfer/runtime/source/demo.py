@@ -13,11 +13,11 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from ..clock import Clock
-from ..types import Floats, Frame, Image
-from .base import BaseSource
-from .decode import decode_image
-from .opencv import describe
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.source.opencv import describe
+from edgeharfer.runtime.types import Floats, Frame, Image
 
 WIDTH, HEIGHT, FPS = 640, 480, 30.0
 _PORTRAIT = "demo_portrait.jpg"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ..errors import SourceError
-from ..types import Frame
-from .camera import CameraSource
-from .stream import StreamSource
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.camera import CameraSource
+from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.types import Frame
 
 
 class DirectSource:

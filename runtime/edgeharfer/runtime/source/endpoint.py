@@ -8,9 +8,9 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..clock import Clock
-from ..errors import SourceError
-from .address import Address
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import Address
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -10,10 +10,10 @@ import io
 import re
 from dataclasses import dataclass
 
-from ..clock import Clock
-from ..errors import SourceError
-from .address import Address
-from .http_client import HttpClient, Response
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import Address
+from edgeharfer.runtime.source.http_client import HttpClient, Response
 
 MAX_PLAYLIST_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 256 * 2**20

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
-from ..errors import SourceError
-from .address import Address, is_url, parse_address, redact
-from .credentials import Login
-from .endpoint import Connection, Deadline, Endpoint, unreachable
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import Address, is_url, parse_address, redact
+from edgeharfer.runtime.source.credentials import Login
+from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable
 
 if TYPE_CHECKING:
     import socket

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..clock import Clock
-from ..errors import SourceError
-from ..types import Frame, Image
-from .base import BaseSource, size_of
-from .decode import decode_image
-from .opencv import describe
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.source.opencv import describe
+from edgeharfer.runtime.types import Frame, Image
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".dib", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"}

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from ..child import child_command, child_environment
-from ..clock import Clock, SystemClock
-from ..errors import CameraError, SourceError
-from ..types import Frame
-from .messages import BrokenLinkError, News, Picture, receive
-from .orders import Order, to_line
+from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import CameraError, SourceError
+from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive
+from edgeharfer.runtime.source.orders import Order, to_line
+from edgeharfer.runtime.types import Frame
 
 OPEN_S = 12.0
 """How long opening may take: FFmpeg's own 5 s, a slow name server, and the start of the reader."""

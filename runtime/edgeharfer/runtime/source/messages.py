@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Image
-from .decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.types import Image
 
 # Kind, rows of the picture or bytes of the text, columns, number of the picture, its time.
 _HEADER = struct.Struct("<4sIIQd")

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 import cv2
 
-from ..types import Image
+from edgeharfer.runtime.types import Image
 
 # A person who debugs OpenCV sets these in the environment, and then they are left alone.
 _ENVIRONMENT = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from ..clock import Clock
-from .camera import CameraSource
-from .stream import StreamSource
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.source.camera import CameraSource
+from edgeharfer.runtime.source.stream import StreamSource
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from ..clock import Clock, SystemClock
-from ..errors import SourceError
-from . import messages
-from .address import redact_within
-from .base import STALE_S, Source
-from .messages import BrokenLinkError, News, Picture
-from .orders import Order, from_line
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source import messages
+from edgeharfer.runtime.source.address import redact_within
+from edgeharfer.runtime.source.base import STALE_S, Source
+from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture
+from edgeharfer.runtime.source.orders import Order, from_line
 
 # How long a native call may go on once nobody listens any more.
 _GRACE_S = 0.3

@@ -6,7 +6,7 @@ the words for the person who has such a file.
 
 from __future__ import annotations
 
-from ..errors import SourceError
+from edgeharfer.runtime.errors import SourceError
 
 _REFERRING = (
     (b"#EXTM3U", "a playlist (M3U)"),

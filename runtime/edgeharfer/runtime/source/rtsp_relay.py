@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..errors import SourceError
-from .address import Address, parse_address, redact
-from .credentials import Login
-from .endpoint import Connection, Deadline, Endpoint, unreachable
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import Address, parse_address, redact
+from edgeharfer.runtime.source.credentials import Login
+from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable
 
 LOOPBACK = "127.0.0.1"
 _MAX_LINE, _MAX_FIELDS, _MAX_BODY = 4096, 64, 1 << 18

@@ -6,19 +6,27 @@ from collections.abc import Callable
 
 import cv2
 
-from ..clock import Clock
-from ..errors import SourceError
-from ..types import Frame, Image
-from .address import Address, check_url, parse_address
-from .base import BaseSource, size_of
-from .decode import decode_image
-from .endpoint import Deadline, unreachable, why
-from .hls import HlsFile, is_playlist
-from .http_client import HttpClient, HttpFile, Response
-from .multipart import MultipartPictures
-from .opencv import NO_PROTOCOL, VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
-from .references import refuse_references
-from .rtsp_relay import RtspRelay
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.address import Address, check_url, parse_address
+from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.source.endpoint import Deadline, unreachable, why
+from edgeharfer.runtime.source.hls import HlsFile, is_playlist
+from edgeharfer.runtime.source.http_client import HttpClient, HttpFile, Response
+from edgeharfer.runtime.source.multipart import MultipartPictures
+from edgeharfer.runtime.source.opencv import (
+    NO_PROTOCOL,
+    VideoCapture,
+    codec,
+    describe,
+    frame_count,
+    nominal_fps,
+    open_capture,
+)
+from edgeharfer.runtime.source.references import refuse_references
+from edgeharfer.runtime.source.rtsp_relay import RtspRelay
+from edgeharfer.runtime.types import Frame, Image
 
 OPEN_S = 5.0
 """How long a server may take until the first frame; FFmpeg would wait 30 s."""

@@ -18,10 +18,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from ..clock import Clock
-from ..errors import SourceError
-from ..types import Frame, Image
-from .base import LiveSource
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.base import LiveSource
+from edgeharfer.runtime.types import Frame, Image
 
 
 class State(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .base import Source
+from edgeharfer.runtime.source.base import Source
 
 MAX_NAMED = 20
 """Files named one by one; the rest is counted."""

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import cv2
 
-from ..clock import Clock
-from ..errors import SourceError
-from ..types import Frame, Image
-from .base import BaseSource, size_of
-from .completeness import is_cut_off, missing_frames
-from .opencv import VideoCapture, codec, describe, frame_count, nominal_fps, open_capture
-from .references import refuse_references
+from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
+from edgeharfer.runtime.source.opencv import (
+    VideoCapture,
+    codec,
+    describe,
+    frame_count,
+    nominal_fps,
+    open_capture,
+)
+from edgeharfer.runtime.source.references import refuse_references
+from edgeharfer.runtime.types import Frame, Image
 
 # Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
 _DEFAULT_FPS = 25.0
