@@ -15,7 +15,7 @@ import numpy as np
 import tiny_models
 from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import default_text
-from edgeharfer.runtime.package import MANIFEST
+from edgeharfer.runtime.inference.package import MANIFEST
 from edgeharfer.runtime.sinks import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeharfer.runtime import session as session_module
+from edgeharfer.runtime.inference import session as session_module
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.export.rolling import rolling_form
-from edgeharfer.runtime.package import (
+from edgeharfer.runtime.inference.package import (
     CropSpec,
     FileSpec,
     InputSpec,

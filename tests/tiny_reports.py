@@ -13,7 +13,7 @@ from edgeharfer.report.observer import Method, ModelFacts
 from edgeharfer.report.record import Reading, Recording, Sample, Sighting
 from edgeharfer.report.report import Report, SourceFacts, make_report
 from edgeharfer.report.smoothing import Smoothing
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.types import UNCERTAIN, Box
 
 LABELS = ("angry", "happy", "sad", "neutral")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.cli import run_command
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.tasks.emotion import EmotionModel

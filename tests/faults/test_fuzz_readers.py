@@ -14,9 +14,16 @@ import tiny_models
 from edgeharfer.kiosk.config import KioskConfig, load_config
 from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
-from edgeharfer.runtime.manifest import CropSpec, FileSpec, InputSpec, Manifest, dump_manifest, parse_manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.recording_file import Recording
+from edgeharfer.runtime.inference.manifest import (
+    CropSpec,
+    FileSpec,
+    InputSpec,
+    Manifest,
+    dump_manifest,
+    parse_manifest,
+)
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.source.decode import decode_image, size_from_header
 
 # The same examples each time; a fixture's folder may serve all of them, since each file is written anew.

@@ -145,7 +145,7 @@ NEVER_RETURNS = """
 import sys, time
 from pathlib import Path
 from edgeharfer.cli.stopping import stop_signals
-from edgeharfer.runtime.native_calls import NATIVE_CALLS
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.sinks.partial import PartialFile, discard_unfinished
 loads = sys.argv[2] == "loads"
 with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None, loads=loads):
@@ -181,7 +181,7 @@ def test_a_call_that_never_returns_ends_with_its_process(
 FORKED = """
 import os, signal, time
 from edgeharfer.cli.stopping import CALL_S, stop_signals
-from edgeharfer.runtime.native_calls import NATIVE_CALLS
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 with stop_signals() as stopping:
     child = os.fork()
     if child == 0:

@@ -19,9 +19,9 @@ from edgeharfer.calib.scoring import Scorer
 from edgeharfer.calib.sensitivity import sweep
 from edgeharfer.export import Int8, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package, load_package, verify_package
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.package import Package, load_package, verify_package
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import make_session
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 import tiny_patterns
 from edgeharfer.export import Int8, backend, export_model
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package, verify_package
-from edgeharfer.runtime.rolling import RollingHead
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.package import Package, verify_package
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.tasks.rolling import RollingHead
 
 keras: Any = backend.load("keras")
 layers: Any = keras.layers

@@ -9,7 +9,7 @@ import pytest
 
 import tiny_patterns
 from edgeharfer.cli import run_command
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from edgeharfer.kiosk.slot import Lineup, build
 from edgeharfer.kiosk.update import current_package
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.package import sign_package, verify_package
-from edgeharfer.runtime.signature import SIGNATURE, make_keys
+from edgeharfer.runtime.inference.package import sign_package, verify_package
+from edgeharfer.runtime.inference.signature import SIGNATURE, make_keys
 
 pytest.importorskip("cryptography", reason="needs the sign extra")
 

@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from edgeharfer.export import export_model
-from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
 from edgeharfer.training.emotion import networks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.tasks.action import FeatureRing
 
 WINDOW = WindowSpec(frames=16, seconds=2.0, max_gap_s=0.5)

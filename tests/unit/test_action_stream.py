@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import tiny_models
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.manifest import WindowSpec
-from edgeharfer.runtime.package import load_package
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.manifest import WindowSpec
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer, FeatureRing
 from edgeharfer.runtime.types import Floats, Frame, Image

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.intensity import Intensity, for_prior, intensity_word
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeharfer.app.context import Table, read_table
 from edgeharfer.app.likely import LEAST, TRUST, LikelyActions, Suggestion, activities_of, mean_emotion
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 
 COUNTS = np.array([[30.0, 10.0], [10.0, 50.0]])
 TABLE = Table(("happy", "neutral"), ("sports", "self care"), COUNTS, 0.0, "joint")

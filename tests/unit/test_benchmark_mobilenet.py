@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from edgeharfer.benchmark.mobilenet import FEATURES, SIDE, encoder_unit
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import make_session
 
 MAC_AT_112 = 80_903_808
 """Multiplications of the convolutions of Keras's MobileNetV2, alpha 1.0, at 112 pixels (80.9 M)."""

@@ -10,8 +10,8 @@ import pytest
 import tiny_models
 from edgeharfer.benchmark.ours import Setup, package_candidates, pictures, streaming_step
 from edgeharfer.runtime.errors import ConfigError, ProviderError
-from edgeharfer.runtime.package import InputSpec, load_package
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.package import InputSpec, load_package
+from edgeharfer.runtime.inference.session import make_session
 
 
 def test_an_emotion_package_gives_one_candidate_for_each_combination(tmp_path: Path) -> None:

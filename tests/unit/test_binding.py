@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import tiny_models
-from edgeharfer.runtime.binding import MAX_SHAPES, BoundGraph, Device
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.gpu import CUDA_GRAPHS
-from edgeharfer.runtime.package import load_package
-from edgeharfer.runtime.session import Session, make_session, probe_providers
-from edgeharfer.runtime.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.binding import MAX_SHAPES, BoundGraph, Device
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.session import Session, make_session, probe_providers
+from edgeharfer.runtime.inference.tensorrt import CUDA_GRAPHS
+from edgeharfer.runtime.inference.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.upgrade import difference
 from edgeharfer.runtime.types import Floats
-from edgeharfer.runtime.upgrade import difference
 from scripted_gpu import GpuBuild
 
 SIDE = 192

@@ -13,8 +13,8 @@ import tiny_patterns
 from edgeharfer.calib.calibration_set import balanced, read_calibration_set, shuffled
 from edgeharfer.calib.material import floats, open_material
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.source.decode import decode_image
 
 

@@ -11,13 +11,13 @@ import onnx
 import pytest
 
 import tiny_models
-from edgeharfer.runtime.binding import BoundGraph, Device
 from edgeharfer.runtime.device_window import DeviceWindow, on_host, stack_graph
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.binding import BoundGraph, Device
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.session import Session, probe_providers
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.recording import Recorder
-from edgeharfer.runtime.session import Session, probe_providers
+from edgeharfer.runtime.recording.recorder import Recorder
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.types import Action, Floats, Frame
 from scripted_gpu import CUDA, use_gpu_build

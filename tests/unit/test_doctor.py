@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.runtime import doctor, session, versions
+from edgeharfer.runtime import doctor, versions
 from edgeharfer.runtime.doctor import Finding, examine, libraries
 from edgeharfer.runtime.doctor.imports import try_imports
 from edgeharfer.runtime.doctor.libraries import (
@@ -27,6 +27,7 @@ from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK,
 from edgeharfer.runtime.doctor.trials import trials, try_detectors, try_opencv
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
+from edgeharfer.runtime.inference import session
 from edgeharfer.runtime.installation import install_command, pip, quote
 from tiny_faces import NoFaces
 

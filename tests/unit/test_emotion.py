@@ -10,9 +10,9 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.tasks.emotion import BATCHES, EmotionModel, EmotionRecognizer, prior_weights, reweigh
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import tiny_models
-from edgeharfer.runtime import engine, gpu
-from edgeharfer.runtime.engine import EngineBuild, one_at_a_time
 from edgeharfer.runtime.errors import ProviderError
+from edgeharfer.runtime.inference import engine_build as engine
+from edgeharfer.runtime.inference import tensorrt as gpu
+from edgeharfer.runtime.inference.engine_build import EngineBuild, one_at_a_time
 from scripted_gpu import CUDA, TENSORRT, use_gpu_build
 
 MODEL = tiny_models.head()
@@ -71,7 +72,7 @@ def test_a_builder_ends_with_what_started_it(how: str) -> None:
 def test_a_program_that_ends_takes_its_builder_along() -> None:
     """Without a close: nothing of it may outlive the interpreter, and nothing may hold that up."""
     told = (
-        "from edgeharfer.runtime.engine import EngineBuild\n"
+        "from edgeharfer.runtime.inference.engine_build import EngineBuild\n"
         f"build = EngineBuild(b'', 'net', 1, command=('-c', {FOR_MINUTES!r}))\n"
         "print(build._process.pid)\n"
     )

@@ -13,8 +13,8 @@ import tiny_models
 from edgeharfer.evaluate.action import clip_windows, evaluate_action, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.manifest import WindowSpec
-from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.inference.manifest import WindowSpec
+from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.types import Floats, Frame
 

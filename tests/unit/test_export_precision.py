@@ -12,8 +12,8 @@ from edgeharfer.export.convert import ends_in, rename_output
 from edgeharfer.export.parity import difference, exported, random_samples, softmax
 from edgeharfer.export.precision import HALF_MIN_VALUES, RECIPES, halve_weights
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import make_session
 
 
 def dense(features: int = 300, classes: int = 7) -> onnx.ModelProto:

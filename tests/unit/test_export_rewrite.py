@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 import tiny_models
 from edgeharfer.export.rewrite import MIN_CHANNELS, rewrite
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.session import make_session
 
 Array = NDArray[np.generic]
 

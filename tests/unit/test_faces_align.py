@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.faces.align import crop_matrix, cut, roll
-from edgeharfer.runtime.manifest import CropSpec
+from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.types import Box, Face, Image
 
 EXACT = CropSpec("box", 1.0, 0.0)

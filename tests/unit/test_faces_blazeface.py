@@ -22,7 +22,7 @@ from edgeharfer.runtime.faces.detectors.blazeface import (
     weighted_nms,
 )
 from edgeharfer.runtime.faces.overlap import merge, same_face
-from edgeharfer.runtime.package import load_package, verify_package
+from edgeharfer.runtime.inference.package import load_package, verify_package
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Face, Floats
 

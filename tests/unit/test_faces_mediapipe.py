@@ -14,8 +14,8 @@ from edgeharfer.runtime.errors import MissingExtra, ModelError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detectors.blazeface import FULL_RANGE, SHORT_RANGE
 from edgeharfer.runtime.faces.detectors.mediapipe import read_tflite
+from edgeharfer.runtime.inference.package import MANIFEST, Package, load_package
 from edgeharfer.runtime.installation import install_command
-from edgeharfer.runtime.package import MANIFEST, Package, load_package
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.manifest import CropSpec
+from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.types import Box, Face, Image
 
 CROP = CropSpec("box", 1.0, 0.0)

@@ -24,7 +24,7 @@ from edgeharfer.runtime.faces.detectors.yunet import (
     input_size,
     load,
 )
-from edgeharfer.runtime.package import load_package, verify_package
+from edgeharfer.runtime.inference.package import load_package, verify_package
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Floats
 

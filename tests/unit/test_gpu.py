@@ -11,8 +11,9 @@ import onnx
 import pytest
 
 import tiny_models
-from edgeharfer.runtime import gpu
-from edgeharfer.runtime.gpu import (
+from edgeharfer.runtime.inference import tensorrt as gpu
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.tensorrt import (
     GpuEnvironment,
     engine_folder,
     engine_key,
@@ -22,7 +23,6 @@ from edgeharfer.runtime.gpu import (
     tensorrt_options,
     wants_cuda_graphs,
 )
-from edgeharfer.runtime.onnx_scan import scan_onnx
 
 HERE = GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
 MODEL = tiny_models.encoder()

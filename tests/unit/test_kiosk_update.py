@@ -18,8 +18,8 @@ from edgeharfer.kiosk.slot import Engines, Lineup, Slot, build, wanted_lineup
 from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.package import Package, load_package, sign_package
-from edgeharfer.runtime.signature import make_keys
+from edgeharfer.runtime.inference.package import Package, load_package, sign_package
+from edgeharfer.runtime.inference.signature import make_keys
 from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
 
 

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 
 import tiny_models
-from edgeharfer.runtime.binding import BoundGraph, Device
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.native_calls import NATIVE_CALLS, NativeCalls
-from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.inference.binding import BoundGraph, Device
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS, NativeCalls
+from edgeharfer.runtime.inference.session import Session
 
 PICTURE = np.ones((1, 16, 16, 1), np.float32)
 

@@ -18,21 +18,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tiny_models
-from edgeharfer.runtime import package as package_module
-from edgeharfer.runtime import session as session_module
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import InputSpec, dump_manifest, parse_manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import (
+from edgeharfer.runtime.inference import package as package_module
+from edgeharfer.runtime.inference import session as session_module
+from edgeharfer.runtime.inference.manifest import InputSpec, dump_manifest, parse_manifest
+from edgeharfer.runtime.inference.package import (
     MANIFEST,
     load_package,
     shipped_packages,
     verify_package,
     write_manifest,
 )
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.tuning import Choice, open_graph
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel
-from edgeharfer.runtime.tuning import Choice, open_graph
 
 Change = Callable[[dict[str, Any]], object]
 

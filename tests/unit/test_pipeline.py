@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.faces.detector import Detector, Region
-from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.types import Box, Face, Floats, Frame, Image, Result

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.manifest import InputSpec
-from edgeharfer.runtime.preprocess import normalize, prepare, resize
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.preprocess import normalize, prepare, resize
 from edgeharfer.runtime.types import Floats, Image
 
 

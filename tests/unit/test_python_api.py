@@ -15,7 +15,7 @@ import tiny_models
 from edgeharfer.runtime import Frame, Pipeline, Reading, Result, Status, open_source
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source.demo import DemoSource

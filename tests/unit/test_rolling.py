@@ -19,11 +19,11 @@ from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import ROLLING
-from edgeharfer.runtime.package import Package, verify_package
-from edgeharfer.runtime.rolling import RollingHead
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.manifest import ROLLING
+from edgeharfer.runtime.inference.package import Package, verify_package
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.rolling import RollingHead
 from edgeharfer.runtime.types import Action, Floats, Frame
 from tiny_models import rolling
 

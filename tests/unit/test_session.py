@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 
 import tiny_models
-from edgeharfer.runtime import gpu
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, ProviderError
+from edgeharfer.runtime.inference import tensorrt as gpu
+from edgeharfer.runtime.inference.session import available_providers, make_session, probe_providers
 from edgeharfer.runtime.installation import install_command
-from edgeharfer.runtime.session import available_providers, make_session, probe_providers
 from edgeharfer.runtime.types import Floats
 from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
 

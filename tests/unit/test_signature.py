@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 import tiny_models
-from edgeharfer.runtime import package as package_module
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError
+from edgeharfer.runtime.inference import package as package_module
+from edgeharfer.runtime.inference.package import MANIFEST, load_package, sign_package, verify_package
+from edgeharfer.runtime.inference.signature import SIGNATURE, check_signature, make_keys, make_signature
 from edgeharfer.runtime.installation import install_command
-from edgeharfer.runtime.package import MANIFEST, load_package, sign_package, verify_package
-from edgeharfer.runtime.signature import SIGNATURE, check_signature, make_keys, make_signature
 
 needs_cryptography = pytest.mark.skipif(
     importlib.util.find_spec("cryptography") is None, reason="needs the sign extra"

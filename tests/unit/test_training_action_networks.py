@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras")
 
 from edgeharfer.export import export_model  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
-from edgeharfer.runtime.preprocess import prepare  # noqa: E402
+from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
 from edgeharfer.training.action.confidence import fold_in  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.grid import Grid, Spread, spread_frames
 from edgeharfer.training.action.sampling import ByTime, Uniform, make_sampler, shaken

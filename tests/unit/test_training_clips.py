@@ -12,8 +12,8 @@ import pytest
 
 from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.manifest import InputSpec, WindowSpec
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
+from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften

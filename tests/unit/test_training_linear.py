@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import Clip
 from edgeharfer.training.action.confidence import fold_in, scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear, squash

@@ -12,7 +12,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
-from edgeharfer.runtime.preprocess import prepare  # noqa: E402
+from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
 from edgeharfer.training.backbones import backbone  # noqa: E402
 from edgeharfer.training.emotion import networks  # noqa: E402
 from edgeharfer.training.emotion.networks import (  # noqa: E402

@@ -11,9 +11,16 @@ import pytest
 import tiny_patterns
 from edgeharfer.benchmark.tune import Measured, chosen, thread_counts
 from edgeharfer.cli import run_command
-from edgeharfer.runtime import tuning
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.tuning import Choice, key_of, record_path, settle, tuned_choices, write_record
+from edgeharfer.runtime.inference import tuning
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.tuning import (
+    Choice,
+    key_of,
+    record_path,
+    settle,
+    tuned_choices,
+    write_record,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,17 @@ import onnx
 import pytest
 
 import tiny_models
-from edgeharfer.runtime import gpu, tuning, upgrade
-from edgeharfer.runtime.engine import EngineBuild
 from edgeharfer.runtime.errors import ModelError, ProviderError
 from edgeharfer.runtime.faces.detector import Detector, Region
-from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.inference import tensorrt as gpu
+from edgeharfer.runtime.inference import tuning, upgrade
+from edgeharfer.runtime.inference.engine_build import EngineBuild
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.session import Session, make_session, probe_providers
+from edgeharfer.runtime.inference.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, difference
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.session import Session, make_session, probe_providers
-from edgeharfer.runtime.tuning import Choice, open_graph
 from edgeharfer.runtime.types import Face, Floats, Frame, Image
-from edgeharfer.runtime.upgrade import Upgrade, UpgradingSession, difference
 from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
 
 WINDOW = np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 4, 8)

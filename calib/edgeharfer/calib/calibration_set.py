@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.package import read_regular
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.package import read_regular
 from edgeharfer.runtime.strict_json import free_object, list_of, load_json, mapping_of, record, text, whole
 
 Item = TypeVar("Item", bound=Hashable)

@@ -15,8 +15,8 @@ from edgeharfer.calib.material import Calibration, Evaluation, Material, Pair, R
 from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset, Sample
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.preprocess import color, resize
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.preprocess import color, resize
 from edgeharfer.runtime.types import Floats, Image
 
 FRAMES_PER_CLIP = 16

@@ -17,8 +17,8 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, cut_portrait, find_face
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.preprocess import color, resize
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.preprocess import color, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Face, Image
 

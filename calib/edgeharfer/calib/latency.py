@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgeharfer.runtime.session import Session
+from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.types import Floats
 
 RUNS = 200

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edgeharfer.calib.calibration_set import FORMAT, CalibrationSet, shuffled
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, Sample, match_labels
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.preprocess import normalize
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.preprocess import normalize
 from edgeharfer.runtime.types import Floats, Image
 
 _BATCH = 8

@@ -20,10 +20,10 @@ from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
 from edgeharfer.calib.scoring import Models, Scorer, run_pictures
 from edgeharfer.calib.sensitivity import sweep
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.session import Session, available_providers, make_session
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import Session, available_providers, make_session
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 

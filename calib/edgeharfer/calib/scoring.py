@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeharfer.calib.guard import Figures, figures
 from edgeharfer.calib.material import Evaluation, batches
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image

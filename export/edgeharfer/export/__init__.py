@@ -3,6 +3,6 @@
 from edgeharfer.export.exporter import export_model
 from edgeharfer.export.int8 import Int8, quantize_package
 from edgeharfer.export.source import read_labels
-from edgeharfer.runtime.manifest import PRECISIONS
+from edgeharfer.runtime.inference.manifest import PRECISIONS
 
 __all__ = ["PRECISIONS", "Int8", "export_model", "quantize_package", "read_labels"]

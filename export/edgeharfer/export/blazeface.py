@@ -23,10 +23,10 @@ import numpy as np
 
 from edgeharfer.export.sparse_tflite import make_dense
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.manifest import FORMAT, FileSpec, InputSpec, Manifest
-from edgeharfer.runtime.package import write_manifest
-from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.manifest import FORMAT, FileSpec, InputSpec, Manifest
+from edgeharfer.runtime.inference.package import write_manifest
+from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.source.demo import HEIGHT, WIDTH, DemoSource
 from edgeharfer.runtime.types import Floats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.inference.manifest import Manifest
 
 _USES = {
     "emotion": "Which of the listed looks a face has. A look is not a feeling: do not judge people by it.",

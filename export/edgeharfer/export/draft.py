@@ -10,7 +10,7 @@ from edgeharfer.export.convert import OPSET
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.align import FER_CROP
-from edgeharfer.runtime.manifest import FORMAT, NORMALIZATIONS
+from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS
 
 TASKS = {4: "emotion", 5: "action"}
 """By the number of axes of the input: a batch of pictures, or of clips."""

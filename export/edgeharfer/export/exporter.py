@@ -25,9 +25,15 @@ from edgeharfer.export.source import as_labels, check_keys, find_source
 from edgeharfer.export.split import NotSplitError, split_model
 from edgeharfer.export.writing import Files, all_made_of, file_specs, to_bytes, write_graphs, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.manifest import NORMALIZATIONS, PRECISIONS, ROLLING, Manifest, parse_manifest
-from edgeharfer.runtime.package import Package, load_package
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.manifest import (
+    NORMALIZATIONS,
+    PRECISIONS,
+    ROLLING,
+    Manifest,
+    parse_manifest,
+)
+from edgeharfer.runtime.inference.package import Package, load_package
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
-from edgeharfer.runtime.package import MANIFEST
+from edgeharfer.runtime.inference.package import MANIFEST
 from edgeharfer.runtime.staging import locked_folder, replace_folder, temporary_folder
 
 

@@ -20,8 +20,8 @@ from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.source import CARD
 from edgeharfer.export.writing import RECEIPT, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.manifest import FileSpec, Manifest
-from edgeharfer.runtime.package import Package, load_package, read_regular
+from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
+from edgeharfer.runtime.inference.package import Package, load_package, read_regular
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.types import Floats
 

@@ -12,7 +12,7 @@ from typing import Any
 from edgeharfer.export import backend
 from edgeharfer.export.source import Source
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
-from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
+from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 
 Shape = tuple[int | None, ...]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.runtime.manifest import ROLLING
-from edgeharfer.runtime.rolling import RollingHead
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.manifest import ROLLING
+from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.tasks.rolling import RollingHead
 from edgeharfer.runtime.types import Floats
 
 RANDOM_PICTURES = 8

@@ -2,7 +2,7 @@
 
 What an LSTM makes of a frame by itself, the product with its kernel, is the same in every window. So it is
 taken once and handed to the layer as its bias, which all rows of a batch share; the rows are the windows that
-are open (see `edgeharfer.runtime.rolling`). The layer's own input is a zero.
+are open (see `edgeharfer.runtime.tasks.rolling`). The layer's own input is a zero.
 """
 
 from __future__ import annotations

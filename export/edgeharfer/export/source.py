@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.package import read_regular
+from edgeharfer.runtime.inference.package import read_regular
 from edgeharfer.runtime.strict_json import load_json
 
 FACTS = "package.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export.source import CARD
-from edgeharfer.runtime.manifest import FileSpec, Manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import verify_package, write_manifest
+from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
+from edgeharfer.runtime.inference.package import verify_package, write_manifest
+from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
 

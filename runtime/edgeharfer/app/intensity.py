@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeharfer.runtime.manifest import Manifest
+from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.tasks.emotion import prior_weights
 
 NEUTRAL = "neutral"

@@ -11,8 +11,8 @@ from edgeharfer.app.messages import read_messages
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
-from edgeharfer.runtime.manifest import Manifest
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.pipeline import DEFAULT_EMOTION
 from edgeharfer.runtime.versions import product_version
 

@@ -25,7 +25,7 @@ from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.package import load_package
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.source import open_source
 
 DIGEST = "digest.json"

@@ -26,8 +26,8 @@ from edgeharfer.benchmark.ours import (
 from edgeharfer.benchmark.peers import Part
 from edgeharfer.benchmark.rows import Comparison
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package, read_regular
+from edgeharfer.runtime.inference.package import Package, read_regular
+from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
 KERAS_FILES = (".keras", ".h5", ".hdf5")

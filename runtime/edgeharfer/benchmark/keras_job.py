@@ -20,8 +20,8 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector, cut_region
-from edgeharfer.runtime.manifest import InputSpec
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.types import Box, Floats, Image
 
 FRAMES, SIDE = 16, 112

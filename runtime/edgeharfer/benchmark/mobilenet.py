@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgeharfer.runtime.wire import BYTES, VARINT
+from edgeharfer.runtime.inference.protobuf import BYTES, VARINT
 
 SIDE = 112
 FEATURES = 1280

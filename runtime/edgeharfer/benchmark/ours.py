@@ -13,12 +13,12 @@ from edgeharfer.benchmark.measure import Run
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.manifest import PRECISIONS, ROLLING, Manifest
-from edgeharfer.runtime.onnx_scan import scan_onnx
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.rolling import RollingHead, rolls
-from edgeharfer.runtime.session import PROVIDERS, Session, make_session
+from edgeharfer.runtime.inference.manifest import PRECISIONS, ROLLING, Manifest
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import PROVIDERS, Session, make_session
+from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.types import Floats
 
 _SEED = 11

@@ -14,8 +14,8 @@ from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.session import Session, make_session
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
 from edgeharfer.runtime.types import Frame, Result
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from edgeharfer.benchmark.measure import Progress, measure
 from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.benchmark.rows import Candidate
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.session import PROVIDERS
-from edgeharfer.runtime.tuning import Choice
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.session import PROVIDERS
+from edgeharfer.runtime.inference.tuning import Choice
 
 WORTH = 0.85
 """More threads must bring the time down to this share, since they take cores from everything else."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeharfer.chaos.fault import Fault, NotTried, Site
 from edgeharfer.chaos.watched import NotRecovered, WatchedRun
-from edgeharfer.runtime.package import shipped_packages
+from edgeharfer.runtime.inference.package import shipped_packages
 
 DISK_BYTES = 1 << 20
 TORN = b'{"kind":"result","seq":'
@@ -35,7 +35,7 @@ _LITTLE_MEMORY = """
 import pathlib, resource
 import cv2
 import edgeharfer.cli.run
-from edgeharfer.runtime.session import probe_providers
+from edgeharfer.runtime.inference.session import probe_providers
 probe_providers()
 _pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2**20,) * 2)

@@ -16,7 +16,7 @@ from edgeharfer.cli.options import config_option
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
     from edgeharfer.benchmark.rows import Candidate
-    from edgeharfer.runtime.package import Package
+    from edgeharfer.runtime.inference.package import Package
 
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -144,7 +144,7 @@ def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitS
     """The packages to measure, Keras models among them exported until the stack is left."""
     from edgeharfer.benchmark.compare import Subject, check_origin, exported, is_keras
     from edgeharfer.cli.extras import needs_extra
-    from edgeharfer.runtime.package import load_package
+    from edgeharfer.runtime.inference.package import load_package
 
     model = options["keras_model"]
     if model is not None and len(packages) != 1:
@@ -162,7 +162,7 @@ def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitS
 
 def default_packages(options: dict[str, Any]) -> list[str]:
     """The defaults of `run` for the whole pipeline, else all that ship but the detectors."""
-    from edgeharfer.runtime.package import shipped_packages
+    from edgeharfer.runtime.inference.package import shipped_packages
 
     if options["end_to_end"]:
         from edgeharfer.runtime.pipeline import DEFAULT_ACTION, DEFAULT_EMOTION
@@ -180,7 +180,7 @@ def measure_rows(
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.rows import as_rows
     from edgeharfer.cli.evaluate import progress_bar
-    from edgeharfer.runtime.session import available_providers
+    from edgeharfer.runtime.inference.session import available_providers
 
     setup = Setup(
         providers=options["providers"] or available_providers(),

@@ -14,7 +14,7 @@ import click
 from edgeharfer.cli.options import provider_options
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.package import Package
+    from edgeharfer.runtime.inference.package import Package
 
 
 @click.command()
@@ -65,7 +65,7 @@ def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -
 
 def opened(package: str) -> AbstractContextManager[Package]:
     """The package, or a Keras model exported for the occasion and forgotten afterwards."""
-    from edgeharfer.runtime.package import load_package
+    from edgeharfer.runtime.inference.package import load_package
 
     path = Path(package)
     is_model = path.suffix in (".keras", ".h5", ".hdf5") or (path / "model.keras").is_file()

@@ -17,7 +17,7 @@ from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8
-    from edgeharfer.runtime.package import Package
+    from edgeharfer.runtime.inference.package import Package
 
 
 def int8_options(command: F) -> F:

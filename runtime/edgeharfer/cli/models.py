@@ -12,7 +12,7 @@ from edgeharfer.cli.options import signature_option
 from edgeharfer.runtime.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.package import Package
+    from edgeharfer.runtime.inference.package import Package
 
 CARD = "MODELCARD.md"
 
@@ -25,7 +25,7 @@ def models() -> None:
 @models.command("list")
 def list_packages() -> None:
     """The packages that ship, one a line."""
-    from edgeharfer.runtime.package import shipped_packages
+    from edgeharfer.runtime.inference.package import shipped_packages
 
     for package in shipped_packages():
         manifest = package.manifest
@@ -42,8 +42,8 @@ def list_packages() -> None:
 @click.option("--card", is_flag=True, help="Print the model card instead.")
 def info(package: str, card: bool) -> None:
     """All facts of a PACKAGE, as JSON, or its model card."""
-    from edgeharfer.runtime.manifest import dump_manifest
-    from edgeharfer.runtime.package import load_package
+    from edgeharfer.runtime.inference.manifest import dump_manifest
+    from edgeharfer.runtime.inference.package import load_package
 
     found = load_package(package)
     click.echo(read_card(found) if card else dump_manifest(found.manifest), nl=False)
@@ -57,7 +57,7 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
 
     The graphs run in a process of their own, with a deadline of 15 seconds.
     """
-    from edgeharfer.runtime.package import shipped_packages, verify_package
+    from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 
     signed = "" if require_signature is None else ", signed"
     for name in packages or tuple(package.manifest.name for package in shipped_packages()):
@@ -71,7 +71,7 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(file: Path) -> None:
     """Make a key to sign packages with: FILE, which stays with you, and FILE.pub, which goes along."""
-    from edgeharfer.runtime.signature import make_keys
+    from edgeharfer.runtime.inference.signature import make_keys
 
     public = make_keys(file)
     click.echo(f"{file}: keep it secret; give {public} to `--require-signature`")
@@ -82,7 +82,7 @@ def keygen(file: Path) -> None:
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="The private key: see keygen.")
 def sign(package: Path, key: Path) -> None:
     """Sign PACKAGE, a folder: its manifest.json gets the hash of every file and manifest.sig beside it."""
-    from edgeharfer.runtime.package import sign_package
+    from edgeharfer.runtime.inference.package import sign_package
 
     signed = sign_package(package, key)
     click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
@@ -106,7 +106,7 @@ def megabytes(package: Package) -> float:
 
 def read_card(package: Package) -> str:
     """The model card, or why there is none to show."""
-    from edgeharfer.runtime.package import read_regular
+    from edgeharfer.runtime.inference.package import read_regular
 
     if CARD in package.manifest.other_files:
         return package.read_other(CARD).decode("utf-8", "replace")
@@ -134,7 +134,7 @@ def install(path: Path, config: Path, state: Path, require_signature: Path | Non
     """Give a running kiosk another package: verified, tried, switched at once, undone where it fails."""
     from edgeharfer.kiosk.config import default_config, load_config
     from edgeharfer.kiosk.update import install_package
-    from edgeharfer.runtime.package import load_package
+    from edgeharfer.runtime.inference.package import load_package
 
     settings = load_config(config) if config.is_file() else default_config()
     key = require_signature or settings.models.signature_key

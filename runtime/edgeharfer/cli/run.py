@@ -174,7 +174,7 @@ def open_input(
     options: dict[str, Any], stack: ExitStack, stopping: Callable[[], bool]
 ) -> tuple[Source, SensesFactory]:
     """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
-    from edgeharfer.runtime.recording import Recorder, Recording, Replayer
+    from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
     from edgeharfer.runtime.senses import Senses
     from edgeharfer.runtime.source import open_source
 
@@ -211,7 +211,7 @@ def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
     names = (*PACKAGE_TASKS, "detector", "provider", "precision", "threads", "allow_fallback", "prior")
     chosen = {name: None if options[name] == "off" else options[name] for name in names}
     if (key := options.get("require_signature")) is not None:
-        from edgeharfer.runtime.package import load_package
+        from edgeharfer.runtime.inference.package import load_package
 
         for task in PACKAGE_TASKS:
             name = chosen[task]

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
-from edgeharfer.runtime.native_calls import NATIVE_CALLS
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 
 CALL_S = 0.6
 """After so long, a call into ONNX Runtime that is still running is asked to return."""

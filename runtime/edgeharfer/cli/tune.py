@@ -22,9 +22,9 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
     from edgeharfer.cli.evaluate import progress_bar
-    from edgeharfer.runtime.package import load_package, shipped_packages
-    from edgeharfer.runtime.session import available_providers
-    from edgeharfer.runtime.tuning import key_of, tuned_packages, write_record
+    from edgeharfer.runtime.inference.package import load_package, shipped_packages
+    from edgeharfer.runtime.inference.session import available_providers
+    from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record
 
     setup = Setup(providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True)
     choices = tuned_packages()

@@ -13,8 +13,8 @@ import numpy as np
 from edgeharfer.evaluate.dataset import Dataset, Sample, match_labels
 from edgeharfer.evaluate.metrics import score
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.manifest import WindowSpec
-from edgeharfer.runtime.package import Package
+from edgeharfer.runtime.inference.manifest import WindowSpec
+from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import Floats, Frame, Image

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.package import Package, read_regular
+from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.tasks.action import ActionModel

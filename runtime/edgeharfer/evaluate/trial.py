@@ -17,8 +17,8 @@ import numpy as np
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.runtime.child import run_child
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
-from edgeharfer.runtime.package import Package, load_package
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.package import Package, load_package
+from edgeharfer.runtime.inference.session import make_session
 
 TRIAL_S = 15.0
 """For all graphs of a package. Those that ship take less than a second on a desktop processor."""

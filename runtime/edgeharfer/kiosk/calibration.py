@@ -13,7 +13,7 @@ from edgeharfer.kiosk.config import Decide
 from edgeharfer.kiosk.decisions import NOTHING, Decisions
 from edgeharfer.kiosk.durable import hand_over, write_durable
 from edgeharfer.runtime.errors import ConfigError, SinkError
-from edgeharfer.runtime.package import read_regular
+from edgeharfer.runtime.inference.package import read_regular
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Result

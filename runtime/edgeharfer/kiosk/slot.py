@@ -13,7 +13,7 @@ from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.update import current_package, roll_back
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 

@@ -12,8 +12,8 @@ from edgeharfer.kiosk.startup import LOCK
 from edgeharfer.kiosk.unit import MARK, NAME
 from edgeharfer.kiosk.update import file_names
 from edgeharfer.runtime.errors import ModelError, SinkError
+from edgeharfer.runtime.inference.package import MANIFEST, load_package
 from edgeharfer.runtime.lock import FileLock
-from edgeharfer.runtime.package import MANIFEST, load_package
 
 _FILES = re.compile(
     r"lock|\.?(starts|calibration\.json)(\.part)?|outbox\.(db(-wal|-shm|-journal)?|broken)"

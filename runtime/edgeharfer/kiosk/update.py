@@ -21,9 +21,9 @@ from edgeharfer.evaluate.trial import try_out
 from edgeharfer.kiosk.durable import hand_over, sync_folder
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError, SinkError
-from edgeharfer.runtime.manifest import MAX_MODEL_BYTES
-from edgeharfer.runtime.package import MANIFEST, Package, load_package, read_regular, verify_package
-from edgeharfer.runtime.signature import SIGNATURE
+from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
+from edgeharfer.runtime.inference.package import MANIFEST, Package, load_package, read_regular, verify_package
+from edgeharfer.runtime.inference.signature import SIGNATURE
 from edgeharfer.runtime.staging import locked_folder, temporary_folder, temporary_path
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Image

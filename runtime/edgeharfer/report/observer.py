@@ -25,8 +25,8 @@ from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
-from edgeharfer.runtime.manifest import Manifest, WindowSpec
-from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.inference.manifest import Manifest, WindowSpec
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.tasks.base import Task

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         SourceError,
         TaskError,
     )
-    from edgeharfer.runtime.package import Package, load_package, shipped_packages, verify_package
+    from edgeharfer.runtime.inference.package import Package, load_package, shipped_packages, verify_package
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.sinks import Sink
     from edgeharfer.runtime.source import Source, open_source
@@ -38,7 +38,7 @@ _HOME = {
         "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
         "SinkError", "SourceError", "TaskError",
     ),
-    "package": ("Package", "load_package", "shipped_packages", "verify_package"),
+    "inference.package": ("Package", "load_package", "shipped_packages", "verify_package"),
     "pipeline": ("Pipeline",),
     "sinks": ("Sink",),
     "source": ("Source", "open_source"),

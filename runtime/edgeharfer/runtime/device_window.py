@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from edgeharfer.runtime.session import Session, make_session
+from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.types import Floats
 
 _IR_VERSION, _OPSET = 8, 11  # Opset 11: `axes` of Unsqueeze is still an attribute.

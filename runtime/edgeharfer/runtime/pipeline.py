@@ -16,7 +16,7 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
-from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source

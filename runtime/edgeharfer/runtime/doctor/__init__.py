@@ -14,9 +14,9 @@ from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
 from edgeharfer.runtime.doctor.nvidia import advice
 from edgeharfer.runtime.doctor.trials import trials
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.inference.package import shipped_packages, verify_package
+from edgeharfer.runtime.inference.session import probe_providers
 from edgeharfer.runtime.installation import for_this_copy
-from edgeharfer.runtime.package import shipped_packages, verify_package
-from edgeharfer.runtime.session import probe_providers
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.source.cameras import Camera

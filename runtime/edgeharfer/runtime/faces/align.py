@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.manifest import CropSpec
+from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.types import KEYPOINTS, Face, Image
 
 RIGHT_EYE, LEFT_EYE = KEYPOINTS.index("right_eye"), KEYPOINTS.index("left_eye")

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.manifest import CropSpec
-from edgeharfer.runtime.preprocess import resize
+from edgeharfer.runtime.inference.manifest import CropSpec
+from edgeharfer.runtime.inference.preprocess import resize
 from edgeharfer.runtime.types import Box, Face, Image
 
 MIN_PORTRAIT_SCORE = 0.3

@@ -17,12 +17,12 @@ import numpy as np
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.device_window import DeviceWindow, Features, on_host
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import ROLLING, WindowSpec
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.preprocess import prepare
-from edgeharfer.runtime.rolling import RollingHead, rolls
+from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
-from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.5

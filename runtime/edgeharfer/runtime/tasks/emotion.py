@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
-from edgeharfer.runtime.manifest import CropSpec, Manifest
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.manifest import CropSpec, Manifest
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.tuning import open_graph, settle
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
-from edgeharfer.runtime.tuning import open_graph, settle
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate.action import clip_windows
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.find import BACKGROUND
 

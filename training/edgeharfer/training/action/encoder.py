@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
-from edgeharfer.runtime.session import make_session
 from edgeharfer.training.action.store import Encoder
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.tasks.action import FeatureRing
 
 _NOTHING = np.zeros(0, np.float32)

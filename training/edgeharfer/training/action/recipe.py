@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.manifest import InputSpec, WindowSpec
+from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.training.action.find import BACKGROUND
 from edgeharfer.training.action.folds import RULES, check_pattern
 from edgeharfer.training.action.head import MOTION, HeadRecipe, check_name

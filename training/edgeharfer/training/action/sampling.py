@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeharfer.runtime.manifest import WindowSpec
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Times, Track
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
-from edgeharfer.runtime.manifest import InputSpec, WindowSpec
-from edgeharfer.runtime.preprocess import prepare
+from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
+from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track

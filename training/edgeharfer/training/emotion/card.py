@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.records import markdown_table
 
 LABELS_IN_WORDS = {

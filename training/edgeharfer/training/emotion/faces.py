@@ -18,7 +18,7 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.preprocess import convert, resize
+from edgeharfer.runtime.inference.preprocess import convert, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.copies import NEAR_COPY, likest, same_pixels, thumbnails

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.backbones import backbone, frame_encoder
 from edgeharfer.training.emotion.classic import cnn4, lenet, mini_xception
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.faces.align import FER_CROP
-from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.tasks.emotion import ratio, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.manifest import InputSpec
-from edgeharfer.runtime.preprocess import color, resize
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.preprocess import color, resize
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.augment import augment, mix
 from edgeharfer.training.emotion.faces import FER7, Faces

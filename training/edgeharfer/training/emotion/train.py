@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.manifest import InputSpec
-from edgeharfer.runtime.preprocess import color, normalize, prepare, resize
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.preprocess import color, normalize, prepare, resize
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.augment import augment, mix
 from edgeharfer.training.emotion.data import Prepared, Targets, make_targets, prepare_data, true_labels

@@ -16,10 +16,10 @@ import numpy as np
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
 from edgeharfer.runtime.faces.overlap import SAME_FACE_IOU
-from edgeharfer.runtime.package import load_package
-from edgeharfer.runtime.preprocess import convert
-from edgeharfer.runtime.session import Session
-from edgeharfer.runtime.tuning import open_graph, settle
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.preprocess import convert
+from edgeharfer.runtime.inference.session import Session
+from edgeharfer.runtime.inference.tuning import open_graph, settle
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"

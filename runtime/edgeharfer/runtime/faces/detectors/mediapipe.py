@@ -19,7 +19,7 @@ import numpy as np
 from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
 from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
 from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE
-from edgeharfer.runtime.package import Package, load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
 
 MAX_SIDE = 32_766

@@ -16,10 +16,10 @@ import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
 from edgeharfer.runtime.faces.overlap import merge
-from edgeharfer.runtime.package import load_package
-from edgeharfer.runtime.preprocess import resize
-from edgeharfer.runtime.session import Session
-from edgeharfer.runtime.tuning import open_graph, settle
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.preprocess import resize
+from edgeharfer.runtime.inference.session import Session
+from edgeharfer.runtime.inference.tuning import open_graph, settle
 from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Image
 
 PACKAGE = "face-yunet"

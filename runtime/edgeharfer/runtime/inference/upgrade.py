@@ -14,10 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeharfer.runtime.binding import Sizes
-from edgeharfer.runtime.engine import EngineBuild
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.session import Session, Tensor, make_session
+from edgeharfer.runtime.inference.binding import Sizes
+from edgeharfer.runtime.inference.engine_build import EngineBuild
+from edgeharfer.runtime.inference.session import Session, Tensor, make_session
 from edgeharfer.runtime.types import Floats
 
 TOLERANCE = {"fp32": 0.01, "fp16": 0.03, "int8": 0.1}

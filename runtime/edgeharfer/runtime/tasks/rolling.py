@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import ROLLING, Manifest
-from edgeharfer.runtime.session import PROVIDERS, Session, Shape
+from edgeharfer.runtime.inference.manifest import ROLLING, Manifest
+from edgeharfer.runtime.inference.session import PROVIDERS, Session, Shape
 from edgeharfer.runtime.types import Floats
 
 

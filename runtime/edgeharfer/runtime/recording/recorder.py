@@ -19,7 +19,7 @@ import numpy as np
 from edgeharfer.runtime.device_window import on_host
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.recording_file import FORMAT, Recording
+from edgeharfer.runtime.recording.file import FORMAT, Recording
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel

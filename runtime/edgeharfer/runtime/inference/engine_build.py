@@ -1,6 +1,6 @@
 """TensorRT's engine of one graph, built in a process of its own.
 
-    python -m edgeharfer.runtime.engine NAME THREADS < MODEL
+    python -m edgeharfer.runtime.inference.engine_build NAME THREADS < MODEL
 
 Building takes minutes inside one native call, which nothing but the end of its process can interrupt. The
 engine comes to lie in the cache, where a session finds it. One is built at a time on a machine, since each
@@ -21,8 +21,8 @@ from typing import IO
 
 from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.errors import EdgeharferError, ProviderError
-from edgeharfer.runtime.gpu import cache_root, lacks_engine
-from edgeharfer.runtime.session import make_session
+from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.inference.tensorrt import cache_root, lacks_engine
 
 LOCK = "building.lock"
 _NICENESS = 10

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.onnx_scan import OnnxInfo, scan_onnx
+from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
 from edgeharfer.runtime.versions import installed
 
 KEY, BUILT = "key.json", "built"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import (
+from edgeharfer.runtime.inference.manifest import (
     MAX_MODEL_BYTES,
     MAX_OTHER_BYTES,
     ROLLING,
@@ -26,9 +26,9 @@ from edgeharfer.runtime.manifest import (
     dump_manifest,
     parse_manifest,
 )
-from edgeharfer.runtime.onnx_scan import MAX_FIELDS, OnnxInfo, Shape, scan_onnx
-from edgeharfer.runtime.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
-from edgeharfer.runtime.wire import Budget
+from edgeharfer.runtime.inference.protobuf import Budget
+from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape, scan_onnx
+from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
 
 __all__ = [
     "MANIFEST",
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-MODELS = Path(__file__).resolve().parent.parent / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 MAX_PACKAGE_FIELDS = 3 * MAX_FIELDS
 """Of all graphs together."""
 _MAX_MANIFEST_BYTES = 1024 * 1024

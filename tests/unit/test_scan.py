@@ -10,10 +10,16 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.manifest import MAX_FILES, MAX_PACKAGE_BYTES, FileSpec, dump_manifest, parse_manifest
-from edgeharfer.runtime.onnx_scan import MAX_FIELDS, scan_onnx
-from edgeharfer.runtime.package import load_package, verify_package, write_manifest
-from edgeharfer.runtime.wire import Budget
+from edgeharfer.runtime.inference.manifest import (
+    MAX_FILES,
+    MAX_PACKAGE_BYTES,
+    FileSpec,
+    dump_manifest,
+    parse_manifest,
+)
+from edgeharfer.runtime.inference.package import load_package, verify_package, write_manifest
+from edgeharfer.runtime.inference.protobuf import Budget
+from edgeharfer.runtime.inference.scan import MAX_FIELDS, scan_onnx
 
 CHECK_S = 5.0
 """Of processor time: what a check may cost at most."""

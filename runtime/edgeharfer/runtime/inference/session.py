@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.binding import BoundGraph, Device, Sizes
-from edgeharfer.runtime.complaints import ERROR, missing_library, preload, quiet, reason
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra, ModelError, ProviderError
-from edgeharfer.runtime.gpu import keep_engine, provider_options, wants_cuda_graphs
+from edgeharfer.runtime.inference.binding import BoundGraph, Device, Sizes
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
+from edgeharfer.runtime.inference.ort_messages import ERROR, missing_library, preload, quiet, reason
+from edgeharfer.runtime.inference.tensorrt import keep_engine, provider_options, wants_cuda_graphs
 from edgeharfer.runtime.installation import OR_GPU, install_command, pip
-from edgeharfer.runtime.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]

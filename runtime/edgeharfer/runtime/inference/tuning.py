@@ -17,14 +17,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.binding import Sizes
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.gpu import cache_root, gpu_environment, lacks_engine
-from edgeharfer.runtime.package import Package
-from edgeharfer.runtime.session import PROVIDERS, Session, available_providers, make_session
+from edgeharfer.runtime.inference.binding import Sizes
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.session import PROVIDERS, Session, available_providers, make_session
+from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
+from edgeharfer.runtime.inference.upgrade import start_at_once
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.upgrade import start_at_once
 from edgeharfer.runtime.versions import installed
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.wire import (
+from edgeharfer.runtime.inference.protobuf import (
     BYTES,
     VARINT,
     Budget,

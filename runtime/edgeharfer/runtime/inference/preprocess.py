@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.manifest import InputSpec
+from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.types import Floats, Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)

@@ -1,0 +1,1 @@
+"""Model packages and the sessions that run them."""
