@@ -10,6 +10,7 @@ from typing import Any
 from edgeharfer.calib import tools
 from edgeharfer.calib.recipes import Calibrator, Recipe
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.types import Floats
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -43,23 +44,23 @@ class StaticQuantizer:
     call. Raises ModelError for a graph that ONNX Runtime cannot prepare.
     """
 
-    def __init__(self, model: bytes, role: str, batches: Batches) -> None:
+    def __init__(self, graph: Graph, role: str, batches: Batches) -> None:
         self.role = role
         self._batches = batches
         self._ranges: dict[tuple[Calibrator, str], Any] = {}
-        self._model = _prepared(model, role)
+        self._model = _prepared(graph, role)
 
     @property
-    def original(self) -> bytes:
+    def original(self) -> Graph:
         """The graph in floats, prepared."""
-        return _bytes(_copy(self._model))
+        return Graph.scan(_bytes(_copy(self._model)), self.role)
 
     @property
     def layers(self) -> list[str]:
         """Names of the nodes whose weights are quantized."""
         return [node.name for node in self._model.graph.node if node.op_type in WEIGHTED]
 
-    def quantized(self, recipe: Recipe, only: Sequence[str] = ()) -> bytes:
+    def quantized(self, recipe: Recipe, only: Sequence[str] = ()) -> Graph:
         """The graph after a recipe; `only` some of its nodes, where they are named."""
         onnx_type = tools.load("onnxruntime.quantization").QuantType
         quantizer_of = tools.load("onnxruntime.quantization.qdq_quantizer").QDQQuantizer
@@ -79,7 +80,7 @@ class StaticQuantizer:
                 extra_options={} if for_cpu else dict(_TENSORRT_OPTIONS),
             )
             quantizer.quantize_model()
-        return _bytes(quantizer.model.model)
+        return Graph.scan(_bytes(quantizer.model.model), self.role)
 
     def _measured(self, recipe: Recipe) -> Any:
         key = recipe.calibrator, recipe.target
@@ -88,19 +89,19 @@ class StaticQuantizer:
         return self._ranges[key]
 
 
-def dynamic_int8(model: bytes, name: str) -> bytes:
+def dynamic_int8(graph: Graph, role: str) -> Graph:
     """Weights of recurrent layers and matrices in INT8, their activations quantized as they come."""
     quantization = tools.load("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
-        source.write_bytes(_bytes(_prepared(model, name)))
+        source.write_bytes(_bytes(_prepared(graph, role)))
         quantization.quantize_dynamic(
             source,
             result,
             op_types_to_quantize=[*RECURRENT, "Gemm", "MatMul"],
             weight_type=quantization.QuantType.QInt8,
         )
-        return _bytes(tools.load("onnx").load(result))
+        return Graph.scan(_bytes(tools.load("onnx").load(result)), role)
 
 
 def _cpu_ops() -> list[str]:
@@ -108,16 +109,16 @@ def _cpu_ops() -> list[str]:
     return sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - set(_IN_FLOATS))
 
 
-def _prepared(model: bytes, name: str) -> Any:
+def _prepared(graph: Graph, role: str) -> Any:
     """Constants folded and shapes inferred. Through files: with a graph in memory the tool loses shapes."""
     process = tools.load("onnxruntime.quantization").quant_pre_process
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
-        source.write_bytes(model)
+        source.write_bytes(graph.data)
         try:
             process(source, result, skip_symbolic_shape=True)
         except Exception as error:  # Whatever ONNX Runtime and onnx raise for a graph they cannot infer.
-            raise ModelError(f"{name}: cannot be prepared for INT8: {error}") from error
+            raise ModelError(f"{role}: cannot be prepared for INT8: {error}") from error
         return tools.load("onnx").load(result)
 
 

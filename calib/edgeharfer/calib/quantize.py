@@ -20,10 +20,12 @@ from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
 from edgeharfer.calib.scoring import Models, Scorer, run_pictures
 from edgeharfer.calib.sensitivity import sweep
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.scan import scan_onnx
-from edgeharfer.runtime.inference.session import Session, available_providers, make_session
+from edgeharfer.runtime.inference.providers import available_providers
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 
@@ -113,7 +115,7 @@ class Quantization:
             "guard": self._about_guard(reference, verdict),
             "tried": [str(trial) for trial in self._trials],
             "bytes": {
-                name: sum(map(len, graphs.values()))
+                name: sum(len(graph.data) for graph in graphs.values())
                 for name, graphs in (("fp32", self.originals), ("int8", models))
             },
             "latency_ms": times,
@@ -157,18 +159,18 @@ class Quantization:
         ]
         return [(role, layer) for _, role, layer in sorted(found, reverse=True)]
 
-    def _runner(self, role: str) -> Callable[[bytes], Floats]:
+    def _runner(self, role: str) -> Callable[[Graph], Floats]:
         """Runs a graph on a few items of the evaluation data."""
         assert self.evaluation is not None, "without it the first recipe is taken"
         data, windows = self.evaluation, self.evaluation.windows
         if role != "head":
             some = data.pictures[:: max(1, len(data.pictures) // SWEEP_ITEMS)][:SWEEP_ITEMS]
-            return lambda model: run_pictures(model, some, self.manifest)
+            return lambda graph: run_pictures(graph, some, self.manifest)
         assert windows is not None, "only clips have a head"
         rows = windows[:: max(1, len(windows) // SWEEP_ITEMS)][:SWEEP_ITEMS]
         features = run_pictures(self.originals["encoder"], data.pictures[rows.ravel()], self.manifest)
         feed = features.reshape(*rows.shape, -1)
-        return lambda model: make_session(model, "cpu", 1, name=role).run1(feed)
+        return lambda graph: make_session(graph).run1(feed)
 
     def _verdict(self, models: Models, reference: Figures | None) -> Verdict | None:
         if self._scorer is None or reference is None:
@@ -183,7 +185,7 @@ class Quantization:
     # Graph by graph
 
     def _convolutional(self) -> list[str]:
-        nodes = {role: scan_onnx(model, role).nodes for role, model in self.originals.items()}
+        nodes = {role: graph.info.nodes for role, graph in self.originals.items()}
         found = [role for role, counts in nodes.items() if any(counts.get(op) for op in CONVOLUTIONS)]
         if not found:
             found = [role for role, counts in nodes.items() if any(counts.get(op) for op in WEIGHTED)][:1]
@@ -202,7 +204,7 @@ class Quantization:
             yield from batches(self.calibration.pictures, self.manifest)
             return
         assert self.calibration.windows is not None, "only clips have a head"
-        encoder = make_session(self.originals["encoder"], "cpu", 1, name="encoder")
+        encoder = make_session(self.originals["encoder"])
         for window in self.calibration.windows:
             yield encoder.run1(floats(window, self.manifest))[None]
 
@@ -221,7 +223,7 @@ class Quantization:
             longest = min(LONGEST_START, len(layers) // 3)
             recipes = [recipe, *(recipe.without(layers[:n]) for n in range(1, longest + 1))]
             graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
-            measured = median_ms({str(n): {role: _cpu(graph)} for n, graph in enumerate(graphs)}, one)
+            measured = median_ms({str(n): {role: make_session(graph)} for n, graph in enumerate(graphs)}, one)
             times = [measured[str(n)] for n in range(len(graphs))]
             best = times.index(min(times))
             candidate = {**models, role: graphs[best]}
@@ -238,11 +240,12 @@ class Quantization:
         if self.target != "cpu":
             return models
         for role in (one for one in models if one not in self._static):
-            if not any(scan_onnx(models[role], role).nodes.get(op) for op in (*RECURRENT, *WEIGHTED)):
+            if not any(models[role].info.nodes.get(op) for op in (*RECURRENT, *WEIGHTED)):
                 continue
             dynamic = dynamic_int8(models[role], role)
             sessions = {
-                name: {role: _cpu(model)} for name, model in (("float", models[role]), ("dynamic", dynamic))
+                name: {role: make_session(graph)}
+                for name, graph in (("float", models[role]), ("dynamic", dynamic))
             }
             times = median_ms(sessions, self._one())
             candidate = {**models, role: dynamic}
@@ -265,7 +268,7 @@ class Quantization:
             self.report(f"int8: {provider} is not here, so its speed was not measured")
             return {}
         sessions = {
-            name: {role: make_session(model, provider, 1, name=role) for role, model in graphs.items()}
+            name: {role: make_session(graph, Backend(provider, threads=1)) for role, graph in graphs.items()}
             for name, graphs in (("fp32", self.originals), ("int8", models))
         }
         measured = median_ms(sessions, self._one(), on_cpu=provider == "cpu")
@@ -289,7 +292,7 @@ class Quantization:
         picture = next(self._inputs(self.manifest.roles[0]))[:1]
         if self.manifest.window is None:
             return {"model": picture}
-        features = _cpu(self.originals["encoder"]).run1(picture)
+        features = make_session(self.originals["encoder"]).run1(picture)
         return {"encoder": picture, "head": np.repeat(features[:, None], self.manifest.window.frames, axis=1)}
 
     # For the receipt
@@ -328,7 +331,3 @@ def _faster(one_ms: float, other_ms: float, gain: float = MIN_GAIN) -> bool:
 
 def _loss(trial: Trial) -> float:
     return trial.verdict.top1 if trial.verdict is not None else 0.0
-
-
-def _cpu(model: bytes) -> Session:
-    return make_session(model, "cpu", 1)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from edgeharfer.calib.guard import Figures, figures
 from edgeharfer.calib.material import Evaluation, batches
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
 
-Models = Mapping[str, bytes]
+Models = Mapping[str, Graph]
 """Role -> graph."""
 
 
 class Scorer:
     """Scores graphs of one package on one data set; features of an encoder are computed once."""
 
-    def __init__(self, manifest: Manifest, data: Evaluation, threads: int = 1) -> None:
+    def __init__(self, manifest: Manifest, data: Evaluation) -> None:
         self._manifest = manifest
         self._data = data
-        self._threads = threads
         self._features: dict[str, Floats] = {}
 
     def figures(self, models: Models) -> Figures:
@@ -36,27 +35,27 @@ class Scorer:
     def probs(self, models: Models) -> Floats:
         """Of each picture or window, float32 (n, classes)."""
         if self._data.windows is None:
-            output = run_pictures(models["model"], self._data.pictures, self._manifest, self._threads)
+            output = run_pictures(models["model"], self._data.pictures, self._manifest)
             probs = as_probs(output, self._manifest)
             return reweigh(probs, prior_weights(self._manifest, "package"))
-        head = make_session(models["head"], "cpu", self._threads, name="head")
+        head = make_session(models["head"])
         features = self._encoded(models["encoder"])
         rows = [head.run1(features[rows][None]) for rows in self._data.windows]
         return as_probs(np.concatenate(rows), self._manifest)
 
-    def _encoded(self, encoder: bytes) -> Floats:
-        key = hashlib.sha256(encoder).hexdigest()
+    def _encoded(self, encoder: Graph) -> Floats:
+        key = encoder.sha256
         if key not in self._features:
             # Of the original and the candidate at hand; a file of features would be slower than both.
             while len(self._features) > 1:
                 del self._features[list(self._features)[-1]]
-            self._features[key] = run_pictures(encoder, self._data.pictures, self._manifest, self._threads)
+            self._features[key] = run_pictures(encoder, self._data.pictures, self._manifest)
         return self._features[key]
 
 
-def run_pictures(model: bytes, pictures: Image, manifest: Manifest, threads: int = 1) -> Floats:
+def run_pictures(graph: Graph, pictures: Image, manifest: Manifest) -> Floats:
     """The graph's output for uint8 pictures in the model's size, row by row."""
-    session = make_session(model, "cpu", threads, name=manifest.name)
+    session = make_session(graph)
     return np.concatenate([session.run1(batch) for batch in batches(pictures, manifest)])
 
 

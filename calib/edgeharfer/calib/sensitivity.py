@@ -8,11 +8,12 @@ import numpy as np
 
 from edgeharfer.calib.graphs import StaticQuantizer
 from edgeharfer.calib.recipes import Recipe
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.types import Floats
 
 
 def sweep(
-    quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[bytes], Floats]
+    quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[Graph], Floats]
 ) -> list[tuple[str, float]]:
     """Each weighted layer with the error that it alone causes, worst first.
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from edgeharfer.export.sparse_tflite import make_dense
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FORMAT, FileSpec, InputSpec, Manifest
 from edgeharfer.runtime.inference.package import write_manifest
 from edgeharfer.runtime.inference.preprocess import prepare
@@ -181,7 +182,7 @@ def differences(tflite: bytes, model: bytes, side: int) -> dict[str, float]:
 
     interpreter = tf.lite.Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
-    session = make_session(model, "cpu", 1)
+    session = make_session(Graph.scan(model))
     places = {int(one["shape"][2]): one["index"] for one in interpreter.get_output_details()}
     found = {"boxes": 0.0, "scores": 0.0}
     for picture in parity_pictures(side):

@@ -23,8 +23,9 @@ from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import as_labels, check_keys, find_source
 from edgeharfer.export.split import NotSplitError, split_model
-from edgeharfer.export.writing import Files, all_made_of, file_specs, to_bytes, write_graphs, write_papers
+from edgeharfer.export.writing import Files, all_made_of, file_specs, to_graph, write_graphs, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
     NORMALIZATIONS,
     PRECISIONS,
@@ -143,11 +144,11 @@ def export_model(
     return load_package(out)
 
 
-def latency(models: Mapping[str, bytes], inputs: Floats) -> dict[str, float]:
+def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
     """Median milliseconds of each graph on one thread of the CPU; an encoder's is that of one frame."""
-    times, batch = {}, inputs[:1, 0] if "head" in models else inputs[:1]
-    for role, model in models.items():
-        session = make_session(model, "cpu", 1, name=role)
+    times, batch = {}, inputs[:1, 0] if "head" in graphs else inputs[:1]
+    for role, graph in graphs.items():
+        session = make_session(graph)
         if role == "head":
             frames = session.input_shape[1]
             batch = np.repeat(batch[:, None], frames if isinstance(frames, int) else 1, axis=1)
@@ -234,7 +235,7 @@ def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Fi
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
-            files.setdefault(precision, {})[role] = to_bytes(made)
+            files.setdefault(precision, {})[role] = to_graph(made, role)
     return files
 
 
@@ -259,7 +260,7 @@ def _compare(
     kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
-    converted = {role: to_bytes(graph) for role, graph in graphs.by_role.items()}
+    converted = {role: to_graph(model, role) for role, model in graphs.by_role.items()}
     ways = {kind: (converted, TOLERANCES["fp32"])}
     for precision, models in files.items():
         plain = {role: models[role] for role in manifest.roles}

@@ -132,8 +132,11 @@ def add_int8(
         manifest, auto={key: one if one in files else next(iter(files)) for key, one in manifest.auto.items()}
     )
     _drop_unused(folder, manifest)
+    made_in = Package(folder, manifest)
     receipt["files"] = {
-        spec.file: made_of(spec.file, (folder / spec.file).read_bytes()) for spec in _specs(manifest)
+        spec.file: made_of(made_in.read(role, precision))
+        for precision, roles in manifest.files.items()
+        for role, spec in roles.items()
     }
     card = (folder / CARD).read_text(encoding="utf-8")
     write_papers(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
@@ -174,12 +177,12 @@ def _parity(
 
 def _write_graphs(package: Package, made: Quantized) -> dict[str, FileSpec]:
     specs = {}
-    for role, data in made.models.items():
+    for role, graph in made.models.items():
         if role in made.floats:
             specs[role] = package.spec(role, "fp32")
             continue
-        (package.path / file_name(role, "int8")).write_bytes(data)
-        specs[role] = file_spec(role, "int8", data)
+        (package.path / file_name(role, "int8")).write_bytes(graph.data)
+        specs[role] = file_spec(role, "int8", graph)
     return specs
 
 
@@ -187,7 +190,7 @@ def _copy(source: Package, folder: Path) -> None:
     """Graphs after a check of their hashes, and the papers."""
     for precision, roles in source.manifest.files.items():
         for role, spec in roles.items():
-            (folder / spec.file).write_bytes(source.read(role, precision))
+            (folder / spec.file).write_bytes(source.read(role, precision).data)
     for name in (RECEIPT, CARD):
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, folder / name)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead
@@ -37,12 +38,12 @@ def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
         return np.concatenate([np.asarray(call(batch), np.float32) for batch in _batches(samples)])
 
 
-def exported(models: Mapping[str, bytes], samples: Floats) -> Floats:
+def exported(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
     """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head.
 
     Without a head the rolling one reads them.
     """
-    sessions = {role: make_session(model, "cpu", 1, name=role) for role, model in models.items()}
+    sessions = {role: make_session(graph) for role, graph in graphs.items()}
     if "model" in sessions:
         return np.concatenate([sessions["model"].run1(batch) for batch in _batches(samples)])
     encoder = sessions["encoder"]

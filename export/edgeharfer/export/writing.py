@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.export.source import CARD
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
 from edgeharfer.runtime.inference.package import verify_package, write_manifest
-from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
 
-Files = dict[str, dict[str, bytes]]
-"""Precision -> role -> content."""
+Files = dict[str, dict[str, Graph]]
+"""Precision -> role -> graph."""
 
 
-def to_bytes(graph: Any) -> bytes:
-    """An ONNX model as it is stored; the same graph gives the same bytes."""
-    return bytes(graph.SerializeToString(deterministic=True))
+def to_graph(model: Any, role: str) -> Graph:
+    """An ONNX model as it is stored; the same model gives the same bytes."""
+    return Graph.scan(bytes(model.SerializeToString(deterministic=True)), role)
 
 
 def file_name(role: str, precision: str) -> str:
@@ -29,44 +28,43 @@ def file_name(role: str, precision: str) -> str:
     return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
 
 
-def file_spec(role: str, precision: str, data: bytes) -> FileSpec:
+def file_spec(role: str, precision: str, graph: Graph) -> FileSpec:
     """What the manifest says of a graph."""
-    return FileSpec(file_name(role, precision), len(data), hashlib.sha256(data).hexdigest())
+    return FileSpec(file_name(role, precision), len(graph.data), graph.sha256)
 
 
 def file_specs(files: Files) -> dict[str, dict[str, FileSpec]]:
     """What the manifest says of all graphs."""
     return {
-        precision: {role: file_spec(role, precision, data) for role, data in roles.items()}
+        precision: {role: file_spec(role, precision, graph) for role, graph in roles.items()}
         for precision, roles in files.items()
     }
 
 
-def made_of(name: str, data: bytes) -> dict[str, object]:
+def made_of(graph: Graph) -> dict[str, object]:
     """Size and operators of a graph, for the receipt."""
-    info = scan_onnx(data, name)
     return {
-        "bytes": len(data),
-        "weight_bytes": info.initializer_bytes,
-        "nodes": sum(info.nodes.values()),
-        "operators": dict(sorted(info.nodes.items())),
+        "bytes": len(graph.data),
+        "weight_bytes": graph.info.initializer_bytes,
+        "nodes": sum(graph.info.nodes.values()),
+        "operators": dict(sorted(graph.info.nodes.items())),
     }
 
 
 def all_made_of(files: Files) -> dict[str, object]:
     """Size and operators of each file."""
     return {
-        file_name(role, precision): made_of(role, data)
+        file_name(role, precision): made_of(graph)
         for precision, roles in files.items()
-        for role, data in roles.items()
+        for role, graph in roles.items()
     }
 
 
 def write_graphs(folder: Path, files: Files) -> None:
     """The graphs alone."""
     for precision, roles in files.items():
-        for role, data in roles.items():
-            (folder / file_name(role, precision)).write_bytes(data)
+        for role, graph in roles.items():
+            (folder / file_name(role, precision)).write_bytes(graph.data)
 
 
 def write_papers(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:

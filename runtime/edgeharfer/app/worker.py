@@ -25,6 +25,7 @@ from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.source import open_source
 
@@ -83,7 +84,8 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     from edgeharfer.report.job import Job
     from edgeharfer.report.observer import Observer
 
-    observer = Observer(fps=order.fps, **order.pipeline)
+    backend = Backend(**order.pipeline.get("backend", {}))
+    observer = Observer(fps=order.fps, **{**order.pipeline, "backend": backend})
     observer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import open_source
@@ -26,11 +28,19 @@ class AgreementJob:
     FP32. spec: a video file. options: as Pipeline takes them.
     """
 
-    def __init__(self, spec: str, options: Mapping[str, Any], *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        spec: str,
+        options: Mapping[str, Any],
+        backend: Backend,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self._spec, self._clock = spec, clock or SystemClock()
-        self._pipeline = Pipeline(**options, at_once=False, clock=self._clock)
-        in_full = {**options, "precision": "fp32", "face_interval_s": 0.0, "senses": thorough}
-        self._reference = Pipeline(**in_full, at_once=False, clock=self._clock)
+        options = {**options, "background_build": False, "clock": self._clock}
+        self._pipeline = Pipeline(**options, backend=backend)
+        in_full = {**options, "face_interval_s": 0.0, "senses": thorough}
+        self._reference = Pipeline(**in_full, backend=replace(backend, precision="fp32"))
 
     def compare(self) -> dict[str, Any]:
         """Shares of the clip's seconds in which both give the same label most of the time."""

@@ -27,7 +27,6 @@ from edgeharfer.benchmark.peers import Part
 from edgeharfer.benchmark.rows import Comparison
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import Package, read_regular
-from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
 KERAS_FILES = (".keras", ".h5", ".hdf5")
@@ -129,12 +128,13 @@ def parts_of(package: Package, model: KerasModel | None, setup: Setup) -> list[P
     picture = pictures(manifest, 1)[0]
     parts = []
     for role in manifest.roles:
-        onnx = {precision: package.read(role, precision) for precision in precisions}
+        graphs = {precision: package.read(role, precision) for precision in precisions}
         sample = picture
         if role == "head":
-            shape = scan_onnx(onnx[precisions[0]], role).inputs[0].shape
+            shape = graphs[precisions[0]].info.inputs[0].shape
             sample = windows(int(shape[1]), int(shape[2]), 1)[0]
         keras = None if model is None else model.by_role.get(role)
+        onnx = {precision: graph.data for precision, graph in graphs.items()}
         parts.append(Part(part_name(manifest.name, role), sample, onnx, keras))
     if model is not None and "head" in manifest.roles:
         clip = np.stack([picture] * model.input_shape[0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeharfer.benchmark.measure import Progress
 from edgeharfer.benchmark.worker import Worker
+from edgeharfer.runtime.inference.backend import Backend
 
 FRAMES_PER_ROUND = 320
 """Ten seconds at 32 frames a second: some windows of an action model."""
@@ -21,16 +22,22 @@ RUNS_PER_ROUND = 20
 class EndToEnd:
     """What to run.
 
-    options: of the Pipeline. against_keras: run the Keras loop in the same rounds. agreement: compare the
-    labels with those of every stage on every frame.
+    options, backend: of the Pipeline. against_keras: run the Keras loop in the same rounds. agreement:
+    compare the labels with those of every stage on every frame.
     """
 
     source: str
     options: Mapping[str, Any]
+    backend: Backend = field(default_factory=Backend)
     faces: int | None = None
     against_keras: bool = False
     agreement: bool = False
     runs: int = 200
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """Settings of the job in another process."""
+        return {"spec": self.source, "options": dict(self.options), "backend": asdict(self.backend)}
 
 
 def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total: None) -> dict[str, Any]:
@@ -42,12 +49,10 @@ def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total
     rounds = max(2, round(wanted.runs / RUNS_PER_ROUND))
     streams, blocks, loops = [], [], []
     with ExitStack() as stack:
-        pipeline = stack.enter_context(
-            Worker("pipeline", spec=wanted.source, options=dict(wanted.options), faces=wanted.faces)
-        )
+        pipeline = stack.enter_context(Worker("pipeline", **wanted.job, faces=wanted.faces))
         keras = None
         if wanted.against_keras:
-            threads = wanted.options.get("threads", 1)
+            threads = wanted.backend.threads or 1
             keras = stack.enter_context(Worker("keras", spec=wanted.source, threads=threads))
         for number in range(rounds):
             streams.append(pipeline.call("stream", frames=FRAMES_PER_ROUND))
@@ -58,7 +63,7 @@ def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total
         made_of = {"keras_loop": keras.call("summary")} if keras is not None else {}
         found = {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
     if wanted.agreement:
-        with Worker("agreement", spec=wanted.source, options=dict(wanted.options)) as both:
+        with Worker("agreement", **wanted.job) as both:
             found["agreement"] = both.call("compare")
     return found
 

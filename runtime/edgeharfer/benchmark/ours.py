@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -13,11 +13,12 @@ from edgeharfer.benchmark.measure import Run
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.scan import scan_onnx
-from edgeharfer.runtime.inference.session import PROVIDERS, Session, make_session
+from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.types import Floats
 
@@ -26,7 +27,7 @@ _SEED = 11
 
 @dataclass(frozen=True)
 class Setup:
-    """What to vary. precisions: None for all that a package holds. fallback: see make_session."""
+    """What to vary. precisions: None for all that a package holds. fallback: see `Backend`."""
 
     providers: Sequence[str] = ("cpu",)
     precisions: Sequence[str] | None = None
@@ -85,20 +86,17 @@ def package_candidates(package: Package, setup: Setup, clock: Clock | None = Non
     clock = clock or SystemClock()
     precisions = chosen_precisions(package, setup.precisions)
     for provider, precision, threads in product(setup.providers, precisions, setup.threads):
-        parts = {
-            role: load(package, role, precision, provider, threads, setup.fallback, clock)
-            for role in package.manifest.roles
-        }
-        make = partial(
-            _candidate, package.manifest.name, precision=precision, asked=provider, threads=threads
-        )
+        backend = Backend.parse(provider, precision=precision, threads=threads, fallback=setup.fallback)
+        parts = {role: load(package, role, backend, clock) for role in package.manifest.roles}
+        make = partial(_candidate, package.manifest.name, backend)
         for (role, part), batch in product(parts.items(), setup.batches):
             run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
             yield make(role, [part], batch=batch, run=run)
         if "head" in parts:
             encoder, head = parts["encoder"], parts["head"]
             if rolls(package.manifest, precision, encoder.session):
-                head = load(package, ROLLING, precision, "cpu", threads, setup.fallback, clock)
+                on_cpu = replace(CPU, precision=precision, threads=threads)
+                head = load(package, ROLLING, on_cpu, clock)
             step = streaming_step(package.manifest, encoder.session, head.session)
             yield make("step", [encoder, head], batch=1, run=step)
 
@@ -112,17 +110,12 @@ def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Float
     return windows(frames, size, batch)
 
 
-def load(
-    package: Package, role: str, precision: str, provider: str, threads: int, fallback: bool, clock: Clock
-) -> Loaded:
+def load(package: Package, role: str, backend: Backend, clock: Clock) -> Loaded:
     """Read, check and load one graph, as `run` does."""
     start_s = clock.monotonic()
-    data = package.read(role, precision)
-    axes = scan_onnx(data, role).inputs[0].shape
-    one = tuple(axis if isinstance(axis, int) else 1 for axis in axes)
-    name = part_name(package.manifest.name, role)
-    session = make_session(data, provider, threads, fallback, name=name, shapes=[one])
-    return Loaded(session, len(data) / 1e6, (clock.monotonic() - start_s) * 1e3)
+    graph = package.read(role, backend.precision)
+    session = make_session(graph, backend)
+    return Loaded(session, len(graph.data) / 1e6, (clock.monotonic() - start_s) * 1e3)
 
 
 def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
@@ -142,26 +135,19 @@ def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
 
 
 def _candidate(
-    package: str,
-    role: str,
-    parts: Sequence[Loaded],
-    *,
-    precision: str,
-    asked: str,
-    threads: int,
-    batch: int,
-    run: Run,
+    package: str, backend: Backend, role: str, parts: Sequence[Loaded], *, batch: int, run: Run
 ) -> Candidate:
     real = parts[0].session.provider
+    asked = PROVIDERS.get(backend.provider)
     return Candidate(
         name=part_name(package, role),
         backend=OURS,
-        precision=precision,
+        precision=backend.precision,
         provider=real,
-        threads=threads,
+        threads=backend.threads or 1,
         batch=batch,
         size_mb=sum(part.size_mb for part in parts),
         load_ms=sum(part.load_ms for part in parts),
         run=run,
-        asked=None if PROVIDERS.get(asked, real) == real else asked,
+        asked=None if asked is None or asked.name == real else backend.name,
     )

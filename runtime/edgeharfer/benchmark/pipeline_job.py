@@ -14,6 +14,8 @@ from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
@@ -37,6 +39,7 @@ class PipelineJob:
         self,
         spec: str,
         options: Mapping[str, Any],
+        backend: Backend,
         *,
         faces: int | None = None,
         clock: Clock | None = None,
@@ -46,7 +49,7 @@ class PipelineJob:
         self._spec, self._faces = spec, faces
         self._clock, self._cpu_clock, self._unit_clock = clock or SystemClock(), cpu_clock, unit_clock
         self._multiplier = make_detector("blazeface") if faces is not None else None
-        self._pipeline = Pipeline(**options, at_once=False, clock=self._clock)
+        self._pipeline = Pipeline(**options, backend=backend, background_build=False, clock=self._clock)
         self._pipeline.warm_up()
         self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
         self._last_s = 0.0
@@ -140,7 +143,7 @@ class PipelineJob:
     def _run_units(self) -> float:
         """Processor time of UNITS encoder inferences on one thread, in seconds."""
         if self._unit is None:
-            session = make_session(encoder_unit(), "cpu", 1, name="encoder unit")
+            session = make_session(Graph.scan(encoder_unit(), "encoder unit"))
             picture = np.random.default_rng(0).uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
             self._unit = session, picture
             session.run1(picture)

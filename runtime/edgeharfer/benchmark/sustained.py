@@ -32,7 +32,7 @@ def measure_sustained(
     rows: list[Row] = []
     start_s, end_s = clock.monotonic(), clock.monotonic() + 60 * minutes
     before = read()
-    with Worker("pipeline", spec=wanted.source, options=dict(wanted.options), faces=wanted.faces) as pipeline:
+    with Worker("pipeline", **wanted.job, faces=wanted.faces) as pipeline:
         while clock.monotonic() < end_s or not rows:
             part = pipeline.call("stream", frames=FRAMES_PER_ROUND)
             reading = read()

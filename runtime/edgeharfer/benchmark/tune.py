@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from edgeharfer.benchmark.measure import Progress, measure
 from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.session import PROVIDERS
-from edgeharfer.runtime.inference.tuning import Choice
+from edgeharfer.runtime.inference.providers import PROVIDERS
 
 WORTH = 0.85
 """More threads must bring the time down to this share, since they take cores from everything else."""
@@ -20,7 +20,7 @@ WORTH = 0.85
 class Measured:
     """One way to run a package, and the median of its runs in milliseconds."""
 
-    choice: Choice
+    backend: Backend
     median_ms: float
 
 
@@ -34,7 +34,7 @@ def tune_package(
     candidates = [one for one in package_candidates(package, setup) if _whole(one, package)]
     timings = measure([one.run for one in candidates], runs, progress=progress)
     ways = [
-        Measured(Choice(_kind(one), one.precision, one.threads), timing.median_ms)
+        Measured(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
         for one, timing in zip(candidates, timings, strict=True)
     ]
     best = chosen(ways)
@@ -44,16 +44,16 @@ def tune_package(
 def chosen(ways: Sequence[Measured]) -> list[Measured]:
     """The best way on each provider, the quickest provider first."""
     by_provider: dict[str, Measured] = {}
-    for way in sorted(ways, key=lambda way: way.choice.threads):
-        best = by_provider.get(way.choice.provider)
+    for way in sorted(ways, key=lambda way: way.backend.threads or 1):
+        best = by_provider.get(way.backend.name)
         if best is None or better(way, best):
-            by_provider[way.choice.provider] = way
+            by_provider[way.backend.name] = way
     return sorted(by_provider.values(), key=lambda way: way.median_ms)
 
 
 def better(way: Measured, than: Measured) -> bool:
     """Quicker; where it takes more threads, by enough."""
-    limit = WORTH if way.choice.threads > than.choice.threads else 1.0
+    limit = WORTH if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
     return way.median_ms < limit * than.median_ms
 
 
@@ -67,5 +67,5 @@ def _whole(candidate: Candidate, package: Package) -> bool:
     return candidate.name.endswith("step") if "head" in parts else True
 
 
-def _kind(candidate: Candidate) -> str:
-    return next(kind for kind, name in PROVIDERS.items() if name == candidate.provider)
+def _provider(candidate: Candidate) -> str:
+    return next(name for name, row in PROVIDERS.items() if row.name == candidate.provider)

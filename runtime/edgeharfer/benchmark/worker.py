@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 
 from edgeharfer.runtime import errors
 from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.inference.backend import Backend
 
 _STOP_WAIT_S = 10.0
 
@@ -104,7 +105,7 @@ def _as_error(kind: str, message: str) -> Exception:
 def _pipeline_job(settings: Mapping[str, Any]) -> Any:
     from edgeharfer.benchmark.pipeline_job import PipelineJob
 
-    return PipelineJob(**settings)
+    return PipelineJob(**_with_backend(settings))
 
 
 def _keras_job(settings: Mapping[str, Any]) -> Any:
@@ -116,7 +117,11 @@ def _keras_job(settings: Mapping[str, Any]) -> Any:
 def _agreement_job(settings: Mapping[str, Any]) -> Any:
     from edgeharfer.benchmark.agreement import AgreementJob
 
-    return AgreementJob(**settings)
+    return AgreementJob(**_with_backend(settings))
+
+
+def _with_backend(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, "backend": Backend(**settings["backend"])}
 
 
 JOBS: dict[str, Callable[[Mapping[str, Any]], Any]] = {

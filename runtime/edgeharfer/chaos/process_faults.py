@@ -35,7 +35,7 @@ _LITTLE_MEMORY = """
 import pathlib, resource
 import cv2
 import edgeharfer.cli.run
-from edgeharfer.runtime.inference.session import probe_providers
+from edgeharfer.runtime.inference.providers import probe_providers
 probe_providers()
 _pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2**20,) * 2)

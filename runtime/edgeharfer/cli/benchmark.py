@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.options import config_option
+from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import PRECISIONS
+from edgeharfer.runtime.inference.providers import provider_choices
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
     from edgeharfer.benchmark.rows import Candidate
     from edgeharfer.runtime.inference.package import Package
 
-PROVIDERS = ("cpu", "cuda", "tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8")
 MAX_COUNT = 256
 
 
@@ -46,9 +47,9 @@ MAX_COUNT = 256
 )  # fmt: skip
 @click.option(
     "--provider", "providers", default="auto", show_default=True, metavar="LIST",
-    help="cpu, cuda, tensorrt; auto is all that load here.",
+    help=f"{', '.join(provider_choices()[1:])}; auto is all that load here.",
 )  # fmt: skip
-@click.option("--allow-fallback", is_flag=True, help="Take the CPU where a provider does not load.")
+@click.option("--allow-fallback", is_flag=True, help="If one does not load, use the next best one.")
 @click.option(
     "--precision", "precisions", default="all", show_default=True, metavar="LIST", help="fp32, fp16, int8."
 )
@@ -108,7 +109,7 @@ def check_options(options: dict[str, Any]) -> None:
             raise click.UsageError(f"--{name} goes with --end-to-end")
     options["threads"] = counts(options["threads"], "--threads")
     options["batches"] = counts(options["batches"], "--batch")
-    options["providers"] = choices(options["providers"], PROVIDERS, "auto", "--provider")
+    options["providers"] = choices(options["providers"], provider_choices()[1:], AUTO, "--provider")
     options["precisions"] = choices(options["precisions"], PRECISIONS, "all", "--precision")
     for path in (options["json_file"], options["plot_file"]):
         if path is not None and not path.resolve().parent.is_dir():
@@ -180,7 +181,7 @@ def measure_rows(
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.rows import as_rows
     from edgeharfer.cli.evaluate import progress_bar
-    from edgeharfer.runtime.inference.session import available_providers
+    from edgeharfer.runtime.inference.providers import available_providers
 
     setup = Setup(
         providers=options["providers"] or available_providers(),
@@ -250,17 +251,19 @@ def run_end_to_end(
     from edgeharfer.cli.evaluate import progress_bar
 
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
-    precisions = options["precisions"] or ["auto"]
-    pipeline = {
-        "action": by_task.get("action"),
-        "emotion": by_task.get("emotion"),
-        "provider": (options["providers"] or ["auto"])[0],
-        "precision": precisions[0],
-        "threads": options["threads"][0],
-        "allow_fallback": options["allow_fallback"],
-    }
     wanted = EndToEnd(
-        options["source"], pipeline, options["faces"], "keras" in peers, options["agreement"], options["runs"]
+        options["source"],
+        {"action": by_task.get("action"), "emotion": by_task.get("emotion")},
+        Backend.parse(
+            (options["providers"] or [AUTO])[0],
+            precision=(options["precisions"] or [AUTO])[0],
+            threads=options["threads"][0],
+            fallback=options["allow_fallback"],
+        ),
+        options["faces"],
+        "keras" in peers,
+        options["agreement"],
+        options["runs"],
     )
     with progress_bar() as progress:
         report = {"end_to_end": measure_end_to_end(wanted, progress)}

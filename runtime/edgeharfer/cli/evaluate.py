@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.options import provider_options
+from edgeharfer.cli.options import chosen_backend, provider_options
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
@@ -83,10 +83,13 @@ def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> di
     from edgeharfer.evaluate.ferplus import read_votes
     from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
+    from edgeharfer.runtime.inference.backend import Backend
     from edgeharfer.runtime.tasks.emotion import EmotionModel
 
-    model = EmotionModel(package, prior=options["prior"], **session_options(options))
-    detector = make_detector("blazeface", threads=options["threads"], min_score=MIN_PORTRAIT_SCORE)
+    model = EmotionModel(package, chosen_backend(options), prior=options["prior"])
+    detector = make_detector(
+        "blazeface", Backend("cpu", threads=options["threads"]), min_score=MIN_PORTRAIT_SCORE
+    )
     votes = read_votes(options["ferplus"]) if options["ferplus"] else None
     with progress_bar() as progress:
         return evaluate_emotion(
@@ -102,18 +105,8 @@ def measure_action(package: Package, data: Path, options: dict[str, Any]) -> dic
     clips = Dataset(data, CLIPS)
     with progress_bar() as progress:
         return evaluate_action(
-            package, clips, clips.split(options["split"]), progress=progress, **session_options(options)
+            package, clips, clips.split(options["split"]), chosen_backend(options), progress=progress
         )
-
-
-def session_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Where and how the model runs."""
-    return {
-        "provider": options["provider"],
-        "precision": options["precision"],
-        "threads": options["threads"],
-        "fallback": options["allow_fallback"],
-    }
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import click
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
+from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import PRECISIONS
+from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
-PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
@@ -82,16 +82,26 @@ def config_option(command: F) -> F:
 def provider_options(command: F) -> F:
     """Where and how a model runs."""
     for option in reversed([
-        click.option("--provider", type=click.Choice(PROVIDERS), default="auto", show_default=True,
+        click.option("--provider", type=click.Choice(provider_choices()), default=AUTO, show_default=True,
                      help="Execution provider of ONNX Runtime."),
-        click.option("--allow-fallback", is_flag=True, help="Take the CPU where the provider does not load."),
-        click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+        click.option("--allow-fallback", is_flag=True, help="If it does not load, use the next best one."),
+        click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True,
                      help="Of the weights; auto is what the package was measured to be best at."),
         click.option("--threads", type=click.IntRange(1, 256),
                      help="Of one operator; default: as tuned for this device, or one."),
     ]):  # fmt: skip
         command = option(command)
     return command
+
+
+def chosen_backend(options: dict[str, Any]) -> Backend:
+    """What `provider_options` describe."""
+    return Backend.parse(
+        options["provider"],
+        precision=options["precision"],
+        threads=options["threads"],
+        fallback=options["allow_fallback"],
+    )
 
 
 def task_option(command: F) -> F:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edgeharfer.cli.options import config_option, model_options, task_option
+from edgeharfer.cli.options import chosen_backend, config_option, model_options, task_option
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
@@ -208,8 +208,9 @@ def open_input(
 
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that describe models, as the Pipeline takes them; "off" becomes None."""
-    names = (*PACKAGE_TASKS, "detector", "provider", "precision", "threads", "allow_fallback", "prior")
+    names = (*PACKAGE_TASKS, "detector", "prior")
     chosen = {name: None if options[name] == "off" else options[name] for name in names}
+    chosen["backend"] = chosen_backend(options)
     if (key := options.get("require_signature")) is not None:
         from edgeharfer.runtime.inference.package import load_package
 

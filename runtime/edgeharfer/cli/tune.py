@@ -23,20 +23,20 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
     from edgeharfer.cli.evaluate import progress_bar
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
-    from edgeharfer.runtime.inference.session import available_providers
+    from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record
 
     setup = Setup(providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True)
-    choices = tuned_packages()
+    measured = tuned_packages()
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:
             ways = tune_package(package, setup, runs, progress)
-        best = [way.choice for way in chosen(ways)]
-        choices[key_of(package)] = best
+        best = [way.backend for way in chosen(ways)]
+        measured[key_of(package)] = best
         click.echo(package.manifest.name)
         for way in ways:
-            mark = "*" if way.choice == best[0] else " "
-            how = f"{way.choice.provider:9} {way.choice.precision:5} {way.choice.threads:2} threads"
-            click.echo(f" {mark} {how} {way.median_ms:8.3f} ms")
+            mark, backend = "*" if way.backend == best[0] else " ", way.backend
+            described = f"{backend.name:9} {backend.precision:5} {backend.threads:2} threads"
+            click.echo(f" {mark} {described} {way.median_ms:8.3f} ms")
     if not dry_run:
-        click.echo(f"kept in {write_record(choices)}")
+        click.echo(f"kept in {write_record(measured)}")

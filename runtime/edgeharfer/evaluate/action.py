@@ -13,6 +13,7 @@ import numpy as np
 from edgeharfer.evaluate.dataset import Dataset, Sample, match_labels
 from edgeharfer.evaluate.metrics import score
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.source import open_source
@@ -95,11 +96,8 @@ def evaluate_action(
     package: Package,
     data: Dataset,
     samples: Sequence[Sample],
+    backend: Backend = CPU,
     *,
-    provider: str = "cpu",
-    precision: str = "auto",
-    threads: int = 1,
-    fallback: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, object]:
     """The figures of `evaluate --json` for clips, with what `summarize_clips` adds.
@@ -108,7 +106,7 @@ def evaluate_action(
     lacks are left out and counted, clips that cannot be read are listed.
     Raises SourceError where no clip of the model's classes can be read.
     """
-    model = ActionModel(package, provider=provider, precision=precision, threads=threads, fallback=fallback)
+    model = ActionModel(package, backend)
     labels = package.manifest.labels
     pairs, left_out = match_labels(samples, labels)
     scores = ClipScores()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.backend import CPU
 from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
@@ -45,8 +47,8 @@ def golden_frames() -> tuple[Image, ...]:
 def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
     """Pictures to probabilities, (1 or n, classes), by the model alone, on the CPU."""
     if package.manifest.task == "emotion":
-        return EmotionModel(package, provider="cpu", precision=precision).classify
-    model = ActionModel(package, provider="cpu", precision=precision)
+        return EmotionModel(package, replace(CPU, precision=precision)).classify
+    model = ActionModel(package, replace(CPU, precision=precision))
 
     def classify(frames: Sequence[Image]) -> Floats:
         features = [model.encode(frame) for frame in frames]
@@ -54,7 +56,7 @@ def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Im
             features[index * len(features) // model.window.frames] for index in range(model.window.frames)
         ]
         if (rolling := model.rolling()) is None:
-            return model.read(repeated)[None]
+            return model.classify(np.stack(repeated)[None])[None]
         return model.probs([rolling.push(one) for one in repeated][-1])
 
     return classify

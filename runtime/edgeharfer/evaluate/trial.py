@@ -53,9 +53,8 @@ def run_graphs(package: Package) -> None:
         if package.manifest.task in ("emotion", "action"):
             answerer(package, precision)(golden_frames())
             continue
-        for role, spec in files.items():
-            model, name = package.read(role, precision), str(package.path / spec.file)
-            session = make_session(model, "cpu", 1, name=name)
+        for role in files:
+            session = make_session(package.read(role, precision))
             shapes = {
                 key: [size if isinstance(size, int) else 1 for size in shape]
                 for key, shape in session.inputs.items()

@@ -28,9 +28,7 @@ def calibrate_site(
         action=lineup.action,
         emotion=lineup.emotion,
         detector=models.detector,
-        provider=models.provider,
-        precision=models.precision,
-        threads=models.threads,
+        backend=models.backend,
         clock=clock,
     )
     pipeline.warm_up()

@@ -17,6 +17,9 @@ from typing import Any
 from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.detectors import DETECTORS
+from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import PRECISIONS
+from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
 from edgeharfer.runtime.tasks import EXTRA_TASKS
@@ -61,12 +64,17 @@ class Models:
     action: str = "action-ucf20"
     emotion: str = "emotion-fer8"
     detector: str = "blazeface"  # not "auto", which blurs fewer of the faces in doubt
-    provider: str = "auto"
-    precision: str = "auto"
+    provider: str = AUTO
+    precision: str = AUTO
     threads: int = 1
     face_rate: float = 10.0
     require_signature: str = ""
     tasks: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> Backend:
+        """What they run on."""
+        return Backend.parse(self.provider, precision=self.precision, threads=self.threads)
 
     @property
     def reads_faces(self) -> bool:
@@ -187,8 +195,8 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "action": _package,
             "emotion": _package,
             "detector": choice(*DETECTORS),
-            "provider": choice("auto", "cpu", "cuda", "tensorrt"),
-            "precision": choice("auto", "fp32", "fp16", "int8"),
+            "provider": choice(*provider_choices()),
+            "precision": choice(AUTO, *PRECISIONS),
             "threads": whole(1, 256),
             "face_rate": number(0, 1000),
             "require_signature": _path,

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.update import current_package, roll_back
@@ -64,17 +63,15 @@ def build(
         return None if name is None else load_package(name, task, require_signature=key)
 
     def pipeline(emotion: str | None, tasks: Sequence[str] = ()) -> Pipeline:
-        options: dict[str, Any] = {
-            name: getattr(config.models, name) for name in ("detector", "provider", "precision", "threads")
-        }
-        options["face_interval_s"] = 1 / config.models.face_rate if config.models.face_rate else 0.0
         _heed(stopping)
         made = Pipeline(
             action=package(lineup.action, "action"),
             emotion=package(emotion, "emotion"),
             extra_tasks=[make_task(name) for name in dict.fromkeys(tasks)],
+            detector=config.models.detector,
+            backend=config.models.backend,
+            face_interval_s=1 / config.models.face_rate if config.models.face_rate else 0.0,
             clock=clock,
-            **options,
         )
         made.keep_pace()
         _heed(stopping)

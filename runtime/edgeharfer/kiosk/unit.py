@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeharfer.kiosk.config import KioskConfig, is_address, remote_hosts
+from edgeharfer.runtime.inference.backend import AUTO
 
 NAME = "edgeharfer-kiosk.service"
 USER = "edgeharfer"
@@ -91,7 +92,7 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
 
     program: the `edgeharfer` command, absolute. systemd: the version that reads the unit, 0 if unknown.
     """
-    gpu = config.models.provider in ("cuda", "tensorrt")
+    gpu = config.models.provider not in (AUTO, "cpu")
     text = _UNIT.format(
         mark=MARK,
         name=NAME,

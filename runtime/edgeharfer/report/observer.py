@@ -25,6 +25,7 @@ from edgeharfer.runtime.cuts import CutFinder
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.faces.tracks import Track, Tracker
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import Manifest, WindowSpec
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import Source
@@ -113,24 +114,21 @@ class Observer:
         action: str | Package | None = "action-ucf20",
         emotion: str | Package | None = "emotion-fer8",
         detector: str = DEFAULT_DETECTOR,
-        provider: str = "auto",
-        precision: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
+        backend: Backend | None = None,
         prior: str = "package",
         extra_tasks: Sequence[Task] = (),
     ) -> None:
         check_names(extra_tasks)
-        where = {"provider": provider, "threads": threads, "fallback": allow_fallback}
+        backend = backend or Backend()
         self._fps = fps
-        self._detector = make_detector(detector, provider=provider, threads=threads, fallback=allow_fallback)
+        self._detector = make_detector(detector, backend)
         self._emotion = self._action = None
         emotion_facts = action_facts = None
         if (package := _load(emotion, "emotion")) is not None:
-            self._emotion = EmotionModel(package, precision=precision, prior=prior, **where)  # type: ignore[arg-type]
+            self._emotion = EmotionModel(package, backend, prior=prior)
             emotion_facts = facts_of(package.manifest, self._emotion.precision)
         if (package := _load(action, "action")) is not None:
-            self._action = ActionModel(package, precision=precision, **where)  # type: ignore[arg-type]
+            self._action = ActionModel(package, backend)
             action_facts = facts_of(package.manifest, self._action.precision)
         window = self._action.window if self._action else None
         self._tasks = [CheckedTask(task, {}, SystemClock()) for task in extra_tasks if task.scope == "face"]

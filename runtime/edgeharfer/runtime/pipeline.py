@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
@@ -50,20 +51,21 @@ class Pipeline:
         action: A shipped package's name, a folder, a loaded package, or None for off.
         emotion: The same.
         detector: A name of `DETECTORS`, or a `Detector`.
-        provider: "auto", "cpu", "cuda" or "tensorrt".
+        provider: What `--provider` takes: "auto", "cpu", "cuda" or "tensorrt".
         precision: "auto", "fp32", "fp16" or "int8".
         threads: ONNX Runtime intra-op threads; None is as tuned for this device, or one.
-        allow_fallback: Take the CPU where the provider does not load.
+        allow_fallback: Use the next best provider where that one does not load.
+        backend: All of these in one value, in their place.
         prior: Of the emotions, one of `tasks.emotion.PRIORS`.
         face_interval_s: From one look for faces to the next, after which their emotions are looked at, one
             in each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames
             come as time passes and there is too little of it, looks become rarer (see `Schedule`).
         extra_tasks: Further tasks (see `Task`), which run after emotions and actions in this order. The
             pipeline closes them.
+        background_build: Where TensorRT has no engine for a graph yet, run on the next best provider while a
+            child process builds it, for minutes, then switch to it. `close`, or the end of the program, ends
+            what is not built by then.
         senses: Makes of the models what looks at the frames; a recorder or a player of recordings.
-        at_once: Where an engine of TensorRT has to be built, which takes minutes, do so in processes beside,
-            and go on with it when it is done. `close`, or the end of the program, ends what is not done by
-            then.
 
     Raises:
         ModelError: A package cannot be trusted or run.
@@ -82,33 +84,32 @@ class Pipeline:
         precision: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
+        backend: Backend | None = None,
         prior: str = "package",
         face_interval_s: float = FACE_INTERVAL_S,
         extra_tasks: Sequence[Task] = (),
+        background_build: bool = True,
         senses: SensesFactory = Senses,
-        at_once: bool = True,
         clock: Clock | None = None,
     ) -> None:
         check_names(extra_tasks)
         self._clock = clock or SystemClock()
         self._parts = ExitStack()
-        how: dict[str, Any] = {
-            "provider": provider,
-            "threads": threads,
-            "fallback": allow_fallback,
-            "at_once": at_once,
-        }
+        backend = backend or Backend.parse(
+            provider, precision=precision, threads=threads, fallback=allow_fallback
+        )
+        backend = replace(backend, background_build=background_build)
         self._schedule = Schedule(face_interval_s)
         self._stages_ms: dict[str, float] = {}
         action_model = emotion_model = None
         self._models: dict[str, ActionModel | EmotionModel] = {}
         if (package := _load(action, ActionTask.name)) is not None:
-            self._models[ActionTask.name] = action_model = ActionModel(package, precision=precision, **how)
+            self._models[ActionTask.name] = action_model = ActionModel(package, backend)
         if (package := _load(emotion, EmotionTask.name)) is not None:
-            emotion_model = EmotionModel(package, precision=precision, prior=prior, **how)
+            emotion_model = EmotionModel(package, backend, prior=prior)
             self._models[EmotionTask.name] = emotion_model
         if isinstance(detector, str):
-            detector = make_detector(detector, **how)
+            detector = make_detector(detector, backend)
             self._parts.callback(detector.close)
         self._senses = senses(detector, emotion_model, action_model)
         # Actions do not look at faces: they run first, so that an encoding counts in the age of a frame.

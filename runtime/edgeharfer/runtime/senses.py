@@ -8,7 +8,6 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.cuts import CutFinder
-from edgeharfer.runtime.device_window import Features
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.tasks.action import ActionModel
@@ -71,10 +70,10 @@ class Senses:
         stages_ms["emotion"] = (self._clock.monotonic() - aligned) * 1e3
         return probs
 
-    def encode(self, frame: Frame) -> Features:
+    def encode(self, frame: Frame) -> Floats:
         """The frame's features for the action model."""
         assert self.action is not None, "actions are on"
-        return self.action.features(frame.bgr)
+        return self.action.encode(frame.bgr)
 
     def done(self, frame: Frame) -> None:
         """Called when all is known of a frame."""

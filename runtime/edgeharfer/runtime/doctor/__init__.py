@@ -15,7 +15,7 @@ from edgeharfer.runtime.doctor.nvidia import advice
 from edgeharfer.runtime.doctor.trials import trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
-from edgeharfer.runtime.inference.session import probe_providers
+from edgeharfer.runtime.inference.providers import probe_providers
 from edgeharfer.runtime.installation import for_this_copy
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.types import Box, Face, Image
 
 Region = tuple[float, float, float, float]
@@ -18,15 +19,12 @@ KNOWN_FACE_SCORE = 0.4
 class DetectorOptions:
     """How a detector is loaded. One that does not run on ONNX Runtime uses `min_score` alone.
 
-    provider, threads, fallback: as `edgeharfer run` has them. min_score: report faces from this score up.
-    at_once: as `open_graph` has it.
+    backend: what its model runs on; the precision is the detector's own. min_score: report faces from this
+    score up.
     """
 
-    provider: str = "cpu"
-    threads: int | None = 1
-    fallback: bool = False
+    backend: Backend = CPU
     min_score: float = KNOWN_FACE_SCORE
-    at_once: bool = False
 
 
 class Detector(Protocol):

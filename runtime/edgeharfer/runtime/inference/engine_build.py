@@ -21,6 +21,8 @@ from typing import IO
 
 from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.errors import EdgeharferError, ProviderError
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, lacks_engine
 
@@ -36,17 +38,15 @@ class EngineBuild:
     Raises OSError where there is no room for a process.
     """
 
-    def __init__(
-        self, model: bytes, name: str, threads: int, *, command: Sequence[str] | None = None
-    ) -> None:
-        self._name = name
+    def __init__(self, graph: Graph, backend: Backend, *, command: Sequence[str] | None = None) -> None:
+        self._name = graph.name
         start = child_command(__name__) if command is None else [sys.executable, *command]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         with tempfile.TemporaryFile() as given:
-            given.write(model)
+            given.write(graph.data)
             given.seek(0)
             self._process = subprocess.Popen(
-                [*start, name, str(threads)],
+                [*start, graph.name, str(backend.threads or 1)],
                 stdin=given,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
@@ -81,11 +81,11 @@ def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     said.close()
 
 
-def build(model: bytes, name: str, threads: int) -> None:
+def build(graph: Graph, backend: Backend) -> None:
     """Build and keep the engine, unless it is there. Raises ProviderError, ModelError."""
-    if lacks_engine(model, name):
-        make_session(model, "tensorrt", threads, name=name)
-    if lacks_engine(model, name):
+    if lacks_engine(graph):
+        make_session(graph, backend)
+    if lacks_engine(graph):
         raise ProviderError(f"it cannot be kept: see whether {cache_root()} can be written")
 
 
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     model = sys.stdin.buffer.read()
     try:
         with one_at_a_time():
-            build(model, name, int(threads))
+            build(Graph.scan(model, name), Backend("tensorrt", threads=int(threads)))
     except (EdgeharferError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 3

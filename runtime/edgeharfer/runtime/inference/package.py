@@ -1,8 +1,9 @@
 """Model packages: folders of a manifest and ONNX files whose bytes are checked before use.
 
 A file is read once, without following links, and only if it is a regular file of the size that the
-manifest gives; its hash and its graph are checked on those bytes, and those bytes are what a session
-gets. Where a signature is required, it is checked before a byte of the manifest is understood.
+manifest gives; its hash and its graph are checked on those bytes, and a session gets those bytes together
+with what the check found. Where a signature is required, it is checked before a byte of the manifest is
+understood.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
     MAX_MODEL_BYTES,
     MAX_OTHER_BYTES,
@@ -27,7 +29,7 @@ from edgeharfer.runtime.inference.manifest import (
     parse_manifest,
 )
 from edgeharfer.runtime.inference.protobuf import Budget
-from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape, scan_onnx
+from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape
 from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
 
 __all__ = [
@@ -76,17 +78,14 @@ class Package:
                 f"{self.manifest.name} holds no {precision} {role}: see {self.path / MANIFEST}"
             ) from error
 
-    def read(self, role: str, precision: str = "fp32") -> bytes:
-        """The checked bytes of one model file. Raises ModelError if they are not what they must be."""
+    def read(self, role: str, precision: str = "fp32", budget: Budget | None = None) -> Graph:
+        """One model file, read, hashed and scanned. Raises ModelError if it is not what it must be.
+
+        budget: of the scan, where several files share one.
+        """
         spec = self.spec(role, precision)
         data = self._checked(spec, MAX_MODEL_BYTES)
-        scan_onnx(data, str(self.path / spec.file))
-        return data
-
-    def scan(self, role: str, precision: str, budget: Budget) -> OnnxInfo:
-        """Facts of one model file, its bytes checked. Raises ModelError."""
-        spec = self.spec(role, precision)
-        return scan_onnx(self._checked(spec, MAX_MODEL_BYTES), str(self.path / spec.file), budget)
+        return Graph.scan(data, str(self.path / spec.file), sha256=spec.sha256, budget=budget)
 
     def read_other(self, name: str) -> bytes:
         """The checked bytes of a file that is no graph: another engine's, or a signed paper."""
@@ -231,8 +230,8 @@ def _verify(package: Package) -> None:
     budget = Budget(MAX_PACKAGE_FIELDS)
     for precision, files in package.manifest.files.items():
         for role, spec in files.items():
-            info = package.scan(role, precision, budget)
-            _check_graph(package.manifest, role, info, package.path / spec.file)
+            graph = package.read(role, precision, budget)
+            _check_graph(package.manifest, role, graph.info, package.path / spec.file)
     package.check_others()
 
 

@@ -1,4 +1,4 @@
-"""Options of the GPU providers, and the folder in which TensorRT keeps its engines.
+"""Options of TensorRT, and the folder in which it keeps its engines.
 
 TensorRT 10.12 deprecated weak typing and calibrators, 11 dropped both. So precision stands in the graph: FP16
 types, or Q/DQ nodes. None of the provider's precision flags is set and no calibration table is named.
@@ -17,13 +17,14 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
+from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.scan import OnnxInfo
 from edgeharfer.runtime.versions import installed
 
 KEY, BUILT = "key.json", "built"
@@ -35,14 +36,6 @@ SIDES = (96, 192, 192)
 LENGTHS = (32, 320, 640)
 """The same of axes named `height` and `width`: a face detector for pictures of any shape."""
 AXES = {"side": SIDES, "height": LENGTHS, "width": LENGTHS}
-
-CUDA_GRAPHS = "EDGEHARFER_CUDA_GRAPHS"
-"""In the environment, 1 asks for CUDA graphs where they can be had. Not the default: ONNX Runtime captures in
-the mode that forbids other threads to allocate on the GPU meanwhile (cuda_graph.cc), and none was ever seen
-running here."""
-NEVER_CAPTURED = frozenset({"If", "Loop", "Scan", "GRU", "LSTM", "RNN"})
-"""Control flow has no fixed kernels; recurrent operators copy from host memory that does not outlast the run
-(cudnn_rnn_base.cc). A capture that fails half-way can end the process."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,36 +63,17 @@ class EngineKey:
 Environment = Callable[[], GpuEnvironment]
 
 
-def provider_options(
-    kinds: Sequence[str], model: bytes, name: str, *, cached: bool = True, captured: bool = False
-) -> list[dict[str, Any]]:
-    """For each provider of a session, in its order, what ONNX Runtime shall be told.
-
-    kinds: short names. cached: keep TensorRT's engine for the next start. captured: runs may become CUDA
-    graphs; such a session asks for fixed shapes and buffers, and does not load where a node is not CUDA's.
-    """
-    made: dict[str, Callable[[], dict[str, Any]]] = {
-        "tensorrt": lambda: tensorrt_options(model, name) if cached else {},
-        # TensorFloat-32 would round what the package calls FP32 to 10 bits.
-        "cuda": lambda: {"use_tf32": "0"} | ({"enable_cuda_graph": "1"} if captured else {}),
-        "cpu": dict,
-    }
-    return [made[kind]() for kind in kinds]
-
-
 def tensorrt_options(
-    model: bytes, name: str, *, root: Path | None = None, environment: Environment | None = None
-) -> dict[str, Any]:
+    graph: Graph, *, root: Path | None = None, environment: Environment | None = None
+) -> dict[str, str]:
     """Shapes and caches; without a folder that can be written, the engine is built at each start."""
-    info, found = scan_onnx(model, name), (environment or gpu_environment)()
-    options = profile(info)
+    found, options = (environment or gpu_environment)(), profile(graph.info)
     if found.tensorrt is None:  # Nothing will be built.
         return options
-    key = engine_key(model, info, found)
     try:
-        folder = engine_folder(key, root or cache_root(), name)
+        folder = engine_folder(engine_key(graph, found), root or cache_root(), graph.name)
     except OSError as error:
-        _log.warning("%s: TensorRT's engine cannot be kept: %s", name, error)
+        _log.warning("%s: TensorRT's engine cannot be kept: %s", graph.name, error)
         return options
     return {
         **options,
@@ -110,19 +84,12 @@ def tensorrt_options(
     }
 
 
-def wants_cuda_graphs(model: bytes, name: str) -> bool:
-    """Whether CUDA graphs were asked for and this graph may be captured."""
-    return os.environ.get(CUDA_GRAPHS) == "1" and not NEVER_CAPTURED & scan_onnx(model, name).nodes.keys()
-
-
-def lacks_engine(
-    model: bytes, name: str, *, root: Path | None = None, environment: Environment | None = None
-) -> bool:
+def lacks_engine(graph: Graph, *, root: Path | None = None, environment: Environment | None = None) -> bool:
     """Whether TensorRT is here and would first have to build its engine. Changes nothing."""
     found = (environment or gpu_environment)()
     if found.tensorrt is None:
         return False
-    key = engine_key(model, scan_onnx(model, name), found)
+    key = engine_key(graph, found)
     folder = _folder_of(key, root or cache_root())
     return not ((folder / BUILT).exists() and _read(folder / KEY) == _as_text(key))
 
@@ -156,13 +123,13 @@ def profile(info: OnnxInfo) -> dict[str, str]:
     return options
 
 
-def engine_key(model: bytes, info: OnnxInfo, environment: GpuEnvironment) -> EngineKey:
+def engine_key(graph: Graph, environment: GpuEnvironment) -> EngineKey:
     """Everything that an engine depends on."""
-    shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in info.inputs)
-    lengths = LENGTHS if any("height" in one.shape for one in info.inputs) else ()
+    inputs = graph.info.inputs
+    shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in inputs)
+    lengths = LENGTHS if any("height" in one.shape for one in inputs) else ()
     batches = "x".join(map(str, (*BATCHES, *SIDES, *lengths)))
-    weights = hashlib.sha256(model).hexdigest()
-    return EngineKey(weights, precision_of(info), f"{shapes};batch:{batches}", environment)
+    return EngineKey(graph.sha256, precision_of(graph.info), f"{shapes};batch:{batches}", environment)
 
 
 def precision_of(info: OnnxInfo) -> str:

@@ -12,50 +12,41 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.inference.binding import Sizes
+from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.session import PROVIDERS, Session, available_providers, make_session
+from edgeharfer.runtime.inference.providers import available_providers, provider_choices
+from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
-from edgeharfer.runtime.inference.upgrade import start_at_once
+from edgeharfer.runtime.inference.upgrade import build_in_background
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.versions import installed
 
 FORMAT = 1
-AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """How to run a package. provider: "cpu", "cuda", "tensorrt" or "auto". threads: of one operator."""
+def resolve_backend(package: Package, backend: Backend | None = None) -> Backend:
+    """The backend with precision and threads settled: as asked for, else as tuned, else as the manifest says.
 
-    provider: str
-    precision: str
-    threads: int
-
-
-def settle(
-    package: Package, provider: str = AUTO, precision: str = AUTO, threads: int | None = None
-) -> Choice:
-    """What was asked for; what was left open as it was tuned here, or else as the manifest says.
-
-    threads: None leaves them open. Raises ModelError for a precision that the package does not hold.
+    Raises ModelError for a precision that the package does not hold.
     """
-    tuned = tuned_choices(package)
-    first = provider if provider != AUTO else next(iter(tuned), AUTO)
-    found = tuned.get(first)
-    kind = first if first != AUTO else _loadable()[0]
-    if precision == AUTO and found is not None and found.precision in package.manifest.files:
+    backend = backend or Backend()
+    tuned = tuned_backends(package)
+    found = next(iter(tuned.values()), None) if backend.provider == AUTO else tuned.get(backend.name)
+    if backend.provider == AUTO and found is not None:
+        backend = replace(backend, provider=found.provider, device=found.device)
+    if backend.precision == AUTO and found is not None and found.precision in package.manifest.files:
         precision = found.precision
     else:
-        precision = package.manifest.precision_for(kind, precision)
-    return Choice(first, precision, threads or (found.threads if found else 1))
+        provider = backend.provider if backend.provider != AUTO else _loadable()[0]
+        precision = package.manifest.precision_for(provider, backend.precision)
+    return replace(backend, precision=precision, threads=backend.threads or (found and found.threads) or 1)
 
 
 @cache
@@ -63,38 +54,26 @@ def _loadable() -> tuple[str, ...]:
     return available_providers()
 
 
-def tuned_choices(package: Package) -> dict[str, Choice]:
-    """The measured choice for each provider, the quickest provider first; empty where none holds."""
-    return {row["provider"]: Choice(**row) for row in _record().get(key_of(package), [])}
+def tuned_backends(package: Package) -> dict[str, Backend]:
+    """What was measured for each provider, the quickest first; empty where no measurement holds."""
+    return {backend.name: backend for backend in tuned_packages().get(key_of(package), [])}
 
 
-def tuned_packages() -> dict[str, list[Choice]]:
-    """All choices of the record, by the key of their package."""
-    return {key: [Choice(**row) for row in rows] for key, rows in _record().items()}
+def tuned_packages() -> dict[str, list[Backend]]:
+    """All of the record, by the key of their package."""
+    return {key: [Backend.parse(**row) for row in rows] for key, rows in _record().items()}
 
 
-def open_graph(
-    package: Package,
-    role: str,
-    how: Choice,
-    fallback: bool = False,
-    *,
-    shapes: Sequence[Sizes] = (),
-    at_once: bool = False,
-) -> Session:
+def open_graph(package: Package, role: str, backend: Backend, *, shapes: Sequence[Sizes] = ()) -> Session:
     """A session for one graph of a package. Raises as make_session does.
 
-    shapes: of the only input, if it is one of a few. at_once: where TensorRT has no engine of it yet, run on
-    the next best provider while it is built, and go on with it then; who asks for that closes the session.
+    backend: from `resolve_backend`. shapes: those of the input, where there are a few.
     """
-    name = str(package.path / package.spec(role, how.precision).file)
-    model = package.read(role, how.precision)
-    wanted = at_once and how.provider in (AUTO, "tensorrt")
-    if wanted and _loadable()[0] == "tensorrt" and lacks_engine(model, name):
-        return start_at_once(
-            model, _loadable()[1], how.threads, name=name, precision=how.precision, shapes=shapes
-        )
-    return make_session(model, how.provider, how.threads, fallback, name=name, shapes=shapes)
+    graph = package.read(role, backend.precision)
+    wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
+    if wanted and _loadable()[0] == "tensorrt" and lacks_engine(graph):
+        return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
+    return make_session(graph, backend)
 
 
 def key_of(package: Package) -> str:
@@ -110,13 +89,13 @@ def record_path() -> Path:
     return cache_root().parent / "tuned.json"
 
 
-def write_record(choices: Mapping[str, list[Choice]], path: Path | None = None) -> Path:
-    """Keep choices, the quickest provider first, by the key of their package. Raises OSError."""
+def write_record(measured: Mapping[str, Sequence[Backend]], path: Path | None = None) -> Path:
+    """Keep what was measured, the quickest provider first, by the key of its package. Raises OSError."""
     path = path or record_path()
     content = {
         "format": FORMAT,
         "device": device(),
-        "packages": {key: [asdict(one) for one in rows] for key, rows in choices.items()},
+        "packages": {key: [_row(one) for one in backends] for key, backends in measured.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path) as temporary:
@@ -124,6 +103,10 @@ def write_record(choices: Mapping[str, list[Choice]], path: Path | None = None) 
         temporary.replace(path)
     _record.cache_clear()
     return path
+
+
+def _row(backend: Backend) -> dict[str, object]:
+    return {"provider": backend.name, "precision": backend.precision, "threads": backend.threads}
 
 
 @cache
@@ -146,7 +129,7 @@ def _sound(row: object) -> bool:
     return (
         isinstance(row, dict)
         and set(row) == {"provider", "precision", "threads"}
-        and row["provider"] in PROVIDERS
+        and row["provider"] in provider_choices()[1:]
         and isinstance(row["precision"], str)
         and type(row["threads"]) is int
         and 1 <= row["threads"] <= 256

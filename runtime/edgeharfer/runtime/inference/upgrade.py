@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.inference.binding import Sizes
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.engine_build import EngineBuild
-from edgeharfer.runtime.inference.session import Session, Tensor, make_session
+from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.session import Session, Sizes, Tensor, make_session
 from edgeharfer.runtime.types import Floats
 
 TOLERANCE = {"fp32": 0.01, "fp16": 0.03, "int8": 0.1}
@@ -67,11 +69,6 @@ class UpgradingSession(Session):
         self._become(running)
         self._upgrade: Upgrade | None = upgrade
         self._tolerance = tolerance
-
-    @property
-    def device(self) -> str | None:
-        """Nowhere before it is settled who runs: answers are compared on the host."""
-        return None if self._upgrade is not None else super().device
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """As a session does. The run after which the other takes over is computed by both."""
@@ -127,24 +124,22 @@ def difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> flo
     return largest
 
 
-def start_at_once(
-    model: bytes, provider: str, threads: int, *, name: str, precision: str, shapes: Sequence[Sizes] = ()
-) -> Session:
-    """A session on `provider` that goes on with TensorRT when its engine is built.
+def build_in_background(graph: Graph, running: Backend, shapes: Sequence[Sizes] = ()) -> Session:
+    """A session on `running` that switches to TensorRT when its engine is built.
 
     shapes: that the engine is warmed up with. Raises as make_session does.
     """
-    running = make_session(model, provider, threads, name=name)
+    session, backend = make_session(graph, running), replace(running, provider="tensorrt")
 
     def open_engine() -> Session:
-        session = make_session(model, "tensorrt", threads, name=name)
-        session.warm_up(shapes)
-        return session
+        better = make_session(graph, backend)
+        better.warm_up(shapes)
+        return better
 
     try:
-        build = EngineBuild(model, name, threads)
+        build = EngineBuild(graph, backend)
     except OSError as error:
-        _log.warning("%s: stays on %s: no process for TensorRT: %s", name, running.provider, error)
-        return running
-    _log.warning("%s: runs on %s while TensorRT's engine is built, for minutes", name, running.provider)
-    return UpgradingSession(running, Upgrade(build, open_engine), TOLERANCE[precision])
+        _log.warning("%s: stays on %s: no process for TensorRT: %s", graph.name, session.provider, error)
+        return session
+    _log.warning("%s: runs on %s while TensorRT's engine is built, for minutes", graph.name, session.provider)
+    return UpgradingSession(session, Upgrade(build, open_engine), TOLERANCE[running.precision])

@@ -16,7 +16,6 @@ from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
-from edgeharfer.runtime.device_window import on_host
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.recording.file import FORMAT, Recording
@@ -71,7 +70,7 @@ class Recorder(Senses):
         return probs
 
     def encode(self, frame: Frame) -> Floats:
-        features = on_host(super().encode(frame))
+        features = super().encode(frame)
         self._line["features"] = _packed(features)
         return features
 

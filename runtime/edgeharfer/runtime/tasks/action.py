@@ -10,17 +10,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.device_window import DeviceWindow, Features, on_host
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
@@ -40,7 +39,7 @@ class FeatureRing:
     def __init__(self, window: WindowSpec) -> None:
         self._window = window
         self._step_s = window.seconds / window.frames
-        self._features: deque[Features] = deque(maxlen=window.frames)
+        self._features: deque[Floats] = deque(maxlen=window.frames)
         self.reset()
 
     def reset(self) -> None:
@@ -62,7 +61,7 @@ class FeatureRing:
         self._last_s = pts_s
         return self._origin_s is None or self._point(pts_s) > self._taken
 
-    def push(self, pts_s: float, features: Features) -> int:
+    def push(self, pts_s: float, features: Floats) -> int:
         """Keep the features of a wanted frame, and return how many points of a window they fill."""
         if self._origin_s is None:
             self._origin_s = pts_s
@@ -72,14 +71,9 @@ class FeatureRing:
         self._taken = point
         return filled
 
-    @property
-    def features(self) -> Sequence[Features]:
-        """Those of the window in order of time."""
-        return tuple(self._features)
-
     def window(self) -> Floats:
-        """The same in one array on the host, float32 (1, frames, size)."""
-        return np.stack([on_host(one) for one in self._features])[None]
+        """Those of the window in order of time, float32 (1, frames, size)."""
+        return np.stack(self._features)[None]
 
     def _point(self, pts_s: float) -> int:
         assert self._origin_s is not None
@@ -92,32 +86,23 @@ class ActionModel:
     On the CPU a stream is read by the package's rolling head, where it has one.
     """
 
-    def __init__(
-        self,
-        package: Package,
-        *,
-        provider: str = "cpu",
-        precision: str = "auto",
-        threads: int | None = 1,
-        fallback: bool = False,
-        at_once: bool = False,
-    ) -> None:
+    def __init__(self, package: Package, backend: Backend = CPU) -> None:
         self.manifest = package.manifest
-        how = settle(package, provider, precision, threads)
-        self.precision = how.precision
+        backend = resolve_backend(package, backend)
+        self.precision = backend.precision
         spec = self.manifest.input
         self._pictures = [(1, spec.height, spec.width, spec.channels)]
-        self.encoder = open_graph(package, "encoder", how, fallback, shapes=self._pictures, at_once=at_once)
+        self.encoder = open_graph(package, "encoder", backend, shapes=self._pictures)
         features = self.encoder.outputs[self.encoder.output_names[0]]
         if len(features) != 2:
             raise ModelError(f"{self.encoder.name}: gives {len(features)} axes, not a row for each picture")
         size = features[1]
         self.features_size = size if isinstance(size, int) else None
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
-        self.head = open_graph(package, "head", how, fallback, shapes=self._windows, at_once=at_once)
+        self.head = open_graph(package, "head", backend, shapes=self._windows)
         self._rolling = None
-        if rolls(self.manifest, how.precision, self.encoder):
-            self._rolling = open_graph(package, ROLLING, replace(how, provider="cpu"))
+        if rolls(self.manifest, backend.precision, self.encoder):
+            self._rolling = open_graph(package, ROLLING, replace(backend, provider="cpu", device=None))
 
     @property
     def provider(self) -> str:
@@ -140,21 +125,6 @@ class ActionModel:
         """A window of features (1, frames, size) -> probabilities (classes,)."""
         return self.probs(self.head.run1(window)[0])
 
-    def features(self, bgr: Image) -> Features:
-        """As encode; they stay on the GPU where both graphs run there."""
-        if not self._on_device:
-            return self.encode(bgr)
-        kept: Features = self.encoder.keep({self.encoder.input_name: prepare([bgr], self.manifest.input)})
-        return kept
-
-    def read(self, features: Sequence[Features]) -> Floats:
-        """The features of a window in order of time, wherever they lie -> probabilities (classes,)."""
-        kept = [one for one in features if not isinstance(one, np.ndarray)]
-        if not self._on_device or len(kept) < len(features):
-            return self.classify(np.stack([on_host(one) for one in features])[None])
-        window = self._device_window.put_together(kept)
-        return self.probs(on_host(self.head.keep({self.head.input_name: window})))
-
     def rolling(self) -> RollingHead | None:
         """The head for a new stream, one frame at a time; None where windows are read as a whole."""
         return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
@@ -163,14 +133,6 @@ class ActionModel:
         """What a head gave -> probabilities."""
         return scores if self.manifest.output == "probs" else softmax(scores, self.manifest.temperature)
 
-    @property
-    def _on_device(self) -> bool:
-        return self.encoder.device is not None and self.encoder.device == self.head.device
-
-    @cached_property
-    def _device_window(self) -> DeviceWindow:
-        return DeviceWindow(self.window.frames)
-
     def warm_up(self) -> None:
         """Run both graphs, so that the first frame is not slower than the rest."""
         self.encoder.warm_up(self._pictures)
@@ -178,9 +140,6 @@ class ActionModel:
         if (rolling := self.rolling()) is not None:
             for _, _, size in self._windows * 2:
                 rolling.push(np.zeros(size, np.float32))
-        if self._on_device:
-            spec = self.manifest.input
-            self.read([self.features(np.zeros((spec.height, spec.width, 3), np.uint8))] * self.window.frames)
 
     def close(self) -> None:
         """End what goes on beside the graphs."""
@@ -210,7 +169,7 @@ class ActionRecognizer:
         self._forget()
 
     def step(
-        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Features] | None = None
+        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Floats] | None = None
     ) -> Action:
         """Take in a frame; the times of "encode" and "head" are added where they ran.
 
@@ -221,7 +180,7 @@ class ActionRecognizer:
             self._forget()
         if wanted:
             start = self._clock.monotonic()
-            features = encode(frame) if encode else self._model.features(frame.bgr)
+            features = encode(frame) if encode else self._model.encode(frame.bgr)
             filled = self._ring.push(frame.pts_s, features)
             encoded = self._clock.monotonic()
             stages_ms["encode"] = (encoded - start) * 1e3
@@ -231,14 +190,13 @@ class ActionRecognizer:
                 stages_ms["head"] = (self._clock.monotonic() - encoded) * 1e3
         return self._action
 
-    def _read(self, features: Features, filled: int) -> Floats | None:
+    def _read(self, features: Floats, filled: int) -> Floats | None:
         """Probabilities of the window whose last `filled` points are these features; None while it fills."""
         if self._rolling is not None:
-            one = on_host(features)
             for _ in range(filled):
-                scores = self._rolling.push(one)
+                scores = self._rolling.push(features)
             return self._model.probs(scores[0]) if self._ring.ready else None
-        return self._model.read(self._ring.features) if self._ring.ready else None
+        return self._model.classify(self._ring.window()) if self._ring.ready else None
 
     def _decide(self, raw: Floats, pts_s: float) -> Action:
         probs = self._smoother.update(raw, pts_s)
@@ -263,7 +221,7 @@ class ActionTask:
     def __init__(
         self,
         model: ActionModel,
-        encode: Callable[[Frame], Features],
+        encode: Callable[[Frame], Floats],
         stages_ms: dict[str, float],
         clock: Clock,
     ) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec, Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
@@ -33,21 +34,11 @@ PRIORS = ("package", "data", "balanced", "uniform")
 class EmotionModel:
     """The graph of an emotion package: faces of a frame to probabilities."""
 
-    def __init__(
-        self,
-        package: Package,
-        *,
-        provider: str = "cpu",
-        precision: str = "auto",
-        threads: int | None = 1,
-        fallback: bool = False,
-        prior: str = "package",
-        at_once: bool = False,
-    ) -> None:
+    def __init__(self, package: Package, backend: Backend = CPU, *, prior: str = "package") -> None:
         self.manifest = package.manifest
-        how = settle(package, provider, precision, threads)
-        self.precision = how.precision
-        self.session = open_graph(package, "model", how, fallback, shapes=self._shapes, at_once=at_once)
+        backend = resolve_backend(package, backend)
+        self.precision = backend.precision
+        self.session = open_graph(package, "model", backend, shapes=self._shapes)
         self._weights = prior_weights(self.manifest, prior)
 
     @property

@@ -12,13 +12,14 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import ROLLING, Manifest
-from edgeharfer.runtime.inference.session import PROVIDERS, Session, Shape
+from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.session import Session, Shape
 from edgeharfer.runtime.types import Floats
 
 
 def rolls(manifest: Manifest, precision: str, encoder: Session) -> bool:
     """Whether a rolling head reads a stream: where the package holds one, and its encoder is on the CPU."""
-    return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"]
+    return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"].name
 
 
 class RollingHead:

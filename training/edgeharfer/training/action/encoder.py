@@ -12,6 +12,8 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.training.action.store import Encoder
@@ -23,7 +25,7 @@ def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], No
     Its features are those of the exported package, and within 1e-4 of Keras's.
     """
     try:
-        session = make_session(_as_onnx(backbone), "cpu", threads, name=backbone.name)
+        session = make_session(Graph.scan(_as_onnx(backbone), backbone.name), Backend("cpu", threads=threads))
     except (ImportError, MissingExtra):
         report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
         return Encoder(

@@ -6,12 +6,13 @@ The command line, the kiosk's configuration, `edgeharfer doctor` and the reports
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.faces.detector import Detector
@@ -41,8 +42,8 @@ def detector_title(name: str) -> str:
     return DETECTORS[name].title if name in DETECTORS else name
 
 
-def make_detector(name: str, **options: Any) -> Detector:
-    """Make a detector by name. options: the fields of `DetectorOptions`.
+def make_detector(name: str, backend: Backend | None = None, **options: Any) -> Detector:
+    """Make a detector by name. backend: one thread of the CPU by default. options: as `DetectorOptions`.
 
     Raises:
         ConfigError: no detector has this name, or OpenCV lacks it.
@@ -53,6 +54,7 @@ def make_detector(name: str, **options: Any) -> Detector:
         raise ConfigError(f"unknown detector {name!r}: choose from {', '.join(DETECTORS)}")
     from edgeharfer.runtime.faces.detector import DetectorOptions
 
+    backend = replace(backend or CPU, precision=AUTO)  # The one asked for is that of emotions and actions.
     module = import_module(f"{__name__}.{name}")
-    detector: Detector = module.load(DetectorOptions(**options))
+    detector: Detector = module.load(DetectorOptions(backend, **options))
     return detector

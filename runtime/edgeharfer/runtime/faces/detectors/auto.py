@@ -24,7 +24,8 @@ sides, 44.7 with 3 and 45.7 with 4, which is within chance; more sides make the 
 
 def load(options: DetectorOptions) -> AutoDetector:
     """Both models. YuNet runs on the CPU whatever the provider: it is small and rarely needed."""
-    return AutoDetector(blazeface.load(options), yunet.load(replace(options, provider="cpu", at_once=False)))
+    on_cpu = replace(options.backend, provider="cpu", device=None)
+    return AutoDetector(blazeface.load(options), yunet.load(replace(options, backend=on_cpu)))
 
 
 class AutoDetector(Detector):

@@ -16,10 +16,11 @@ import numpy as np
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
 from edgeharfer.runtime.faces.overlap import SAME_FACE_IOU
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.preprocess import convert
 from edgeharfer.runtime.inference.session import Session
-from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
@@ -44,31 +45,16 @@ def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
 
 def load(options: DetectorOptions) -> BlazeFace:
     """The full-range model, ready to run."""
-    return load_blazeface(
-        provider=options.provider,
-        threads=options.threads,
-        fallback=options.fallback,
-        min_score=options.min_score,
-        at_once=options.at_once,
-    )
+    return load_blazeface(backend=options.backend, min_score=options.min_score)
 
 
-def load_blazeface(
-    package: str = FULL_RANGE,
-    *,
-    provider: str = "cpu",
-    threads: int | None = 1,
-    fallback: bool = False,
-    min_score: float = 0.5,
-    at_once: bool = False,
-) -> BlazeFace:
-    """The shipped detector, ready to run. at_once: as open_graph takes it."""
+def load_blazeface(package: str = FULL_RANGE, *, backend: Backend = CPU, min_score: float = 0.5) -> BlazeFace:
+    """The shipped detector, ready to run."""
     found = load_package(package, "faces")
-    how = settle(found, provider, "auto", threads)
     side = found.manifest.input.width
     sides = [side, side // 2] if package == FULL_RANGE else [side]
     shapes = [(1, one, one, 3) for one in sides]
-    session = open_graph(found, "model", how, fallback, shapes=shapes, at_once=at_once)
+    session = open_graph(found, "model", resolve_backend(found, backend), shapes=shapes)
     return BlazeFace(session, side, min_score=min_score)
 
 

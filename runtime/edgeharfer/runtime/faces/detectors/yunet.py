@@ -19,7 +19,7 @@ from edgeharfer.runtime.faces.overlap import merge
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.preprocess import resize
 from edgeharfer.runtime.inference.session import Session
-from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Image
 
 PACKAGE = "face-yunet"
@@ -57,8 +57,7 @@ class Candidates:
 def load(options: DetectorOptions) -> YuNet:
     """The shipped model, ready to run."""
     found = load_package(PACKAGE, "faces")
-    how = settle(found, options.provider, "auto", options.threads)
-    session = open_graph(found, "model", how, options.fallback, at_once=options.at_once)
+    session = open_graph(found, "model", resolve_backend(found, options.backend))
     return YuNet(session, min_score=options.min_score)
 
 
