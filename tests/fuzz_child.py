@@ -41,9 +41,9 @@ def use_package(path: Path) -> None:
     package = verify_package(path)
     gray = np.full((16, 16, 3), 90, np.uint8)
     if package.manifest.task == "emotion":
-        EmotionModel(package, provider="cpu").classify([gray])
+        EmotionModel(package).classify([gray])
     elif package.manifest.task == "action":
-        model = ActionModel(package, provider="cpu")
+        model = ActionModel(package)
         features = model.encode(gray)
         model.classify(np.repeat(features[None, None], model.window.frames, axis=1))
         if (rolling := model.rolling()) is not None:

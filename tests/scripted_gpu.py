@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeharfer.runtime.inference import session as session_module
+from edgeharfer.runtime.inference import onnx_runtime
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -21,21 +21,18 @@ class GpuBuild:
     Fails as the real GPU wheel does without its libraries: CUDA silently gives a CPU session, TensorRT
     raises.
     `told` are the provider options of each session, `placed` the devices of buffers, which lie on the CPU.
-    `graph_ids` are those of the runs through buffers. captures: all nodes are CUDA's, so that a session may
-    be captured. stale: replays give what the captured run gave.
+    `bound_runs` counts the runs through buffers.
     """
 
-    def __init__(
-        self, folder: Path, loads: tuple[str, ...], *, captures: bool = True, stale: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, loads: tuple[str, ...]) -> None:
         import onnxruntime
 
         self._real: Any = onnxruntime
-        self._loads, self._captures, self._stale = loads, captures, stale
+        self._loads = loads
         self.__file__ = str(folder / "__init__.py")
         self.told: list[list[dict[str, str]]] = []
         self.placed: list[str] = []
-        self.graph_ids: list[str | None] = []
+        self.bound_runs = 0
         self.OrtValue = _Placing(self._real, self.placed)
 
     def __getattr__(self, name: str) -> Any:
@@ -53,8 +50,6 @@ class GpuBuild:
         if TENSORRT in providers and TENSORRT not in self._loads:
             raise RuntimeError("Please install TensorRT libraries")
         self.told.append(provider_options or [])
-        if not self._captures and any("enable_cuda_graph" in one for one in self.told[-1]):
-            raise RuntimeError("This session cannot use the graph capture feature as requested by the user")
         session = self._real.InferenceSession(model, options, providers=[CPU], **more)
         real = [one for one in providers if one in (*self._loads, CPU)]
         session.get_providers = lambda: real
@@ -62,39 +57,25 @@ class GpuBuild:
         return session
 
     def listen(self, session: Any) -> None:
-        """Note the graph id of each run through buffers, and what stays on the device, which is the CPU."""
-        really = session.run_with_iobinding
+        """Count runs through buffers, and place outputs for a GPU on the CPU."""
+        really_run, really_bound = session.run_with_iobinding, session.io_binding
 
         def run(binding: Any, options: Any = None) -> None:
-            graph_id = _entry(options, "gpu_graph_id")
-            replayed = graph_id not in (None, "-1") and graph_id in self.graph_ids
-            self.graph_ids.append(graph_id)
-            if not (replayed and self._stale):
-                really(binding, options)
-
-        session.run_with_iobinding = run
-        really_bound = session.io_binding
+            self.bound_runs += 1
+            really_run(binding, options)
 
         def io_binding() -> Any:
             binding = really_bound()
             bind_output = binding.bind_output
 
-            def stay(name: str, device: str) -> None:
+            def bind(name: str, device: str) -> None:
                 self.placed.append(device)
                 bind_output(name, "cpu")
 
-            binding.bind_output = stay
+            binding.bind_output = bind
             return binding
 
-        session.io_binding = io_binding
-
-
-def _entry(options: Any, key: str) -> str | None:
-    try:
-        value: str | None = options.get_run_config_entry(key)
-    except RuntimeError:  # It is not there.
-        return None
-    return value
+        session.run_with_iobinding, session.io_binding = run, io_binding
 
 
 class _Placing:
@@ -105,17 +86,11 @@ class _Placing:
 
     def ortvalue_from_shape_and_type(self, shape: Any, kind: Any, device: str, number: int) -> Any:
         self._placed.append(device)
-        value = self._real.OrtValue.ortvalue_from_shape_and_type(shape, kind, "cpu", number)
-        if device != "cpu":
-            as_it_lies = value.numpy
-            value.numpy = lambda: as_it_lies().copy()  # What comes from a GPU is a copy.
-        return value
+        return self._real.OrtValue.ortvalue_from_shape_and_type(shape, kind, "cpu", number)
 
 
-def use_gpu_build(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *loads: str, captures: bool = True, stale: bool = False
-) -> GpuBuild:
+def use_gpu_build(monkeypatch: pytest.MonkeyPatch, folder: Path, *loads: str) -> GpuBuild:
     """From now on sessions are made by such a build."""
-    build = GpuBuild(folder, loads, captures=captures, stale=stale)
-    monkeypatch.setattr(session_module, "_onnxruntime", lambda: build)
+    build = GpuBuild(folder, loads)
+    monkeypatch.setattr(onnx_runtime, "load", lambda: build)
     return build

@@ -19,8 +19,8 @@ from edgeharfer.calib.scoring import Scorer
 from edgeharfer.calib.sensitivity import sweep
 from edgeharfer.export import Int8, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package, load_package, verify_package
-from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 
 
@@ -56,7 +56,7 @@ def test_int8_stands_beside_fp32_and_keeps_the_accuracy(tmp_path: Path, package:
     assert set(manifest.files) == {"fp32", "int8"}
     assert manifest.files["fp32"] == package.manifest.files["fp32"]
     assert manifest.auto["cpu"] in ("fp32", "int8")
-    nodes = scan_onnx(made.read("model", "int8"), "m").nodes
+    nodes = made.read("model", "int8").info.nodes
     assert nodes["QuantizeLinear"] >= 2 and nodes["DequantizeLinear"] >= 4
     scorer = Scorer(manifest, open_material(manifest, data).evaluation(tmp_path))
     fp32 = scorer.figures({"model": made.read("model")})
@@ -204,7 +204,7 @@ def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )
     given = next(batches(calibration.pictures, package.manifest))
-    found = sweep(quantizer, Recipe(CALIBRATORS[0]), lambda model: make_session(model, "cpu", 1).run1(given))
+    found = sweep(quantizer, Recipe(CALIBRATORS[0]), lambda graph: make_session(graph).run1(given))
     assert sorted(layer for layer, _ in found) == sorted(quantizer.layers)
     errors = [error for _, error in found]
     assert errors == sorted(errors, reverse=True)
@@ -218,7 +218,7 @@ def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> 
     quantizer = StaticQuantizer(
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )
-    model = onnx.load_from_string(quantizer.quantized(Recipe(CALIBRATORS[0], "tensorrt")))
+    model = onnx.load_from_string(quantizer.quantized(Recipe(CALIBRATORS[0], "tensorrt")).data)
     zeros = [
         onnx.numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
@@ -232,10 +232,10 @@ def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> 
 def test_dynamic_heads_keep_their_answers() -> None:
     import numpy as np
 
-    model = tiny_patterns.head(4)
+    head = Graph.scan(tiny_patterns.head(4))
     windows = np.random.default_rng(0).random((5, 4, tiny_patterns.FEATURES), np.float32)
-    wanted = make_session(model, "cpu", 1).run1(windows)
-    given = make_session(dynamic_int8(model, "head"), "cpu", 1).run1(windows)
+    wanted = make_session(head).run1(windows)
+    given = make_session(dynamic_int8(head, "head")).run1(windows)
     np.testing.assert_allclose(given, wanted, atol=0.1)
 
 

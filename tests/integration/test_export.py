@@ -16,7 +16,6 @@ import tiny_patterns
 from edgeharfer.export import Int8, backend, export_model
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.package import Package, verify_package
-from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead
 
@@ -96,7 +95,7 @@ def receipt_of(package: Package) -> dict[str, Any]:
 
 
 def session_of(package: Package, role: str = "model", precision: str = "fp32") -> Any:
-    return make_session(package.read(role, precision), "cpu", 1)
+    return make_session(package.read(role, precision))
 
 
 @pytest.mark.parametrize(
@@ -145,9 +144,9 @@ def test_a_clip_model_is_split_and_streams_to_the_same_result(tmp_path: Path) ->
     )
     manifest = verify_package(package.path).manifest
     assert (manifest.task, manifest.window is not None and manifest.window.frames) == ("action", 4)
-    assert scan_onnx(package.read("head"), "head").nodes["LSTM"] == 1
-    assert not {"Loop", "Scan", "If"} & set(scan_onnx(package.read("head"), "head").nodes)
-    assert "LSTM" not in scan_onnx(package.read("encoder"), "encoder").nodes
+    assert package.read("head").info.nodes["LSTM"] == 1
+    assert not {"Loop", "Scan", "If"} & set(package.read("head").info.nodes)
+    assert "LSTM" not in package.read("encoder").info.nodes
     encoder, head = session_of(package, "encoder"), session_of(package, "head")
     assert (encoder.input_name, encoder.output_names) == ("image", ("features",))
     assert (head.inputs, head.output_names) == ({"window": ("batch", 4, 1280)}, ("probs",))
@@ -159,7 +158,7 @@ def test_a_clip_model_is_split_and_streams_to_the_same_result(tmp_path: Path) ->
     assert parity["fp16"] <= 2e-2
     assert parity["fp32_rolling"] <= 1e-5
     assert set(manifest.files["fp32"]) - set(manifest.files["fp16"]) == {"rolling"}
-    assert scan_onnx(package.read("rolling"), "rolling").nodes["LSTM"] == 1
+    assert package.read("rolling").info.nodes["LSTM"] == 1
     rolling = RollingHead(session_of(package, "rolling"), 4)
     for clip, wanted in zip(clips, streamed, strict=True):
         scores = [rolling.push(features) for features in encoder.run1(clip)]
@@ -183,7 +182,7 @@ def test_nested_recurrent_models_are_split_and_hold_no_loop(tmp_path: Path) -> N
     model.save(tmp_path / "m.keras")
     package = export_model(tmp_path / "m.keras", tmp_path / "out", labels=LABELS)
     assert (package.manifest.input.normalize, package.manifest.output) == ("none", "logits")
-    assert not {"Loop", "Scan", "If"} & set(scan_onnx(package.read("head"), "head").nodes)
+    assert not {"Loop", "Scan", "If"} & set(package.read("head").info.nodes)
     parity = receipt_of(package)["parity"]
     assert parity["whole_vs_streaming"] <= 1e-5
     assert parity["top1_agreement"] == {"whole_vs_streaming": 1.0, "fp32": 1.0}

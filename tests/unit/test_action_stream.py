@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tiny_models
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.preprocess import prepare
@@ -147,7 +148,7 @@ def test_smoothed_results_forget_what_was_lost_long_before(tiny: ActionModel) ->
 
 def test_the_package_that_ships_streams_as_it_reads_the_whole() -> None:
     # In FP32: dynamic INT8 scales by all that it is given at once.
-    model = ActionModel(load_package("action-ucf20"), precision="fp32")
+    model = ActionModel(load_package("action-ucf20"), Backend("cpu", "fp32", 1))
     with DemoSource(SystemClock()) as source:
         pictures = [shrunk(source.picture(i * 3)) for i in range(80)]
     frames = [Frame(i, i / 10, 0.0, picture) for i, picture in enumerate(pictures)]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.benchmark.agreement import AgreementJob, Labels, agreement, labels
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.types import Action, Box, Emotion, Result, TrackedFace
 
 A: Labels = ("run", "happy")
@@ -44,5 +45,5 @@ def test_a_clip_without_people_agrees_with_its_reference(tmp_path: Path) -> None
     for _ in range(15):
         writer.write(np.full((120, 160, 3), 90, np.uint8))
     writer.release()
-    found = AgreementJob(str(path), {"action": None, "threads": 1}).compare()
+    found = AgreementJob(str(path), {"action": None}, Backend(threads=1)).compare()
     assert found == {"seconds": 2, "action": 1.0, "emotion": 1.0, "both": 1.0}

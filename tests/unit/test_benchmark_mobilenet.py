@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from edgeharfer.benchmark.mobilenet import FEATURES, SIDE, encoder_unit
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 
@@ -40,7 +41,7 @@ def test_the_runtime_takes_it() -> None:
     assert info.inputs[0].shape == (1, SIDE, SIDE, 3)
     assert info.nodes["Conv"] == 52
     picture = np.random.default_rng(1).uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
-    features = make_session(encoder_unit(), "cpu", 1).run1(picture)
+    features = make_session(Graph.scan(encoder_unit())).run1(picture)
     assert features.shape == (1, FEATURES)
     assert np.isfinite(features).all() and features.std() > 0
 

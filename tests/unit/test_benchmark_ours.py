@@ -42,8 +42,8 @@ def test_an_action_package_gives_its_parts_and_the_step_of_a_new_frame(tmp_path:
 
 def test_a_step_is_the_encoder_and_then_the_head_over_what_it_gave(tmp_path: Path) -> None:
     package = tiny_models.action_package(tmp_path)
-    encoder = make_session(package.read("encoder"), "cpu", 1)
-    head = make_session(package.read("head"), "cpu", 1)
+    encoder = make_session(package.read("encoder"))
+    head = make_session(package.read("head"))
     asked: list[np.ndarray] = []
     head_run = head.run1
     head.run1 = lambda window: asked.append(window.copy()) or head_run(window)  # type: ignore[method-assign, func-returns-value, assignment]

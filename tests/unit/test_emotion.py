@@ -10,6 +10,7 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.session import Session
@@ -146,7 +147,7 @@ def test_the_prior_reaches_the_answer(package: Package) -> None:
 
 def test_a_precision_that_is_not_there_is_an_error(package: Package) -> None:
     with pytest.raises(ModelError, match="no int8 files"):
-        EmotionModel(package, precision="int8")
+        EmotionModel(package, Backend("cpu", "int8"))
 
 
 def test_faces_are_cut_to_the_models_size(package: Package) -> None:

@@ -12,6 +12,7 @@ from edgeharfer.export.convert import ends_in, rename_output
 from edgeharfer.export.parity import difference, exported, random_samples, softmax
 from edgeharfer.export.precision import HALF_MIN_VALUES, RECIPES, halve_weights
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 
@@ -30,7 +31,7 @@ def dense(features: int = 300, classes: int = 7) -> onnx.ModelProto:
 
 def probs(model: onnx.ModelProto) -> np.ndarray:
     inputs = np.random.default_rng(5).random((3, 300), np.float32)
-    return make_session(model.SerializeToString(), "cpu", 1).run1(inputs)
+    return make_session(Graph.scan(model.SerializeToString())).run1(inputs)
 
 
 def test_halved_weights_halve_the_file_and_keep_the_arithmetic() -> None:
@@ -73,7 +74,7 @@ def test_other_endings_are_refused() -> None:
 def test_an_output_is_renamed_everywhere() -> None:
     model = dense()
     rename_output(model, "other")
-    assert list(make_session(model.SerializeToString(), "cpu").outputs) == ["other"]
+    assert list(make_session(Graph.scan(model.SerializeToString())).outputs) == ["other"]
 
 
 def test_streaming_takes_frames_one_by_one() -> None:

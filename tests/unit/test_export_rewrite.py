@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 import tiny_models
 from edgeharfer.export.rewrite import MIN_CHANNELS, rewrite
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 
 Array = NDArray[np.generic]
@@ -34,7 +35,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 def answers(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return make_session(model.SerializeToString(), "cpu", 1).run1(x)
+    return make_session(Graph.scan(model.SerializeToString())).run1(x)
 
 
 def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,7 +13,6 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.inference.binding import BoundGraph, Device
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS, NativeCalls
 from edgeharfer.runtime.inference.session import Session
 
@@ -35,8 +34,7 @@ def plain() -> Session:
 
 
 def bound() -> Session:
-    made = graph(tiny_models.endless())
-    return Session(made, "endless", BoundGraph(made, Device(onnxruntime, "cpu")))
+    return Session(graph(tiny_models.endless()), "endless", "cpu")
 
 
 @contextmanager
@@ -56,12 +54,6 @@ def test_a_run_without_end_is_ended(make: Callable[[], Session]) -> None:
     with pytest.raises(KeyboardInterrupt):
         session.run1(PICTURE)
     assert time.monotonic() - start_s < 1, "nor does another one begin"
-
-
-def test_an_answer_that_would_stay_on_the_device_is_ended() -> None:
-    session = bound()
-    with stopped_soon(), pytest.raises(KeyboardInterrupt):
-        session.keep({"image": PICTURE})
 
 
 def test_sessions_go_on_after_a_reset() -> None:

@@ -21,6 +21,7 @@ import tiny_models
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference import package as package_module
 from edgeharfer.runtime.inference import session as session_module
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import InputSpec, dump_manifest, parse_manifest
 from edgeharfer.runtime.inference.package import (
     MANIFEST,
@@ -30,7 +31,7 @@ from edgeharfer.runtime.inference.package import (
     write_manifest,
 )
 from edgeharfer.runtime.inference.scan import scan_onnx
-from edgeharfer.runtime.inference.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 
@@ -57,7 +58,7 @@ def test_a_package_loads_with_all_its_facts(tmp_path: Path) -> None:
     assert manifest.input.channels == 1
     assert manifest.threshold == 0.4
     assert manifest.training == {"data": "made up"}
-    assert package.read("model", "fp32") == (tmp_path / "p" / "model.onnx").read_bytes()
+    assert package.read("model", "fp32").data == (tmp_path / "p" / "model.onnx").read_bytes()
 
 
 def test_an_action_package_has_two_graphs_and_a_window(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_an_action_package_has_two_graphs_and_a_window(tmp_path: Path) -> None:
     assert package.manifest.roles == ("encoder", "head")
     assert package.manifest.window is not None
     assert package.manifest.window.frames == 4
-    assert package.read("head") != package.read("encoder")
+    assert package.read("head").data != package.read("encoder").data
 
 
 def test_a_faces_package_has_free_options_and_no_crop(tmp_path: Path) -> None:
@@ -393,7 +394,7 @@ def test_no_flipped_byte_of_a_package_reaches_onnx_runtime(
         for number, offset in enumerate(rng.integers(0, path.stat().st_size, 1000).tolist()):
             flip(file, offset, 1 << number % 8)
             with pytest.raises(ModelError, match=r"model\.onnx: damaged"):
-                open_graph(load_package(tmp_path / "p"), "model", Choice("cpu", "fp32", 1))
+                open_graph(load_package(tmp_path / "p"), "model", Backend("cpu", "fp32", 1))
             flip(file, offset, 1 << number % 8)
     assert opened == []
     verify_package(tmp_path / "p")
@@ -414,8 +415,8 @@ def test_a_hard_link_is_read_like_any_file_and_only_once(tmp_path: Path) -> None
     other = tmp_path / "other.onnx"
     other.hardlink_to(path)
     good = package.read("model")
-    other.write_bytes(good[::-1])
-    assert path.read_bytes() == good[::-1]
+    other.write_bytes(good.data[::-1])
+    assert path.read_bytes() == good.data[::-1]
     with pytest.raises(ModelError, match="damaged"):
         package.read("model")
 

@@ -19,6 +19,7 @@ from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING
 from edgeharfer.runtime.inference.package import Package, verify_package
 from edgeharfer.runtime.inference.session import make_session
@@ -47,10 +48,10 @@ def noise(*shape: int) -> Floats:
     ids=["as Keras", "without a bias", "other activations", "one frame"],
 )
 def test_each_frame_completes_a_window(head: bytes) -> None:
-    whole = make_session(head, "cpu", 1)
+    whole = make_session(Graph.scan(head))
     frames = whole.input_shape[1]
     assert isinstance(frames, int)
-    one = RollingHead(make_session(rolling(head), "cpu", 1), frames)
+    one = RollingHead(make_session(Graph.scan(rolling(head))), frames)
     stream = noise(40, FEATURES)
     for end, features in enumerate(stream, 1):
         scores = one.push(features)
@@ -59,7 +60,7 @@ def test_each_frame_completes_a_window(head: bytes) -> None:
 
 
 def test_two_streams_do_not_meet() -> None:
-    session = make_session(rolling(tiny_models.lstm_head(FRAMES)), "cpu", 1)
+    session = make_session(Graph.scan(rolling(tiny_models.lstm_head(FRAMES))))
     one, other, alone = (RollingHead(session, FRAMES) for _ in range(3))
     for features in noise(9, FEATURES):
         mixed = one.push(features)

@@ -12,13 +12,13 @@ import tiny_patterns
 from edgeharfer.benchmark.tune import Measured, chosen, thread_counts
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference import tuning
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.tuning import (
-    Choice,
     key_of,
     record_path,
-    settle,
-    tuned_choices,
+    resolve_backend,
+    tuned_backends,
     write_record,
 )
 
@@ -35,19 +35,19 @@ def package(tmp_path: Path) -> Package:
 
 
 def test_without_a_record_the_manifest_decides(package: Package) -> None:
-    assert settle(package) == Choice("auto", "fp32", 1)
-    assert settle(package, "cpu", "fp32", 3) == Choice("cpu", "fp32", 3)
+    assert resolve_backend(package) == Backend("auto", "fp32", 1)
+    assert resolve_backend(package, Backend("cpu", "fp32", 3)) == Backend("cpu", "fp32", 3)
 
 
 def test_a_record_fills_what_was_left_open(package: Package) -> None:
-    write_record({key_of(package): [Choice("cpu", "fp32", 2)]})
-    assert settle(package) == Choice("cpu", "fp32", 2)
-    assert settle(package, threads=1) == Choice("cpu", "fp32", 1)
+    write_record({key_of(package): [Backend("cpu", "fp32", 2)]})
+    assert resolve_backend(package) == Backend("cpu", "fp32", 2)
+    assert resolve_backend(package, Backend(threads=1)) == Backend("cpu", "fp32", 1)
 
 
 def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> None:
-    write_record({key_of(package): [Choice("cpu", "int8", 2)]})
-    assert settle(package).precision == "fp32"
+    write_record({key_of(package): [Backend("cpu", "int8", 2)]})
+    assert resolve_backend(package).precision == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> Non
     ],
 )
 def test_a_record_of_something_else_is_left_alone(package: Package, change: Any) -> None:
-    path = write_record({key_of(package): [Choice("cpu", "fp32", 2)]})
+    path = write_record({key_of(package): [Backend("cpu", "fp32", 2)]})
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
-    assert tuned_choices(package) == {}
+    assert tuned_backends(package) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": NaN}'])
 def test_a_broken_record_is_left_alone(package: Package, content: bytes) -> None:
     record_path().parent.mkdir(parents=True)
     record_path().write_bytes(content)
-    assert settle(package) == Choice("auto", "fp32", 1)
+    assert resolve_backend(package) == Backend("auto", "fp32", 1)
 
 
 def test_more_threads_must_be_worth_it() -> None:
-    one, two = Measured(Choice("cpu", "int8", 1), 1.0), Measured(Choice("cpu", "int8", 2), 0.9)
+    one, two = Measured(Backend("cpu", "int8", 1), 1.0), Measured(Backend("cpu", "int8", 2), 0.9)
     assert chosen([two, one]) == [one]
-    assert chosen([one, Measured(Choice("cpu", "int8", 2), 0.8)])[0].choice.threads == 2
+    assert chosen([one, Measured(Backend("cpu", "int8", 2), 0.8)])[0].backend.threads == 2
 
 
 def test_the_quickest_provider_comes_first() -> None:
-    slow, quick = Measured(Choice("cpu", "fp32", 1), 2.0), Measured(Choice("cuda", "fp16", 1), 1.0)
+    slow, quick = Measured(Backend("cpu", "fp32", 1), 2.0), Measured(Backend("cuda", "fp16", 1), 1.0)
     assert chosen([slow, quick]) == [quick, slow]
 
 
@@ -95,6 +95,6 @@ def test_the_command_measures_and_keeps(package: Package, capsys: pytest.Capture
     assert not record_path().exists()
     assert run_command(["tune", str(package.path), "--runs", "10"]) == 0
     assert "kept in" in capsys.readouterr().out
-    found = tuned_choices(package)
+    found = tuned_backends(package)
     assert set(found) == {"cpu"}
-    assert settle(package) == found["cpu"]
+    assert resolve_backend(package) == found["cpu"]

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,20 @@ from edgeharfer.runtime.errors import ModelError, ProviderError
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference import tensorrt as gpu
 from edgeharfer.runtime.inference import tuning, upgrade
+from edgeharfer.runtime.inference.backend import CPU as CPU_ONLY
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.engine_build import EngineBuild
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.session import Session, make_session, probe_providers
-from edgeharfer.runtime.inference.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.providers import probe_providers
+from edgeharfer.runtime.inference.session import Session, make_session
+from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, difference
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.types import Face, Floats, Frame, Image
 from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
 
+HEAD = Graph.scan(tiny_models.head(), "head")
 WINDOW = np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 4, 8)
 FOR_MINUTES = "import time; time.sleep(600)"
 
@@ -39,9 +45,7 @@ class Bench:
         self.failure: ProviderError | None = None
         self._gain, self._breaks = gain, breaks
         self.upgrade = Upgrade(self, self.open)
-        self.session = UpgradingSession(
-            make_session(tiny_models.head(), "cpu", name="head"), self.upgrade, 0.01
-        )
+        self.session = UpgradingSession(make_session(HEAD), self.upgrade, 0.01)
 
     def ended(self) -> bool:
         if self.failure is not None:
@@ -54,7 +58,7 @@ class Bench:
     def open(self) -> Session:
         if self._breaks:
             raise ProviderError("the engine does not open")
-        session = make_session(scaled_head(self._gain), "cpu")
+        session = make_session(Graph.scan(scaled_head(self._gain)))
         session.provider = "Better"
         return session
 
@@ -88,7 +92,7 @@ def scaled_head(gain: float) -> bytes:
 
 
 def plain() -> Floats:
-    return make_session(tiny_models.head(), "cpu").run1(WINDOW)
+    return make_session(HEAD).run1(WINDOW)
 
 
 def test_until_the_engine_is_built_the_other_one_runs() -> None:
@@ -159,8 +163,8 @@ def test_feeds_that_do_not_fit_are_no_reason_to_give_up() -> None:
 
 
 def test_a_close_ends_the_builder_and_waits_for_no_engine() -> None:
-    build = EngineBuild(b"", "head", 1, command=("-c", FOR_MINUTES))
-    running = make_session(tiny_models.head(), "cpu")
+    build = EngineBuild(HEAD, CPU_ONLY, command=("-c", FOR_MINUTES))
+    running = make_session(HEAD)
     session = UpgradingSession(running, Upgrade(build, lambda: running), 0.01)
     session.run1(WINDOW)
     threads = threading.active_count()
@@ -178,7 +182,7 @@ def test_a_close_waits_for_what_is_being_opened() -> None:
     def slowly() -> Session:
         may_open.wait(10)
         opened.set()
-        return make_session(tiny_models.head(), "cpu")
+        return make_session(HEAD)
 
     bench.built = True
     going = Upgrade(bench, slowly)
@@ -203,7 +207,7 @@ def test_while_an_engine_is_opened_the_run_may_print(
     probe_providers()
     monkeypatch.setattr(build, "InferenceSession", slowly)
     bench.built = True
-    going = Upgrade(bench, lambda: make_session(tiny_models.head(), "tensorrt"))
+    going = Upgrade(bench, lambda: make_session(HEAD, Backend("tensorrt")))
     assert going.ready() is None
     opening.wait(10)
     print("a result")
@@ -235,8 +239,8 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Eng
         monkeypatch.setattr(module, "gpu_environment", lambda: found)
     use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)
 
-    def slow(model: bytes, name: str, threads: int) -> EngineBuild:
-        started.append(EngineBuild(model, name, threads, command=("-c", FOR_MINUTES)))
+    def slow(graph: Graph, backend: Backend) -> EngineBuild:
+        started.append(EngineBuild(graph, backend, command=("-c", FOR_MINUTES)))
         return started[-1]
 
     monkeypatch.setattr(upgrade, "EngineBuild", slow)
@@ -258,7 +262,7 @@ def package(tmp_path: Path) -> Package:
 def test_a_run_starts_on_cuda_while_the_engine_is_built(
     builds: list[EngineBuild], package: Package, provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = open_graph(package, "head", Choice(provider, "fp32", 1), at_once=True)
+    session = open_graph(package, "head", Backend(provider, "fp32", 1, background_build=True))
     assert (session.provider, len(builds)) == (CUDA, 1)
     (line,) = caplog.messages
     assert line.endswith(f": runs on {CUDA} while TensorRT's engine is built, for minutes")
@@ -267,14 +271,15 @@ def test_a_run_starts_on_cuda_while_the_engine_is_built(
 
 @pytest.mark.parametrize("provider", ["cuda", "cpu"])
 def test_who_wants_no_tensorrt_gets_none(builds: list[EngineBuild], package: Package, provider: str) -> None:
-    open_graph(package, "head", Choice(provider, "fp32", 1), at_once=True)
+    open_graph(package, "head", Backend(provider, "fp32", 1, background_build=True))
     assert builds == []
 
 
 def test_who_wants_tensorrt_alone_waits_for_it(builds: list[EngineBuild], package: Package) -> None:
-    how = Choice("tensorrt", "fp32", 1)
-    assert open_graph(package, "head", how).provider == TENSORRT
-    assert open_graph(package, "head", how, at_once=True).provider == TENSORRT, "from the cache"
+    backend = Backend("tensorrt", "fp32", 1)
+    assert open_graph(package, "head", backend).provider == TENSORRT
+    started = open_graph(package, "head", replace(backend, background_build=True))
+    assert started.provider == TENSORRT, "from the cache"
     assert builds == []
 
 
@@ -288,7 +293,7 @@ def test_without_room_for_a_process_it_stays(
         raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(upgrade, "EngineBuild", full)
-    assert open_graph(package, "head", Choice("auto", "fp32", 1), at_once=True).provider == CUDA
+    assert open_graph(package, "head", Backend("auto", "fp32", 1, background_build=True)).provider == CUDA
     assert "stays on" in caplog.text
 
 
@@ -334,7 +339,7 @@ def test_a_pipeline_goes_on_with_tensorrt_and_tells_the_same(
 
 
 def test_a_pipeline_may_wait_for_its_engines(builds: list[EngineBuild], package: Package) -> None:
-    pipeline = Pipeline(action=package, emotion=None, at_once=False)
+    pipeline = Pipeline(action=package, emotion=None, background_build=False)
     assert set(pipeline.providers.values()) == {TENSORRT}
     assert builds == []
 
@@ -351,7 +356,7 @@ def test_tensorrt_takes_over_from_cuda(
         pytest.skip(reason)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     tuning._record.cache_clear()
-    session = open_graph(package, "head", Choice("tensorrt", "fp32", 1), at_once=True)
+    session = open_graph(package, "head", Backend("tensorrt", "fp32", 1, background_build=True))
     before = session.run1(WINDOW)
     due_s = time.monotonic() + 300
     while session.provider != TENSORRT:

@@ -32,11 +32,12 @@ class AgreementJob:
         self,
         spec: str,
         options: Mapping[str, Any],
-        backend: Backend,
+        backend: Backend | None = None,
         *,
         clock: Clock | None = None,
     ) -> None:
         self._spec, self._clock = spec, clock or SystemClock()
+        backend = backend or Backend()
         options = {**options, "background_build": False, "clock": self._clock}
         self._pipeline = Pipeline(**options, backend=backend)
         in_full = {**options, "face_interval_s": 0.0, "senses": thorough}

@@ -39,7 +39,7 @@ class PipelineJob:
         self,
         spec: str,
         options: Mapping[str, Any],
-        backend: Backend,
+        backend: Backend | None = None,
         *,
         faces: int | None = None,
         clock: Clock | None = None,

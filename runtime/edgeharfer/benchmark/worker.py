@@ -121,7 +121,7 @@ def _agreement_job(settings: Mapping[str, Any]) -> Any:
 
 
 def _with_backend(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "backend": Backend(**settings["backend"])}
+    return {**settings, "backend": Backend(**settings.get("backend", {}))}
 
 
 JOBS: dict[str, Callable[[Mapping[str, Any]], Any]] = {

@@ -1,4 +1,4 @@
-"""What the GPU providers are told, and when an engine is built again. None of it needs a GPU."""
+"""What TensorRT is told, and when an engine is built again. None of it needs a GPU."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.inference import tensorrt as gpu
-from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.backend import CPU
+from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.providers import PROVIDERS
 from edgeharfer.runtime.inference.tensorrt import (
     GpuEnvironment,
     engine_folder,
     engine_key,
     keep_engine,
     lacks_engine,
-    provider_options,
     tensorrt_options,
-    wants_cuda_graphs,
 )
 
 HERE = GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
-MODEL = tiny_models.encoder()
+MODEL = Graph.scan(tiny_models.encoder(), "net")
 WEAK_TYPING = {"trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable"}
 
 
-def options(root: Path, environment: GpuEnvironment = HERE, model: bytes = MODEL) -> dict[str, str]:
-    return tensorrt_options(model, "net", root=root, environment=lambda: environment)
+def options(root: Path, environment: GpuEnvironment = HERE, graph: Graph = MODEL) -> dict[str, str]:
+    return tensorrt_options(graph, root=root, environment=lambda: environment)
 
 
 def build(made: dict[str, str], *, whole: bool = True) -> Path:
@@ -57,7 +57,7 @@ def test_a_graph_for_pictures_of_any_shape_gets_one_engine_for_them(tmp_path: Pa
         {"input": ["batch", 3, "height", "width"]},
         {"y": ["batch", 3, "height", "width"]},
     )
-    made = options(tmp_path, model=free)
+    made = options(tmp_path, graph=Graph.scan(free))
     shapes = [made[f"trt_profile_{limit}_shapes"] for limit in ("min", "opt", "max")]
     assert shapes == ["input:1x3x32x32", "input:1x3x320x320", "input:8x3x640x640"]
 
@@ -69,7 +69,7 @@ def test_one_engine_is_built_for_all_batches(tmp_path: Path) -> None:
     fixed = tiny_models.to_bytes(
         [onnx.helper.make_node("Relu", ["image"], ["y"])], {"image": [1, 4]}, {"y": [1, 4]}
     )
-    assert not any("profile" in name for name in options(tmp_path, model=fixed))
+    assert not any("profile" in name for name in options(tmp_path, graph=Graph.scan(fixed)))
 
 
 def test_an_engine_for_the_same_things_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,7 +122,7 @@ def test_an_engine_that_was_never_done_is_not_trusted(
 
 def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
     def lacking(environment: GpuEnvironment = HERE) -> bool:
-        return lacks_engine(MODEL, "net", root=tmp_path, environment=lambda: environment)
+        return lacks_engine(MODEL, root=tmp_path, environment=lambda: environment)
 
     assert not lacking(replace(HERE, tensorrt=None)), "where nothing can be built, nothing is lacking"
     assert lacking()
@@ -144,10 +144,11 @@ def test_an_engine_that_cannot_be_noted_is_told(tmp_path: Path, caplog: pytest.L
 
 
 def test_other_weights_and_shapes_have_their_own_folder(tmp_path: Path) -> None:
-    models = (MODEL, tiny_models.encoder(size=8), tiny_models.encoder(features=9))
-    folders = {options(tmp_path, model=model)["trt_engine_cache_path"] for model in models}
+    others = (tiny_models.encoder(size=8), tiny_models.encoder(features=9))
+    graphs = (MODEL, *map(Graph.scan, others))
+    folders = {options(tmp_path, graph=graph)["trt_engine_cache_path"] for graph in graphs}
     assert len(folders) == 3
-    key = engine_key(MODEL, scan_onnx(MODEL, "net"), HERE)
+    key = engine_key(MODEL, HERE)
     other = replace(key, precision="int8 by Q/DQ")
     assert engine_folder(key, tmp_path, "net") != engine_folder(other, tmp_path, "net")
 
@@ -167,36 +168,9 @@ def test_each_provider_of_a_session_gets_its_own_options(
 ) -> None:
     monkeypatch.setattr(gpu, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(gpu, "gpu_environment", lambda: HERE)
-    made = provider_options(["tensorrt", "cuda", "cpu"], MODEL, "net")
+    made = [row.options(MODEL, CPU) for row in PROVIDERS.values()]
     assert "trt_engine_cache_path" in made[0]
     assert made[1:] == [{"use_tf32": "0"}, {}]
-    assert provider_options(["tensorrt", "cpu"], MODEL, "net", cached=False) == [{}, {}]
-
-
-def test_cuda_captures_only_where_that_was_asked_for() -> None:
-    wanted = [{"use_tf32": "0", "enable_cuda_graph": "1"}, {}]
-    assert provider_options(["cuda", "cpu"], MODEL, "net", captured=True) == wanted
-    assert provider_options(["cuda", "cpu"], MODEL, "net") == [{"use_tf32": "0"}, {}]
-
-
-@pytest.mark.parametrize("operator", ["LSTM", "GRU", "If"])
-def test_what_a_replay_would_get_wrong_is_never_captured(
-    monkeypatch: pytest.MonkeyPatch, operator: str
-) -> None:
-    monkeypatch.setenv(gpu.CUDA_GRAPHS, "1")
-    assert wants_cuda_graphs(MODEL, "net")
-    node = onnx.helper.make_node(operator, ["image"], ["y"], name="one")
-    graph = onnx.helper.make_graph(
-        [node],
-        "net",
-        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 4])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
-    )
-    imports = [onnx.helper.make_opsetid("", 17)]
-    model = onnx.helper.make_model(graph, opset_imports=imports).SerializeToString()
-    assert not wants_cuda_graphs(model, "net")
-    monkeypatch.delenv(gpu.CUDA_GRAPHS)
-    assert not wants_cuda_graphs(MODEL, "net")
 
 
 def test_a_machine_without_a_gpu_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,18 @@ import pytest
 
 import tiny_models
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.inference.binding import MAX_SHAPES, BoundGraph, Device
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.session import Session, make_session, probe_providers
-from edgeharfer.runtime.inference.tensorrt import CUDA_GRAPHS
-from edgeharfer.runtime.inference.tuning import Choice, open_graph
+from edgeharfer.runtime.inference.providers import probe_providers
+from edgeharfer.runtime.inference.session import MAX_BINDINGS, Session, make_session
+from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.inference.upgrade import difference
 from edgeharfer.runtime.types import Floats
-from scripted_gpu import GpuBuild
+from scripted_gpu import CUDA, use_gpu_build
 
 SIDE = 192
+ENCODER = Graph.scan(tiny_models.encoder(), "encoder")
 
 
 def opened(model: bytes) -> Any:
@@ -28,10 +31,7 @@ def opened(model: bytes) -> Any:
 
 
 def on_the_cpu(model: bytes) -> Session:
-    import onnxruntime
-
-    graph = opened(model)
-    return Session(graph, "tiny", BoundGraph(graph, Device(onnxruntime, "cpu")))
+    return Session(opened(model), "tiny", "cpu")
 
 
 def images(count: int, seed: int = 0) -> Floats:
@@ -39,7 +39,7 @@ def images(count: int, seed: int = 0) -> Floats:
 
 
 def test_runs_through_buffers_answer_as_plain_ones() -> None:
-    bound, plain = on_the_cpu(tiny_models.encoder()), make_session(tiny_models.encoder(), "cpu", 1)
+    bound, plain = on_the_cpu(tiny_models.encoder()), make_session(ENCODER)
     for seed in range(4):
         for count in (1, 2):
             batch = images(count, seed)
@@ -79,23 +79,27 @@ def test_feeds_that_do_not_fit_are_told_as_without_buffers(feed: Any) -> None:
         session.run1(feed)
 
 
-def test_buffers_are_made_once_for_each_shape_and_for_so_many_shapes(tmp_path: Any) -> None:
-    build = GpuBuild(tmp_path, ())
-    graph = BoundGraph(opened(tiny_models.encoder()), Device(build))
+def test_buffers_are_made_once_for_each_shape_and_for_so_many_shapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    session = make_session(ENCODER, Backend("cuda"))
     for _ in range(3):
-        for count in range(1, MAX_SHAPES + 3):
-            (features,) = graph.run({"image": images(count)})
-            assert features.shape == (count, 8)
-    assert build.placed == ["cuda"] * 2 * MAX_SHAPES
+        for count in range(1, MAX_BINDINGS + 3):
+            assert session.run1(images(count)).shape == (count, 8)
+    assert build.placed == ["cuda"] * 2 * MAX_BINDINGS
+    assert build.bound_runs == 3 * MAX_BINDINGS
 
 
-def test_each_captured_shape_has_a_graph_of_its_own(tmp_path: Any) -> None:
-    build = GpuBuild(tmp_path, ())
-    session = opened(tiny_models.encoder())
-    build.listen(session)
-    shapes = frozenset((count, 16, 16, 3) for count in (1, 2, 4))
-    assert BoundGraph(session, Device(build, "cuda", shapes)).replays_truly()
-    assert build.graph_ids == ["1"] * 3 + ["2"] * 3 + ["3"] * 3
+def test_feeds_that_do_not_fit_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    session = make_session(ENCODER, Backend("cuda"))
+    for size in range(MAX_BINDINGS + 1):
+        with pytest.raises(ModelError, match="cannot run: "):
+            session.run1(np.ones((1, size), np.float32))
+    bound = build.bound_runs
+    session.run1(images(1))
+    assert build.bound_runs == bound + 1
 
 
 # On a GPU ---------------------------------------------------------------------------------------
@@ -108,22 +112,15 @@ def cuda() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("captured", [False, True], ids=["buffers", "graphs"])
-def test_cuda_answers_as_the_cpu(
-    cuda: None, captured: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(CUDA_GRAPHS, "1")
-    shapes = [(1, 16, 16, 3)] if captured else []
-    session = make_session(tiny_models.encoder(), "cuda", shapes=shapes)
-    plain = make_session(tiny_models.encoder(), "cpu", 1)
-    assert session.provider == "CUDAExecutionProvider"
+def test_cuda_answers_as_the_cpu(cuda: None, caplog: pytest.LogCaptureFixture) -> None:
+    session, plain = make_session(ENCODER, Backend("cuda")), make_session(ENCODER)
+    assert session.provider == CUDA
     assert caplog.text == ""
     for seed in range(4):
         np.testing.assert_allclose(session.run1(images(1, seed)), plain.run1(images(1, seed)), atol=1e-5)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("graphs", ["0", "1"], ids=["buffers", "graphs"])
 @pytest.mark.parametrize(
     ("name", "role"),
     [
@@ -134,21 +131,13 @@ def test_cuda_answers_as_the_cpu(
     ],
 )
 def test_what_ships_answers_on_cuda_as_on_the_cpu(
-    cuda: None,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    role: str,
-    graphs: str,
+    cuda: None, caplog: pytest.LogCaptureFixture, name: str, role: str
 ) -> None:
-    """A graph that cannot be captured fails here, with the reason in the log."""
-    monkeypatch.setenv(CUDA_GRAPHS, graphs)
     package = load_package(name)
-    plain = open_graph(package, role, Choice("cpu", "fp32", 1))
+    plain, session = (open_graph(package, role, Backend(one, "fp32", 1)) for one in ("cpu", "cuda"))
     free = {"side": SIDE}
     shape = tuple(axis if isinstance(axis, int) else free.get(str(axis), 1) for axis in plain.input_shape)
     feeds = {plain.input_name: np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)}
-    session = open_graph(package, role, Choice("cuda", "fp32", 1), shapes=[shape])
     for _ in range(3):
         assert difference(plain.run(feeds), session.run(feeds)) < 0.01
     assert caplog.text == ""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ import tiny_models
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.inference import engine_build as engine
 from edgeharfer.runtime.inference import tensorrt as gpu
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.engine_build import EngineBuild, one_at_a_time
+from edgeharfer.runtime.inference.graph import Graph
 from scripted_gpu import CUDA, TENSORRT, use_gpu_build
 
-MODEL = tiny_models.head()
+MODEL = Graph.scan(tiny_models.head(), "net")
+BACKEND = Backend("cuda", threads=2)
 KEEP_STDIN = "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read())"
 FAIL = "import sys; sys.stderr.write('first\\nno room on the GPU\\n\\n'); sys.exit(3)"
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
@@ -39,10 +43,10 @@ def wait_for(build: EngineBuild) -> None:
 
 def test_the_builder_gets_the_model_and_its_name(tmp_path: Path) -> None:
     name = str(tmp_path / "given")
-    build = EngineBuild(MODEL, name, 2, command=script(KEEP_STDIN))
+    build = EngineBuild(replace(MODEL, name=name), BACKEND, command=script(KEEP_STDIN))
     wait_for(build)
     build.close()
-    assert Path(name).read_bytes() == MODEL
+    assert Path(name).read_bytes() == MODEL.data
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_the_builder_gets_the_model_and_its_name(tmp_path: Path) -> None:
     [(FAIL, "no room on the GPU"), (CRASH, r"crashed \(SIGSEGV\)"), ("exit(4)", "exit code 4")],
 )
 def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
-    build = EngineBuild(MODEL, "net", 1, command=script(code))
+    build = EngineBuild(MODEL, BACKEND, command=script(code))
     with pytest.raises(ProviderError, match=rf"^TensorRT's engine for net cannot be built: .*{why}"):
         wait_for(build)
     build.close()
@@ -58,7 +62,7 @@ def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "forgotten"])
 def test_a_builder_ends_with_what_started_it(how: str) -> None:
-    build = EngineBuild(MODEL, "net", 1, command=script(FOR_MINUTES))
+    build = EngineBuild(MODEL, BACKEND, command=script(FOR_MINUTES))
     assert not build.ended()
     process = build._process
     if how == "closed":
@@ -72,8 +76,11 @@ def test_a_builder_ends_with_what_started_it(how: str) -> None:
 def test_a_program_that_ends_takes_its_builder_along() -> None:
     """Without a close: nothing of it may outlive the interpreter, and nothing may hold that up."""
     told = (
+        "from edgeharfer.runtime.inference.backend import CPU\n"
         "from edgeharfer.runtime.inference.engine_build import EngineBuild\n"
-        f"build = EngineBuild(b'', 'net', 1, command=('-c', {FOR_MINUTES!r}))\n"
+        "from edgeharfer.runtime.inference.graph import Graph\n"
+        f"graph = Graph.scan({MODEL.data!r}, 'net')\n"
+        f"build = EngineBuild(graph, CPU, command=('-c', {FOR_MINUTES!r}))\n"
         "print(build._process.pid)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -94,17 +101,17 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.setattr(module, "cache_root", lambda: tmp_path / "engines")
     monkeypatch.setattr(gpu, "gpu_environment", lambda: found)
     monkeypatch.setattr(os, "nice", lambda step: 0)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODEL)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODEL.data)))
     return tmp_path
 
 
 def test_it_builds_what_is_lacking_and_only_that(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = use_gpu_build(monkeypatch, here, TENSORRT, CUDA)
     assert engine.main(["net", "1"]) == 0
-    assert not gpu.lacks_engine(MODEL, "net")
+    assert not gpu.lacks_engine(MODEL)
     ((tensorrt, *_),) = build.told
     assert Path(tensorrt["trt_engine_cache_path"]).parent == here / "engines"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODEL)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODEL.data)))
     assert engine.main(["net", "1"]) == 0
     assert len(build.told) == 1
 
@@ -152,7 +159,7 @@ def test_builders_wait_for_each_other(here: Path) -> None:
 def test_it_starts_as_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real process: without TensorRT it finds nothing to do, else it builds the tiny head's engine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build = EngineBuild(MODEL, "net", 1)
+    build = EngineBuild(MODEL, BACKEND)
     wait_for(build)
     build.close()
     assert (tmp_path / "edgeharfer" / "engines" / engine.LOCK).exists()
