@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.runtime.inference.session import probe_providers
+from edgeharfer.runtime.inference.providers import probe_providers
 from kiosk_process import KioskProcess
 
 RUN = [

@@ -16,6 +16,7 @@ from edgeharfer.benchmark import end_to_end
 from edgeharfer.benchmark.end_to_end import EndToEnd, figures, measure_end_to_end
 from edgeharfer.benchmark.pipeline_job import BLOCK, UNITS, PipelineJob
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.inference.backend import Backend
 
 PROMISED = {
     "frames", "fps", "cpu_ms_per_frame", "encoder_unit_ms", "cpu_in_encoder_units", "latency_ms",

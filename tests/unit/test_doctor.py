@@ -27,7 +27,7 @@ from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK,
 from edgeharfer.runtime.doctor.trials import trials, try_detectors, try_opencv
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
-from edgeharfer.runtime.inference import session
+from edgeharfer.runtime.inference import providers
 from edgeharfer.runtime.installation import install_command, pip, quote
 from tiny_faces import NoFaces
 
@@ -337,7 +337,7 @@ def test_an_opencv_that_decodes_wrongly_is_broken(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = session._create
+    made = providers.open_on
 
     class Wrong:
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -349,5 +349,5 @@ def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.Mon
         def run(self, names: Any, feeds: Any) -> list[Any]:
             return [2 * answer for answer in self._session.run(names, feeds)]
 
-    monkeypatch.setattr(session, "_create", Wrong)
-    assert session.probe_providers()["cpu"] == "cpu loads but gives wrong answers"
+    monkeypatch.setattr(providers, "open_on", Wrong)
+    assert providers.probe_providers()["cpu"] == "cpu loads but gives wrong answers"

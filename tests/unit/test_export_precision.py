@@ -79,7 +79,7 @@ def test_an_output_is_renamed_everywhere() -> None:
 
 def test_streaming_takes_frames_one_by_one() -> None:
     clips = random_samples((4, 16, 16, 3), "unit")
-    models = {"encoder": tiny_models.encoder(), "head": tiny_models.head()}
+    models = {"encoder": Graph.scan(tiny_models.encoder()), "head": Graph.scan(tiny_models.head())}
     features = clips.mean(axis=(2, 3)) @ tiny_models.class_weights(3, 8)
     wanted = softmax(features.mean(axis=1) @ tiny_models.class_weights(8, 3))
     assert difference(exported(models, clips), wanted, "probs") < 1e-6

@@ -1,0 +1,117 @@
+"""The table of providers, and the one value that says which of them runs a graph."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+import pytest
+
+import tiny_models
+from edgeharfer.cli.options import chosen_backend, provider_options
+from edgeharfer.kiosk.config import Models
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.inference import graph as graph_module
+from edgeharfer.runtime.inference import providers, session, tensorrt, tuning
+from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.providers import PROVIDERS, Provider, fallback_chain, provider_choices
+from edgeharfer.runtime.inference.scan import scan_onnx
+from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
+from edgeharfer.runtime.pipeline import Pipeline
+from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
+
+
+def test_the_choices_are_the_rows_of_the_table() -> None:
+    assert provider_choices() == ("auto", "cpu", "cuda", "tensorrt")
+    (provider,) = (
+        one for one in click.command()(provider_options(lambda: None)).params if one.name == "provider"
+    )
+    assert isinstance(provider.type, click.Choice)
+    assert tuple(provider.type.choices) == provider_choices()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("cuda", Backend("cuda")), ("openvino:GPU", Backend("openvino", device="GPU")), ("auto", Backend())],
+)
+def test_a_provider_is_spelled_with_its_device(text: str, wanted: Backend) -> None:
+    backend = Backend.parse(text)
+    assert backend == wanted and backend.name == text
+
+
+def test_a_row_of_its_own_is_a_provider_with_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a plug-in provider will be: its name is a choice, its options get the device."""
+    told: list[Backend] = []
+
+    def options(graph: Graph, backend: Backend) -> dict[str, str]:
+        told.append(backend)
+        return {}
+
+    row = Provider(CUDA, options=options, devices=("GPU", "NPU"), plugin="example_plugin")
+    table = MappingProxyType({"example": row, "cpu": PROVIDERS["cpu"]})
+    for module in (providers, session):
+        monkeypatch.setattr(module, "PROVIDERS", table)
+    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    assert provider_choices() == ("auto", "cpu", "example", "example:GPU", "example:NPU")
+    backend = Backend.parse("example:NPU")
+    made = make_session(Graph.scan(tiny_models.head()), backend)
+    made.warm_up([(1, 4, 8)])
+    assert (made.provider, told, build.placed) == (CUDA, [backend], []), "its tensors are in host memory"
+    with pytest.raises(ConfigError, match="unknown provider 'example:TPU'"):
+        fallback_chain(Backend.parse("example:TPU"))
+
+
+def test_command_line_and_configuration_make_the_same_value() -> None:
+    options = {"provider": "cuda", "precision": "fp16", "threads": 2, "allow_fallback": False}
+    assert chosen_backend(options) == Models(provider="cuda", precision="fp16", threads=2).backend
+    assert chosen_backend({**options, "allow_fallback": True}) == Backend("cuda", "fp16", 2, fallback=True)
+
+
+def test_keywords_of_a_pipeline_and_a_backend_do_the_same(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path / "package")
+    with (
+        Pipeline(action=None, emotion=package, provider="cpu", precision="fp32", threads=2) as one,
+        Pipeline(action=None, emotion=package, backend=Backend("cpu", "fp32", 2)) as other,
+    ):
+        assert (one.providers, one.models) == (other.providers, other.models)
+        assert set(one.providers.values()) == {CPU}
+
+
+def test_a_graph_is_hashed_and_scanned_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From its file to TensorRT's engine: the check of the package is the only one."""
+    package = tiny_models.emotion_package(tmp_path / "package")
+    data = (tmp_path / "package" / "model.onnx").read_bytes()
+    scanned: list[bytes] = []
+    hashed: list[bytes] = []
+    scan, sha256 = scan_onnx, hashlib.sha256
+
+    def scan_noted(content: bytes, *rest: Any) -> Any:
+        scanned.append(content)
+        return scan(content, *rest)
+
+    def sha256_noted(content: bytes = b"", **more: Any) -> Any:
+        hashed.append(content)
+        return sha256(content, **more)
+
+    here = tensorrt.GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
+    for module in (tensorrt, tuning):
+        monkeypatch.setattr(module, "cache_root", lambda: tmp_path / "cache" / "engines")
+        monkeypatch.setattr(module, "gpu_environment", lambda: here)
+    monkeypatch.setattr(tuning, "_loadable", lambda: ("tensorrt", "cuda", "cpu"))
+    use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)
+    monkeypatch.setattr(graph_module, "scan_onnx", scan_noted)
+    monkeypatch.setattr(hashlib, "sha256", sha256_noted)
+    backend = resolve_backend(package, Backend("tensorrt", background_build=False))
+    assert open_graph(package, "model", backend).provider == TENSORRT
+    assert (scanned.count(data), hashed.count(data)) == (1, 1)
+
+
+def test_a_backend_survives_json() -> None:
+    backend = Backend("openvino", "int8", 2, "GPU", fallback=True)
+    assert Backend(**asdict(backend)) == backend
