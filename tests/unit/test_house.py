@@ -23,7 +23,7 @@ ROOTS = ("runtime", "export", "training", "calib")
 # What users may rely on: a name is added here on purpose, and taken away only with a new major version.
 PUBLIC = {
     *("Pipeline", "load_package", "open_source", "shipped_packages", "verify_package"),
-    *("Action", "Box", "Emotion", "Face", "Frame", "Package", "Result", "Source", "TrackedFace"),
+    *("Action", "Backend", "Box", "Emotion", "Face", "Frame", "Package", "Result", "Source", "TrackedFace"),
     *("Reading", "Sink", "Status", "Task", "TaskError"),
     *("CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError"),
     *("SinkError", "SourceError"),

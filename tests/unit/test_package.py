@@ -387,7 +387,7 @@ def test_no_flipped_byte_of_a_package_reaches_onnx_runtime(
     """1,000 offsets all over the files of a package that ships, each bit of a byte in turn."""
     shutil.copytree(load_package("face-short-range").path, tmp_path / "p")
     opened: list[bytes] = []
-    monkeypatch.setattr(session_module, "_open", lambda ort, model, *rest: opened.append(model))
+    monkeypatch.setattr(session_module, "create_session", lambda ort, graph, *rest: opened.append(graph.data))
     path = tmp_path / "p" / "model.onnx"
     rng = np.random.default_rng(9)
     with path.open("r+b", buffering=0) as file:

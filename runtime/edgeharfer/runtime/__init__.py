@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SourceError,
         TaskError,
     )
+    from edgeharfer.runtime.inference.backend import Backend
     from edgeharfer.runtime.inference.package import Package, load_package, shipped_packages, verify_package
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.sinks import Sink
@@ -38,6 +39,7 @@ _HOME = {
         "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
         "SinkError", "SourceError", "TaskError",
     ),
+    "inference.backend": ("Backend",),
     "inference.package": ("Package", "load_package", "shipped_packages", "verify_package"),
     "pipeline": ("Pipeline",),
     "sinks": ("Sink",),
@@ -49,7 +51,7 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "Action", "Box", "CameraError", "ConfigError", "EdgeharferError", "Emotion", "Face", "Frame",
+    "Action", "Backend", "Box", "CameraError", "ConfigError", "EdgeharferError", "Emotion", "Face", "Frame",
     "MissingExtra", "ModelError", "Package", "Pipeline", "ProviderError", "Reading", "Result", "Sink",
     "SinkError", "Source", "SourceError", "Status", "Task", "TaskError", "TrackedFace", "load_package",
     "open_source", "shipped_packages", "verify_package",
