@@ -21,6 +21,7 @@ from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.tuning import open_graph, settle
+from edgeharfer.runtime.tasks import ACTION, check_manifest
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
@@ -103,6 +104,7 @@ class ActionModel:
         at_once: bool = False,
     ) -> None:
         self.manifest = package.manifest
+        check_manifest(package.manifest, str(package.path))
         how = settle(package, provider, precision, threads)
         self.precision = how.precision
         spec = self.manifest.input
@@ -128,7 +130,7 @@ class ActionModel:
     def window(self) -> WindowSpec:
         """What the model looks at."""
         window = self.manifest.window
-        assert window is not None, "an action manifest has a window"
+        assert window is not None, "a package that reads clips has a window"
         return window
 
     def encode(self, bgr: Image) -> Floats:
@@ -258,7 +260,7 @@ class ActionTask:
     "encode" and "head".
     """
 
-    name, scope = "action", "scene"
+    name, scope = ACTION, "scene"
 
     def __init__(
         self,
