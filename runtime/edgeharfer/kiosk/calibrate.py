@@ -11,6 +11,7 @@ from edgeharfer.kiosk.slot import wanted_lineup
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.tasks import make_tasks
 from edgeharfer.runtime.types import Frame, Result
 
 
@@ -31,6 +32,13 @@ def calibrate_site(
         provider=models.provider,
         precision=models.precision,
         threads=models.threads,
+        extra_tasks=make_tasks(
+            models.tasks,
+            require_signature=models.signature_key,
+            provider=models.provider,
+            precision=models.precision,
+            threads=models.threads,
+        ),
         clock=clock,
     )
     pipeline.warm_up()

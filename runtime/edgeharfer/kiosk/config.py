@@ -18,8 +18,8 @@ from edgeharfer.runtime.config import read_config
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.source.address import host_of
-from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
-from edgeharfer.runtime.tasks import EXTRA_TASKS
+from edgeharfer.runtime.strict_json import Reader, choice, fail, flag, list_of, number, record, text, whole
+from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, PACKAGE_TASKS, TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
@@ -56,10 +56,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Packages and how they run; "off" leaves one out. tasks: further ones, such as "headpose"."""
+    """Packages and how they run; "off" leaves one out. tasks: further ones, by name or folder."""
 
-    action: str = "action-ucf20"
-    emotion: str = "emotion-fer8"
+    action: str = TASKS[ACTION].package
+    emotion: str = TASKS[EMOTION].package
     detector: str = "blazeface"  # not "auto", which blurs fewer of the faces in doubt
     provider: str = "auto"
     precision: str = "auto"
@@ -173,6 +173,14 @@ def _zone(value: object, where: str) -> Zone:
     return left, top, width, height
 
 
+def _task(value: object, where: str) -> str:
+    if isinstance(value, str) and "\0" not in value and Path(value).is_absolute():
+        return value
+    if value not in EXTRA_TASKS:
+        fail(where, f"must be one of {', '.join(EXTRA_TASKS)}, or the absolute path of a package")
+    return str(value)
+
+
 _words = text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")
 _name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
 _path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
@@ -184,15 +192,14 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
     "models": (
         Models,
         {
-            "action": _package,
-            "emotion": _package,
+            **dict.fromkeys(PACKAGE_TASKS, _package),
             "detector": choice(*DETECTORS),
             "provider": choice("auto", "cpu", "cuda", "tensorrt"),
             "precision": choice("auto", "fp32", "fp16", "int8"),
             "threads": whole(1, 256),
             "face_rate": number(0, 1000),
             "require_signature": _path,
-            "tasks": list_of(choice(*EXTRA_TASKS), 0, len(EXTRA_TASKS)),
+            "tasks": list_of(_task, 0, 16),
         },
     ),
     "screen": (

@@ -241,7 +241,9 @@ _WINDOW = record(
     {"frames": whole(1, 1024), "seconds": number(_POSITIVE, 3600), "max_gap_s": number(_POSITIVE, 3600)},
 )
 _NAME = text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters")
-_VALUE = record(ValueSpec, {"name": _NAME, "unit": text(r"[^\x00-\x1f]{0,40}", "a unit of up to 40 characters")})
+_VALUE = record(
+    ValueSpec, {"name": _NAME, "unit": text(r"[^\x00-\x1f]{0,40}", "a unit of up to 40 characters")}
+)
 _MANIFEST = record(
     Manifest,
     {
@@ -274,8 +276,10 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     for key, names in (("labels", manifest.labels), ("values", manifest.value_names)):
         if len(set(names)) != len(names):
             fail(below(where, key), f"a {key[:-1]} stands twice")
-    if bool(manifest.labels) == bool(manifest.values):
-        fail(below(where, "labels"), "a package has either labels or values")
+    if not manifest.labels and not manifest.values:
+        fail(where, "key labels is missing; a package gives labels or values")
+    if manifest.labels and manifest.values:
+        fail(below(where, "values"), "must not stand beside labels: a package gives one of them")
     if (manifest.output == "values") != bool(manifest.values):
         fail(below(where, "output"), "must be values for a package with values, and for no other")
     if not manifest.files:

@@ -6,7 +6,7 @@ without a row: `make_task` takes its folder. A task from outside goes into `Pipe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,9 @@ ACTION, EMOTION = "action", "emotion"
 """The two tasks that run by default, for the parts of the product that are about them alone."""
 
 
+DEFAULT_ICON = "mdi:eye-outline"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEntry:
     """One task that ships.
@@ -31,7 +34,8 @@ class TaskEntry:
         make: Its class, as "module:Class" of this package.
         scope: "scene" for one reading a frame, "face" for one a face.
         summary: A line for people.
-        reads: What its model packages read and give classes for; None where it needs no package.
+        gives: "classes", or "values", which are numbers by name.
+        reads: What its model packages read; None where it needs no package.
         package: The package that ships and runs by default; "" where it needs none.
         use: What a package of this task is for, as its model card says.
         stages: The stages that it is timed in; without any it is one stage of its own name.
@@ -42,12 +46,13 @@ class TaskEntry:
     make: str
     scope: str
     summary: str
+    gives: str = "classes"
     reads: Reads | None = None
     package: str = ""
     use: str = ""
     stages: tuple[str, ...] = ()
     rates: Mapping[str, str] = field(default_factory=dict)
-    icon: str = "mdi:eye-outline"
+    icon: str = DEFAULT_ICON
 
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType({
@@ -76,6 +81,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         make="headpose:HeadPose",
         scope="face",
         summary="yaw, pitch and roll of each face in degrees; no model",
+        gives="values",
     ),
 })  # fmt: skip
 PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.reads)
@@ -87,10 +93,7 @@ ALWAYS_IN_JSON: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 """Tasks whose key stands in the JSON of each scene and face, with null where there is no reading."""
 
-STAGES = (
-    *("total", "detect"),
-    *(stage for scope in ("face", "scene") for task in TASKS.values() if task.scope == scope for stage in task.stages),
-)
+STAGES = ("total", "detect", *(stage for entry in reversed([*TASKS.values()]) for stage in entry.stages))
 """Stages of a frame in the order of a report; a further task is a stage of its own name."""
 RATES: Mapping[str, str] = MappingProxyType(
     {"faces": "detect"} | {name: stage for task in TASKS.values() for name, stage in task.rates.items()}
@@ -103,11 +106,11 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     entry = TASKS.get(manifest.task)
     if entry is None or entry.reads is None:
         return
-    if manifest.kind != entry.reads or not manifest.labels:
-        gives = "classes" if manifest.labels else "values"
+    gives = "classes" if manifest.labels else "values"
+    if (manifest.kind, gives) != (entry.reads, entry.gives):
         raise ModelError(
-            f"{where}: reads {manifest.kind}s and gives {gives}, where a package for the task {manifest.task} "
-            f"reads {entry.reads}s and gives classes"
+            f"{where}: reads {manifest.kind}s and gives {gives}, where a package for the task "
+            f"{manifest.task} reads {entry.reads}s and gives {entry.gives}"
         )
 
 
@@ -148,6 +151,11 @@ def make_task(task: str, *, require_signature: Path | None = None, **options: An
         name = package.manifest.task
         raise ConfigError(f"{task} is a package for the task {name}: choose it with --{name}")
     return make_packaged(package, **options)
+
+
+def make_tasks(tasks: Iterable[str], **options: Any) -> list[Task]:
+    """The tasks of a list, each once; see `make_task`."""
+    return [make_task(task, **options) for task in dict.fromkeys(tasks)]
 
 
 def _load_object(path: str) -> Any:
