@@ -14,7 +14,8 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.session import Session
-from edgeharfer.runtime.tasks.emotion import BATCHES, EmotionModel, EmotionRecognizer, prior_weights, reweigh
+from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweigh
+from edgeharfer.runtime.tasks.pictures import BATCHES
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
 

@@ -104,7 +104,7 @@ def test_each_face_is_decided_for_itself_and_leaves() -> None:
 def test_a_face_that_left_is_forgotten() -> None:
     decisions = Decisions(RULES)
     run(results([None] * 20, [[face(1, "happy")]] * 10 + [[]] * 10), decisions)
-    assert (decisions.known, decisions.emotions) == (set(), {})
+    assert (decisions.known, decisions.face_labels) == (set(), ())
 
 
 def test_a_source_that_is_lost_ends_everything_where_it_was_last_seen() -> None:
@@ -115,7 +115,7 @@ def test_a_source_that_is_lost_ends_everything_where_it_was_last_seen() -> None:
         ("Biking", 0.9, "lost"), ("happy", 0.9, "lost"),
     ]  # fmt: skip
     assert decisions.close("stopped") == []
-    assert decisions.action is None
+    assert decisions.scene_label is None
 
 
 def test_flips_are_counted_before_and_after() -> None:

@@ -12,6 +12,7 @@ import tiny_models
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, TaskError
 from edgeharfer.runtime.faces.detector import Detector, Region
+from edgeharfer.runtime.inference.backend import CPU
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, make_task
@@ -280,8 +281,8 @@ def test_what_is_no_task_is_refused(tasks: list[Any], message: str) -> None:
 def test_the_registry_makes_what_it_names() -> None:
     assert set(PACKAGE_TASKS) | set(EXTRA_TASKS) == set(TASKS)
     for name in EXTRA_TASKS:
-        assert make_task(name).name == name
+        assert make_task(name, CPU).name == name
     for wrong in ("emotion", "nothing"):
         with pytest.raises(ConfigError, match=f"task '{wrong}' cannot be added.*headpose") as caught:
-            make_task(wrong)
+            make_task(wrong, CPU)
         assert isinstance(caught.value, EdgeharferError)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.tasks import TASKS
 
-_USES = {
-    "emotion": "Which of the listed looks a face has. A look is not a feeling: do not judge people by it.",
-    "action": "Which of the listed actions a short stretch of video shows.",
-}
+_KINDS = {"face": "a face", "frame": "a picture", "clip": "a short stretch of video"}
 
 
 def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
@@ -18,12 +16,12 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        _USES[manifest.task],
+        _use(manifest),
         "",
         "| | |",
         "|---|---|",
         f"| task | {manifest.task} |",
-        f"| labels | {', '.join(manifest.labels)} |",
+        f"| {'labels' if manifest.labels else 'values'} | {', '.join(_gives(manifest))} |",
         f"| input | {spec.width} x {spec.height} {spec.color}, normalisation: {spec.normalize} |",
     ]
     if manifest.window is not None:
@@ -42,6 +40,18 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
         "",
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _use(manifest: Manifest) -> str:
+    if manifest.task in TASKS:
+        return TASKS[manifest.task].use
+    gives = "Which of the listed classes" if manifest.labels else "The listed values of what"
+    return f"{gives} {_KINDS[manifest.kind]} shows."
+
+
+def _gives(manifest: Manifest) -> Sequence[str]:
+    values = [f"{one.name} ({one.unit})" if one.unit else one.name for one in manifest.values]
+    return manifest.labels or values
 
 
 def with_conversion(card: str, receipt: Mapping[str, object]) -> str:

@@ -10,9 +10,10 @@ from edgeharfer.export.convert import OPSET
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.align import FER_CROP
-from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS
+from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS, Reads
+from edgeharfer.runtime.tasks import TASKS
 
-TASKS = {4: "emotion", 5: "action"}
+READS: Mapping[int, Reads] = {4: "face", 5: "clip"}
 """By the number of axes of the input: a batch of pictures, or of clips."""
 
 # What a bare model file does not say. A face: framed as in FER-2013. A clip: two seconds.
@@ -41,7 +42,7 @@ def draft_manifest(
     draft.setdefault("name", name)
     draft["labels"] = _labels(labels, draft, loaded)
     draft["input"] = _input(normalize, draft, loaded)
-    if draft["task"] == "emotion":
+    if _reads(loaded) == "face":
         draft.setdefault("crop", _DEFAULT_CROP)
     else:
         draft["window"] = {**_DEFAULT_WINDOW, **_part(draft, "window", loaded)}
@@ -61,13 +62,22 @@ def shown(shape: Sequence[object]) -> str:
 
 
 def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
-    seen, shape = TASKS.get(len(loaded.input_shape)), shown(loaded.input_shape)
-    if seen is None:
-        raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip")
-    wanted = task if task != "auto" else draft.get("task", seen)
-    if wanted != seen:
+    """The task asked for or recorded, or the one that ships for such an input."""
+    reads = _reads(loaded)
+    seen = next(name for name, entry in TASKS.items() if entry.reads == reads)
+    wanted = str(task if task != "auto" else draft.get("task", seen))
+    if wanted in TASKS and TASKS[wanted].reads != reads:
+        shape = shown(loaded.input_shape)
         raise ConfigError(f"{loaded.name}: its input {shape} is one of the task {seen}, not {wanted}")
-    return seen
+    return wanted
+
+
+def _reads(loaded: LoadedModel) -> Reads:
+    try:
+        return READS[len(loaded.input_shape)]
+    except KeyError as error:
+        shape = shown(loaded.input_shape)
+        raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip") from error
 
 
 def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:

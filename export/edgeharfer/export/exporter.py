@@ -15,7 +15,7 @@ from edgeharfer.calib.latency import median_ms
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
-from edgeharfer.export.draft import TASKS, Draft, draft_manifest, package_name, shown
+from edgeharfer.export.draft import Draft, draft_manifest, package_name, shown
 from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.int8 import Int8, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
@@ -35,6 +35,7 @@ from edgeharfer.runtime.inference.manifest import (
 )
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 
@@ -80,7 +81,7 @@ def export_model(
     """Write a model package to the folder `out` and return it.
 
     model: a .keras, .h5 or .hdf5 file, a SavedModel, or a training run's folder.
-    task: "emotion", "action", or "auto" for the run's record or the input's shape.
+    task: one of PACKAGE_TASKS, or "auto" for the run's record (or `facts`) or the input's shape.
     labels: class names in the order of the outputs, or their file; without, the run's own.
     normalize: as in the manifest; "auto" takes the run's record, or "none" for a graph that scales itself.
     precisions: of PRECISIONS. half_weights: store the weights of FP32 graphs as float16.
@@ -160,7 +161,7 @@ def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
 def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8 | None) -> None:
     """What can be refused before TensorFlow is loaded."""
     for what, value, known in (
-        ("task", task, ("auto", *TASKS.values())),
+        ("task", task, ("auto", *PACKAGE_TASKS)),
         ("normalisation", normalize, ("auto", *NORMALIZATIONS)),
         *(("precision", one, PRECISIONS) for one in precisions),
     ):
@@ -174,7 +175,7 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
 
 def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
     picture = (draft["input"]["height"], draft["input"]["width"], loaded.input_shape[-1] or 0)
-    if draft["task"] == "emotion":
+    if "window" not in draft:
         scores = convert.to_onnx(loaded.call, picture, "image", "scores", loaded.name)
         return _named({"model": scores}, scores, loaded.name)
     try:

@@ -20,7 +20,7 @@ from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.source import CARD
 from edgeharfer.export.writing import RECEIPT, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
+from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
 from edgeharfer.runtime.inference.package import Package, load_package, read_regular
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.types import Floats
@@ -89,8 +89,9 @@ def quantize_package(
     source = load_package(package)
     if unknown := sorted(set(precisions) - set(source.manifest.files) - {"int8"}):
         raise ConfigError(f"{source.path}: holds no {unknown[0]}: export its Keras model again")
-    if source.manifest.task == "faces":
-        raise ConfigError(f"{source.path}: a face detector has no classes to guard: INT8 is not made of it")
+    if source.manifest.task == FACES or not source.manifest.labels:
+        what = "a face detector" if source.manifest.task == FACES else "a package with values"
+        raise ConfigError(f"{source.path}: {what} has no classes to guard: INT8 is not made of it")
     report(f"reading {int8.calibration}")
     calibration = int8.read(source.manifest)
     with written_beside(out) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgeharfer.app.context import read_table
@@ -13,7 +14,7 @@ from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.pipeline import DEFAULT_EMOTION
+from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
 from edgeharfer.runtime.versions import product_version
 
 DEFAULT_PRIOR = "package"
@@ -27,10 +28,9 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        manifest = _emotion_manifest(settings)
+        manifest = emotion_manifest(settings.pipeline)
         self.labels = manifest.labels if manifest else ()
-        prior = settings.pipeline.get("prior", DEFAULT_PRIOR)
-        self._intensity = for_prior(manifest, prior) if manifest else Intensity()
+        self._intensity = intensity_of(settings.pipeline)
         self.messages = read_messages(settings.messages, self.labels)
         self._table = read_table(settings.context)
         self._likely = LikelyActions(self._table)
@@ -46,7 +46,7 @@ class Models:
             "version": product_version(),
             "labels": list(self.labels),
             "colors": {label: paint.fill for label, paint in paints(self.labels).items()},
-            "actions": self._settings.pipeline.get("action", "") is not None,
+            "actions": self._settings.pipeline.get(ACTION, "") is not None,
             "context": {"relation": self._table.relation, "activities": len(self._table.actions)},
             "limits": {
                 "upload_mb": limits.upload_mb,
@@ -57,6 +57,13 @@ class Models:
         }
 
 
-def _emotion_manifest(settings: Settings) -> Manifest | None:
-    emotion = settings.pipeline.get("emotion", DEFAULT_EMOTION)
-    return None if emotion is None else load_package(emotion, "emotion").manifest
+def emotion_manifest(pipeline: Mapping[str, Any]) -> Manifest | None:
+    """Of the emotion package that a pipeline with these options runs; None where emotions are off."""
+    package = pipeline.get(EMOTION, TASKS[EMOTION].package)
+    return None if package is None else load_package(package, EMOTION).manifest
+
+
+def intensity_of(pipeline: Mapping[str, Any]) -> Intensity:
+    """How the strength of an emotion is read with these options of a pipeline."""
+    manifest = emotion_manifest(pipeline)
+    return for_prior(manifest, pipeline.get("prior", DEFAULT_PRIOR)) if manifest else Intensity()

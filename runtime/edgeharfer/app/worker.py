@@ -20,13 +20,11 @@ from typing import IO, Any
 import cv2
 
 from edgeharfer.app.context import read_table
-from edgeharfer.app.intensity import Intensity, for_prior
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
-from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.source import open_source
 
 DIGEST = "digest.json"
@@ -80,6 +78,7 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     (check_picture if order.still else check_video)(path, limits)
     # Models and charts take a second or two to load, and what is refused need not wait for them.
     from edgeharfer.app.digest import Reading
+    from edgeharfer.app.models import intensity_of
     from edgeharfer.report.inputs import Task, make_input
     from edgeharfer.report.job import Job
     from edgeharfer.report.observer import Observer
@@ -95,17 +94,12 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     written = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
     if written is None:
         return False
-    reading = Reading(_intensity(order), LikelyActions(read_table(_path(order.context))), order.messages)
+    reading = Reading(
+        intensity_of(order.pipeline), LikelyActions(read_table(_path(order.context))), order.messages
+    )
     digest = json.dumps(reading.digest(written.report), separators=(",", ":"), allow_nan=False)
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
-
-
-def _intensity(order: Order) -> Intensity:
-    emotion = order.pipeline.get("emotion", "emotion-fer8")
-    if emotion is None:
-        return Intensity()
-    return for_prior(load_package(emotion, "emotion").manifest, order.pipeline.get("prior", "package"))
 
 
 def _path(text: str | None) -> Path | None:

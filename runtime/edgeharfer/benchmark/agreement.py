@@ -13,12 +13,14 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Result
 
-Labels = tuple[str | None, str | None]
-"""Action, and emotion of the largest face; None where that task is off or no face is seen."""
+Labels = tuple[str | None, ...]
+"""By the tasks of COMPARED: the label of the scene, or of the largest face; None without a reading."""
+COMPARED = PACKAGE_TASKS
 
 
 class AgreementJob:
@@ -67,8 +69,8 @@ def thorough(detector: Detector, emotion: EmotionModel | None, action: ActionMod
 def labels(result: Result) -> Labels:
     """What is said of a frame."""
     face = max(result.faces, key=lambda face: face.box.area, default=None)
-    emotion = face.emotion.label if face is not None and face.emotion is not None else None
-    return (result.action.label if result.action is not None else None), emotion
+    readings = {**result.readings, **(face.readings if face is not None else {})}
+    return tuple(readings[task].label if task in readings else None for task in COMPARED)
 
 
 def agreement(seconds: Iterable[int], ours: Iterable[Labels], wanted: Iterable[Labels]) -> dict[str, Any]:
@@ -79,16 +81,15 @@ def agreement(seconds: Iterable[int], ours: Iterable[Labels], wanted: Iterable[L
     same = [
         tuple(
             _most(mine[task] for mine, _ in rows) == _most(other[task] for _, other in rows)
-            for task in (0, 1)
+            for task in range(len(COMPARED))
         )
         for rows in votes.values()
     ]
     count = max(1, len(same))
     return {
         "seconds": len(same),
-        "action": sum(action for action, _ in same) / count,
-        "emotion": sum(emotion for _, emotion in same) / count,
-        "both": sum(all(pair) for pair in same) / count,
+        **{task: sum(row[index] for row in same) / count for index, task in enumerate(COMPARED)},
+        "both": sum(all(row) for row in same) / count,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeharfer.benchmark.rows import RATIO_OF
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 _RATIO_TITLES = {
     "keras": "x predict",
@@ -65,9 +66,10 @@ def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
             f"so this is {figures['ratio_to_keras_loop']:.1f} times as fast"
         )
     if (same := figures.get("agreement")) is not None:
+        shares = ", ".join(f"{task}s in {same[task]:.1%}" for task in PACKAGE_TASKS)
         lines.append(
-            f"  agreement       with every stage on every frame, in FP32: actions in {same['action']:.1%}, "
-            f"emotions in {same['emotion']:.1%} of {same['seconds']} seconds"
+            f"  agreement       with every stage on every frame, in FP32: {shares} "
+            f"of {same['seconds']} seconds"
         )
     return lines
 

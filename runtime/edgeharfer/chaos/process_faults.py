@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeharfer.chaos.fault import Fault, NotTried, Site
 from edgeharfer.chaos.watched import NotRecovered, WatchedRun
 from edgeharfer.runtime.inference.package import shipped_packages
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 DISK_BYTES = 1 << 20
 TORN = b'{"kind":"result","seq":'
@@ -133,15 +134,16 @@ def replace_text(path: Path, text: str) -> None:
 
 def flipped_bit(site: Site) -> float:
     """One bit of a model has changed on the disk; the time until the package is refused counts."""
-    package = next((one for one in shipped_packages() if one.manifest.task == "emotion"), None)
+    package = next((one for one in shipped_packages() if one.manifest.task in PACKAGE_TASKS), None)
     if package is None:
-        raise NotTried("no emotion package is installed")
+        raise NotTried("no package of a task is installed")
     copy = shutil.copytree(package.path, site.folder / "flipped")
     for model in copy.glob("*.onnx"):
         data = bytearray(model.read_bytes())
         data[len(data) // 2] ^= 1
         model.write_bytes(data)
-    run = site.run(options=["--action", "off", "--emotion", str(copy)])
+    chosen = dict.fromkeys(PACKAGE_TASKS, "off") | {package.manifest.task: str(copy)}
+    run = site.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
     ended_s, code = run.start_in_vain()
     if code != REFUSED or str(copy) not in run.last_line:
         raise NotRecovered(f"exit code {code}: {run.last_line}")

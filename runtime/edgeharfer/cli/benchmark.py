@@ -15,6 +15,7 @@ from edgeharfer.cli.options import config_option
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
@@ -166,10 +167,8 @@ def default_packages(options: dict[str, Any]) -> list[str]:
     from edgeharfer.runtime.inference.package import shipped_packages
 
     if options["end_to_end"]:
-        from edgeharfer.runtime.pipeline import DEFAULT_ACTION, DEFAULT_EMOTION
-
-        return [DEFAULT_ACTION, DEFAULT_EMOTION]
-    return [one.manifest.name for one in shipped_packages() if one.manifest.task != "faces"]
+        return [TASKS[task].package for task in PACKAGE_TASKS]
+    return [one.manifest.name for one in shipped_packages() if one.manifest.task in PACKAGE_TASKS]
 
 
 def measure_rows(
@@ -213,7 +212,7 @@ def with_accuracy(
     found: dict[tuple[str, str], float] = {}
     problem: SourceError | None = None
     for package in (subject.package for subject in subjects):
-        last = f"{package.manifest.name} step" if package.manifest.task == "action" else package.manifest.name
+        last = f"{package.manifest.name} step" if package.manifest.window else package.manifest.name
         precisions = {one.precision for one in candidates if one.name == last and one.backend == OURS}
         try:
             found.update({(last, one): top1(package, one, data) for one in sorted(precisions)})
@@ -230,14 +229,13 @@ def with_accuracy(
 
 def top1(package: Package, precision: str, data: Path) -> float:
     """Accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
-    from edgeharfer.cli.evaluate import measure_action, measure_emotion
+    from edgeharfer.cli.evaluate import measure_accuracy
 
     options = {
         "provider": "cpu", "precision": precision, "threads": 1, "allow_fallback": False,
         "prior": "package", "split": None, "ferplus": None,
     }  # fmt: skip
-    measure_task = measure_action if package.manifest.task == "action" else measure_emotion
-    value = measure_task(package, data, options)["top1"]
+    value = measure_accuracy(package, data, options)["top1"]
     assert isinstance(value, float), "evaluate gives fractions"
     return value
 
@@ -253,7 +251,7 @@ def run_end_to_end(
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
     wanted = EndToEnd(
         options["source"],
-        {"action": by_task.get("action"), "emotion": by_task.get("emotion")},
+        {task: by_task.get(task) for task in PACKAGE_TASKS},
         Backend.parse(
             (options["providers"] or [AUTO])[0],
             precision=(options["precisions"] or [AUTO])[0],

@@ -10,11 +10,12 @@ import click
 
 from edgeharfer.cli.options import config_option, model_options
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.chaos.fault import Fault
 
-RUN_OPTIONS = ("action", "emotion", "detector", "prior", "provider", "precision", "threads")
+RUN_OPTIONS = (*PACKAGE_TASKS, "detector", "prior", "provider", "precision", "threads")
 
 
 @click.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.options import chosen_backend, provider_options
+from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
@@ -52,12 +53,7 @@ def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -
     edgeharfer evaluate action-ucf20 --data clips/
     """
     with opened(package) as found:
-        task = found.manifest.task
-        figures = (
-            measure_action(found, data, options)
-            if task == "action"
-            else measure_emotion(found, data, options)
-        )
+        figures = measure_accuracy(found, data, options)
     click.echo(table(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -76,8 +72,19 @@ def opened(package: str) -> AbstractContextManager[Package]:
     return exported_for_now(path)
 
 
-def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
-    """Figures of an emotion package."""
+def measure_accuracy(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
+    """Figures of a package that gives classes. Raises ConfigError for any other."""
+    manifest = package.manifest
+    if not manifest.labels or manifest.kind == "frame":
+        raise ConfigError(
+            f"{package.path}: only classes of faces and clips can be evaluated on labelled data"
+        )
+    measure = measure_clips if manifest.kind == "clip" else measure_faces
+    return measure(package, data, options)
+
+
+def measure_faces(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
+    """Figures of a package that reads faces."""
     from edgeharfer.evaluate.dataset import Dataset
     from edgeharfer.evaluate.emotion import evaluate_emotion
     from edgeharfer.evaluate.ferplus import read_votes
@@ -97,8 +104,8 @@ def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> di
         )
 
 
-def measure_action(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
-    """Figures of an action package."""
+def measure_clips(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
+    """Figures of a package that reads clips."""
     from edgeharfer.evaluate.action import evaluate_action
     from edgeharfer.evaluate.dataset import CLIPS, Dataset
 

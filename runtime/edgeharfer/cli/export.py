@@ -14,6 +14,7 @@ from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.options import F
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8
@@ -48,7 +49,12 @@ def int8_options(command: F) -> F:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The package's folder."
 )
-@click.option("--task", type=click.Choice(["auto", "emotion", "action"]), default="auto", show_default=True)
+@click.option(
+    "--task",
+    type=click.Choice(["auto", *PACKAGE_TASKS]),
+    default="auto",
+    show_default=True,
+)
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),

@@ -14,7 +14,7 @@ from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
-from edgeharfer.runtime.tasks import EXTRA_TASKS
+from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,23 +104,35 @@ def chosen_backend(options: dict[str, Any]) -> Backend:
     )
 
 
+def addable_task(value: object) -> str:
+    """A value of --task. A function, as click's ParamType is generic in click 8.4 and newer only."""
+    task = str(value)
+    if task not in PACKAGE_TASKS and not is_addable(task):  # make_task says which option chooses those
+        known = ", ".join(map(repr, EXTRA_TASKS))
+        raise click.BadParameter(f"{task!r} is not {known}, and no model package")
+    return task
+
+
 def task_option(command: F) -> F:
-    """--task, which adds tasks to emotions and actions."""
+    """--task, which adds tasks to those that run by default."""
     return click.option(
         "--task",
-        type=click.Choice(EXTRA_TASKS),
+        type=addable_task,
+        metavar="NAME|PACKAGE",
         multiple=True,
-        help="Further task, such as headpose; can be given more than once. See `edgeharfer tasks`.",
+        help="Further task, such as headpose, or the folder of a package for one; can be given more than "
+        "once. See `edgeharfer tasks`.",
     )(command)
 
 
 def model_options(command: F) -> F:
     """Which models run, where and how."""
     for option in reversed([
-        click.option("--action", default="action-ucf20", show_default=True, metavar="PACKAGE|off",
-                     help="Action package: a shipped name or a folder."),
-        click.option("--emotion", default="emotion-fer8", show_default=True, metavar="PACKAGE|off",
-                     help="Emotion package: a shipped name or a folder."),
+        *(
+            click.option(f"--{name}", default=TASKS[name].package, show_default=True, metavar="PACKAGE|off",
+                         help=f"{name.capitalize()} package: a shipped name or a folder.")
+            for name in PACKAGE_TASKS
+        ),
         click.option("--detector", type=click.Choice(list(DETECTORS)), default=DEFAULT_DETECTOR,
                      show_default=True,
                      help="Face detector; auto is BlazeFace in video and YuNet in photographs."),

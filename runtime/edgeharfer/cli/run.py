@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from edgeharfer.cli.options import chosen_backend, config_option, model_options, task_option
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
+from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, make_tasks
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.pipeline import SensesFactory
@@ -178,6 +178,9 @@ def open_input(
     from edgeharfer.runtime.senses import Senses
     from edgeharfer.runtime.source import open_source
 
+    for task in options["task"] if options["replay"] or options["record"] else ():
+        if task not in EXTRA_TASKS:
+            raise click.UsageError(f"a recording holds no pictures, which the task {task} reads")
     if options["replay"] is not None:
         if options["record"] is not None or options["source"] is not None:
             raise click.UsageError("--replay takes the place of --source and --record")
@@ -218,7 +221,7 @@ def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
             name = chosen[task]
             chosen[task] = None if name is None else load_package(name, task, require_signature=key)
     if options.get("task"):
-        chosen["extra_tasks"] = [make_task(name) for name in dict.fromkeys(options["task"])]
+        chosen["extra_tasks"] = make_tasks(options["task"], chosen_backend(options), require_signature=key)
     return chosen
 
 

@@ -12,7 +12,7 @@ def tasks() -> None:
     """List the tasks: what a frame and the faces in it can be read for.
 
     Emotions and actions have packages, which --emotion and --action of `edgeharfer run` choose. --task adds
-    the others.
+    the others, and takes the folder of a package for any further task.
     """
     width = max(map(len, TASKS))
     for name, entry in TASKS.items():

@@ -1,4 +1,4 @@
-"""Accuracy of an action package on clips, each window as `run` would see it."""
+"""Accuracy of a package that reads clips, each window as `run` would see it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import Floats, Frame, Image
 
@@ -120,7 +121,8 @@ def evaluate_action(
             progress(done, len(pairs))
     if not scores.names:
         raise SourceError(f"{data.path}: no readable clip of a class that {package.manifest.name} knows")
-    return {**summarize_clips(scores, labels), "left_out": dict(sorted(left_out.items()))}
+    figures = {**summarize_clips(scores, labels), "left_out": dict(sorted(left_out.items()))}
+    return {**figures, "task": package.manifest.task}
 
 
 def summarize_clips(scores: ClipScores, labels: Sequence[str]) -> dict[str, object]:
@@ -132,7 +134,7 @@ def summarize_clips(scores: ClipScores, labels: Sequence[str]) -> dict[str, obje
     probs = np.stack([windows.mean(axis=0) for windows in scores.probs])
     right = [(windows.argmax(axis=1) == label) for windows, label in zip(scores.probs, truth, strict=True)]
     return {
-        **score("action", probs, truth, labels),
+        **score(ACTION, probs, truth, labels),
         "windows": sum(len(windows) for windows in scores.probs),
         "window_top1": float(np.concatenate(right).mean()),
         "unreadable": list(scores.unreadable),

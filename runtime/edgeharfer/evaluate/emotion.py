@@ -1,4 +1,4 @@
-"""Accuracy of an emotion package on labelled pictures, framed as the model was taught."""
+"""Accuracy of a package that reads faces on labelled pictures, framed as the model was taught."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def evaluate_emotion(
         raise SourceError(f"{data.path}: none of its classes is one of the model's: {', '.join(labels)}")
     scored = run_model(model, data, pairs, detector, progress)
     return {
-        **figures_of("emotion", scored.probs, scored.truth, labels),
+        **figures_of(model.manifest.task, scored.probs, scored.truth, labels),
         "left_out": {**left_out, **scored.left_out},
         "without_face": scored.without_face,
     }

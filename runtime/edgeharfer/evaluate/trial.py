@@ -17,6 +17,7 @@ import numpy as np
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.runtime.child import run_child
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
+from edgeharfer.runtime.inference.manifest import FACES
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
 
@@ -50,7 +51,7 @@ def try_out(package: Package, deadline_s: float = TRIAL_S) -> None:
 def run_graphs(package: Package) -> None:
     """Run the graphs of each precision once. Raises ModelError."""
     for precision, files in package.manifest.files.items():
-        if package.manifest.task in ("emotion", "action"):
+        if package.manifest.task != FACES:
             answerer(package, precision)(golden_frames())
             continue
         for role in files:

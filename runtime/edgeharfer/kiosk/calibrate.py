@@ -11,6 +11,7 @@ from edgeharfer.kiosk.slot import wanted_lineup
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.tasks import make_tasks
 from edgeharfer.runtime.types import Frame, Result
 
 
@@ -29,6 +30,7 @@ def calibrate_site(
         emotion=lineup.emotion,
         detector=models.detector,
         backend=models.backend,
+        extra_tasks=make_tasks(models.tasks, models.backend, require_signature=models.signature_key),
         clock=clock,
     )
     pipeline.warm_up()

@@ -49,7 +49,7 @@ def learn(results: Sequence[Result], rules: Decide) -> Calibration:
     half = len(results) // 2
     if half < 2 or results[-1].pts_s <= results[0].pts_s:
         raise ConfigError("calibration: too little footage; let the camera watch the idle site for a minute")
-    floors = {kind: _floors(_scores(results[:half], kind)) for kind in PACKAGE_TASKS}
+    floors = {kind: _floors(scores) for kind, scores in _scores(results[:half]).items()}
     rest = results[half:]
     return Calibration(
         seconds=results[-1].pts_s - results[0].pts_s,
@@ -87,19 +87,21 @@ def load_floors(state: Path) -> Floors:
     loaded = load_json(read_regular(path, 1 << 20), str(path))
     floors = loaded.get("floors", {}) if isinstance(loaded, dict) else {}
     checked: dict[str, Mapping[str, float]] = {}
-    for kind in PACKAGE_TASKS:
-        labels = floors.get(kind, {}) if isinstance(floors, dict) else {}
+    for kind, labels in floors.items() if isinstance(floors, dict) else ():
         known = tuple(labels) if isinstance(labels, dict) else ()
         checked[kind] = mapping_of(known, number(0, 1))(labels, f"{path}: floors.{kind}")
     return checked
 
 
-def _scores(results: Sequence[Result], kind: str) -> list[Mapping[str, float]]:
-    if kind == "action":
-        return [
-            result.action.probs for result in results if result.action is not None and result.action.ready
-        ]
-    return [face.emotion.probs for result in results for face in result.faces if face.emotion is not None]
+def _scores(results: Sequence[Result]) -> dict[str, list[Mapping[str, float]]]:
+    """The probabilities of each task, of the scene and of faces; default tasks are always there."""
+    scores: dict[str, list[Mapping[str, float]]] = {task: [] for task in PACKAGE_TASKS}
+    for result in results:
+        for readings in (result.readings, *(face.readings for face in result.faces)):
+            for task, reading in readings.items():
+                if reading.ready and reading.probs:
+                    scores.setdefault(task, []).append(reading.probs)
+    return scores
 
 
 def _floors(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -21,8 +21,8 @@ from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source.address import host_of
-from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
-from edgeharfer.runtime.tasks import EXTRA_TASKS
+from edgeharfer.runtime.strict_json import Reader, choice, fail, flag, list_of, number, record, text, whole
+from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, PACKAGE_TASKS, TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
@@ -59,10 +59,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Packages and how they run; "off" leaves one out. tasks: further ones, such as "headpose"."""
+    """Packages and how they run; "off" leaves one out. tasks: further ones, by name or folder."""
 
-    action: str = "action-ucf20"
-    emotion: str = "emotion-fer8"
+    action: str = TASKS[ACTION].package
+    emotion: str = TASKS[EMOTION].package
     detector: str = "blazeface"  # not "auto", which blurs fewer of the faces in doubt
     provider: str = AUTO
     precision: str = AUTO
@@ -181,6 +181,14 @@ def _zone(value: object, where: str) -> Zone:
     return left, top, width, height
 
 
+def _task(value: object, where: str) -> str:
+    if isinstance(value, str) and "\0" not in value and Path(value).is_absolute():
+        return value
+    if value not in EXTRA_TASKS:
+        fail(where, f"must be one of {', '.join(EXTRA_TASKS)}, or the absolute path of a package")
+    return str(value)
+
+
 _words = text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")
 _name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
 _path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
@@ -192,15 +200,14 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
     "models": (
         Models,
         {
-            "action": _package,
-            "emotion": _package,
+            **dict.fromkeys(PACKAGE_TASKS, _package),
             "detector": choice(*DETECTORS),
             "provider": choice(*provider_choices()),
             "precision": choice(AUTO, *PRECISIONS),
             "threads": whole(1, 256),
             "face_rate": number(0, 1000),
             "require_signature": _path,
-            "tasks": list_of(choice(*EXTRA_TASKS), 0, len(EXTRA_TASKS)),
+            "tasks": list_of(_task, 0, 16),
         },
     ),
     "screen": (

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from edgeharfer.kiosk.config import Decide
-from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Result
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading, Result
 
-Kind = Literal["action", "emotion"]
 Phase = Literal["start", "end"]
+SubjectKey = tuple[str, int | None]
+"""Task, and track of the face; None for the scene."""
 NOTHING = frozenset({UNCERTAIN, BACKGROUND})
 """Labels that are no decision."""
 FLIP_WINDOW_S = 60.0
@@ -25,15 +26,15 @@ FLIP_WINDOW_S = 60.0
 class Event:
     """A change: a decision started, or ended.
 
-    id: of this message, for who must not count it twice. decision: the same in start and end.
-    person: the track's number, None for an action. delay_s: from the first sight of it to this message.
+    id: of this message, for who must not count it twice. decision: the same in start and end. kind: the task.
+    person: the track's number, None for the scene. delay_s: from the first sight of it to this message.
     reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
     ends nothing: the next one does, with "process ended" (`teller.end_left_open`).
     """
 
     id: str
     decision: str
-    kind: Kind
+    kind: str
     phase: Phase
     label: str
     person: int | None
@@ -74,7 +75,7 @@ class Subject:
     stood as long. The same label stays quiet for `cooldown_s` after its end.
     """
 
-    def __init__(self, kind: Kind, person: int | None, rules: Decide) -> None:
+    def __init__(self, kind: str, person: int | None, rules: Decide) -> None:
         self.kind, self.person, self._rules = kind, person, rules
         self._standing: _Run | None = None
         self._next: _Run | None = None
@@ -147,7 +148,7 @@ class Flips:
 
 
 class Decisions:
-    """The decisions on a stream of results: the scene's action and the emotion of each face.
+    """The decisions on a stream of results: of each task that gives labels, for the scene and for each face.
 
     raw, decided: flips of what the models say and of what is told, for comparison.
     floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
@@ -155,67 +156,76 @@ class Decisions:
 
     def __init__(self, rules: Decide, floors: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self._rules, self._floors = rules, floors or {}
-        self._scene = Subject("action", None, rules)
-        self._faces: dict[int, Subject] = {}
-        self._raw: dict[int | None, str | None] = {}
+        self._subjects: dict[SubjectKey, Subject] = {}
+        self._raw: dict[SubjectKey, str | None] = {}
         self.raw, self.decided = Flips(), Flips()
         self.now_s = 0.0
 
     @property
-    def action(self) -> str | None:
-        """The decided action."""
-        return self._scene.label
+    def scene_label(self) -> str | None:
+        """What is decided of the scene, by the first task that has decided something."""
+        return next((label for label in self._labels(of_faces=False)), None)
 
     @property
-    def emotions(self) -> dict[int, str]:
-        """Track -> decided emotion."""
-        return {track: face.label for track, face in self._faces.items() if face.label is not None}
+    def face_labels(self) -> tuple[str, ...]:
+        """What is decided of the faces."""
+        return tuple(self._labels(of_faces=True))
 
     @property
     def known(self) -> set[int]:
         """Tracks of which something is decided or about to be."""
-        return set(self._faces)
+        return {person for _, person in self._subjects if person is not None}
 
     def take(self, result: Result) -> list[Event]:
         """The events that follow from one result."""
         self.now_s = result.pts_s
-        events = self._update(self._scene, *self._action(result))
-        seen = {face.track: face.emotion for face in result.faces if face.emotion is not None}
-        for track in seen.keys() - self._faces.keys():
-            self._faces[track] = Subject("emotion", track, self._rules)
-        for track, subject in self._faces.items():
-            emotion = seen.get(track)
-            label, score = (emotion.label, emotion.score) if emotion else (None, 0.0)
-            events += self._update(subject, label, score, absent="changed" if emotion else "left")
-        self._forget(seen.keys())
+        seen = _labelled(result)
+        for kind, person in seen:
+            self._subjects.setdefault((kind, person), Subject(kind, person, self._rules))
+        events = [event for key in self._subjects for event in self._update(key, seen.get(key))]
+        self._forget(seen)
         return events
 
     def close(self, reason: str) -> list[Event]:
         """End everything, for a source that is gone or a service that stops."""
-        subjects = [self._scene, *self._faces.values()]
-        self._faces.clear()
+        events = [event for one in self._subjects.values() for event in one.close(self.now_s, reason)]
+        self._subjects = {key: one for key, one in self._subjects.items() if one.person is None}
         self._raw.clear()
-        return [event for subject in subjects for event in subject.close(self.now_s, reason)]
+        return events
 
-    def _action(self, result: Result) -> tuple[str | None, float]:
-        action = result.action
-        return (action.label, action.score) if action is not None and action.ready else (None, 0.0)
+    def _labels(self, *, of_faces: bool) -> Iterator[str]:
+        for subject in self._subjects.values():
+            if subject.label is not None and (subject.person is not None) == of_faces:
+                yield subject.label
 
-    def _update(
-        self, subject: Subject, label: str | None, score: float, absent: str = "changed"
-    ) -> list[Event]:
+    def _update(self, key: SubjectKey, reading: Reading | None) -> list[Event]:
+        subject = self._subjects[key]
+        label, score = (reading.label, reading.score or 0.0) if reading and reading.ready else (None, 0.0)
         floor = max(self._rules.min_score, self._floors.get(subject.kind, {}).get(label or "", 0.0))
         told = None if label in NOTHING or score < floor else label
-        if self._raw.get(subject.person) != told:
+        if self._raw.get(key) != told:
             self.raw.add(self.now_s)
-            self._raw[subject.person] = told
+            self._raw[key] = told
+        absent = "left" if reading is None and subject.person is not None else "changed"
         events = list(subject.update(told, score, self.now_s, absent))
         if events:  # an end and a start are one change of the label
             self.decided.add(self.now_s)
         return events
 
-    def _forget(self, seen: Collection[int]) -> None:
-        gone = [track for track, face in self._faces.items() if track not in seen and face.label is None]
-        for track in gone:
-            del self._faces[track]
-            self._raw.pop(track, None)
+    def _forget(self, seen: Container[SubjectKey]) -> None:
+        """Forget faces that are gone. The scene stays, and with it how long a label has to be quiet."""
+        for key, subject in list(self._subjects.items()):
+            if subject.person is not None and key not in seen and subject.label is None:
+                del self._subjects[key]
+                self._raw.pop(key, None)
+
+
+def _labelled(result: Result) -> dict[SubjectKey, Reading]:
+    """The readings with a label: those of the scene first."""
+    people = [(None, result.readings), *((face.track, face.readings) for face in result.faces)]
+    return {
+        (task, person): reading
+        for person, readings in people
+        for task, reading in readings.items()
+        if reading.label is not None
+    }

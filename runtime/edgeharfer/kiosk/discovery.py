@@ -5,11 +5,17 @@ The keys are those of https://www.home-assistant.io/integrations/mqtt/#mqtt-disc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.topics import Topics
+from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.tasks import DEFAULT_ICON, EXTRA_TASKS, PACKAGE_TASKS, TASKS
+
+_log = logging.getLogger(__name__)
 
 _LABEL = "{{ value_json.label if value_json.phase == 'start' else 'none' }}"
 _ONLINE = "{{ value_json.state }}"
@@ -31,9 +37,7 @@ def discovery_messages(config: KioskConfig, version: str) -> Iterator[tuple[str,
         "availability_template": _ONLINE,
         "qos": 1,
     }
-    for kind, icon in (("action", "mdi:run"), ("emotion", "mdi:emoticon-outline")):
-        if getattr(config.models, kind) == "off":
-            continue
+    for kind, icon in _labelled_tasks(config):
         yield (
             f"{config.mqtt.discovery_prefix}/sensor/{node}/{kind}/config",
             {
@@ -60,3 +64,22 @@ def discovery_messages(config: KioskConfig, version: str) -> Iterator[tuple[str,
             "payload_off": "offline",
         },
     )
+
+
+def _labelled_tasks(config: KioskConfig) -> Iterator[tuple[str, str]]:
+    """Name and icon of each task that runs and gives labels."""
+    for name in PACKAGE_TASKS:
+        if getattr(config.models, name) != "off":
+            yield name, TASKS[name].icon
+    for task in config.models.tasks:
+        if task in EXTRA_TASKS:
+            name, gives_labels, icon = task, TASKS[task].gives == "classes", TASKS[task].icon
+        else:
+            try:
+                manifest = load_package(task).manifest
+            except ModelError as error:  # it was there when the service started
+                _log.warning("discovery: %s", error)
+                continue
+            name, gives_labels, icon = manifest.task, bool(manifest.labels), DEFAULT_ICON
+        if gives_labels:
+            yield name, icon

@@ -279,8 +279,8 @@ class Service:
         return Scene(
             state=self._state,
             people=len(result.faces),
-            action=decisions.action or "",
-            emotions=tuple(decisions.emotions.values()),
+            action=decisions.scene_label or "",
+            emotions=decisions.face_labels,
             notice=self._config.privacy.notice if needed else "",
         )
 

@@ -14,7 +14,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
+from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, make_tasks
 
 LOOK_EVERY_S = 1.0
 
@@ -65,9 +65,9 @@ def build(
     def pipeline(emotion: str | None, tasks: Sequence[str] = ()) -> Pipeline:
         _heed(stopping)
         made = Pipeline(
-            action=package(lineup.action, "action"),
-            emotion=package(emotion, "emotion"),
-            extra_tasks=[make_task(name) for name in dict.fromkeys(tasks)],
+            action=package(lineup.action, ACTION),
+            emotion=package(emotion, EMOTION),
+            extra_tasks=make_tasks(tasks, config.models.backend, require_signature=key),
             detector=config.models.detector,
             backend=config.models.backend,
             face_interval_s=1 / config.models.face_rate if config.models.face_rate else 0.0,

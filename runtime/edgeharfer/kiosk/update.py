@@ -81,7 +81,9 @@ def install_package(
     package = verify_package(str(source.resolve()), require_signature=require_signature)
     task = package.manifest.task
     if task not in PACKAGE_TASKS:
-        raise ModelError(f"{source}: a package for the task {task}; action and emotion can be installed")
+        raise ModelError(
+            f"{source}: a package for the task {task}; {' and '.join(PACKAGE_TASKS)} can be installed"
+        )
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)
     try:

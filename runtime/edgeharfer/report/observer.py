@@ -29,6 +29,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import Manifest, WindowSpec
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
@@ -103,7 +104,7 @@ class Observer:
     """The models of a report, for any number of inputs, one after the other.
 
     fps: samples of emotions a second; a slower source gives each of its frames. extra_tasks: those
-    of faces are asked at each sample, and their `value_names` become columns. Other options as
+    of faces are asked at each sample, and their `value_names` and `labels` become columns. Other options as
     those of `edgeharfer.runtime.Pipeline`. Raises what it raises.
     """
 
@@ -124,10 +125,10 @@ class Observer:
         self._detector = make_detector(detector, backend)
         self._emotion = self._action = None
         emotion_facts = action_facts = None
-        if (package := _load(emotion, "emotion")) is not None:
+        if (package := _load(emotion, EMOTION)) is not None:
             self._emotion = EmotionModel(package, backend, prior=prior)
             emotion_facts = facts_of(package.manifest, self._emotion.precision)
-        if (package := _load(action, "action")) is not None:
+        if (package := _load(action, ACTION)) is not None:
             self._action = ActionModel(package, backend)
             action_facts = facts_of(package.manifest, self._action.precision)
         window = self._action.window if self._action else None
@@ -136,15 +137,15 @@ class Observer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the values that further tasks give for each face."""
-        return tuple(f"{task.name}_{value}" for task in self._tasks for value in task.value_names)
+        """Names of the numbers of further tasks for each face: values, and probabilities of classes."""
+        return tuple(column for task in self._tasks for column in task.columns)
 
     def _providers(self) -> dict[str, str]:
         found = {"faces": self._detector.provider}
         if self._emotion:
-            found["emotion"] = self._emotion.session.provider
+            found[EMOTION] = self._emotion.session.provider
         if self._action:
-            found["action"] = self._action.encoder.provider
+            found[ACTION] = self._action.encoder.provider
         return found
 
     def warm_up(self) -> None:
@@ -238,7 +239,7 @@ class _Session:
             self.frames,
             self._stills,
             tuple(self._cuts_s),
-            tuple(f"{task.name}_{value}" for task in self._tasks for value in task.value_names),
+            tuple(column for task in self._tasks for column in task.columns),
         )
 
     def _reset_tasks(self) -> None:
@@ -304,8 +305,7 @@ class _Session:
             readings = task.step(frame, faces)
             known = readings if isinstance(readings, Mapping) else {}
             for number, mine in found.items():
-                values = (known[number].values if number in known else None) or {}
-                mine += [_value(values.get(name)) for name in task.value_names]
+                mine += map(_value, task.numbers(known.get(number)))
         return {number: tuple(mine) for number, mine in found.items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from edgeharfer.report.measures import Measures, Person
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
+from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.versions import product_version
 
 FORMAT = 1
@@ -58,7 +59,7 @@ def _input(report: Report) -> dict[str, Any]:
 
 def _method(report: Report) -> dict[str, Any]:
     method = report.method
-    facts = {"emotion": method.emotion, "action": method.action}
+    facts = {EMOTION: method.emotion, ACTION: method.action}
     return {
         "fps": method.fps,
         "sample_s": round(report.recording.step_s, 6),

@@ -6,29 +6,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edgeharfer.runtime.types import UNCERTAIN, Action, Reading, Result, TrackedFace
+from edgeharfer.runtime.tasks import ALWAYS_IN_JSON
+from edgeharfer.runtime.types import Reading, Result, TrackedFace
 
 PROBABILITY_STEPS = 10_000  # four decimals
-KEYS = frozenset({"kind", "seq", "pts_s", "age_ms", "source", "file", "faces", "track", "box", "score"})
-"""Of a line and of its faces, besides the names of the tasks."""
 
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """The `result` line of one frame, ready for JSON.
 
-    `action` and, for each face, `emotion` are always there; other tasks where they have a reading. `file` is
-    there for frames of image files.
+    The tasks of ALWAYS_IN_JSON are always there; other tasks where they have a reading. `file` is there for
+    frames of image files.
     """
-    action = result.action
-    others = {name: reading for name, reading in result.readings.items() if reading is not action}
     return {
         "kind": "result",
         "seq": result.seq,
         "pts_s": round(result.pts_s, 4),
         "age_ms": round(result.age_ms, 2),
         **({"file": result.file} if result.file else {}),
-        "action": None if action is None else _action(action),
-        **{name: reading_to_dict(reading) for name, reading in others.items()},
+        **_readings("scene", result.readings),
         "faces": [_face(face) for face in result.faces],
     }
 
@@ -60,9 +56,9 @@ def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
     return {label: count / PROBABILITY_STEPS for label, count in steps.items()}
 
 
-def _action(action: Action) -> dict[str, Any]:
-    label = action.label if action.ready else UNCERTAIN
-    return {"label": label, "score": round(float(action.score), 4), "ready": action.ready}
+def _readings(scope: str, readings: Mapping[str, Reading]) -> dict[str, Any]:
+    absent: dict[str, Any] = dict.fromkeys(ALWAYS_IN_JSON[scope])
+    return absent | {name: reading.to_dict() for name, reading in readings.items()}
 
 
 def _face(face: TrackedFace) -> dict[str, Any]:
@@ -71,8 +67,7 @@ def _face(face: TrackedFace) -> dict[str, Any]:
         "track": face.track,
         "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
         "score": round(float(face.score), 4),
-        "emotion": None,
-        **{name: reading_to_dict(reading) for name, reading in face.readings.items()},
+        **_readings("face", face.readings),
     }
 
 

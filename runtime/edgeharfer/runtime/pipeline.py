@@ -21,14 +21,17 @@ from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
 from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
 from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
+from edgeharfer.runtime.tasks.packaged import PackagedTask
+from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Frame, Image, Reading, Result, TrackedFace, check_picture
 
-DEFAULT_ACTION = "action-ucf20"
-DEFAULT_EMOTION = "emotion-fer8"
+DEFAULT_ACTION = TASKS[ACTION].package
+DEFAULT_EMOTION = TASKS[EMOTION].package
 FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
 
@@ -102,7 +105,7 @@ class Pipeline:
         self._schedule = Schedule(face_interval_s)
         self._stages_ms: dict[str, float] = {}
         action_model = emotion_model = None
-        self._models: dict[str, ActionModel | EmotionModel] = {}
+        self._models: dict[str, ActionModel | PictureModel] = {}
         if (package := _load(action, ActionTask.name)) is not None:
             self._models[ActionTask.name] = action_model = ActionModel(package, backend)
         if (package := _load(emotion, EmotionTask.name)) is not None:
@@ -120,6 +123,7 @@ class Pipeline:
             self._first_tasks.append(ActionTask(action_model, encode, self._stages_ms, self._clock))
         if emotion_model is not None:
             self._tasks.append(EmotionTask(emotion_model, self._senses, self._schedule, self._stages_ms))
+        self._models |= {task.name: task.model for task in extra_tasks if isinstance(task, PackagedTask)}
         self._tasks += [CheckedTask(task, self._stages_ms, self._clock) for task in extra_tasks]
         for task in (*self._first_tasks, *self._tasks):
             self._parts.callback(task.close)

@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, Jump, SystemClock
+from edgeharfer.runtime.tasks import RATES, STAGES
 from edgeharfer.runtime.types import Result
 
-STAGES = ("total", "detect", "align", "emotion", "encode", "head")
-RATED = {"faces": "detect", "actions": "encode"}
-"""Tasks that have rates of their own, and the stage that runs once each time."""
 PERCENTILES = (50, 95, 99)
 LIVE_WINDOW_S = 1.0
 
@@ -41,7 +39,7 @@ class Status:
     provider: short text such as "CPU". source_state: "connecting", "live",
     "stalled", "frozen", "lost", "backoff" or "ended".
     source_name: without credentials. elapsed_s: time since the statistics began.
-    rates_hz: how often a second each task of RATED was done, over the last second.
+    rates_hz: how often a second each of RATES was done, over the last second.
     clock_jump: the last one of the wall clock since then.
     """
 
@@ -147,7 +145,7 @@ class Stats:
         # The first of them began the time that is counted.
         return {
             task: _rate(self._recent_count[stage] - (stage in first), last_s - first_s)
-            for task, stage in RATED.items()
+            for task, stage in RATES.items()
             if stage in self._latency
         }
 
@@ -218,7 +216,7 @@ class Stats:
         span = self._last_s - self._first_s
         return {
             task: round(_rate(self._latency[stage].count - 1, span), 2)
-            for task, stage in RATED.items()
+            for task, stage in RATES.items()
             if stage in self._latency
         }
 

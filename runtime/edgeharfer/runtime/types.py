@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 """The points of a face in BlazeFace's order: eyes, tip of the nose, centre of the mouth, ears (tragions).
 
 Right and left are the person's own, so the right eye stands on the left of the picture."""
+
+Shown = Literal["line", "bar", "tag"]
 
 UNCERTAIN = "uncertain"
 BACKGROUND = "background"
@@ -99,11 +101,16 @@ class Reading:
         label: The class; None where the task has none to give.
         probs: Probability of each class, by label.
         values: Numbers by name, such as angles in degrees.
+
+    Class attributes, for readings that show in another way:
+        shown: In the overlay: "line" is a line of text. For the scene "bar" is the bar at the bottom; for a
+            face "tag" is the label on its box, with the likeliest classes beside it.
     """
 
     label: str | None = None
     probs: Mapping[str, float] | None = None
     values: Mapping[str, float] | None = None
+    shown: ClassVar[Shown] = "line"
 
     @property
     def score(self) -> float | None:
@@ -113,10 +120,23 @@ class Reading:
         known = self.probs.get(self.label) if self.label is not None else None
         return float(max(self.probs.values()) if known is None else known)
 
+    @property
+    def ready(self) -> bool:
+        """Whether enough was seen for a label; false while a window fills."""
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the JSON line says of it."""
+        from edgeharfer.runtime.json_lines import reading_to_dict
+
+        return reading_to_dict(self)
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Emotion(Reading):
     """How one face looks: `label` is "uncertain" below the threshold, `probs` sums to 1."""
+
+    shown: ClassVar[Shown] = "tag"
 
     label: str
     probs: Mapping[str, float]
@@ -134,6 +154,8 @@ class Action(Reading):
     ready: the window is full; until then, and below the threshold, `label` is "uncertain".
     """
 
+    shown: ClassVar[Shown] = "bar"
+
     label: str
     probs: Mapping[str, float]
     score: float = field(kw_only=True)
@@ -145,6 +167,11 @@ class Action(Reading):
         Reading.__init__(self, label, probs or {})
         object.__setattr__(self, "score", score)
         object.__setattr__(self, "ready", ready)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the JSON line says of it."""
+        label = self.label if self.ready else UNCERTAIN
+        return {"label": label, "score": round(float(self.score), 4), "ready": self.ready}
 
 
 @dataclass(frozen=True, slots=True)

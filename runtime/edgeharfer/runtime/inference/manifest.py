@@ -28,8 +28,8 @@ from edgeharfer.runtime.strict_json import (
     whole,
 )
 
-Task = Literal["emotion", "action", "faces"]
 Precision = Literal["fp32", "fp16", "int8"]
+Reads = Literal["face", "frame", "clip"]
 
 FORMAT = 1
 MAX_MODEL_BYTES = 512 * 1024 * 1024
@@ -38,11 +38,14 @@ MAX_OTHER_BYTES = 64 * 1024 * 1024
 MAX_PACKAGE_BYTES = 1024 * 1024 * 1024
 MAX_FILES = 200
 """Of all files together: each is read and hashed when a package is verified, which takes its time."""
-ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"emotion": ("model",), "action": ("encoder", "head"), "faces": ("model",)}
+FACES = "faces"
+"""The task of face detectors: their graphs read whole frames and give boxes, as `options` describe them."""
+ROLES: Mapping[Reads, tuple[str, ...]] = MappingProxyType(
+    {"face": ("model",), "frame": ("model",), "clip": ("encoder", "head")}
 )
+"""The graphs of a package by what it reads."""
 ROLLING = "rolling"
-"""A graph that an action package may hold beside its head: the head, one frame at a time."""
+"""A graph that a package for clips may also hold: its head, one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
@@ -74,11 +77,19 @@ class CropSpec:
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """What an action model looks at: `frames` pictures over `seconds`, with no gap over `max_gap_s`."""
+    """What a model of clips reads: `frames` pictures over `seconds`, with no gap over `max_gap_s`."""
 
     frames: int
     seconds: float
     max_gap_s: float
+
+
+@dataclass(frozen=True)
+class ValueSpec:
+    """A number that a model gives: its name and its unit, such as "degrees"; no unit is ""."""
+
+    name: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,11 +101,15 @@ class FileSpec:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """All facts of a package.
 
-    output: what the graph gives, probabilities or logits; logits go through softmax(x / temperature).
+    task: what it is for; the tasks that ship are those of `runtime.tasks`, and FACES.
+    labels, values: the classes or the numbers that the graph gives, in the order of its outputs; one of them.
+    output: what the graph gives, probabilities, logits or values; logits go through softmax(x / temperature).
+    crop: how a face is cut, for packages that read faces. window: the clip, for packages that read clips.
+    reads: "face", "frame" or "clip"; None leaves it to `kind`.
     prior: {"data": class shares in training, "package": the balanced ones that `run` assumes}, as labels go.
     files: {precision: {role: FileSpec}}. auto: {"cpu" | "cuda" | "tensorrt": precision to take there}.
     training, accuracy: free facts for people. options: settings of the task's decoder (anchors), and
@@ -103,10 +118,12 @@ class Manifest:
 
     format: int
     name: str
-    task: Task
-    labels: tuple[str, ...]
+    task: str
+    labels: tuple[str, ...] = ()
+    values: tuple[ValueSpec, ...] = ()
+    reads: Reads | None = None
     input: InputSpec
-    output: Literal["probs", "logits"]
+    output: Literal["probs", "logits", "values"]
     files: Mapping[str, Mapping[str, FileSpec]]
     opset: int
     temperature: float = 1.0
@@ -128,9 +145,31 @@ class Manifest:
         return {spec.file: spec for spec in specs}
 
     @property
+    def kind(self) -> Reads:
+        """What the model reads: cut faces, whole frames, or clips, which are windows of frames.
+
+        Where the manifest does not say, a window means clips, and anything but a detector reads faces.
+        """
+        if self.reads is not None:
+            return self.reads
+        if self.task == FACES:
+            return "frame"
+        return "clip" if self.window is not None and self.crop is None else "face"
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """The names of the numbers that the model gives; none for classes."""
+        return tuple(value.name for value in self.values)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the graph gives for one input: one for each label or value."""
+        return len(self.labels) or len(self.values)
+
+    @property
     def roles(self) -> tuple[str, ...]:
-        """The graphs that make up one model of this task, whatever may be beside them."""
-        return ROLES[self.task]
+        """The graphs that make up one model, without those that it may also hold."""
+        return ROLES[self.kind]
 
     def precision_for(self, provider: str, asked: str = "auto") -> str:
         """What to run with: the precision asked for, or the one of `auto` for "cpu", "cuda" or "tensorrt"."""
@@ -155,7 +194,7 @@ def dump_manifest(manifest: Manifest) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, InputSpec | CropSpec | WindowSpec | FileSpec):
+    if isinstance(value, InputSpec | CropSpec | WindowSpec | ValueSpec | FileSpec):
         return vars(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(value[key]) for key in sorted(value)}
@@ -201,15 +240,21 @@ _WINDOW = record(
     WindowSpec,
     {"frames": whole(1, 1024), "seconds": number(_POSITIVE, 3600), "max_gap_s": number(_POSITIVE, 3600)},
 )
+_NAME = text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters")
+_VALUE = record(
+    ValueSpec, {"name": _NAME, "unit": text(r"[^\x00-\x1f]{0,40}", "a unit of up to 40 characters")}
+)
 _MANIFEST = record(
     Manifest,
     {
         "format": whole(FORMAT, FORMAT),
         "name": text(r"[a-z0-9][a-z0-9._-]{0,63}", "a name of lower-case letters, digits, '.', '_' and '-'"),
-        "task": choice(*ROLES),
-        "labels": list_of(text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters"), 1, 10_000),
+        "task": text(r"[a-z][a-z0-9_-]{0,39}", "a name of lower-case letters, digits, '_' and '-'"),
+        "labels": list_of(_NAME, 1, 10_000),
+        "values": list_of(_VALUE, 1, 10_000),
+        "reads": choice(*ROLES),
         "input": _INPUT,
-        "output": choice("probs", "logits"),
+        "output": choice("probs", "logits", "values"),
         "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head", ROLLING), _FILE)),
         "opset": whole(7, 1000),
         "temperature": number(_POSITIVE, 1000),
@@ -228,8 +273,15 @@ _MANIFEST = record(
 
 def _check_consistency(manifest: Manifest, where: str) -> None:
     """What no single key can tell."""
-    if len(set(manifest.labels)) != len(manifest.labels):
-        fail(below(where, "labels"), "a label stands twice")
+    for key, names in (("labels", manifest.labels), ("values", manifest.value_names)):
+        if len(set(names)) != len(names):
+            fail(below(where, key), f"a {key[:-1]} stands twice")
+    if not manifest.labels and not manifest.values:
+        fail(where, "key labels is missing; a package gives labels or values")
+    if manifest.labels and manifest.values:
+        fail(below(where, "values"), "must not stand beside labels: a package gives one of them")
+    if (manifest.output == "values") != bool(manifest.values):
+        fail(below(where, "output"), "must be values for a package with values, and for no other")
     if not manifest.files:
         fail(below(where, "files"), "holds no precision")
     specs = [spec for files in manifest.files.values() for spec in files.values()]
@@ -238,15 +290,15 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         megabytes = MAX_PACKAGE_BYTES // 1024**2
         fail(below(where, "files"), f"names more than {MAX_FILES} files, or more than {megabytes} MiB")
     for precision, files in manifest.files.items():
-        beside = {ROLLING} if manifest.task == "action" else set()
-        if set(files) - beside != set(manifest.roles):
+        optional = {ROLLING} if manifest.kind == "clip" else set()
+        if set(files) - optional != set(manifest.roles):
             fail(f"{where}: files.{precision}", f"must hold exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
         if precision not in manifest.files:
             fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
-    for key, needed in (("crop", "emotion"), ("window", "action")):
-        if (getattr(manifest, key) is not None) != (manifest.task == needed):
-            fail(below(where, key), f"belongs in each {needed} package and in no other")
+    for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
+        if (spec is not None) != (manifest.kind == kind):
+            fail(below(where, key), f"belongs in each package that reads {kind}s and in no other")
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
             fail(f"{where}: prior.{name}", "must be one share for each label, together 1")

@@ -17,6 +17,7 @@ from pathlib import Path
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
+    FACES,
     MAX_MODEL_BYTES,
     MAX_OTHER_BYTES,
     ROLLING,
@@ -239,7 +240,7 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
     """A graph that would fail or mislead in use: other opset, picture size, window or number of classes."""
     if info.opset != manifest.opset:
         raise ModelError(f"{path}: opset {info.opset}, where {MANIFEST} says {manifest.opset}")
-    if manifest.task == "faces":
+    if manifest.task == FACES:
         return
     if role == ROLLING:
         _check_rolling(manifest, info, path)
@@ -254,12 +255,12 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
         wanted = ("?", window.frames, "?")
     _check_shape(path, info.inputs[0].name, info.inputs[0].shape, wanted)
     given = info.outputs[0]
-    _check_shape(path, given.name, given.shape, ("?", "?" if role == "encoder" else len(manifest.labels)))
+    _check_shape(path, given.name, given.shape, ("?", "?" if role == "encoder" else manifest.outputs))
 
 
 def _check_rolling(manifest: Manifest, info: OnnxInfo, path: Path) -> None:
     """Features, then states with a row for each open window -> scores, then the states after the frame."""
-    assert manifest.window is not None, "an action manifest has a window"
+    assert manifest.window is not None, "a package for clips has a window"
     if not 2 <= len(info.inputs) == len(info.outputs):
         raise ModelError(
             f"{path}: {len(info.inputs)} inputs and {len(info.outputs)} outputs, not a pair for each"
@@ -267,7 +268,7 @@ def _check_rolling(manifest: Manifest, info: OnnxInfo, path: Path) -> None:
     features, *states = info.inputs
     scores, *after = info.outputs
     _check_shape(path, features.name, features.shape, (1, "?"))
-    _check_shape(path, scores.name, scores.shape, (1, len(manifest.labels)))
+    _check_shape(path, scores.name, scores.shape, (1, manifest.outputs))
     for one in (*states, *after):
         _check_shape(path, one.name, one.shape, (1, manifest.window.frames, "?"))
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.overlay.bars import PHOTO, draw_action, draw_status
-from edgeharfer.runtime.overlay.faces import draw_box, draw_emotions, draw_tag, visible
+from edgeharfer.runtime.overlay.bars import PHOTO, draw_bar, draw_status
+from edgeharfer.runtime.overlay.faces import draw_box, draw_likeliest, draw_tag, tag_of, visible
 from edgeharfer.runtime.overlay.look import humanise, label_color, label_words, look_for
 from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Action, Box, Frame, Image, Result
+from edgeharfer.runtime.types import Box, Frame, Image, Result
 
 __all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 
@@ -35,17 +35,18 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     taken = [] if status is None else draw_status(image, status, look)
     top = max((strip.bottom for strip in taken), default=0)
     taken += draw_scene_readings(image, result.readings, top, look)
-    if result.action is not None:
-        taken.append(draw_action(image, result.action, result.pts_s, look))
-    # Where emotions are on, at least one face has been read; the others are boxes until it is their turn.
-    emotions_on = any(face.emotion is not None for face in result.faces)
+    for reading in result.readings.values():
+        if reading.shown == "bar":
+            taken.append(draw_bar(image, reading, result.pts_s, look))
+    # With a task that tags faces at least one has its tag; the others are boxes until they are read.
+    tags_on = any(tag_of(face) is not None for face in result.faces)
     for face, box in faces:
-        if face.emotion is not None or not emotions_on:
+        if tag_of(face) is not None or not tags_on:
             taken.append(draw_tag(image, face, box, taken, look))
     if len(faces) <= MOST_FACES_WITH_BARS:
         taken += [box for _, box in faces]
         for face, box in faces:
-            taken += draw_emotions(image, face, box, taken, look)
+            taken += draw_likeliest(image, face, box, taken, look)
             taken += draw_face_readings(image, face, box, taken, look)
     return image
 
@@ -53,10 +54,10 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
 def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 0) -> Image:
     """A copy of the frame with the overlay; a lower picture is enlarged to `min_height` rows first.
 
-    A photograph gets no action and no rates: it has no neighbours in time.
+    A photograph gets no bar of the scene and no rates: it has no neighbours in time.
     """
     if frame.still:
-        timeless = {name: one for name, one in result.readings.items() if not isinstance(one, Action)}
+        timeless = {name: one for name, one in result.readings.items() if one.shown != "bar"}
         result = replace(result, readings=timeless)
         status = replace(status, source_state=PHOTO, rates_hz={})
     height, width = frame.bgr.shape[:2]

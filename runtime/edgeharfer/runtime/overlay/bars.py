@@ -1,4 +1,4 @@
-"""The strips of the overlay: source and figures at the top, the action at the bottom."""
+"""The strips of the overlay: source and figures at the top, a reading of the scene at the bottom."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from edgeharfer.runtime.overlay.look import (
     printable,
 )
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Image
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Image, Reading
 
 PHOTO = "photo"
 """Stands where other sources have their state, and goes with no rate."""
@@ -127,10 +127,11 @@ def _divide(image: Image, x: int, rect: Rect, look: Look) -> None:
     image[rect.y + look.pad : rect.bottom - look.pad, x : x + 1] = FAINT
 
 
-def draw_action(image: Image, action: Action, pts_s: float, look: Look) -> Rect:
-    """The bar at the bottom: what goes on and how sure that is. Without an action there is a word alone."""
-    if action.ready and action.label == BACKGROUND:
-        return _draw_no_action(image, look)
+def draw_bar(image: Image, reading: Reading, pts_s: float, look: Look) -> Rect:
+    """The bar at the bottom: the label of the scene and its score. For the background it is a word."""
+    label, score = reading.label or UNCERTAIN, reading.score or 0.0
+    if reading.ready and label == BACKGROUND:
+        return _draw_background(image, look)
     size = round(look.text * 1.2)
     thickness = max(4, look.text // 3)
     height = look.pad * 3 + size + thickness - 2
@@ -138,24 +139,24 @@ def draw_action(image: Image, action: Action, pts_s: float, look: Look) -> Rect:
     rect = Rect((look.area.width - width) // 2, look.area.height - look.gap - height, width, height)
     panel(image, rect, look.radius)
     x, inner, middle = rect.x + look.pad, width - 2 * look.pad, rect.y + look.pad + size // 2
-    known = action.ready and action.label != UNCERTAIN
-    score = percent(action.score) if known else ""
-    score_width = text_width(score, size, SEMIBOLD)
-    text = label_words(action.label) if action.ready else "Gathering motion…"
+    known = reading.ready and label != UNCERTAIN
+    share = percent(score) if known else ""
+    share_width = text_width(share, size, SEMIBOLD)
+    text = label_words(label) if reading.ready else "Gathering motion…"
     color = WHITE if known else DIM
-    text = shorten(text, inner - score_width - look.pad, size, SEMIBOLD)
+    text = shorten(text, inner - share_width - look.pad, size, SEMIBOLD)
     put_text(image, text, x, middle, size, color, SEMIBOLD)
-    put_text(image, score, rect.right - look.pad - score_width, middle, size, color, SEMIBOLD)
+    put_text(image, share, rect.right - look.pad - share_width, middle, size, color, SEMIBOLD)
     groove = Rect(x, rect.bottom - look.pad - thickness, inner, thickness)
     bar(image, groove, GROOVE)
     if known:
-        bar(image, filled(groove, action.score), MINT)
-    elif not action.ready:
+        bar(image, filled(groove, score), MINT)
+    elif not reading.ready:
         bar(image, _sweep(groove, pts_s), GREY)
     return rect
 
 
-def _draw_no_action(image: Image, look: Look) -> Rect:
+def _draw_background(image: Image, look: Look) -> Rect:
     """A small panel that says that nothing goes on."""
     text = label_words(BACKGROUND)
     width, height = text_width(text, look.small) + 2 * look.pad, look.small + look.pad

@@ -1,4 +1,4 @@
-"""The faces in the overlay: box, line of text, bars of the likeliest emotions."""
+"""The faces in the overlay: box, tag, bars of the likeliest classes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from edgeharfer.runtime.overlay.look import (
     label_words,
     percent,
 )
-from edgeharfer.runtime.types import UNCERTAIN, Box, Emotion, Image, TrackedFace
+from edgeharfer.runtime.types import UNCERTAIN, Box, Image, Reading, TrackedFace
 
-TOP_EMOTIONS = 3
+TOP_CLASSES = 3
 LEAST_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
 
 
@@ -45,8 +45,14 @@ def visible(box: Box, area: Rect) -> Rect | None:
     return Rect(left, top, right - left, bottom - top)
 
 
+def tag_of(face: TrackedFace) -> Reading | None:
+    """The reading that stands on the face's tag, None where it has none."""
+    return next((reading for reading in face.readings.values() if reading.shown == "tag"), None)
+
+
 def _face_color(face: TrackedFace) -> Color:
-    return GREY if face.emotion is None else label_color(face.emotion.label)
+    tag = tag_of(face)
+    return GREY if tag is None else label_color(tag.label or UNCERTAIN)
 
 
 def draw_box(image: Image, face: TrackedFace, box: Rect, look: Look) -> None:
@@ -93,11 +99,12 @@ def _tag_words(face: TrackedFace, room: int, look: Look) -> tuple[str, str, str]
 
 
 def _face_words(face: TrackedFace) -> tuple[str, str]:
-    """Label and per cent; without emotions the detector's score, and none where the model is not sure."""
-    if face.emotion is None:
+    """Label and per cent; without a tag the detector's score, and none where the model is not sure."""
+    tag = tag_of(face)
+    if tag is None:
         return "Face", percent(face.score)
-    label = face.emotion.label
-    return label_words(label), "" if label == UNCERTAIN else percent(face.emotion.score)
+    label = tag.label or UNCERTAIN
+    return label_words(label), "" if label == UNCERTAIN else percent(tag.score or 0.0)
 
 
 def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
@@ -112,13 +119,14 @@ def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
     return free_place(moved, taken, look.safe) or moved[0].moved_into(look.safe)
 
 
-def draw_emotions(
+def draw_likeliest(
     image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: Look
 ) -> list[Rect]:
-    """The likeliest emotions as bars beside the face, where there is room for them."""
-    if face.emotion is None:
+    """The likeliest classes of the tag as bars beside the face, where there is room for them."""
+    tag = tag_of(face)
+    if tag is None:
         return []
-    rows = _likeliest(face.emotion)
+    rows = _likeliest(tag)
     names = max((text_width(humanise(label), look.small) for label, _ in rows), default=0)
     step = round(look.small * 1.5)
     length = 4 * look.small
@@ -148,5 +156,5 @@ def _bar_places(wanted: Rect, box: Rect, look: Look) -> list[Rect]:
     ]
 
 
-def _likeliest(emotion: Emotion) -> list[tuple[str, float]]:
-    return sorted(emotion.probs.items(), key=lambda item: -item[1])[:TOP_EMOTIONS]
+def _likeliest(reading: Reading) -> list[tuple[str, float]]:
+    return sorted((reading.probs or {}).items(), key=lambda item: -item[1])[:TOP_CLASSES]

@@ -1,4 +1,4 @@
-"""Readings of tasks that have no drawing of their own: a line of text for the scene, or at a face."""
+"""Readings that are shown as a line of text, for the scene or at a face."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.overlay.canvas import DIM, Rect, panel, put_text, shorten, text_width
 from edgeharfer.runtime.overlay.look import Look, free_place, humanise, label_words, percent
-from edgeharfer.runtime.types import Action, Emotion, Image, Reading, TrackedFace
-
-DRAWN_ELSEWHERE = (Action, Emotion)
+from edgeharfer.runtime.types import Image, Reading, TrackedFace
 
 
 def reading_words(name: str, reading: Reading) -> str:
@@ -59,11 +57,7 @@ def _face_places(size: Rect, box: Rect, used: Sequence[Rect], look: Look) -> lis
 
 
 def _lines(readings: Mapping[str, Reading]) -> list[str]:
-    return [
-        reading_words(name, reading)
-        for name, reading in readings.items()
-        if not isinstance(reading, DRAWN_ELSEWHERE)
-    ]
+    return [reading_words(name, reading) for name, reading in readings.items() if reading.shown == "line"]
 
 
 def _line_rect(line: str, look: Look) -> Rect:

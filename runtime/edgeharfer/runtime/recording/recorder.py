@@ -20,6 +20,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.recording.file import FORMAT, Recording
 from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
@@ -165,7 +166,7 @@ def _features_of(action: ActionModel | None) -> int:
 
 def models(senses: Senses) -> dict[str, str]:
     """Name, precision and files of the models, by task."""
-    used = {"action": senses.action, "emotion": senses.emotion}
+    used = {ACTION: senses.action, EMOTION: senses.emotion}
     return {
         task: " ".join([
             model.manifest.name,

@@ -10,7 +10,7 @@ from edgeharfer.runtime.overlay.look import humanise, label_words
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.stream import has_room
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import BACKGROUND, Action, Emotion, Frame, Reading, Result
+from edgeharfer.runtime.types import BACKGROUND, Frame, Reading, Result
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""
@@ -56,22 +56,19 @@ def describe(result: Result) -> str:
         f"face {face.track}: {', '.join(_labels(face.readings)) or 'in view'}"
         for face in sorted(result.faces, key=lambda face: face.track)
     ]
-    action = [] if result.action is None else [_action(result.action)]
-    others = {name: reading for name, reading in result.readings.items() if reading is not result.action}
-    return " · ".join((faces or ["no face"]) + action + _labels(others))
+    return " · ".join((faces or ["no face"]) + _labels(result.readings))
 
 
 def _labels(readings: Mapping[str, Reading]) -> list[str]:
-    """Emotions as they are, other labels after the name of their task; numbers change all the time."""
-    return [
-        words if isinstance(reading, Emotion) else f"{humanise(name).lower()} {words}"
-        for name, reading in readings.items()
-        if reading.label is not None and (words := label_words(reading.label).lower())
-    ]
+    """Labels alone: numbers change all the time."""
+    return [_words(name, reading) for name, reading in readings.items() if reading.label is not None]
 
 
-def _action(action: Action) -> str:
-    if not action.ready:
-        return "action: gathering"
-    words = label_words(action.label).lower()
-    return words if action.label == BACKGROUND else f"action: {words}"
+def _words(task: str, reading: Reading) -> str:
+    """The label of a tag, and of a scene in which nothing goes on, as it is; others after their task."""
+    words, name = label_words(reading.label or "").lower(), humanise(task).lower()
+    if reading.shown == "line":
+        return f"{name} {words}"
+    if reading.shown == "bar" and not reading.ready:
+        return f"{name}: gathering"
+    return words if reading.shown == "tag" or reading.label == BACKGROUND else f"{name}: {words}"

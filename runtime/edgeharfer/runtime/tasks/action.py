@@ -20,6 +20,7 @@ from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
+from edgeharfer.runtime.tasks import ACTION, check_manifest
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
 from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
@@ -88,6 +89,7 @@ class ActionModel:
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         self.manifest = package.manifest
+        check_manifest(package.manifest, str(package.path))
         backend = resolve_backend(package, backend)
         self.precision = backend.precision
         spec = self.manifest.input
@@ -113,7 +115,7 @@ class ActionModel:
     def window(self) -> WindowSpec:
         """What the model looks at."""
         window = self.manifest.window
-        assert window is not None, "an action manifest has a window"
+        assert window is not None, "a package that reads clips has a window"
         return window
 
     def encode(self, bgr: Image) -> Floats:
@@ -216,7 +218,7 @@ class ActionTask:
     "encode" and "head".
     """
 
-    name, scope = "action", "scene"
+    name, scope = ACTION, "scene"
 
     def __init__(
         self,

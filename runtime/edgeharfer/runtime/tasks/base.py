@@ -33,8 +33,8 @@ class Task(Protocol):
             Letters, digits, dashes and underscores, beginning with a letter.
         scope: "scene" for one reading a frame, "face" for one a face.
 
-    Two more attributes are optional: `labels`, which `Pipeline.labels` then gives, and `value_names`, which
-    makes columns in `frames.csv` of a report.
+    Two more attributes are optional: `labels`, which `Pipeline.labels` then gives, and `value_names`. Both
+    make columns in `frames.csv` of a report.
     """
 
     name: str

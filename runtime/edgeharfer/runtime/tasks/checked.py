@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import TaskError
-from edgeharfer.runtime.json_lines import KEYS
-from edgeharfer.runtime.tasks import PACKAGE_TASKS
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, STAGES
 from edgeharfer.runtime.tasks.base import SCOPES, Task
 from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-RESERVED = KEYS | {"total", "detect", "align", "encode", "head"}
+JSON_KEYS = {"kind", "seq", "pts_s", "age_ms", "source", "file", "faces", "track", "box", "score"}
+RESERVED = (JSON_KEYS | set(STAGES)) - set(PACKAGE_TASKS)
 """Names that no task can have: they are keys of the JSON line or stages."""
 _MEMBERS = ("step", "reset", "close")
 
@@ -62,6 +62,16 @@ class CheckedTask:
             return None
         self._stages_ms[self.name] = (self._clock.monotonic() - start) * 1e3
         return self._scene(given) if self.scope == "scene" else self._faces(given, faces)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of a reading, for a table: its values, and the probability of each class."""
+        return tuple(f"{self.name}_{name}" for name in (*self.value_names, *self.labels))
+
+    def numbers(self, reading: Reading | None) -> list[float | None]:
+        """The numbers of a reading, one for each column; None where it has none."""
+        known = {} if reading is None else {**(reading.probs or {}), **(reading.values or {})}
+        return [known.get(name) for name in (*self.value_names, *self.labels)]
 
     def reset(self) -> None:
         """The task's reset."""

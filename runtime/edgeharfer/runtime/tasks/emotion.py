@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
-from edgeharfer.runtime.inference.manifest import CropSpec, Manifest
+from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.schedule import Schedule
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tasks import EMOTION
+from edgeharfer.runtime.tasks.pictures import PictureModel
+from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
@@ -26,32 +25,18 @@ FACES_AT_ONCE = 1
 """Faces whose emotion is computed in one frame; the others have their turn in the next ones.
 
 Where frames do not come as time passes, new faces are all read in the frame that shows them first."""
-BATCHES = (1, 2, 4, 8)
-"""Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
 PRIORS = ("package", "data", "balanced", "uniform")
 
 
-class EmotionModel:
-    """The graph of an emotion package: faces of a frame to probabilities."""
+class EmotionModel(PictureModel):
+    """The graph of an emotion package: faces of a frame to probabilities.
+
+    prior: one of PRIORS. backend: as PictureModel takes it.
+    """
 
     def __init__(self, package: Package, backend: Backend = CPU, *, prior: str = "package") -> None:
-        self.manifest = package.manifest
-        backend = resolve_backend(package, backend)
-        self.precision = backend.precision
-        self.session = open_graph(package, "model", backend, shapes=self._shapes)
+        super().__init__(package, backend)
         self._weights = prior_weights(self.manifest, prior)
-
-    @property
-    def provider(self) -> str:
-        """Where it runs, in ONNX Runtime's words."""
-        return self.session.provider
-
-    @property
-    def crop(self) -> CropSpec:
-        """How the model wants its faces cut."""
-        crop = self.manifest.crop
-        assert crop is not None, "an emotion manifest has a crop"
-        return crop
 
     @property
     def cuts_portraits(self) -> bool:
@@ -61,43 +46,9 @@ class EmotionModel:
         """
         return self.manifest.options.get("portraits") == "cut"
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of a cut face."""
-        return self.manifest.input.width, self.manifest.input.height
-
-    def classify(self, crops: Sequence[Image]) -> Floats:
+    def classify(self, pictures: Sequence[Image]) -> Floats:
         """Cut faces, uint8 of any size -> probabilities (n, classes)."""
-        batch = prepare(crops, self.manifest.input)
-        parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.manifest.labels)), np.float32)
-
-    def cut(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
-        """The faces as the model wants them."""
-        return [cut(bgr, face, self.crop, self.size) for face in faces]
-
-    def warm_up(self) -> None:
-        """Run every batch size once, so that the first frames are not slower than the rest."""
-        self.session.warm_up(self._shapes)
-
-    def close(self) -> None:
-        """End what goes on beside the graph."""
-        self.session.close()
-
-    @property
-    def _shapes(self) -> list[tuple[int, ...]]:
-        spec = self.manifest.input
-        return [(n, spec.height, spec.width, spec.channels) for n in BATCHES]
-
-    def _run(self, batch: Floats) -> Floats:
-        n = len(batch)
-        size = next(size for size in BATCHES if size >= n)
-        padded = (
-            np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
-        )
-        output = self.session.run1(padded)[:n]
-        probs = output if self.manifest.output == "probs" else softmax(output, self.manifest.temperature)
-        return reweigh(probs, self._weights)
+        return reweigh(super().classify(pictures), self._weights)
 
 
 def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
@@ -195,7 +146,7 @@ class EmotionTask:
     stages_ms: takes the times of "align" and "emotion".
     """
 
-    name, scope = "emotion", "face"
+    name, scope = EMOTION, "face"
 
     def __init__(
         self, model: EmotionModel, reader: FaceReader, schedule: Schedule, stages_ms: dict[str, float]
