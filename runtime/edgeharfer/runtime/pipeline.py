@@ -146,9 +146,9 @@ class Pipeline:
     @property
     def labels(self) -> dict[str, list[str]]:
         """The labels of each task that has some; a task of one's own can have an attribute `labels`."""
-        known = {task: list(model.manifest.labels) for task, model in self._models.items()}
+        known = {task: model.manifest.labels for task, model in self._models.items()}
         own = {task.name: task.labels for task in self._tasks if isinstance(task, CheckedTask)}
-        return known | {name: list(labels) for name, labels in own.items() if labels}
+        return {task: list(labels) for task, labels in {**known, **own}.items() if labels}
 
     def __repr__(self) -> str:
         models = [f"{task}={model}" for task, model in self.models.items()]

@@ -78,8 +78,8 @@ class Averaged:
 class FaceTask(PackagedTask):
     """Reads cut faces: each one once each time that the detector has seen it.
 
-    In a photograph all faces are read. Else new faces come first, up to a batch of them in one frame, and
-    where there are none, the one that was not read for the longest time.
+    In a photograph all faces are read, else a batch in one frame: new ones first, then those that were not
+    read for the longest time.
     """
 
     def __init__(self, model: PictureModel) -> None:
@@ -92,8 +92,7 @@ class FaceTask(PackagedTask):
         self._forget_old(frame.pts_s)
         waiting = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
-        new = sum(face.track not in self._read_s for face in waiting)
-        turn = waiting if frame.still else waiting[: min(max(1, new), BATCHES[-1])]
+        turn = waiting if frame.still else waiting[: BATCHES[-1]]
         found = {face.track: face.detected for face in turn}
         crops = self._pictures.cut(frame.bgr, [face for face in found.values() if face is not None])
         if not crops:
