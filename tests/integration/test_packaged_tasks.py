@@ -167,7 +167,9 @@ def test_a_signature_is_asked_of_them_too(tmp_path: Path, capsys: pytest.Capture
     assert "not signed" in capsys.readouterr().err
 
 
-def test_models_verify_tries_them_and_evaluate_refuses_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_verify_tries_them_and_evaluate_refuses_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     age(tmp_path)
     assert run_command(["models", "verify", str(tmp_path / "age")]) == 0
     assert "whole" in capsys.readouterr().out

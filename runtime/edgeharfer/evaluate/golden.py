@@ -19,9 +19,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.tasks import EMOTION
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.emotion import EmotionModel
+from edgeharfer.runtime.tasks import load_model
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Floats, Image
 
@@ -46,11 +44,9 @@ def golden_frames() -> tuple[Image, ...]:
 
 def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
     """Pictures to probabilities or values, (1 or n, outputs), by the model alone, on the CPU."""
-    if package.manifest.task == EMOTION:
-        return EmotionModel(package, provider="cpu", precision=precision).classify
-    if package.manifest.kind != "clip":
-        return PictureModel(package, provider="cpu", precision=precision).classify
-    model = ActionModel(package, provider="cpu", precision=precision)
+    model = load_model(package, provider="cpu", precision=precision)
+    if isinstance(model, PictureModel):
+        return model.classify
 
     def classify(frames: Sequence[Image]) -> Floats:
         features = [model.encode(frame) for frame in frames]
