@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.export.rolling import rolling_form
+from edgeharfer.runtime.inference.manifest import ValueSpec
 from edgeharfer.runtime.inference.package import (
     CropSpec,
     FileSpec,
@@ -202,6 +203,32 @@ def emotion_package(folder: Path, *, model: bytes | None = None, **changes: obje
     data = model if model is not None else classifier(classes=len(FER7))
     files = {"fp32": {"model": file_spec(folder, "model.onnx", data)}}
     write_manifest(folder, replace(manifest, **{"files": files, **changes}))  # type: ignore[arg-type]
+    return load_package(folder)
+
+
+def picture_package(folder: Path, task: str, *, size: int = 16, **gives: Any) -> Package:
+    """A package for any task that reads cut faces, or whole frames with `reads="frame"`.
+
+    gives: `labels`, or `values` by name and unit, and further keys of the manifest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values = tuple(ValueSpec(name, unit) for name, unit in gives.pop("values", {}).items())
+    labels = tuple(gives.pop("labels", ()))
+    output = "probs" if labels else "logits"
+    model = classifier(size, classes=len(labels or values), output=output)
+    manifest = Manifest(
+        format=1,
+        name=f"tiny-{task}",
+        task=task,
+        labels=labels,
+        values=values,
+        input=InputSpec(size, size, "gray", "unit"),
+        output="probs" if labels else "values",
+        files={"fp32": {"model": file_spec(folder, "model.onnx", model)}},
+        opset=OPSET,
+        crop=None if gives.get("reads") == "frame" else CropSpec("box", 1.2, 0.0),
+    )
+    write_manifest(folder, replace(manifest, **gives))
     return load_package(folder)
 
 

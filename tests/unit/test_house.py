@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -166,3 +167,64 @@ def test_constraints_are_hashed_and_name_no_index() -> None:
     assert len(entries) == sum(map(len, pins().values()))
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert re.findall(r"https?://|--index-url|--find-links|file:", text) == []
+
+
+# Task names --------------------------------------------------------------------------------------
+
+TASK_NAMES = {"action", "emotion"}
+REGISTRY = "edgeharfer/runtime/tasks/__init__.py"
+ABOUT_ONE_TASK = (
+    "edgeharfer/training/action/",
+    "edgeharfer/training/emotion/",
+    "edgeharfer/training/context/",
+)
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """The names of tasks among the items of a tuple, list, set or mapping."""
+    items: list[ast.expr | None] = []
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        items = [*node.elts]
+    elif isinstance(node, ast.Dict):
+        items = node.keys
+    return {str(item.value) for item in items if isinstance(item, ast.Constant) and item.value in TASK_NAMES}
+
+
+def lists_of_tasks(source: str) -> list[int]:
+    """The lines that list the tasks that ship, or do something for one of them by its name."""
+    lines: list[int] = []
+    if not any(f"{quote}{name}{quote}" in source for name in TASK_NAMES for quote in "\"'"):
+        return lines
+    for node in ast.walk(ast.parse(source)):
+        compared = [*node.comparators, node.left] if isinstance(node, ast.Compare) else []
+        named = any(isinstance(one, ast.Constant) and one.value in TASK_NAMES for one in compared)
+        if named or names_in(node) == TASK_NAMES:
+            lines.append(node.lineno)  # type: ignore[attr-defined]
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('NAMES = ("action", "emotion")', True),
+        ('for name in ["emotion", "action", "pose"]: pass', True),
+        ('Task = Literal["emotion", "action", "faces"]', True),
+        ('MODELS = {"action": 1, "emotion": 2}', True),
+        ('if package.manifest.task == "action": pass', True),
+        ('if "emotion" != task: pass', True),
+        ('result.readings.get("action")', False),
+        ('read_table(path, ("emotion", "pixels"))', False),
+    ],
+)
+def test_lists_of_tasks_are_recognised(source: str, found: bool) -> None:
+    assert bool(lists_of_tasks(source)) == found
+
+
+def test_the_registry_alone_lists_the_tasks() -> None:
+    found = []
+    for root in ROOTS:
+        for path in sorted((PROJECT / root / "edgeharfer").rglob("*.py")):
+            name = path.relative_to(PROJECT / root).as_posix()
+            if name != REGISTRY and not name.startswith(ABOUT_ONE_TASK):
+                found += [f"{name}:{line}" for line in lists_of_tasks(path.read_text(encoding="utf-8"))]
+    assert found == []

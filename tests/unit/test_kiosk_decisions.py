@@ -8,7 +8,7 @@ import pytest
 
 from edgeharfer.kiosk.config import Decide
 from edgeharfer.kiosk.decisions import Decisions, Event
-from edgeharfer.runtime.types import Action, Box, Emotion, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Emotion, Reading, Result, TrackedFace
 
 RULES = Decide(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
 FPS = 10
@@ -99,6 +99,25 @@ def test_each_face_is_decided_for_itself_and_leaves() -> None:
         (1, "start", "happy"), (2, "start", "sad"), (2, "end", "sad"),
     }  # fmt: skip
     assert [event.reason for event in events if event.phase == "end"] == ["left"]
+
+
+def test_labels_of_further_tasks_are_decided_too_and_numbers_are_not() -> None:
+    def seen(number: int) -> Result:
+        readings = {
+            "glasses": Reading("yes", {"yes": 0.9, "no": 0.1}),
+            "age": Reading(values={"years": 40.0}),
+        }
+        person = TrackedFace(1, Box(0, 0, 9, 9), 0.9, {**face(1, "happy").readings, **readings})
+        weather = Reading("rain", {"rain": 0.7, "sun": 0.3})
+        return Result(number, number / FPS, 1.0, (person,), {"weather": weather})
+
+    decisions = Decisions(RULES, {"weather": {"rain": 0.8}})
+    events = run([seen(n) for n in range(10)], decisions)
+    assert {(event.kind, event.person, event.label) for event in events} == {
+        ("emotion", 1, "happy"), ("glasses", 1, "yes"),
+    }  # fmt: skip
+    assert (decisions.scene_label, sorted(decisions.face_labels)) == (None, ["happy", "yes"])
+    assert [event.kind for event in run([seen(n) for n in range(10)]) if event.person is None] == ["weather"]
 
 
 def test_a_face_that_left_is_forgotten() -> None:

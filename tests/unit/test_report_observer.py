@@ -18,9 +18,10 @@ from edgeharfer.runtime import open_source
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.tasks import make_task
 from edgeharfer.runtime.tasks.headpose import HeadPose
 from edgeharfer.runtime.types import Frame
-from tiny_models import FER7, action_package, emotion_package
+from tiny_models import FER7, action_package, emotion_package, picture_package
 
 SECONDS = 2.0
 
@@ -130,6 +131,18 @@ def test_further_tasks_are_columns(packages: Path) -> None:
     assert faces and all(len(face.values) == 3 and None not in face.values for face in faces)
     plain = watched(observer(packages, emotion=False, action=False).watch(Reel(10)))
     assert (plain.columns, {face.values for sample in plain.samples for face in sample.faces}) == ((), {()})
+
+
+def test_packages_of_further_tasks_are_columns(tmp_path: Path) -> None:
+    glasses = picture_package(tmp_path / "g", "glasses", labels=("no", "yes"))
+    age = picture_package(tmp_path / "a", "age", values={"years": "years"})
+    tasks = [make_task(str(package.path)) for package in (glasses, age)]
+    made = Observer(fps=4.0, emotion=None, action=None, extra_tasks=tasks)
+    found = watched(made.watch(Reel(10)))
+    assert found.columns == made.columns == ("glasses_no", "glasses_yes", "age_years")
+    values = [face.values for sample in found.samples for face in sample.faces]
+    assert values and all(None not in mine for mine in values)
+    assert [no + yes for no, yes, _ in values if no and yes] == pytest.approx([1] * len(values), abs=2e-3)
 
 
 class CutReel(Reel):

@@ -21,9 +21,7 @@ from edgeharfer.runtime.inference.backend import CPU
 from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.tasks import EMOTION
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.emotion import EmotionModel
+from edgeharfer.runtime.tasks import load_model
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Floats, Image
 
@@ -48,12 +46,9 @@ def golden_frames() -> tuple[Image, ...]:
 
 def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
     """Pictures to probabilities or values, (1 or n, outputs), by the model alone, on the CPU."""
-    backend = replace(CPU, precision=precision)
-    if package.manifest.task == EMOTION:
-        return EmotionModel(package, backend).classify
-    if package.manifest.kind != "clip":
-        return PictureModel(package, backend).classify
-    model = ActionModel(package, backend)
+    model = load_model(package, replace(CPU, precision=precision))
+    if isinstance(model, PictureModel):
+        return model.classify
 
     def classify(frames: Sequence[Image]) -> Floats:
         features = [model.encode(frame) for frame in frames]

@@ -26,7 +26,7 @@ from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
 from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
-from edgeharfer.runtime.tasks.packaged import PackagedTask
+from edgeharfer.runtime.tasks.generic import GenericTask
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Frame, Image, Reading, Result, TrackedFace, check_picture
 
@@ -123,7 +123,7 @@ class Pipeline:
             self._first_tasks.append(ActionTask(action_model, encode, self._stages_ms, self._clock))
         if emotion_model is not None:
             self._tasks.append(EmotionTask(emotion_model, self._senses, self._schedule, self._stages_ms))
-        self._models |= {task.name: task.model for task in extra_tasks if isinstance(task, PackagedTask)}
+        self._models |= {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
         self._tasks += [CheckedTask(task, self._stages_ms, self._clock) for task in extra_tasks]
         for task in (*self._first_tasks, *self._tasks):
             self._parts.callback(task.close)
@@ -147,9 +147,9 @@ class Pipeline:
     @property
     def labels(self) -> dict[str, list[str]]:
         """The labels of each task that has some; a task of one's own can have an attribute `labels`."""
-        known = {task: list(model.manifest.labels) for task, model in self._models.items()}
+        known = {task: model.manifest.labels for task, model in self._models.items()}
         own = {task.name: task.labels for task in self._tasks if isinstance(task, CheckedTask)}
-        return known | {name: list(labels) for name, labels in own.items() if labels}
+        return {task: list(labels) for task, labels in {**known, **own}.items() if labels}
 
     def __repr__(self) -> str:
         models = [f"{task}={model}" for task, model in self.models.items()]

@@ -14,11 +14,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.inference.backend import CPU, Backend
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.inference.backend import Backend
     from edgeharfer.runtime.inference.manifest import Manifest, Reads
+    from edgeharfer.runtime.inference.package import Package
+    from edgeharfer.runtime.tasks.action import ActionModel
     from edgeharfer.runtime.tasks.base import Task
+    from edgeharfer.runtime.tasks.pictures import PictureModel
 
 ACTION, EMOTION = "action", "emotion"
 """The two tasks that run by default, for the parts of the product that are about them alone."""
@@ -32,7 +35,8 @@ class TaskEntry:
     """One task that ships.
 
     Attributes:
-        make: Its class, as "module:Class" of this package.
+        task: Its class, as "module:Class" of this package.
+        model: The class that runs its model packages, and takes a package; "" where it needs none.
         scope: "scene" for one reading a frame, "face" for one a face.
         summary: A line for people.
         gives: "classes", or "values", which are numbers by name.
@@ -44,7 +48,8 @@ class TaskEntry:
         icon: In Home Assistant, from https://pictogrammers.com/library/mdi/.
     """
 
-    make: str
+    task: str
+    model: str = ""
     scope: str
     summary: str
     gives: str = "classes"
@@ -58,7 +63,8 @@ class TaskEntry:
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType({
     ACTION: TaskEntry(
-        make="action:ActionTask",
+        task="action:ActionTask",
+        model="action:ActionModel",
         scope="scene",
         summary="what goes on in the scene; on by default, --action chooses the package or off",
         reads="clip",
@@ -69,7 +75,8 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         icon="mdi:run",
     ),
     EMOTION: TaskEntry(
-        make="emotion:EmotionTask",
+        task="emotion:EmotionTask",
+        model="emotion:EmotionModel",
         scope="face",
         summary="how each face looks; on by default, --emotion chooses the package or off",
         reads="face",
@@ -79,12 +86,15 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         icon="mdi:emoticon-outline",
     ),
     "headpose": TaskEntry(
-        make="headpose:HeadPose",
+        task="headpose:HeadPose",
         scope="face",
         summary="yaw, pitch and roll of each face in degrees; no model",
         gives="values",
     ),
 })  # fmt: skip
+_MODELS: Mapping[Reads, str] = MappingProxyType(
+    {"face": "pictures:PictureModel", "frame": "pictures:PictureModel", "clip": "action:ActionModel"}
+)
 PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.reads)
 """Tasks with an option that chooses their model package, in the order in which they run."""
 EXTRA_TASKS = tuple(name for name, entry in TASKS.items() if not entry.reads)
@@ -124,7 +134,7 @@ def is_addable(task: str) -> bool:
     return task in {package.path.name for package in shipped_packages()}
 
 
-def make_task(task: str, backend: Backend, *, require_signature: Path | None = None) -> Task:
+def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | None = None) -> Task:
     """A task to add to a pipeline.
 
     Args:
@@ -140,25 +150,41 @@ def make_task(task: str, backend: Backend, *, require_signature: Path | None = N
     if task in PACKAGE_TASKS:
         raise ConfigError(f"task {task!r} cannot be added: choose its package with --{task}; {known}")
     if task in EXTRA_TASKS:
-        made: Task = _load_object(TASKS[task].make)()
+        made: Task = _load_object(TASKS[task].task)()
         return made
     if not is_addable(task):
         raise ConfigError(f"task {task!r} cannot be added: there is no such task; {known}")
     from edgeharfer.runtime.inference.package import load_package
-    from edgeharfer.runtime.tasks.packaged import make_packaged
+    from edgeharfer.runtime.tasks.generic import make_generic
 
     package = load_package(task, require_signature=require_signature)
     if package.manifest.task in PACKAGE_TASKS:
         name = package.manifest.task
         raise ConfigError(f"{task} is a package for the task {name}: choose it with --{name}")
-    return make_packaged(package, backend)
+    return make_generic(package, backend)
 
 
 def make_tasks(
-    tasks: Iterable[str], backend: Backend, *, require_signature: Path | None = None
+    tasks: Iterable[str], backend: Backend = CPU, *, require_signature: Path | None = None
 ) -> list[Task]:
     """The tasks of a list, each once; see `make_task`."""
     return [make_task(task, backend, require_signature=require_signature) for task in dict.fromkeys(tasks)]
+
+
+def load_model(package: Package, backend: Backend) -> ActionModel | PictureModel:
+    """The model of a package that is no face detector: its task's, or by what it reads.
+
+    Args:
+        package: A loaded package.
+        backend: Where and how it runs.
+
+    Raises:
+        ModelError, ProviderError: As the model.
+    """
+    entry = TASKS.get(package.manifest.task)
+    path = entry.model if entry and entry.model else _MODELS[package.manifest.kind]
+    model: ActionModel | PictureModel = _load_object(path)(package, backend)
+    return model
 
 
 def _load_object(path: str) -> Any:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import FACES, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks import load_model
+from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.pictures import BATCHES, PictureModel
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
-from edgeharfer.runtime.types import Action, Floats, Frame, Reading, TrackedFace
+from edgeharfer.runtime.types import UNCERTAIN, Floats, Frame, Reading, TrackedFace
 
 TIME_CONSTANT_S = 0.35
 """Of the average over time, as for emotions."""
@@ -23,7 +23,7 @@ FRAME_INTERVAL_S = 0.1
 """From one reading of a whole frame to the next."""
 
 
-def make_packaged(package: Package, backend: Backend) -> PackagedTask:
+def make_generic(package: Package, backend: Backend) -> GenericTask:
     """The task of a package, under the name that its manifest gives.
 
     Args:
@@ -32,19 +32,19 @@ def make_packaged(package: Package, backend: Backend) -> PackagedTask:
 
     Raises:
         ConfigError: It is a face detector, or gives values for clips.
-        ModelError, ProviderError: As PictureModel.
+        ModelError, ProviderError: As its model.
     """
     manifest = package.manifest
     if manifest.task == FACES or (manifest.kind == "clip" and manifest.values):
         what = "a face detector" if manifest.task == FACES else "a package that gives values for clips"
         raise ConfigError(f"{package.path}: {what} cannot be run as a task")
-    if manifest.kind == "clip":
-        return ClipTask(ActionModel(package, backend))
-    model = PictureModel(package, backend)
+    model = load_model(package, backend)
+    if isinstance(model, ActionModel):
+        return ClipTask(model)
     return FaceTask(model) if manifest.kind == "face" else FrameTask(model)
 
 
-class PackagedTask(Task):
+class GenericTask(Task):
     """What the tasks of packages have in common: the model, and what the manifest says that it gives."""
 
     def __init__(self, model: PictureModel | ActionModel, scope: str) -> None:
@@ -75,11 +75,11 @@ class Averaged:
         return Reading(label, named)
 
 
-class FaceTask(PackagedTask):
+class FaceTask(GenericTask):
     """Reads cut faces: each one once each time that the detector has seen it.
 
-    In a photograph all faces are read. Else new faces come first, up to a batch of them in one frame, and
-    where there are none, the one that was not read for the longest time.
+    In a photograph all faces are read, else a batch in one frame: new ones first, then those that were not
+    read for the longest time.
     """
 
     def __init__(self, model: PictureModel) -> None:
@@ -92,8 +92,7 @@ class FaceTask(PackagedTask):
         self._forget_old(frame.pts_s)
         waiting = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
-        new = sum(face.track not in self._read_s for face in waiting)
-        turn = waiting if frame.still else waiting[: min(max(1, new), BATCHES[-1])]
+        turn = waiting if frame.still else waiting[: BATCHES[-1]]
         found = {face.track: face.detected for face in turn}
         crops = self._pictures.cut(frame.bgr, [face for face in found.values() if face is not None])
         if not crops:
@@ -119,7 +118,7 @@ class FaceTask(PackagedTask):
                 known.pop(track, None)
 
 
-class FrameTask(PackagedTask):
+class FrameTask(GenericTask):
     """Reads whole frames, about ten a second."""
 
     def __init__(self, model: PictureModel) -> None:
@@ -140,25 +139,25 @@ class FrameTask(PackagedTask):
         self._read_s = -math.inf
 
 
-class ClipTask(PackagedTask):
-    """Reads clips as the task action does; its reading is "uncertain" until the first window is full."""
+class ClipTask(GenericTask):
+    """Reads clips, at the times that their window asks for; "uncertain" until the first window is full."""
 
     def __init__(self, model: ActionModel) -> None:
         super().__init__(model, "scene")
-        self._recognizer = ActionRecognizer(model, clock=SystemClock())
-        self._last: Action | None = None
+        self._clips, self._ring = model, FeatureRing(model.window)
+        self._average = Averaged(model.manifest)
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
-        """The reading of the window that ends with this frame, where it is a new one."""
-        if frame.still:
+        """The reading of the window that ends with this frame, where the frame belongs in it."""
+        if frame.still or not self._ring.wants(frame.pts_s):
             return None
-        found = self._recognizer.step(frame, {})
-        if found is self._last:
-            return None
-        self._last = found
-        return Reading(found.label, found.probs)
+        self._ring.push(frame.pts_s, self._clips.encode(frame.bgr))
+        if self._ring.ready:
+            return self._average.update(self._clips.classify(self._ring.window()), frame.pts_s)
+        self._average = Averaged(self.model.manifest)  # a gap emptied the window
+        return Reading(UNCERTAIN, {})
 
     def reset(self) -> None:
         """Forget the window."""
-        self._recognizer.reset()
-        self._last = None
+        self._ring.reset()
+        self._average = Averaged(self.model.manifest)
