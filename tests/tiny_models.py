@@ -20,16 +20,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.export.rolling import rolling_form
-from edgeharfer.runtime.inference.package import (
-    CropSpec,
-    FileSpec,
-    InputSpec,
-    Manifest,
-    Package,
-    WindowSpec,
-    load_package,
-    write_manifest,
-)
+from edgeharfer.runtime.inference.manifest import CropSpec, FileSpec, InputSpec, Manifest, WindowSpec
+from edgeharfer.runtime.inference.package import Package, load_package, write_manifest
 
 OPSET = 17
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
