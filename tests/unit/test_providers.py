@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,8 @@ import click
 import pytest
 
 import tiny_models
+from edgeharfer.app.worker import Order
+from edgeharfer.benchmark.end_to_end import EndToEnd
 from edgeharfer.cli.options import chosen_backend, provider_options
 from edgeharfer.kiosk.config import Models
 from edgeharfer.runtime.errors import ConfigError
@@ -112,6 +114,8 @@ def test_a_graph_is_hashed_and_scanned_once(monkeypatch: pytest.MonkeyPatch, tmp
     assert (scanned.count(data), hashed.count(data)) == (1, 1)
 
 
-def test_a_backend_survives_json() -> None:
+def test_a_backend_reaches_child_processes_as_json() -> None:
     backend = Backend("openvino", "int8", 2, "GPU", fallback=True)
-    assert Backend(**asdict(backend)) == backend
+    order = json.loads(Order("clip.mp4", False, "out", 4.0, pipeline={"backend": backend}).to_line())
+    job = json.loads(json.dumps(EndToEnd("clip.mp4", {}, backend).job))
+    assert Backend(**order["pipeline"]["backend"]) == Backend(**job["backend"]) == backend
