@@ -17,10 +17,12 @@ from edgeharfer.benchmark.end_to_end import EndToEnd
 from edgeharfer.cli.options import chosen_backend, provider_options
 from edgeharfer.kiosk.config import Models
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.inference import graph as graph_module
 from edgeharfer.runtime.inference import providers, session, tensorrt, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.providers import PROVIDERS, Provider, fallback_chain, provider_choices
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
@@ -119,3 +121,10 @@ def test_a_backend_reaches_child_processes_as_json() -> None:
     order = json.loads(Order("clip.mp4", False, "out", 4.0, pipeline={"backend": backend}).to_line())
     job = json.loads(json.dumps(EndToEnd("clip.mp4", {}, backend).job))
     assert Backend(**order["pipeline"]["backend"]) == Backend(**job["backend"]) == backend
+
+
+def test_detectors_keep_a_precision_of_their_own() -> None:
+    """The one asked for is that of emotions and actions; a detector may not hold it."""
+    assert "int8" not in load_package("face-full-range").manifest.files
+    for name in ("blazeface", "yunet", "auto"):
+        assert make_detector(name, Backend("cpu", "int8", 1)).provider == CPU
