@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.export.rolling import rolling_form
-from edgeharfer.runtime.inference.manifest import ValueSpec
-from edgeharfer.runtime.inference.package import (
+from edgeharfer.runtime.inference.manifest import (
     CropSpec,
     FileSpec,
     InputSpec,
     Manifest,
-    Package,
+    ValueSpec,
     WindowSpec,
-    load_package,
-    write_manifest,
 )
+from edgeharfer.runtime.inference.package import Package, load_package, write_manifest
 
 OPSET = 17
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

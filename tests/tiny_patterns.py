@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 import tiny_models
-from edgeharfer.runtime.inference.manifest import FileSpec, InputSpec, WindowSpec
-from edgeharfer.runtime.inference.package import Manifest, Package, load_package, write_manifest
+from edgeharfer.runtime.inference.manifest import FileSpec, InputSpec, Manifest, WindowSpec
+from edgeharfer.runtime.inference.package import Package, load_package, write_manifest
 
 CLASSES = ("across", "down", "left", "right")
 SIZE = 24

@@ -24,7 +24,7 @@ import pathlib, resource
 import cv2
 import edgeharfer.cli.run
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.inference.session import probe_providers
+from edgeharfer.runtime.inference.providers import probe_providers
 def _limit():
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {mb} * 2**20,) * 2)

@@ -10,7 +10,8 @@ import pytest
 import tiny_models
 from edgeharfer.benchmark.ours import Setup, package_candidates, pictures, streaming_step
 from edgeharfer.runtime.errors import ConfigError, ProviderError
-from edgeharfer.runtime.inference.package import InputSpec, load_package
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.session import make_session
 
 

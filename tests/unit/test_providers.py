@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +12,17 @@ import click
 import pytest
 
 import tiny_models
+from edgeharfer.app.worker import Order
+from edgeharfer.benchmark.end_to_end import EndToEnd
 from edgeharfer.cli.options import chosen_backend, provider_options
 from edgeharfer.kiosk.config import Models
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.inference import graph as graph_module
 from edgeharfer.runtime.inference import providers, session, tensorrt, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.providers import PROVIDERS, Provider, fallback_chain, provider_choices
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
@@ -112,6 +116,15 @@ def test_a_graph_is_hashed_and_scanned_once(monkeypatch: pytest.MonkeyPatch, tmp
     assert (scanned.count(data), hashed.count(data)) == (1, 1)
 
 
-def test_a_backend_survives_json() -> None:
+def test_a_backend_reaches_child_processes_as_json() -> None:
     backend = Backend("openvino", "int8", 2, "GPU", fallback=True)
-    assert Backend(**asdict(backend)) == backend
+    order = json.loads(Order("clip.mp4", False, "out", 4.0, pipeline={"backend": backend}).to_line())
+    job = json.loads(json.dumps(EndToEnd("clip.mp4", {}, backend).job))
+    assert Backend(**order["pipeline"]["backend"]) == Backend(**job["backend"]) == backend
+
+
+def test_detectors_keep_a_precision_of_their_own() -> None:
+    """The one asked for is that of emotions and actions; a detector may not hold it."""
+    assert "int8" not in load_package("face-full-range").manifest.files
+    for name in ("blazeface", "yunet", "auto"):
+        assert make_detector(name, Backend("cpu", "int8", 1)).provider == CPU

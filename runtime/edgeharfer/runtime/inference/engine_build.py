@@ -1,10 +1,10 @@
-"""TensorRT's engine of one graph, built in a process of its own.
+"""TensorRT's engine of one graph, built in a child process.
 
     python -m edgeharfer.runtime.inference.engine_build NAME THREADS < MODEL
 
-Building takes minutes inside one native call, which nothing but the end of its process can interrupt. The
-engine comes to lie in the cache, where a session finds it. One is built at a time on a machine, since each
-wants much memory, and at low priority, since something else runs meanwhile.
+Building takes minutes inside one native call, which only the end of its process can interrupt. A session
+finds the engine in the cache. Engines are built one at a time, since each needs much memory, and at low
+priority, since something else runs meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _END_S = 1.0
 
 
 class EngineBuild:
-    """An engine that is being built; the process ends with this object, at the latest.
+    """An engine that is being built; the child process ends with this object at the latest.
 
     command: what Python is given in place of this module.
     Raises OSError where there is no room for a process.
@@ -41,7 +41,7 @@ class EngineBuild:
     def __init__(self, graph: Graph, backend: Backend, *, command: Sequence[str] | None = None) -> None:
         self._name = graph.name
         start = child_command(__name__) if command is None else [sys.executable, *command]
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         with tempfile.TemporaryFile() as given:
             given.write(graph.data)
             given.seek(0)
@@ -49,36 +49,36 @@ class EngineBuild:
                 [*start, graph.name, str(backend.threads or 1)],
                 stdin=given,
                 stdout=subprocess.DEVNULL,
-                stderr=self._said,
+                stderr=self._stderr,
                 env=child_environment(),
                 start_new_session=True,  # Ctrl-C is for the run, which then ends its builder.
             )
-        self._end = weakref.finalize(self, _end, self._process, self._said)
+        self._end = weakref.finalize(self, _end, self._process, self._stderr)
 
     def ended(self) -> bool:
-        """Whether the engine lies in the cache. Raises ProviderError where it could not be built."""
+        """Whether the engine is in the cache. Raises ProviderError where it could not be built."""
         code = self._process.poll()
         if code:
-            raise ProviderError(f"TensorRT's engine for {self._name} cannot be built: {self._why(code)}")
+            raise ProviderError(f"TensorRT's engine for {self._name} cannot be built: {self._reason(code)}")
         return code is not None
 
     def close(self) -> None:
-        """Give up what is not done yet."""
+        """Cancel a build that is not done."""
         self._end()
 
-    def _why(self, code: int) -> str:
+    def _reason(self, code: int) -> str:
         if code < 0:
             return f"its builder crashed ({signal.Signals(-code).name})"
-        self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").split("\n")
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
 
 
-def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
     process.kill()
     with suppress(subprocess.TimeoutExpired):  # Not even that helps inside some drivers.
         process.wait(_END_S)
-    said.close()
+    stderr.close()
 
 
 def build(graph: Graph, backend: Backend) -> None:

@@ -21,33 +21,14 @@ from edgeharfer.runtime.inference.manifest import (
     MAX_MODEL_BYTES,
     MAX_OTHER_BYTES,
     ROLLING,
-    CropSpec,
     FileSpec,
-    InputSpec,
     Manifest,
-    WindowSpec,
     dump_manifest,
     parse_manifest,
 )
 from edgeharfer.runtime.inference.protobuf import Budget
 from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape
 from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
-
-__all__ = [
-    "MANIFEST",
-    "CropSpec",
-    "FileSpec",
-    "InputSpec",
-    "Manifest",
-    "Package",
-    "WindowSpec",
-    "load_package",
-    "read_regular",
-    "shipped_packages",
-    "sign_package",
-    "verify_package",
-    "write_manifest",
-]
 
 MANIFEST = "manifest.json"
 MODELS = Path(__file__).resolve().parents[2] / "models"

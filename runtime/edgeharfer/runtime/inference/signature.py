@@ -8,8 +8,11 @@ Keys are PEM (RFC 8410) and a signature is its 64 bytes, so that others can chec
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError
 
@@ -79,36 +82,31 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
 
 def _public_key(path: Path) -> Ed25519PublicKey:
     _need_cryptography()
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(_read(path))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _no_key(path, "public") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise _no_key(path, "public")
+    key: Ed25519PublicKey = _key(path, load_pem_public_key, Ed25519PublicKey, "public")
     return key
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
     _need_cryptography()
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(_read(path), password=None)
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:  # TypeError: it needs a password
-        raise _no_key(path, "private") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise _no_key(path, "private")
+    load = partial(load_pem_private_key, password=None)
+    key: Ed25519PrivateKey = _key(path, load, Ed25519PrivateKey, "private")
     return key
 
 
-def _no_key(path: Path, kind: str) -> ConfigError:
-    return ConfigError(
+def _key(path: Path, load: Callable[[bytes], object], wanted: type, kind: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    pem = _read(path)
+    with suppress(TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it needs a password
+        if isinstance(key := load(pem), wanted):
+            return key
+    raise ConfigError(
         f"{path}: not an Ed25519 {kind} key in PEM without a password: `edgeharfer models keygen` makes one"
     )
 

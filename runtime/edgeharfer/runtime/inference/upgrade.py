@@ -1,8 +1,8 @@
-"""Start at once, go on better: TensorRT takes over when its engine is built and its answers are right.
+"""Run now and switch to TensorRT later, when its engine is built and gives the same outputs.
 
 An engine is built once for a graph and a device, which takes minutes. Meanwhile the graph runs on the next
-best provider. Then the engine is opened beside it, both answer the same input, and where the answers agree
-the next frame is the engine's.
+best provider. Then the engine is opened in another thread, both sessions run the same input, and if their
+outputs agree the engine takes over from the next frame on.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _log = logging.getLogger(__name__)
 
 
 class Build(Protocol):
-    """Something that is being built beside."""
+    """An engine that is being built."""
 
     def ended(self) -> bool:
         """Whether it is done. Raises EdgeharferError where it failed."""
 
     def close(self) -> None:
-        """Give it up, at once."""
+        """Cancel it."""
 
 
 class Upgrade:
-    """A better session in the making: first its engine is built, then it is opened in a thread beside."""
+    """A better session in preparation: its engine is built, then opened in another thread."""
 
     def __init__(self, build: Build, open_session: Callable[[], Session]) -> None:
         self._build, self._open = build, open_session
@@ -54,15 +54,15 @@ class Upgrade:
         return self._opened.result() if self._opened is not None and self._opened.done() else None
 
     def close(self) -> None:
-        """Give up what is being built, and wait for what is being opened: a second or two."""
+        """Cancel the build, and wait for an engine that is being opened: a second or two."""
         self._build.close()
         self._thread.shutdown()
 
 
 class UpgradingSession(Session):
-    """A session that goes on as a better one, when there is one and both give the same.
+    """A session that switches to a better one when that is ready and gives the same outputs.
 
-    tolerance: as those of TOLERANCE. A difference that is larger, and an upgrade that fails, are told once.
+    tolerance: as those of TOLERANCE. A larger difference, and an upgrade that fails, are logged once.
     """
 
     def __init__(self, running: Session, upgrade: Upgrade, tolerance: float) -> None:
@@ -71,10 +71,10 @@ class UpgradingSession(Session):
         self._tolerance = tolerance
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
-        """As a session does. The run after which the other takes over is computed by both."""
+        """As a session does. Both sessions compute the run before the switch."""
         outputs = super().run(feeds)
         if self._upgrade is not None:
-            self._look(self._upgrade, feeds, outputs)
+            self._try_switch(self._upgrade, feeds, outputs)
         return outputs
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
@@ -85,21 +85,23 @@ class UpgradingSession(Session):
             self._upgrade = upgrade
 
     def close(self) -> None:
-        """Stay as it is; nothing goes on beside afterwards."""
+        """Cancel the switch; the session stays usable."""
         if self._upgrade is not None:
             self._upgrade.close()
             self._upgrade = None
 
-    def _look(self, upgrade: Upgrade, feeds: Mapping[str, Tensor], outputs: Mapping[str, Floats]) -> None:
+    def _try_switch(
+        self, upgrade: Upgrade, feeds: Mapping[str, Tensor], outputs: Mapping[str, Floats]
+    ) -> None:
         try:
             if (better := upgrade.ready()) is None:
                 return
-            self._judge(better, difference(outputs, better.run(feeds)))
+            self._switch(better, difference(outputs, better.run(feeds)))
         except EdgeharferError as error:
             _log.warning("%s: stays on %s: %s", self.name, self.provider, error)
         self.close()
 
-    def _judge(self, better: Session, found: float) -> None:
+    def _switch(self, better: Session, found: float) -> None:
         if found > self._tolerance:
             _log.warning(
                 "%s: stays on %s: the answer of %s differs by %.2g, more than %g",
@@ -110,7 +112,7 @@ class UpgradingSession(Session):
         self._become(better)
 
     def _become(self, other: Session) -> None:
-        """Its graph, buffers and provider are this session's from now on."""
+        """Take over its ONNX Runtime session, bindings and provider."""
         vars(self).update(vars(other))
 
 
