@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.config import read_config
-from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
 from edgeharfer.runtime.faces.detectors import DETECTORS
+from edgeharfer.runtime.source import kind_of
 from edgeharfer.runtime.source.address import host_of
 from edgeharfer.runtime.strict_json import Reader, choice, flag, list_of, number, record, text, whole
 from edgeharfer.runtime.tasks import EXTRA_TASKS
@@ -291,6 +292,10 @@ def _check(config: KioskConfig, where: str) -> None:
             ip_network(network)
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
+    try:
+        kind_of(config.source.spec)
+    except SourceError as error:
+        raise ConfigError(f"{where}: source: {error}") from error
     try:
         hosts = remote_hosts(config)
     except ValueError as error:

@@ -15,6 +15,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 
 LOOK_EVERY_S = 1.0
@@ -67,7 +68,7 @@ def build(
         options: dict[str, Any] = {
             name: getattr(config.models, name) for name in ("detector", "provider", "precision", "threads")
         }
-        options["face_interval_s"] = 1 / config.models.face_rate if config.models.face_rate else 0.0
+        options["face_interval_s"] = face_interval_s(config.models.face_rate)
         _heed(stopping)
         made = Pipeline(
             action=package(lineup.action, "action"),
