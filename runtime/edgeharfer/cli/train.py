@@ -13,6 +13,8 @@ from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import F
 from edgeharfer.cli.train_context import context
+from edgeharfer.training.action.networks import ACTION_NETWORKS
+from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 
 OPTIMIZERS = ("sgd", "adam", "adagrad", "adamw")
 
@@ -56,11 +58,7 @@ def run_options(command: F) -> F:
     metavar="CSV",
     help="FER+ votes, for a second head with eight classes.",
 )
-@click.option(
-    "--arch",
-    metavar="NAME",
-    help="mobilenetv2, resse, resnet50v2, mini-xception, cnn4, lenet, vgg16 or hybrid.",
-)
+@click.option("--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.")
 @click.option("--side", type=click.IntRange(32, 512), help="Of the square picture that the network takes.")
 @click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at the most.")
 @click.option("--clahe/--no-clahe", default=None, help="Even out the local contrast.")
@@ -128,7 +126,9 @@ def emotion(
 )
 @click.option("--name", help="Of the package that the run becomes.")
 @click.option(
-    "--arch", type=click.Choice(["lstm", "mean", "tcn"]), help="What looks at the window; default lstm."
+    "--arch",
+    type=click.Choice(list(ACTION_NETWORKS)),
+    help="What looks at the window; default: the recipe's.",
 )
 @click.option("--width", type=click.IntRange(32, 1024), help="Of the picture that the encoder sees.")
 @click.option("--height", type=click.IntRange(32, 1024), help="Of that picture; frames are stretched to it.")
