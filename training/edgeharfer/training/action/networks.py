@@ -65,8 +65,8 @@ def action_head(
 
     arch: one of ACTION_NETWORKS; those without `build` are the linear branch alone. pool: what of the LSTM
     or the convolutions is read, the "last" step or the "mean" over time. squash: features x become
-    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are missing from all frames of a
-    window, since what a frame lacks its neighbours would tell.
+    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
+    missing from all frames of a window, since what a frame lacks its neighbours would tell.
     The linear branch reads the squashed mean of the window and is left out while the rest trains: its
     weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
     double: a class that the linear branch knows in two guises, of which the likelier counts; the second one
