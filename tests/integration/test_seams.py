@@ -22,6 +22,8 @@ from edgeharfer.calib import quantize
 from edgeharfer.calib.material import open_material
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import Calibrator
+from edgeharfer.training.action.networks import ACTION_NETWORKS
+from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 
 PROJECT = Path(__file__).parents[2]
 
@@ -291,6 +293,11 @@ def test_kiosk_app_and_picker_know_them(found: Any) -> None:
     assert found["kiosk"] == ["flat:7", "dots", "brightness"]
     assert {"Demo", "Grey"} <= set(found["app"])
     assert found["picker"] == ["Grey", "Demo", "A file…"]
+
+
+def test_the_documentation_names_every_network() -> None:
+    text = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert [name for name in (*EMOTION_NETWORKS, *ACTION_NETWORKS) if f"`{name}`" not in text] == []
 
 
 def test_an_int8_recipe_is_an_entry_of_the_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
