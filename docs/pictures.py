@@ -6,13 +6,14 @@ from pathlib import Path
 
 import cv2
 
-from edgeharfer.cli.picker.menu import DEMO, FILE, Choice
+from edgeharfer.cli.picker.menu import FILE, Choice
 from edgeharfer.cli.picker.preview import Glance, Mood
 from edgeharfer.cli.picker.screen import compose
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import short_providers
+from edgeharfer.runtime.source import SOURCES
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.stats import Stats
 
@@ -39,7 +40,8 @@ def picker(target: Path) -> None:
         Choice("/dev/video2", "Integrated Camera", "/dev/video2"),
     )
     glance = Glance(Mood.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES))
-    page = compose((*cameras, DEMO, FILE), 0, "2 cameras found", glance, (800, 480))
+    demo = Choice("demo", SOURCES["demo"].title, SOURCES["demo"].detail)
+    page = compose((*cameras, demo, FILE), 0, "2 cameras found", glance, (800, 480))
     cv2.imwrite(str(target), page.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

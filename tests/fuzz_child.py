@@ -25,7 +25,7 @@ from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import load_config
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import verify_package
-from edgeharfer.runtime.sinks import EventsSink
+from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.tasks.action import ActionModel

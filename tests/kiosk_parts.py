@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 
 from edgeharfer.kiosk.slot import Engines, Lineup
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
 
 
@@ -46,14 +47,11 @@ def engines(told: FakePipeline, untold: FakePipeline | None = None, name: str = 
     return Engines(Lineup(name, "emotion"), cast(Pipeline, untold or told), cast(Pipeline, told))
 
 
-class FilmSource:
+class FilmSource(Source):
     """A file of some seconds at 10 frames a second; `steps` are called before the frame of their number."""
 
     def __init__(self, seconds: float, steps: dict[int, Callable[[], None]] | None = None) -> None:
-        self.name, self.details, self.live = "film", "", False
-        self.size: tuple[int, int] | None = (64, 48)
-        self.fps: float | None = 10.0
-        self.frame_count: int | None = None
+        self.name, self.size, self.fps = "film", (64, 48), 10.0
         self.count, self.given, self.steps = round(seconds * 10), 0, steps or {}
         self.closed = False
 
@@ -68,12 +66,6 @@ class FilmSource:
 
     def close(self) -> None:
         self.closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def opener(outcomes: Sequence[Any]) -> Callable[..., Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Frame
 
 STEP_S = 0.1
@@ -16,22 +16,17 @@ STEP_S = 0.1
 Step = str | Exception
 
 
-class ScriptedLive:
+class ScriptedLive(Source):
     """Each step takes a tenth of a second.
 
     "frame": a new picture. "same": the last one again. "none": nothing. "lost": gone, as a device is.
     "away": the next attempt to reconnect fails. "end": over. An exception is raised.
     """
 
-    live = True
+    live = restartable = True
 
     def __init__(self, script: Sequence[Step], clock: ManualClock) -> None:
-        self.name, self.details = "script", ""
-        self.size: tuple[int, int] | None = (4, 4)
-        self.fps: float | None = None
-        self.frame_count: int | None = None
-        self.bad_pictures = 0
-        self.ended = False
+        self.name, self.size = "script", (4, 4)
         self.script = list(script)
         self.clock = clock
         self.attempts_s: list[float] = []
@@ -66,9 +61,3 @@ class ScriptedLive:
 
     def close(self) -> None:
         self.closed += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -29,7 +29,8 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.runner import Runner
-from edgeharfer.runtime.sinks import EventsSink, VideoSink
+from edgeharfer.runtime.sinks.events import EventsSink
+from edgeharfer.runtime.sinks.video import VideoSink
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.types import Result
 

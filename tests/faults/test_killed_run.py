@@ -20,7 +20,7 @@ PARENT = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
-from edgeharfer.runtime.sinks import EventsSink
+from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace
 

@@ -19,7 +19,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.isolated import IsolatedSource
-from edgeharfer.runtime.source.orders import StreamOrder
+from edgeharfer.runtime.source.orders import Order
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.types import Frame
 from mjpeg_server import MjpegServer, allowed_s, jpeg, moving, wait_until
@@ -189,7 +189,7 @@ def test_a_new_size_is_there_with_its_first_frame(
         assert round((float(frame.bgr.mean()) - 40) / 5) in range(32), "the picture, not a scaled part of it"
     figures(changes=changes, reconnects=capture.reconnects)
     assert capture.reconnects == 0
-    assert capture.source.bad_pictures == 0  # type: ignore[attr-defined]
+    assert capture.source.bad_pictures == 0
 
 
 def damaged(data: bytes, kind: int) -> bytes:
@@ -206,7 +206,7 @@ def test_each_corrupt_picture_is_counted_and_none_is_handed_on(figures: Figures,
         )
         with open_source(server.url) as source:
             frames = [frame for frame in (source.read() for _ in range(pictures)) if frame]
-            bad = source.bad_pictures  # type: ignore[attr-defined]
+            bad = source.bad_pictures
     sent = frames[-1].seq + 1
     figures(sent=sent, bad=bad)
     assert len(frames) == pictures
@@ -270,7 +270,8 @@ def test_a_reader_that_cannot_be_started_is_a_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_password_is_on_no_command_line(server: MjpegServer) -> None:
-    with IsolatedSource("x", StreamOrder(server.url.replace("//", "//a:hunter2@")), SystemClock()) as source:
+    order = Order("stream", "StreamSource", {"url": server.url.replace("//", "//a:hunter2@")})
+    with IsolatedSource("x", order, SystemClock()) as source:
         assert source._reader is not None
         assert b"hunter2" not in Path(f"/proc/{source._reader.pid}/cmdline").read_bytes()
         environment = Path(f"/proc/{source._reader.pid}/environ")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.cli import run_command
-from edgeharfer.cli.run import face_interval_s, run
+from edgeharfer.cli.run import run
 from edgeharfer.runtime.pipeline import FACE_INTERVAL_S
+from edgeharfer.runtime.schedule import face_interval_s
 
 FRAMES = 15  # half a second of the demo, in which its faces are new
 

@@ -16,12 +16,12 @@ from edgeharfer.export import export_model
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
-from edgeharfer.training.emotion import networks
 from edgeharfer.training.emotion.data import make_targets
 from edgeharfer.training.emotion.faces import read_faces
 from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
 from edgeharfer.training.emotion.run import fit_temperature
 from edgeharfer.training.emotion.train import make_batches, train_emotion
+from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
 from tiny_faces import NoFaces, write_waves
 
 RECIPE = EmotionRecipe(
@@ -64,8 +64,8 @@ def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
         x = layers.BatchNormalization()(x)
         return layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
 
-    tiny = networks.Trunk(InputSpec(48, 48, "gray", "standardize"), trunk)
-    monkeypatch.setattr(networks, "TRUNKS", {"tiny": tiny})
+    tiny = EmotionNetwork(InputSpec(48, 48, "gray", "standardize"), trunk)
+    monkeypatch.setitem(EMOTION_NETWORKS, "tiny", tiny)
 
 
 def train(data: Path, out: Path, **options: Any) -> keras.Model:

@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 CHILD = f"""
 import json, sys, time
 import cv2, numpy as np
-from edgeharfer.runtime.sinks import WindowSink
+from edgeharfer.runtime.sinks.window import WindowSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Frame, Result
 frame = Frame(0, 0.0, 0.0, np.full((240, 320, 3), (40, 160, 90), np.uint8))

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Self
 
 import numpy as np
 import pytest
@@ -16,21 +15,18 @@ from edgeharfer.runtime import capture as capture_module
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError, SourceError
-from edgeharfer.runtime.source.base import STALE_S
+from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.types import Frame
 from scripted_live import ScriptedLive
 
 Step = float | Exception | Callable[[], None]
 
 
-class ScriptedSource:
+class ScriptedSource(Source):
     """Gives a frame for each number (its pts), raises what is an error, calls what can be called."""
 
     def __init__(self, script: Sequence[Step], *, live: bool = False) -> None:
-        self.name, self.details, self.live = "script", "", live
-        self.size: tuple[int, int] | None = (2, 2)
-        self.fps: float | None = None
-        self.frame_count: int | None = None
+        self.name, self.live, self.size = "script", live, (2, 2)
         self.script = list(script)
         self.given = 0
         self.closed = 0
@@ -49,12 +45,6 @@ class ScriptedSource:
 
     def close(self) -> None:
         self.closed += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Gate:

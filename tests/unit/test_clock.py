@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import Jump, JumpWatch, ManualClock
-from edgeharfer.runtime.sinks import EventsSink
+from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 

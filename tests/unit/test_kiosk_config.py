@@ -43,6 +43,12 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("[mqtt]\nhost = 'broker.example'", "network.allow"),
         ("[source]\nsource = 'rtsp://camera.example/1'", "camera.example is a name"),
         ("[source]\nsource = 'rtsp://u:[PW]@camera/1'", "camera is a name"),
+        (
+            "[source]\nsource = 'rtsp://u:PW@camera:99999/1'",
+            r"source: rtsp://\*\*\*@camera:99999/1: not an address",
+        ),
+        ("[source]\nsource = 'ftp://u:PW@camera/1'", r"source: ftp://\*\*\*@camera/1: not a source"),
+        ("[source]\ncamera = ''", "source: .*empty"),
         ("[network]\nallow = ['192.168.1.7/24']", "host bits"),
         ("[privacy]\nrecord = true", "keeps no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),

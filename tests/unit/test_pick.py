@@ -121,7 +121,7 @@ def test_a_new_camera_is_selected_and_one_that_is_gone_is_not(menu: Menu, camera
 
 def test_without_cameras_it_says_what_to_do(bench: Bench) -> None:
     with closing(Menu(list, bench)) as made:
-        assert made.selected == module.DEMO
+        assert made.selected.source == "demo"
         assert made.summary == "No camera found: plug one in and press R"
 
 

@@ -15,7 +15,9 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ProviderError
-from edgeharfer.runtime.sinks import WindowSink, display, display_available, window_lack
+from edgeharfer.runtime.sinks import display
+from edgeharfer.runtime.sinks.display import display_available, window_lack
+from edgeharfer.runtime.sinks.window import WindowSink
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X sockets are looked at on Linux")
 KEY = bytes(range(16))

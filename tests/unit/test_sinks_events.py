@@ -16,7 +16,8 @@ import pytest
 
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.json_lines import result_to_dict, round_probabilities
-from edgeharfer.runtime.sinks import EventsSink, event_file
+from edgeharfer.runtime.sinks import event_file
+from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
 
@@ -213,7 +214,7 @@ def test_a_torn_line_is_cut_off_and_writing_goes_on(tmp_path: Path) -> None:
 
 READER_GONE = """
 import numpy as np, sys
-from edgeharfer.runtime.sinks import EventsSink
+from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 frame = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))

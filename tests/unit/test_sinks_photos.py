@@ -8,13 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.cli.run import make_saver
 from edgeharfer.runtime.errors import ConfigError, SinkError
-from edgeharfer.runtime.sinks import VideoSink
+from edgeharfer.runtime.sinks import Sink, SinkOptions, make_sink
 from edgeharfer.runtime.sinks.photos import PhotoSink, names_in
-from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.sinks.video import VideoSink
+from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Frame, Image, Result
+
+
+def make_saver(target: Path, source: Source) -> Sink:
+    return make_sink("save", str(target), SinkOptions(source))
 
 
 def picture(level: int = 200, size: tuple[int, int] = (240, 320)) -> Image:

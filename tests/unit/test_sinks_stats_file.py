@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.sinks import StatsFileSink
+from edgeharfer.runtime.sinks.stats import StatsFileSink
 
 SUMMARY = {"frames_in": 3, "fps": 29.5}
 

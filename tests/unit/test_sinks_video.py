@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
-from edgeharfer.runtime.sinks import VideoSink
-from edgeharfer.runtime.sinks.video import Timeline, fit
+from edgeharfer.runtime.sinks.video import Timeline, VideoSink, fit
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image, Result
 

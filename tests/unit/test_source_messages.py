@@ -12,7 +12,7 @@ import pytest
 
 from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive, send
-from edgeharfer.runtime.source.orders import CameraOrder, Order, StreamOrder, from_line, to_line
+from edgeharfer.runtime.source.orders import Order, from_line, to_line
 
 Link = tuple[socket.socket, socket.socket]
 
@@ -96,9 +96,9 @@ def test_nonsense_is_refused(link: Link, data: bytes) -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        CameraOrder(0),
-        CameraOrder("/dev/video1", "/dev/v4l/by-id/x", 640, 480, 30.0),
-        StreamOrder("rtsp://a:b\n@c"),
+        Order("camera", "CameraSource", {"device": 0}),
+        Order("camera", "CameraSource", {"device": "/dev/video1", "path": "/dev/v4l/by-id/x", "fps": 30.0}),
+        Order("stream", "StreamSource", {"url": "rtsp://a:b\n@c"}),
     ],
 )
 def test_an_order_is_one_line(order: Order) -> None:

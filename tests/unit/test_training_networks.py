@@ -16,8 +16,8 @@ from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
 from edgeharfer.training.backbones import backbone  # noqa: E402
 from edgeharfer.training.emotion import networks  # noqa: E402
 from edgeharfer.training.emotion.networks import (  # noqa: E402
+    EMOTION_NETWORKS,
     MIN_SIDE,
-    TRUNKS,
     add_l2,
     backbone_of,
     emotion_model,
@@ -60,11 +60,11 @@ def one_step(model: Any, x: Any) -> float:
     return float(model.train_on_batch(x, y, return_dict=True)["loss"])
 
 
-@pytest.mark.parametrize("arch", TRUNKS)
+@pytest.mark.parametrize("arch", EMOTION_NETWORKS)
 def test_every_network_gives_finite_logits_for_each_head(arch: str) -> None:
     model = emotion_model(arch, HEADS, side=MIN_SIDE)
     assert [tensor.name for tensor in model.inputs] == ["image"]
-    assert bool(backbone_of(model)) == TRUNKS[arch].backbone
+    assert bool(backbone_of(model)) == EMOTION_NETWORKS[arch].backbone
     logits = {name: np.asarray(rows) for name, rows in model(faces(arch), training=False).items()}
     assert {name: (rows.shape, rows.dtype.name) for name, rows in logits.items()} == {
         name: ((4, classes), "float32") for name, classes in HEADS.items()
@@ -72,7 +72,7 @@ def test_every_network_gives_finite_logits_for_each_head(arch: str) -> None:
     assert all(np.isfinite(rows).all() for rows in logits.values())
 
 
-@pytest.mark.parametrize("arch", [arch for arch, trunk in TRUNKS.items() if not trunk.backbone])
+@pytest.mark.parametrize("arch", [arch for arch, trunk in EMOTION_NETWORKS.items() if not trunk.backbone])
 def test_a_step_lowers_the_loss_on_what_it_saw(arch: str) -> None:
     plain: dict[str, Any] = {} if arch == "mini-xception" else {"dropout": 0.0}
     model = compiled(emotion_model(arch, HEADS, side=MIN_SIDE, **plain))
@@ -81,7 +81,7 @@ def test_a_step_lowers_the_loss_on_what_it_saw(arch: str) -> None:
 
 
 def test_the_pictures_that_the_networks_take() -> None:
-    sizes = {arch: (trunk.input.width, trunk.input.channels) for arch, trunk in TRUNKS.items()}
+    sizes = {arch: (trunk.input.width, trunk.input.channels) for arch, trunk in EMOTION_NETWORKS.items()}
     assert sizes == {
         "resse": (48, 1), "mobilenetv2": (48, 1), "resnet50v2": (112, 1), "mini-xception": (64, 1),
         "cnn4": (48, 1), "lenet": (256, 3), "vgg16": (112, 3), "hybrid": (112, 3),
@@ -190,7 +190,7 @@ def test_imagenet_weights_are_asked_of_keras_and_their_lack_is_told(monkeypatch:
 @pytest.mark.parametrize(
     ("arch", "settings", "message"),
     [
-        ("alexnet", {}, "unknown architecture 'alexnet': choose from resse, "),
+        ("alexnet", {}, "unknown architecture 'alexnet': choose from cnn4, lenet, "),
         ("cnn4", {"weights": "imagenet"}, "cnn4 has no backbone that takes weights"),
         ("cnn4", {"side": MIN_SIDE - 1}, f"choose a side of at least {MIN_SIDE}"),
     ],
@@ -250,7 +250,7 @@ def test_networks_export_and_agree_with_onnx_runtime(arch: str, tmp_path: Path) 
 
     emotion_model(arch, FER7, side=MIN_SIDE).save(tmp_path / "model.keras")
     labels = [f"look{i}" for i in range(7)]
-    how = TRUNKS[arch].input.normalize
+    how = EMOTION_NETWORKS[arch].input.normalize
     package = export_model(
         tmp_path / "model.keras", tmp_path / "package", task="emotion", labels=labels, normalize=how
     )

@@ -84,11 +84,11 @@ def test_the_student_systems_have_recipes() -> None:
 
 def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.networks import TRUNKS
+    from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
     from edgeharfer.training.emotion.recipe import EmotionRecipe
 
     for name in shipped_recipes("emotion"):
-        assert load_recipe(name, EmotionRecipe, "emotion").arch in TRUNKS
+        assert load_recipe(name, EmotionRecipe, "emotion").arch in EMOTION_NETWORKS
 
 
 def test_the_parts_of_an_emotion_run_follow_each_other() -> None:

@@ -30,10 +30,6 @@ _TENSORRT_OPTIONS = {
     "QuantizeBias": False,
     "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
 }
-# The default of 128 bins for 128 levels would leave the entropy search nothing to choose; its time grows
-# with the square of them.
-_ENTROPY_BINS = 512
-
 Batches = Callable[[], Iterator[Floats]]
 
 
@@ -126,11 +122,7 @@ def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) ->
     """Range of each tensor over the data, batch by batch: histograms keep all values of one in memory."""
     calibrate = tools.load("onnxruntime.quantization.calibrate")
     feed = model.graph.input[0].name
-    method = {
-        "minmax": calibrate.CalibrationMethod.MinMax,
-        "percentile": calibrate.CalibrationMethod.Percentile,
-        "entropy": calibrate.CalibrationMethod.Entropy,
-    }[recipe.calibrator.method]
+    options = {"symmetric": recipe.target == "tensorrt", **dict(recipe.calibrator.options)}
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         path = Path(folder, "model.onnx")
         path.write_bytes(_bytes(model))
@@ -139,23 +131,14 @@ def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) ->
                 path,
                 None,
                 str(Path(folder, "augmented.onnx")),
-                method,
-                extra_options=_calibrator_options(recipe),
+                calibrate.CalibrationMethod[recipe.calibrator.method],
+                extra_options=options,
             )
             for batch in batches:
                 calibrator.collect_data(_Reader([{feed: batch}]))
             return calibrator.compute_data()
         except Exception as error:  # The calibrators fail in many ways on data that is not a number.
             raise ModelError(f"{name}: cannot be calibrated: {error}") from error
-
-
-def _calibrator_options(recipe: Recipe) -> dict[str, object]:
-    options: dict[str, object] = {"symmetric": recipe.target == "tensorrt"}
-    if recipe.calibrator.method == "entropy":
-        options |= {"num_bins": _ENTROPY_BINS, "num_quantized_bins": 128}
-    if recipe.calibrator.percentile is not None:
-        options["percentile"] = recipe.calibrator.percentile
-    return options
 
 
 class _Reader:

@@ -11,10 +11,9 @@ from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
+from edgeharfer.runtime.source import kind_of, named_sources
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
-
-DEMO = "demo"
 
 
 def find_choices(settings: Settings) -> dict[str, Any]:
@@ -29,8 +28,10 @@ def find_choices(settings: Settings) -> dict[str, Any]:
     if is_exposed(settings):
         return {"sources": named, "free": False}
     cameras = [{"value": str(one.path), "name": one.name, "kind": "camera"} for one in find_cameras()]
-    demo = {"value": DEMO, "name": "Demo", "kind": "demo"}
-    return {"sources": [*named, *cameras, demo], "free": True}
+    others = [
+        {"value": spec, "name": kind.title, "kind": kind_of(spec)} for spec, kind in named_sources().items()
+    ]
+    return {"sources": [*named, *cameras, *others], "free": True}
 
 
 def chosen(choice: str, settings: Settings) -> str | None:

@@ -11,8 +11,7 @@ from typing import Any, Self
 import click
 
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import config_option, model_options, task_option
-from edgeharfer.cli.run import pipeline_options
+from edgeharfer.cli.options import config_option, model_options, pipeline_options, task_option
 from edgeharfer.cli.stopping import stop_signals
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import config_option, model_options
-from edgeharfer.cli.run import pipeline_options
+from edgeharfer.cli.options import config_option, model_options, pipeline_options, source_spec
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.source import specs
 
 
 @click.command()
@@ -26,7 +26,7 @@ from edgeharfer.cli.stopping import stop_signals
     help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does.",
 )  # fmt: skip
 @click.option(
-    "--source", "sources", multiple=True, metavar="N|FILE|URL|demo",
+    "--source", "sources", type=source_spec, multiple=True, metavar=specs(),
     help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
 )  # fmt: skip
 @click.option(

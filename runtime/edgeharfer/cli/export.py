@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.options import F
@@ -35,7 +36,7 @@ def int8_options(command: F) -> F:
                      help="Label both by the majority of these FER+ votes."),
         click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
                      metavar="POINTS", help="What INT8 may lose in top-1; any one class may lose 3."),
-        click.option("--int8-for", type=click.Choice(["cpu", "tensorrt"]), default="cpu", show_default=True,
+        click.option("--int8-for", type=click.Choice(TARGETS), default="cpu", show_default=True,
                      help="What the INT8 graphs are made for."),
         click.option("--keep-slower", is_flag=True,
                      help="Keep INT8 graphs that turn out slower than FP32 here."),

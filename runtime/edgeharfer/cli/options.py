@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
-from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable
+from edgeharfer.runtime.source import kind_of
+from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable, make_tasks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +55,31 @@ def _check_setting(ctx: click.Context, where: str, option: click.Option, setting
 
 def _finite(setting: object) -> bool:
     return not isinstance(setting, float) or math.isfinite(setting)
+
+
+def source_spec(value: object) -> str:
+    """What names a source, checked by its form alone: nothing is opened."""
+    try:
+        kind_of(str(value))
+    except SourceError as error:
+        raise click.BadParameter(str(error)) from error
+    return str(value)
+
+
+def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that describe models, as the Pipeline takes them; "off" becomes None."""
+    names = (*PACKAGE_TASKS, "detector", "prior")
+    chosen = {name: None if options[name] == "off" else options[name] for name in names}
+    backend = chosen["backend"] = chosen_backend(options)
+    if (key := options.get("require_signature")) is not None:
+        from edgeharfer.runtime.inference.package import load_package
+
+        for task in PACKAGE_TASKS:
+            name = chosen[task]
+            chosen[task] = None if name is None else load_package(name, task, require_signature=key)
+    if options.get("task"):
+        chosen["extra_tasks"] = make_tasks(options["task"], backend, require_signature=key)
+    return chosen
 
 
 def signature_option(command: F) -> F:

@@ -13,8 +13,9 @@ from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import F
 from edgeharfer.cli.train_context import context
-
-OPTIMIZERS = ("sgd", "adam", "adagrad", "adamw")
+from edgeharfer.training.action.networks import ACTION_NETWORKS
+from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
+from edgeharfer.training.optimizers import LEARNING_RATES, SCHEDULES
 
 
 @click.group(cls=Group)
@@ -36,7 +37,7 @@ def run_options(command: F) -> F:
                      help="Settings in TOML: a recipe that ships, or a file. Options go before it."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
                      help="One setting of the recipe, such as augmentation.cutmix_probability=0.5."),
-        click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Default: the recipe's."),
+        click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), help="Default: the recipe's."),
         click.option("--compare", metavar="NAME,NAME...",
                      help="Train with each of these optimizers; one table and one plot of all."),
         click.option("--learning-rate", type=click.FloatRange(0, min_open=True)),
@@ -56,17 +57,11 @@ def run_options(command: F) -> F:
     metavar="CSV",
     help="FER+ votes, for a second head with eight classes.",
 )
-@click.option(
-    "--arch",
-    metavar="NAME",
-    help="mobilenetv2, resse, resnet50v2, mini-xception, cnn4, lenet, vgg16 or hybrid.",
-)
+@click.option("--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.")
 @click.option("--side", type=click.IntRange(32, 512), help="Of the square picture that the network takes.")
 @click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at the most.")
 @click.option("--clahe/--no-clahe", default=None, help="Even out the local contrast.")
-@click.option(
-    "--schedule", type=click.Choice(["cosine", "constant", "plateau"]), help="Of the learning rate."
-)
+@click.option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True))
 @click.option("--focal-gamma", type=click.FloatRange(0), help="Focal loss; 0 is cross-entropy.")
 @click.option("--class-weight-cap", type=click.FloatRange(0), help="Largest class weight; 0 is none.")
@@ -128,7 +123,9 @@ def emotion(
 )
 @click.option("--name", help="Of the package that the run becomes.")
 @click.option(
-    "--arch", type=click.Choice(["lstm", "mean", "tcn"]), help="What looks at the window; default lstm."
+    "--arch",
+    type=click.Choice(list(ACTION_NETWORKS)),
+    help="What looks at the window; default: the recipe's.",
 )
 @click.option("--width", type=click.IntRange(32, 1024), help="Of the picture that the encoder sees.")
 @click.option("--height", type=click.IntRange(32, 1024), help="Of that picture; frames are stretched to it.")
@@ -193,8 +190,10 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
     from edgeharfer.training.records import read_history
 
     wanted = [name.strip() for name in names.split(",")]
-    if unknown := sorted(set(wanted) - set(OPTIMIZERS)):
-        raise click.BadParameter(f"{unknown[0]}: choose from {', '.join(OPTIMIZERS)}", param_hint="--compare")
+    if unknown := sorted(set(wanted) - set(LEARNING_RATES)):
+        raise click.BadParameter(
+            f"{unknown[0]}: choose from {', '.join(LEARNING_RATES)}", param_hint="--compare"
+        )
 
     def train_with(name: str, folder: Path) -> list[dict[str, Any]]:
         train_one(replace(recipe, optimizer=name, learning_rate=None), folder)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.config import read_config
-from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
-from edgeharfer.runtime.source.address import host_of
+from edgeharfer.runtime.source import kind_of
+from edgeharfer.runtime.source.address import is_url, parse_address
 from edgeharfer.runtime.strict_json import Reader, choice, fail, flag, list_of, number, record, text, whole
 from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, PACKAGE_TASKS, TASKS
 
@@ -307,11 +308,10 @@ def _check(config: KioskConfig, where: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
     try:
+        kind_of(config.source.spec)
         hosts = remote_hosts(config)
-    except ValueError as error:
-        raise ConfigError(
-            f"{where}: source: not a valid URL; brackets in a password are %5B and %5D"
-        ) from error
+    except SourceError as error:
+        raise ConfigError(f"{where}: source: {error}") from error
     if not config.network.allow and (named := [host for host in hosts if not is_address(host)]):
         raise ConfigError(
             f"{where}: {named[0]} is a name, and the firewall of the service knows addresses only: "
@@ -322,8 +322,8 @@ def _check(config: KioskConfig, where: str) -> None:
 def remote_hosts(config: KioskConfig) -> list[str]:
     """Hosts beside this machine that the configuration names: the broker, a network camera."""
     hosts = [config.mqtt.host]
-    if "://" in config.source.spec:
-        hosts.append(host_of(config.source.spec))
+    if is_url(config.source.spec):
+        hosts.append(parse_address(config.source.spec).host)
     return [host for host in hosts if host and not is_loopback(host)]
 
 

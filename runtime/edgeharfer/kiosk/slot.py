@@ -14,6 +14,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, make_tasks
 
 LOOK_EVERY_S = 1.0
@@ -70,7 +71,7 @@ def build(
             extra_tasks=make_tasks(tasks, config.models.backend, require_signature=key),
             detector=config.models.detector,
             backend=config.models.backend,
-            face_interval_s=1 / config.models.face_rate if config.models.face_rate else 0.0,
+            face_interval_s=face_interval_s(config.models.face_rate),
             clock=clock,
         )
         made.keep_pace()

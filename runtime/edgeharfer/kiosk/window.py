@@ -12,7 +12,7 @@ import cv2
 from edgeharfer.kiosk.desk import Desk
 from edgeharfer.kiosk.layout import compose
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.sinks import WindowSink
+from edgeharfer.runtime.sinks.window import WindowSink
 from edgeharfer.runtime.stats import Status
 
 TITLE = "edgeharfer kiosk"

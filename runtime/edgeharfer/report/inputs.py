@@ -14,7 +14,7 @@ import cv2
 
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.source import Source
+from edgeharfer.runtime.source import SOURCES, Source, kind_of
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.images import (
     IMAGE_SUFFIXES,
@@ -26,12 +26,8 @@ from edgeharfer.runtime.source.images import (
     sequence_files,
 )
 from edgeharfer.runtime.source.opencv import open_capture
+from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
-)
-DEMO = "demo"
 _MOST_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
@@ -81,9 +77,10 @@ def find_inputs(specs: Sequence[str]) -> list[Input]:
 
 
 def check_ends(inputs: Iterable[Input], duration_s: float | None) -> None:
-    """Raises ConfigError for the demo, which goes on for ever, unless a duration is asked for."""
-    if duration_s is None and any(item.spec == DEMO for item in inputs):
-        raise ConfigError("demo: has no end; say how much of it with --duration SECONDS")
+    """Raises ConfigError for what goes on for ever, such as the demo, unless a duration is given."""
+    for item in inputs if duration_s is None else ():
+        if SOURCES[kind_of(item.spec)].endless:
+            raise ConfigError(f"{item.spec}: has no end; say how much of it with --duration SECONDS")
 
 
 def make_input(spec: str) -> Input:
@@ -133,14 +130,15 @@ def expected_frames(source: Source, spec: str, duration_s: float | None = None) 
 
 
 def _expand(text: str) -> Iterator[str]:
-    if re.fullmatch(r"-?\d+|/dev/.*|[A-Za-z][\w+.-]*://.*", text):
+    kind = SOURCES[kind_of(text)]
+    if kind.live:
         raise ConfigError(
             f"{redact(text)}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze "
             "the file"
         )
     path = Path(text).expanduser()
-    if text == DEMO or path.is_file():
-        yield text if text == DEMO else str(path)
+    if not kind.is_path or path.is_file():
+        yield str(path) if kind.is_path else text
         return
     files = _visible_files(path) if path.is_dir() else _files(str(path))
     videos = in_natural_order(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
@@ -159,7 +157,7 @@ def _visible_files(folder: Path) -> list[Path]:
 def _files(spec: str) -> list[Path]:
     """The files behind a specification; none where it names nothing."""
     path = Path(spec)
-    if spec == DEMO:
+    if not SOURCES[kind_of(spec)].is_path:
         return []
     try:
         if path.is_file():
@@ -212,7 +210,7 @@ def _unreadable_before(folder: Path) -> int:
 
 
 def _count_packets(spec: str) -> int | None:
-    if spec == DEMO or not Path(spec).is_file():
+    if not (SOURCES[kind_of(spec)].is_path and Path(spec).is_file()):
         return None
     capture = open_capture(str(Path(spec).absolute()), cv2.CAP_FFMPEG)
     try:

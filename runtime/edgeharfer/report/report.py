@@ -12,7 +12,7 @@ from edgeharfer.report.rows import Row, label_rows
 from edgeharfer.report.segments import Segment, join
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_count
+from edgeharfer.runtime.source.unreadable import describe_unreadable
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def action_segments(method: Method, recording: Recording) -> tuple[Segment, ...]
 
 def source_facts(source: Source) -> SourceFacts:
     """The facts of a source, once it is read to its end: what it skipped is not known before."""
-    skipped = tuple((path.name, why) for path, why in getattr(source, "skipped", ()))
+    skipped = tuple((path.name, why) for path, why in source.skipped)
     return SourceFacts(
         Path(source.name).name,
         source.details,
         source.size or (0, 0),
         source.fps,
         skipped,
-        unreadable_count(source),
+        source.unreadable,
         tuple(describe_unreadable(source)),
     )

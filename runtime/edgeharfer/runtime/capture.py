@@ -12,8 +12,7 @@ from typing import Literal, Self
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import LiveSource, Source
-from edgeharfer.runtime.source.base import STALE_S
+from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.source.supervisor import State, Supervisor
 from edgeharfer.runtime.types import Frame
 
@@ -53,7 +52,7 @@ class Capture:
         self._clock = clock or SystemClock()
         self._paced = pace == "realtime" and not source.live
         self._newest_wins = pace == "realtime" or source.live
-        self._supervisor = Supervisor(source, self._clock) if isinstance(source, LiveSource) else None
+        self._supervisor = Supervisor(source, self._clock) if source.restartable else None
         self._state = State.CONNECTING
         self._frames: deque[Frame] = deque()
         self._error: Exception | None = None

@@ -12,13 +12,15 @@ from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
-from edgeharfer.runtime.source import LiveSource
-from edgeharfer.runtime.source.unreadable import missing_count, unreadable_count
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
 WAIT_S = 0.1
 """Longest wait for a frame before the stop flag is looked at again."""
+
+PHOTO_S = 3.0
+"""How long each photograph of several is shown."""
 
 POLL_S = 0.05
 """Between two looks for a key while a picture stays up."""
@@ -49,6 +51,18 @@ class Hold:
 
     photo_s: float = 0.0
     last: bool = False
+
+    @classmethod
+    def of(cls, source: Source, *, paced: bool, last: bool | None = None) -> Hold:
+        """How long the pictures of a source stay: photographs PHOTO_S each, the last image until a key.
+
+        Args:
+            source: Of which pictures are shown.
+            paced: A pace was asked for, by which photographs follow each other.
+            last: Whether the last picture stays; by default that of image files does.
+        """
+        photo_s = PHOTO_S if source.photographs and not paced else 0.0
+        return cls(photo_s, bool(source.paths) if last is None else last)
 
 
 class Runner:
@@ -183,7 +197,7 @@ class Runner:
         if self._outputs.errors:
             summary["sink_errors"] = self._outputs.errors
         source = self._capture.source
-        if isinstance(source, LiveSource):
+        if source.restartable:
             summary["source"] = {
                 "state": self._capture.state,
                 "breaks": self._capture.breaks,
@@ -191,9 +205,9 @@ class Runner:
                 "bad_pictures": source.bad_pictures,
             }
         elif not source.live:
-            summary["unreadable"] = unreadable_count(source)
-            if missing := missing_count(source):
-                summary["missing"] = missing
+            summary["unreadable"] = source.unreadable
+            if source.missing:
+                summary["missing"] = len(source.missing)
         return summary
 
 

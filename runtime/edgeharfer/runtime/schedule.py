@@ -26,6 +26,11 @@ _EARLY_S = 0.002
 """Frames do not come to the millisecond: one that early still counts as due."""
 
 
+def face_interval_s(rate_hz: float) -> float:
+    """Seconds from one face detection to the next; 0, which is every frame, for a rate of 0."""
+    return 1 / rate_hz if rate_hz else 0.0
+
+
 class Schedule:
     """Tells when a look is due. Times are those of the frames, in seconds.
 

@@ -6,9 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.training.lazy_keras import keras
 
 
 def frame_encoder(width: int, height: int, alpha: float, weights: str | Path | None) -> keras.Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import keras
+from edgeharfer.training.lazy_keras import keras
 
 LEARNING_RATES: Mapping[str, float] = {"sgd": 0.05, "adam": 1e-3, "adagrad": 0.02, "adamw": 2e-3}
 """Optimizers and the rates that each starts from unless the recipe says another."""

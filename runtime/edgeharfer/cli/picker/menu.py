@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeharfer.cli.picker.preview import Glance, Mood, Opener, Preview
 from edgeharfer.runtime.overlay.look import printable
+from edgeharfer.runtime.source import named_sources
 from edgeharfer.runtime.source.cameras import Camera
 
 QUESTION = "What shall be watched?"
@@ -24,7 +25,6 @@ class Choice:
     detail: str
 
 
-DEMO = Choice("demo", "Demo", "two portraits, no camera needed")
 FILE = Choice("", "A file…", "a video or a picture")
 _NO_FILE = Glance(Mood.WAITING, "Press Enter to name a video or a picture.")
 
@@ -91,7 +91,8 @@ class Menu:
     def _list(self, cameras: list[Choice], wanted: str | None) -> None:
         before = self.selected if self.choices else None
         self.cameras = len(cameras)
-        self.choices = (*cameras, *self._files, DEMO, FILE)
+        named = [Choice(spec, kind.title, kind.detail) for spec, kind in named_sources().items()]
+        self.choices = (*cameras, *self._files, *named, FILE)
         if wanted is None and before is not None:
             wanted = before.source
         self.at = next((at for at, choice in enumerate(self.choices) if choice.source == wanted), 0)

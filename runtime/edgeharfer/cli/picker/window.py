@@ -13,10 +13,10 @@ import cv2
 from edgeharfer.cli.picker.menu import QUESTION, Menu
 from edgeharfer.cli.picker.preview import Glance
 from edgeharfer.cli.picker.screen import GROUND, Page, compose
-from edgeharfer.report.inputs import VIDEO_SUFFIXES
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.sinks.display import held_display
 from edgeharfer.runtime.source.images import IMAGE_SUFFIXES
+from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
 TITLE = "edgeharfer"
 OPENING_SIZE, SMALLEST = (960, 576), (480, 300)

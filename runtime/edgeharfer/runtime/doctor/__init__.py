@@ -80,7 +80,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _display() -> Finding:
-    from edgeharfer.runtime.sinks import window_lack
+    from edgeharfer.runtime.sinks.display import window_lack
 
     lack = window_lack()
     if lack is not None:

@@ -6,13 +6,13 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError, SourceError
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
     Reader,
@@ -62,15 +62,11 @@ class Seen:
     features: Floats | None = None
 
 
-class Recording:
+class Recording(Source):
     """A recording to play again, as a source and as the senses that go with it.
 
     Raises SourceError for a file that is none.
     """
-
-    live = False
-    fps: float | None = None
-    frame_count: int | None = None
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self.name = str(path)
@@ -99,7 +95,7 @@ class Recording:
         if width * height > MAX_MEGAPIXELS * 1_000_000:
             raise SourceError(f"{self.name}: pictures of {width}x{height} were never recorded")
         self.models = dict(header.models)
-        self.size: tuple[int, int] | None = (width, height)
+        self.size = (width, height)
         self.details = f"recording, {width}x{height}"
         self._nothing = np.broadcast_to(np.zeros(1, np.uint8), (height, width, 3))
 
@@ -126,14 +122,6 @@ class Recording:
     def close(self) -> None:
         """Let go of the file; reads after it return None."""
         self._file.close()
-
-    def __enter__(self) -> Recording:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:

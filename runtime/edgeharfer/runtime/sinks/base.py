@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+if TYPE_CHECKING:
+    from edgeharfer.runtime.source.base import Source
+    from edgeharfer.runtime.stats import Status
+    from edgeharfer.runtime.types import Frame, Result
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """What the sinks of a run have in common; each kind reads what concerns it.
+
+    Attributes:
+        source: Whose results are written.
+        stopping: Whether the run is to stop.
+        fullscreen: A window opens over the whole screen.
+        port: Of a view in a browser; 0 is any free one.
+    """
+
+    source: Source
+    stopping: Callable[[], bool] = lambda: False
+    fullscreen: bool = False
+    port: int = 8765
 
 
 class Sink(Protocol):

@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from edgeharfer.runtime.overlay.look import humanise, label_words
-from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import has_room
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import BACKGROUND, Frame, Reading, Result
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """Lines on standard error."""
+    return ConsoleSink()
 
 
 class ConsoleSink(Sink):

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 from edgeharfer.runtime.clock import Jump
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.json_lines import result_to_dict
-from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.event_file import FileWriter
 from edgeharfer.runtime.sinks.partial import cannot_write
 from edgeharfer.runtime.sinks.stream import StreamWriter
@@ -46,6 +46,11 @@ def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
         "is_s": round(jump.is_s, 2),
         "elapsed_s": round(elapsed_s, 2),
     }
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """JSON lines to a file, or to standard output for "-"."""
+    return EventsSink(target, stopping=options.stopping)
 
 
 class EventsSink(Sink):

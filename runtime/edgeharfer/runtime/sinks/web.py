@@ -9,11 +9,16 @@ from typing import Any, Self
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
-from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.web_board import Board
 from edgeharfer.runtime.sinks.web_server import LOOPBACK, Server
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """A page on the loopback interface."""
+    return WebSink(port=options.port)
 
 
 class WebSink(Sink):

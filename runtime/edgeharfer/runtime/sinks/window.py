@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.overlay import annotate
-from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.display import held_display, window_lack
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image, Result
@@ -28,6 +28,11 @@ NO_KEY = -1
 MODIFIERS = {0xFE03, 0xFF14, 0xFF7F, *range(0xFFE1, 0xFFEF)}
 MIN_HEIGHT = 480  # smaller pictures are enlarged first, so that the text on them is sharp
 OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it from there
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """A window of this run."""
+    return WindowSink(fullscreen=options.fullscreen)
 
 
 class WindowSink(Sink):

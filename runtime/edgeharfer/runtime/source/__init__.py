@@ -1,39 +1,59 @@
-"""Where frames come from: cameras, files, folders, streams and the demo, behind one function."""
+"""Where frames come from. To add a kind: a module here with `make_source(spec, options)`, a row in SOURCES.
+
+`open_source`, the command line, the picker, the app and the checks of configuration files read SOURCES.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-
-import cv2
+from types import MappingProxyType
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.address import is_url, parse_address, redact
-from edgeharfer.runtime.source.base import LiveSource, Source
-from edgeharfer.runtime.source.camera import stable_path
-from edgeharfer.runtime.source.demo import DemoSource
-from edgeharfer.runtime.source.direct import DirectSource
-from edgeharfer.runtime.source.images import (
-    DEFAULT_SEQUENCE_FPS,
-    IMAGE_SUFFIXES,
-    ImagesSource,
-    folder_images,
-    glob_files,
-    is_glob,
-    is_sequence,
-    missing_numbers,
-    sequence_numbers,
-)
-from edgeharfer.runtime.source.isolated import IsolatedSource
-from edgeharfer.runtime.source.opencv import quiet
-from edgeharfer.runtime.source.orders import CameraOrder, Order, StreamOrder
-from edgeharfer.runtime.source.video import VideoFileSource
+from edgeharfer.runtime.errors import MissingExtra, SourceError
+from edgeharfer.runtime.source.address import redact
+from edgeharfer.runtime.source.base import Source, SourceOptions
 
-__all__ = ["LiveSource", "Source", "open_source"]
+__all__ = ["SOURCES", "Source", "SourceEntry", "kind_of", "named_sources", "open_source", "specs"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One kind of source.
+
+    Attributes:
+        takes: What names such a source, as the help of the command line writes it.
+        pattern: Regular expression for the whole of what names it.
+        live: Frames come at their own pace.
+        endless: There is no last frame.
+        title, detail: As the picker and the app offer it; "" for a kind of which one has to be named.
+        extra: The extra of this product that brings the packages it needs.
+    """
+
+    takes: str
+    pattern: str
+    live: bool = False
+    endless: bool = False
+    title: str = ""
+    detail: str = ""
+    extra: str | None = None
+
+    @property
+    def is_path(self) -> bool:
+        """The path of a file or folder names it."""
+        return not (self.live or self.title)
+
+
+SOURCES: Mapping[str, SourceEntry] = MappingProxyType({
+    "camera": SourceEntry("N|/dev/…", r"-?[0-9]{1,9}|/dev/.*", live=True, endless=True),
+    "demo": SourceEntry("demo", "demo", endless=True, title="Demo", detail="two portraits, no camera needed"),
+    "stream": SourceEntry("rtsp://…|http://…", r"(?i:rtsps?|https?)://.*", live=True, endless=True),
+    "files": SourceEntry("FILE|DIR|GLOB", r"(?![A-Za-z][A-Za-z0-9+.-]*://).*"),
+})  # fmt: skip
+"""By name, which is that of the module. The first row whose pattern matches opens a source."""
 
 
 def open_source(
@@ -48,70 +68,44 @@ def open_source(
 ) -> Source:
     """Open what `spec` names and make sure that a first frame comes from it.
 
-    spec: a camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
-    a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
-    width, height: wished of a camera. fps: wished of a camera, or the rate of a numbered sequence.
-    follow_redirects: let a stream connect to other servers that the given one names.
-    stopping: asked while a live source opens; once true, KeyboardInterrupt is raised.
-    Raises CameraError where a camera is not there, SourceError for everything else.
+    Args:
+        spec: A camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
+            a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
+        width, height, fps, follow_redirects, clock, stopping: See `SourceOptions`.
+
+    Raises:
+        CameraError: A camera is not there.
+        SourceError: Anything else cannot be opened.
+        MissingExtra: This kind of source needs packages that are not installed.
     """
-    clock = clock or SystemClock()
     text = str(spec)
-    if (device := _camera(text)) is not None:
-        order = CameraOrder(device, stable_path(device), width, height, fps)
-        return _open_live(f"camera {device}", order, clock, stopping)
-    if text == "demo":
-        return DemoSource(clock)
-    if is_url(text):
-        parse_address(text)
-        return _open_live(redact(text), StreamOrder(text, follow_redirects), clock, stopping)
+    name = kind_of(text)
+    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, stopping)
     try:
-        return _open_path(text, fps, clock)
-    except OSError as error:
-        raise SourceError(f"{redact(text)}: {error.strerror or error}") from error
+        module = import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if (extra := SOURCES[name].extra) is None:
+            raise
+        raise MissingExtra(f"What a source of the kind {name!r} needs", extra) from error
+    source: Source = module.make_source(text, options)
+    return source
 
 
-def _open_live(name: str, order: Order, clock: Clock, stopping: Callable[[], bool]) -> LiveSource:
-    if os.name == "posix":
-        return IsolatedSource(name, order, clock, stopping)
-    return DirectSource(partial(order.open, clock))
+def kind_of(spec: str) -> str:
+    """The name of the kind that opens a source. Nothing is opened. Raises SourceError where there is none."""
+    if not spec.strip():
+        raise SourceError(f"source {spec!r}: empty; name one of {specs()}")
+    for name, entry in SOURCES.items():
+        if re.fullmatch(entry.pattern, spec, re.DOTALL):
+            return name
+    raise SourceError(f"{redact(spec)}: not a source; name one of {specs()}")
 
 
-def _camera(text: str) -> int | str | None:
-    if re.fullmatch(r"-?[0-9]{1,9}", text):
-        return int(text)
-    return text if text.startswith("/dev/") else None
+def specs() -> str:
+    """What names a source, in the words of the help: "FILE|DIR|GLOB|rtsp://…|http://…|demo|N|/dev/…"."""
+    return "|".join(reversed([entry.takes for entry in SOURCES.values()]))
 
 
-def _open_path(text: str, fps: float | None, clock: Clock) -> Source:
-    if not text.strip():
-        raise SourceError("source '': empty: name a video, an image, a folder, a stream or demo")
-    path = Path(text).expanduser()
-    if (shown := redact(text)) != text and not path.exists():
-        raise SourceError(f"{shown}: there is no such file; a stream begins with rtsp:// or http://")
-    if path.is_dir():
-        return ImagesSource(str(path), folder_images(path), clock)
-    if path.is_file():
-        return _open_file(path, clock)
-    if not path.exists():
-        return _open_pattern(str(path), fps, clock)
-    raise SourceError(f"{text}: neither a file nor a folder: name a video, an image, a stream or demo")
-
-
-def _open_file(path: Path, clock: Clock) -> Source:
-    quiet()
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or (not suffix and cv2.haveImageReader(str(path))):
-        return ImagesSource(path.name, [path], clock)
-    return VideoFileSource(path, clock)
-
-
-def _open_pattern(pattern: str, fps: float | None, clock: Clock) -> Source:
-    if is_sequence(pattern):
-        found = sequence_numbers(pattern)
-        paths = [found[number] for number in sorted(found)]
-        rate = fps or DEFAULT_SEQUENCE_FPS
-        return ImagesSource(pattern, paths, clock, sequence_fps=rate, missing=missing_numbers(found))
-    if is_glob(pattern):
-        return ImagesSource(pattern, glob_files(pattern), clock)
-    raise SourceError(f"{pattern}: there is no such file or folder: check the path, or try --source demo")
+def named_sources() -> dict[str, SourceEntry]:
+    """The kinds of which there is one, by what names it, such as "demo"."""
+    return {entry.takes: entry for entry in SOURCES.values() if entry.title}

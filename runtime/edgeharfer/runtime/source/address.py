@@ -88,14 +88,6 @@ def check_url(url: str) -> str:
     return redact(url)
 
 
-def host_of(url: str) -> str:
-    """The host that an address names, "" where it names none."""
-    try:
-        return parse_address(url).host
-    except SourceError:
-        return ""
-
-
 def redact(text: str) -> str:
     """A source as it may be shown: of an address no user, no password and no value of a parameter.
 

@@ -3,97 +3,129 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.types import Frame, Image
+from edgeharfer.runtime.errors import SourceError
+
+if TYPE_CHECKING:
+    from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
 """A live frame that has waited for longer tells nothing of now: the process was stopped meanwhile (SIGSTOP, a
 paused container or machine), or loaded its models."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How a source is opened; each kind reads what concerns it.
+
+    Attributes:
+        clock: Stamps the frames.
+        width, height: Picture size requested from a camera, in pixels.
+        fps: Rate requested from a camera, or of a numbered sequence.
+        follow_redirects: A stream may connect to other servers that the given one names.
+        stopping: Asked while a live source opens; once true, KeyboardInterrupt is raised.
+    """
+
+    clock: Clock
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    follow_redirects: bool = False
+    stopping: Callable[[], bool] = lambda: False
+
+
 class Source(Protocol):
     """Frames in order, from wherever they come.
 
-    name: what a person calls it; credentials and keys in a URL are redacted.
-    details: a short text on what was really opened, e.g. "MJPG 640x480 at 30 fps".
-    live: frames come at their own pace, and one that is not taken in time is lost.
-    size: (width, height) of the first frame; photographs in a folder may differ from it.
-    fps: nominal frames per second, None where it is not known or there is no such thing.
-    frame_count: None where it is not known. Containers without an index (Matroska) only tell a
-        length in time, so the figure may be off by one or two.
+    Subclass it, set `name` and write `read`; everything else has a default.
+
+    Attributes:
+        name: What a person calls it; credentials and keys in a URL are redacted.
+        details: A short text on what was really opened, e.g. "MJPG 640x480 at 30 fps".
+        live: Frames come at their own pace, and one that is not taken in time is lost.
+        restartable: It can be lost and opened again by `reconnect`, so `Capture` supervises it.
+        size: (width, height) of the first frame; photographs in a folder may differ from it.
+        fps: Nominal frames per second, None where it is not known or there is no such thing.
+        frame_count: None where it is not known. Containers without an index (Matroska) only tell a
+            length in time, so the figure may be off by one or two.
+        ended: A restartable source has said that it is over, as a film on a web server does.
+        bad_pictures: How many pictures of a live source could not be decoded so far.
+        paths: The image file of each frame, `paths[frame.seq]`; empty where frames are no image files.
+        unreadable: How many images or frames of a file could not be read so far.
+        skipped: The files concerned, as (path, reason).
+        missing: Numbers of an image sequence that have no file.
     """
 
     name: str
-    details: str
-    live: bool
-    size: tuple[int, int] | None
-    fps: float | None
-    frame_count: int | None
+    details: str = ""
+    live: bool = False
+    restartable: bool = False
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    frame_count: int | None = None
+    ended: bool = False
+    bad_pictures: int = 0
+    paths: Sequence[Path] = ()
+    unreadable: int = 0
+    skipped: Sequence[tuple[Path, str]] = ()
+    missing: Sequence[int] = ()
 
+    @property
+    def photographs(self) -> bool:
+        """The frames are image files without a rate: each is a picture of its own."""
+        return bool(self.paths) and self.fps is None
+
+    @abstractmethod
     def read(self) -> Frame | None:
-        """The next frame, or None at the end; waits at most about 6 s on live input.
+        """Return the next frame, or None at the end; waits at most about 6 s on live input.
 
-        Raises SourceError where the input cannot be read any further.
+        Raises:
+            SourceError: The input cannot be read any further.
         """
-
-    def close(self) -> None:
-        """Let go of the device or file; reads after it return None. Harmless when repeated."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-@runtime_checkable
-class LiveSource(Source, Protocol):
-    """Input that can go away and come back, which a supervisor looks after.
-
-    bad_pictures: how many came that could not be decoded.
-    ended: the input has said that it is over, as a film on a web server does.
-    """
-
-    @property
-    def bad_pictures(self) -> int: ...
-
-    @property
-    def ended(self) -> bool: ...
 
     def read_within(self, timeout_s: float) -> Frame | None:
-        """The next frame, or None where none came in time. Raises SourceError where the input is lost."""
+        """Return the next frame of a restartable source, or None where none came in time.
+
+        Raises:
+            SourceError: The input is lost.
+        """
+        frame = self.read()
+        self.ended = frame is None
+        return frame
 
     def reconnect(self) -> None:
-        """Let go and begin to open anew, without waiting: `read_within` tells what comes of it.
+        """Close a restartable source and begin to open it again, without waiting for the result.
 
-        Raises SourceError where not even a beginning can be made.
+        Raises:
+            SourceError: Not even a beginning can be made.
         """
+        raise SourceError(f"{self.name}: cannot be opened again")
+
+    def close(self) -> None:
+        """Release the device or file; reads after it return None. Harmless when repeated."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-class BaseSource(ABC):
-    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`.
-
-    unreadable: images or frames of a file input that could not be read so far. skipped: the files
-    concerned, as (path, reason).
-    """
-
-    live = False
+class BaseSource(Source):
+    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
-        self.details = ""
-        self.size: tuple[int, int] | None = None
-        self.fps: float | None = None
-        self.frame_count: int | None = None
-        self.unreadable = 0
         self.skipped: list[tuple[Path, str]] = []
         self._clock = clock
         self._closed = False
@@ -112,25 +144,16 @@ class BaseSource(ABC):
                 self._closed = True
                 self._release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @abstractmethod
     def _next(self) -> Frame | None:
         """Read one frame; called with the source open and the lock held."""
 
-    def _release(self) -> None:  # noqa: B027 - most sources hold nothing that must be let go
+    def _release(self) -> None:
         """Let go of what is held; called once."""
 
     def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False, file: str = "") -> Frame:
+        from edgeharfer.runtime.types import Frame  # here, so that the list of sources needs no NumPy
+
         return Frame(seq, pts_s, self._clock.monotonic(), bgr, still, file)
 
 

@@ -10,8 +10,10 @@ import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import CameraError
-from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
+from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.opencv import VideoCapture, codec, describe, nominal_fps, open_capture
+from edgeharfer.runtime.source.orders import Order
 from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
@@ -23,6 +25,14 @@ _SILENT_SECONDS = 4
 _BAD_PICTURES_IN_A_ROW = 30
 
 Connect = Callable[[int | str], VideoCapture]
+
+
+def make_source(spec: str, options: SourceOptions) -> Source:
+    """Open a camera by its number or device path. Raises CameraError."""
+    device = spec if spec.startswith("/") else int(spec)
+    wishes = {"width": options.width, "height": options.height, "fps": options.fps}
+    order = Order("camera", "CameraSource", {"device": device, "path": stable_path(device), **wishes})
+    return open_live(f"camera {device}", order, options)
 
 
 class CameraSource(BaseSource):
@@ -52,7 +62,6 @@ class CameraSource(BaseSource):
         Raises CameraError where there is no such camera, it is in use, or nothing comes from it.
         """
         super().__init__(f"camera {device}", clock)
-        self.bad_pictures = 0
         self._seq = 0
         self._start_s: float | None = None
         self._capture = (connect or _connect)(device if path is None else path)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.types import Floats, Frame, Image
@@ -136,6 +136,11 @@ class Card:
         low = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, limits)
         high = np.clip(np.ceil(reach.max(axis=0)).astype(int), 0, limits)
         return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def make_source(spec: str, options: SourceOptions) -> Source:
+    """The demo, whatever names it."""
+    return DemoSource(options.clock)
 
 
 class DemoSource(BaseSource):

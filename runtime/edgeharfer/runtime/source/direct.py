@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.camera import CameraSource
-from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Frame
 
 
-class DirectSource:
-    """A `LiveSource` around a camera or stream; a read waits for as long as OpenCV does, up to 5 s."""
+class DirectSource(Source):
+    """A restartable source around a camera or stream; a read waits for as long as OpenCV does, up to 5 s."""
 
-    live = True
+    live = restartable = True
 
-    def __init__(self, connect: Callable[[], CameraSource | StreamSource]) -> None:
-        """Open the source by `connect`, which is called again to open it anew. Raises what that raises."""
+    def __init__(self, connect: Callable[[], Source]) -> None:
+        """Open the source by `connect`, which is called again by `reconnect`. Raises what that raises."""
         self._connect = connect
-        self._source: CameraSource | StreamSource | None = connect()
+        self._source: Source | None = connect()
         self.name, self.details = self._source.name, self._source.details
         self.size, self.fps = self._source.size, self._source.fps
         self.frame_count = self._source.frame_count
-        self.ended = False
+        self.bad_pictures = self._source.bad_pictures
         self._bad_before = 0
-
-    @property
-    def bad_pictures(self) -> int:
-        """Over all connections."""
-        return self._bad_before + (self._source.bad_pictures if self._source else 0)
 
     def read(self) -> Frame | None:
         if self._source is None:
             raise SourceError(f"{self.name}: is not open")
-        return self._source.read()
-
-    def read_within(self, timeout_s: float) -> Frame | None:
-        frame = self.read()
-        self.ended = frame is None
-        return frame
+        try:
+            return self._source.read()
+        finally:
+            self.bad_pictures = self._bad_before + self._source.bad_pictures
 
     def reconnect(self) -> None:
         self.close()
@@ -50,14 +40,3 @@ class DirectSource:
     def close(self) -> None:
         if self._source is not None:
             self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

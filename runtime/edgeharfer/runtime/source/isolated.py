@@ -12,17 +12,20 @@ The price, measured on the way through the socket: 2 % of a core for 640x480 at 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
+from edgeharfer.runtime.source.base import Source, SourceOptions
+from edgeharfer.runtime.source.direct import DirectSource
 from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive
 from edgeharfer.runtime.source.orders import Order, to_line
 from edgeharfer.runtime.types import Frame
@@ -35,6 +38,13 @@ _SILENCE_S = 5.5
 _END_S = 0.5
 
 _KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
+
+
+def open_live(name: str, order: Order, options: SourceOptions) -> Source:
+    """Open a live source so that it can be lost and found: in a process of its own where the system can."""
+    if os.name == "posix":
+        return IsolatedSource(name, order, options.clock, options.stopping)
+    return DirectSource(partial(order.open, options.clock))
 
 
 class ReaderProcess:
@@ -80,10 +90,10 @@ class ReaderProcess:
         return None
 
 
-class IsolatedSource:
-    """A `LiveSource` in a process of its own; frames are stamped there, as they come."""
+class IsolatedSource(Source):
+    """A restartable source in a process of its own; frames are stamped there, as they come."""
 
-    live = True
+    live = restartable = True
 
     def __init__(
         self, name: str, order: Order, clock: Clock, stopping: Callable[[], bool] = lambda: False
@@ -93,12 +103,7 @@ class IsolatedSource:
         stopping: asked meanwhile; once true, KeyboardInterrupt is raised.
         Raises CameraError or SourceError where the source cannot be opened.
         """
-        self.name, self.details = name, ""
-        self.size: tuple[int, int] | None = None
-        self.fps: float | None = None
-        self.frame_count: int | None = None
-        self.bad_pictures = 0
-        self.ended = False
+        self.name = name
         self._order, self._clock, self._shared = order, clock, SystemClock()
         self._lock = threading.Lock()
         self._reader: ReaderProcess | None = None
@@ -165,17 +170,6 @@ class IsolatedSource:
         with self._lock:
             self._closed = True
             self._end_reader()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _frame(self, picture: Picture) -> Frame:
         # By the clock of this run, which need not be the one that the reader has stamped it with.

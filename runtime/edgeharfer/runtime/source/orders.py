@@ -1,43 +1,39 @@
-"""What a live source is to be opened from, in a form that can be handed to another process."""
+"""A live source that another process is to open, in a form that can be sent to it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any
 
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.source.camera import CameraSource
-from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.source.base import Source
 
 
 @dataclass(frozen=True)
-class CameraOrder:
-    """A camera. device: as it was asked for. path: what is opened instead, see `stable_path`."""
+class Order:
+    """What to open.
 
-    device: int | str
-    path: str | None = None
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
+    It goes over a socket, never on a command line: a URL among the arguments may hold a password.
 
-    def open(self, clock: Clock) -> CameraSource:
-        return CameraSource(
-            self.device, clock, path=self.path, width=self.width, height=self.height, fps=self.fps
+    Attributes:
+        module: A module of this package.
+        name: The class in it, which takes a clock and the arguments.
+        arguments: By name; JSON values.
+    """
+
+    module: str
+    name: str
+    arguments: Mapping[str, Any]
+
+    def open(self, clock: Clock) -> Source:
+        """Open it in this process. Raises what the class raises."""
+        source: Source = vars(import_module(f"{__package__}.{self.module}"))[self.name](
+            clock=clock, **self.arguments
         )
-
-
-@dataclass(frozen=True)
-class StreamOrder:
-    """A network stream. The URL may hold a password, so it never goes on a command line."""
-
-    url: str
-    follow_redirects: bool = False
-
-    def open(self, clock: Clock) -> StreamSource:
-        return StreamSource(self.url, clock, follow_redirects=self.follow_redirects)
-
-
-Order = CameraOrder | StreamOrder
+        return source
 
 
 def to_line(order: Order) -> bytes:
@@ -47,5 +43,4 @@ def to_line(order: Order) -> bytes:
 
 def from_line(line: bytes) -> Order:
     """The order that a line holds."""
-    fields = json.loads(line)
-    return StreamOrder(**fields) if "url" in fields else CameraOrder(**fields)
+    return Order(**json.loads(line))

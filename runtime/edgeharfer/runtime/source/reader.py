@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import SourceError
@@ -105,9 +106,7 @@ class Follower:
         try:
             while not self._over.is_set():
                 with order.open(self._clock) as source:
-                    names = ("details", "size", "fps", "frame_count")
-                    facts = {name: getattr(source, name) for name in names}
-                    messages.send(self._link, News({"opened": facts}))
+                    messages.send(self._link, News({"opened": facts(source)}))
                     following = self._send_frames(source, first)
                 if following is None:
                     messages.send(self._link, News({"ended": True}))
@@ -136,6 +135,16 @@ class Follower:
             if self._clock.monotonic() - start_s > STALE_S and source.frame_count is None:
                 break
         return following
+
+
+def facts(source: Source) -> dict[str, Any]:
+    """What the other side is told of a source that was opened."""
+    return {
+        "details": source.details,
+        "size": source.size,
+        "fps": source.fps,
+        "frame_count": source.frame_count,
+    }
 
 
 def main(descriptor: int) -> None:

@@ -8,12 +8,13 @@ import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.address import Address, check_url, parse_address
-from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.address import Address, check_url, parse_address, redact
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.source.endpoint import Deadline, unreachable, why
 from edgeharfer.runtime.source.hls import HlsFile, is_playlist
 from edgeharfer.runtime.source.http_client import HttpClient, HttpFile, Response
+from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.multipart import MultipartPictures
 from edgeharfer.runtime.source.opencv import (
     NO_PROTOCOL,
@@ -24,6 +25,7 @@ from edgeharfer.runtime.source.opencv import (
     nominal_fps,
     open_capture,
 )
+from edgeharfer.runtime.source.orders import Order
 from edgeharfer.runtime.source.references import refuse_references
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
 from edgeharfer.runtime.types import Frame, Image
@@ -37,6 +39,13 @@ _BAD_PICTURES_IN_A_ROW = 30
 _HEAD_BYTES = 4096
 _IMAGES = ("MJPG", "PNG", "MPNG", "WEBP", "BMP")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
+
+
+def make_source(spec: str, options: SourceOptions) -> Source:
+    """Connect to an address. Raises SourceError."""
+    parse_address(spec)
+    order = Order("stream", "StreamSource", {"url": spec, "follow_redirects": options.follow_redirects})
+    return open_live(redact(spec), order, options)
 
 
 class StreamSource(BaseSource):
@@ -59,7 +68,6 @@ class StreamSource(BaseSource):
         Raises SourceError where the scheme is unknown, nothing comes, or another server would be needed.
         """
         super().__init__(check_url(url), clock)
-        self.bad_pictures = 0
         self._seq = 0
         self._start_s: float | None = None
         address = parse_address(url)

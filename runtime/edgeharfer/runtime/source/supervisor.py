@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.base import LiveSource
+from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Frame, Image
 
 
@@ -67,8 +67,8 @@ class Supervisor:
     connection.
     """
 
-    def __init__(self, source: LiveSource, clock: Clock, patience: Patience | None = None) -> None:
-        """Take over a source that is open."""
+    def __init__(self, source: Source, clock: Clock, patience: Patience | None = None) -> None:
+        """Take over a restartable source that is open."""
         self.state = State.CONNECTING
         self.breaks = self.reconnects = 0
         self._source, self._clock, self._patience = source, clock, patience or Patience()

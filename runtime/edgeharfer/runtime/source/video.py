@@ -22,6 +22,10 @@ from edgeharfer.runtime.source.opencv import (
 from edgeharfer.runtime.source.references import refuse_references
 from edgeharfer.runtime.types import Frame, Image
 
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
+)
 # Assumed where a file tells neither times nor a rate; the rate of PAL, FFmpeg's own default.
 _DEFAULT_FPS = 25.0
 

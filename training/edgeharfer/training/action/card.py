@@ -8,8 +8,8 @@ from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BACKGROUND
-from edgeharfer.training.action.head import MOTION
 from edgeharfer.training.action.judge import Verdict
+from edgeharfer.training.action.networks import ACTION_NETWORKS, MOTION
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.records import markdown_table
 
@@ -112,12 +112,6 @@ _MOTION_LIMITS = """\
 - It wants a camera that stands still: one that moves makes everything move.
 - It needs about {rate:g} pictures a second; a slower source seems to stand still in between."""
 
-_TEMPORAL = {
-    "linear": "a linear classifier of the window's mean features, solved in closed form",
-    "lstm": "LSTM({units}) and a dense layer",
-    "mean": "the mean over time and two dense layers ({units} hidden)",
-    "tcn": "causal convolutions over time ({units} channels) and a dense layer",
-}
 _BESIDE = ", beside a linear classifier of the window's mean features; their logits are added"
 
 
@@ -125,7 +119,7 @@ def _told(run: Run) -> dict[str, str]:
     """What the model is and where it ends, for the card."""
     recipe, motion = run.recipe, run.recipe.motion
     model, limits = (_MOTION, _MOTION_LIMITS) if recipe.arch == MOTION else (_PICTURES, _PICTURES_LIMITS)
-    head = "" if recipe.arch == MOTION else _TEMPORAL[recipe.arch].format(units=recipe.units)
+    head = "" if recipe.arch == MOTION else ACTION_NETWORKS[recipe.arch].summary.format(units=recipe.units)
     values = {
         **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
         **{name: getattr(motion, name) for name in ("looks", "least", "layer")},

@@ -15,16 +15,13 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear
-from edgeharfer.training.action.networks import LINEAR, TEMPORAL, action_head
+from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import NAMES, Sampler
 from edgeharfer.training.loop import Average
 from edgeharfer.training.optimizers import make_optimizer
+from edgeharfer.training.registry import ACTION_NETWORKS
 
 Row = dict[str, float]
-
-MOTION = "motion"
-ARCHITECTURES = (*TEMPORAL, LINEAR, MOTION)
-"""What looks at a window. Both of the last are solved in closed form; the very last sees motion only."""
 
 _BATCH = 256
 
@@ -33,7 +30,7 @@ _BATCH = 256
 class HeadRecipe:
     """The head and how it is trained.
 
-    arch: of ARCHITECTURES. units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or
+    arch: of ACTION_NETWORKS. units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or
     "constant"; a plateau is not on offer, since no clip is held back to see one by.
     epoch_windows: drawn in an epoch. evenness: of classes with few and many clips, see `draw_weights`.
     sampling: "time" or "uniform"; speed, jitter: how windows are shaken (see `sampling`).
@@ -77,7 +74,7 @@ class HeadRecipe:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        check_name("arch", self.arch, ARCHITECTURES)
+        check_name("arch", self.arch, ACTION_NETWORKS)
         check_name("pool", self.pool, ("last", "mean"))
         check_name("schedule", self.schedule, ("cosine", "constant"))
         check_name("sampling", self.sampling, NAMES)
@@ -87,7 +84,7 @@ class HeadRecipe:
     @property
     def solved(self) -> bool:
         """The whole head is solved for at once, nothing is trained in epochs."""
-        return self.arch not in TEMPORAL
+        return ACTION_NETWORKS[self.arch].build is None
 
 
 def check_name(setting: str, name: str, names: Collection[str]) -> None:
@@ -115,7 +112,7 @@ def train_head(
     frames, features = sampler.judged(clips[0]).shape[1:]
     double = next((int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None)
     head = action_head(
-        frames, features, classes, arch=LINEAR if recipe.solved else recipe.arch, units=recipe.units,
+        frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
         double=double,

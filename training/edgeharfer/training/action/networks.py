@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import keras
 import numpy as np
-from keras import layers, ops
 
-Tensor = Any
+from edgeharfer.training.lazy_keras import keras, layers, ops
+from edgeharfer.training.registry import ACTION_NETWORKS, ActionNetwork, Tensor, action_network
+
+__all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model", "on_trunk"]
 
 
+@action_network("lstm", "LSTM({units}) and a dense layer")
 def _lstm(x: Tensor, units: int, pool: str) -> Tensor:
     """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
     x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
     return layers.GlobalAveragePooling1D(name="mean")(x) if pool == "mean" else x
 
 
+@action_network("mean", "the mean over time and two dense layers ({units} hidden)")
 def _mean(x: Tensor, units: int, pool: str) -> Tensor:
     """The mean over time, then a dense layer: blind to order and motion."""
     x = layers.GlobalAveragePooling1D(name="mean")(x)
     return layers.Dense(units, activation="relu", name="hidden")(x)
 
 
+@action_network("tcn", "causal convolutions over time ({units} channels) and a dense layer")
 def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
     """Causal convolutions over time with growing steps (Bai et al. 2018), until the last sees all frames."""
     frames, seen, step = x.shape[1], 1, 1
@@ -39,10 +40,10 @@ def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
     return layers.Reshape((units,), name="last")(layers.Cropping1D((frames - 1, 0), name="end")(x))
 
 
-TEMPORAL: Mapping[str, Callable[[Tensor, int, str], Tensor]] = {"lstm": _lstm, "mean": _mean, "tcn": _tcn}
-"""Architectures: features (n, frames, size), units and pool -> (n, units)."""
-LINEAR = "linear"
-"""The linear branch and nothing else."""
+LINEAR, MOTION = "linear", "motion"
+"""The linear branch and nothing else; of the pictures, or of how they differ."""
+_LINEAR = "a linear classifier of the window's mean features, solved in closed form"
+ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR), MOTION: ActionNetwork(_LINEAR)}
 
 
 def action_head(
@@ -62,10 +63,10 @@ def action_head(
 ) -> keras.Model:
     """Dropout -> arch -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
 
-    arch: one of TEMPORAL, or LINEAR for that branch alone. pool: what of the LSTM or the convolutions is
-    read, the "last" step or the "mean" over time. squash: features x become a x / (1 + a x), so that few
-    strong ones do not outshout the rest; 0 leaves them. Dropped features are missing from all frames of a
-    window, since what a frame lacks its neighbours would tell.
+    arch: one of ACTION_NETWORKS; those without `build` are the linear branch alone. pool: what of the LSTM
+    or the convolutions is read, the "last" step or the "mean" over time. squash: features x become
+    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
+    missing from all frames of a window, since what a frame lacks its neighbours would tell.
     The linear branch reads the squashed mean of the window and is left out while the rest trains: its
     weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
     double: a class that the linear branch knows in two guises, of which the likelier counts; the second one
@@ -73,14 +74,14 @@ def action_head(
     """
     window = keras.Input((frames, features), name="window")
     branches = []
-    if arch != LINEAR:
+    if (build := ACTION_NETWORKS[arch].build) is not None:
         x = window
         if squash:
             x = layers.Rescaling(squash, name="gain")(x)
             x = layers.Activation("softsign", name="squash")(x)
         if feature_dropout:
             x = layers.Dropout(feature_dropout, noise_shape=(None, 1, features), name="feature_dropout")(x)
-        x = TEMPORAL[arch](x, units, pool)
+        x = build(x, units, pool)
         x = layers.Dropout(dropout, name="dropout")(x)
         branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:

@@ -8,8 +8,9 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.training.action.find import BACKGROUND
 from edgeharfer.training.action.folds import RULES, check_pattern
-from edgeharfer.training.action.head import MOTION, HeadRecipe, check_name
+from edgeharfer.training.action.head import HeadRecipe, check_name
 from edgeharfer.training.action.motion import MotionSpec
+from edgeharfer.training.action.networks import MOTION
 from edgeharfer.training.action.sampling import ByTime, Sampler, Whole, make_sampler
 from edgeharfer.training.action.store import ClipSpec
 from edgeharfer.training.action.views import ViewRanges

@@ -10,9 +10,8 @@ from pathlib import Path
 import keras
 
 from edgeharfer.training.action.encoder import make_encoder
-from edgeharfer.training.action.head import MOTION
 from edgeharfer.training.action.motion import cut_off, motion_trunk, picture_encoder
-from edgeharfer.training.action.networks import action_model, on_trunk
+from edgeharfer.training.action.networks import MOTION, action_model, on_trunk
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.store import ClipStore, Encoder
 from edgeharfer.training.action.windows import WindowStore

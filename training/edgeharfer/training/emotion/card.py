@@ -6,22 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 from edgeharfer.training.records import markdown_table
 
 LABELS_IN_WORDS = {
     "fer7": "FER-2013's label",
     "fer8": "the majority of ten FER+ votes (over half of them, single votes dropped)",
-}
-
-ARCHITECTURES_IN_WORDS = {
-    "resse": "residual blocks with squeeze-and-excitation",
-    "mobilenetv2": "MobileNetV2 on the face enlarged twice, all of it trained",
-    "resnet50v2": "ResNet50V2 behind a learned grey-to-colour layer",
-    "mini-xception": "mini-Xception, depthwise separable convolutions with shortcuts",
-    "cnn4": "four convolution layers and two dense ones",
-    "lenet": "LeNet-5 with batch normalisation and dropout",
-    "vgg16": "VGG16",
-    "hybrid": "features of ResNet50 and VGG16 side by side",
 }
 
 NORMALIZATIONS_IN_WORDS = {
@@ -115,7 +105,7 @@ def model_card(
         labels=", ".join(chosen["labels"]),
         n=chosen["n"],
         truth=LABELS_IN_WORDS[head],
-        description=ARCHITECTURES_IN_WORDS.get(facts["arch"], "a network of its own"),
+        description=EMOTION_NETWORKS[facts["arch"]].summary,
         picture=picture_in_words(facts["input"]),
         table=markdown_table(chosen),
         votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"

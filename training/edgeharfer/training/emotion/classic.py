@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from keras import layers
-
-Tensor = Any
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.training.lazy_keras import layers
+from edgeharfer.training.registry import Tensor, emotion_network
 
 
+@emotion_network("cnn4", InputSpec(48, 48, "gray", "unit"), "four convolution layers and two dense ones")
 def cnn4(x: Tensor, *, dropout: float = 0.5) -> Tensor:
     """Four 3x3 convolutions and a wide dense layer: what most student projects on FER-2013 begin with."""
     for width in (32, 64):
@@ -22,6 +21,7 @@ def cnn4(x: Tensor, *, dropout: float = 0.5) -> Tensor:
     return layers.Dropout(dropout)(x)
 
 
+@emotion_network("lenet", InputSpec(256, 256, "rgb", "unit"), "LeNet-5 with batch normalisation and dropout")
 def lenet(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     """LeNet-5 (LeCun et al. 1998) with ReLU, maximum pooling and dense layers of 1024 and 128.
 
@@ -37,6 +37,11 @@ def lenet(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     return x
 
 
+@emotion_network(
+    "mini-xception",
+    InputSpec(64, 64, "gray", "symmetric"),
+    "mini-Xception, depthwise separable convolutions with shortcuts",
+)
 def mini_xception(x: Tensor) -> Tensor:
     """mini-Xception (Arriaga et al. 2017): residual modules of depthwise-separable convolutions.
 

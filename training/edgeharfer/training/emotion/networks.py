@@ -1,27 +1,33 @@
-"""Emotion networks by name. Only layers that Keras brings along, so that every model loads anywhere."""
+"""The emotion networks. Only layers that Keras brings along, so that every model loads anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import keras
-from keras import layers
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.backbones import backbone, frame_encoder
-from edgeharfer.training.emotion.classic import cnn4, lenet, mini_xception
+from edgeharfer.training.emotion import classic  # registers its networks
+from edgeharfer.training.lazy_keras import keras, layers
+from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
-Tensor = Any
+__all__ = [
+    "EMOTION_NETWORKS", "MIN_SIDE", "add_l2", "backbone_of", "classic", "emotion_model", "emotion_trunk",
+    "set_backbone_trainable",
+]  # fmt: skip
+
 Weights = str | Path | None
 
 MIN_SIDE = 32
 """Below it the deepest of the networks have nothing left to look at."""
 
 
+@emotion_network(
+    "resse", InputSpec(48, 48, "gray", "standardize"), "residual blocks with squeeze-and-excitation"
+)
 def resse(
     x: Tensor,
     *,
@@ -72,6 +78,12 @@ def conv_norm(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
     return layers.BatchNormalization(momentum=0.99)(x)
 
 
+@emotion_network(
+    "mobilenetv2",
+    InputSpec(48, 48, "gray", "standardize"),
+    "MobileNetV2 on the face enlarged twice, all of it trained",
+    backbone=True,
+)
 def mobilenetv2(x: Tensor, *, weights: Weights = None, dropout: float = 0.3) -> Tensor:
     """MobileNetV2 on the enlarged face, all of it trained from `weights`; returns features.
 
@@ -84,6 +96,12 @@ def mobilenetv2(x: Tensor, *, weights: Weights = None, dropout: float = 0.3) -> 
     return layers.Dropout(dropout)(network(x))
 
 
+@emotion_network(
+    "resnet50v2",
+    InputSpec(112, 112, "gray", "symmetric"),
+    "ResNet50V2 behind a learned grey-to-colour layer",
+    backbone=True,
+)
 def resnet50v2(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
     """ResNet50V2 (He et al. 2016) behind a learned step from grey to RGB; returns features."""
     network = backbone("ResNet50V2", x.shape[2], x.shape[1], weights)
@@ -95,12 +113,19 @@ def gray_to_rgb(x: Tensor) -> Tensor:
     return layers.Conv2D(3, 1, kernel_initializer="ones", name="gray_to_rgb")(x)
 
 
+@emotion_network("vgg16", InputSpec(112, 112, "rgb", "none"), "VGG16", backbone=True)
 def vgg16(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
     """VGG16 (Simonyan and Zisserman 2015) on RGB of 0..255; returns features."""
     network = backbone("VGG16", x.shape[2], x.shape[1], weights)
     return layers.Dropout(dropout)(network(less_imagenet_mean(x)))
 
 
+@emotion_network(
+    "hybrid",
+    InputSpec(112, 112, "rgb", "none"),
+    "features of ResNet50 and VGG16 side by side",
+    backbone=True,
+)
 def hybrid(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
     """Features of ResNet50 (He et al. 2016) and of VGG16 side by side, from RGB of 0..255.
 
@@ -119,36 +144,11 @@ def less_imagenet_mean(x: Tensor) -> Tensor:
     return keras.applications.vgg16.preprocess_input(x)
 
 
-@dataclass(frozen=True)
-class Trunk:
-    """A network up to its features.
-
-    input: the picture it takes. build: image tensor (n, height, width, channels), and the trunk's own
-    settings -> features (n, size). backbone: it holds networks that take ImageNet weights.
-    """
-
-    input: InputSpec
-    build: Callable[..., Tensor]
-    backbone: bool = False
-
-
-TRUNKS: Mapping[str, Trunk] = {
-    "resse": Trunk(InputSpec(48, 48, "gray", "standardize"), resse),
-    "mobilenetv2": Trunk(InputSpec(48, 48, "gray", "standardize"), mobilenetv2, backbone=True),
-    "resnet50v2": Trunk(InputSpec(112, 112, "gray", "symmetric"), resnet50v2, backbone=True),
-    "mini-xception": Trunk(InputSpec(64, 64, "gray", "symmetric"), mini_xception),
-    "cnn4": Trunk(InputSpec(48, 48, "gray", "unit"), cnn4),
-    "lenet": Trunk(InputSpec(256, 256, "rgb", "unit"), lenet),
-    "vgg16": Trunk(InputSpec(112, 112, "rgb", "none"), vgg16, backbone=True),
-    "hybrid": Trunk(InputSpec(112, 112, "rgb", "none"), hybrid, backbone=True),
-}
-
-
-def emotion_trunk(arch: str, side: int | None = None) -> Trunk:
+def emotion_trunk(arch: str, side: int | None = None) -> EmotionNetwork:
     """The trunk of that name, for pictures of another size where `side` is given. Raises ConfigError."""
-    if arch not in TRUNKS:
-        raise ConfigError(f"unknown architecture {arch!r}: choose from {', '.join(TRUNKS)}")
-    trunk = TRUNKS[arch]
+    if arch not in EMOTION_NETWORKS:
+        raise ConfigError(f"unknown architecture {arch!r}: choose from {', '.join(EMOTION_NETWORKS)}")
+    trunk = EMOTION_NETWORKS[arch]
     if side is None:
         return trunk
     if side < MIN_SIDE:

@@ -32,7 +32,7 @@ class Finish:
 class EmotionRecipe:
     """All that decides what a training run gives.
 
-    arch: a name of `networks.TRUNKS`. side: of the picture that it takes, pixels; None is its own.
+    arch: a name of EMOTION_NETWORKS. side: of the picture that it takes, pixels; None is its own.
     clahe: whether local contrast is evened, in training and at run time.
     optimizer, learning_rate, schedule: see `optimizers`; plateau: for that schedule, in epochs.
     weight_decay: decoupled, with adamw. l2: penalty on kernels in the loss, with any optimizer.

@@ -8,10 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write, ended_well
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """The file of the summary."""
+    return StatsFileSink(target)
 
 
 class StatsFileSink(Sink):

@@ -1,0 +1,31 @@
+"""What `--save` writes: an annotated video or photographs, by the ending of the name and by the source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.sinks.base import Sink, SinkOptions
+from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, names_in
+from edgeharfer.runtime.sinks.video import CODECS, VideoSink
+
+
+def make_sink(target: str, options: SinkOptions) -> Sink:
+    """The sink for a file or folder. Raises ConfigError where it does not go with the source."""
+    path, source = Path(target), options.source
+    suffix, videos = path.suffix.lower(), ", ".join(CODECS)
+    if suffix in CODECS:
+        return VideoSink(path, source.fps)
+    if not source.paths:
+        what = f"only photographs are saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"
+        raise ConfigError(f"{path}: {what}; for a video, camera or stream, end the name in {videos}")
+    if path.is_dir() or not suffix:
+        return PhotoSink(names_in(path, source.paths), source.paths, path)
+    if suffix not in PHOTO_SUFFIXES:
+        raise ConfigError(f"{path}: end the name in .jpg or .png for a photograph, or in {videos}")
+    if len(source.paths) > 1:
+        raise ConfigError(
+            f"{path}: {source.name} holds {len(source.paths)} images; name a folder for them, "
+            f"such as --save {path.with_suffix('')}"
+        )
+    return PhotoSink([path], source.paths)
