@@ -24,7 +24,7 @@ INTERVAL_S = 0.6
 # Each stage waits for as long as the file names it.
 HANGS = """
 import pathlib, time
-from edgeharfer.kiosk.desk import Desk
+from edgeharfer.kiosk.state import KioskState
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source.demo import DemoSource
@@ -41,7 +41,7 @@ _hangs("detect", Senses, "find")
 _hangs("emotion", Senses, "feel")
 _hangs("encode", Senses, "encode")
 _hangs("head", ActionModel, "classify")
-_hangs("screen", Desk, "show")
+_hangs("screen", KioskState, "show")
 """
 
 

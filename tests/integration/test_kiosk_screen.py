@@ -16,8 +16,8 @@ import numpy as np
 
 from chromium import CHROMIUM
 from edgeharfer.kiosk.config import KioskConfig
-from edgeharfer.kiosk.desk import Desk, Scene
 from edgeharfer.kiosk.metrics import Metrics
+from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.types import Box, Frame, Result, TrackedFace
@@ -29,14 +29,14 @@ CHILD = f"""
 import json, time
 import cv2
 from edgeharfer.kiosk.config import KioskConfig
-from edgeharfer.kiosk.desk import Desk, Scene
+from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.window import TITLE, KioskWindow
 from edgeharfer.runtime.clock import SystemClock
-desk = Desk(KioskConfig(), SystemClock())
-desk.show(Scene("live", people=1, notice="Please read this."))
+state = KioskState(KioskConfig(), SystemClock())
+state.show(ScreenContent("live", people=1, notice="Please read this."))
 end, told = time.monotonic() + {PATIENCE_S}, False
-with KioskWindow(desk, SystemClock()) as window:
-    while not (confirmed := desk.take_confirmation()) and time.monotonic() < end:
+with KioskWindow(state, SystemClock()) as window:
+    while not (confirmed := state.pop_confirmation()) and time.monotonic() < end:
         window.turn()
         full = cv2.getWindowImageRect(TITLE)[2:] == (800, 600)
         if full and not told:
@@ -76,11 +76,13 @@ def test_a_touch_of_the_window_confirms_the_notice(display: str) -> None:
 
 @pytest.mark.needs("Chromium")
 def test_the_page_in_chromium_shows_the_scene(tmp_path: Path) -> None:
-    desk = Desk(KioskConfig(), SystemClock())
+    state = KioskState(KioskConfig(), SystemClock())
     result = Result(0, 0.0, 1.0, (TrackedFace(1, Box(10, 10, 20, 20), 0.9),))
     frame = Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8))
-    desk.show(Scene("live", people=1, action="BoxingPunchingBag", emotions=("happy",)), (frame, result))
-    with WebPort(0, desk, Metrics().text) as web:
+    state.show(
+        ScreenContent("live", people=1, action="BoxingPunchingBag", emotions=("happy",)), (frame, result)
+    )
+    with WebPort(0, state, Metrics().text) as web:
         words = [
             str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
             "--virtual-time-budget=3000", "--dump-dom", f"http://127.0.0.1:{web.port}/",

@@ -23,7 +23,8 @@ from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
-VIEWS = ("page", "window", "none")
+VIEWS = ("page", "none", "window")
+"""The last one is of older files and means the page."""
 TEMPLATE = Path(__file__).with_name("kiosk.toml")
 
 Zone = tuple[float, float, float, float]
@@ -31,7 +32,7 @@ Zone = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteConfig:
     """Where it stands and what for. name: part of every topic."""
 
     name: str = "kiosk"
@@ -39,7 +40,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class SourceConfig:
     """Where the pictures come from, in the words of `edgeharfer run`.
 
     follow_redirects: a stream may connect to other servers that it names.
@@ -55,7 +56,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class ModelsConfig:
     """Packages and how they run; "off" leaves one out. tasks: further ones, such as "headpose"."""
 
     action: str = "action-ucf20"
@@ -69,9 +70,14 @@ class Models:
     tasks: tuple[str, ...] = ()
 
     @property
+    def face_tasks(self) -> tuple[str, ...]:
+        """Tasks that read faces, by name: the notice switches them on and off."""
+        return (*(("emotion",) if self.emotion != "off" else ()), *self.tasks)
+
+    @property
     def reads_faces(self) -> bool:
         """Whether anything is estimated of faces."""
-        return self.emotion != "off" or bool(self.tasks)
+        return bool(self.face_tasks)
 
     @property
     def signature_key(self) -> Path | None:
@@ -80,8 +86,8 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
-    """What people before the kiosk see. turn: degrees clockwise, for a screen that hangs sideways."""
+class ScreenConfig:
+    """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
 
     view: str = "page"
     title: str = "Welcome"
@@ -91,14 +97,14 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthConfig:
     """The loopback port of /healthz, /readyz, /metrics and the page."""
 
     port: int = 9464
 
 
 @dataclass(frozen=True, slots=True)
-class Decide:
+class DecisionConfig:
     """When a label becomes a decision."""
 
     min_duration_s: float = 0.6
@@ -107,7 +113,7 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True)
-class Mqtt:
+class MqttConfig:
     """The broker; without a host nothing is sent."""
 
     host: str = ""
@@ -122,7 +128,7 @@ class Mqtt:
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
+class PrivacyConfig:
     """What is kept, shown and asked."""
 
     record: bool = False
@@ -138,14 +144,14 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkConfig:
     """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
 
     allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitsConfig:
     """What systemd holds the service to."""
 
     memory_mb: int = 1024
@@ -156,16 +162,16 @@ class Limits:
 class KioskConfig:
     """All sections."""
 
-    site: Site = field(default_factory=Site)
-    source: Input = field(default_factory=Input)
-    models: Models = field(default_factory=Models)
-    screen: Screen = field(default_factory=Screen)
-    health: Health = field(default_factory=Health)
-    decisions: Decide = field(default_factory=Decide)
-    mqtt: Mqtt = field(default_factory=Mqtt)
-    privacy: Privacy = field(default_factory=Privacy)
-    network: Network = field(default_factory=Network)
-    limits: Limits = field(default_factory=Limits)
+    site: SiteConfig = field(default_factory=SiteConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    decisions: DecisionConfig = field(default_factory=DecisionConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 def _zone(value: object, where: str) -> Zone:
@@ -179,10 +185,10 @@ _path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
 _topic = text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")
 _package = text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")
 _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
-    "site": (Site, {"name": _name, "purpose": choice(*PURPOSES)}),
-    "source": (Input, {"camera": _words, "source": _words, "follow_redirects": flag}),
+    "site": (SiteConfig, {"name": _name, "purpose": choice(*PURPOSES)}),
+    "source": (SourceConfig, {"camera": _words, "source": _words, "follow_redirects": flag}),
     "models": (
-        Models,
+        ModelsConfig,
         {
             "action": _package,
             "emotion": _package,
@@ -196,7 +202,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         },
     ),
     "screen": (
-        Screen,
+        ScreenConfig,
         {
             "view": choice(*VIEWS),
             "title": _words,
@@ -205,13 +211,13 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "turn": whole(0, 270),
         },
     ),
-    "health": (Health, {"port": whole(0, 65535)}),
+    "health": (HealthConfig, {"port": whole(0, 65535)}),
     "decisions": (
-        Decide,
+        DecisionConfig,
         {"min_duration_s": number(0, 60), "cooldown_s": number(0, 3600), "min_score": number(0, 1)},
     ),
     "mqtt": (
-        Mqtt,
+        MqttConfig,
         {
             "host": text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address"),
             "port": whole(1, 65535),
@@ -225,7 +231,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         },
     ),
     "privacy": (
-        Privacy,
+        PrivacyConfig,
         {
             "record": flag,
             "retention_days": number(0.01, 365),
@@ -236,8 +242,8 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "ignore_zones": list_of(_zone, 0, 32),
         },
     ),
-    "network": (Network, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
-    "limits": (Limits, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
+    "network": (NetworkConfig, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
+    "limits": (LimitsConfig, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
 }
 
 
@@ -275,7 +281,7 @@ def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
 
 
 def _check(config: KioskConfig, where: str) -> None:
-    """What no single key can tell."""
+    """Check what no single key shows."""
     if config.screen.turn % 90:
         raise ConfigError(f"{where}: screen.turn must be 0, 90, 180 or 270")
     if config.privacy.record:

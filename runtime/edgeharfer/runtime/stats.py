@@ -43,6 +43,7 @@ class Status:
     source_name: without credentials. elapsed_s: time since the statistics began.
     rates_hz: how often a second each task of RATED was done, over the last second.
     clock_jump: the last one of the wall clock since then.
+    breaks: how often frames went on after some had been missed.
     """
 
     fps: float = 0.0
@@ -54,6 +55,7 @@ class Status:
     elapsed_s: float = 0.0
     rates_hz: Mapping[str, float] = field(default_factory=dict)
     clock_jump: Jump | None = None
+    breaks: int = 0
 
 
 class LatencyHistogram:
@@ -173,6 +175,7 @@ class Stats:
         source_state: str = "live",
         source_name: str = "",
         clock_jump: Jump | None = None,
+        breaks: int = 0,
     ) -> Status:
         """The figures of this moment, beside what only the caller knows."""
         return Status(
@@ -185,6 +188,7 @@ class Stats:
             elapsed_s=self.elapsed_s,
             rates_hz=self.live_rates_hz(),
             clock_jump=clock_jump,
+            breaks=breaks,
         )
 
     def summary(
