@@ -15,11 +15,14 @@ pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 import numpy as np
 
+from edgeharfer.kiosk import service
 from edgeharfer.kiosk.config import (
+    HealthConfig,
     KioskConfig,
     ModelsConfig,
     MqttConfig,
     PrivacyConfig,
+    ScreenConfig,
     SourceConfig,
     load_config,
 )
@@ -30,7 +33,7 @@ from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline
 from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import Notice
-from edgeharfer.kiosk.service import Service
+from edgeharfer.kiosk.service import Service, run_kiosk
 from edgeharfer.kiosk.startup import count_start
 from edgeharfer.kiosk.state import KioskState
 from edgeharfer.kiosk.topics import Topics, schema
@@ -39,6 +42,7 @@ from edgeharfer.runtime.errors import CameraError, ModelError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.types import Box, Frame, Reading, Result, TrackedFace
 from edgeharfer.runtime.versions import product_version
+from kiosk_broker import free_port
 from kiosk_parts import FakePipeline, FilmSource, opener
 
 TOLD = KioskConfig(privacy=PrivacyConfig(notice_required=False))
@@ -165,6 +169,20 @@ def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench)
     steps = {8: lambda: seen.append((bench.state.ready, bench.state.health()["mqtt"]))}
     bench.run(FilmSource(1.0, steps), publisher=unusable)
     assert seen == [(True, unusable.state)]
+
+
+@pytest.mark.parametrize("view", ["page", "window"])
+def test_a_configuration_with_a_window_says_once_where_the_page_is(
+    tmp_path: Path, view: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "load_pipeline", lambda *_, **__: FakePipeline())
+    port = free_port()
+    screen, source = ScreenConfig(view=view), SourceConfig(source="demo")
+    config = replace(TOLD, source=source, screen=screen, health=HealthConfig(port))
+    run_kiosk(config, tmp_path / "state", stopping=lambda: False, duration_s=0.1)
+    warnings = [one for one in caplog.messages if "screen.view" in one]
+    assert len(warnings) == (view == "window")
+    assert all(f"http://127.0.0.1:{port}/" in one and "kiosk mode" in one for one in warnings)
 
 
 def test_readiness_follows_the_results(bench: Bench) -> None:
