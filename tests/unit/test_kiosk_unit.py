@@ -61,13 +61,9 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, config: KioskConfig) -> Non
 def test_systemd_finds_nothing_wrong_with_the_browsers_unit(tmp_path: Path) -> None:
     path = tmp_path / BROWSER_NAME
     path.write_text(browser_unit_text(KioskConfig(), sys.executable), encoding="utf-8")
-    words, environment = (
-        ["systemd-analyze", "--user", "verify", str(path)],
-        {"XDG_RUNTIME_DIR": str(tmp_path)},
-    )
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
+    words = ["systemd-analyze", "--user", "verify", str(path)]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, [line for line in done.stderr.splitlines() if BROWSER_NAME in line]) == (0, [])
 
 
