@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from edgeharfer.kiosk.config import DecisionConfig
+from edgeharfer.kiosk.config import Decide
 from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.runtime.types import Action, Box, Emotion, Result, TrackedFace
 
-RULES = DecisionConfig(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
+RULES = Decide(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
 FPS = 10
 
 
@@ -33,7 +33,7 @@ def results(actions: Iterable[Action | None], faces: Sequence[Sequence[TrackedFa
 
 def run(found: list[Result], decisions: Decisions | None = None) -> list[Event]:
     decisions = decisions or Decisions(RULES)
-    return [event for result in found for event in decisions.update(result)]
+    return [event for result in found for event in decisions.take(result)]
 
 
 def test_a_label_that_stands_has_one_start_and_one_end() -> None:
@@ -110,11 +110,11 @@ def test_a_face_that_left_is_forgotten() -> None:
 def test_a_source_that_is_lost_ends_everything_where_it_was_last_seen() -> None:
     decisions = Decisions(RULES)
     run(results([scene("Biking")] * 10, [[face(1, "happy")]] * 10), decisions)
-    closed = decisions.end_all("lost")
+    closed = decisions.close("lost")
     assert [(event.label, event.end_s, event.reason) for event in closed] == [
         ("Biking", 0.9, "lost"), ("happy", 0.9, "lost"),
     ]  # fmt: skip
-    assert decisions.end_all("stopped") == []
+    assert decisions.close("stopped") == []
     assert decisions.action is None
 
 

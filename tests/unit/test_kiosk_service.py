@@ -17,13 +17,13 @@ import numpy as np
 
 from edgeharfer.kiosk import service
 from edgeharfer.kiosk.config import (
-    HealthConfig,
+    Health,
+    Input,
     KioskConfig,
-    ModelsConfig,
-    MqttConfig,
-    PrivacyConfig,
-    ScreenConfig,
-    SourceConfig,
+    Models,
+    Mqtt,
+    Privacy,
+    Screen,
     load_config,
 )
 from edgeharfer.kiosk.decisions import Decisions
@@ -45,7 +45,7 @@ from edgeharfer.runtime.versions import product_version
 from kiosk_broker import free_port
 from kiosk_parts import FakePipeline, FilmSource, opener
 
-TOLD = KioskConfig(privacy=PrivacyConfig(notice_required=False))
+TOLD = KioskConfig(privacy=Privacy(notice_required=False))
 
 
 class Bench:
@@ -156,14 +156,14 @@ def test_a_password_in_the_address_of_the_camera_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = "rtsp://admin:PW@10.0.0.9/live?password=PW"
-    bench = Bench(tmp_path, replace(TOLD, source=SourceConfig(source=spec)))
+    bench = Bench(tmp_path, replace(TOLD, source=Input(source=spec)))
     bench.run(CameraError(f"{spec}: not there"), FilmSource(0.2))
     assert "10.0.0.9" in caplog.text and "PW" not in caplog.text
     assert "PW" not in "".join(bench.sent) + json.dumps(bench.state.health())
 
 
 def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench) -> None:
-    unusable = MqttPublisher(KioskConfig(mqtt=MqttConfig(host="127.0.0.1")), bench.outbox, bench.clock)
+    unusable = MqttPublisher(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
     unusable.state = "not connected: cannot be reached: Connection refused"
     seen: list[tuple[bool, str]] = []
     steps = {8: lambda: seen.append((bench.state.ready, bench.state.health()["mqtt"]))}
@@ -177,8 +177,8 @@ def test_a_configuration_with_a_window_says_once_where_the_page_is(
 ) -> None:
     monkeypatch.setattr(service, "load_pipeline", lambda *_, **__: FakePipeline())
     port = free_port()
-    screen, source = ScreenConfig(view=view), SourceConfig(source="demo")
-    config = replace(TOLD, source=source, screen=screen, health=HealthConfig(port))
+    screen, source = Screen(view=view), Input(source="demo")
+    config = replace(TOLD, source=source, screen=screen, health=Health(port))
     run_kiosk(config, tmp_path / "state", stopping=lambda: False, duration_s=0.1)
     warnings = [one for one in caplog.messages if "screen.view" in one]
     assert len(warnings) == (view == "window")
@@ -210,14 +210,14 @@ def test_emotions_are_off_until_the_notice_is_confirmed(tmp_path: Path) -> None:
 
 
 def test_without_emotions_there_is_nothing_to_ask(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, KioskConfig(models=ModelsConfig(emotion="off")), FakePipeline(emotion=None))
+    bench = Bench(tmp_path, KioskConfig(models=Models(emotion="off")), FakePipeline(emotion=None))
     bench.run(FilmSource(0.3))
     assert bench.state.content()["notice"] == ""
 
 
 def test_ignored_zones_reach_no_model(tmp_path: Path) -> None:
     zones = ((0.5, 0.0, 0.5, 1.0),)
-    bench = Bench(tmp_path, KioskConfig(privacy=PrivacyConfig(notice_required=False, ignore_zones=zones)))
+    bench = Bench(tmp_path, KioskConfig(privacy=Privacy(notice_required=False, ignore_zones=zones)))
     bench.run(FilmSource(0.3))
     picture = bench.pipeline.frames[0].bgr
     assert np.all(picture[:, 32:] == 0) and np.all(picture[:, :32] == 200)
@@ -313,8 +313,8 @@ def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
 
 
 def test_nothing_is_read_of_a_face_before_the_notice_was_given() -> None:
-    models = ModelsConfig(action="off", emotion="off", tasks=("headpose",))
-    for privacy, off in ((PrivacyConfig(), {"headpose"}), (PrivacyConfig(notice_required=False), set())):
+    models = Models(action="off", emotion="off", tasks=("headpose",))
+    for privacy, off in ((Privacy(), {"headpose"}), (Privacy(notice_required=False), set())):
         config = KioskConfig(models=models, privacy=privacy)
         pipeline = load_pipeline(config, ModelSelection(None, None), SystemClock())
         notice = Notice(required=privacy.notice_required, forget_s=60, clock=SystemClock())

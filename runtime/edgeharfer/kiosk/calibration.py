@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.kiosk.config import DecisionConfig
+from edgeharfer.kiosk.config import Decide
 from edgeharfer.kiosk.decisions import NOTHING, Decisions
 from edgeharfer.kiosk.durable import hand_over, write_durable
 from edgeharfer.runtime.errors import ConfigError, SinkError
@@ -41,7 +41,7 @@ class Calibration:
     alarms_after: float
 
 
-def learn(results: Sequence[Result], rules: DecisionConfig) -> Calibration:
+def learn(results: Sequence[Result], rules: Decide) -> Calibration:
     """Floors from the first half of idle results; what they change is measured on the second half.
 
     Raises ConfigError where there are too few.
@@ -61,7 +61,7 @@ def learn(results: Sequence[Result], rules: DecisionConfig) -> Calibration:
 
 def alarms_per_hour(results: Sequence[Result], decisions: Decisions) -> float:
     """Decisions that an idle site starts, other than that a face is at rest."""
-    events = [event for result in results for event in decisions.update(result)]
+    events = [event for result in results for event in decisions.take(result)]
     alarms = [event for event in events if event.phase == "start" and event.label not in REST]
     return len(alarms) * HOUR_S / max(1e-9, results[-1].pts_s - results[0].pts_s)
 

@@ -32,7 +32,7 @@ Zone = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class SiteConfig:
+class Site:
     """Where it stands and what for. name: part of every topic."""
 
     name: str = "kiosk"
@@ -40,7 +40,7 @@ class SiteConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceConfig:
+class Input:
     """Where the pictures come from, in the words of `edgeharfer run`.
 
     follow_redirects: a stream may connect to other servers that it names.
@@ -56,7 +56,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsConfig:
+class Models:
     """Packages and how they run; "off" leaves one out. tasks: further ones, such as "headpose"."""
 
     action: str = "action-ucf20"
@@ -86,7 +86,7 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenConfig:
+class Screen:
     """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
 
     view: str = "page"
@@ -97,14 +97,14 @@ class ScreenConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class HealthConfig:
+class Health:
     """The loopback port of /healthz, /readyz, /metrics and the page."""
 
     port: int = 9464
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionConfig:
+class Decide:
     """When a label becomes a decision."""
 
     min_duration_s: float = 0.6
@@ -113,7 +113,7 @@ class DecisionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MqttConfig:
+class Mqtt:
     """The broker; without a host nothing is sent."""
 
     host: str = ""
@@ -128,7 +128,7 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PrivacyConfig:
+class Privacy:
     """What is kept, shown and asked."""
 
     record: bool = False
@@ -144,14 +144,14 @@ class PrivacyConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkConfig:
+class Network:
     """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
 
     allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class Limits:
     """What systemd holds the service to."""
 
     memory_mb: int = 1024
@@ -162,16 +162,16 @@ class LimitsConfig:
 class KioskConfig:
     """All sections."""
 
-    site: SiteConfig = field(default_factory=SiteConfig)
-    source: SourceConfig = field(default_factory=SourceConfig)
-    models: ModelsConfig = field(default_factory=ModelsConfig)
-    screen: ScreenConfig = field(default_factory=ScreenConfig)
-    health: HealthConfig = field(default_factory=HealthConfig)
-    decisions: DecisionConfig = field(default_factory=DecisionConfig)
-    mqtt: MqttConfig = field(default_factory=MqttConfig)
-    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    site: Site = field(default_factory=Site)
+    source: Input = field(default_factory=Input)
+    models: Models = field(default_factory=Models)
+    screen: Screen = field(default_factory=Screen)
+    health: Health = field(default_factory=Health)
+    decisions: Decide = field(default_factory=Decide)
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    privacy: Privacy = field(default_factory=Privacy)
+    network: Network = field(default_factory=Network)
+    limits: Limits = field(default_factory=Limits)
 
 
 def _zone(value: object, where: str) -> Zone:
@@ -185,10 +185,10 @@ _path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
 _topic = text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")
 _package = text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")
 _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
-    "site": (SiteConfig, {"name": _name, "purpose": choice(*PURPOSES)}),
-    "source": (SourceConfig, {"camera": _words, "source": _words, "follow_redirects": flag}),
+    "site": (Site, {"name": _name, "purpose": choice(*PURPOSES)}),
+    "source": (Input, {"camera": _words, "source": _words, "follow_redirects": flag}),
     "models": (
-        ModelsConfig,
+        Models,
         {
             "action": _package,
             "emotion": _package,
@@ -202,7 +202,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         },
     ),
     "screen": (
-        ScreenConfig,
+        Screen,
         {
             "view": choice(*VIEWS),
             "title": _words,
@@ -211,13 +211,13 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "turn": whole(0, 270),
         },
     ),
-    "health": (HealthConfig, {"port": whole(0, 65535)}),
+    "health": (Health, {"port": whole(0, 65535)}),
     "decisions": (
-        DecisionConfig,
+        Decide,
         {"min_duration_s": number(0, 60), "cooldown_s": number(0, 3600), "min_score": number(0, 1)},
     ),
     "mqtt": (
-        MqttConfig,
+        Mqtt,
         {
             "host": text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address"),
             "port": whole(1, 65535),
@@ -231,7 +231,7 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         },
     ),
     "privacy": (
-        PrivacyConfig,
+        Privacy,
         {
             "record": flag,
             "retention_days": number(0.01, 365),
@@ -242,8 +242,8 @@ _READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
             "ignore_zones": list_of(_zone, 0, 32),
         },
     ),
-    "network": (NetworkConfig, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
-    "limits": (LimitsConfig, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
+    "network": (Network, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
+    "limits": (Limits, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeharfer.kiosk.config import DecisionConfig
+from edgeharfer.kiosk.config import Decide
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Result
 
 Kind = Literal["action", "emotion"]
@@ -27,8 +27,8 @@ class Event:
 
     id: of this message, for who must not count it twice. decision: the same in start and end.
     person: the track's number, None for an action. delay_s: from the first sight of it to this message.
-    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. Decisions of a
-    process that was killed are ended by the next one, with "process ended" (`end_open_decisions`).
+    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
+    ends nothing: the next one does, with "process ended" (`end_open_decisions`).
     """
 
     id: str
@@ -74,7 +74,7 @@ class Subject:
     stood as long. The same label stays quiet for `cooldown_s` after its end.
     """
 
-    def __init__(self, kind: Kind, person: int | None, rules: DecisionConfig) -> None:
+    def __init__(self, kind: Kind, person: int | None, rules: Decide) -> None:
         self.kind, self.person, self._rules = kind, person, rules
         self._standing: _Run | None = None
         self._next: _Run | None = None
@@ -104,7 +104,7 @@ class Subject:
         if label is not None and self._may_start(label, now_s):
             yield self._start(self._next, now_s)
 
-    def end(self, now_s: float, reason: str) -> Iterator[Event]:
+    def close(self, now_s: float, reason: str) -> Iterator[Event]:
         """End what stands, at the last time it was seen."""
         if self._standing is not None:
             yield self._end(self._standing, self._standing.last_s, now_s, reason)
@@ -153,9 +153,7 @@ class Decisions:
     floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
     """
 
-    def __init__(
-        self, rules: DecisionConfig, floors: Mapping[str, Mapping[str, float]] | None = None
-    ) -> None:
+    def __init__(self, rules: Decide, floors: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self._rules, self._floors = rules, floors or {}
         self._scene = Subject("action", None, rules)
         self._faces: dict[int, Subject] = {}
@@ -178,32 +176,32 @@ class Decisions:
         """Tracks of which something is decided or about to be."""
         return set(self._faces)
 
-    def update(self, result: Result) -> list[Event]:
+    def take(self, result: Result) -> list[Event]:
         """The events that follow from one result."""
         self.now_s = result.pts_s
-        events = self._update_subject(self._scene, *self._action(result))
+        events = self._update(self._scene, *self._action(result))
         seen = {face.track: face.emotion for face in result.faces if face.emotion is not None}
         for track in seen.keys() - self._faces.keys():
             self._faces[track] = Subject("emotion", track, self._rules)
         for track, subject in self._faces.items():
             emotion = seen.get(track)
             label, score = (emotion.label, emotion.score) if emotion else (None, 0.0)
-            events += self._update_subject(subject, label, score, absent="changed" if emotion else "left")
+            events += self._update(subject, label, score, absent="changed" if emotion else "left")
         self._forget(seen.keys())
         return events
 
-    def end_all(self, reason: str) -> list[Event]:
-        """End every decision: the source is gone, or the service stops."""
+    def close(self, reason: str) -> list[Event]:
+        """End everything, for a source that is gone or a service that stops."""
         subjects = [self._scene, *self._faces.values()]
         self._faces.clear()
         self._raw.clear()
-        return [event for subject in subjects for event in subject.end(self.now_s, reason)]
+        return [event for subject in subjects for event in subject.close(self.now_s, reason)]
 
     def _action(self, result: Result) -> tuple[str | None, float]:
         action = result.action
         return (action.label, action.score) if action is not None and action.ready else (None, 0.0)
 
-    def _update_subject(
+    def _update(
         self, subject: Subject, label: str | None, score: float, absent: str = "changed"
     ) -> list[Event]:
         floor = max(self._rules.min_score, self._floors.get(subject.kind, {}).get(label or "", 0.0))

@@ -48,14 +48,14 @@ class EventPublisher(Sink):
         if status.breaks != self._breaks:
             self._breaks = status.breaks
             self.end_all("lost")
-        self._publish(self.decisions.update(result))
+        self._publish(self.decisions.take(result))
         self._ids.keep(self.decisions.known)
         self._metrics.show_flips(self.decisions)
 
     def end_all(self, reason: str) -> None:
         """End every decision that stands."""
         self._retried_s = -math.inf
-        self._publish(self.decisions.end_all(reason))
+        self._publish(self.decisions.close(reason))
         self._ids.keep(())
 
     def _publish(self, events: Iterable[Event]) -> None:
