@@ -32,6 +32,10 @@ class FakePipeline:
     def providers(self) -> dict[str, str]:
         return {"action": "CPUExecutionProvider"}
 
+    @property
+    def face_tasks(self) -> frozenset[str]:
+        return frozenset({"emotion"} if self.emotion else ())
+
     def reset(self) -> None:
         self.resets += 1
 

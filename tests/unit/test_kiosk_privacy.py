@@ -67,6 +67,17 @@ def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
     assert not notice.given
 
 
+def test_the_notice_is_asked_again_after_a_camera_was_away_for_long() -> None:
+    clock = ManualClock()
+    notice = Notice(required=True, forget_s=60, clock=clock)
+    notice.confirm()
+    notice.observe(1)
+    clock.sleep(61)
+    assert not notice.given, "before the first frame that comes again"
+    notice.observe(1)
+    assert not notice.given
+
+
 def test_no_view_shows_a_face_unless_it_was_configured() -> None:
     frame = Frame(0, 0.0, 0.0, noise())
     result = Result(0, 0.0, 1.0, (TrackedFace(1, Box(50, 40, 40, 40), 0.9),))

@@ -40,10 +40,12 @@ from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import CameraError, ModelError
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Frame, Reading, Result, TrackedFace
 from edgeharfer.runtime.versions import product_version
 from kiosk_broker import free_port
 from kiosk_parts import FakePipeline, FilmSource, opener
+from tiny_models import emotion_package
 
 TOLD = KioskConfig(privacy=Privacy(notice_required=False))
 
@@ -312,18 +314,29 @@ def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
     assert yaw() is None, "nobody is there"
 
 
-def test_nothing_is_read_of_a_face_before_the_notice_was_given() -> None:
-    models = Models(action="off", emotion="off", tasks=("headpose",))
-    for privacy, off in ((Privacy(), {"headpose"}), (Privacy(notice_required=False), set())):
-        config = KioskConfig(models=models, privacy=privacy)
-        pipeline = load_pipeline(config, ModelSelection(None, None), SystemClock())
-        notice = Notice(required=privacy.notice_required, forget_s=60, clock=SystemClock())
-        notice.apply(pipeline, config.models.face_tasks)
-        assert pipeline.disabled == off
+@pytest.mark.parametrize("required", [True, False])
+def test_nothing_is_read_of_a_face_before_the_notice_was_given(required: bool, tmp_path: Path) -> None:
+    emotion = str(emotion_package(tmp_path / "emotion").path)
+    config = KioskConfig(models=Models(action="off", emotion=emotion, tasks=("headpose",)))
+    notice = Notice(required=required, forget_s=60, clock=SystemClock())
+    pipeline = load_pipeline(config, ModelSelection(None, emotion), SystemClock())
+    source = DemoSource(SystemClock())
+
+    def read(numbers: range) -> set[str]:
+        """The tasks that read some face, in these pictures of the demo."""
+        found, faces = set[str](), 0
+        for number in numbers:
+            notice.apply(pipeline)
+            result = pipeline.process(Frame(number, number / 10, 0.0, source.picture(number)))
+            faces += len(result.faces)
+            found |= {task for face in result.faces for task in face.readings}
+        assert faces
+        return found
+
+    with pipeline, source:
+        assert read(range(3)) == (set() if required else {"emotion", "headpose"})
         notice.confirm()
-        notice.apply(pipeline, config.models.face_tasks)
-        assert pipeline.disabled == frozenset()
-        pipeline.close()
+        assert read(range(3, 6)) == {"emotion", "headpose"}
 
 
 def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:

@@ -70,14 +70,9 @@ class Models:
     tasks: tuple[str, ...] = ()
 
     @property
-    def face_tasks(self) -> tuple[str, ...]:
-        """Tasks that read faces, by name: the notice switches them on and off."""
-        return (*(("emotion",) if self.emotion != "off" else ()), *self.tasks)
-
-    @property
     def reads_faces(self) -> bool:
         """Whether anything is estimated of faces."""
-        return bool(self.face_tasks)
+        return self.emotion != "off" or bool(self.tasks)
 
     @property
     def signature_key(self) -> Path | None:

@@ -53,7 +53,8 @@ class Notice:
     @property
     def given(self) -> bool:
         """Whether faces may be read."""
-        return self._confirmed or not self._required
+        recent = self._clock.monotonic() - self._seen_s <= self._forget_s
+        return (self._confirmed and recent) or not self._required
 
     def confirm(self) -> None:
         """Somebody confirmed the notice."""
@@ -62,15 +63,13 @@ class Notice:
 
     def observe(self, people: int) -> None:
         """Note how many people are in view now."""
-        now_s = self._clock.monotonic()
+        self._confirmed = self._confirmed and self.given
         if people:
-            self._seen_s = now_s
-        elif now_s - self._seen_s > self._forget_s:
-            self._confirmed = False
+            self._seen_s = self._clock.monotonic()
 
-    def apply(self, pipeline: Pipeline, tasks: Collection[str]) -> None:
+    def apply(self, pipeline: Pipeline) -> None:
         """Switch the tasks that read faces on or off, before a frame is processed."""
-        off = frozenset() if self.given else frozenset(tasks)
+        off = frozenset() if self.given else pipeline.face_tasks
         for name in off - pipeline.disabled:
             pipeline.disable(name)
         for name in pipeline.disabled - off:

@@ -196,7 +196,7 @@ class Service:
             self._health.show_models()
         if self._state.pop_confirmation():
             self._notice.confirm()
-        self._notice.apply(self._models.pipeline, self._config.models.face_tasks)
+        self._notice.apply(self._models.pipeline)
         self._health.update()
         return self._models.pipeline
 

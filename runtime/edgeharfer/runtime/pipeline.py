@@ -167,6 +167,11 @@ class Pipeline:
         self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
 
     @property
+    def face_tasks(self) -> frozenset[str]:
+        """Names of the tasks that are given faces: all but those that need the frame alone."""
+        return frozenset(task.name for task in self._tasks)
+
+    @property
     def disabled(self) -> frozenset[str]:
         """Names of the tasks that are switched off."""
         return self._disabled
