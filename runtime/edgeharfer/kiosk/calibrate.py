@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 from edgeharfer.kiosk.calibration import Calibration, learn, save
@@ -28,16 +27,19 @@ def calibrate_site(
     check_purpose(config)
     clock = clock or SystemClock()
     zones, results = config.privacy.ignore_zones, _Results()
-    pipeline = load_pipeline(config, select_models(config, state), clock)
     redirects = config.source.follow_redirects
     with (
-        closing(pipeline),
+        load_pipeline(config, select_models(config, state), clock) as pipeline,
         open_source(source or config.source.spec, clock=clock, follow_redirects=redirects) as footage,
         Capture(footage, pace="fast", clock=clock) as capture,
     ):
-        limits = Limits(duration_s=seconds)
         Runner(
-            pipeline, capture, [results], limits, clock=clock, prepare=lambda frame: hide_zones(frame, zones)
+            pipeline,
+            capture,
+            [results],
+            Limits(duration_s=seconds),
+            clock=clock,
+            prepare=lambda frame: hide_zones(frame, zones),
         ).run()
     found = learn(results.seen, config.decisions)
     save(found, state)
