@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from edgeharfer.kiosk.slot import Engines, Lineup
-from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
 
 
 class FakePipeline:
-    """Always sees the same face and the same action; `name` tells which one was asked."""
+    """Always sees the same face and the same action; `name` tells which one was asked.
 
-    def __init__(
-        self, name: str = "fake", *, emotion: str | None = "happy", clock: Clock | None = None
-    ) -> None:
-        self.name, self.emotion, self.clock = name, emotion, clock
+    disabled_at: for each frame, the tasks that were switched off.
+    """
+
+    def __init__(self, name: str = "fake", *, emotion: str | None = "happy") -> None:
+        self.name, self.emotion = name, emotion
         self.frames: list[Frame] = []
+        self.disabled: frozenset[str] = frozenset()
+        self.disabled_at: list[frozenset[str]] = []
         self.resets = 0
+        self.closed = False
 
     @property
     def models(self) -> dict[str, str]:
@@ -32,19 +33,33 @@ class FakePipeline:
     def providers(self) -> dict[str, str]:
         return {"action": "CPUExecutionProvider"}
 
+    @property
+    def face_tasks(self) -> frozenset[str]:
+        return frozenset({"emotion"} if self.emotion else ())
+
     def reset(self) -> None:
         self.resets += 1
 
+    def keep_pace(self, max_age_ms: float | None = None) -> None: ...
+
+    def disable(self, name: str) -> None:
+        self.disabled |= {name}
+
+    def enable(self, name: str) -> None:
+        self.disabled -= {name}
+
+    def close(self) -> None:
+        self.closed = True
+
     def process(self, frame: Frame) -> Result:
+        assert not self.closed
         self.frames.append(frame)
-        felt = {} if self.emotion is None else {"emotion": Emotion(self.emotion, 0.9, {self.emotion: 0.9})}
+        self.disabled_at.append(self.disabled)
+        felt = {"emotion": Emotion(self.emotion, 0.9, {self.emotion: 0.9})} if self.emotion else {}
+        felt = {name: reading for name, reading in felt.items() if name not in self.disabled}
         face = TrackedFace(1, Box(10, 10, 20, 20), 0.9, felt)
         action = Action("Biking", 0.8, True, {"Biking": 0.8, "Archery": 0.2})
         return Result(frame.seq, frame.pts_s, 5.0, (face,), {"action": action}, {"total": 5.0, "encode": 3.0})
-
-
-def engines(told: FakePipeline, untold: FakePipeline | None = None, name: str = "first") -> Engines:
-    return Engines(Lineup(name, "emotion"), cast(Pipeline, untold or told), cast(Pipeline, told))
 
 
 class FilmSource(Source):

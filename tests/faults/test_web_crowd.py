@@ -59,11 +59,11 @@ def view() -> Iterator[View]:
 def kiosk() -> Iterator[Port]:
     pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
     from edgeharfer.kiosk.config import KioskConfig
-    from edgeharfer.kiosk.desk import Desk
     from edgeharfer.kiosk.metrics import Metrics
+    from edgeharfer.kiosk.state import KioskState
     from edgeharfer.kiosk.web import WebPort
 
-    with WebPort(0, Desk(KioskConfig(), SystemClock()), Metrics().text) as port:
+    with WebPort(0, KioskState(KioskConfig(), SystemClock()), Metrics().text) as port:
         yield port
 
 

@@ -31,6 +31,15 @@ def test_a_dry_run_shows_all_and_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_with_a_browser_shows_its_unit_too(tmp_path: Path) -> None:
+    words = ["install", "--dry-run", "--browser", "/usr/bin/chromium", "--root", str(tmp_path)]
+    done = CliRunner().invoke(kiosk, words)
+    assert done.exit_code == 0
+    assert f"# {tmp_path}/etc/systemd/user/edgeharfer-kiosk-browser.service" in done.output
+    assert "ExecStart=/usr/bin/chromium --kiosk " in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_status_of_nothing_is_not_ready(tmp_path: Path) -> None:
     done = CliRunner().invoke(kiosk, ["status", "--root", str(tmp_path)])
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""The courier and a real mosquitto: nothing lost, nothing twice, and said to be gone when it is gone."""
+"""The publisher and a real mosquitto: nothing lost, nothing twice, and said to be gone when it is gone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeharfer.kiosk import courier as courier_module
+from edgeharfer.kiosk import mqtt as mqtt_module
 from edgeharfer.kiosk.config import KioskConfig, Mqtt, Site
-from edgeharfer.kiosk.courier import Courier, read_password
+from edgeharfer.kiosk.mqtt import MqttPublisher, read_password
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError
@@ -41,9 +41,9 @@ def configure(port: int, **changes: Any) -> KioskConfig:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(courier_module, "LONGEST_PAUSE_S", 0.2)
-    monkeypatch.setattr(courier_module, "CORRECT_EVERY_S", 0.1)
+    monkeypatch.setattr(mqtt_module, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(mqtt_module, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(mqtt_module, "CORRECT_EVERY_S", 0.1)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_ten_thousand_events_while_the_broker_is_killed_and_returns(broker: Brok
         broker.stop()  # from here on its file knows the subscription
         broker.start()
         subscriber.subscribed.clear()
-        with Courier(configure(broker.port), outbox, SystemClock()) as courier:
+        with MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher:
             for number in range(count):
                 put(outbox, number)
                 if number in (1250, 3750):
@@ -81,7 +81,7 @@ def test_ten_thousand_events_while_the_broker_is_killed_and_returns(broker: Brok
                     kill(broker, subscriber)
                     broker.start()
             eventually(lambda: len(outbox) == 0)
-            assert courier.connections >= 3
+            assert publisher.connections >= 3
         eventually(lambda: len(subscriber.identities()) == count)
     # the first of each, in the order in which they were put
     assert list(subscriber.identities()) == [f"id-{number}" for number in range(count)]
@@ -103,7 +103,7 @@ def kill(broker: Broker, subscriber: Subscriber) -> None:
 def test_what_was_not_acknowledged_is_sent_by_the_next_process(broker: Broker, tmp_path: Path) -> None:
     with Outbox(tmp_path / "later.db", SystemClock()) as outbox:
         nobody = configure(free_port())
-        with Courier(nobody, outbox, SystemClock()):
+        with MqttPublisher(nobody, outbox, SystemClock()):
             for number in range(20):
                 put(outbox, number)
         assert len(outbox) == 20
@@ -111,15 +111,15 @@ def test_what_was_not_acknowledged_is_sent_by_the_next_process(broker: Broker, t
         Subscriber(broker.port, "edgeharfer/shop/event/+") as subscriber,
         Outbox(tmp_path / "later.db", SystemClock()) as outbox,
     ):
-        with Courier(configure(broker.port), outbox, SystemClock()):
+        with MqttPublisher(configure(broker.port), outbox, SystemClock()):
             eventually(lambda: len(outbox) == 0)
         eventually(lambda: len(subscriber.messages) == 20)
 
 
 def test_the_last_events_go_out_before_it_says_that_it_stops(broker: Broker, outbox: Outbox) -> None:
     with Subscriber(broker.port) as subscriber:
-        with Courier(configure(broker.port), outbox, SystemClock()) as courier:
-            eventually(lambda: courier.connected)
+        with MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher:
+            eventually(lambda: publisher.connected)
             put(outbox, 1)
         eventually(lambda: len(subscriber.payloads("edgeharfer/shop/status")) == 2)
     assert subscriber.payloads("edgeharfer/shop/event/action") == [{"id": "id-1"}]
@@ -130,10 +130,10 @@ def test_the_last_events_go_out_before_it_says_that_it_stops(broker: Broker, out
 def test_the_broker_says_offline_when_the_connection_breaks(broker: Broker, outbox: Outbox) -> None:
     with (
         Subscriber(broker.port) as subscriber,
-        Courier(configure(broker.port), outbox, SystemClock()) as courier,
+        MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher,
     ):
-        eventually(lambda: courier.connected)
-        link = courier._client.socket()
+        eventually(lambda: publisher.connected)
+        link = publisher._client.socket()
         assert isinstance(link, socket.socket)
         link.shutdown(socket.SHUT_RDWR)
         status = "edgeharfer/shop/status"
@@ -176,7 +176,7 @@ def test_a_kiosk_has_the_same_name_after_a_restart_and_no_other_has_it(tmp_path:
     names = []
     for file in ("one.db", "one.db", "two.db"):
         with Outbox(tmp_path / file, SystemClock()) as outbox:
-            names.append(Courier(configure(1), outbox, SystemClock())._client._client_id)
+            names.append(MqttPublisher(configure(1), outbox, SystemClock())._client._client_id)
     assert names[0] == names[1] != names[2]
 
 
@@ -188,7 +188,9 @@ def test_copies_of_one_disk_do_not_end_each_others_connections_for_ever(
         outbox.client_id()
     shutil.copy(tmp_path / "one.db", tmp_path / "two.db")
     with Outbox(tmp_path / names[0], SystemClock()) as one, Outbox(tmp_path / names[1], SystemClock()) as two:
-        first, second = (Courier(configure(broker.port), outbox, SystemClock()) for outbox in (one, two))
+        first, second = (
+            MqttPublisher(configure(broker.port), outbox, SystemClock()) for outbox in (one, two)
+        )
         assert first._client._client_id == second._client._client_id
         with Subscriber(broker.port, "edgeharfer/shop/event/+") as subscriber, first, second:
             eventually(lambda: first._client._client_id != second._client._client_id)
@@ -201,9 +203,9 @@ def test_copies_of_one_disk_do_not_end_each_others_connections_for_ever(
 def test_a_connection_that_the_kiosk_before_has_left_ends_with_the_new_one(
     broker: Broker, outbox: Outbox
 ) -> None:
-    before, courier = (Courier(configure(broker.port), outbox, SystemClock()) for _ in range(2))
+    before, publisher = (MqttPublisher(configure(broker.port), outbox, SystemClock()) for _ in range(2))
     left = connect(broker.port, before._client._client_id.decode())
-    with Subscriber(broker.port, STATUS) as subscriber, courier:
+    with Subscriber(broker.port, STATUS) as subscriber, publisher:
         eventually(lambda: len(subscriber.payloads(STATUS)) == 2)
         assert [one["state"] for one in subscriber.payloads(STATUS)] == ["offline", "online"]
     left.disconnect()
@@ -211,10 +213,10 @@ def test_a_connection_that_the_kiosk_before_has_left_ends_with_the_new_one(
 
 def test_a_status_that_is_not_true_is_corrected(broker: Broker, outbox: Outbox) -> None:
     with (
-        Courier(configure(broker.port), outbox, SystemClock()) as courier,
+        MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher,
         Subscriber(broker.port, STATUS) as subscriber,
     ):
-        eventually(lambda: courier.connected)
+        eventually(lambda: publisher.connected)
         end_abruptly(connect(broker.port))
         eventually(
             lambda: [one["state"] for one in subscriber.payloads(STATUS)][-2:] == ["offline", "online"]
@@ -232,13 +234,13 @@ def test_a_status_that_is_not_true_is_corrected(broker: Broker, outbox: Outbox) 
 def test_a_status_that_may_not_be_read_is_published_again_and_again(
     tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_module, "UNREAD_EVERY_S", 0.2)
+    monkeypatch.setattr(mqtt_module, "UNREAD_EVERY_S", 0.2)
     rights = tmp_path / "rights"
     rights.write_text("topic write #\nuser listener\ntopic readwrite #\n", encoding="utf-8")
     login = {"username": "listener", "password": ""}
     with Broker(tmp_path, "allow_anonymous true", f"acl_file {rights}") as broker:
-        with Courier(configure(broker.port), outbox, SystemClock()) as courier:
-            eventually(lambda: courier.connected)
+        with MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher:
+            eventually(lambda: publisher.connected)
             end_abruptly(connect(broker.port))
             with Subscriber(broker.port, STATUS, **login) as subscriber:
                 eventually(lambda: len(subscriber.messages) >= 3)
@@ -286,16 +288,16 @@ class Wire:
 def test_a_link_that_carries_nothing_any_more_is_replaced(
     broker: Broker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 2 * courier_module.KEEPALIVE_S + courier_module.CONNECT_TIMEOUT_S < 10, "as it ships"
-    monkeypatch.setattr(courier_module, "KEEPALIVE_S", 1)
+    assert 2 * mqtt_module.KEEPALIVE_S + mqtt_module.CONNECT_TIMEOUT_S < 10, "as it ships"
+    monkeypatch.setattr(mqtt_module, "KEEPALIVE_S", 1)
     with (
         Wire(broker.port) as wire,
         Subscriber(broker.port, STATUS) as subscriber,
-        Courier(configure(wire.port), outbox, SystemClock()) as courier,
+        MqttPublisher(configure(wire.port), outbox, SystemClock()) as publisher,
     ):
-        eventually(lambda: courier.connected)
+        eventually(lambda: publisher.connected)
         wire.cut()
-        eventually(lambda: courier.connections == 2)
+        eventually(lambda: publisher.connections == 2)
         eventually(lambda: len(subscriber.messages) == 3)
         states = [one["state"] for one in subscriber.payloads(STATUS)]
     assert states == ["online", "offline", "online"]
@@ -305,26 +307,26 @@ def test_an_unusable_broker_is_told_and_logged_once(
     tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = Broker(tmp_path)
-    with Courier(configure(broker.port), outbox, SystemClock()) as courier:
-        assert courier.state == "connecting" or "not connected" in courier.state
-        eventually(lambda: courier.state == "not connected: cannot be reached: Connection refused")
+    with MqttPublisher(configure(broker.port), outbox, SystemClock()) as publisher:
+        assert publisher.state == "connecting" or "not connected" in publisher.state
+        eventually(lambda: publisher.state == "not connected: cannot be reached: Connection refused")
         time.sleep(0.5)  # some more attempts
         broker.start()
-        eventually(lambda: courier.state == "connected")
+        eventually(lambda: publisher.state == "connected")
         broker.stop()
-        eventually(lambda: "cannot be reached" in courier.state)
+        eventually(lambda: "cannot be reached" in publisher.state)
     lines = [line.partition(": ")[2].partition(";")[0] for line in caplog.messages]
     assert lines[:2] == ["cannot be reached: Connection refused", "connected"]
     assert len(lines) == 3 and lines[2].startswith("connection lost")
 
 
 def test_who_listens_and_is_no_broker_is_told(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "KEEPALIVE_S", 1)
+    monkeypatch.setattr(mqtt_module, "KEEPALIVE_S", 1)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Courier(configure(silent.getsockname()[1]), outbox, SystemClock()) as courier,
+        MqttPublisher(configure(silent.getsockname()[1]), outbox, SystemClock()) as publisher,
     ):
-        eventually(lambda: "the broker does not answer" in courier.state)
+        eventually(lambda: "the broker does not answer" in publisher.state)
 
 
 def test_home_assistant_is_told_of_three_sensors(broker: Broker, outbox: Outbox) -> None:
@@ -332,10 +334,12 @@ def test_home_assistant_is_told_of_three_sensors(broker: Broker, outbox: Outbox)
     from edgeharfer.kiosk.topics import schema
 
     with (
-        Courier(configure(broker.port, discovery=True), outbox, SystemClock(), version="1.0") as courier,
+        MqttPublisher(
+            configure(broker.port, discovery=True), outbox, SystemClock(), version="1.0"
+        ) as publisher,
         Subscriber(broker.port, "homeassistant/#") as subscriber,
     ):
-        eventually(lambda: courier.connected)
+        eventually(lambda: publisher.connected)
         eventually(lambda: len(subscriber.messages) >= 3)
     for message in subscriber.messages:
         validator(schema("discovery")).validate(json.loads(message.payload))
@@ -359,11 +363,11 @@ def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
     ):
         put(outbox, 1)
         login = {"username": "kiosk", "password_file": str(tmp_path / "wrong")}
-        with Courier(configure(broker.port, **login), outbox, SystemClock()) as courier:
-            eventually(lambda: "the broker refuses: Not authorized" in courier.state)
+        with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()) as publisher:
+            eventually(lambda: "the broker refuses: Not authorized" in publisher.state)
         assert len(outbox) == 1
         login["password_file"] = str(tmp_path / "right")
-        with Courier(configure(broker.port, **login), outbox, SystemClock()):
+        with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()):
             eventually(lambda: len(outbox) == 0)
 
 
@@ -384,12 +388,14 @@ def test_tls_takes_the_broker_of_its_authority_and_no_other(tmp_path: Path) -> N
         Outbox(tmp_path / "outbox.db", SystemClock()) as outbox,
     ):
         put(outbox, 1)
-        with Courier(
+        with MqttPublisher(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/theirs.pem"), outbox, SystemClock()
-        ) as courier:
-            eventually(lambda: "certificate is not accepted: self-signed" in courier.state)
+        ) as publisher:
+            eventually(lambda: "certificate is not accepted: self-signed" in publisher.state)
         assert len(outbox) == 1
-        with Courier(configure(broker.port, tls=True, ca_file=f"{tmp_path}/ours.pem"), outbox, SystemClock()):
+        with MqttPublisher(
+            configure(broker.port, tls=True, ca_file=f"{tmp_path}/ours.pem"), outbox, SystemClock()
+        ):
             eventually(lambda: len(outbox) == 0)
 
 

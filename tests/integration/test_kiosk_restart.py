@@ -21,14 +21,14 @@ from edgeharfer.cli.kiosk import kiosk as kiosk_command
 from edgeharfer.cli.models import models as models_command
 from edgeharfer.kiosk import service
 from edgeharfer.kiosk.config import Health, Input, KioskConfig, Privacy
+from edgeharfer.kiosk.event_publisher import end_open_decisions
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.probe import fetch
 from edgeharfer.kiosk.service import run_kiosk
-from edgeharfer.kiosk.teller import end_left_open
 from edgeharfer.kiosk.topics import schema
 from edgeharfer.runtime.clock import SystemClock
 from kiosk_broker import Broker
-from kiosk_parts import FakePipeline, engines
+from kiosk_parts import FakePipeline
 from kiosk_process import KioskProcess
 from kiosk_subscriber import Subscriber, eventually
 from mjpeg_server import wait_until
@@ -94,9 +94,9 @@ def test_an_end_is_put_once_and_after_what_waits(tmp_path: Path) -> None:
         outbox.put("b-end", "t", b"b", ends="b")
     for _ in range(3):
         with Outbox(tmp_path / "outbox.db", SystemClock()) as outbox:
-            end_left_open(outbox)
+            end_open_decisions(outbox)
     with Outbox(tmp_path / "outbox.db", SystemClock()) as outbox:
-        payloads = [letter.payload for letter in outbox.first(9)]
+        payloads = [message.payload for message in outbox.first(9)]
     assert len(payloads) == 4 and payloads[0] == payloads[2] == b"b"
     end = json.loads(payloads[3])
     assert (end["id"], end["phase"], end["reason"]) == ("a-end", "end", "process ended")
@@ -141,12 +141,14 @@ def check_administration(folder: Path, kiosk: KioskProcess) -> None:
 def test_a_port_that_is_taken_at_start_is_taken_over_when_it_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(service, "build", lambda *_, **__: engines(FakePipeline()))
+    monkeypatch.setattr(service, "load_pipeline", lambda *_, **__: FakePipeline())
     stopping, ended = threading.Event(), list[BaseException | None]()
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         config = KioskConfig(
-            source=Input(source="demo"), health=Health(port), privacy=Privacy(notice_required=False)
+            source=Input(source="demo"),
+            health=Health(port),
+            privacy=Privacy(notice_required=False),
         )
 
         def work() -> None:

@@ -1,93 +1,181 @@
-"""Both full screens for real: the window takes a touch, the page in Chromium shows the scene."""
+"""The page in Chromium: what stands on it, a touch that confirms the notice, and screens of any shape."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import base64
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from itertools import combinations, product
+from typing import Self
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
-import numpy as np
 
-from chromium import CHROMIUM
-from edgeharfer.kiosk.config import KioskConfig
-from edgeharfer.kiosk.desk import Desk, Scene
+from chromium import Browser, Page
+from edgeharfer.kiosk.config import KioskConfig, Screen
 from edgeharfer.kiosk.metrics import Metrics
+from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.types import Box, Frame, Result, TrackedFace
-from x_server import x_server
+from kiosk_broker import free_port
 
-PATIENCE_S = 30.0
-# Shows the notice until somebody touches the screen; a line of JSON tells each change.
-CHILD = f"""
-import json, time
-import cv2
-from edgeharfer.kiosk.config import KioskConfig
-from edgeharfer.kiosk.desk import Desk, Scene
-from edgeharfer.kiosk.window import TITLE, KioskWindow
-from edgeharfer.runtime.clock import SystemClock
-desk = Desk(KioskConfig(), SystemClock())
-desk.show(Scene("live", people=1, notice="Please read this."))
-end, told = time.monotonic() + {PATIENCE_S}, False
-with KioskWindow(desk, SystemClock()) as window:
-    while not (confirmed := desk.take_confirmation()) and time.monotonic() < end:
-        window.turn()
-        full = cv2.getWindowImageRect(TITLE)[2:] == (800, 600)
-        if full and not told:
-            told = True
-            print(json.dumps({{"covers": True}}), flush=True)
-        time.sleep(0.02)
-print(json.dumps({{"confirmed": confirmed}}), flush=True)
-"""
+pytestmark = pytest.mark.needs("Chromium")
+
+BUSY = ScreenContent("live", people=1, action="BoxingPunchingBag", emotions=("happy",))
+ASKING = ScreenContent("live", people=1, action="BoxingPunchingBag", notice=KioskConfig().privacy.notice)
+PLACES = """Object.fromEntries(
+    ['title', 'headline', 'message', 'moods', 'camera', 'notice', 'state'].map(id => {
+        const place = document.getElementById(id).getBoundingClientRect();
+        return [id, [place.left, place.top, place.right, place.bottom]];
+    }).filter(([, place]) => place[2] > place[0])
+)"""
+PIXELS = """(() => {
+    const image = document.getElementById('picture'), canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext('2d').drawImage(image, 0, 0);
+    return canvas.toDataURL();
+})()"""
+DRAWN = "document.getElementById('picture').naturalWidth"
+
+Place = list[float]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+class Site:
+    """A kiosk's state, its page, and a camera whose picture is white on the left and has a face there."""
+
+    def __init__(self, browser: Browser, screen: Screen | None = None) -> None:
+        self.state = KioskState(KioskConfig(screen=screen or Screen()), SystemClock())
+        self._bgr = np.zeros((48, 64, 3), np.uint8)
+        self._bgr[:, :32] = 255
+        self._bgr[10:30:2, 5:25] = 0
+        self.show(BUSY)
+        self._browser = browser
+
+    def show(self, content: ScreenContent) -> None:
+        face = TrackedFace(1, Box(5, 10, 20, 20), 0.9)
+        self.state.show(content, (Frame(0, 0.0, 0.0, self._bgr), Result(0, 0.0, 1.0, (face,))))
+
+    def __enter__(self) -> Self:
+        self._web = WebPort(0, self.state, Metrics().text)
+        self._web.__enter__()
+        self.page = self._browser.open(f"http://127.0.0.1:{self._web.port}/", width=1280, height=720)
+        self.page.until("document.getElementById('title').textContent")
+        self.page.until(f"document.getElementById('camera').hidden || {DRAWN}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.page.close()
+        self._web.__exit__(None, None, None)
+
+    def places(self, size: tuple[int, int] = (1280, 720), turn: int = 0) -> dict[str, Place]:
+        """Left, top, right and bottom of what is visible on such a screen."""
+        self.state._screen = replace(self.state._screen, turn=turn)
+        self.page.look(*size)
+        self.page.run("fetch('/state.json').then(answer => answer.json()).then(show)")
+        places: dict[str, Place] = self.page.run(PLACES)
+        return places
 
 
 @pytest.fixture
-def display(tmp_path: Path) -> Iterator[str]:
-    """An X server of its own, on a display number that it chooses."""
-    with x_server(tmp_path, "800x600") as server:
-        yield server.name
+def site(browser: Browser) -> Iterator[Site]:
+    with Site(browser) as opened:
+        yield opened
 
 
-@pytest.mark.needs("libXfixes", "OpenCV's libraries")
-def test_a_touch_of_the_window_confirms_the_notice(display: str) -> None:
-    environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None and child.stderr is not None
-        line = child.stdout.readline()
-        assert line, child.stderr.read()
-        assert json.loads(line) == {"covers": True}
-        touch = ["xdotool", "mousemove", "400", "300", "sleep", "0.3", "click", "1"]
-        subprocess.run(touch, env=environment, check=True)
-        assert json.loads(child.stdout.readline()) == {"confirmed": True}
-        assert child.wait(PATIENCE_S) == 0
+def overlaps(one: Place, other: Place) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-@pytest.mark.needs("Chromium")
-def test_the_page_in_chromium_shows_the_scene(tmp_path: Path) -> None:
-    desk = Desk(KioskConfig(), SystemClock())
-    result = Result(0, 0.0, 1.0, (TrackedFace(1, Box(10, 10, 20, 20), 0.9),))
-    frame = Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8))
-    desk.show(Scene("live", people=1, action="BoxingPunchingBag", emotions=("happy",)), (frame, result))
-    with WebPort(0, desk, Metrics().text) as web:
-        words = [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=3000", "--dump-dom", f"http://127.0.0.1:{web.port}/",
-        ]  # fmt: skip
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    page = done.stdout
-    assert '<h1 id="headline">Boxing punching bag</h1>' in page
-    assert "<li>Happy</li>" in page and "No picture leaves it." in page
-    assert 'id="notice" hidden' in page and 'src="blob:' in page
+def test_the_page_shows_what_is_decided(site: Site) -> None:
+    page = site.page
+    assert page.text("headline") == "Boxing punching bag"
+    assert page.text("moods") == "Happy" and "No picture leaves it." in page.text("state")
+    assert page.text("caption") == "Faces are blurred. No picture is stored."
+    assert page.run("document.getElementById('notice').hidden")
+    assert page.run("getComputedStyle(document.body).cursor") == "none"
+    site.show(ScreenContent("lost"))
+    page.until("document.getElementById('state').textContent.includes('being looked for')")
+    assert page.text("headline") == page.text("title") == "Welcome" and page.text("moods") == ""
+
+
+def test_the_picture_is_mirrored_and_faces_are_blurred(site: Site) -> None:
+    encoded = site.page.run(PIXELS).partition(",")[2]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    width = picture.shape[1]
+    assert picture[:, : width // 2 - 20].max() < 20, "the right half of the frame"
+    assert picture[-20:, width // 2 + 20 :].min() > 235, "the left half of the frame"
+    face = picture[90:210, width - 175 : width - 50]
+    assert face.min() > 60 and face.max() < 200, "no stripe of the face is left"
+
+
+def test_nothing_overlaps_on_any_screen(site: Site) -> None:
+    sizes = [(1280, 720), (720, 1280), (1024, 768), (640, 480)]
+    for content, size, turn in product((BUSY, ASKING), sizes, (0, 90)):
+        site.show(content)
+        places = site.places(size, turn)
+        assert len(places) == 6, "without a notice, or without emotions"
+        for one, other in combinations(places, 2):
+            assert not overlaps(places[one], places[other]), (size, turn, one, other)
+        for place in places.values():
+            assert min(place) >= 0 and place[2] <= size[0] and place[3] <= size[1], (size, turn)
+
+
+def test_a_turned_screen_has_the_same_layout_turned(site: Site) -> None:
+    upright = site.places((720, 1280))
+    for name, (left, top, right, bottom) in site.places((1280, 720), turn=90).items():
+        assert [1280 - upright[name][3], upright[name][0]] == pytest.approx([left, top], abs=1), name
+        assert [1280 - upright[name][1], upright[name][2]] == pytest.approx([right, bottom], abs=1), name
+
+
+def test_the_camera_stands_right_and_only_where_it_is_wanted(site: Site, browser: Browser) -> None:
+    left, _, right, _ = site.places()["camera"]
+    assert left > 640 and right < 1280
+    with Site(browser, Screen(show_camera=False)) as without:
+        assert "camera" not in without.places()
+
+
+def test_everything_moves_so_that_nothing_burns_in(site: Site) -> None:
+    site.page.run("document.getElementById('screen').style.transition = 'none'")
+    seen = []
+    for _ in range(4):
+        site.page.run("shift()")
+        seen.append(site.places()["title"][:2])
+    assert len({tuple(place) for place in seen}) == 4
+    assert np.ptp(np.array(seen), axis=0).max() <= 25
+
+
+def test_a_touch_of_the_notice_confirms_it(site: Site) -> None:
+    site.show(ScreenContent("live", people=1, notice="Please read this."))
+    places = site.places()
+    assert site.page.text("notice-text") == "Please read this."
+    left, top, right, bottom = places["notice"]
+    for x in (left + 40, right - 60):  # its text, and its button
+        touch(site.page, x, (top + bottom) / 2)
+        site.page.until("performance.getEntriesByName(location.origin + '/notice').length")
+        site.page.run("performance.clearResourceTimings()")
+        assert site.state.pop_confirmation() and not site.state.pop_confirmation()
+
+
+def touch(page: Page, x: float, y: float) -> None:
+    page.call("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    page.call("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_browser_that_starts_before_the_service_shows_the_page_later(browser: Browser) -> None:
+    state, port = KioskState(KioskConfig(), SystemClock()), free_port()
+    page = browser.open(f"http://127.0.0.1:{port}/")
+    page.until("location.protocol === 'chrome-error:'")
+    with WebPort(port, state, Metrics().text):
+        page.until("document.getElementById('headline').textContent === 'Welcome'")
+        page.close()

@@ -13,9 +13,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgeharfer.kiosk.config import KioskConfig
-from edgeharfer.kiosk.desk import Desk, Scene
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.probe import fetch
+from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SinkError
@@ -25,8 +25,8 @@ from edgeharfer.runtime.types import Frame, Result
 class Site:
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.desk, self.metrics = Desk(KioskConfig(), self.clock), Metrics()
-        self.web = WebPort(0, self.desk, self.metrics.text)
+        self.state, self.metrics = KioskState(KioskConfig(), self.clock), Metrics()
+        self.web = WebPort(0, self.state, self.metrics.text)
 
     def get(self, path: str) -> tuple[int, str]:
         return fetch(self.web.port, path)
@@ -51,11 +51,11 @@ def site() -> Iterator[Site]:
 
 def test_ready_and_healthy_are_two_things(site: Site) -> None:
     assert (site.get("/healthz")[0], site.get("/readyz")[0]) == (200, 503)
-    site.desk.turn("source lost", {"source": "lost"})
+    site.state.set_health("source lost", {"source": "lost"})
     code, text = site.get("/readyz")
     assert code == 503
     assert json.loads(text)["lack"] == "source lost" and json.loads(text)["source"] == "lost"
-    site.desk.turn("", {})
+    site.state.set_health("", {})
     assert site.get("/readyz")[0] == 200
     site.clock.sleep(60)
     assert (site.get("/healthz")[0], site.get("/readyz")[0]) == (503, 503)
@@ -77,8 +77,9 @@ def test_the_page_and_its_parts_are_served(site: Site) -> None:
         code, text = site.get(path)
         assert code == 200 and len(text) > 500
     assert site.get("/frame.jpg")[0] == 503
-    site.desk.show(
-        Scene("live", people=1), (Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8)), Result(0, 0.0, 1.0))
+    site.state.show(
+        ScreenContent("live", people=1),
+        (Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8)), Result(0, 0.0, 1.0)),
     )
     assert site.get("/frame.jpg")[0] == 200
     assert json.loads(site.get("/state.json")[1])["people"] == 1
@@ -87,7 +88,7 @@ def test_the_page_and_its_parts_are_served(site: Site) -> None:
 def test_the_notice_is_confirmed_by_a_post_of_the_page(site: Site) -> None:
     own = f"http://127.0.0.1:{site.web.port}"
     assert site.ask("POST", "/notice", Origin=own) == 204
-    assert site.desk.take_confirmation() and not site.desk.take_confirmation()
+    assert site.state.pop_confirmation() and not site.state.pop_confirmation()
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,9 @@ def test_everything_else_is_refused(
     site: Site, method: str, path: str, headers: dict[str, str], code: int
 ) -> None:
     assert site.ask(method, path, **headers) == code
-    assert not site.desk.take_confirmation()
+    assert not site.state.pop_confirmation()
 
 
 def test_a_port_that_is_taken_is_told(site: Site) -> None:
     with pytest.raises(SinkError, match=r"choose another health\.port"):
-        WebPort(site.web.port, site.desk, site.metrics.text)
+        WebPort(site.web.port, site.state, site.metrics.text)

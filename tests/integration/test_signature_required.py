@@ -10,7 +10,7 @@ import tiny_models
 import tiny_patterns
 from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import default_config, load_config
-from edgeharfer.kiosk.slot import Lineup, build
+from edgeharfer.kiosk.models import ModelSelection, load_pipeline
 from edgeharfer.kiosk.update import current_package
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
@@ -68,11 +68,11 @@ def test_what_is_installed_keeps_its_signature_and_the_kiosk_asks_for_it(
     folder = current_package(state, task)
     assert folder is not None
     verify_package(folder, require_signature=public)
-    lineup = Lineup(**{"action": None, "emotion": None, task: str(folder)})
-    build(settings, lineup, SystemClock())
+    selection = ModelSelection(**{"action": None, "emotion": None, task: str(folder)})
+    load_pipeline(settings, selection, SystemClock())
     (folder / SIGNATURE).unlink()
     with pytest.raises(ModelError, match="not signed"):
-        build(settings, lineup, SystemClock())
+        load_pipeline(settings, selection, SystemClock())
     assert default_config().models.signature_key is None
 
 

@@ -29,6 +29,11 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, "") == KioskConfig()
 
 
+@pytest.mark.parametrize("view", ["page", "window", "none"])
+def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> None:
+    assert load(tmp_path, f"[screen]\nview = '{view}'").screen.view == view
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -1,8 +1,9 @@
-"""Install writes three things, and only root may read the configuration."""
+"""Install writes three things, on request a unit for the browser; only root may read the configuration."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,22 @@ def test_install_writes_unit_configuration_and_state_folder(tmp_path: Path, prog
     }  # fmt: skip
     assert (root / "var/lib/edgeharfer").is_dir()
     assert "systemctl enable --now edgeharfer-kiosk.service" in done[-1]
+
+
+def test_a_unit_that_shows_the_page_is_written_where_a_browser_is_named(
+    tmp_path: Path, program: Path
+) -> None:
+    places = Places(tmp_path / "root")
+    done = install(places, program, nothing, "chromium")
+    text = places.browser_unit.read_text(encoding="utf-8")
+    assert places.browser_unit == places.root / "etc/systemd/user/edgeharfer-kiosk-browser.service"
+    assert re.search(r"^ExecStart=chromium --kiosk .*http://127\.0\.0\.1:9464/$", text, re.MULTILINE)
+    assert (
+        "as the user of the desktop: systemctl --user enable --now edgeharfer-kiosk-browser.service" in done
+    )
+    places.config.write_text("[health]\nport = 8080\n", encoding="utf-8")
+    install(places, program, nothing, "chromium")
+    assert "http://127.0.0.1:8080/\n" in places.browser_unit.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")

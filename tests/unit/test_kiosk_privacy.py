@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgeharfer.kiosk.config import KioskConfig, Privacy, Screen
-from edgeharfer.kiosk.desk import Desk, Scene, shown_picture
 from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, Notice, blur_faces, hide_zones
+from edgeharfer.kiosk.state import KioskState, ScreenContent, shown_picture
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.types import Box, Frame, Image, Result, TrackedFace
 
@@ -34,12 +34,12 @@ def test_faces_over_the_edge_are_blurred_too() -> None:
 
 
 def test_zones_are_black_and_the_frame_itself_is_not_touched() -> None:
-    picture = noise()
-    before = picture.copy()
-    hidden = hide_zones(picture, [(0.0, 0.0, 0.25, 0.5)])
-    assert not hidden[:60, :40].any() and np.array_equal(hidden[60:], picture[60:])
-    assert np.array_equal(picture, before)
-    assert hide_zones(picture, []) is picture
+    frame = Frame(0, 0.0, 0.0, noise())
+    before = frame.bgr.copy()
+    hidden = hide_zones(frame, [(0.0, 0.0, 0.25, 0.5)]).bgr
+    assert not hidden[:60, :40].any() and np.array_equal(hidden[60:], frame.bgr[60:])
+    assert np.array_equal(frame.bgr, before)
+    assert hide_zones(frame, []) is frame
 
 
 def test_names_are_random_and_forgotten_with_the_track() -> None:
@@ -57,13 +57,24 @@ def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
     notice.confirm()
     for _ in range(10):
         clock.sleep(30)
-        notice.see(1)
+        notice.observe(1)
     assert notice.given
     clock.sleep(59)
-    notice.see(0)
+    notice.observe(0)
     assert notice.given
     clock.sleep(2)
-    notice.see(0)
+    notice.observe(0)
+    assert not notice.given
+
+
+def test_the_notice_is_asked_again_after_a_camera_was_away_for_long() -> None:
+    clock = ManualClock()
+    notice = Notice(required=True, forget_s=60, clock=clock)
+    notice.confirm()
+    notice.observe(1)
+    clock.sleep(61)
+    assert not notice.given, "before the first frame that comes again"
+    notice.observe(1)
     assert not notice.given
 
 
@@ -73,15 +84,15 @@ def test_no_view_shows_a_face_unless_it_was_configured() -> None:
     assert not np.array_equal(
         shown_picture(frame, result, blur=True), shown_picture(frame, result, blur=False)
     )
-    desk = Desk(KioskConfig(), ManualClock())
-    assert desk.picture() == b""
-    desk.show(Scene("live"), (frame, result))
-    assert desk.picture()[:2] == b"\xff\xd8"
+    state = KioskState(KioskConfig(), ManualClock())
+    assert state.picture() == b""
+    state.show(ScreenContent("live"), (frame, result))
+    assert state.picture()[:2] == b"\xff\xd8"
     assert KioskConfig().privacy.blur_faces
 
 
 def test_a_screen_without_camera_never_has_a_picture() -> None:
     config = KioskConfig(screen=Screen(show_camera=False), privacy=Privacy(blur_faces=False))
-    desk = Desk(config, ManualClock())
-    desk.show(Scene("live"), (Frame(0, 0.0, 0.0, noise()), Result(0, 0.0, 1.0)))
-    assert desk.picture() == b"" and desk.state()["camera"] is False
+    state = KioskState(config, ManualClock())
+    state.show(ScreenContent("live"), (Frame(0, 0.0, 0.0, noise()), Result(0, 0.0, 1.0)))
+    assert state.picture() == b"" and state.content()["camera"] is False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,22 +15,37 @@ pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 import numpy as np
 
-from edgeharfer.kiosk.config import Input, KioskConfig, Models, Mqtt, Privacy, load_config
-from edgeharfer.kiosk.courier import Courier
+from edgeharfer.kiosk import service
+from edgeharfer.kiosk.config import (
+    Health,
+    Input,
+    KioskConfig,
+    Models,
+    Mqtt,
+    Privacy,
+    Screen,
+    load_config,
+)
 from edgeharfer.kiosk.decisions import Decisions
-from edgeharfer.kiosk.desk import Desk
+from edgeharfer.kiosk.event_publisher import EventPublisher
 from edgeharfer.kiosk.metrics import Metrics, temperatures
+from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline
+from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.service import Service
-from edgeharfer.kiosk.slot import Lineup, Slot, build
+from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.service import Service, run_kiosk
 from edgeharfer.kiosk.startup import count_start
-from edgeharfer.kiosk.teller import Teller
+from edgeharfer.kiosk.state import KioskState
 from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import CameraError, ModelError
-from edgeharfer.runtime.types import Box, Reading, Result, TrackedFace
+from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.source.demo import DemoSource
+from edgeharfer.runtime.types import Box, Frame, Reading, Result, TrackedFace
 from edgeharfer.runtime.versions import product_version
-from kiosk_parts import FakePipeline, FilmSource, engines, opener
+from kiosk_broker import free_port
+from kiosk_parts import FakePipeline, FilmSource, opener
+from tiny_models import emotion_package
 
 TOLD = KioskConfig(privacy=Privacy(notice_required=False))
 
@@ -39,28 +54,27 @@ class Bench:
     """A service with all its parts, on a film, until the film's end."""
 
     def __init__(
-        self, folder: Path, config: KioskConfig = TOLD, told: FakePipeline | None = None,
-        untold: FakePipeline | None = None,
-    ) -> None:  # fmt: skip
+        self, folder: Path, config: KioskConfig = TOLD, pipeline: FakePipeline | None = None
+    ) -> None:
         self.clock = SystemClock()
-        self.metrics, self.desk = Metrics(), Desk(config, self.clock)
+        self.metrics, self.state = Metrics(), KioskState(config, self.clock)
         self.outbox = Outbox(folder / "outbox.db", self.clock)
         self.outbox._db.execute("PRAGMA synchronous=OFF")
-        self.told, self.untold = told or FakePipeline(), untold
-        self.slot = Slot(config, folder, self.clock, make=lambda *_: engines(self.told, self.untold))
+        self.pipeline = pipeline or FakePipeline()
+        self.models = ModelReloader(config, folder, self.clock, load=lambda *_: cast(Pipeline, self.pipeline))
         decisions = Decisions(config.decisions)
-        self.teller = Teller(decisions, self.outbox, Topics(config), self.metrics, self.clock)
+        self.events = EventPublisher(decisions, self.outbox, Topics(config), self.metrics, self.clock)
         self.config, self.sent = config, list[str]()
 
-    def run(self, *outcomes: object, courier: Courier | None = None) -> Service:
+    def run(self, *outcomes: object, publisher: MqttPublisher | None = None) -> Service:
         films = [one for one in outcomes if isinstance(one, FilmSource)]
         service = Service(
-            self.config, self.slot, self.teller, self.desk, self.metrics, self.clock,
-            lambda: all(film.closed for film in films), send=self.sent.append, opener=opener(outcomes),
+            self.config, self.models, self.events, self.state, self.metrics, self.clock,
+            lambda: all(film.closed for film in films), outbox=self.outbox, mqtt=publisher,
+            send=self.sent.append, opener=opener(outcomes),
         )  # fmt: skip
-        service.attach(self.outbox, courier)
         service.run()
-        self.teller.close("stopped")
+        self.events.end_all("stopped")
         return service
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -68,7 +82,12 @@ class Bench:
         return value
 
     def payloads(self) -> list[dict[str, object]]:
-        return [json.loads(letter.payload) for letter in self.outbox.first(1000)]
+        return [json.loads(message.payload) for message in self.outbox.first(1000)]
+
+
+def frames_of(pipeline: FakePipeline) -> Iterator[tuple[Frame, frozenset[str]]]:
+    """Each frame that a pipeline got, with the tasks that were off then."""
+    return zip(pipeline.frames, pipeline.disabled_at, strict=True)
 
 
 @pytest.fixture
@@ -142,37 +161,52 @@ def test_a_password_in_the_address_of_the_camera_is_not_logged(
     bench = Bench(tmp_path, replace(TOLD, source=Input(source=spec)))
     bench.run(CameraError(f"{spec}: not there"), FilmSource(0.2))
     assert "10.0.0.9" in caplog.text and "PW" not in caplog.text
-    assert "PW" not in "".join(bench.sent) + json.dumps(bench.desk.health())
+    assert "PW" not in "".join(bench.sent) + json.dumps(bench.state.health())
 
 
 def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench) -> None:
-    unusable = Courier(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
+    unusable = MqttPublisher(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
     unusable.state = "not connected: cannot be reached: Connection refused"
     seen: list[tuple[bool, str]] = []
-    steps = {8: lambda: seen.append((bench.desk.ready, bench.desk.health()["mqtt"]))}
-    bench.run(FilmSource(1.0, steps), courier=unusable)
+    steps = {8: lambda: seen.append((bench.state.ready, bench.state.health()["mqtt"]))}
+    bench.run(FilmSource(1.0, steps), publisher=unusable)
     assert seen == [(True, unusable.state)]
+
+
+@pytest.mark.parametrize("view", ["page", "window"])
+def test_a_configuration_with_a_window_says_once_where_the_page_is(
+    tmp_path: Path, view: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "load_pipeline", lambda *_, **__: FakePipeline())
+    port = free_port()
+    screen, source = Screen(view=view), Input(source="demo")
+    config = replace(TOLD, source=source, screen=screen, health=Health(port))
+    run_kiosk(config, tmp_path / "state", stopping=lambda: False, duration_s=0.1)
+    warnings = [one for one in caplog.messages if "screen.view" in one]
+    assert len(warnings) == (view == "window")
+    assert all(f"http://127.0.0.1:{port}/" in one and "kiosk mode" in one for one in warnings)
 
 
 def test_readiness_follows_the_results(bench: Bench) -> None:
     seen: list[tuple[bool, bool]] = []
-    steps = {n: lambda: seen.append((bench.desk.healthy, bench.desk.ready)) for n in (0, 8)}
-    assert not bench.desk.ready
+    steps = {n: lambda: seen.append((bench.state.healthy, bench.state.ready)) for n in (0, 8)}
+    assert not bench.state.ready
     bench.run(FilmSource(1.0, steps))
     assert seen == [(True, False), (True, True)]
-    assert bench.desk.health()["source"] in ("live", "ended")
+    assert bench.state.health()["source"] in ("live", "ended")
 
 
 def test_emotions_are_off_until_the_notice_is_confirmed(tmp_path: Path) -> None:
-    told, untold = FakePipeline("told"), FakePipeline("untold", emotion=None)
-    bench = Bench(tmp_path, KioskConfig(), told, untold)
+    bench = Bench(tmp_path, KioskConfig())
     notices: list[str] = []
-    steps = {8: lambda: notices.append(str(bench.desk.state()["notice"])), 10: bench.desk.confirm}
+    steps = {8: lambda: notices.append(str(bench.state.content()["notice"])), 10: bench.state.confirm}
     bench.run(FilmSource(2.5, steps))
     assert notices == [KioskConfig().privacy.notice]
-    assert max(frame.seq for frame in untold.frames) < min(frame.seq for frame in told.frames)
-    assert min(frame.seq for frame in told.frames) >= 10
-    assert bench.desk.state()["notice"] == ""
+    off = [frame.seq for frame, off in frames_of(bench.pipeline) if off == {"emotion"}]
+    on = [frame.seq for frame, off in frames_of(bench.pipeline) if not off]
+    assert max(off) < min(on) and min(on) >= 10
+    assert bench.pipeline.resets == 0, "actions and tracks go on"
+    assert bench.state.content()["notice"] == ""
     starts = [one for one in bench.payloads() if one["type"] == "emotion" and one["phase"] == "start"]
     assert len(starts) == 1
 
@@ -180,30 +214,30 @@ def test_emotions_are_off_until_the_notice_is_confirmed(tmp_path: Path) -> None:
 def test_without_emotions_there_is_nothing_to_ask(tmp_path: Path) -> None:
     bench = Bench(tmp_path, KioskConfig(models=Models(emotion="off")), FakePipeline(emotion=None))
     bench.run(FilmSource(0.3))
-    assert bench.desk.state()["notice"] == ""
+    assert bench.state.content()["notice"] == ""
 
 
 def test_ignored_zones_reach_no_model(tmp_path: Path) -> None:
     zones = ((0.5, 0.0, 0.5, 1.0),)
     bench = Bench(tmp_path, KioskConfig(privacy=Privacy(notice_required=False, ignore_zones=zones)))
     bench.run(FilmSource(0.3))
-    picture = bench.told.frames[0].bgr
+    picture = bench.pipeline.frames[0].bgr
     assert np.all(picture[:, 32:] == 0) and np.all(picture[:, :32] == 200)
 
 
 def test_new_models_take_over_between_two_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeharfer.kiosk.slot.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("edgeharfer.kiosk.models.LOOK_EVERY_S", 0.0)
     bench, new = Bench(tmp_path), FakePipeline("new")
-    lineup = bench.slot.engines.lineup
-    monkeypatch.setattr("edgeharfer.kiosk.slot.wanted_lineup", lambda *_: lineup)
 
     def install() -> None:
-        monkeypatch.setattr("edgeharfer.kiosk.slot.wanted_lineup", lambda *_: engines(new, name="new").lineup)
-        bench.slot._make = lambda *_: engines(new, name="new")
+        bench.models._load = lambda *_: cast(Pipeline, new)
+        other = ModelSelection("new", "emotion")
+        monkeypatch.setattr("edgeharfer.kiosk.models.select_models", lambda *_: other)
 
     bench.run(FilmSource(2.0, {5: install}))
-    assert bench.told.frames and new.frames
-    assert bench.told.frames[-1].seq < new.frames[0].seq
+    assert bench.pipeline.frames and new.frames
+    assert bench.pipeline.frames[-1].seq < new.frames[0].seq
+    assert bench.pipeline.closed and not new.closed
     assert (
         bench.value("info", version=product_version(), action="new", action_provider="CPUExecutionProvider")
         == 1
@@ -211,16 +245,17 @@ def test_new_models_take_over_between_two_frames(tmp_path: Path, monkeypatch: py
 
 
 def test_models_that_do_not_load_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeharfer.kiosk.slot.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("edgeharfer.kiosk.models.LOOK_EVERY_S", 0.0)
     bench = Bench(tmp_path)
 
     def fail(*_: object) -> None:
         raise ModelError("damaged")
 
-    bench.slot._make = fail  # type: ignore[assignment]
+    bench.models._load = fail  # type: ignore[assignment]
+    monkeypatch.setattr("edgeharfer.kiosk.models.select_models", lambda *_: ModelSelection("new", "emotion"))
     bench.run(FilmSource(0.5))
-    bench.slot.close()
-    assert len(bench.told.frames) >= 2 and bench.slot.failures >= 1
+    bench.models.close()
+    assert len(bench.pipeline.frames) >= 2 and bench.models.failures >= 1
 
 
 def test_a_disk_that_refuses_is_outlived(bench: Bench) -> None:
@@ -237,7 +272,7 @@ def test_a_decision_whose_start_was_kept_gets_its_end_when_the_disk_works_again(
         bench.outbox._db.execute(f"PRAGMA query_only={'ON' if on else 'OFF'}")
 
     def rests() -> None:
-        bench.told.emotion = None
+        bench.pipeline.emotion = None
 
     # the face's emotion ends while the disk is full, and the action's end comes after that
     bench.run(FilmSource(3.4, {10: lambda: full(True), 11: rests, 22: lambda: full(False)}))
@@ -279,13 +314,29 @@ def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
     assert yaw() is None, "nobody is there"
 
 
-def test_nothing_is_read_of_a_face_before_the_notice_was_given() -> None:
-    models = Models(action="off", emotion="off", tasks=("headpose",))
-    made = build(KioskConfig(models=models), Lineup(None, None), SystemClock())
-    assert "headpose" in repr(made.told) and "headpose" not in repr(made.untold)
-    open_site = KioskConfig(models=models, privacy=Privacy(notice_required=False))
-    made = build(open_site, Lineup(None, None), SystemClock())
-    assert made.told is made.untold
+@pytest.mark.parametrize("required", [True, False])
+def test_nothing_is_read_of_a_face_before_the_notice_was_given(required: bool, tmp_path: Path) -> None:
+    emotion = str(emotion_package(tmp_path / "emotion").path)
+    config = KioskConfig(models=Models(action="off", emotion=emotion, tasks=("headpose",)))
+    notice = Notice(required=required, forget_s=60, clock=SystemClock())
+    pipeline = load_pipeline(config, ModelSelection(None, emotion), SystemClock())
+    source = DemoSource(SystemClock())
+
+    def read(numbers: range) -> set[str]:
+        """The tasks that read some face, in these pictures of the demo."""
+        found, faces = set[str](), 0
+        for number in numbers:
+            notice.apply(pipeline)
+            result = pipeline.process(Frame(number, number / 10, 0.0, source.picture(number)))
+            faces += len(result.faces)
+            found |= {task for face in result.faces for task in face.readings}
+        assert faces
+        return found
+
+    with pipeline, source:
+        assert read(range(3)) == (set() if required else {"emotion", "headpose"})
+        notice.confirm()
+        assert read(range(3, 6)) == {"emotion", "headpose"}
 
 
 def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:
@@ -300,8 +351,8 @@ def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:
 
 def test_a_loop_that_hangs_is_not_healthy() -> None:
     clock = ManualClock()
-    desk = Desk(TOLD, clock)
-    desk.turn("", {})
-    assert desk.healthy and desk.ready
+    state = KioskState(TOLD, clock)
+    state.set_health("", {})
+    assert state.healthy and state.ready
     clock.sleep(11)
-    assert not desk.healthy and not desk.ready
+    assert not state.healthy and not state.ready

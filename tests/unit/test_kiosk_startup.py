@@ -16,9 +16,9 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 from edgeharfer.kiosk import startup
-from edgeharfer.kiosk.heart import Heart
 from edgeharfer.kiosk.metrics import Metrics
-from edgeharfer.kiosk.startup import LONGEST_PAUSE_S, Start, count_start, state_lock
+from edgeharfer.kiosk.startup import LONGEST_PAUSE_S, Startup, count_start, state_lock
+from edgeharfer.kiosk.systemd import WatchdogPinger
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
@@ -47,8 +47,8 @@ class Bench:
         self.clock, self.sent, self.tries = ManualClock(), list[tuple[float, str]](), list[float]()
         self.stopping, self.over = False, False
         self.shown = list[str]()
-        heart = Heart(self._send, 10.0, self.clock)
-        self.start = Start(lambda: self.stopping, lambda: self.over, heart, self.clock, send=self._send)
+        watchdog = WatchdogPinger(self._send, 10.0, self.clock)
+        self.start = Startup(lambda: self.stopping, lambda: self.over, watchdog, self.clock, send=self._send)
         self.start.show = self.shown.append
 
     def _send(self, message: str) -> None:

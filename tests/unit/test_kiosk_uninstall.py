@@ -56,11 +56,12 @@ def left_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_nothing_of_the_product_is_left(places: Places) -> None:
+def test_nothing_of_the_product_is_left(places: Places, tmp_path: Path) -> None:
     fill(places.state)
+    install(places, tmp_path / "edgeharfer", nothing, "chromium")
     done = uninstall(places, nothing)
     assert left_below(places.root) == set()
-    for path in (places.unit, places.config.parent, places.state, places.private_state):
+    for path in (places.unit, places.browser_unit, places.config.parent, places.state, places.private_state):
         assert not path.exists() and not path.is_symlink()
         assert f"removed {path}" in done
     assert uninstall(places, nothing) == ["nothing was installed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.kiosk.config import Input, KioskConfig, Models, Mqtt, Network, Screen
-from edgeharfer.kiosk.unit import NAME, unit_text
+from edgeharfer.kiosk.config import (
+    Input,
+    KioskConfig,
+    Models,
+    Mqtt,
+    Network,
+    Screen,
+)
+from edgeharfer.kiosk.unit import BROWSER_NAME, NAME, browser_unit_text, unit_text
 
 CONFIGS = {
     "default": KioskConfig(),
@@ -47,6 +55,16 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, config: KioskConfig) -> Non
     words = ["systemd-analyze", "verify", str(write_unit(tmp_path, config))]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if NAME in line]) == (0, [])
+
+
+@needs_systemd
+def test_systemd_finds_nothing_wrong_with_the_browsers_unit(tmp_path: Path) -> None:
+    path = tmp_path / BROWSER_NAME
+    path.write_text(browser_unit_text(KioskConfig(), sys.executable), encoding="utf-8")
+    words = ["systemd-analyze", "--user", "verify", str(path)]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if BROWSER_NAME in line]) == (0, [])
 
 
 @needs_systemd

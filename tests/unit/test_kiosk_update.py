@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ import pytest
 from edgeharfer.evaluate.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
 from edgeharfer.kiosk import update as module
 from edgeharfer.kiosk.config import KioskConfig, Models
-from edgeharfer.kiosk.slot import Engines, Lineup, Slot, build, wanted_lineup
+from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline, select_models
 from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.package import Package, load_package, sign_package
 from edgeharfer.runtime.inference.signature import make_keys
+from edgeharfer.runtime.pipeline import Pipeline
+from kiosk_parts import FakePipeline
 from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
 
 
@@ -199,11 +202,11 @@ def test_other_tasks_cannot_be_installed(tmp_path: Path) -> None:
 
 def test_a_package_for_a_lineup_follows_the_link(tmp_path: Path) -> None:
     config = KioskConfig(models=Models(action="off"))
-    assert wanted_lineup(config, tmp_path / "state") == Lineup(None, "emotion-fer8")
+    assert select_models(config, tmp_path / "state") == ModelSelection(None, "emotion-fer8")
     update = install_package(
         packages(tmp_path, 1)[0], tmp_path / "state", replaces="off", clock=ManualClock()
     )
-    assert wanted_lineup(config, tmp_path / "state") == Lineup(None, str(update.folder))
+    assert select_models(config, tmp_path / "state") == ModelSelection(None, str(update.folder))
 
 
 def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
@@ -214,13 +217,13 @@ def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
     )
     file_spec(bad, "model.onnx", encoder())  # damaged on the disk after it was installed
 
-    def make(_: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
-        package = load_package(str(lineup.emotion))
+    def load(_: KioskConfig, selection: ModelSelection, clock: Clock) -> Pipeline:
+        package = load_package(str(selection.emotion))
         package.read("model")
-        return Engines(lineup, None, None)  # type: ignore[arg-type]
+        return cast(Pipeline, FakePipeline())
 
-    slot = Slot(config, state, ManualClock(), make=make)
-    assert slot.engines.lineup.emotion == str(good) and slot.failures == 1
+    models = ModelReloader(config, state, ManualClock(), load=load)
+    assert models.selection.emotion == str(good) and models.failures == 1
     assert current_package(state, "emotion") == good
 
 
@@ -241,29 +244,31 @@ def test_a_stop_is_heeded_between_the_parts_of_what_loads(tmp_path: Path) -> Non
     asked: list[bool] = []
 
     def stopping() -> bool:
-        asked.append(len(asked) == 2)  # at the third question, which is before the second pipeline
+        asked.append(len(asked) == 2)  # at the third question, which is before the warm-up
         return asked[-1]
 
     config = KioskConfig(models=Models(action="off", emotion=str(packages(tmp_path, 1)[0])))
     with pytest.raises(KeyboardInterrupt):
-        Slot(config, tmp_path / "state", ManualClock(), make=partial(build, stopping=stopping))
+        ModelReloader(
+            config, tmp_path / "state", ManualClock(), load=partial(load_pipeline, stopping=stopping)
+        )
     assert asked == [False, False, True]
 
 
 def test_a_stop_while_other_models_load_is_no_failure_of_theirs(tmp_path: Path) -> None:
     config, state, clock = KioskConfig(models=Models(action="off")), tmp_path / "state", ManualClock()
-    made: list[Lineup] = []
+    made: list[ModelSelection] = []
 
-    def make(_: KioskConfig, lineup: Lineup, clock: Clock) -> Engines:
-        made.append(lineup)
+    def load(_: KioskConfig, selection: ModelSelection, clock: Clock) -> Pipeline:
+        made.append(selection)
         if len(made) > 1:
             raise KeyboardInterrupt
-        return Engines(lineup, None, None)  # type: ignore[arg-type]
+        return cast(Pipeline, FakePipeline())
 
-    slot = Slot(config, state, clock, make=make)
+    models = ModelReloader(config, state, clock, load=load)
     update = install_package(packages(tmp_path, 1)[0], state, replaces="off", clock=clock)
     clock.sleep(2.0)
-    slot.poll()
-    slot.close()
-    assert len(made) == 2 and slot.failures == 0
+    models.poll()
+    models.close()
+    assert len(made) == 2 and models.failures == 0
     assert current_package(state, "emotion") == update.folder, "it is taken at the next start"

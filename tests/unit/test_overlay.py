@@ -21,7 +21,7 @@ from edgeharfer.runtime.overlay import (
     look,
     readings,
 )
-from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width
+from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width, wrap
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import (
     BACKGROUND,
@@ -375,3 +375,12 @@ def test_readings_of_other_tasks_are_lines_of_text(monkeypatch: pytest.MonkeyPat
     for index, (_, rect) in enumerate(lines):
         assert rect.inside(Rect(0, 0, 640, 480))
         assert not any(rect.overlaps(other) for _, other in lines[index + 1 :])
+
+
+def test_lines_are_broken_between_words() -> None:
+    text = "Come closer: this display answers to what you do"
+    lines = wrap(text, 200, 24)
+    assert " ".join(lines) == text and len(lines) > 1
+    assert all(text_width(line, 24) <= 200 for line in lines)
+    assert wrap("Donaudampfschifffahrt", 10, 24) == ["Donaudampfschifffahrt"]
+    assert wrap("", 10, 24) == []

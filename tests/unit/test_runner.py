@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
@@ -37,8 +39,14 @@ class Scripted:
 
     def __init__(self, *script: tuple[float, bool]) -> None:
         self._script = list(script)
+        self.frames: list[Frame] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
 
     def process(self, frame: Frame) -> Result:
+        self.frames.append(frame)
         age_ms, cut = self._script.pop(0)
         return Result(frame.seq, frame.pts_s, age_ms, cut=cut)
 
@@ -48,9 +56,13 @@ class Kept(Sink):
 
     def __init__(self) -> None:
         self.results: list[Result] = []
+        self.frames: list[Frame] = []
+        self.breaks: list[int] = []
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self.results.append(result)
+        self.frames.append(frame)
+        self.breaks.append(status.breaks)
 
     def finish(self, summary: dict[str, Any]) -> None: ...
 
@@ -63,3 +75,35 @@ def test_a_cut_is_told_with_the_next_result_where_its_own_came_too_late() -> Non
         summary = runner.run()
     assert [result.cut for result in kept.results] == [False, True, False]
     assert (summary["cuts"], summary["frames_too_old"]) == (1, 2)
+
+
+def test_frames_are_prepared_before_the_pipeline_and_the_sinks_see_them() -> None:
+    kept, pipeline = Kept(), Scripted(*[(1, False)] * 3)
+
+    def masked(frame: Frame) -> Frame:
+        return replace(frame, bgr=np.full_like(frame.bgr, 7))
+
+    with Capture(Few(3), pace="fast") as capture:
+        Runner(cast(Pipeline, pipeline), capture, [kept], prepare=masked).run()
+    assert [int(frame.bgr.max()) for frame in pipeline.frames] == [7, 7, 7]
+    assert kept.frames == pipeline.frames
+
+
+def test_another_pipeline_takes_over_between_two_frames_and_is_reset() -> None:
+    kept, first, second = Kept(), Scripted(*[(1, False)] * 5), Scripted(*[(1, False)] * 5)
+
+    def chosen() -> Pipeline:
+        return cast(Pipeline, second if len(kept.results) >= 2 else first)
+
+    with Capture(Few(5), pace="fast") as capture:
+        Runner(cast(Pipeline, first), capture, [kept], before_frame=chosen).run()
+    assert (len(first.frames), len(second.frames)) == (2, 3)
+    assert (first.resets, second.resets) == (0, 1)
+
+
+def test_the_status_tells_sinks_that_frames_were_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, pipeline = Kept(), Scripted(*[(1, False)] * 3)
+    monkeypatch.setattr(Capture, "breaks", property(lambda _: len(pipeline.frames) // 2))
+    with Capture(Few(3), pace="fast") as capture:
+        Runner(cast(Pipeline, pipeline), capture, [kept]).run()
+    assert kept.breaks == [0, 0, 1] and pipeline.resets == 1

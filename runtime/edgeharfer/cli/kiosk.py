@@ -39,19 +39,23 @@ def kiosk() -> None:
 
 @kiosk.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.option(
+    "--browser", default="", metavar="COMMAND",
+    help="Also write a unit for the desktop's user that shows the page, such as --browser chromium.",
+)  # fmt: skip
 @root_option
-def install(dry_run: bool, root: Path) -> None:
+def install(dry_run: bool, browser: str, root: Path) -> None:
     """Write the systemd unit, the configuration and the state folder, and start the service."""
     from edgeharfer.kiosk.install import Places, plan, run_command
     from edgeharfer.kiosk.install import install as install_service
 
     places, program = Places(root), command_path()
     if dry_run:
-        for path, content in plan(places, program).items():
+        for path, content in plan(places, program, browser).items():
             click.echo(f"# {path}\n{content}")
         click.echo(f"# {places.state}/\n# the state folder: outbox, calibration, models")
         return
-    for line in install_service(places, program, run_command):
+    for line in install_service(places, program, run_command, browser):
         click.echo(line)
 
 
@@ -126,6 +130,8 @@ def show_status(places: Places) -> bool:
     secret = installed and not os.access(places.config, os.R_OK)
     said = f"there, for root alone (sudo); port {port} is assumed" if secret else "there"
     click.echo(f"unit    {places.unit}: {'there' if places.unit.is_file() else 'not installed'}")
+    if places.browser_unit.is_file():
+        click.echo(f"browser {places.browser_unit}: there")
     click.echo(f"config  {places.config}: {said if installed else 'not installed'}")
     click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
     if not installed:

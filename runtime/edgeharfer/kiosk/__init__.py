@@ -1,1 +1,1 @@
-"""The kiosk: a service that runs unattended, tells decisions to a broker and keeps to the law."""
+"""The kiosk: a service that runs unattended, publishes decisions to a broker and follows the law."""

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from edgeharfer.kiosk.calibration import Calibration, learn, save
 from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
-from edgeharfer.kiosk.slot import wanted_lineup
+from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.tasks import make_tasks
+from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 
 
@@ -24,19 +26,34 @@ def calibrate_site(
     """
     check_purpose(config)
     clock = clock or SystemClock()
-    lineup, models = wanted_lineup(config, state), config.models
-    pipeline = Pipeline(
-        action=lineup.action,
-        emotion=lineup.emotion,
-        detector=models.detector,
-        backend=models.backend,
-        extra_tasks=make_tasks(models.tasks, models.backend, require_signature=models.signature_key),
-        clock=clock,
-    )
-    pipeline.warm_up()
-    found = learn(_watch(config, pipeline, source or config.source.spec, seconds, clock), config.decisions)
+    zones, results = config.privacy.ignore_zones, _Results()
+    redirects = config.source.follow_redirects
+    with (
+        load_pipeline(config, select_models(config, state), clock) as pipeline,
+        open_source(source or config.source.spec, clock=clock, follow_redirects=redirects) as footage,
+        Capture(footage, pace="fast", clock=clock) as capture,
+    ):
+        Runner(
+            pipeline,
+            capture,
+            [results],
+            Limits(duration_s=seconds),
+            clock=clock,
+            prepare=lambda frame: hide_zones(frame, zones),
+        ).run()
+    found = learn(results.seen, config.decisions)
     save(found, state)
     return found
+
+
+class _Results(Sink):
+    """Keeps the results."""
+
+    def __init__(self) -> None:
+        self.seen: list[Result] = []
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self.seen.append(result)
 
 
 def describe(found: Calibration) -> str:
@@ -46,13 +63,3 @@ def describe(found: Calibration) -> str:
         f"{found.seconds:.0f} s of idle footage: {found.alarms_before:.0f} false alarms an hour before, "
         f"{found.alarms_after:.0f} after\nleast scores: {', '.join(raised) or 'none to raise'}"
     )
-
-
-def _watch(config: KioskConfig, pipeline: Pipeline, spec: str, seconds: float, clock: Clock) -> list[Result]:
-    results: list[Result] = []
-    with open_source(spec, clock=clock, follow_redirects=config.source.follow_redirects) as source:
-        while (frame := source.read()) is not None and frame.pts_s < seconds:
-            hidden = hide_zones(frame.bgr, config.privacy.ignore_zones)
-            shown = Frame(frame.seq, frame.pts_s, frame.captured_s, hidden, frame.still)
-            results.append(pipeline.process(shown))
-    return results

@@ -27,7 +27,8 @@ from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, PACKAGE_TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
-VIEWS = ("page", "window", "none")
+VIEWS = ("page", "none", "window")
+"""The last one is of older files and means the page."""
 TEMPLATE = Path(__file__).with_name("kiosk.toml")
 
 Zone = tuple[float, float, float, float]
@@ -90,7 +91,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What people before the kiosk see. turn: degrees clockwise, for a screen that hangs sideways."""
+    """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
 
     view: str = "page"
     title: str = "Welcome"
@@ -291,7 +292,7 @@ def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
 
 
 def _check(config: KioskConfig, where: str) -> None:
-    """What no single key can tell."""
+    """Check what no single key shows."""
     if config.screen.turn % 90:
         raise ConfigError(f"{where}: screen.turn must be 0, 90, 180 or 270")
     if config.privacy.record:

@@ -29,7 +29,7 @@ class Event:
     id: of this message, for who must not count it twice. decision: the same in start and end. kind: the task.
     person: the track's number, None for the scene. delay_s: from the first sight of it to this message.
     reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
-    ends nothing: the next one does, with "process ended" (`teller.end_left_open`).
+    ends nothing: the next one does, with "process ended" (`end_open_decisions`).
     """
 
     id: str

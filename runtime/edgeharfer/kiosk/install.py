@@ -1,4 +1,4 @@
-"""Install and status of the service: three paths, each written whole or not at all."""
+"""Installation of the service: a unit, the configuration, the state folder, and a unit for the browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TypeVar
 from edgeharfer.kiosk.config import KioskConfig, default_config, default_text, load_config
 from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.privacy import check_purpose
-from edgeharfer.kiosk.unit import NAME, OLDEST_SYSTEMD, unit_text
+from edgeharfer.kiosk.unit import BROWSER_NAME, NAME, OLDEST_SYSTEMD, browser_unit_text, unit_text
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
 HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
@@ -36,6 +36,11 @@ class Places:
         return self.root / "etc/systemd/system" / NAME
 
     @property
+    def browser_unit(self) -> Path:
+        """The unit for the user of the desktop, which shows the page."""
+        return self.root / "etc/systemd/user" / BROWSER_NAME
+
+    @property
     def config(self) -> Path:
         return self.root / "etc/edgeharfer/kiosk.toml"
 
@@ -53,30 +58,37 @@ class Places:
         return Path("/") / path.relative_to(self.root)
 
 
-def plan(places: Places, program: Path) -> dict[Path, str]:
+def plan(places: Places, program: Path, browser: str = "") -> dict[Path, str]:
     """Path -> text of what `install` writes; a configuration that is there already stays as it is.
 
+    browser: the command of the browser that a further unit starts; "" for no such unit.
     Raises ConfigError for a configuration that cannot be used.
     """
     present = places.config.is_file()
     config = load_config(places.config) if present else default_config()
     check_purpose(config)
     unit = unit_text(config, program, places.of_system(places.config), systemd=systemd_version(places))
-    return {places.unit: unit} if present else {places.unit: unit, places.config: default_text()}
+    texts = {places.unit: unit}
+    if not present:
+        texts[places.config] = default_text()
+    if browser:
+        texts[places.browser_unit] = browser_unit_text(config, browser)
+    return texts
 
 
-def install(places: Places, program: Path, run: Command) -> list[str]:
+def install(places: Places, program: Path, run: Command, browser: str = "") -> list[str]:
     """Write the files, make the state folder, and have systemd enable and start it. Returns what was done.
 
     The configuration may hold passwords and is for root alone; systemd hands a copy to the service.
     """
     check_program(program)
     check_systemd(systemd_version(places))
-    texts = plan(places, program)
     done = []
-    for path, content in texts.items():
-        attempt(path, partial(_write, path, content, 0o644 if path == places.unit else 0o600))
+    for path, content in plan(places, program, browser).items():
+        attempt(path, partial(_write, path, content, 0o600 if path == places.config else 0o644))
         done.append(f"wrote {path}")
+    if browser:
+        done.append(f"as the user of the desktop: systemctl --user enable --now {BROWSER_NAME}")
     if attempt(places.config, partial(_hide_from_others, places.config)):
         done.append(f"made {places.config} unreadable for other users")
     attempt(places.private_state, lambda: _make_state(places))

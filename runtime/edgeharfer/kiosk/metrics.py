@@ -9,8 +9,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from edgeharfer.kiosk.decisions import Decisions, Event
-from edgeharfer.runtime.stats import rss_mb
-from edgeharfer.runtime.types import Result
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.stats import Status, rss_mb
+from edgeharfer.runtime.types import Frame, Result
 
 STATES = ("starting", "connecting", "live", "stalled", "frozen", "lost", "backoff", "ended")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -18,8 +19,8 @@ DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 THERMAL = Path("/sys/class/thermal")
 
 
-class Metrics:
-    """What the service counts; `text` gives all of it in Prometheus' format."""
+class Metrics(Sink):
+    """What the service counts; `text` returns it in the format of Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +45,7 @@ class Metrics:
         )
         self.state = gauge("source_state", "1 for the state that the source is in", "state")
         self.ready = gauge("ready", "1 while /readyz says so")
-        self.reconnects = counter("source_reconnects_total", "How often the source was opened anew")
+        self.reconnects = counter("source_reconnects_total", "How often the source was opened again")
         self.starts = gauge("starts", "How often the service has been started since it was installed")
         self.people = gauge("people", "Faces in view")
         self.reading = gauge("reading", "Numbers of further tasks, of the largest face", "task", "name")
@@ -64,8 +65,15 @@ class Metrics:
         self._dropped = 0
         self._readings: set[tuple[str, str]] = set()
 
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self.count(result)
+        self.count_dropped(status.frames_dropped)
+
+    def refresh(self, status: Status) -> None:
+        self.count_dropped(status.frames_dropped)
+
     def count(self, result: Result) -> None:
-        """Take in one result."""
+        """Count one result."""
         self.frames.inc()
         self.age.observe(max(0.0, result.age_ms) / 1e3)
         for stage, milliseconds in result.stages_ms.items():
@@ -94,7 +102,7 @@ class Metrics:
             self.delay.observe(max(0.0, event.delay_s))
 
     def count_dropped(self, total: int) -> None:
-        """total: of one capture; a new one begins at zero."""
+        """Count dropped frames. total: of one run; the next one begins at zero."""
         self.dropped.inc(total - self._dropped if total >= self._dropped else total)
         self._dropped = total
 

@@ -13,7 +13,8 @@ import logging
 import secrets
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One event on its way."""
+class OutboxMessage:
+    """One event that waits for the broker."""
 
     seq: int
     topic: str
@@ -67,7 +68,7 @@ class Outbox:
         self.dropped = 0
         self._path, self._clock, self._most = path, clock, most
         self._retention_s = retention_days * DAY_S
-        self._lock, self._following = threading.Lock(), threading.Lock()
+        self._lock, self._jumping = threading.Lock(), threading.Lock()
         self._jumps = JumpWatch(clock)
         self._db = self._open()
 
@@ -83,13 +84,13 @@ class Outbox:
         return int(self._run("SELECT count(*) FROM outbox")[0][0])
 
     def put(self, identity: str, topic: str, payload: bytes, *, starts: str = "", ends: str = "") -> None:
-        """Keep an event; on disk when this returns. An id that is known already is not put again.
+        """Store an event; it is on disk when this returns. An id that is known already is not stored again.
 
         starts, ends: the decision that the event starts or ends, recorded in the same transaction.
         """
         self._follow_clock()
         event = identity, topic, payload, self._clock.wall()
-        with self._lock, self._told():
+        with self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO outbox (id, topic, payload, put_at) VALUES (?, ?, ?, ?)", event
             )
@@ -102,11 +103,10 @@ class Outbox:
                 self._db.execute("DELETE FROM open_decisions WHERE decision = ?", (ends,))
             self._db.commit()
 
-    def open_decisions(self) -> list[Letter]:
+    def open_decisions(self) -> list[OutboxMessage]:
         """The events that started the decisions that have not ended, oldest first."""
-        return [
-            Letter(*row) for row in self._run("SELECT seq, topic, payload FROM open_decisions ORDER BY seq")
-        ]
+        rows = self._run("SELECT seq, topic, payload FROM open_decisions ORDER BY seq")
+        return [OutboxMessage(*row) for row in rows]
 
     def client_id(self) -> str:
         """A random name of this file, the same at each call and after a restart."""
@@ -116,14 +116,14 @@ class Outbox:
         )
         return str(self._run("SELECT id FROM client")[0][0])
 
-    def first(self, count: int) -> list[Letter]:
+    def first(self, count: int) -> list[OutboxMessage]:
         """The oldest events, at most `count`."""
         rows = self._run("SELECT seq, topic, payload FROM outbox ORDER BY seq LIMIT ?", (count,))
-        return [Letter(*row) for row in rows]
+        return [OutboxMessage(*row) for row in rows]
 
     def remove(self, seqs: Sequence[int]) -> None:
-        """Let go of what was acknowledged."""
-        with self._lock, self._told():
+        """Delete what the broker has acknowledged."""
+        with self._transaction():
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
             self._db.commit()
 
@@ -137,7 +137,7 @@ class Outbox:
 
     def _follow_clock(self) -> None:
         """An event stays as old when the wall clock is set: a clock that comes right deletes none."""
-        with self._following:
+        with self._jumping:
             if jump := self._jumps.look():
                 jump_s = jump.is_s - jump.was_s
                 self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))
@@ -147,13 +147,23 @@ class Outbox:
             self._db.close()
 
     def _run(self, command: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, self._told():
+        with self._transaction():
             rows = self._db.execute(command, values).fetchall()
             self._db.commit()
             return rows
 
-    def _told(self) -> _Told:
-        return _Told(self._path, self._db)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Hold the lock; an error of SQLite rolls back and becomes a SinkError."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                raise SinkError(
+                    f"{self._path}: cannot be written ({error}); check its disk's free space"
+                ) from error
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -175,25 +185,6 @@ class Outbox:
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path.replace(aside)
-
-
-class _Told:
-    """Turns SQLite's errors within the block into one SinkError, with nothing half-done left behind."""
-
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self._path, self._db = path, db
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, sqlite3.Error):
-            if self._db.in_transaction:
-                self._db.rollback()
-            raise SinkError(
-                f"{self._path}: cannot be written ({error}); check its disk's free space"
-            ) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,7 +16,10 @@ import numpy as np
 from edgeharfer.kiosk.config import REFUSED_PURPOSES, KioskConfig, Zone
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.types import Box, Image, TrackedFace
+from edgeharfer.runtime.types import Box, Frame, Image, TrackedFace
+
+if TYPE_CHECKING:
+    from edgeharfer.runtime.pipeline import Pipeline
 
 BLUR_CELLS = 6
 """A face is shown in so many coarse squares across: nobody can be told from them."""
@@ -35,9 +40,9 @@ def check_purpose(config: KioskConfig) -> None:
 
 
 class Notice:
-    """Whether the people in view have been told: emotions stay off until it was confirmed on the screen.
+    """The notice: no face is read until somebody confirms it on the screen.
 
-    The confirmation is forgotten when nobody was in view for `forget_s`, so the next person is asked.
+    The confirmation is forgotten when nobody was in view for `forget_s`, so the next person is asked again.
     """
 
     def __init__(self, *, required: bool, forget_s: float, clock: Clock) -> None:
@@ -47,21 +52,28 @@ class Notice:
 
     @property
     def given(self) -> bool:
-        """Emotions may be estimated."""
-        return self._confirmed or not self._required
+        """Whether faces may be read."""
+        recent = self._clock.monotonic() - self._seen_s <= self._forget_s
+        return (self._confirmed and recent) or not self._required
 
     def confirm(self) -> None:
-        """Somebody touched the notice."""
+        """Somebody confirmed the notice."""
         self._confirmed = True
         self._seen_s = self._clock.monotonic()
 
-    def see(self, people: int) -> None:
-        """Take in how many are in view now."""
-        now_s = self._clock.monotonic()
+    def observe(self, people: int) -> None:
+        """Note how many people are in view now."""
+        self._confirmed = self._confirmed and self.given
         if people:
-            self._seen_s = now_s
-        elif now_s - self._seen_s > self._forget_s:
-            self._confirmed = False
+            self._seen_s = self._clock.monotonic()
+
+    def apply(self, pipeline: Pipeline) -> None:
+        """Switch the tasks that read faces on or off, before a frame is processed."""
+        off = frozenset() if self.given else pipeline.face_tasks
+        for name in off - pipeline.disabled:
+            pipeline.disable(name)
+        for name in pipeline.disabled - off:
+            pipeline.enable(name)
 
 
 class EphemeralIds:
@@ -79,16 +91,16 @@ class EphemeralIds:
         self._names = {track: name for track, name in self._names.items() if track in tracks}
 
 
-def hide_zones(bgr: Image, zones: Sequence[Zone]) -> Image:
-    """The picture with the zones blackened, before any model sees it; the same array where there are none."""
+def hide_zones(frame: Frame, zones: Sequence[Zone]) -> Frame:
+    """The frame with the zones blackened, for the models and every view; the same one without zones."""
     if not zones:
-        return bgr
-    hidden = bgr.copy()
-    rows, columns = bgr.shape[:2]
+        return frame
+    hidden = frame.bgr.copy()
+    rows, columns = hidden.shape[:2]
     for left, top, width, height in zones:
         across = slice(int(left * columns), int(np.ceil((left + width) * columns)))
         hidden[int(top * rows) : int(np.ceil((top + height) * rows)), across] = 0
-    return hidden
+    return replace(frame, bgr=hidden)
 
 
 def blur_faces(bgr: Image, faces: Sequence[TrackedFace]) -> Image:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeharfer.kiosk.durable import write_durable
-from edgeharfer.kiosk.heart import Heart
-from edgeharfer.kiosk.notify import notify
+from edgeharfer.kiosk.systemd import WatchdogPinger, notify
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
@@ -32,25 +31,27 @@ PASSING = frozenset({
 _log = logging.getLogger(__name__)
 
 
-class Start:
-    """Does the steps of the start; one that fails of a passing fault is tried again until it succeeds.
+class Startup:
+    """Runs the steps of the start; one that fails by a passing fault is tried again until it succeeds.
 
-    Meanwhile the watchdog is fed, systemd is asked for more time and told the fault in STATUS. stopping: a
-    person or systemd ends the service. over: that, or the time given by --duration is up.
+    Meanwhile the watchdog is pinged, systemd is asked for more time, and its STATUS names the fault.
+
+    stopping: a person or systemd ends the service. over: that, or the time given by --duration is up.
     """
 
     def __init__(
         self,
         stopping: Callable[[], bool],
         over: Callable[[], bool],
-        heart: Heart,
+        watchdog: WatchdogPinger,
         clock: Clock,
         *,
         send: Callable[[str], object] = notify,
     ) -> None:
-        self._stopping, self._over, self._heart, self._clock, self._send = stopping, over, heart, clock, send
+        self._stopping, self._over, self._watchdog = stopping, over, watchdog
+        self._clock, self._send = clock, send
         self.show: Callable[[str], None] = lambda fault: None
-        """Called in turn while a fault lasts, for health."""
+        """Called again and again while a fault lasts, for /readyz."""
 
     def step(self, action: Callable[[], T]) -> T:
         """What `action` returns in the end.
@@ -84,7 +85,7 @@ class Start:
                 raise KeyboardInterrupt
             if self._over():
                 raise error
-            self._heart.attempt()
+            self._watchdog.ping()
             self.show(str(error))
             self._clock.sleep(STEP_S)
 

@@ -33,7 +33,7 @@ def uninstall(places: Places, run: Command, *, purge: bool = False) -> list[str]
     Removed are the unit, the configuration as `install` wrote it, and of the state folder what the service,
     `kiosk calibrate` and `models install` keep there. purge: a configuration that was edited goes as well.
     """
-    ours = _is_our_unit(places.unit)
+    ours = _is_ours(places.unit)
     if ours and manages(places):
         run(["systemctl", "disable", "--now", NAME])
     _check_unused(places)
@@ -43,7 +43,7 @@ def uninstall(places: Places, run: Command, *, purge: bool = False) -> list[str]
     return done or ["nothing was installed"]
 
 
-def _is_our_unit(unit: Path) -> bool:
+def _is_ours(unit: Path) -> bool:
     return unit.is_file() and attempt(unit, unit.read_bytes).startswith(MARK.encode())
 
 
@@ -64,6 +64,8 @@ def _remove_unit(places: Places, *, ours: bool) -> Iterator[str]:
         yield _remove(places.unit)
     elif places.unit.exists():
         yield f"left {places.unit}: not written by `kiosk install`"
+    if _is_ours(places.browser_unit):
+        yield _remove(places.browser_unit)
     drop_ins = places.unit.with_name(f"{NAME}.d")
     if drop_ins.is_dir():
         yield f"left {drop_ins}: written by an administrator (systemctl edit)"

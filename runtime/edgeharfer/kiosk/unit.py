@@ -8,6 +8,8 @@ from edgeharfer.kiosk.config import KioskConfig, is_address, remote_hosts
 from edgeharfer.runtime.inference.backend import AUTO
 
 NAME = "edgeharfer-kiosk.service"
+BROWSER_NAME = "edgeharfer-kiosk-browser.service"
+BROWSER_OPTIONS = "--kiosk --noerrdialogs --disable-session-crashed-bubble --no-first-run"
 USER = "edgeharfer"
 CONFIG_CREDENTIAL = "kiosk.toml"
 OLDEST_SYSTEMD = 247
@@ -69,7 +71,7 @@ LockPersonality=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
-{display}
+
 # Cameras, and nothing else of /dev
 DevicePolicy=closed
 {devices}
@@ -84,6 +86,23 @@ IPAddressAllow={addresses}
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+_BROWSER_UNIT = """\
+{mark}; changes belong into a drop-in (systemctl --user edit {name}).
+[Unit]
+Description=edgeharfer kiosk: the page on the screen
+PartOf=graphical-session.target
+After=graphical-session.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={browser} {options} http://127.0.0.1:{port}/
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=graphical-session.target
 """
 
 
@@ -106,11 +125,21 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
         credentials=_credentials(config, config_path),
         # CUDA and TensorRT compile kernels while they run
         write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
-        display=_display(config),
         devices="\n".join(f"DeviceAllow={one} rw" for one in _devices(gpu)),
         addresses=" ".join(["localhost", *allowed_addresses(config)]),
     )
     return text.replace("\n\n\n", "\n\n")
+
+
+def browser_unit_text(config: KioskConfig, browser: str) -> str:
+    """The unit of the desktop's user that shows the page. browser: a command of Chromium's family."""
+    return _BROWSER_UNIT.format(
+        mark=MARK,
+        name=BROWSER_NAME,
+        browser=_escape(Path(browser)),
+        options=BROWSER_OPTIONS,
+        port=config.health.port,
+    )
 
 
 def allowed_addresses(config: KioskConfig) -> list[str]:
@@ -136,13 +165,6 @@ def _credentials(config: KioskConfig, config_path: Path) -> str:
     files = {CONFIG_CREDENTIAL: str(config_path), "mqtt-password": config.mqtt.password_file}
     lines = [f"LoadCredential={name}:{path.replace('%', '%%')}\n" for name, path in files.items() if path]
     return "".join(lines)
-
-
-def _display(config: KioskConfig) -> str:
-    """A window of one's own needs the X server's socket, which PrivateTmp hides."""
-    if config.screen.view != "window":
-        return ""
-    return "BindReadOnlyPaths=-/tmp/.X11-unix\nEnvironment=DISPLAY=:0\n"
 
 
 def _escape(path: Path) -> str:

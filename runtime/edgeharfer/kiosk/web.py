@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.kiosk.desk import Desk
+from edgeharfer.kiosk.state import KioskState
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.sinks.web_board import Board
@@ -44,30 +44,30 @@ class KioskHandler(Handler):
         return None if refusal is HTTPStatus.METHOD_NOT_ALLOWED and confirming and empty else refusal
 
     def do_GET(self) -> None:  # noqa: N802 - the base class names it
-        desk, path = self.server.desk, self.path.partition("?")[0]
+        state, path = self.server.state, self.path.partition("?")[0]
         if path in FILES:
             self._answer(FILES[path][1], self.server.files[path])
         elif path == "/state.json":
-            self._answer("application/json", _json(desk.state()))
+            self._answer("application/json", _json(state.content()))
         elif path == "/frame.jpg":
-            self._answer("image/jpeg", desk.picture())
+            self._answer("image/jpeg", state.picture())
         elif path == "/metrics":
             self._answer(METRICS_TYPE, self.server.metrics())
         elif path == "/healthz":
-            self._tell("healthy" if desk.healthy else "hangs", desk.healthy)
+            self._tell("healthy" if state.healthy else "hangs", state.healthy)
         elif path == "/readyz":
-            self._tell("ready" if desk.ready else "not ready", desk.ready)
+            self._tell("ready" if state.ready else "not ready", state.ready)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:  # noqa: N802
-        self.server.desk.confirm()
+        self.server.state.confirm()
         self.send_response(HTTPStatus.NO_CONTENT)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def _tell(self, word: str, well: bool) -> None:
-        body = _json({"status": word, **self.server.desk.health()})
+        body = _json({"status": word, **self.server.state.health()})
         self.send_response(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -78,8 +78,8 @@ class KioskHandler(Handler):
 class KioskServer(Server):
     """The web view's bounded server with the kiosk's answers in place of its board."""
 
-    def __init__(self, port: int, desk: Desk, metrics: Callable[[], bytes]) -> None:
-        self.desk, self.metrics = desk, metrics
+    def __init__(self, port: int, state: KioskState, metrics: Callable[[], bytes]) -> None:
+        self.state, self.metrics = state, metrics
         self.files = {path: (PAGE / name).read_bytes() for path, (name, _) in FILES.items()}
         super().__init__((LOOPBACK, port), Board(SystemClock()))
         self.headers = {**HEADERS, "Allow": "GET, POST", "Content-Security-Policy": CONTENT_POLICY}
@@ -89,9 +89,9 @@ class KioskServer(Server):
 class WebPort:
     """Serves in a thread of its own while the `with` block lasts. Raises SinkError for a taken port."""
 
-    def __init__(self, port: int, desk: Desk, metrics: Callable[[], bytes]) -> None:
+    def __init__(self, port: int, state: KioskState, metrics: Callable[[], bytes]) -> None:
         try:
-            self._server = KioskServer(port, desk, metrics)
+            self._server = KioskServer(port, state, metrics)
         except OSError as error:
             raise SinkError(
                 f"http://{LOOPBACK}:{port}: cannot listen ({error.strerror}); choose another health.port"

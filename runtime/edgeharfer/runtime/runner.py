@@ -70,7 +70,13 @@ class Runner:
 
     A live source may go and come back; where frames were missed, the pipeline forgets what it saw before.
     A sink that fails misses results, and the others do not.
-    stopping: asked before each frame; once true, the run ends after the frame in work.
+
+    Args:
+        stopping: Called before each frame; once it returns True, the run ends after the current frame.
+        prepare: Changes each frame before the pipeline and the sinks see it, such as by masking areas.
+        before_frame: Called before each frame, and about ten times a second while none come, from the thread
+            of the run. It returns the pipeline to use from now on; another one than before is reset.
+        jumps: Watches the wall clock; one of the caller's own also knows jumps between two runs.
     """
 
     def __init__(
@@ -83,19 +89,21 @@ class Runner:
         stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         hold: Hold | None = None,
+        prepare: Callable[[Frame], Frame] = lambda frame: frame,
+        before_frame: Callable[[], Pipeline] | None = None,
+        jumps: JumpWatch | None = None,
     ) -> None:
         self._pipeline, self._capture, self._outputs = pipeline, capture, Outputs(sinks)
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._stats = Stats(self._clock)
-        self._jumps = JumpWatch(self._clock)
-        self._stopping = stopping
+        self._jumps = jumps or JumpWatch(self._clock)
+        self._stopping, self._prepare, self._before_frame = stopping, prepare, before_frame
         self._hold = hold or Hold()
         self._photo_s: float | None = None  # when the photograph that is up was shown
         self._too_old = self._breaks = 0
         self._cut_untold = False
-        if capture.in_real_time:
-            pipeline.keep_pace(self._limits.max_age_ms)
+        self._keep_pace()
 
     def run(self) -> dict[str, Any]:
         """Run to the end and return the summary, which the sinks were given as well.
@@ -106,6 +114,7 @@ class Runner:
         ended = False
         try:
             while not self._over(started_s):
+                self._choose_pipeline()
                 frame = self._capture.next_frame(WAIT_S)
                 if frame is None:
                     if self._capture.ended:
@@ -117,13 +126,25 @@ class Runner:
                 elif not self._within(frame) or not self._next_photo(started_s):
                     break
                 else:
-                    self._take(frame)
+                    self._take(self._prepare(frame))
         finally:
             summary = self._summary()
             self._outputs.finish(summary)
         if ended and self._hold.last and self._stats.frames_processed:
             self._keep_up(started_s, None)
         return summary
+
+    def _keep_pace(self) -> None:
+        if self._capture.in_real_time:
+            self._pipeline.keep_pace(self._limits.max_age_ms)
+
+    def _choose_pipeline(self) -> None:
+        """Let the caller do what is due between two frames, and use the pipeline that it names."""
+        if self._before_frame is None or (chosen := self._before_frame()) is self._pipeline:
+            return
+        self._pipeline = chosen
+        self._pipeline.reset()
+        self._keep_pace()
 
     def _next_photo(self, started_s: float) -> bool:
         """Wait until the photograph that is up has been seen; whether the run goes on."""
@@ -183,6 +204,7 @@ class Runner:
             source_state=self._capture.state,
             source_name=self._capture.source.name,
             clock_jump=self._jumps.last,
+            breaks=self._breaks,
         )
 
     def _summary(self) -> dict[str, Any]:

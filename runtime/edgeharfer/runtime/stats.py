@@ -41,6 +41,7 @@ class Status:
     source_name: without credentials. elapsed_s: time since the statistics began.
     rates_hz: how often a second each of RATES was done, over the last second.
     clock_jump: the last one of the wall clock since then.
+    breaks: how often frames went on after some had been missed.
     """
 
     fps: float = 0.0
@@ -52,6 +53,7 @@ class Status:
     elapsed_s: float = 0.0
     rates_hz: Mapping[str, float] = field(default_factory=dict)
     clock_jump: Jump | None = None
+    breaks: int = 0
 
 
 class LatencyHistogram:
@@ -171,6 +173,7 @@ class Stats:
         source_state: str = "live",
         source_name: str = "",
         clock_jump: Jump | None = None,
+        breaks: int = 0,
     ) -> Status:
         """The figures of this moment, beside what only the caller knows."""
         return Status(
@@ -183,6 +186,7 @@ class Stats:
             elapsed_s=self.elapsed_s,
             rates_hz=self.live_rates_hz(),
             clock_jump=clock_jump,
+            breaks=breaks,
         )
 
     def summary(

@@ -26,6 +26,7 @@ function show(state) {
   }));
   setText("notice-text", state.notice);
   byId("notice").hidden = !state.notice;
+  byId("screen").classList.toggle("asks", Boolean(state.notice));
   setText("caption", `${state.blurred ? "Faces are blurred. " : ""}No picture is stored.`);
   byId("camera").hidden = !state.camera;
   byId("state").className = state.state;
@@ -35,7 +36,7 @@ function show(state) {
 
 function turn(degrees) {
   const screen = byId("screen"), sideways = degrees % 180 !== 0;
-  screen.classList.toggle("sideways", sideways);
+  screen.classList.toggle("upright", sideways === innerWidth > innerHeight);
   screen.style.width = sideways ? "100vh" : "100vw";
   screen.style.height = sideways ? "100vw" : "100vh";
   screen.style.left = sideways ? "calc((100vw - 100vh) / 2)" : "0";
@@ -78,7 +79,7 @@ function shift() {
   byId("screen").style.translate = `${SHIFT_PX * Math.cos(step)}px ${SHIFT_PX * Math.sin(step)}px`;
 }
 
-byId("agree").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
+byId("notice").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
 setInterval(shift, SHIFT_EVERY_MS);
 look();
 refreshPicture();

@@ -1,8 +1,8 @@
-"""Carries the outbox to the broker by MQTT, in one thread that alone touches the connection.
+"""Publishes the events of the outbox by MQTT, in a thread of its own that alone uses the connection.
 
 The retained status can be overwritten while the kiosk works: by the last will of an older connection that
 the broker closes late, or by another kiosk of the same name. So the kiosk subscribes to its own status topic,
-and publishes "online" again when it receives anything else there. Nothing else is done with what comes.
+and publishes "online" again when it receives anything else there. Received messages have no other effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import secrets
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,9 +29,9 @@ from edgeharfer.kiosk.topics import Topics, status_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
-WINDOW = 100
-"""Events on their way at once; they leave the outbox together."""
-TURN_S = 0.05  # longest wait of the network loop, and so what an event waits before it is sent
+MOST_IN_FLIGHT = 100
+"""Most unacknowledged events; they are deleted from the outbox together."""
+LOOP_S = 0.05  # longest wait of the network loop, and so of an event before it is sent
 KEEPALIVE_S = 3
 """A dead link is noticed after twice this time here, and after 1.5 times by the broker."""
 CONNECT_TIMEOUT_S = 1.0
@@ -42,18 +42,18 @@ CORRECT_EVERY_S = 1.0
 UNREAD_EVERY_S = 8.0
 """Where the broker does not let the kiosk read its status, it is published again so often."""
 ONLINE = b'"online"'
-BRIEF_S, MOST_BRIEF = 10.0, 5
+SHORT_S, MOST_SHORT = 10.0, 5
 """So many connections in a row that end so soon are taken for two clients with one id."""
-FAREWELL_S = 0.6
+GOODBYE_S = 0.6
 EXPIRE_EVERY_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
 
-class Courier:
-    """Connects, announces, sends what the outbox holds and deletes what was acknowledged, again and again.
+class MqttPublisher:
+    """Connects, publishes the events of the outbox, and deletes those that the broker has acknowledged.
 
-    Leaving the `with` block says "offline", ends the connection and joins the thread.
+    Leaving the `with` block publishes "offline", ends the connection and joins the thread.
     """
 
     def __init__(self, config: KioskConfig, outbox: Outbox, clock: Clock, *, version: str = "") -> None:
@@ -63,12 +63,12 @@ class Courier:
         """"connected", or why not, in words."""
         self._config, self._outbox, self._clock, self._version = config, outbox, clock, version
         self._topics = Topics(config)
-        self._on_way: dict[int, int] = {}
+        self._in_flight: dict[int, int] = {}
         self._acknowledged: list[int] = []
-        self._troubled = False
+        self._failing = False
         self._logged = ""
         self._failure = ""
-        self._brief = 0
+        self._short = 0
         self._status_read, self._status_wrong, self._leaving = False, False, False
         self._status_s = 0.0
         self._stopping = threading.Event()
@@ -96,7 +96,7 @@ class Courier:
         if mqtt.tls:
             set_tls(client, mqtt.ca_file)
         client.will_set(self._topics.status, _status("offline", "connection lost"), qos=1, retain=True)
-        client.max_inflight_messages_set(WINDOW)
+        client.max_inflight_messages_set(MOST_IN_FLIGHT)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish, client.on_message = self._on_publish, self._on_message
@@ -108,35 +108,35 @@ class Courier:
             before = self.connections
             self._expire()
             start_s = self._clock.monotonic()
-            self._hold_connection()
-            self._count_brief(self.connections > before and self._clock.monotonic() - start_s < BRIEF_S)
+            self._run_connection()
+            self._count_short(self.connections > before and self._clock.monotonic() - start_s < SHORT_S)
             pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, LONGEST_PAUSE_S)
             self._stopping.wait(pause_s)
-        self._let_go()
+        self._detach_callbacks()
 
-    def _let_go(self) -> None:
-        """Else the client refers back to here, and its sockets wait for the garbage collector."""
+    def _detach_callbacks(self) -> None:
+        """Break the reference cycle, so that the client and its sockets are freed at once."""
         self._client.on_connect = self._client.on_disconnect = None
         self._client.on_publish = self._client.on_message = None
 
-    def _count_brief(self, brief: bool) -> None:
-        """Use a random client id, until the next start, after some brief connections in a row.
+    def _count_short(self, short: bool) -> None:
+        """Use a random client id, until the next start, after some short connections in a row.
 
         Two kiosks with the same id, as copies of one disk have it, end each other's connections. What was
         not acknowledged is still in the outbox and is sent again.
         """
-        self._brief = self._brief + 1 if brief else 0
-        if self._brief < MOST_BRIEF or self._stopping.is_set():
+        self._short = self._short + 1 if short else 0
+        if self._short < MOST_SHORT or self._stopping.is_set():
             return
         _log.warning(
             "mqtt %s: cut off again and again; using a random client id until the next start", self._address
         )
-        self._brief = 0
-        self._let_go()
-        self._on_way.clear()
+        self._short = 0
+        self._detach_callbacks()
+        self._in_flight.clear()
         self._client = self._make_client(secrets.token_hex(ID_BYTES))
 
-    def _hold_connection(self) -> None:
+    def _run_connection(self) -> None:
         """One connection, from its beginning to its end."""
         mqtt = self._config.mqtt
         self._failure = ""
@@ -146,27 +146,27 @@ class Courier:
             self._fail(*describe(error))
             return
         while not self._stopping.is_set():
-            if self._client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if self._client.loop(LOOP_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.connected = False
                 return
-            self._carry()
-        self._say_farewell()
+            self._transfer()
+        self._publish_offline()
 
-    def _carry(self) -> None:
+    def _transfer(self) -> None:
         if not self.connected:
             return
         self._correct_status()
         try:
-            self._settle()
-            if not self._on_way:
+            self._delete_acknowledged()
+            if not self._in_flight:
                 self._send()
-            self._troubled = False
-        except SinkError as error:  # what cannot be deleted now is deleted, or sent once more, later
-            self._trouble(error)
+            self._failing = False
+        except SinkError as error:  # what cannot be deleted now is deleted, or sent again, later
+            self._log_failure(error)
         self._expire()
 
     def _expire(self) -> None:
-        """Retention holds whether the broker is there or not."""
+        """Delete what is too old, whether the broker is there or not."""
         now_s = self._clock.monotonic()
         if self._expired_s is not None and now_s - self._expired_s < EXPIRE_EVERY_S:
             return
@@ -174,41 +174,44 @@ class Courier:
         try:
             self._outbox.expire()
         except SinkError as error:
-            self._trouble(error)
+            self._log_failure(error)
 
-    def _trouble(self, error: SinkError) -> None:
-        if not self._troubled:
+    def _log_failure(self, error: SinkError) -> None:
+        if not self._failing:
             _log.warning("%s", error)
-        self._troubled = True
+        self._failing = True
 
     def _send(self) -> None:
-        for letter in self._outbox.first(WINDOW):
-            self._on_way[self._client.publish(letter.topic, letter.payload, qos=1).mid] = letter.seq
+        for message in self._outbox.first(MOST_IN_FLIGHT):
+            self._in_flight[self._client.publish(message.topic, message.payload, qos=1).mid] = message.seq
 
-    def _settle(self) -> None:
-        if self._acknowledged and not self._on_way:
+    def _delete_acknowledged(self) -> None:
+        if self._acknowledged and not self._in_flight:
             self._outbox.remove(self._acknowledged)
             self._acknowledged = []
 
-    def _say_farewell(self) -> None:
-        """Send what is left, as far as the time goes, then say that the silence is meant."""
+    def _publish_offline(self) -> None:
+        """Send the remaining events, within a time limit, then publish that the kiosk was stopped."""
         self._leaving = True
         if self.connected:
-            until_s = self._clock.monotonic() + FAREWELL_S
-            self._loop_until(lambda: not self._on_way and not self._outbox.first(1), until_s, carry=True)
+            until_s = self._clock.monotonic() + GOODBYE_S
+            self._loop_until(self._everything_is_sent, until_s, transfer=True)
             last = self._client.publish(
                 self._topics.status, _status("offline", "stopped"), qos=1, retain=True
             )
-            self._loop_until(last.is_published, until_s + FAREWELL_S / 2, carry=False)
+            self._loop_until(last.is_published, until_s + GOODBYE_S / 2, transfer=False)
         if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._client.loop(TURN_S)
+            self._client.loop(LOOP_S)
 
-    def _loop_until(self, done: Any, until_s: float, *, carry: bool) -> None:
+    def _everything_is_sent(self) -> bool:
+        return not self._in_flight and not self._outbox.first(1)
+
+    def _loop_until(self, done: Callable[[], bool], until_s: float, *, transfer: bool) -> None:
         while not done() and self._clock.monotonic() < until_s:
-            if self._client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if self._client.loop(LOOP_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return
-            if carry:
-                self._carry()
+            if transfer:
+                self._transfer()
 
     def _on_connect(
         self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
@@ -221,7 +224,7 @@ class Courier:
         if self._logged:
             _log.warning("mqtt %s: connected", self._address)
             self._logged = ""
-        self._say_online()
+        self._publish_online()
         self._status_read = False
         client.subscribe(self._topics.status, qos=1)
         if self._config.mqtt.discovery:
@@ -245,12 +248,12 @@ class Courier:
     def _on_publish(
         self, client: Client, data: Any, mid: int, code: ReasonCode, properties: Properties | None
     ) -> None:
-        seq = self._on_way.pop(mid, None)  # None: a status or an announcement
+        seq = self._in_flight.pop(mid, None)  # None: a status or a discovery message
         if seq is not None:
             self._acknowledged.append(seq)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
-        """The status topic alone is subscribed to."""
+        """Only the status topic is subscribed to."""
         self._status_read = True
         self._status_wrong = ONLINE not in message.payload
 
@@ -259,9 +262,9 @@ class Courier:
             return
         pause_s = CORRECT_EVERY_S if self._status_wrong else UNREAD_EVERY_S
         if self._clock.monotonic() - self._status_s >= pause_s:
-            self._say_online()
+            self._publish_online()
 
-    def _say_online(self) -> None:
+    def _publish_online(self) -> None:
         self._status_s, self._status_wrong = self._clock.monotonic(), False
         self._client.publish(self._topics.status, _status("online", "running"), qos=1, retain=True)
 
@@ -270,7 +273,7 @@ class Courier:
         return f"{self._config.mqtt.host}:{self._config.mqtt.port}"
 
     def _fail(self, kind: str, reason: str) -> None:
-        """No connection: always told by health, logged when its kind changes."""
+        """No connection: always shown by /readyz, and logged when its kind changes."""
         self._failure, self.state = reason, f"not connected: {reason}"
         if kind != self._logged:
             _log.warning("mqtt %s: %s; events are kept and sent later", self._address, reason)
@@ -300,7 +303,7 @@ def read_password(path: str, environment: Mapping[str, str] = os.environ) -> str
 
 
 def set_tls(client: Client, ca_file: str) -> None:
-    """Only a broker whose certificate these authorities signed for its name will do."""
+    """Accept only a broker whose certificate is signed by these authorities for its name."""
     try:
         client.tls_set(ca_certs=ca_file or None)
     except (OSError, ValueError) as error:

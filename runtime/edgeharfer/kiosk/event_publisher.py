@@ -1,4 +1,4 @@
-"""From results to what leaves the machine: decisions become events under ephemeral names."""
+"""From results to events: decisions are written to the outbox, with random names for people."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from edgeharfer.kiosk.privacy import EphemeralIds
 from edgeharfer.kiosk.topics import Topics, event_payload, left_open_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.types import Result
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
 
 RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
-class Teller:
-    """Takes every result; without an outbox, events are only counted.
+class EventPublisher(Sink):
+    """Decides on every result and puts the events into the outbox; without one, events are only counted.
 
-    An event that the disk refuses is counted, and inference goes on. A start is lost, and its end with it;
-    the end of a decision whose start was kept waits in memory until it can be kept as well.
+    An event that the disk refuses is counted, and inference goes on. A lost start loses its end as well;
+    the end of a decision whose start is in the outbox waits in memory until it can be written.
     """
 
     def __init__(
@@ -34,38 +36,42 @@ class Teller:
     ) -> None:
         self.decisions = decisions
         self._outbox, self._topics, self._metrics, self._clock = outbox, topics, metrics, clock
-        self._names = EphemeralIds()
+        self._ids = EphemeralIds()
+        self._breaks = 0
         self._failing = False
         self._lost: set[str] = set()
         self._late: deque[tuple[Event, bytes]] = deque()
         self._retried_s = clock.monotonic()
 
-    def take(self, result: Result) -> None:
-        """Decide on a result, and tell what changed."""
-        self._tell(self.decisions.take(result))
-        self._names.keep(self.decisions.known)
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        """Decide on a result, and publish what changed."""
+        if status.breaks != self._breaks:
+            self._breaks = status.breaks
+            self.end_all("lost")
+        self._publish(self.decisions.take(result))
+        self._ids.keep(self.decisions.known)
         self._metrics.show_flips(self.decisions)
 
-    def close(self, reason: str) -> None:
-        """End what stands."""
+    def end_all(self, reason: str) -> None:
+        """End every decision that stands."""
         self._retried_s = -math.inf
-        self._tell(self.decisions.close(reason))
-        self._names.keep(())
+        self._publish(self.decisions.close(reason))
+        self._ids.keep(())
 
-    def _tell(self, events: Iterable[Event]) -> None:
+    def _publish(self, events: Iterable[Event]) -> None:
         if self._outbox is not None:
-            self._put_late(self._outbox)
+            self._retry_late(self._outbox)
         for event in events:
             self._metrics.count_event(event)
             if self._outbox is not None:
-                self._keep(self._outbox, event)
+                self._store(self._outbox, event)
 
-    def _keep(self, outbox: Outbox, event: Event) -> None:
+    def _store(self, outbox: Outbox, event: Event) -> None:
         if event.decision in self._lost:
             self._lost.discard(event.decision)
             self._metrics.errors.labels("outbox").inc()
             return
-        person = None if event.person is None else self._names.name(event.person)
+        person = None if event.person is None else self._ids.name(event.person)
         payload = to_json(event_payload(event, person, self.decisions.now_s, self._clock.wall()))
         if self._put(outbox, event, payload):
             return
@@ -75,8 +81,8 @@ class Teller:
         else:
             self._late.append((event, payload))
 
-    def _put_late(self, outbox: Outbox) -> None:
-        """Try the ends that were refused before, once a second, so that they stay in order."""
+    def _retry_late(self, outbox: Outbox) -> None:
+        """Write the ends that were refused before, tried once a second, so that they stay in order."""
         now_s = self._clock.monotonic()
         if not self._late or now_s - self._retried_s < RETRY_S:
             return
@@ -85,7 +91,7 @@ class Teller:
             self._late.popleft()
 
     def _put(self, outbox: Outbox, event: Event, payload: bytes) -> bool:
-        """Whether the event is kept now."""
+        """Whether the event is in the outbox now."""
         try:
             outbox.put(
                 event.id,
@@ -102,8 +108,8 @@ class Teller:
         return not self._failing
 
 
-def end_left_open(outbox: Outbox) -> None:
-    """End the decisions that the process before had started and, killed, did not end. Raises SinkError."""
-    for letter in outbox.open_decisions():
-        payload = left_open_payload(json.loads(letter.payload))
-        outbox.put(payload["id"], letter.topic, to_json(payload), ends=payload["decision"])
+def end_open_decisions(outbox: Outbox) -> None:
+    """End the decisions that a process that was killed had started and not ended. Raises SinkError."""
+    for message in outbox.open_decisions():
+        payload = left_open_payload(json.loads(message.payload))
+        outbox.put(payload["id"], message.topic, to_json(payload), ends=payload["decision"])

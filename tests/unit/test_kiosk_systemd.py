@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.kiosk.heart import Heart
-from edgeharfer.kiosk.notify import notify, watchdog_s
+from edgeharfer.kiosk.systemd import WatchdogPinger, notify, watchdog_s
 from edgeharfer.runtime.clock import ManualClock
 
 
@@ -56,9 +55,9 @@ def test_the_interval_is_systemds(environment: dict[str, str], seconds: float | 
 
 def test_the_ping_stops_with_the_frames() -> None:
     clock, sent = ManualClock(), list[tuple[float, str]]()
-    heart = Heart(lambda message: sent.append((clock.now_s, message)), 10.0, clock)
+    watchdog = WatchdogPinger(lambda message: sent.append((clock.now_s, message)), 10.0, clock)
     for _ in range(300):  # 30 s of frames
-        heart.progress()
+        watchdog.ping()
         clock.sleep(0.1)
     clock.sleep(100.0)  # then a stage hangs
     times = [time_s for time_s, _ in sent]
@@ -69,9 +68,9 @@ def test_the_ping_stops_with_the_frames() -> None:
 
 def test_attempts_to_reach_a_camera_keep_it_alive() -> None:
     clock, sent = ManualClock(), list[float]()
-    heart = Heart(lambda _: sent.append(clock.now_s), 10.0, clock)
+    watchdog = WatchdogPinger(lambda _: sent.append(clock.now_s), 10.0, clock)
     for _ in range(20):
-        heart.attempt()
+        watchdog.ping()
         clock.sleep(5.0)
     assert sent == [5.0 * n for n in range(20)]
 
@@ -81,23 +80,23 @@ def test_attempts_to_reach_a_camera_keep_it_alive() -> None:
 )
 def test_a_state_that_never_ends_is_a_hang(state: str, seconds: float) -> None:
     clock, sent = ManualClock(), list[float]()
-    heart = Heart(lambda _: sent.append(clock.now_s), 10.0, clock)
+    watchdog = WatchdogPinger(lambda _: sent.append(clock.now_s), 10.0, clock)
     for _ in range(600):
-        heart.waiting(state)
+        watchdog.waiting(state)
         clock.sleep(0.1)
     assert max(sent, default=0.0) == pytest.approx(seconds, abs=2.6)
 
 
 def test_states_that_follow_each_other_keep_it_alive() -> None:
     clock, sent = ManualClock(), list[float]()
-    heart = Heart(lambda _: sent.append(clock.now_s), 10.0, clock)
+    watchdog = WatchdogPinger(lambda _: sent.append(clock.now_s), 10.0, clock)
     for step in range(600):
-        heart.waiting("connecting" if step // 50 % 2 else "backoff")
+        watchdog.waiting("connecting" if step // 50 % 2 else "backoff")
         clock.sleep(0.1)
     assert max(sent) > 57
 
 
 def test_no_watchdog_no_ping() -> None:
     sent: list[str] = []
-    Heart(sent.append, None, ManualClock()).progress()
+    WatchdogPinger(sent.append, None, ManualClock()).ping()
     assert sent == []

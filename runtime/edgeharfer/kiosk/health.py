@@ -1,0 +1,105 @@
+"""Whether the service works, for /readyz, the metrics and systemd's status line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgeharfer.kiosk.metrics import Metrics
+from edgeharfer.kiosk.models import ModelReloader
+from edgeharfer.kiosk.mqtt import MqttPublisher
+from edgeharfer.kiosk.outbox import Outbox
+from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.state import KioskState
+from edgeharfer.runtime.clock import Clock, JumpWatch
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.versions import product_version
+
+FRESH_S = 2.0
+"""Without a result for so long the service is not ready."""
+
+_log = logging.getLogger(__name__)
+
+
+class HealthMonitor(Sink):
+    """Follows the source and the results. `update` is called between frames, and while there is no source.
+
+    Args:
+        send: Takes "STATUS=…" for systemd.
+        jumps: Shared with the runs of the source, so that each jump of the wall clock is logged once.
+    """
+
+    def __init__(
+        self,
+        models: ModelReloader,
+        notice: Notice,
+        state: KioskState,
+        metrics: Metrics,
+        clock: Clock,
+        jumps: JumpWatch,
+        *,
+        send: Callable[[str], object],
+        outbox: Outbox | None = None,
+        mqtt: MqttPublisher | None = None,
+    ) -> None:
+        self.source_state = ""
+        self.result_s: float | None = None
+        """Time of the last result."""
+        self._models, self._notice, self._state, self._metrics = models, notice, state, metrics
+        self._clock, self._jumps, self._send, self._outbox, self._mqtt = clock, jumps, send, outbox, mqtt
+        if outbox is not None:
+            metrics.outbox.set_function(outbox.__len__)
+        self.show_models()
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self.result_s = self._clock.monotonic()
+        self.set_source_state(status.source_state)
+
+    def refresh(self, status: Status) -> None:
+        self.set_source_state(status.source_state)
+
+    def set_source_state(self, source_state: str) -> None:
+        """Publish a change of the source's state."""
+        if source_state != self.source_state:
+            self.source_state = str(source_state)
+            self._metrics.show_state(self.source_state)
+            self._send(f"STATUS=source {self.source_state}")
+
+    def show_models(self) -> None:
+        """Publish the models in use."""
+        pipeline = self._models.pipeline
+        self._metrics.show_models(product_version(), pipeline.models, pipeline.providers)
+
+    def update(self) -> None:
+        """Publish what holds at this moment."""
+        if jump := self._jumps.look():
+            _log.warning("%s", jump)
+        problem = self._problem()
+        self._state.set_health(problem, self._details())
+        self._metrics.ready.set(not problem)
+        self._metrics.notice.set(self._notice.given)
+        if self._mqtt is not None:
+            self._metrics.connected.set(self._mqtt.connected)
+        if self._outbox is not None:
+            self._metrics.outbox_dropped.set(self._outbox.dropped)
+
+    def _problem(self) -> str:
+        """Why the service is not ready, empty when it is."""
+        if self.source_state != "live":
+            return f"source {self.source_state or 'starting'}"
+        fresh = self.result_s is not None and self._clock.monotonic() - self.result_s < FRESH_S
+        return "" if fresh else "no result"
+
+    def _details(self) -> Mapping[str, Any]:
+        details: dict[str, Any] = {
+            "source": self.source_state,
+            "models": self._models.pipeline.models,
+            "provider": self._models.pipeline.providers,
+            "notice_given": self._notice.given,
+        }
+        if self._mqtt is not None:
+            details["mqtt"] = self._mqtt.state
+        return details

@@ -1,0 +1,33 @@
+"""The sink behind the page: what is decided, the picture, and the notice while it is not confirmed."""
+
+from __future__ import annotations
+
+from edgeharfer.kiosk.config import KioskConfig
+from edgeharfer.kiosk.decisions import Decisions
+from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.state import KioskState, ScreenContent
+from edgeharfer.runtime.sinks.base import Sink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame, Result
+
+
+class ScreenSink(Sink):
+    """Shows each result. Put it behind the sink that makes the decisions."""
+
+    def __init__(self, config: KioskConfig, state: KioskState, decisions: Decisions, notice: Notice) -> None:
+        self._text = config.privacy.notice if config.models.reads_faces else ""
+        self._state, self._decisions, self._notice = state, decisions, notice
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self._notice.observe(len(result.faces))
+        content = ScreenContent(
+            state=status.source_state,
+            people=len(result.faces),
+            action=self._decisions.scene_label or "",
+            emotions=self._decisions.face_labels,
+            notice="" if self._notice.given else self._text,
+        )
+        self._state.show(content, (frame, result))
+
+    def refresh(self, status: Status) -> None:
+        self._state.set_source_state(status.source_state)
