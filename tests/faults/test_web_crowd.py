@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.http import HttpLimits
+from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.sinks.web import LIMITS, WebSink
 from edgeharfer.runtime.stats import Status, rss_mb
 from edgeharfer.runtime.types import Frame, Result

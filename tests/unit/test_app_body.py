@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock, SystemClock
-from edgeharfer.runtime.http import HttpError, HttpLimits, Pace, Request
-from edgeharfer.runtime.http.body import Body
-from edgeharfer.runtime.http.messages import MAX_JSON_BYTES, Head
+from edgeharfer.runtime.http.body import Body, Pace
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import MAX_JSON_BYTES, Request
 
 
 def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> Pace:
@@ -75,7 +76,8 @@ def test_a_body_has_a_deadline_however_fast_it_comes() -> None:
 
 def read(*parts: bytes, deadline_s: float = 10.0, ends: bool = True) -> Any:
     """What the server makes of a chunked body that comes in these parts."""
-    head = Head("POST", "/", True, (("content-type", "application/json; charset=utf-8"),))
+    kind = b"Content-Type: application/json; charset=utf-8"
+    head = b"POST / HTTP/1.1\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n" % kind
 
     async def run() -> Any:
         reader = asyncio.StreamReader()
@@ -83,7 +85,7 @@ def read(*parts: bytes, deadline_s: float = 10.0, ends: bool = True) -> Any:
             reader.feed_data(b"%x\r\n%b\r\n" % (len(part), part))
         if ends:
             reader.feed_data(b"0\r\n\r\n")
-        request = Request.make(head, "", Body(reader, None))
+        request = Request.parse(head, "", lambda length, awaited: Body(reader, length))
         return await request.json(Pace(SystemClock(), HttpLimits(), deadline_s))
 
     return asyncio.run(run())

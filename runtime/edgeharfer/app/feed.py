@@ -9,7 +9,7 @@ from edgeharfer.app import picture
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.http import HttpError
+from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result

@@ -21,7 +21,8 @@ from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
 from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.http import HttpError, Pace
+from edgeharfer.runtime.http.body import Pace
+from edgeharfer.runtime.http.errors import HttpError
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {

@@ -16,20 +16,10 @@ from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import chosen, find_choices, shown
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.http import (
-    HttpError,
-    Pace,
-    Request,
-    Response,
-    Route,
-    Router,
-    download,
-    json_response,
-    received,
-    static_route,
-    static_routes,
-)
-from edgeharfer.runtime.http.router import Handler
+from edgeharfer.runtime.http.body import Pace, received
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.messages import Request, Response, json_response
+from edgeharfer.runtime.http.router import Handler, Route, Router, download, static_route, static_routes
 
 PAGE = Path(__file__).with_name("page")
 MAX_SOURCE_LENGTH = 2000
@@ -116,7 +106,7 @@ class Routes:
         return await self._router(request)
 
     def _verdict(self, request: Request) -> Verdict:
-        scheme, _, token = request.head.value("authorization").partition(" ")
+        scheme, _, token = request.header("authorization").partition(" ")
         if token:
             bearer = token.encode("latin-1").strip()  # the bytes as they were sent
             return (
@@ -136,7 +126,7 @@ class Routes:
             raise _too_many_guesses()
         if verdict == "wrong":
             raise HttpError(401, "that is not the token")
-        secure = request.head.value("origin").startswith("https:")
+        secure = request.header("origin").startswith("https:")
         cookie = _cookie(self._authenticator.admit(), int(SESSION_S), secure=secure)
         return json_response({"admitted": True}, headers=cookie)
 

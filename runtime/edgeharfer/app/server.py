@@ -10,8 +10,8 @@ from edgeharfer.app.access import check_bind
 from edgeharfer.app.routes import Routes
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.workspace import Workspace
-from edgeharfer.runtime.http import HttpServer, OriginPolicy, content_policy, listen, url_of
-from edgeharfer.runtime.http.origins import is_loopback
+from edgeharfer.runtime.http.origins import OriginPolicy, is_loopback
+from edgeharfer.runtime.http.server import HttpServer, content_policy, listen, url_of
 
 POLL_S = 0.1
 HEADERS = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.http import LOOPBACK, HttpLimits
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.origins import LOOPBACK
 
 MEGABYTE = 10**6
 

@@ -7,22 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeharfer.kiosk.desk import Desk
-from edgeharfer.runtime.http import (
-    LOOPBACK,
-    HttpError,
-    HttpLimits,
-    HttpServer,
-    OriginPolicy,
-    Request,
-    Response,
-    Route,
-    Router,
-    ServerThread,
-    content_policy,
-    json_response,
-    listen,
-    static_routes,
-)
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import Request, Response, json_response
+from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
+from edgeharfer.runtime.http.router import Route, Router, static_routes
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
 
 PAGE = Path(__file__).with_name("page")
 LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
@@ -52,17 +42,15 @@ class WebPort(ServerThread):
         async def scrape(request: Request) -> Response:
             return Response(metrics(), METRICS_TYPE)
 
+        def probe(word: str, lack: str, well: bool) -> Response:
+            content = {"status": word if well else lack, **desk.health()}
+            return json_response(content, 200 if well else 503)
+
         async def healthy(request: Request) -> Response:
-            well = desk.healthy
-            return json_response(
-                {"status": "healthy" if well else "hangs", **desk.health()}, 200 if well else 503
-            )
+            return probe("healthy", "hangs", desk.healthy)
 
         async def ready(request: Request) -> Response:
-            well = desk.ready
-            return json_response(
-                {"status": "ready" if well else "not ready", **desk.health()}, 200 if well else 503
-            )
+            return probe("ready", "not ready", desk.ready)
 
         async def confirm(request: Request) -> Response:
             if not request.body.finished:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from edgeharfer.runtime.http.body import Body
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.limits import HttpLimits
-from edgeharfer.runtime.http.messages import Head, Request, Response, error_response
+from edgeharfer.runtime.http.messages import Request, Response, error_response
 from edgeharfer.runtime.http.origins import OriginPolicy, client_address
 from edgeharfer.runtime.http.router import Handler
 
@@ -78,30 +78,29 @@ class Connection:
     async def _serve_one(self, handler: Handler, policy: OriginPolicy) -> bool:
         """Whether another request may follow."""
         try:
-            head = await self._read_head()
-            request = Request.make(head, self.address, self._body(head))
+            request = Request.parse(await self._read_head(), self.address, self._make_body)
         except HttpError as error:
             await self._write(error_response(error), close=True)
             return False
         response = await _respond(request, handler, policy)
         keep = (
-            head.keep_alive
+            request.persistent
             and request.body.finished
             and response.known_length is not None
             and response.headers.get("Connection") != "close"
             and not self._ending
         )
-        await self._write(response, close=not keep, only_head=head.method == "HEAD")
-        if not request.body.finished and not request.body.is_awaited and head.method not in _SAFE:
+        await self._write(response, close=not keep, only_head=request.method == "HEAD")
+        if not request.body.finished and not request.body.is_awaited and request.method not in _SAFE:
             await self._linger(request.body)
         return keep
 
-    async def _read_head(self) -> Head:
+    async def _read_head(self) -> bytes:
         self.between_requests = True
         try:
             with self._waiting():
                 async with asyncio.timeout(self._limits.head_s):
-                    return Head.parse(await self._reader.readuntil(b"\r\n\r\n"))
+                    return await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError as error:
             raise HttpError(431, "the header fields are too large") from error
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -109,14 +108,11 @@ class Connection:
         finally:
             self.between_requests = False
 
-    def _body(self, head: Head) -> Body:
+    def _make_body(self, length: int | None, awaited: bool) -> Body:
         def proceed() -> None:
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-        awaited = head.http_1_1 and head.value("expect").lower() == "100-continue"
-        return Body(
-            self._reader, head.body_length(), proceed=proceed if awaited else None, waiting=self._waiting
-        )
+        return Body(self._reader, length, proceed=proceed if awaited else None, waiting=self._waiting)
 
     async def _write(self, response: Response, *, close: bool, only_head: bool = False) -> None:
         head, content = response.head(self._headers, close=close), response.content

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
@@ -19,94 +19,73 @@ MAX_QUERY_FIELDS = 32
 # RFC 9112, sections 3 and 5: a method, a target of visible ASCII signs, fields without folded lines.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/1\.([01])")
-_FIELD = re.compile(rf"({_TOKEN}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
-
-
-@dataclass(frozen=True)
-class Head:
-    """What stands before the body. fields: names in lower case, in the order of the request."""
-
-    method: str
-    target: str
-    http_1_1: bool
-    fields: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Read a head with the empty line after it. Raises HttpError 400 for anything that is not HTTP/1."""
-        first, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").lstrip("\r\n").split("\r\n")
-        request = _REQUEST_LINE.fullmatch(first)
-        fields = [_FIELD.fullmatch(line) for line in lines]
-        if request is None or not all(fields):
-            raise HttpError(400, "this is not an HTTP/1.1 request")
-        method, target, minor = request.groups()
-        named = tuple((found[1].lower(), found[2]) for found in fields if found is not None)
-        return cls(method, target, minor == "1", named)
-
-    def values(self, name: str) -> list[str]:
-        """All values of a field."""
-        return [value for known, value in self.fields if known == name]
-
-    def value(self, name: str, default: str = "") -> str:
-        """The first value of a field."""
-        return next(iter(self.values(name)), default)
-
-    @property
-    def keep_alive(self) -> bool:
-        return self.http_1_1 and self.value("connection").lower() != "close"
-
-    def body_length(self) -> int | None:
-        """In bytes; None for a chunked body. Raises HttpError for a request whose end is not certain."""
-        lengths, codings = self.values("content-length"), self.values("transfer-encoding")
-        if len(lengths) + len(codings) > 1:
-            raise HttpError(400, "Content-Length or Transfer-Encoding is given more than once")
-        if codings:
-            if codings[0].lower() != "chunked":
-                raise HttpError(501, "of the transfer encodings only chunked is supported")
-            return None
-        if lengths and not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
-            raise HttpError(400, "Content-Length is not a number")
-        return int(lengths[0]) if lengths else 0
+_FIELD = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 
 @dataclass(frozen=True)
 class Request:
     """One request.
 
-    path: decoded. query: the last value of each name. client: its address, as limits count it. params: the
-    parts of the path that a Route names.
+    path: decoded. query: the last value of each name. fields: the header, names in lower case. persistent:
+    whether the client may send another request after it. client: its address, as limits count it. params:
+    the parts of the path that a Route names.
     """
 
-    head: Head
+    method: str
     path: str
     query: Mapping[str, str]
+    fields: tuple[tuple[str, str], ...]
+    persistent: bool
     client: str
     body: Body
     params: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, head: Head, client: str, body: Body) -> Self:
-        """Raises HttpError 400 for a query that is too long."""
-        path, _, query = head.target.partition("?")
+    def parse(cls, head: bytes, client: str, make_body: Callable[[int | None, bool], Body]) -> Self:
+        """Read a head, with the empty line after it.
+
+        Args:
+            head: Request line and fields.
+            client: As above.
+            make_body: Called with the length of the body in bytes, None where it is chunked, and whether the
+                client waits for "100 Continue" before it sends it.
+
+        Raises:
+            HttpError: It is not HTTP/1, or where the request ends is not certain.
+        """
+        first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").lstrip("\r\n").split("\r\n")
+        line, found = _REQUEST_LINE.fullmatch(first), [_FIELD.fullmatch(line) for line in lines]
+        if line is None or not all(found):
+            raise HttpError(400, "this is not an HTTP/1.1 request")
+        method, target, minor = line.groups()
+        path, _, query = target.partition("?")
         try:
-            fields = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
         except ValueError as error:
             raise HttpError(400, "too many fields in the query") from error
-        return cls(head, unquote(path), dict(fields), client, body)
+        fields = tuple((one[1].lower(), one[2].strip(" \t")) for one in found if one is not None)
+        named = {name: value.lower() for name, value in fields}
+        body = make_body(_body_length(fields), minor == "1" and named.get("expect") == "100-continue")
+        persistent = minor == "1" and "close" not in named.get("connection", "")
+        return cls(method, unquote(path), dict(pairs), fields, persistent, client, body)
 
-    @property
-    def method(self) -> str:
-        return self.head.method
+    def values(self, name: str) -> list[str]:
+        """All values of a header field; the name in lower case."""
+        return [value for known, value in self.fields if known == name]
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first value of a header field; the name in lower case."""
+        return next(iter(self.values(name)), default)
+
+    def cookie(self, name: str) -> str:
+        """The value of a cookie; "" where it is not there."""
+        pairs = (pair.partition("=") for pair in self.header("cookie").split(";"))
+        return next((value.strip() for known, _, value in pairs if known.strip() == name), "")
 
     @property
     def media_type(self) -> str:
         """Of the body, in lower case and without parameters."""
-        return self.head.value("content-type").partition(";")[0].strip().lower()
-
-    def cookie(self, name: str) -> str:
-        """The value of a cookie; "" where it is not there."""
-        pairs = (pair.partition("=") for pair in self.head.value("cookie").split(";"))
-        return next((value.strip() for known, _, value in pairs if known.strip() == name), "")
+        return self.header("content-type").partition(";")[0].strip().lower()
 
     async def json(self, pace: Pace) -> Mapping[str, Any]:
         """The JSON object in the body. Raises HttpError for anything else and over MAX_JSON_BYTES."""
@@ -125,9 +104,6 @@ class Request:
         if not isinstance(content, dict):
             raise HttpError(400, "not a JSON object")
         return content
-
-    def with_params(self, params: Mapping[str, str]) -> Self:
-        return replace(self, params=params)
 
 
 @dataclass(frozen=True)
@@ -148,7 +124,7 @@ class Response:
         return len(self.content) if isinstance(self.content, bytes) else self.length
 
     def head(self, headers: Mapping[str, str], *, close: bool) -> bytes:
-        """Status line and header fields. headers: those of every response; the response's own go before."""
+        """Status line and header. headers: those of every response; the response's own replace them."""
         lines = {"Content-Type": self.media_type} if self.media_type else {}
         lines |= {**headers, **self.headers}
         if self.known_length is not None and self.status != HTTPStatus.NO_CONTENT:
@@ -170,3 +146,18 @@ def json_response(
 def error_response(error: HttpError) -> Response:
     """The error as JSON."""
     return json_response({"error": error.why}, error.status, error.headers)
+
+
+def _body_length(fields: tuple[tuple[str, str], ...]) -> int | None:
+    """RFC 9112, section 6: two statements of the length could be read in two ways (request smuggling)."""
+    stated = [(name, value) for name, value in fields if name in ("content-length", "transfer-encoding")]
+    if len(stated) > 1:
+        raise HttpError(400, "Content-Length or Transfer-Encoding is given more than once")
+    name, value = stated[0] if stated else ("", "0")
+    if name == "transfer-encoding":
+        if value.lower() != "chunked":
+            raise HttpError(501, "of the transfer encodings only chunked is supported")
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise HttpError(400, "Content-Length is not a number")
+    return int(value)

@@ -37,7 +37,7 @@ class OriginPolicy:
 
     def check(self, request: Request) -> None:
         """Raises HttpError for a request that is not answered."""
-        hosts, origins = request.head.values("host"), request.head.values("origin")
+        hosts, origins = request.values("host"), request.values("origin")
         if len(hosts) != 1 or not self.accepts_host(hosts[0]):
             raise HttpError(self.host_status, f"the server has no such name; {self.host_advice}")
         same = len(origins) <= 1 and all(self.accepts_origin(origin, hosts[0]) for origin in origins)
@@ -62,9 +62,9 @@ class OriginPolicy:
 
     def _is_own_page(self, request: Request) -> bool:
         """Browsers say which page asks. A link may open some paths, and do nothing more."""
-        if request.head.value("sec-fetch-site", "none") in ("none", "same-origin"):
+        if request.header("sec-fetch-site", "none") in ("none", "same-origin"):
             return True
-        navigates = request.method == "GET" and request.head.value("sec-fetch-mode") == "navigate"
+        navigates = request.method == "GET" and request.header("sec-fetch-mode") == "navigate"
         return navigates and request.path in self.linked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,20 +36,22 @@ class Route:
 
 
 class Router:
-    """A handler that looks up others. head: HEAD is answered like GET."""
+    """A handler that calls that of the first matching route. head: HEAD is answered like GET."""
 
     def __init__(self, routes: Sequence[Route], *, head: bool = False) -> None:
         self._routes, self._head = routes, head
 
     async def __call__(self, request: Request) -> Response:
         method = "GET" if self._head and request.method == "HEAD" else request.method
-        found = {route.method: route for route in self._routes if route.match(request.path) is not None}
-        if method in found:
-            route = found[method]
-            return await route.handler(request.with_params(route.match(request.path) or {}))
-        if found and method != "GET":
-            allowed = ", ".join(sorted(found))
-            raise HttpError(405, f"{request.method} is not allowed here", {"Allow": allowed})
+        allowed = set()
+        for route in self._routes:
+            params = route.match(request.path)
+            if params is not None and route.method == method:
+                return await route.handler(replace(request, params=params))
+            if params is not None:
+                allowed.add(route.method)
+        if allowed and method != "GET":
+            raise HttpError(405, f"{method} is not allowed here", {"Allow": ", ".join(sorted(allowed))})
         raise HttpError(404, "there is nothing at this address")
 
 

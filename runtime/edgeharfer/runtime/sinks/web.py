@@ -15,21 +15,12 @@ import cv2
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.http import (
-    LOOPBACK,
-    HttpError,
-    HttpLimits,
-    HttpServer,
-    OriginPolicy,
-    Request,
-    Response,
-    Route,
-    Router,
-    ServerThread,
-    content_policy,
-    listen,
-    static_route,
-)
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import Request, Response
+from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
+from edgeharfer.runtime.http.router import Route, Router, static_route
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, figures
 from edgeharfer.runtime.stats import Status
