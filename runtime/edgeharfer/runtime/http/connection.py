@@ -47,7 +47,7 @@ class Connection:
         self._reader, self._writer, self._limits, self._headers = reader, writer, limits, headers
         peer = writer.get_extra_info("peername")
         self.address = client_address(peer[0] if peer else None)
-        self.waiting_since_s: float | None = None
+        self.waiting_since_s: float | None = asyncio.get_running_loop().time()
         self.between_requests = True
         self._ending = False
         writer.transport.set_write_buffer_limits(high=BUFFER_BYTES)

@@ -59,7 +59,7 @@ class LiveFeed(Sink):
 
     @abstractmethod
     def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
-        """The picture as JPEG. Called in a thread of its own."""
+        """The picture as JPEG."""
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         with self._lock:
@@ -103,7 +103,7 @@ class LiveFeed(Sink):
                 await asyncio.sleep(self._due_s - self._clock.monotonic())
                 self._snapshot_s = self._clock.monotonic()
                 self._due_s = self._snapshot_s + self._interval_s
-                self._snapshot = await asyncio.to_thread(self._take)
+                self._snapshot = await self._render()
             return self._snapshot
 
     def state(self) -> tuple[int, bytes]:
@@ -111,6 +111,9 @@ class LiveFeed(Sink):
         with self._lock:
             number, state = self.number, self.describe()
         return number, _json(state)
+
+    async def _render(self) -> Snapshot:
+        return await asyncio.to_thread(self._take)
 
     def _take(self) -> Snapshot:
         with self._lock:

@@ -22,7 +22,7 @@ from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
 from edgeharfer.runtime.http.router import Route, Router, static_route
 from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
 from edgeharfer.runtime.overlay import annotate
-from edgeharfer.runtime.sinks.live_feed import LiveFeed, figures
+from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 
@@ -105,6 +105,10 @@ class WebSink(LiveFeed):
             size = max(1, round(width * scale)), max(1, round(height * scale))
             return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()
         return cv2.imencode(".jpg", image)[1].tobytes()
+
+    async def _render(self) -> Snapshot:
+        """In the server's own thread: handing it to another one costs half a percent of a core."""
+        return self._take()
 
     def _router(self) -> Router:
         return Router(
