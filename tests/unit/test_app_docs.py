@@ -48,7 +48,11 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"too slow for {SLOW_SHARE * limits.stall_s:.0f} s" in PAGE
     assert f"{limits.connections}, of them {limits.connections_per_address} from one address" in PAGE
     assert f"{access.GUESSES} a minute from one address" in PAGE and access.GUESS_WINDOW_S == 60
-    assert VIEW == KIOSK and f"take {VIEW.connections} connections" in PAGE
+    assert (
+        VIEW == KIOSK
+        and f"take {VIEW.connections} connections" in PAGE
+        and f"after {VIEW.stall_s:.0f} s" in PAGE
+    )
 
 
 def test_its_pictures_are_there() -> None:
