@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import cv2
 
-from edgeharfer.app.server import listen, make_server
+from edgeharfer.app.server import serve
 from edgeharfer.app.settings import Settings
-from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Image
@@ -81,19 +81,19 @@ class App:
 @contextmanager
 def running(folder: Path, settings: Settings) -> Iterator[App]:
     """An app on a free port."""
-    ready = threading.Event()
-    with listen("127.0.0.1", 0) as door, Workspace(folder) as workspace:
-        server = make_server(settings, workspace, door, lambda address: ready.set())
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="app")
-        app = App(door.getsockname()[1], workspace.path)
-        thread.start()
-        try:
-            assert ready.wait(PATIENCE_S)
-            yield app
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
+    addresses: Queue[str] = Queue()
+    stop = threading.Event()
+    settings = replace(settings, port=0, folder=folder)
+    thread = threading.Thread(target=serve, args=(settings, addresses.put, stop.is_set), name="app")
+    thread.start()
+    try:
+        port = int(addresses.get(timeout=PATIENCE_S).rstrip("/").rpartition(":")[2])
+        [own] = folder.glob("app-*")
+        yield App(port, own)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
 
 
 def until(holds: Callable[[], Any]) -> None:

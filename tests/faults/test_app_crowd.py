@@ -18,12 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-pytest.importorskip("uvicorn", reason="needs the app extra")
 pytest.importorskip("reportlab", reason="needs the app extra")
 
 from app_parts import BYTES, App, running, until
-from edgeharfer.app import connection, server
 from edgeharfer.app.settings import Limits, Settings
 
 Figures = Callable[..., None]
@@ -280,12 +277,9 @@ def leave(link: socket.socket, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close", "half-close"])
 def test_clients_that_leave_at_odd_moments_leave_no_traceback(
-    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(connection, "STALL_S", 0.2)
-    monkeypatch.setattr(connection, "HEAD_S", 0.5)
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.1)
-    with app_with(tmp_path, Limits(stall_s=0.5, body_s=0.5)) as app:
+    with app_with(tmp_path, Limits(stall_s=0.3, head_s=0.3, body_s=0.5)) as app:
         for data in requests(app).values():
             for answered in (0.0, 0.02, 0.3):
                 link = connect(app)

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +20,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.sinks import web_server
-from edgeharfer.runtime.sinks.web import WebSink
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.sinks.web import LIMITS, WebSink
 from edgeharfer.runtime.stats import Status, rss_mb
 from edgeharfer.runtime.types import Frame, Result
 from mjpeg_server import wait_until
@@ -49,28 +51,37 @@ class View:
         self.sink.write(self._frames[self.count % 2], Result(self.count, self.count / 30, 4.0), Status())
 
 
-@pytest.fixture
-def view() -> Iterator[View]:
-    with WebSink(port=0) as sink:
+@contextlib.contextmanager
+def view_with(limits: HttpLimits) -> Iterator[View]:
+    with WebSink(port=0, limits=limits) as sink:
         yield View(sink)
 
 
-@pytest.fixture
-def kiosk() -> Iterator[Port]:
+@contextlib.contextmanager
+def kiosk_with(limits: HttpLimits) -> Iterator[Port]:
     pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
     from edgeharfer.kiosk.config import KioskConfig
     from edgeharfer.kiosk.metrics import Metrics
     from edgeharfer.kiosk.state import KioskState
     from edgeharfer.kiosk.web import WebPort
 
-    with WebPort(0, KioskState(KioskConfig(), SystemClock()), Metrics().text) as port:
+    with WebPort(0, KioskState(KioskConfig(), SystemClock()), Metrics().text, limits) as port:
         yield port
 
 
-@pytest.fixture(params=["view", "kiosk"])
-def server(request: pytest.FixtureRequest) -> Port:
-    port: Port = request.getfixturevalue(request.param)
-    return port
+@pytest.fixture
+def view() -> Iterator[View]:
+    with view_with(LIMITS) as made:
+        yield made
+
+
+BOTH = pytest.mark.parametrize("serve", [view_with, kiosk_with], ids=["view", "kiosk"])
+
+
+@pytest.fixture(params=[view_with, kiosk_with], ids=["view", "kiosk"])
+def server(request: pytest.FixtureRequest) -> Iterator[Port]:
+    with request.param(LIMITS) as port:
+        yield port
 
 
 def never_reads(port: int) -> socket.socket:
@@ -147,28 +158,32 @@ def test_the_run_keeps_its_rate(view: View, figures: Figures) -> None:
     assert max(ratios) >= 0.95
 
 
+@BOTH
 def test_others_get_in_while_a_crowd_sends_a_letter_at_a_time(
-    server: Port, figures: Figures, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[HttpLimits], AbstractContextManager[Port]], figures: Figures
 ) -> None:
-    monkeypatch.setattr(web_server, "HEAD_S", 1e6)
-    with crowd(server.port, never_ends):
+    with serve(replace(LIMITS, head_s=1e6)) as server, crowd(server.port, never_ends):
         # On a busy machine an answer may take longer than the crowd leaves it a place: it is tried again.
         figures(served_s=max(wait_until(lambda: status(server.port, "/") == 200) for _ in range(10)))
 
 
-def test_others_get_in_while_a_crowd_does_not_read(
-    view: View, figures: Figures, monkeypatch: pytest.MonkeyPatch
+def test_others_get_in_while_a_crowd_does_not_read(figures: Figures) -> None:
+    with view_with(replace(LIMITS, stall_s=60.0)) as view:
+        view.put()
+        with crowd(view.port, never_reads_a_picture):
+            figures(served_s=wait_until(lambda: status(view.port, "/") == 200))
+
+
+@BOTH
+def test_a_request_that_does_not_end_is_cut_off(
+    serve: Callable[[HttpLimits], AbstractContextManager[Port]],
 ) -> None:
-    monkeypatch.setattr(web_server.Handler, "timeout", 60.0)
-    view.put()
-    with crowd(view.port, never_reads_a_picture):
-        figures(served_s=wait_until(lambda: status(view.port, "/") == 200))
-
-
-def test_a_request_that_does_not_end_is_cut_off(server: Port, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert web_server.HEAD_S == 10.0
-    monkeypatch.setattr(web_server, "HEAD_S", 0.2)
-    with contextlib.closing(never_ends(server.port)) as caller, contextlib.suppress(ConnectionResetError):
+    assert LIMITS.head_s == 10.0
+    with (
+        serve(replace(LIMITS, head_s=0.2)) as server,
+        contextlib.closing(never_ends(server.port)) as caller,
+        contextlib.suppress(ConnectionResetError),
+    ):
         assert caller.recv(1) == b""
 
 

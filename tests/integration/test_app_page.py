@@ -11,8 +11,6 @@ from pathlib import Path
 import cv2
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-pytest.importorskip("uvicorn", reason="needs the app extra")
 pytest.importorskip("pypdf", reason="needs the app extra")
 
 from pypdf import PdfReader

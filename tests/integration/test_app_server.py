@@ -18,12 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-pytest.importorskip("uvicorn", reason="needs the app extra")
 pytest.importorskip("reportlab", reason="needs the app extra")
 
 from app_parts import BYTES, JSON, App, faces, running, until, write_clip
-from edgeharfer.app import connection
 from edgeharfer.app.settings import Limits, Settings
 from edgeharfer.cli import run_command
 
@@ -256,6 +253,14 @@ def live(app: App) -> Iterator[App]:
     app.ask("DELETE", "/api/live")
 
 
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[App]:
+    """Likewise, with an app that waits a second for clients that do not read."""
+    with running(tmp_path, Settings(pipeline=NO_ACTION, limits=Limits(viewers=200, stall_s=1.0))) as started:
+        start(started)
+        yield started
+
+
 def start(app: App) -> None:
     assert app.order("/api/live", {"source": "demo"}).status == 202
     until(lambda: app.view()[0]["run"] == "running")
@@ -291,10 +296,8 @@ def test_viewers_share_one_run_and_each_picture_is_encoded_once(live: App) -> No
     assert live_threads() == 0 and live.view()[0]["run"] == "off"
 
 
-def test_a_hundred_slow_clients_hold_up_nobody_and_are_cut_off(
-    live: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "STALL_S", 1.0)
+def test_a_hundred_slow_clients_hold_up_nobody_and_are_cut_off(impatient: App) -> None:
+    live = impatient
     with ExitStack() as stack:
         links = [stack.enter_context(closing(slow_client(live, number))) for number in range(100)]
         first, after, pictures = live.view()[0], -1, 0
@@ -331,9 +334,12 @@ def _is_closed(link: socket.socket) -> bool:
     return link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in closed
 
 
-def test_a_head_that_never_ends_is_not_waited_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_S", 0.3)
-    with closing(socket.create_connection(("127.0.0.1", app.port), 30)) as link:
+def test_a_head_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    settings = Settings(pipeline={"action": None, "emotion": None}, limits=Limits(head_s=0.3))
+    with (
+        running(tmp_path, settings) as small,
+        closing(socket.create_connection(("127.0.0.1", small.port), 30)) as link,
+    ):
         link.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
         with suppress(ConnectionResetError):
             assert link.recv(100) == b""

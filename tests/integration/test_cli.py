@@ -184,13 +184,22 @@ def test_a_missing_extra_says_what_to_install() -> None:
 def test_a_package_of_an_extra_that_is_too_old_is_named(
     kind: type[ImportError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "requires", lambda name: ["starlette>=1.0; extra == 'app'"])
-    monkeypatch.setattr(versions, "installed", {"edgeharfer": "1.0", "starlette": "0.9"}.get)
-    line = f"starlette 0.9 is installed, >=1.0 is needed: {install_command('app')}"
+    monkeypatch.setattr(versions, "requires", lambda name: ["reportlab>=1.0; extra == 'app'"])
+    monkeypatch.setattr(versions, "installed", {"edgeharfer": "1.0", "reportlab": "0.9"}.get)
+    line = f"reportlab 0.9 is installed, >=1.0 is needed: {install_command('app')}"
     with pytest.raises(ConfigError, match=re.escape(line)), needs_extra("app"):
-        raise kind("cannot import name 'new'", name="starlette.routing")
+        raise kind("cannot import name 'new'", name="reportlab.pdfgen")
+
+
+def test_the_app_is_not_opened_without_what_writes_its_reports(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(versions, "requires", lambda name: ["reportlab>=1.0; extra == 'app'"])
+    monkeypatch.setattr(versions, "installed", {"edgeharfer": "1.0"}.get)
+    assert run_command(["app", "--port", "0"]) == 2
+    assert f"reportlab is not installed: {install_command('app')}" in capsys.readouterr().err
 
 
 def test_an_import_that_fails_for_another_reason_is_a_defect() -> None:
     with pytest.raises(ImportError, match="libx"), needs_extra("app"):
-        raise ImportError("libx.so: cannot open shared object file", name="starlette")
+        raise ImportError("libx.so: cannot open shared object file", name="reportlab")

@@ -492,7 +492,7 @@ def test_the_setting_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
         raise SourceError(f"{spec}: nobody is there")
 
     async def watch(allowed: bool) -> None:
-        view = live.Live({}, object, SystemClock(), follow_redirects=allowed)
+        view = live.LiveSession({}, lambda: None, SystemClock(), follow_redirects=allowed)
         await view.start("http://cam/")
         await view.stop()
 

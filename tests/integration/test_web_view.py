@@ -12,6 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +26,8 @@ from chromium import CHROMIUM, Browser
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
-from edgeharfer.runtime.sinks import Sink, web_board, web_server
-from edgeharfer.runtime.sinks.web import WebSink
+from edgeharfer.runtime.sinks import Sink, live_feed, web
+from edgeharfer.runtime.sinks.web import LIMITS, WebSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Image, Result, TrackedFace
 
@@ -189,7 +190,7 @@ def test_two_viewers_get_every_picture_that_is_encoded_once(
         encoded.append(frame.seq)
         return annotate(frame, result, status, min_height=min_height)
 
-    monkeypatch.setattr(web_board, "annotate", counted)
+    monkeypatch.setattr(web, "annotate", counted)
     put(view, 0)
     assert encoded == [], "nobody looks yet"
     with closing(Viewer(view, "/stream")) as one, closing(Viewer(view, "/stream")) as other:
@@ -221,7 +222,7 @@ def test_pictures_are_limited_in_number_and_end_with_the_newest(view: WebSink) -
         thread.join()
         newest = body(view, "/frame.jpg")
         assert any(viewer.picture() == newest for _ in range(10))
-    assert elapsed >= 10 * web_board.INTERVAL_S
+    assert elapsed >= 10 * web.INTERVAL_S
 
 
 def test_the_events_tell_each_state_and_the_end() -> None:
@@ -240,7 +241,7 @@ def test_the_events_tell_each_state_and_the_end() -> None:
 
 
 def test_a_silent_source_is_no_silent_connection(view: WebSink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_board, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(live_feed, "HEARTBEAT_S", 0.05)
     put(view)
     with closing(Viewer(view, "/events")) as events, closing(Viewer(view, "/stream")) as stream:
         assert [events.state()["number"] for _ in range(3)] == [1, 1, 1]
@@ -326,7 +327,7 @@ def test_two_hosts_or_none_are_forbidden(served: WebSink) -> None:
 
 
 def test_more_viewers_than_places_are_told_so(view: WebSink) -> None:
-    viewers = [Viewer(view, "/events") for _ in range(web_server.MOST_VIEWERS)]
+    viewers = [Viewer(view, "/events") for _ in range(web.MAX_STREAMS)]
     try:
         assert {viewer.answer.status for viewer in viewers} == {200}
         assert ask(view, "/stream").status == ask(view, "/events").status == 503
@@ -387,39 +388,51 @@ def test_slow_viewers_do_not_delay_the_run(view: WebSink) -> None:
 
 
 @pytest.mark.parametrize("path", ["/stream", "/events"])
-def test_a_viewer_that_never_reads_is_let_go(
-    view: WebSink, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    monkeypatch.setattr(web_server.Handler, "timeout", 0.3)
-    put(view, 0, noise())
-    with stalled(view):
-        for seq in range(10):
-            put(view, seq, noise())
-            time.sleep(0.05)
-        assert eventually(lambda: len(view._server._open) == 0)
+def test_a_viewer_that_never_reads_is_let_go(path: str) -> None:
+    with WebSink(port=0, limits=replace(LIMITS, stall_s=0.3)) as view:
+        put(view, 0, noise())
+        with stalled(view):
+            for seq in range(10):
+                put(view, seq, noise())
+                time.sleep(0.05)
+            assert eventually(lambda: view.connections == 0)
 
 
-def test_a_caller_that_says_nothing_is_let_go(view: WebSink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server.Handler, "timeout", 0.2)
-    with socket.create_connection(("127.0.0.1", port_of(view)), PATIENCE_S) as caller:
+def test_a_caller_that_says_nothing_is_let_go() -> None:
+    with (
+        WebSink(port=0, limits=replace(LIMITS, head_s=0.2)) as view,
+        socket.create_connection(("127.0.0.1", port_of(view)), PATIENCE_S) as caller,
+    ):
         caller.sendall(b"GET / HT")
         assert caller.recv(1) == b""
 
 
-def test_the_timeout_that_ships() -> None:
-    assert web_server.Handler.timeout == web_server.SOCKET_TIMEOUT_S == 5.0
+def test_the_timeouts_that_ship() -> None:
+    assert (LIMITS.stall_s, LIMITS.head_s) == (5.0, 10.0)
 
 
 def test_more_connections_than_there_may_be_are_closed(view: WebSink) -> None:
+    threads = threading.active_count()
     callers = [socket.create_connection(("127.0.0.1", port_of(view))) for _ in range(100)]
     try:
-        assert eventually(lambda: threading.active_count() > web_server.MOST_CONNECTIONS)
-        assert threading.active_count() < web_server.MOST_CONNECTIONS + 10
+        assert eventually(lambda: sum(map(is_closed, callers)) == 100 - LIMITS.connections)
+        assert view.connections == LIMITS.connections and threading.active_count() == threads
         put(view)
     finally:
         for caller in callers:
             caller.close()
     assert eventually(lambda: ask_or_none(view) == 200), "and there is room again"
+
+
+def is_closed(caller: socket.socket) -> bool:
+    """Whether the server has closed it; the server has sent nothing."""
+    caller.setblocking(False)
+    try:
+        return caller.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def ask_or_none(view: WebSink) -> int | None:
@@ -459,7 +472,7 @@ def test_an_error_in_an_answer_reaches_the_log_and_not_the_run(
 
     put(view)
     with monkeypatch.context() as patched:
-        patched.setattr(web_board, "annotate", broken)
+        patched.setattr(web, "annotate", broken)
         with pytest.raises(http.client.HTTPException):
             ask(view, "/frame.jpg")
         assert eventually(lambda: "no such picture" in caplog.text)
@@ -471,7 +484,7 @@ def test_a_viewer_that_leaves_is_no_error(view: WebSink, caplog: pytest.LogCaptu
     caplog.set_level("INFO")
     put(view, 0, noise())
     stalled(view).close()
-    assert eventually(lambda: len(view._server._open) == 0)
+    assert eventually(lambda: view.connections == 0)
     assert caplog.text == ""
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-
-from edgeharfer.app.answers import without_folders
-from edgeharfer.app.sources import shown
+from edgeharfer.app.sources import shown, without_folders
 
 
 @pytest.mark.parametrize(("text", "told"), [

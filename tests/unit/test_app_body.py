@@ -1,4 +1,4 @@
-"""How long the app waits for a request body, and what becomes of one that is not JSON."""
+"""How long the server waits for a request body, and what becomes of one that is not JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-
-from starlette.requests import Request
-
-from edgeharfer.app.answers import Refusal
-from edgeharfer.app.body import MOST_ORDER_BYTES, Pace, order_pace, read_object
-from edgeharfer.app.settings import Limits
 from edgeharfer.runtime.clock import ManualClock, SystemClock
+from edgeharfer.runtime.http.body import Body, Pace
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import MAX_JSON_BYTES, Request
 
 
 def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> Pace:
-    return Pace(clock, stall_s=15.0, least_rate=100.0, deadline_s=deadline_s)
+    return Pace(clock, HttpLimits(stall_s=15.0, least_rate=100.0), deadline_s)
 
 
 def seconds_until_given_up(pace: Pace, clock: ManualClock, step_s: float, count: int) -> float:
@@ -74,25 +71,22 @@ def test_a_body_has_a_deadline_however_fast_it_comes() -> None:
     clock = ManualClock(1000.0)
     pace = make_pace(clock, deadline_s=30.0)
     assert seconds_until_given_up(pace, clock, 1.0, 1_000_000) == 30
-    limits = Limits()
-    assert order_pace(limits, clock).left_s == limits.body_s == 10
+    assert HttpLimits().body_s == 10
 
 
-def read(*parts: bytes, limits: Limits | None = None, ends: bool = True) -> Any:
-    """What the app makes of a body that comes in these parts."""
+def read(*parts: bytes, deadline_s: float = 10.0, ends: bool = True) -> Any:
+    """What the server makes of a chunked body that comes in these parts."""
+    kind = b"Content-Type: application/json; charset=utf-8"
+    head = b"POST / HTTP/1.1\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n" % kind
 
     async def run() -> Any:
-        queue = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-        queue += [{"type": "http.request", "body": b"", "more_body": False}] if ends else []
-
-        async def receive() -> Any:
-            if not queue:
-                await asyncio.sleep(60)
-            return queue.pop(0)
-
-        headers = [(b"content-type", b"application/json; charset=utf-8")]
-        request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-        return await read_object(request, order_pace(limits or Limits(), SystemClock()))
+        reader = asyncio.StreamReader()
+        for part in filter(None, parts):
+            reader.feed_data(b"%x\r\n%b\r\n" % (len(part), part))
+        if ends:
+            reader.feed_data(b"0\r\n\r\n")
+        request = Request.parse(head, "", lambda length, awaited: Body(reader, length))
+        return await request.json(Pace(SystemClock(), HttpLimits(), deadline_s))
 
     return asyncio.run(run())
 
@@ -107,15 +101,15 @@ def test_a_json_object_is_read() -> None:
     b"[" * 10_000, b'{"a": ' + b"1" * 5000 + b"}",
 ])  # fmt: skip
 def test_what_is_no_json_object_in_unicode_is_refused(body: bytes) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HttpError) as refused:
         read(body)
     assert refused.value.status == 400
 
 
 def test_too_much_is_refused_and_so_is_what_does_not_come() -> None:
-    with pytest.raises(Refusal) as refused:
-        read(b" " * MOST_ORDER_BYTES, b" ")
+    with pytest.raises(HttpError) as refused:
+        read(b" " * MAX_JSON_BYTES, b" ")
     assert refused.value.status == 413
-    with pytest.raises(Refusal) as refused:
-        read(b"{", limits=Limits(body_s=0.01), ends=False)
+    with pytest.raises(HttpError) as refused:
+        read(b"{", deadline_s=0.01, ends=False)
     assert refused.value.status == 408

@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("starlette", reason="needs the app extra")
-
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import Limits
 from edgeharfer.app.sniff import sniff

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeharfer.app.limiter import ConnectionLimiter
+from edgeharfer.runtime.http.limiter import ConnectionLimiter
 
 
 @dataclass(eq=False)

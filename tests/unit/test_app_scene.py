@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-
-import pytest
-
-pytest.importorskip("starlette", reason="needs the app extra")
+from typing import Any
 
 import numpy as np
+import pytest
 
 from edgeharfer.app.context import read_table
 from edgeharfer.app.digest import MOST_POINTS, Reading
+from edgeharfer.app.feed import AppFeed
 from edgeharfer.app.intensity import Intensity
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.picture import encode, fit
 from edgeharfer.app.scene import HISTORY, Scene
-from edgeharfer.app.screen import Screen
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.stats import Status
@@ -94,16 +93,27 @@ def test_the_picture_is_of_a_size_to_look_at_and_the_frame_is_left_alone() -> No
     assert small.max() == 0
 
 
-def test_a_screen_encodes_a_picture_once() -> None:
-    changes: list[int] = []
-    screen = Screen(scene(), ManualClock(), lambda: changes.append(1), "demo")
-    assert json.loads(screen.print(1).state)["run"] == "starting"
-    screen.write(Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8)), result(0.0), Status())
-    first, second = screen.print(2), screen.print(3)
-    assert first.jpeg is second.jpeg and screen.printed == 1 and len(changes) == 1
-    assert json.loads(second.state)["viewers"] == 3
-    screen.end("lost it")
-    assert json.loads(screen.print(1).state)["error"] == "lost it"
+def test_a_picture_is_encoded_once_for_all_viewers() -> None:
+    asyncio.run(watch(AppFeed(scene, ManualClock())))
+
+
+async def watch(feed: AppFeed) -> None:
+    async def view(viewer: str) -> tuple[dict[str, Any], bytes]:
+        found = await feed.view(viewer, -1)
+        return json.loads(found.state), found.jpeg
+
+    feed.begin("demo")
+    state, jpeg = await view("one")
+    assert (state["run"], state["source"], jpeg) == ("starting", "demo", b"")
+    feed.write(Frame(0, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8)), result(0.0), Status())
+    (first, one), (second, two) = await asyncio.gather(view("one"), view("two"))
+    assert one is two and one and feed.encoded == 1 and first["number"] == second["number"]
+    assert second["run"] == "running" and feed.viewers == 2
+    feed.end("lost it")
+    state, jpeg = await view("one")
+    assert (state["run"], state["error"], jpeg, feed.encoded) == ("failed", "lost it", one, 1)
+    feed.begin("another")
+    assert (await view("one"))[1] == b"", "no picture of the run before"
 
 
 def reading() -> Reading:

@@ -44,8 +44,8 @@ HEAVY = {
         "onnxslim",
         "paho",
     ),
-    *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "starlette", "tensorflow", "tf2onnx"),
-    *("uvicorn", *(f"edgeharfer.{part}" for part in ABOVE_THE_RUNTIME)),
+    *("prometheus_client", "pypdf", "reportlab", "scipy", "sklearn", "tensorflow", "tf2onnx"),
+    *(f"edgeharfer.{part}" for part in ABOVE_THE_RUNTIME),
 }
 
 

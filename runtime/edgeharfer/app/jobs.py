@@ -13,15 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeharfer.app.answers import Refusal, without_folders
-from edgeharfer.app.body import Pace, upload_pace
 from edgeharfer.app.settings import MEGABYTE, Settings
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
+from edgeharfer.app.sources import without_folders
 from edgeharfer.app.worker import DIGEST, Order
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
 from edgeharfer.runtime.child import child_command, child_environment
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.http.body import Pace
+from edgeharfer.runtime.http.errors import HttpError
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {
@@ -93,10 +94,10 @@ class Jobs:
         self._working = asyncio.Lock()
 
     def get(self, job_id: str) -> Job:
-        """Raises Refusal for an upload that is not, or no longer, there."""
+        """Raises HttpError for an upload that is not, or no longer, there."""
         job = self._jobs.get(job_id)
         if job is None:
-            raise Refusal(404, "no such analysis; it may have been cleared away")
+            raise HttpError(404, "no such analysis; it may have been cleared away")
         return job
 
     def tell(self, job: Job) -> dict[str, Any]:
@@ -113,32 +114,32 @@ class Jobs:
             address: Of the sender, as limits count it.
 
         Raises:
-            Refusal: It is too large, or too many are sent, wait or are analysed already.
+            HttpError: It is too large, or too many are sent, wait or are analysed already.
         """
         limits = self._settings.limits
         if size is not None and size > limits.upload_bytes:
-            raise Refusal(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+            raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
         self._make_room(address)
         if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
-            raise Refusal(507, "there is no room on the disk for it")
+            raise HttpError(507, "there is no room on the disk for it")
         self._drop_oldest()
         stem = folder_name(name)[:_MOST_NAME]
-        pace = upload_pace(limits, self._clock)
+        pace = Pace(self._clock, limits, limits.upload_s)
         job = Job(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
         self._jobs[job.id] = job
         return job
 
     async def receive(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
-        """Take in the bytes and queue the work. Raises Refusal, and forgets all, where that cannot be."""
+        """Take in the bytes and queue the work. Raises HttpError, and forgets all, where that cannot be."""
         try:
             async with job.patience:
                 await self._store(job, chunks)
         except OSError as error:  # TimeoutError is one
             self.remove(job)
             if job.patience.expired():
-                raise Refusal(408, "the upload was too slow, and another one took its place") from error
+                raise HttpError(408, "the upload was too slow, and another one took its place") from error
             _log.warning("an upload cannot be stored: %s", error)
-            raise Refusal(507, f"cannot be stored: {error.strerror or type(error).__name__}") from error
+            raise HttpError(507, f"cannot be stored: {error.strerror or type(error).__name__}") from error
         except BaseException:  # the sender left, too
             self.remove(job)
             raise
@@ -146,14 +147,14 @@ class Jobs:
         job.task = asyncio.create_task(self._work(job))
 
     def _make_room(self, address: str) -> None:
-        """Raises Refusal where no place is free and every upload moves."""
+        """Raises HttpError where no place is free and every upload moves."""
         limits = self._settings.limits
         sending = [job for job in self._jobs.values() if job.phase == "receiving"]
         own = [job for job in sending if job.address == address]
         if len(own) >= limits.uploads_per_address and not _give_up_slowest(own):
-            raise Refusal(503, f"{len(own)} uploads come from your address already; try again later")
+            raise HttpError(503, f"{len(own)} uploads come from your address already; try again later")
         if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _give_up_slowest(sending):
-            raise Refusal(503, f"{limits.queued} analyses wait already; try again later")
+            raise HttpError(503, f"{limits.queued} analyses wait already; try again later")
 
     async def cancel(self, job: Job) -> None:
         """Stop the work, if it goes on, and clear everything of it away."""
@@ -188,14 +189,14 @@ class Jobs:
             async for chunk in chunks:
                 received += len(chunk)
                 if received > limits.upload_bytes:
-                    raise Refusal(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+                    raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
                 if len(head) < HEAD_BYTES:
                     head += chunk
                     _refuse_texts(head)
                 await asyncio.to_thread(file.write, chunk)
         kind = sniff(head)
         if kind is None:
-            raise Refusal(415, "neither a video nor a picture, whatever its name says")
+            raise HttpError(415, "neither a video nor a picture, whatever its name says")
         job.still = kind.still
         job.file = part.rename(job.folder / f"{job.name}{kind.suffix}")
 
@@ -273,7 +274,7 @@ def _give_up_slowest(sending: list[Job]) -> bool:
 def _refuse_texts(head: bytes) -> None:
     """Before all of it has come: what begins like nothing known will not become a video."""
     if len(head) >= 4096 and sniff(head) is None:
-        raise Refusal(415, "neither a video nor a picture, whatever its name says")
+        raise HttpError(415, "neither a video nor a picture, whatever its name says")
 
 
 async def _start_worker() -> Process:

@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.origins import LOOPBACK
+
 MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one person may ask of this machine.
+class Limits(HttpLimits):
+    """What one person may ask of this machine, beside the limits of the server.
 
     upload_mb: of one file. video_s: of one video; record_s: of a recording in the browser. queued: analyses
     that wait or run. keep_s: how long a report is kept. megapixels: of a picture or a frame. work_s: how
     long one analysis may take. memory_mb: how much more memory an analysis may take than its models do.
-    stall_s: how long a sender or reader may stand still. least_rate: of a request body, in bytes per
-    second; a sender may fall behind it for stall_s. upload_s: the longest that the server waits for the
-    bytes of one upload; body_s: of any other request body. viewers: at a time. connections: at a time;
-    connections_per_address: of those, from one client address.
+    upload_s: the longest that the server waits for the bytes of one upload. viewers: at a time.
     """
 
     upload_mb: float = 200.0
@@ -32,13 +31,8 @@ class Limits:
     megapixels: float = 40.0
     work_s: float = 1800.0
     memory_mb: int = 2048
-    stall_s: float = 15.0
-    least_rate: float = 16_000.0
     upload_s: float = 1800.0
-    body_s: float = 10.0
     viewers: int = 32
-    connections: int = 256
-    connections_per_address: int = 128
 
     @property
     def upload_bytes(self) -> int:

@@ -6,6 +6,7 @@ way which are none of their business, so they choose from what the app was start
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from edgeharfer.app.settings import Settings
 from edgeharfer.runtime.source import kind_of, named_sources
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
+
+# Absolute paths: in quotes, before the colon of an error message, and anywhere else.
+_PATHS = (
+    re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\)[^:]*(?=: )"),
+    re.compile(r"""(?<=['"])(?:/|[A-Za-z]:[\\/]|\\\\)[^'"]*(?=['"])"""),
+    re.compile(r"""(?<![\w/\\:.*~-])(?:/|[A-Za-z]:[\\/]|\\\\)[^\s:;,'"<>|()]+"""),
+)
 
 
 def find_choices(settings: Settings) -> dict[str, Any]:
@@ -46,3 +54,13 @@ def shown(spec: str) -> str:
     """A source as clients may see it: a stream without its password, a file without its folder."""
     safe = redact(spec)
     return safe if "://" in spec else Path(safe).name or safe
+
+
+def without_folders(text: str) -> str:
+    """An error message for a client: of each absolute path only the file name is left.
+
+    Where files lie on the server is for its log.
+    """
+    for path in _PATHS:
+        text = path.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+    return text

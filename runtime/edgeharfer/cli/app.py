@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.extras import check_extra
 from edgeharfer.cli.options import config_option, model_options, pipeline_options, source_spec
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.source import specs
@@ -77,8 +77,9 @@ def app(**options: Any) -> None:
 
     Everything stays on this machine. Uploads are deleted once they are analysed, reports after a while.
     """
-    with needs_extra("app"):
-        from edgeharfer.app.server import serve
+    from edgeharfer.app.server import serve
+
+    check_extra("app")  # the process that writes a report needs it
     settings = make_settings(options)
     logging.getLogger("edgeharfer").setLevel(logging.WARNING)
     with stop_signals() as stopping:

@@ -25,3 +25,10 @@ def needs_extra(extra: str) -> Iterator[None]:
         if not isinstance(error, ModuleNotFoundError):
             raise
         raise MissingExtra(package, extra) from error
+
+
+def check_extra(extra: str) -> None:
+    """Raises MissingExtra for a package that is not installed, for a command that imports it much later."""
+    for one in dependencies(extra):
+        if one.version is None:
+            raise MissingExtra(one.name, extra)

@@ -2,117 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import asyncio
 from collections.abc import Callable
-from functools import partial
-from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 from edgeharfer.kiosk.state import KioskState
-from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.sinks.web_board import Board
-from edgeharfer.runtime.sinks.web_server import HEADERS, LOOPBACK, Handler, Server
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import Request, Response, json_response
+from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
+from edgeharfer.runtime.http.router import Route, Router, static_routes
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
 
 PAGE = Path(__file__).with_name("page")
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/kiosk.css": ("kiosk.css", "text/css; charset=utf-8"),
-    "/kiosk.js": ("kiosk.js", "text/javascript; charset=utf-8"),
+LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
+HEADERS = {
+    "Content-Security-Policy": content_policy(
+        style="'self'", script="'self'", connect="'self'", img="'self' blob:"
+    )
 }
-CONTENT_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-POLL_S = 0.05
-"""How long a stop may wait for the server's loop to come round."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class KioskHandler(Handler):
-    """One connection; what it refuses is the web view's own refusal, but for the one POST there is."""
+class WebPort(ServerThread):
+    """Serves while the `with` block lasts. Raises SinkError for a port that is taken."""
 
-    server: KioskServer
-
-    def _refusal(self) -> HTTPStatus | None:
-        refusal = super()._refusal()
-        confirming = self.command == "POST" and self.path == "/notice"
-        empty = self.headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in self.headers
-        return None if refusal is HTTPStatus.METHOD_NOT_ALLOWED and confirming and empty else refusal
-
-    def do_GET(self) -> None:  # noqa: N802 - the base class names it
-        state, path = self.server.state, self.path.partition("?")[0]
-        if path in FILES:
-            self._answer(FILES[path][1], self.server.files[path])
-        elif path == "/state.json":
-            self._answer("application/json", _json(state.content()))
-        elif path == "/frame.jpg":
-            self._answer("image/jpeg", state.picture())
-        elif path == "/metrics":
-            self._answer(METRICS_TYPE, self.server.metrics())
-        elif path == "/healthz":
-            self._tell("healthy" if state.healthy else "hangs", state.healthy)
-        elif path == "/readyz":
-            self._tell("ready" if state.ready else "not ready", state.ready)
-        else:
-            self.send_error(HTTPStatus.NOT_FOUND)
-
-    def do_POST(self) -> None:  # noqa: N802
-        self.server.state.confirm()
-        self.send_response(HTTPStatus.NO_CONTENT)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _tell(self, word: str, well: bool) -> None:
-        body = _json({"status": word, **self.server.state.health()})
-        self.send_response(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class KioskServer(Server):
-    """The web view's bounded server with the kiosk's answers in place of its board."""
-
-    def __init__(self, port: int, state: KioskState, metrics: Callable[[], bytes]) -> None:
-        self.state, self.metrics = state, metrics
-        self.files = {path: (PAGE / name).read_bytes() for path, (name, _) in FILES.items()}
-        super().__init__((LOOPBACK, port), Board(SystemClock()))
-        self.headers = {**HEADERS, "Allow": "GET, POST", "Content-Security-Policy": CONTENT_POLICY}
-        self.RequestHandlerClass = KioskHandler
-
-
-class WebPort:
-    """Serves in a thread of its own while the `with` block lasts. Raises SinkError for a taken port."""
-
-    def __init__(self, port: int, state: KioskState, metrics: Callable[[], bytes]) -> None:
-        try:
-            self._server = KioskServer(port, state, metrics)
-        except OSError as error:
-            raise SinkError(
-                f"http://{LOOPBACK}:{port}: cannot listen ({error.strerror}); choose another health.port"
-            ) from error
-        serve = partial(self._server.serve_forever, POLL_S)
-        self._thread = threading.Thread(target=serve, name="kiosk web", daemon=False)
-
-    @property
-    def port(self) -> int:
-        return self._server.server_port
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self, port: int, kiosk: KioskState, metrics: Callable[[], bytes], limits: HttpLimits = LIMITS
     ) -> None:
-        self._server.end()
-        self._thread.join()
+        async def state(request: Request) -> Response:
+            return json_response(kiosk.content())
 
+        async def picture(request: Request) -> Response:
+            jpeg = await asyncio.to_thread(kiosk.picture)
+            if not jpeg:
+                raise HttpError(503, "there is no picture yet")
+            return Response(jpeg, "image/jpeg")
 
-def _json(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+        async def scrape(request: Request) -> Response:
+            return Response(metrics(), METRICS_TYPE)
+
+        def probe(word: str, lack: str, well: bool) -> Response:
+            content = {"status": word if well else lack, **kiosk.health()}
+            return json_response(content, 200 if well else 503)
+
+        async def healthy(request: Request) -> Response:
+            return probe("healthy", "hangs", kiosk.healthy)
+
+        async def ready(request: Request) -> Response:
+            return probe("ready", "not ready", kiosk.ready)
+
+        async def confirm(request: Request) -> Response:
+            if not request.body.finished:
+                raise HttpError(405, "this request takes no body")
+            kiosk.confirm()
+            return Response(status=204)
+
+        router = Router(
+            [
+                *static_routes(PAGE),
+                Route("GET", "/state.json", state),
+                Route("GET", "/frame.jpg", picture),
+                Route("GET", "/metrics", scrape),
+                Route("GET", "/healthz", healthy),
+                Route("GET", "/readyz", ready),
+                Route("POST", "/notice", confirm),
+            ]
+        )
+        listener = listen(LOOPBACK, port, "choose another health.port")
+        super().__init__(HttpServer(router, HEADERS, OriginPolicy(), limits), listener, "kiosk web")

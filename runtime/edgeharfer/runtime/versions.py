@@ -69,7 +69,7 @@ def dependencies(extra: str = "") -> list[Dependency]:
 
 
 def requirement_lines(extra: str) -> list[str]:
-    """The same as arguments for `pip install`, such as "starlette>=1.0"."""
+    """The same as arguments for `pip install`, such as "reportlab>=4.4"."""
     return [line for _, _, line in _requirements(extra)]
 
 

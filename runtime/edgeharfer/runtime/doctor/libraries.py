@@ -19,7 +19,6 @@ MODULES = {
     "reportlab": "reportlab.pdfgen.canvas",
     "scikit-learn": "sklearn",
     "scipy": "scipy.ndimage",
-    "starlette": "starlette.applications",
     "tensorboard": "tensorboard.summary",
 }
 """Distribution -> the module to import, where it is not the name itself."""

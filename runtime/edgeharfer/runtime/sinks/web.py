@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-import errno
-import threading
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
+
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.http.messages import Request, Response
+from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
+from edgeharfer.runtime.http.router import Route, Router, static_route
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
+from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.web_board import Board
-from edgeharfer.runtime.sinks.web_server import LOOPBACK, Server
+from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
+
+INTERVAL_S = 1 / 15
+"""Between two pictures."""
+MAX_STREAMS = 8
+LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
+LEAST_HEIGHT, MOST_ENLARGED, LONGEST_SIDE = 480, 4, 1280
+"""Of a picture, in pixels, times and pixels."""
+PAGE = Path(__file__).with_name("web_page.html")
+PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n"
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
@@ -21,48 +42,143 @@ def make_sink(target: str, options: SinkOptions) -> Sink:
     return WebSink(port=options.port)
 
 
-class WebSink(Sink):
+class WebSink(LiveFeed):
     """Serves a page with the newest picture and result on the loopback interface, for looking only.
 
-    The run never waits for a viewer: `write` leaves a reference, and the viewers' threads do the rest.
+    The run never waits for a viewer: `write` leaves a reference, and the server's thread does the rest.
     """
 
-    def __init__(self, *, host: str = LOOPBACK, port: int = 8765, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        host: str = LOOPBACK,
+        port: int = 8765,
+        clock: Clock | None = None,
+        limits: HttpLimits = LIMITS,
+    ) -> None:
         if host != LOOPBACK:
             raise ConfigError(f"{host}: the web view answers on {LOOPBACK} only; reach it by an ssh tunnel")
-        self._port = port
-        self._board = Board(clock or SystemClock())
+        super().__init__(clock or SystemClock(), INTERVAL_S)
+        self._port, self._limits = port, limits
+        self._ended = False
+        self._streams = 0
 
     @property
     def url(self) -> str:
         """Where the page is; with port 0 only known once the sink is entered."""
         return f"http://{LOOPBACK}:{self._port}/"
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._thread.server.connections
+
     def __enter__(self) -> Self:
-        try:
-            self._server = Server((LOOPBACK, self._port), self._board)
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            reason = "is in use by another program" if taken else f"cannot be used ({error.strerror})"
-            raise SinkError(f"{self.url}: the port {reason}; give another one with --port") from error
-        self._port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="web view")
-        self._thread.start()
+        listener = listen(LOOPBACK, self._port, "give another one with --port")
+        headers = {"Content-Security-Policy": _content_policy(PAGE.read_text(encoding="utf-8"))}
+        server = HttpServer(self._router(), headers, OriginPolicy(), self._limits)
+        self._thread = ServerThread(server, listener, "web view")
+        self._port = self._thread.port
+        self._thread.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.stop()
-        self._server.end()
-        self._thread.join()
-
-    def write(self, frame: Frame, result: Result, status: Status) -> None:
-        self._board.show(frame, result, status)
-
-    def refresh(self, status: Status) -> None:
-        """While no results come: what became of the source."""
-        self._board.refresh(status)
+        self.stop()
+        self._thread.__exit__(kind, error, trace)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        self._board.ended = True
+        self._ended = True
+
+    def describe(self) -> Mapping[str, Any]:
+        shown = self._latest is not None
+        return {
+            "kind": "state",
+            "run": "ended" if self._ended else "running" if shown else "waiting",
+            "number": self.number,
+            "idle_s": self._idle_s(),
+            "status": figures(self._status) if self._status and shown else None,
+            "result": self._latest[1].to_dict() if self._latest else None,
+        }
+
+    def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
+        """The annotated picture, of a size at which its text can be read and a tunnel carries it."""
+        image = annotate(frame, result, status, min_height=min(LEAST_HEIGHT, MOST_ENLARGED * len(frame.bgr)))
+        height, width = image.shape[:2]
+        scale = LONGEST_SIDE / max(height, width)
+        if scale < 1:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()
+        return cv2.imencode(".jpg", image)[1].tobytes()
+
+    async def _render(self) -> Snapshot:
+        """In the server's own thread: handing it to another one costs half a percent of a core."""
+        return self._take()
+
+    def _router(self) -> Router:
+        return Router(
+            [
+                static_route("/", PAGE),
+                Route("GET", "/state.json", self._serve_state),
+                Route("GET", "/frame.jpg", self._serve_picture),
+                Route("GET", "/stream", self._serve_pictures),
+                Route("GET", "/events", self._serve_states),
+            ]
+        )
+
+    async def _serve_state(self, request: Request) -> Response:
+        return Response(self.state()[1], "application/json")
+
+    async def _serve_picture(self, request: Request) -> Response:
+        jpeg = (await self.snapshot()).jpeg
+        if not jpeg:
+            raise HttpError(503, "there is no picture yet")
+        return Response(jpeg, "image/jpeg")
+
+    async def _serve_pictures(self, request: Request) -> Response:
+        return self._stream("multipart/x-mixed-replace; boundary=frame", self._pictures())
+
+    async def _serve_states(self, request: Request) -> Response:
+        return self._stream("text/event-stream", self._states())
+
+    def _stream(self, media_type: str, parts: AsyncGenerator[bytes, None]) -> Response:
+        if self._streams >= MAX_STREAMS:
+            raise HttpError(503, f"{MAX_STREAMS} viewers are connected already")
+        return Response(parts, media_type)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    async def _pictures(self) -> AsyncGenerator[bytes, None]:
+        last = False
+        with self._counted():
+            while not last:
+                last = self._stopping  # read first, so that the newest picture still goes out
+                found = await self.snapshot()
+                yield PART % (len(found.jpeg), found.jpeg) if found.jpeg else b""
+                await self.wait(found.number)
+
+    async def _states(self) -> AsyncGenerator[bytes, None]:
+        last = False
+        with self._counted():
+            while not last:
+                last = self._stopping
+                number, state = self.state()
+                yield b"data: %b\n\n" % state
+                await asyncio.sleep(INTERVAL_S)
+                await self.wait(number)
+
+
+def _content_policy(page: str) -> str:
+    """The page may use its own style and script and what this server gives; nothing else."""
+    hashes = {}
+    for tag in ("style", "script"):
+        text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        hashes[tag] = f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return content_policy(**hashes, connect="'self'", img="'self' blob: data:")
