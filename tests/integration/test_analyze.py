@@ -26,7 +26,7 @@ pytest.importorskip("pypdf", reason="analyze needs the report extra")
 import pypdf
 
 from edgeharfer.cli import run_command
-from edgeharfer.cli.analyze import ProgressBar
+from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
@@ -282,7 +282,7 @@ def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
         bar.complain("bad.mp4: torn")
         bar.advance(498.5, "2/2 bad.mp4")
-        bar.end()
+        bar.close()
         bar.complain("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
@@ -293,7 +293,7 @@ def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixt
         bar.begin(10)
         bar.advance(5, "clip")
         bar.say("clip: done")
-        bar.end()
+        bar.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeharfer.calib import open_material
 from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
 from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import Calibration, floats, open_material
+from edgeharfer.calib.material import Calibration, floats
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.evaluate.golden import write_golden

@@ -30,7 +30,6 @@ from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
-KERAS_FILES = (".keras", ".h5", ".hdf5")
 _MAX_RECEIPT_BYTES = 1024 * 1024
 
 
@@ -41,11 +40,6 @@ class Subject:
     package: Package
     keras: Path | None = None
     keras_name: str | None = None
-
-
-def is_keras(path: Path) -> bool:
-    """Whether a path names a Keras model or a training run rather than a package."""
-    return path.suffix.lower() in KERAS_FILES or (path / "model.keras").is_file()
 
 
 @contextmanager

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import config_option
+from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
@@ -142,7 +145,7 @@ def choices(text: str, known: Sequence[str], everything: str, option: str) -> li
 
 def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitStack) -> Iterator[Subject]:
     """The packages to measure, Keras models among them exported until the stack is left."""
-    from edgeharfer.benchmark.compare import Subject, check_origin, exported, is_keras
+    from edgeharfer.benchmark.compare import Subject, check_origin, exported
     from edgeharfer.cli.extras import needs_extra
     from edgeharfer.runtime.inference.package import load_package
 
@@ -179,7 +182,6 @@ def measure_rows(
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.rows import as_rows
-    from edgeharfer.cli.evaluate import progress_bar
     from edgeharfer.runtime.inference.session import available_providers
 
     setup = Setup(
@@ -229,14 +231,11 @@ def with_accuracy(
 
 def top1(package: Package, precision: str, data: Path) -> float:
     """Accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
-    from edgeharfer.cli.evaluate import measure_action, measure_emotion
-
     options = {
         "provider": "cpu", "precision": precision, "threads": 1, "allow_fallback": False,
         "prior": "package", "split": None, "ferplus": None,
     }  # fmt: skip
-    measure_task = measure_action if package.manifest.task == "action" else measure_emotion
-    value = measure_task(package, data, options)["top1"]
+    value = measure_accuracy(package, data, options)["top1"]
     assert isinstance(value, float), "evaluate gives fractions"
     return value
 
@@ -247,7 +246,6 @@ def run_end_to_end(
     """The whole pipeline with the packages at hand; a task that none of them is for is off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
     from edgeharfer.benchmark.sustained import measure_sustained
-    from edgeharfer.cli.evaluate import progress_bar
 
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
     precisions = options["precisions"] or ["auto"]

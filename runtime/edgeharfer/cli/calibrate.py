@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeharfer.cli.evaluate import opened
+from edgeharfer.cli.packages import opened
 
 
 @click.command()
@@ -39,7 +39,7 @@ def calibrate(
     The choice is balanced over the classes. The file holds their SHA-256 and nothing of the data itself;
     with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
     """
-    from edgeharfer.calib.material import open_material
+    from edgeharfer.calib import open_material
     from edgeharfer.runtime.errors import SinkError
 
     with opened(model) as package:

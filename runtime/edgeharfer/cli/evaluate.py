@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import provider_options
-
-if TYPE_CHECKING:
-    from edgeharfer.runtime.inference.package import Package
+from edgeharfer.cli.packages import opened
 
 
 @click.command()
@@ -52,83 +48,10 @@ def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -
     edgeharfer evaluate action-ucf20 --data clips/
     """
     with opened(package) as found:
-        task = found.manifest.task
-        figures = (
-            measure_action(found, data, options)
-            if task == "action"
-            else measure_emotion(found, data, options)
-        )
+        figures = measure_accuracy(found, data, options)
     click.echo(table(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-
-
-def opened(package: str) -> AbstractContextManager[Package]:
-    """The package, or a Keras model exported for the occasion and forgotten afterwards."""
-    from edgeharfer.runtime.inference.package import load_package
-
-    path = Path(package)
-    is_model = path.suffix in (".keras", ".h5", ".hdf5") or (path / "model.keras").is_file()
-    if not is_model:
-        return nullcontext(load_package(package))
-    from edgeharfer.cli.export import exported_for_now
-
-    return exported_for_now(path)
-
-
-def measure_emotion(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
-    """Figures of an emotion package."""
-    from edgeharfer.evaluate.dataset import Dataset
-    from edgeharfer.evaluate.emotion import evaluate_emotion
-    from edgeharfer.evaluate.ferplus import read_votes
-    from edgeharfer.runtime.faces import make_detector
-    from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
-    from edgeharfer.runtime.tasks.emotion import EmotionModel
-
-    model = EmotionModel(package, prior=options["prior"], **session_options(options))
-    detector = make_detector("blazeface", threads=options["threads"], min_score=MIN_PORTRAIT_SCORE)
-    votes = read_votes(options["ferplus"]) if options["ferplus"] else None
-    with progress_bar() as progress:
-        return evaluate_emotion(
-            model, Dataset(data), detector, split=options["split"], votes=votes, progress=progress
-        )
-
-
-def measure_action(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
-    """Figures of an action package."""
-    from edgeharfer.evaluate.action import evaluate_action
-    from edgeharfer.evaluate.dataset import CLIPS, Dataset
-
-    clips = Dataset(data, CLIPS)
-    with progress_bar() as progress:
-        return evaluate_action(
-            package, clips, clips.split(options["split"]), progress=progress, **session_options(options)
-        )
-
-
-def session_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Where and how the model runs."""
-    return {
-        "provider": options["provider"],
-        "precision": options["precision"],
-        "threads": options["threads"],
-        "fallback": options["allow_fallback"],
-    }
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """What tells progress on a terminal's standard error, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with click.progressbar(length=1, file=sys.stderr) as bar:
-
-        def tell(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield tell
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +14,6 @@ from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8
-    from edgeharfer.runtime.inference.package import Package
 
 
 def int8_options(command: F) -> F:
@@ -139,13 +135,3 @@ def _int8(options: dict[str, Any]) -> Int8:
         target=options["int8_for"],
         keep_slower=options["keep_slower"],
     )
-
-
-@contextmanager
-def exported_for_now(model: Path) -> Iterator[Package]:
-    """A Keras model as the package that it would become, gone when the block is left."""
-    with needs_extra("export"):
-        from edgeharfer.export import export_model
-
-    with tempfile.TemporaryDirectory(prefix="edgeharfer-") as folder:
-        yield export_model(model, Path(folder, "package"))

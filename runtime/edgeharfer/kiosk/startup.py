@@ -109,7 +109,7 @@ def state_lock(state: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        lock.close()
 
 
 def count_start(state: Path) -> int | None:

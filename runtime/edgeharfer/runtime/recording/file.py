@@ -6,12 +6,12 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import ModelError, SourceError
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
@@ -62,7 +62,7 @@ class Seen:
     features: Floats | None = None
 
 
-class Recording:
+class Recording(Closing):
     """A recording to play again, as a source and as the senses that go with it.
 
     Raises SourceError for a file that is none.
@@ -126,14 +126,6 @@ class Recording:
     def close(self) -> None:
         """Let go of the file; reads after it return None."""
         self._file.close()
-
-    def __enter__(self) -> Recording:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
@@ -78,7 +79,7 @@ class LiveSource(Source, Protocol):
         """
 
 
-class BaseSource(ABC):
+class BaseSource(Closing):
     """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`.
 
     unreadable: images or frames of a file input that could not be read so far. skipped: the files
@@ -112,22 +113,11 @@ class BaseSource(ABC):
                 self._closed = True
                 self._release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @abstractmethod
     def _next(self) -> Frame | None:
         """Read one frame; called with the source open and the lock held."""
 
-    def _release(self) -> None:  # noqa: B027 - most sources hold nothing that must be let go
+    def _release(self) -> None:
         """Let go of what is held; called once."""
 
     def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False, file: str = "") -> Frame:

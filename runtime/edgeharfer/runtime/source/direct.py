@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.camera import CameraSource
 from edgeharfer.runtime.source.stream import StreamSource
 from edgeharfer.runtime.types import Frame
 
 
-class DirectSource:
+class DirectSource(Closing):
     """A `LiveSource` around a camera or stream; a read waits for as long as OpenCV does, up to 5 s."""
 
     live = True
@@ -50,14 +49,3 @@ class DirectSource:
     def close(self) -> None:
         if self._source is not None:
             self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
