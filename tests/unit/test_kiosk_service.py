@@ -19,7 +19,7 @@ from edgeharfer.kiosk.config import Input, KioskConfig, Models, Mqtt, Privacy, l
 from edgeharfer.kiosk.courier import Courier
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.desk import Desk
-from edgeharfer.kiosk.metrics import Metrics, temperatures
+from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.service import Service
 from edgeharfer.kiosk.slot import Lineup, Slot, build
@@ -286,16 +286,6 @@ def test_nothing_is_read_of_a_face_before_the_notice_was_given() -> None:
     open_site = KioskConfig(models=models, privacy=Privacy(notice_required=False))
     made = build(open_site, Lineup(None, None), SystemClock())
     assert made.told is made.untold
-
-
-def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:
-    for number, text in enumerate(["47500\n", "broken\n"]):
-        zone = tmp_path / f"thermal_zone{number}"
-        zone.mkdir()
-        (zone / "type").write_text("cpu\n", encoding="ascii")
-        (zone / "temp").write_text(text, encoding="ascii")
-    (tmp_path / "thermal_zone2").mkdir()
-    assert list(temperatures(tmp_path)) == [("0-cpu", 47.5)]
 
 
 def test_a_loop_that_hangs_is_not_healthy() -> None:

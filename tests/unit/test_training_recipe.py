@@ -51,12 +51,12 @@ def test_changes_win_over_settings_and_settings_over_the_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("speed = 1", "unknown key speed"),
-        ('epochs = "many"', "'many' is not int"),
-        ("epochs = true", "True is not int"),
-        ("[light]\nhue = 1", "light: unknown key hue"),
-        ("light = 3", "3 is not Light"),
-        ("notes = [1]", "1 is not str"),
+        ("speed = 1", "unknown key 'speed'; known are arch, rate"),
+        ('epochs = "many"', "epochs: must be a whole number"),
+        ("epochs = true", "epochs: must be a whole number"),
+        ("[light]\nhue = 1", "light: unknown key 'hue'"),
+        ("light = 3", "light: must be an object"),
+        ("notes = [1]", r"notes\[0\]: must be text"),
         ("epochs = ", "Invalid value"),
     ],
 )

@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export.source import CARD
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
-from edgeharfer.runtime.inference.package import verify_package, write_manifest
+from edgeharfer.runtime.inference.package import MANIFEST, verify_package, write_manifest
 from edgeharfer.runtime.inference.scan import scan_onnx
 
 RECEIPT = "receipt.json"
 
 Files = dict[str, dict[str, bytes]]
 """Precision -> role -> content."""
+
+
+def check_place(out: Path) -> None:
+    """Raises ConfigError where something stands that an export must not replace."""
+    usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+    if out.is_symlink() or (out.exists() and not usable):
+        raise ConfigError(f"{out}: exists and is no model package: give another --out")
 
 
 def to_bytes(graph: Any) -> bytes:

@@ -18,8 +18,7 @@ from typing import IO, Self
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
-from edgeharfer.runtime.sinks.partial import cannot_write
-from edgeharfer.runtime.staging import locked_folder
+from edgeharfer.runtime.staging import cannot_write, locked_folder
 
 PREFIX = "app-"
 LOCK = "lock"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,8 +73,7 @@ def check_origin(package: Package, model: Path) -> None:
     if not path.is_file():
         return
     wanted = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
-    file = find_source(model).model if model.is_dir() else model
-    if wanted is not None and file.is_file() and sha256(file.read_bytes()).hexdigest() != wanted:
+    if wanted is not None and find_source(model).receipt()["sha256"] != wanted:
         raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
 
 

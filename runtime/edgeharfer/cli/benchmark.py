@@ -15,6 +15,7 @@ from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import config_option
 from edgeharfer.cli.packages import is_keras
 from edgeharfer.cli.progress import progress_bar
+from edgeharfer.runtime.staging import write_text
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
@@ -293,12 +294,8 @@ def show(report: dict[str, Any]) -> None:
 def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None) -> None:
     """The figures into files."""
     from edgeharfer.benchmark.plot import plot
-    from edgeharfer.runtime.errors import SinkError
 
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise SinkError(f"{json_file}: cannot be written: {error.strerror}") from error
+        write_text(json_file, json.dumps(report, indent=2) + "\n")
     if plot_file is not None and report["rows"]:
         plot(report["rows"], plot_file)

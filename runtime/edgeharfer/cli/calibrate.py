@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeharfer.cli.packages import opened
+from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
@@ -40,13 +41,9 @@ def calibrate(
     with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
     """
     from edgeharfer.calib import open_material
-    from edgeharfer.runtime.errors import SinkError
 
     with opened(model) as package:
         calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
-    try:
-        out.write_text(calibration.chosen.dump(), encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error
+    write_text(out, calibration.chosen.dump())
     counts = ", ".join(f"{label} {len(chosen)}" for label, chosen in calibration.chosen.items.items())
     click.echo(f"{len(calibration.chosen)} items ({counts}), SHA-256 {calibration.chosen.sha256}")

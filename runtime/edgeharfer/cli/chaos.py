@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.options import config_option, model_options
-from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.staging import write_text
 
 if TYPE_CHECKING:
     from edgeharfer.chaos.fault import Fault
@@ -40,7 +40,7 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
         click.echo(line(outcome))
         outcomes.append(outcome)
     if json_file is not None:
-        write(json_file, report(outcomes))
+        write_text(json_file, json.dumps(report(outcomes), indent=2) + "\n")
     click.get_current_context().exit(exit_code(outcomes))
 
 
@@ -65,11 +65,3 @@ def run_options(options: dict[str, Any]) -> list[str]:
         for word in (f"--{name}", str(options[name]))
     ]
     return [*words, "--allow-fallback"] if options["allow_fallback"] else words
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Raises SinkError."""
-    try:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror}); give another path") from error

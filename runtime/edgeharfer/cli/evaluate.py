@@ -11,6 +11,7 @@ import click
 from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import provider_options
 from edgeharfer.cli.packages import opened
+from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
@@ -51,7 +52,7 @@ def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -
         figures = measure_accuracy(found, data, options)
     click.echo(table(figures))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(figures, indent=2) + "\n")
 
 
 def table(figures: dict[str, Any]) -> str:

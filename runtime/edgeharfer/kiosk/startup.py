@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.heart import Heart
 from edgeharfer.kiosk.notify import notify
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
+from edgeharfer.runtime.staging import write_durable
 
 T = TypeVar("T")
 

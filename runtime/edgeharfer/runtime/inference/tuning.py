@@ -23,7 +23,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.session import PROVIDERS, Session, available_providers, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
 from edgeharfer.runtime.inference.upgrade import start_at_once
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.versions import installed
 
@@ -119,9 +119,8 @@ def write_record(choices: Mapping[str, list[Choice]], path: Path | None = None) 
         "packages": {key: [asdict(one) for one in rows] for key, rows in choices.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
+    with replaced_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
     _record.cache_clear()
     return path
 

@@ -14,8 +14,8 @@ from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.json_lines import result_to_dict
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.event_file import FileWriter
-from edgeharfer.runtime.sinks.partial import cannot_write
 from edgeharfer.runtime.sinks.stream import StreamWriter
+from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 

@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate.action import read_frames
-from edgeharfer.runtime.errors import EdgeharferError, SourceError
+from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.find import ClipFile
 from edgeharfer.training.action.grid import Grid, Picker, Spread
 from edgeharfer.training.action.scenes import scene_of, thumbnail
 from edgeharfer.training.action.views import View, ViewRanges, draw_views
+from edgeharfer.training.records import file_hash
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -70,7 +71,7 @@ class ClipStore:
     def load(self, file: ClipFile) -> Clip:
         """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
-            digest = file_digest(path)
+            digest = file_hash(path)
             cached = self.folder / f"{self._key(digest)}.npz"
             arrays = _read_arrays(cached)
             if arrays is None:
@@ -154,15 +155,6 @@ def load_clips(
     return clips, skipped
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a clip. Raises SourceError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
-
-
 def _read_arrays(path: Path) -> Arrays | None:
     """What was kept, or None where there is nothing or it was cut off."""
     try:
@@ -175,6 +167,5 @@ def _read_arrays(path: Path) -> Arrays | None:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
+    with replaced_file(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
