@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import config_option, model_options, task_option
+from edgeharfer.cli.options import config_option, model_options, path_option, task_option
 from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.cli.run import pipeline_options
 from edgeharfer.cli.stopping import stop_signals
@@ -16,7 +16,7 @@ from edgeharfer.cli.stopping import stop_signals
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|IMAGE|DIR…")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="For the reports.")
+@path_option("--out", required=True, metavar="DIR", help="For the reports.")
 @click.option(
     "--fps", type=click.FloatRange(0, 240, min_open=True), default=4.0, show_default=True,
     help="Emotions read a second of video; actions keep their own rate.",

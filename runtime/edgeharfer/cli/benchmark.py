@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
-from edgeharfer.cli.options import config_option
+from edgeharfer.cli.options import config_option, path_option
 from edgeharfer.cli.packages import is_keras
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.staging import write_text
@@ -30,8 +30,8 @@ MAX_COUNT = 256
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--against", default="", metavar="LIST", help="Other engines: keras, openvino, litert.")
-@click.option(
-    "--keras-model", type=click.Path(path_type=Path), metavar="FILE|DIR",
+@path_option(
+    "--keras-model", metavar="FILE|DIR",
     help="The Keras model that the PACKAGE was made of, for --against keras,litert.",
 )  # fmt: skip
 @click.option("--name", help="Picks one package where a training run holds several.")
@@ -61,15 +61,9 @@ MAX_COUNT = 256
 @click.option(
     "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Measured runs of each."
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Labelled data: adds the accuracy."
-)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
-)
-@click.option(
-    "--plot", "plot_file", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the medians."
-)
+@path_option("--data", metavar="DIR|ZIP", help="Labelled data: adds the accuracy.")
+@path_option("--json", "json_file", metavar="FILE", help="Write the figures.")
+@path_option("--plot", "plot_file", metavar="FILE.png", help="Draw the medians.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
     """Measure how fast PACKAGEs run here: medians and ratios from interleaved rounds in one run.

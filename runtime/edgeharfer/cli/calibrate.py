@@ -6,31 +6,24 @@ from pathlib import Path
 
 import click
 
+from edgeharfer.cli.options import path_option
 from edgeharfer.cli.packages import opened
 from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR|ZIP",
+@path_option(
+    "--data", required=True, metavar="DIR|ZIP",
     help="<class>/<file>, or <split>/<class>/<file>, of which the training split is used.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.json")
+)  # fmt: skip
+@path_option("--out", required=True, metavar="FILE.json")
 @click.option("--split", help="The split to choose from; without it the one for training.")
+@path_option("--ferplus", metavar="CSV", help="Classes by these FER+ votes.")
 @click.option(
-    "--ferplus", type=click.Path(path_type=Path), metavar="CSV", help="Classes by these FER+ votes."
-)
-@click.option(
-    "--items",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
+    "--items", type=click.IntRange(1), default=500, show_default=True,
     help="At least, where there are as many.",
-)
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def calibrate(
     model: str, data: Path, out: Path, split: str | None, ferplus: Path | None, items: int, seed: int

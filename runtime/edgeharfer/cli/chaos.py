@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.options import config_option, model_options
+from edgeharfer.cli.options import config_option, model_options, path_option
 from edgeharfer.runtime.staging import write_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ RUN_OPTIONS = ("action", "emotion", "detector", "prior", "provider", "precision"
 
 @click.command()
 @click.option("--only", metavar="NAME,…", help="These faults alone; all of them by default.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Outcomes.")
+@path_option("--json", "json_file", metavar="FILE", help="Outcomes.")
 @model_options
 @config_option
 def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:

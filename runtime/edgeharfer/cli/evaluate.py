@@ -9,37 +9,23 @@ from typing import Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
-from edgeharfer.cli.options import provider_options
+from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import opened
 from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
 @click.argument("package")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR|ZIP",
-    help="<class>/<file>, or <split>/<class>/<file>.",
-)
+@path_option("--data", required=True, metavar="DIR|ZIP", help="<class>/<file>, or <split>/<class>/<file>.")
 @click.option("--split", help="The split to measure; without it the one for testing.")
-@click.option(
-    "--ferplus",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="Label by the majority of these FER+ votes, joined by file name.",
+@path_option(
+    "--ferplus", metavar="CSV", help="Label by the majority of these FER+ votes, joined by file name."
 )
 @click.option(
-    "--prior",
-    type=click.Choice(["package", "data", "balanced", "uniform"]),
-    default="package",
-    show_default=True,
-    help="Class shares that the emotions assume.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
-)
+    "--prior", type=click.Choice(["package", "data", "balanced", "uniform"]), default="package",
+    show_default=True, help="Class shares that the emotions assume.",
+)  # fmt: skip
+@path_option("--json", "json_file", metavar="FILE", help="Write the figures.")
 @provider_options
 def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -> None:
     """Measure the accuracy of a PACKAGE, or of a Keras model as it would be exported.

@@ -9,7 +9,7 @@ import click
 
 from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import F
+from edgeharfer.cli.options import F, path_option
 from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,23 +41,15 @@ def int8_options(command: F) -> F:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The package's folder."
-)
+@path_option("--out", required=True, metavar="DIR", help="The package's folder.")
 @click.option("--task", type=click.Choice(["auto", "emotion", "action"]), default="auto", show_default=True)
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Class names in the order of the outputs: JSON, or text with one a line.",
+@path_option(
+    "--labels", metavar="FILE", help="Class names in the order of the outputs: JSON, or text with one a line."
 )
 @click.option(
-    "--normalize",
-    type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
-    default="auto",
-    show_default=True,
-    help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
-)
+    "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
+    default="auto", show_default=True, help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
+)  # fmt: skip
 @click.option(
     "--precision", default="fp32", show_default=True, metavar="LIST", help="Of fp32, fp16, int8: fp32,int8."
 )

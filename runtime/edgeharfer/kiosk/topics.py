@@ -11,8 +11,6 @@ from typing import Any
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.decisions import Event
 
-SCHEMAS = ("event", "status", "discovery")
-
 
 class Topics:
     """The topics of one site."""

@@ -27,7 +27,8 @@ def make_recipe(
 ) -> T:
     """A recipe (the defaults where none is named) with single settings and `key.key=value` changes on top.
 
-    Raises ConfigError as load_recipe does.
+    Keys are the fields of `kind`; tables are its nested dataclasses; what a file leaves out keeps its
+    default. Raises ConfigError for a file that cannot be read, unknown keys and values of the wrong type.
     """
     content = read_recipe(name_or_path, task) if name_or_path else {}
     content = {**content, **settings}
@@ -58,15 +59,6 @@ def merge(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
             value = merge(old, value)
         merged[key] = value
     return merged
-
-
-def load_recipe(name_or_path: str, kind: type[T], task: str) -> T:
-    """The recipe of that name, or the one in that file, as a dataclass `kind`.
-
-    Keys are the fields of `kind`; tables are its nested dataclasses; what a file leaves out keeps its
-    default. Raises ConfigError for a file that cannot be read, unknown keys and values of the wrong type.
-    """
-    return read_as(ConfigError, record(kind), read_recipe(name_or_path, task), name_or_path)
 
 
 def read_recipe(name_or_path: str, task: str) -> dict[str, Any]:
