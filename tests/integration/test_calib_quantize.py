@@ -16,8 +16,7 @@ from edgeharfer.calib.guard import Limits
 from edgeharfer.calib.material import batches
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import CALIBRATORS, Recipe
-from edgeharfer.calib.scoring import Scorer
-from edgeharfer.calib.sensitivity import sweep
+from edgeharfer.calib.scoring import Scorer, sweep
 from edgeharfer.export import Int8, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.package import Package, load_package, verify_package

@@ -18,8 +18,15 @@ from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
 from edgeharfer.training.action.find import ClipFile, find_clips
-from edgeharfer.training.action.folds import assign_folds, check_pattern, group_clips
-from edgeharfer.training.action.scenes import SIDE, join_scenes, scene_of, thumbnail
+from edgeharfer.training.action.folds import (
+    SIDE,
+    assign_folds,
+    check_pattern,
+    group_clips,
+    join_scenes,
+    scene_of,
+    thumbnail,
+)
 from edgeharfer.training.action.store import ClipSpec, ClipStore, Encoder, load_clips
 from edgeharfer.training.action.views import View, ViewRanges, draw_views
 
