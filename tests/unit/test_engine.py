@@ -60,7 +60,7 @@ def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
 def test_a_builder_ends_with_what_started_it(how: str) -> None:
     build = EngineBuild(MODEL, "net", 1, command=script(FOR_MINUTES))
     assert not build.ended()
-    process = build._process
+    process = build.process
     if how == "closed":
         build.close()
         build.close()
@@ -74,7 +74,7 @@ def test_a_program_that_ends_takes_its_builder_along() -> None:
     told = (
         "from edgeharfer.runtime.inference.engine_build import EngineBuild\n"
         f"build = EngineBuild(b'', 'net', 1, command=('-c', {FOR_MINUTES!r}))\n"
-        "print(build._process.pid)\n"
+        "print(build.process.pid)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

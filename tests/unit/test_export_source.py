@@ -211,7 +211,7 @@ def test_folder_names_become_package_names(text: str, name: str) -> None:
 
 def test_a_package_appears_whole(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with replaced_folder(out, check_place) as folder:
+    with replaced_folder(out) as folder:
         (folder / "file").write_text("x")
         assert not out.exists()
     assert (out / "file").read_text() == "x"
@@ -230,7 +230,7 @@ def umask() -> int:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
     before = sorted(path.name for path in out.iterdir())
-    with pytest.raises(KeyboardInterrupt), replaced_folder(out, check_place) as folder:
+    with pytest.raises(KeyboardInterrupt), replaced_folder(out) as folder:
         (folder / "half").write_text("x")
         raise KeyboardInterrupt
     assert sorted(path.name for path in out.iterdir()) == before
@@ -240,14 +240,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
     check_place(out)
-    with replaced_folder(out, check_place) as folder:
+    with replaced_folder(out) as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in out.iterdir()] == ["new"]
 
 
 def test_of_two_exports_at_once_one_stays_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with replaced_folder(out, check_place) as one, replaced_folder(out, check_place) as other:
+    with replaced_folder(out) as one, replaced_folder(out) as other:
         for folder in (one, other):
             (folder / folder.parent.name).write_text("x")
     assert len(list(out.iterdir())) == 1
@@ -270,7 +270,7 @@ def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(SinkError, match="cannot be written"),
-        replaced_folder(tmp_path / "file" / "out", check_place),
+        replaced_folder(tmp_path / "file" / "out"),
     ):
         pass
 

@@ -140,7 +140,7 @@ def export_model(
         "files": all_made_of(files),
     }
     card = with_conversion(source.card or model_card(manifest, receipt), receipt)
-    with replaced_folder(out, check_place) as folder:
+    with replaced_folder(out) as folder:
         write_graphs(folder, files)
         write_papers(folder, manifest, receipt, card)
         if int8 is not None and calibration is not None:

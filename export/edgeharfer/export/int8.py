@@ -94,7 +94,7 @@ def quantize_package(
         raise ConfigError(f"{source.path}: a face detector has no classes to guard: INT8 is not made of it")
     report(f"reading {int8.calibration}")
     calibration = int8.read(source.manifest)
-    with replaced_folder(out, check_place) as folder:
+    with replaced_folder(out) as folder:
         _copy(source, folder)
         add_int8(folder, calibration, int8, precisions, report=report)
         write_golden(load_package(folder))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+from edgeharfer.runtime.json_lines import compact_json
 
 _QUOTED_PATH = re.compile(r"""(?<=['"])(?:/|[A-Za-z]:[\\/]|\\\\)[^'"]*(?=['"])""")
 _LEADING_PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\)[^:]*(?=: )")
@@ -24,7 +25,7 @@ class Refusal(Exception):
 
 def tell(content: Mapping[str, object], status: int = 200) -> Response:
     """An object as JSON; every number finite."""
-    body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+    body = compact_json(content).encode("ascii")
     return Response(body, status, media_type="application/json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from edgeharfer.app.picture import encode
 from edgeharfer.app.scene import Scene
 from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.json_lines import compact_json
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
@@ -103,7 +103,7 @@ class Screen(Sink):
             self._jpeg = number, encode(*shown)
             self.printed += 1
         state["printed"] = self.printed
-        text = json.dumps(state, separators=(",", ":"), allow_nan=False)
+        text = compact_json(state)
         return View(number, text.encode("ascii"), self._jpeg[1])
 
     def _renew(self) -> None:

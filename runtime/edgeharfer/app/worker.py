@@ -26,6 +26,7 @@ from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.json_lines import compact_json
 from edgeharfer.runtime.source import open_source
 
 DIGEST = "digest.json"
@@ -94,7 +95,7 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     if written is None:
         return False
     reading = Reading(_intensity(order), LikelyActions(read_table(_path(order.context))), order.messages)
-    digest = json.dumps(reading.digest(written.report), separators=(",", ":"), allow_nan=False)
+    digest = compact_json(reading.digest(written.report))
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +14,7 @@ from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import config_option, path_option
 from edgeharfer.cli.packages import is_keras
 from edgeharfer.cli.progress import progress_bar
-from edgeharfer.runtime.staging import write_text
+from edgeharfer.runtime.staging import write_json
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import Subject
@@ -290,6 +289,6 @@ def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None
     from edgeharfer.benchmark.plot import plot
 
     if json_file is not None:
-        write_text(json_file, json.dumps(report, indent=2) + "\n")
+        write_json(json_file, report)
     if plot_file is not None and report["rows"]:
         plot(report["rows"], plot_file)

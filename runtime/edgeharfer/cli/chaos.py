@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeharfer.cli.options import config_option, model_options, path_option
-from edgeharfer.runtime.staging import write_text
+from edgeharfer.runtime.staging import write_json
 
 if TYPE_CHECKING:
     from edgeharfer.chaos.fault import Fault
@@ -40,7 +39,7 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
         click.echo(line(outcome))
         outcomes.append(outcome)
     if json_file is not None:
-        write_text(json_file, json.dumps(report(outcomes), indent=2) + "\n")
+        write_json(json_file, report(outcomes))
     click.get_current_context().exit(exit_code(outcomes))
 
 

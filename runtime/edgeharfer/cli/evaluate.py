@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from edgeharfer.cli.accuracy import measure_accuracy
 from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import opened
-from edgeharfer.runtime.staging import write_text
+from edgeharfer.runtime.staging import write_json
 
 
 @click.command()
@@ -38,7 +37,7 @@ def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -
         figures = measure_accuracy(found, data, options)
     click.echo(table(figures))
     if json_file is not None:
-        write_text(json_file, json.dumps(figures, indent=2) + "\n")
+        write_json(json_file, figures)
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -124,6 +125,11 @@ def write_text(path: Path, text: str) -> None:
         raise cannot_write(path, error) from error
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON for people and programs, as `write_text` does."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
 def cannot_write(path: Path | str, error: OSError) -> SinkError:
     """The one line for an output that the system refuses."""
     reason = error.strerror or type(error).__name__
@@ -131,13 +137,12 @@ def cannot_write(path: Path | str, error: OSError) -> SinkError:
 
 
 @contextmanager
-def replaced_folder(out: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+def replaced_folder(out: Path, check: Callable[[Path], None] = lambda out: None) -> Iterator[Path]:
     """A new folder beside `out` that takes its place at the end, and goes away if anything fails.
 
-    check: raises where something stands at `out` that must not be replaced; asked again at the end, since
-    another process may have filled it. Raises SinkError where the disk says no.
+    check: called before it is replaced; raises where another process has put something there that must stay.
+    Raises SinkError where the disk says no.
     """
-    check(out)
     try:
         with temporary_folder(out) as fresh:
             yield fresh

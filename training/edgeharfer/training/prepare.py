@@ -13,10 +13,10 @@ import numpy as np
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
-from edgeharfer.runtime.staging import replaced_folder
+from edgeharfer.runtime.staging import replaced_folder, write_json
 from edgeharfer.training.copies import Copy, Entry, find_copies
 from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
-from edgeharfer.training.records import file_hash, write_json
+from edgeharfer.training.records import file_hash
 
 SHOWN = 20
 """Damaged pictures told by name to a person; report.json has them all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -16,11 +15,6 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.versions import all_installed
 
 TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
-
-
-def write_json(path: Path, content: object) -> None:
-    """JSON for people and programs."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def environment() -> dict[str, object]:

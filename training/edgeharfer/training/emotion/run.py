@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks.emotion import ratio, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
@@ -22,7 +23,7 @@ from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
+from edgeharfer.training.records import class_table, environment, shares, write_history
 from edgeharfer.training.temperature import fit_temperature
 
 EVENNESS = {"fer7": 0.0, "fer8": 0.5}
