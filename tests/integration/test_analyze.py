@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 import pytest
 
+from films import write_film
+
 pytest.importorskip("matplotlib", reason="analyze needs the report extra")
 pytest.importorskip("reportlab", reason="analyze needs the report extra")
 pytest.importorskip("pypdf", reason="analyze needs the report extra")
@@ -40,12 +42,14 @@ FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 def film(path: Path, frames: int = FRAMES, *, faces: bool = True) -> Path:
     """So many frames of the demo as a video file, two faces in each; or of nothing."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
     source = DemoSource(SystemClock())
-    for seq in range(frames):
-        writer.write(source.picture(seq) if faces else np.full((480, 640, 3), 60 + seq, np.uint8))
-    writer.release()
-    return path
+    return write_film(
+        path,
+        (
+            source.picture(seq) if faces else np.full((480, 640, 3), 60 + seq, np.uint8)
+            for seq in range(frames)
+        ),
+    )
 
 
 def analyze(*arguments: object) -> int:

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from films import write_film
+
 pytest.importorskip("starlette", reason="needs the app extra")
 
 from edgeharfer.app.probe import check_length, check_picture, check_video
@@ -25,11 +27,7 @@ PICTURE = np.zeros((48, 64, 3), np.uint8)
 
 def clip(folder: Path, name: str, codec: str, count: int = 10) -> Path:
     path = folder / name
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (64, 48))
-    for _ in range(count):
-        writer.write(PICTURE)
-    writer.release()
-    return path
+    return write_film(path, (PICTURE for _ in range(count)), 10, codec)
 
 
 @pytest.mark.parametrize(
