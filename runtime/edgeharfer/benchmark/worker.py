@@ -35,6 +35,7 @@ class Worker(Child):
             stdout=subprocess.PIPE,
             keep_errors=True,
             patience_s=_STOP_WAIT_S,
+            own_session=False,  # Ctrl-C ends it at once, whatever it is measuring
         )
         try:
             self.call(job, **settings)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
-_KILLED_S = 1.0
+_KILLED_S = 0.5
 """How long a killed process is waited for; not even that ends one inside some drivers."""
 
 Stream = int | IO[bytes] | None
