@@ -21,6 +21,7 @@ from edgeharfer.app.settings import Settings
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Image
+from films import write_film
 
 PATIENCE_S = 60.0
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -119,13 +120,7 @@ def faces(count: int = 20) -> tuple[Image, ...]:
 
 def write_clip(path: Path, count: int = 20, codec: str = "VP80") -> Path:
     """A video of these, which a browser can play, too."""
-    height, width = faces(count)[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (width, height))
-    assert writer.isOpened()
-    for picture in faces(count):
-        writer.write(picture)
-    writer.release()
-    return path
+    return write_film(path, faces(count), 10, codec)
 
 
 def write_camera(path: Path, count: int = 20) -> Path:

@@ -19,6 +19,7 @@ from edgeharfer.runtime.inference.package import MANIFEST
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace
+from films import write_film
 from fuzz_mutate import mutate_bytes, mutate_graph, mutate_json, mutate_lines, mutate_toml
 
 CONFIG = """# what `edgeharfer run` takes
@@ -145,12 +146,7 @@ def _image(path: Path) -> Path:
 
 
 def _film(path: Path, codec: str) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 12, (64, 48))
-    assert writer.isOpened()
-    for number in range(12):
-        writer.write(picture(phase=number * 9))
-    writer.release()
-    return path
+    return write_film(path, (picture(phase=number * 9) for number in range(12)), 12, codec)
 
 
 def _events(path: Path) -> Path:

@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeharfer.chaos import process_faults
-from edgeharfer.chaos.fault import Fault, NotTried, Site
-from edgeharfer.chaos.load import slowdown
+from edgeharfer.chaos.fault import Fault, NotTried, Site, slowdown
 from edgeharfer.chaos.source_faults import freeze
 from edgeharfer.chaos.trial import FAULTS, attempt, exit_code, line, report, trial
 from edgeharfer.chaos.watched import NotInTime, NotRecovered, WatchedRun

@@ -65,8 +65,9 @@ def test_a_process_that_it_starts_is_not_dumped(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_product_starts_its_processes_in_one_place() -> None:
-    starts = [path.name for path in PRODUCT.rglob("*.py") if '"-m"' in path.read_text(encoding="utf-8")]
-    assert starts == ["child.py"]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in PRODUCT.rglob("*.py")}
+    for start in ('"-m"', "subprocess.Popen(", "create_subprocess_exec"):
+        assert [name for name, text in texts.items() if start in text] == ["child.py"], start
 
 
 def test_a_run_and_its_reader_crash_without_a_dump(tmp_path: Path) -> None:

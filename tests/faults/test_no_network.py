@@ -15,6 +15,7 @@ import pytest
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.source.demo import DemoSource
+from films import write_film
 from kiosk_broker import free_port
 from kiosk_process import KioskProcess
 from mjpeg_server import wait_until
@@ -54,11 +55,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of the demo."""
     path = tmp_path_factory.mktemp("clip") / "clip.avi"
     demo = DemoSource(SystemClock())
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 15.0, (640, 480))
-    for number in range(0, 60, 2):
-        writer.write(demo.picture(number))
-    writer.release()
-    return path
+    return write_film(path, (demo.picture(number) for number in range(0, 60, 2)), 15.0, "MJPG")
 
 
 @pytest.fixture

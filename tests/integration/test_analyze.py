@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 import pytest
 
+from films import write_film
+
 pytest.importorskip("matplotlib", reason="analyze needs the report extra")
 pytest.importorskip("reportlab", reason="analyze needs the report extra")
 pytest.importorskip("pypdf", reason="analyze needs the report extra")
@@ -26,7 +28,7 @@ pytest.importorskip("pypdf", reason="analyze needs the report extra")
 import pypdf
 
 from edgeharfer.cli import run_command
-from edgeharfer.cli.analyze import ProgressBar
+from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.source.demo import DemoSource
@@ -40,12 +42,14 @@ FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 def film(path: Path, frames: int = FRAMES, *, faces: bool = True) -> Path:
     """So many frames of the demo as a video file, two faces in each; or of nothing."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
     source = DemoSource(SystemClock())
-    for seq in range(frames):
-        writer.write(source.picture(seq) if faces else np.full((480, 640, 3), 60 + seq, np.uint8))
-    writer.release()
-    return path
+    return write_film(
+        path,
+        (
+            source.picture(seq) if faces else np.full((480, 640, 3), 60 + seq, np.uint8)
+            for seq in range(frames)
+        ),
+    )
 
 
 def analyze(*arguments: object) -> int:
@@ -282,7 +286,7 @@ def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
         bar.complain("bad.mp4: torn")
         bar.advance(498.5, "2/2 bad.mp4")
-        bar.end()
+        bar.close()
         bar.complain("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
@@ -293,7 +297,7 @@ def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixt
         bar.begin(10)
         bar.advance(5, "clip")
         bar.say("clip: done")
-        bar.end()
+        bar.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 
 

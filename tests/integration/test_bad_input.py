@@ -16,6 +16,7 @@ import pytest
 
 from edgeharfer.cli import run_command
 from edgeharfer.runtime import load_package
+from films import write_film
 
 RUN = ["run", "--view", "none"]
 
@@ -38,10 +39,7 @@ def empty_video(folder: Path) -> list[str]:
 
 def truncated_video(folder: Path) -> list[str]:
     path = folder / "whole.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (64, 64))
-    for value in range(30):
-        writer.write(np.full((64, 64, 3), value * 8, np.uint8))
-    writer.release()
+    write_film(path, (np.full((64, 64, 3), value * 8, np.uint8) for value in range(30)))
     cut = folder / "cut.mp4"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     return ["--source", str(cut)]

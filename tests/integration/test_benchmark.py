@@ -16,6 +16,7 @@ from edgeharfer.benchmark.peers import Part
 from edgeharfer.cli import run_command
 from edgeharfer.export import backend
 from edgeharfer.runtime.installation import install_command
+from films import write_film
 
 keras: Any = backend.load("keras")
 layers: Any = keras.layers
@@ -170,11 +171,9 @@ def test_accuracy_where_data_is_given(tmp_path: Path) -> None:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (160, 120))
-    for number in range(8):
-        writer.write(np.full((120, 160, 3), 25 * number, np.uint8))
-    writer.release()
-    return path
+    return write_film(
+        path, (np.full((120, 160, 3), 25 * number, np.uint8) for number in range(8)), 30, "MJPG"
+    )
 
 
 def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

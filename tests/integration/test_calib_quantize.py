@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import tiny_patterns
+from edgeharfer.calib import open_material
 from edgeharfer.calib.graphs import StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import batches, open_material
+from edgeharfer.calib.material import batches
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import CALIBRATORS, Recipe
-from edgeharfer.calib.scoring import Scorer
-from edgeharfer.calib.sensitivity import sweep
+from edgeharfer.calib.scoring import Scorer, sweep
 from edgeharfer.export import Int8, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.graph import Graph

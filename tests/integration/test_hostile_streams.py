@@ -11,7 +11,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source, opencv, stream
 from edgeharfer.runtime.source.stream import StreamSource
+from films import write_film
 from hostile_servers import (
     Answer,
     HostileRtspServer,
@@ -64,10 +64,7 @@ def rtsp() -> Iterator[HostileRtspServer]:
 def segment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Ten frames as an MPEG transport stream."""
     path = tmp_path_factory.mktemp("segment") / "s.ts"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
-    for number in range(SEGMENT_FRAMES):
-        writer.write(np.full((48, 64, 3), number * 20, np.uint8))
-    writer.release()
+    write_film(path, (np.full((48, 64, 3), number * 20, np.uint8) for number in range(SEGMENT_FRAMES)), 25)
     return path.read_bytes()
 
 
@@ -395,11 +392,8 @@ def test_a_wrong_login_is_told(web: WebServer, rtsp: HostileRtspServer) -> None:
 
 def test_a_film_whose_index_is_at_its_end(web: WebServer, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (640, 480))
     noise = np.random.default_rng(1)
-    for _ in range(12):
-        writer.write(noise.integers(0, 256, (480, 640, 3), np.uint8))
-    writer.release()
+    write_film(path, (noise.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(12)), 25)
     data = path.read_bytes()
     assert data.rindex(b"moov") > len(data) // 2 > 1 << 18
     web.answers["/clip.mp4"] = Answer(data, ranges=True)

@@ -19,6 +19,7 @@ from edgeharfer.cli import run_command
 from edgeharfer.runtime import Pipeline, load_package, open_source
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
+from films import write_film
 
 FER8 = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"}
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
@@ -32,12 +33,8 @@ def lines(text: str) -> list[dict[str, Any]]:
 def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """90 frames of the demo source, 3 s, as a video file."""
     path = tmp_path_factory.mktemp("clips") / "demo.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
     source = DemoSource(SystemClock())
-    for seq in range(90):
-        writer.write(source.picture(seq))
-    writer.release()
-    return path
+    return write_film(path, (source.picture(seq) for seq in range(90)))
 
 
 def test_each_frame_of_a_file_gives_a_result(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 import tiny_patterns
-from edgeharfer.calib import quantize
-from edgeharfer.calib.material import open_material
+from edgeharfer.calib import open_material, quantize
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import Calibrator
 from edgeharfer.training.action.networks import ACTION_NETWORKS

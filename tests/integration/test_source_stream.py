@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +17,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source, stream
 from edgeharfer.runtime.source.stream import StreamSource
+from films import write_film
 from mjpeg_server import MjpegServer, jpeg, moving
 
 STEP = 5
@@ -148,10 +148,7 @@ def test_the_capture_shows_the_newest_frame_of_a_reader_in_another_process(serve
 
 def test_a_video_file_on_a_web_server_comes_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (64, 48))
-    for number in range(20):
-        writer.write(np.full((48, 64, 3), number * 10, np.uint8))
-    writer.release()
+    write_film(path, (np.full((48, 64, 3), number * 10, np.uint8) for number in range(20)))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

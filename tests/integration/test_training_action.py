@@ -21,7 +21,7 @@ from edgeharfer.training.action.head import draw_weights  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.train import train_action  # noqa: E402
 from edgeharfer.training.backbones import frame_encoder  # noqa: E402
-from edgeharfer.training.recipe import load_recipe  # noqa: E402
+from edgeharfer.training.recipe import make_recipe  # noqa: E402
 from edgeharfer.training.records import read_history  # noqa: E402
 
 RECIPE = ActionRecipe(
@@ -170,7 +170,7 @@ def test_a_head_that_is_solved_has_one_epoch(run: Path, data: Path, weights: Pat
 
 
 def test_the_students_way_is_told_to_leak(data: Path, weights: Path, tmp_path: Path) -> None:
-    students = load_recipe("mobilenetv2-lstm", ActionRecipe, "action")
+    students = make_recipe(ActionRecipe, "action", "mobilenetv2-lstm", {}, ())
     recipe = replace(students, width=32, height=32, alpha=0.35, frames=4, folds=2, epochs=2, units=8)
     lines: list[str] = []
     model = train_action(data / "data", tmp_path, recipe, backbone_weights=weights, report=lines.append)

@@ -19,9 +19,9 @@ from edgeharfer.training import loop
 from edgeharfer.training.emotion.data import make_targets
 from edgeharfer.training.emotion.faces import read_faces
 from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
-from edgeharfer.training.emotion.run import fit_temperature
 from edgeharfer.training.emotion.train import make_batches, train_emotion
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
+from edgeharfer.training.temperature import fit_temperature
 from tiny_faces import NoFaces, write_waves
 
 RECIPE = EmotionRecipe(
@@ -155,4 +155,5 @@ def test_the_temperature_of_overconfident_logits_is_found() -> None:
     weights = np.exp(logits)
     probs = weights / weights.sum(axis=1, keepdims=True)
     drawn = np.array([rng.choice(5, p=row / row.sum()) for row in probs])
-    assert fit_temperature(2 * logits, np.eye(5, dtype=np.float32)[drawn]) == pytest.approx(2, abs=0.15)
+    targets = np.eye(5, dtype=np.float32)[drawn]
+    assert fit_temperature(2 * logits, targets, 0.3, 3, 121) == pytest.approx(2, abs=0.15)

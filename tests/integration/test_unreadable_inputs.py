@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.cli import run_command
+from films import write_film
 
 MODELS_OFF = ["--action", "off", "--emotion", "off"]
 
@@ -27,12 +28,8 @@ def album(folder: Path, count: int, damaged: int) -> Path:
 
 
 def film(path: Path, codec: str = "MJPG", frames: int = 20) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (64, 48))
     noise = np.random.default_rng(1)
-    for _ in range(frames):
-        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
-    writer.release()
-    return path
+    return write_film(path, (noise.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(frames)), 10, codec)
 
 
 def run(source: object, stats: Path, *more: str) -> tuple[int, dict[str, Any]]:

@@ -17,17 +17,14 @@ from edgeharfer.app.sniff import sniff
 from edgeharfer.app.workspace import Workspace, clear_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.source import open_source
+from films import write_film
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 
 
 def clip(folder: Path, name: str, codec: str, count: int = 10) -> Path:
     path = folder / name
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (64, 48))
-    for _ in range(count):
-        writer.write(PICTURE)
-    writer.release()
-    return path
+    return write_film(path, (PICTURE for _ in range(count)), 10, codec)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edgeharfer.benchmark.agreement import AgreementJob, Labels, agreement, labels
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.types import Action, Box, Emotion, Result, TrackedFace
+from films import write_film
 
 A: Labels = ("run", "happy")
 B: Labels = ("run", "sad")
@@ -41,9 +41,6 @@ def test_the_largest_face_counts() -> None:
 def test_a_clip_without_people_agrees_with_its_reference(tmp_path: Path) -> None:
     """Both see nobody: the pipeline and its reference run over the same frames."""
     path = tmp_path / "gray.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (160, 120))
-    for _ in range(15):
-        writer.write(np.full((120, 160, 3), 90, np.uint8))
-    writer.release()
+    write_film(path, (np.full((120, 160, 3), 90, np.uint8) for _ in range(15)), 10.0)
     found = AgreementJob(str(path), {"action": None}, Backend(threads=1)).compare()
     assert found == {"seconds": 2, "action": 1.0, "emotion": 1.0, "both": 1.0}

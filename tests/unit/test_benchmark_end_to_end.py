@@ -7,7 +7,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from edgeharfer.benchmark.end_to_end import EndToEnd, figures, measure_end_to_en
 from edgeharfer.benchmark.pipeline_job import BLOCK, UNITS, PipelineJob
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.inference.backend import Backend
+from films import write_film
 
 PROMISED = {
     "frames", "fps", "cpu_ms_per_frame", "encoder_unit_ms", "cpu_in_encoder_units", "latency_ms",
@@ -86,10 +86,7 @@ def test_the_two_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clip(tmp_path: Path) -> str:
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (320, 240))
-    for number in range(10):
-        writer.write(np.full((240, 320, 3), 20 * number, np.uint8))
-    writer.release()
+    write_film(path, (np.full((240, 320, 3), 20 * number, np.uint8) for number in range(10)), 30, "MJPG")
     return str(path)
 
 

@@ -13,6 +13,7 @@ from edgeharfer.benchmark.film import CrowdedFilm, Film, crowd
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.types import Box, Face, Image
+from films import write_film
 
 FRAMES, FPS = 6, 25
 
@@ -20,10 +21,7 @@ FRAMES, FPS = 6, 25
 @pytest.fixture
 def clip(tmp_path: Path) -> str:
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (64, 48))
-    for number in range(FRAMES):
-        writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
-    writer.release()
+    write_film(path, (np.full((48, 64, 3), 20 * number, np.uint8) for number in range(FRAMES)), FPS, "MJPG")
     return str(path)
 
 

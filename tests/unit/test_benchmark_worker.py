@@ -74,7 +74,7 @@ def test_a_real_process_tells_its_error_and_ends() -> None:
 
 def test_a_process_that_died_says_its_last_words() -> None:
     with Worker("pipeline", spec="nowhere.mp4", options={"action": None, "emotion": None}) as job:
-        job._process.kill()
-        job._process.wait()
+        job.process.kill()
+        job.process.wait()
         with pytest.raises(RuntimeError, match="process ended: "):
             job.call("summary")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tiny_patterns
+from edgeharfer.calib import open_material
 from edgeharfer.calib.calibration_set import balanced, read_calibration_set, shuffled
-from edgeharfer.calib.material import floats, open_material
+from edgeharfer.calib.material import floats
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare

@@ -178,11 +178,11 @@ def test_stop_ends_the_iteration_and_closes_the_source() -> None:
     with Capture(source, pace="fast") as capture:
         for frame in capture:
             if frame.seq == 5:
-                capture.stop()
+                capture.close()
     assert frame.seq == 5
     assert (capture.state, capture.ended, source.closed) == ("ended", True, 1)
     assert capture.next_frame() is None
-    capture.stop()
+    capture.close()
 
 
 def test_stop_wakes_a_reader_that_waits() -> None:
@@ -193,7 +193,7 @@ def test_stop_wakes_a_reader_that_waits() -> None:
         reader.start()
         assert gate.reached.wait(20)
         threading.Timer(0.05, gate.opened.set).start()
-        capture.stop()
+        capture.close()
         reader.join(20)
         assert got == [None]
 
@@ -210,7 +210,7 @@ def test_a_failure_after_the_stop_is_nobodys() -> None:
     with Capture(ScriptedSource([0.0, gate, SourceError("torn down")], live=True)) as capture:
         assert gate.reached.wait(20)
         threading.Timer(0.05, gate.opened.set).start()
-        capture.stop()
+        capture.close()
         assert capture.next_frame() is None
         assert capture.state == "ended"
 
@@ -225,12 +225,12 @@ def test_stop_returns_from_a_source_that_hangs(
     capture.start()
     assert gate.reached.wait(20)
     with caplog.at_level(logging.WARNING):
-        capture.stop()
+        capture.close()
     assert "does not stop" in caplog.text
     assert source.closed == 0, "closed under a read that is under way"
     monkeypatch.setattr(capture_module, "_STOP_WAIT_S", 20.0)
     gate.opened.set()
-    capture.stop()
+    capture.close()
     assert source.closed == 1
 
 
@@ -245,7 +245,7 @@ def test_the_thread_is_joined_never_daemon() -> None:
 
 def test_a_capture_that_never_started_closes_its_source() -> None:
     source = ScriptedSource([0.0])
-    Capture(source).stop()
+    Capture(source).close()
     assert source.closed == 1
 
 
@@ -283,7 +283,7 @@ def test_a_defect_in_live_input_is_raised_where_frames_are_taken() -> None:
 def test_whether_frames_come_as_time_passes(pace: Pace, live: bool, expected: bool) -> None:
     capture = Capture(ScriptedSource([], live=live), pace=pace)
     assert capture.in_real_time == expected
-    capture.stop()
+    capture.close()
 
 
 def waiting(clock: ManualClock, frames: int) -> tuple[Capture, Frame]:

@@ -162,7 +162,7 @@ class Environment:
         monkeypatch.setattr(versions, "installed", self._found.get)
         monkeypatch.setattr(libraries, "installed", self._found.get)
         monkeypatch.setattr(libraries, "extras", lambda: ["extra"])
-        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.syspath_prepend(folder)
 
     def needs(self, requirement: str, version: str | None, code: str = "", extra: str = "extra") -> None:
         """A requirement of an extra, or of the product where the extra is "", and the module it brings."""
@@ -223,7 +223,7 @@ def test_an_import_that_hangs_is_ended_and_the_others_are_tried(
 ) -> None:
     (tmp_path / "hangs.py").write_text("import threading; threading.Event().wait()")
     (tmp_path / "works.py").touch()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     reasons = try_imports(["hangs", "works"], timeout_s=1.5)
     assert reasons == {"hangs": "the import did not end within 1.5 s", "works": None}
 

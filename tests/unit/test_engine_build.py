@@ -64,7 +64,7 @@ def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
 def test_a_builder_ends_with_what_started_it(how: str) -> None:
     build = EngineBuild(MODEL, BACKEND, command=script(FOR_MINUTES))
     assert not build.ended()
-    process = build._process
+    process = build.process
     if how == "closed":
         build.close()
         build.close()
@@ -81,7 +81,7 @@ def test_a_program_that_ends_takes_its_builder_along() -> None:
         "from edgeharfer.runtime.inference.graph import Graph\n"
         f"graph = Graph.scan({MODEL.data!r}, 'net')\n"
         f"build = EngineBuild(graph, CPU, command=('-c', {FOR_MINUTES!r}))\n"
-        "print(build._process.pid)\n"
+        "print(build.process.pid)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -9,12 +9,13 @@ from onnx import helper
 
 import tiny_models
 from edgeharfer.export.convert import ends_in, rename_output
-from edgeharfer.export.parity import difference, exported, random_samples, softmax
+from edgeharfer.export.parity import difference, exported, random_samples
 from edgeharfer.export.precision import HALF_MIN_VALUES, RECIPES, halve_weights
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.tasks.smoothing import softmax
 
 
 def dense(features: int = 300, classes: int = 7) -> onnx.ModelProto:

@@ -12,11 +12,12 @@ import pytest
 import tiny_models
 from edgeharfer.export import backend, export_model, read_labels
 from edgeharfer.export.draft import draft_manifest, package_name
-from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.export.source import find_source
+from edgeharfer.export.writing import check_place
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.staging import replaced_folder
 
 
 def run_folder(folder: Path, record: object = None, labels: object = None) -> Path:
@@ -210,7 +211,7 @@ def test_folder_names_become_package_names(text: str, name: str) -> None:
 
 def test_a_package_appears_whole(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with written_beside(out) as folder:
+    with replaced_folder(out) as folder:
         (folder / "file").write_text("x")
         assert not out.exists()
     assert (out / "file").read_text() == "x"
@@ -229,7 +230,7 @@ def umask() -> int:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
     before = sorted(path.name for path in out.iterdir())
-    with pytest.raises(KeyboardInterrupt), written_beside(out) as folder:
+    with pytest.raises(KeyboardInterrupt), replaced_folder(out) as folder:
         (folder / "half").write_text("x")
         raise KeyboardInterrupt
     assert sorted(path.name for path in out.iterdir()) == before
@@ -239,14 +240,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
     check_place(out)
-    with written_beside(out) as folder:
+    with replaced_folder(out) as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in out.iterdir()] == ["new"]
 
 
 def test_of_two_exports_at_once_one_stays_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with written_beside(out) as one, written_beside(out) as other:
+    with replaced_folder(out) as one, replaced_folder(out) as other:
         for folder in (one, other):
             (folder / folder.parent.name).write_text("x")
     assert len(list(out.iterdir())) == 1
@@ -267,7 +268,10 @@ def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SinkError, match="cannot be written"), written_beside(tmp_path / "file" / "out"):
+    with (
+        pytest.raises(SinkError, match="cannot be written"),
+        replaced_folder(tmp_path / "file" / "out"),
+    ):
         pass
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from edgeharfer.kiosk import install as module
 from edgeharfer.kiosk.config import default_text, handed_over
-from edgeharfer.kiosk.durable import hand_over, write_durable
 from edgeharfer.kiosk.install import (
     Places,
     check_program,
@@ -152,31 +151,3 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path, program
 def test_a_command_that_fails_gives_its_last_line() -> None:
     with pytest.raises(SinkError, match=r"^sh -c .*: the unit is masked$"):
         run_command(["sh", "-c", "echo first >&2; echo the unit is masked >&2; exit 1"])
-
-
-def test_a_durable_file_is_the_old_one_until_it_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "state.json"
-    write_durable(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_durable(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert sorted(os.listdir(tmp_path)) == ["state.json"]  # noqa: PTH208 - hidden ones count as well
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
-def test_what_root_writes_becomes_the_services(tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "emotion"
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(b"x")
-    (folder / "current").symlink_to("gone")
-    os.chown(tmp_path, 12345, 12346)
-    hand_over(tmp_path / "models", tmp_path)
-    for path in (tmp_path / "models", folder, folder / "model.onnx", folder / "current"):
-        assert (path.lstat().st_uid, path.lstat().st_gid) == (12345, 12346)

@@ -28,7 +28,7 @@ from edgeharfer.kiosk.config import (
 )
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.event_publisher import EventPublisher
-from edgeharfer.kiosk.metrics import Metrics, temperatures
+from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline
 from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
@@ -337,16 +337,6 @@ def test_nothing_is_read_of_a_face_before_the_notice_was_given(required: bool, t
         assert read(range(3)) == (set() if required else {"emotion", "headpose"})
         notice.confirm()
         assert read(range(3, 6)) == {"emotion", "headpose"}
-
-
-def test_temperatures_are_read_where_there_are_any(tmp_path: Path) -> None:
-    for number, text in enumerate(["47500\n", "broken\n"]):
-        zone = tmp_path / f"thermal_zone{number}"
-        zone.mkdir()
-        (zone / "type").write_text("cpu\n", encoding="ascii")
-        (zone / "temp").write_text(text, encoding="ascii")
-    (tmp_path / "thermal_zone2").mkdir()
-    assert list(temperatures(tmp_path)) == [("0-cpu", 47.5)]
 
 
 def test_a_loop_that_hangs_is_not_healthy() -> None:

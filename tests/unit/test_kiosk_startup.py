@@ -130,9 +130,9 @@ def test_a_second_process_is_refused_until_the_first_one_is_killed(tmp_path: Pat
 def test_a_lock_is_for_one_and_can_be_taken_again(tmp_path: Path) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert first.acquire() and not second.acquire()
-    first.release()
+    first.close()
     assert second.acquire()
-    second.release()
+    second.close()
     with pytest.raises(OSError, match="lock"):
         FileLock(tmp_path / "gone" / "lock").acquire()
 

@@ -125,7 +125,7 @@ def test_a_kiosk_that_still_runs_is_not_pulled_out_from_under(places: Places) ->
     with pytest.raises(SinkError, match="still running"):
         uninstall(places, nothing)
     assert places.unit.exists() and places.config.exists()
-    lock.release()
+    lock.close()
     uninstall(places, nothing)
     assert left_below(places.root) == set()
 

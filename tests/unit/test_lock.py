@@ -27,7 +27,7 @@ def test_a_lock_is_held_once_and_can_be_had_again(tmp_path: Path) -> None:
         assert first.acquire()
         assert first.acquire(), "it is held already"
         assert not second.acquire()
-        first.release()
+        first.close()
         assert second.acquire()
     with FileLock(path) as third:
         assert third.acquire(), "leaving the block releases it"

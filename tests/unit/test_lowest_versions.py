@@ -15,7 +15,8 @@ import click
 import cv2
 import pytest
 
-from edgeharfer.cli import evaluate, run, run_command
+from edgeharfer.cli import progress as progress_module
+from edgeharfer.cli import run, run_command
 from edgeharfer.runtime.source import opencv
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def test_progress_without_hidden_bars(terminal: bool, monkeypatch: pytest.Monkey
     screen = Screen()
     monkeypatch.setattr(click, "progressbar", before_8_2)
     monkeypatch.setattr(sys, "stderr", screen)
-    with evaluate.progress_bar() as progress:
+    with progress_module.progress_bar() as progress:
         progress(1, 2)
         progress(2, 2)
     assert ("100%" in screen.getvalue()) is terminal

@@ -20,6 +20,7 @@ from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Image
+from films import write_film
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -155,10 +156,7 @@ def test_a_sink_needs_nothing_but_write(pipeline: Pipeline, folder: Path) -> Non
 
 def test_the_page_on_python_runs(tmp_path: Path, picture: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
-    for _ in range(5):
-        writer.write(picture)
-    writer.release()
+    write_film(Path("clip.mp4"), (picture for _ in range(5)))
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
     namespace: dict[str, Any] = {"__name__": "examples"}
     for example in examples:

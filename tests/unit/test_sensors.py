@@ -25,6 +25,7 @@ def test_thermal_zones(tmp_path: Path) -> None:
     write(tmp_path, {"class/thermal/thermal_zone0/type": "cpu", "class/thermal/thermal_zone0/temp": 45500})
     write(tmp_path, {"class/thermal/thermal_zone1/type": "asleep"})
     write(tmp_path, {"class/thermal/thermal_zone2/temp": -5000})
+    write(tmp_path, {"class/thermal/thermal_zone3/type": "cpu", "class/thermal/thermal_zone3/temp": "broken"})
     assert dict(temperatures(tmp_path)) == {"0-cpu": 45.5, "2-unknown": -5.0}
 
 

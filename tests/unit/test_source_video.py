@@ -16,18 +16,16 @@ from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
 from edgeharfer.runtime.source.video import FrameTimes
 from edgeharfer.runtime.types import Frame
+from films import write_film
 
 FRAMES, FPS, STEP = 20, 20.0, 12
 
 
 def write_clip(path: Path, codec: str = "mp4v", frames: int = FRAMES) -> Path:
     """A clip of flat frames, each `STEP` brighter than the last, so that a frame tells its number."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), FPS, (64, 48))
-    assert writer.isOpened()
-    for number in range(frames):
-        writer.write(np.full((48, 64, 3), STEP * number, np.uint8))
-    writer.release()
-    return path
+    return write_film(
+        path, (np.full((48, 64, 3), STEP * number, np.uint8) for number in range(frames)), FPS, codec
+    )
 
 
 def read_all(source: Source) -> list[Frame]:

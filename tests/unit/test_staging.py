@@ -13,12 +13,14 @@ from edgeharfer.runtime import staging
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.staging import (
     ABANDONED_S,
+    hand_over,
     locked_folder,
     remove_abandoned,
     replace_folder,
     temporary_file,
     temporary_folder,
     temporary_path,
+    write_durable,
 )
 
 needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="Windows goes by age alone")
@@ -143,3 +145,31 @@ def test_a_folder_that_stays_locked_is_not_waited_for_for_ever(tmp_path: Path) -
         assert (first, second) == (True, False)
     with locked_folder(tmp_path, SystemClock()) as third:
         assert third
+
+
+def test_a_durable_file_is_the_old_one_until_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    write_durable(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_durable(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["state.json"]  # noqa: PTH208 - hidden ones count as well
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_becomes_the_services(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "emotion"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"x")
+    (folder / "current").symlink_to("gone")
+    os.chown(tmp_path, 12345, 12346)
+    hand_over(tmp_path / "models", tmp_path)
+    for path in (tmp_path / "models", folder, folder / "model.onnx", folder / "current"):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (12345, 12346)

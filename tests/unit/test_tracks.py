@@ -163,7 +163,8 @@ def test_between_looks_a_face_moves_on_for_a_moment_and_no_farther() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
     (track,) = tracker.update([face(140)], 1.0)  # 40 pixels a second, of which half is believed
-    places = [track.face_at(1.0 + later_s).box.center[0] for later_s in (0.0, 0.1, MOVES_ON_S, 0.9)]
+    offsets = [track.offset_at(1.0 + later_s)[0] for later_s in (0.0, 0.1, MOVES_ON_S, 0.9)]
+    places = [track.face.box.center[0] + offset for offset in offsets]
     assert places == pytest.approx([140, 142, 144, 144])
 
 

@@ -18,10 +18,18 @@ from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
 from edgeharfer.training.action.find import ClipFile, find_clips
-from edgeharfer.training.action.folds import assign_folds, check_pattern, group_clips
-from edgeharfer.training.action.scenes import SIDE, join_scenes, scene_of, thumbnail
+from edgeharfer.training.action.folds import (
+    SIDE,
+    assign_folds,
+    check_pattern,
+    group_clips,
+    join_scenes,
+    scene_of,
+    thumbnail,
+)
 from edgeharfer.training.action.store import ClipSpec, ClipStore, Encoder, load_clips
 from edgeharfer.training.action.views import View, ViewRanges, draw_views
+from films import write_film
 
 FPS = 24
 SIZE = (64, 48)
@@ -46,11 +54,7 @@ def picture(seed: int, shift: int = 0) -> Image:
 
 def write_clip(path: Path, seed: int, frames: int = 36) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
-    for i in range(frames):
-        writer.write(picture(seed, i))
-    writer.release()
-    return path
+    return write_film(path, (picture(seed, i) for i in range(frames)), FPS)
 
 
 def store(folder: Path, spec: ClipSpec = SPEC, digest: str = "quarters") -> ClipStore:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.training.recipe import load_recipe, make_recipe, shipped_recipes
+from edgeharfer.training.recipe import make_recipe, shipped_recipes
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def written(folder: Path, text: str) -> str:
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
     file = written(tmp_path, 'arch = "two"\nrate = 1\nnotes = ["a", "b"]\n[light]\ngamma = 0\n')
-    assert load_recipe(file, Settings, "none") == Settings("two", 1.0, 3, False, ("a", "b"), Light(0.0))
+    assert make_recipe(Settings, "none", file, {}, ()) == Settings(
+        "two", 1.0, 3, False, ("a", "b"), Light(0.0)
+    )
 
 
 def test_changes_win_over_settings_and_settings_over_the_file(tmp_path: Path) -> None:
@@ -51,24 +53,24 @@ def test_changes_win_over_settings_and_settings_over_the_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("speed = 1", "unknown key speed"),
-        ('epochs = "many"', "'many' is not int"),
-        ("epochs = true", "True is not int"),
-        ("[light]\nhue = 1", "light: unknown key hue"),
-        ("light = 3", "3 is not Light"),
-        ("notes = [1]", "1 is not str"),
+        ("speed = 1", "unknown key 'speed'; known are arch, rate"),
+        ('epochs = "many"', "epochs: must be a whole number"),
+        ("epochs = true", "epochs: must be a whole number"),
+        ("[light]\nhue = 1", "light: unknown key 'hue'"),
+        ("light = 3", "light: must be an object"),
+        ("notes = [1]", r"notes\[0\]: must be text"),
         ("epochs = ", "Invalid value"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
-        load_recipe(written(tmp_path, text), Settings, "none")
+        make_recipe(Settings, "none", written(tmp_path, text), {}, ())
     assert "recipe.toml" in str(caught.value)
 
 
 def test_a_recipe_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match="mini-xception"):
-        load_recipe("no-such", Settings, "emotion")
+        make_recipe(Settings, "emotion", "no-such", {}, ())
 
 
 @pytest.mark.parametrize("change", ["arch", "=3", "a b=c"])
@@ -88,7 +90,7 @@ def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
     from edgeharfer.training.emotion.recipe import EmotionRecipe
 
     for name in shipped_recipes("emotion"):
-        assert load_recipe(name, EmotionRecipe, "emotion").arch in EMOTION_NETWORKS
+        assert make_recipe(EmotionRecipe, "emotion", name, {}, ()).arch in EMOTION_NETWORKS
 
 
 def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
@@ -115,6 +117,6 @@ def test_parts_of_a_run_can_stand_in_a_file(tmp_path: Path) -> None:
 
     file = tmp_path / "mine.toml"
     file.write_text("[[finish]]\nepochs = 3\n[[finish]]\nepochs = 2\naugmentation.rotation_deg = 5\n")
-    first, second = load_recipe(str(file), EmotionRecipe, "emotion").finish
+    first, second = make_recipe(EmotionRecipe, "emotion", str(file), {}, ()).finish
     assert (first, first.augmentation) == (Finish(3), LIGHT)
     assert (second.epochs, second.augmentation.rotation_deg) == (2, 5.0)

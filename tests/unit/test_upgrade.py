@@ -170,7 +170,7 @@ def test_a_close_ends_the_builder_and_waits_for_no_engine() -> None:
     threads = threading.active_count()
     session.close()
     session.close()
-    assert build._process.returncode == -9
+    assert build.process.returncode == -9
     assert threading.active_count() == threads
     np.testing.assert_array_equal(session.run1(WINDOW), plain())
 
@@ -305,7 +305,7 @@ def test_a_pipeline_starts_at_once_and_ends_all_builders(
         assert set(pipeline.providers.values()) == {CUDA}
         assert len(builds) == 4, "faces, emotion, encoder, head"
         pipeline.warm_up()
-    assert [one._process.returncode for one in builds] == [-9] * 4
+    assert [one.process.returncode for one in builds] == [-9] * 4
 
 
 class Nobody(Detector):

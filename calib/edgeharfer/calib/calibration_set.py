@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,13 @@ WANTED = 500
 _MAX_BYTES = 16 * 1024 * 1024
 
 
+_hashes = list_of(text(r"[0-9a-f]{64}(@[0-9]{1,9})?", "a SHA-256, for clips with @frame"), 0, 1_000_000)
+
+
+def _items(value: object, where: str) -> Mapping[str, tuple[str, ...]]:
+    return mapping_of(tuple(free_object(value, where)), _hashes)(value, where)
+
+
 @dataclass(frozen=True)
 class CalibrationSet:
     """Hashes of the chosen items by class.
@@ -33,11 +40,11 @@ class CalibrationSet:
     that the runtime would encode. input: how the pictures were prepared, as in the manifest.
     """
 
-    format: int
-    task: str
-    input: Mapping[str, object]
-    seed: int
-    items: Mapping[str, tuple[str, ...]]
+    format: Annotated[int, whole(FORMAT, FORMAT)]
+    task: Annotated[str, text("emotion|action", "emotion or action")]
+    input: Annotated[Mapping[str, object], free_object]
+    seed: Annotated[int, whole(0, 2**63)]
+    items: Annotated[Mapping[str, tuple[str, ...]], _items]
 
     def __len__(self) -> int:
         return sum(map(len, self.items.values()))
@@ -61,22 +68,9 @@ class CalibrationSet:
             raise ConfigError("the calibration set was made for another size or preparation of the pictures")
 
 
-_HASHES = list_of(text(r"[0-9a-f]{64}(@[0-9]{1,9})?", "a SHA-256, for clips with @frame"), 0, 1_000_000)
-_READER = record(
-    CalibrationSet,
-    {
-        "format": whole(FORMAT, FORMAT),
-        "task": text("emotion|action", "emotion or action"),
-        "input": free_object,
-        "seed": whole(0, 2**63),
-        "items": lambda value, where: mapping_of(tuple(free_object(value, where)), _HASHES)(value, where),
-    },
-)
-
-
 def read_calibration_set(path: Path) -> CalibrationSet:
     """A set as `dump` wrote it. Raises ModelError for anything else."""
-    return _READER(load_json(read_regular(path, _MAX_BYTES), str(path)), str(path))
+    return record(CalibrationSet)(load_json(read_regular(path, _MAX_BYTES), str(path)), str(path))
 
 
 def balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:

@@ -146,18 +146,3 @@ class Material(ABC):
     @abstractmethod
     def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
         """All of these, whole."""
-
-
-def open_material(manifest: Manifest, path: Path, ferplus: Path | None = None) -> Material:
-    """Pictures or clips in `<class>/<file>` or `<split>/<class>/<file>`, as the model's task wants them.
-
-    ferplus: FER+ votes that label faces instead of their folders.
-    """
-    from edgeharfer.calib.clips import ClipMaterial
-    from edgeharfer.calib.faces import FaceMaterial
-
-    if manifest.window is None:
-        return FaceMaterial(manifest, path, ferplus)
-    if ferplus is not None:
-        raise ConfigError("FER+ votes label faces: an action model has no use for --ferplus")
-    return ClipMaterial(manifest, path)

@@ -17,8 +17,7 @@ from edgeharfer.calib.guard import Figures, Limits, Verdict, judge
 from edgeharfer.calib.latency import median_ms
 from edgeharfer.calib.material import Calibration, Evaluation, batches, floats
 from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
-from edgeharfer.calib.scoring import Models, Scorer, run_pictures
-from edgeharfer.calib.sensitivity import sweep
+from edgeharfer.calib.scoring import Models, Scorer, run_pictures, sweep
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph

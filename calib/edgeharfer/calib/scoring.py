@@ -1,13 +1,15 @@
-"""Probabilities of graphs on prepared data, the way the runtime gets them."""
+"""What graphs answer on prepared data, the way the runtime runs them, and which layers err most in INT8."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from edgeharfer.calib.graphs import StaticQuantizer
 from edgeharfer.calib.guard import Figures, figures
 from edgeharfer.calib.material import Evaluation, batches
+from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.session import make_session
@@ -62,3 +64,20 @@ def run_pictures(graph: Graph, pictures: Image, manifest: Manifest) -> Floats:
 def as_probs(output: Floats, manifest: Manifest) -> Floats:
     """Scores of a graph as probabilities."""
     return output if manifest.output == "probs" else softmax(output, manifest.temperature)
+
+
+def sweep(
+    quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[Graph], Floats]
+) -> list[tuple[str, float]]:
+    """Each weighted layer with the error that it alone causes, worst first.
+
+    run: the output of a graph on some data. The error is the mean square over the output's own.
+    """
+    wanted = run(quantizer.original)
+    power = float(np.mean(np.square(wanted, dtype=np.float64))) or 1.0
+    found = []
+    for layer in quantizer.layers:
+        given = run(quantizer.quantized(recipe, only=[layer]))
+        error = float(np.mean(np.square(given.astype(np.float64) - wanted))) / power
+        found.append((layer, error if np.isfinite(error) else float("inf")))
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))

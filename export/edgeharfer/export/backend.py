@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from edgeharfer.calib import tools
 from edgeharfer.runtime.errors import ConfigError, MissingExtra
 
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim", "onnxruntime", "numpy")
@@ -37,19 +36,13 @@ def load(module: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings, log lines below an error, and what native code writes to stderr.
+    """Hold back warnings, log lines below an error, prints, and what native code writes to stderr.
 
     TensorFlow writes lines at its import that no setting of its own holds back. An error still says
     itself: it is raised, not written.
     """
-    with warnings.catch_warnings(), _native_stderr_held():
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+    with tools.quiet(), _native_stderr_held():
+        yield
 
 
 @contextlib.contextmanager

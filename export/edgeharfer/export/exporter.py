@@ -16,14 +16,21 @@ from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
 from edgeharfer.export.draft import Draft, draft_manifest, package_name, shown
-from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.int8 import Int8, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
 from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import as_labels, check_keys, find_source
 from edgeharfer.export.split import NotSplitError, split_model
-from edgeharfer.export.writing import Files, all_made_of, file_specs, to_graph, write_graphs, write_papers
+from edgeharfer.export.writing import (
+    Files,
+    all_made_of,
+    check_place,
+    file_specs,
+    to_graph,
+    write_graphs,
+    write_papers,
+)
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
@@ -35,6 +42,7 @@ from edgeharfer.runtime.inference.manifest import (
 )
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
@@ -134,7 +142,7 @@ def export_model(
         "files": all_made_of(files),
     }
     card = with_conversion(source.card or model_card(manifest, receipt), receipt)
-    with written_beside(out) as folder:
+    with replaced_folder(out) as folder:
         write_graphs(folder, files)
         write_papers(folder, manifest, receipt, card)
         if int8 is not None and calibration is not None:

@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeharfer.calib import open_material
 from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
 from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import Calibration, floats, open_material
+from edgeharfer.calib.material import Calibration, floats
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import parity
 from edgeharfer.export.card import with_int8
-from edgeharfer.export.folder import check_place, written_beside
 from edgeharfer.export.source import CARD
-from edgeharfer.export.writing import RECEIPT, file_name, file_spec, made_of, write_papers
+from edgeharfer.export.writing import RECEIPT, check_place, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
 from edgeharfer.runtime.inference.package import Package, load_package, read_regular
+from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.types import Floats
 
@@ -94,7 +95,7 @@ def quantize_package(
         raise ConfigError(f"{source.path}: {what} has no classes to guard: INT8 is not made of it")
     report(f"reading {int8.calibration}")
     calibration = int8.read(source.manifest)
-    with written_beside(out) as folder:
+    with replaced_folder(out) as folder:
         _copy(source, folder)
         add_int8(folder, calibration, int8, precisions, report=report)
         write_golden(load_package(folder))

@@ -12,6 +12,7 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead
+from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 
 RANDOM_PICTURES = 8
@@ -65,12 +66,6 @@ def difference(one: Floats, other: Floats, output: str) -> float:
 def agreement(one: Floats, other: Floats) -> float:
     """Share of the inputs for which both name the same class."""
     return float((one.argmax(axis=-1) == other.argmax(axis=-1)).mean())
-
-
-def softmax(logits: Floats) -> Floats:
-    """Over the last axis."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
 
 def _batches(samples: Floats) -> list[Floats]:

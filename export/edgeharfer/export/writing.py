@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export.source import CARD
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
-from edgeharfer.runtime.inference.package import verify_package, write_manifest
+from edgeharfer.runtime.inference.package import MANIFEST, verify_package, write_manifest
 
 RECEIPT = "receipt.json"
 
 Files = dict[str, dict[str, Graph]]
 """Precision -> role -> graph."""
+
+
+def check_place(out: Path) -> None:
+    """Raises ConfigError where something stands that an export must not replace."""
+    usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+    if out.is_symlink() or (out.exists() and not usable):
+        raise ConfigError(f"{out}: exists and is no model package: give another --out")
 
 
 def to_graph(model: Any, role: str) -> Graph:

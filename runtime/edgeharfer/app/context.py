@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.strict_json import (
-    Reader,
     choice,
     free_object,
     list_of,
@@ -54,19 +53,22 @@ class Table:
         return shares
 
 
-@dataclass(frozen=True)
-class _Source:
-    relation: str
+def _relation(value: object, where: str) -> str:
+    """Only the relation matters here; the other entries say where the counts come from."""
+    return choice(*RELATIONS)(free_object(value, where).get("relation"), f"{where}.relation")
+
+
+_counts = list_of(list_of(number(0, 1e12), 1, MOST_ACTIONS), 1, MOST_EMOTIONS)
 
 
 @dataclass(frozen=True)
 class _File:
-    format: int
-    emotions: tuple[str, ...]
-    actions: tuple[str, ...]
-    counts: tuple[tuple[float, ...], ...]
-    smoothing: float
-    source: _Source
+    format: Annotated[int, whole(FORMAT, FORMAT)]
+    emotions: Annotated[tuple[str, ...], list_of(_NAME, 1, MOST_EMOTIONS)]
+    actions: Annotated[tuple[str, ...], list_of(_NAME, 1, MOST_ACTIONS)]
+    counts: Annotated[tuple[tuple[float, ...], ...], _counts]
+    smoothing: Annotated[float, number(0, 1e6)]
+    source: Annotated[str, _relation]
 
 
 def read_table(path: Path | None = None) -> Table:
@@ -79,7 +81,7 @@ def read_table(path: Path | None = None) -> Table:
     else:
         data, where = _read(path), str(path)
     try:
-        found = _FILE(load_json(data, where), where)
+        found = record(_File)(load_json(data, where), where)
     except ModelError as error:
         raise ConfigError(f"{error}; make it with: edgeharfer train context") from error
     return _table(found, where)
@@ -104,23 +106,4 @@ def _table(file: _File, where: str) -> Table:
     table = np.array(file.counts, np.float64)
     if table.sum() + file.smoothing <= 0:
         raise ConfigError(f"{where}: counts: nobody was counted")
-    return Table(file.emotions, file.actions, table, file.smoothing, file.source.relation)
-
-
-def _source(value: object, where: str) -> _Source:
-    """Only the relation matters here; the other entries say where the counts come from."""
-    facts: Mapping[str, object] = free_object(value, where)
-    return _Source(choice(*RELATIONS)(facts.get("relation"), f"{where}.relation"))
-
-
-_FILE: Reader[_File] = record(
-    _File,
-    {
-        "format": whole(FORMAT, FORMAT),
-        "emotions": list_of(_NAME, 1, MOST_EMOTIONS),
-        "actions": list_of(_NAME, 1, MOST_ACTIONS),
-        "counts": list_of(list_of(number(0, 1e12), 1, MOST_ACTIONS), 1, MOST_EMOTIONS),
-        "smoothing": number(0, 1e6),
-        "source": _source,
-    },
-)
+    return Table(file.emotions, file.actions, table, file.smoothing, file.source)

@@ -7,7 +7,6 @@ import json
 import logging
 import secrets
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from edgeharfer.app.sources import without_folders
 from edgeharfer.app.worker import DIGEST, Order
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
-from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.child import end_child, start_child
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import Pace
 from edgeharfer.runtime.http.errors import HttpError
@@ -218,7 +217,7 @@ class Jobs:
                     job.file.unlink(missing_ok=True)  # nothing of the upload is kept but its report
 
     async def _follow(self, job: Job) -> None:
-        process = await _start_worker()
+        process = await start_child("edgeharfer.app.worker", MPLBACKEND="Agg")
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(self._order(job).to_line())
@@ -226,7 +225,7 @@ class Jobs:
                 self._take(job, json.loads(line))
             await process.wait()
         finally:
-            await _end(process)
+            await end_child(process, END_S)
         if job.phase == "working":
             job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
             _log.warning("an analysis ended by itself with exit code %s", process.returncode)
@@ -275,31 +274,6 @@ def _refuse_texts(head: bytes) -> None:
     """Before all of it has come: what begins like nothing known will not become a video."""
     if len(head) >= 4096 and sniff(head) is None:
         raise HttpError(415, "neither a video nor a picture, whatever its name says")
-
-
-async def _start_worker() -> Process:
-    return await asyncio.create_subprocess_exec(
-        *child_command("edgeharfer.app.worker"),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-        env={**child_environment(), "MPLBACKEND": "Agg"},
-        start_new_session=True,  # Ctrl-C is for the app, which then ends its workers
-    )
-
-
-async def _end(process: Process) -> None:
-    """Close its input, which it heeds between two frames, and kill it where it does not."""
-    if process.returncode is not None:
-        return
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def digest_file(job: Job) -> Path:

@@ -25,6 +25,7 @@ from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.json_lines import compact_json
 from edgeharfer.runtime.source import open_source
 
 DIGEST = "digest.json"
@@ -97,7 +98,7 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     reading = Reading(
         intensity_of(order.pipeline), LikelyActions(read_table(_path(order.context))), order.messages
     )
-    digest = json.dumps(reading.digest(written.report), separators=(",", ":"), allow_nan=False)
+    digest = compact_json(reading.digest(written.report))
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
 

@@ -12,15 +12,13 @@ import secrets
 import shutil
 import stat
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
-from edgeharfer.runtime.sinks.partial import cannot_write
-from edgeharfer.runtime.staging import locked_folder
+from edgeharfer.runtime.staging import cannot_write, locked_folder
 
 PREFIX = "app-"
 LOCK = "lock"
@@ -28,7 +26,7 @@ LOCK = "lock"
 _log = logging.getLogger(__name__)
 
 
-class Workspace:
+class Workspace(Closing):
     """A folder with mode 0700 while the `with` block lasts.
 
     parent: None is a folder of this user's in the system's temporary one.
@@ -37,7 +35,6 @@ class Workspace:
 
     def __init__(self, parent: Path | None = None) -> None:
         self._parent = default_parent() if parent is None else parent
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         try:
@@ -52,9 +49,7 @@ class Workspace:
             raise cannot_write(self._parent, error) from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +28,6 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import Package, read_regular
 
 RECEIPT = "receipt.json"
-KERAS_FILES = (".keras", ".h5", ".hdf5")
 _MAX_RECEIPT_BYTES = 1024 * 1024
 
 
@@ -40,11 +38,6 @@ class Subject:
     package: Package
     keras: Path | None = None
     keras_name: str | None = None
-
-
-def is_keras(path: Path) -> bool:
-    """Whether a path names a Keras model or a training run rather than a package."""
-    return path.suffix.lower() in KERAS_FILES or (path / "model.keras").is_file()
 
 
 @contextmanager
@@ -79,8 +72,7 @@ def check_origin(package: Package, model: Path) -> None:
     if not path.is_file():
         return
     wanted = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
-    file = find_source(model).model if model.is_dir() else model
-    if wanted is not None and file.is_file() and sha256(file.read_bytes()).hexdigest() != wanted:
+    if wanted is not None and find_source(model).receipt()["sha256"] != wanted:
         raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
 
 

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeharfer.benchmark.peers import Part, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -73,7 +71,7 @@ def keras_candidates(
     clock = clock or SystemClock()
     tf = import_peer("tensorflow")
     for batch in batches:
-        array = np.stack([part.sample] * batch)
+        array = part.batch(batch)
         size = batch if batch > _KERAS_BATCH else None
         tensor = tf.constant(array)
         function = tf.function(partial(part.model, training=False), reduce_retracing=True)
@@ -84,17 +82,9 @@ def keras_candidates(
         for backend, run in runs.items():
             start_s = clock.monotonic()
             run()
-            yield Candidate(
-                name=part.name,
-                backend=backend,
-                precision="fp32",
-                provider="CPU",
-                threads=threads,
-                batch=batch,
-                size_mb=part.model.count_params() * _FLOAT_BYTES / 1e6,
-                load_ms=(clock.monotonic() - start_s) * 1e3,
-                run=run,
-            )
+            load_ms = (clock.monotonic() - start_s) * 1e3
+            size_mb = part.model.count_params() * _FLOAT_BYTES / 1e6
+            yield part.candidate(backend, "fp32", threads, batch, size_mb, load_ms, run)
 
 
 def _call(function: Any, tensor: Any) -> Any:

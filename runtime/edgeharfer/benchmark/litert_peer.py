@@ -36,17 +36,8 @@ def litert_candidates(
             start_s = clock.monotonic()
             interpreter = _interpreter(data, count)
             load_ms = (clock.monotonic() - start_s) * 1e3
-            yield Candidate(
-                name=part.name,
-                backend="litert",
-                precision=precision,
-                provider="CPU",
-                threads=count,
-                batch=batch,
-                size_mb=len(data) / 1e6,
-                load_ms=load_ms,
-                run=_runner(interpreter, np.stack([part.sample] * batch)),
-            )
+            run = _runner(interpreter, part.batch(batch))
+            yield part.candidate("litert", precision, count, batch, len(data) / 1e6, load_ms, run)
 
 
 def convert(model: Any, sample: Floats, batch: int, *, quantized: bool) -> bytes:

@@ -7,8 +7,6 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from edgeharfer.benchmark.peers import Part, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -26,17 +24,8 @@ def openvino_candidates(
         model.reshape([batch, *part.sample.shape])
         compiled = core.compile_model(model, "CPU", settings(count))
         load_ms = (clock.monotonic() - start_s) * 1e3
-        yield Candidate(
-            name=part.name,
-            backend="openvino",
-            precision=precision,
-            provider="CPU",
-            threads=count,
-            batch=batch,
-            size_mb=len(data) / 1e6,
-            load_ms=load_ms,
-            run=partial(_infer, compiled.create_infer_request(), np.stack([part.sample] * batch)),
-        )
+        run = partial(_infer, compiled.create_infer_request(), part.batch(batch))
+        yield part.candidate("openvino", precision, count, batch, len(data) / 1e6, load_ms, run)
 
 
 def settings(threads: int) -> dict[str, Any]:

@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from edgeharfer.benchmark.measure import Run
+from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.errors import ConfigError, MissingExtra
 from edgeharfer.runtime.types import Floats
 
@@ -29,6 +33,16 @@ class Part:
     sample: Floats
     onnx: Mapping[str, bytes] = field(default_factory=dict)
     model: Any = None
+
+    def batch(self, count: int) -> Floats:
+        """The sample so many times."""
+        return np.stack([self.sample] * count)
+
+    def candidate(
+        self, backend: str, precision: str, threads: int, batch: int, size_mb: float, load_ms: float, run: Run
+    ) -> Candidate:
+        """This part in a peer, on the CPU."""
+        return Candidate(self.name, backend, precision, "CPU", threads, batch, size_mb, load_ms, run)
 
 
 def parse_peers(text: str) -> list[str]:

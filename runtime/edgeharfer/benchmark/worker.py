@@ -8,24 +8,21 @@ input, so that it never outlives the one that started it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from edgeharfer.runtime import errors
-from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.child import Child, child_command
 from edgeharfer.runtime.inference.backend import Backend
 
 _STOP_WAIT_S = 10.0
 
 
-class Worker:
+class Worker(Child):
     """The side that asks. Each call waits for its answer.
 
     job: a key of JOBS; settings: arguments of what it names, fit for JSON.
@@ -33,63 +30,37 @@ class Worker:
     """
 
     def __init__(self, job: str, **settings: Any) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._process = subprocess.Popen(
+        super().__init__(
             child_command("edgeharfer.benchmark.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-            encoding="utf-8",
-            env=child_environment(),
+            keep_errors=True,
+            patience_s=_STOP_WAIT_S,
+            own_session=False,  # Ctrl-C ends it at once, whatever it is measuring
         )
         try:
             self.call(job, **settings)
         except BaseException:
-            self.__exit__(None, None, None)
+            self.close()
             raise
 
     def call(self, name: str, **arguments: Any) -> Any:
         """What that method of the job returns."""
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         try:
-            stdin.write(json.dumps({"call": name, "with": arguments}) + "\n")
+            stdin.write(json.dumps({"call": name, "with": arguments}).encode() + b"\n")
             stdin.flush()
             line = stdout.readline()
         except BrokenPipeError:
-            line = ""
+            line = b""
         if not line:
-            raise RuntimeError(f"the benchmark's own process ended: {self._last_words()}")
+            said = self.last_line()[:300] or "it said nothing"
+            raise RuntimeError(f"the benchmark's own process ended: {said}")
         answer = json.loads(line)
         if "error" in answer:
             raise _as_error(answer["error"], answer["message"])
         return answer["result"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):  # A process that died left a command unread.
-                assert pipe is not None
-                pipe.close()
-        try:
-            self._process.wait(_STOP_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
-
-    def _last_words(self) -> str:
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
 
 
 def _as_error(kind: str, message: str) -> Exception:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +11,29 @@ from typing import Literal
 
 import cv2
 
-from edgeharfer.chaos.load import slowdown
 from edgeharfer.chaos.server import MjpegServer
 from edgeharfer.chaos.watched import WatchedRun
-from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 
 FPS = 15.0
+BUSY = 2.0
+"""From here on, a recovery that is late says nothing about the product."""
+WORK_S = 0.2
+"""Of processor time: enough to use up what a scheduler grants to a process that has been idle."""
+_LONGEST_S = 10.0
+_BLOCK = bytes(1 << 16)
 PICTURES = 120
 """Of the demo, again and again: 8 s at 15 a second."""
+
+
+def slowdown(clock: Clock | None = None, cpu_clock: Callable[[], float] = time.thread_time) -> float:
+    """Wall time over processor time of a little work: 1 on an idle machine, 10 where ten share a core."""
+    clock = clock or SystemClock()
+    start_s, start_cpu_s = clock.monotonic(), cpu_clock()
+    while (used_s := cpu_clock() - start_cpu_s) < WORK_S and clock.monotonic() - start_s < _LONGEST_S:
+        hashlib.sha256(_BLOCK)
+    return max(1.0, (clock.monotonic() - start_s) / max(used_s, 1e-3))
 
 
 class NotTried(Exception):

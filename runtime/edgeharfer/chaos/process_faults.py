@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeharfer.chaos.fault import Fault, NotTried, Site
 from edgeharfer.chaos.watched import NotRecovered, WatchedRun
 from edgeharfer.runtime.inference.package import shipped_packages
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 DISK_BYTES = 1 << 20
@@ -111,7 +112,8 @@ def clock(site: Site) -> float:
     worst_s = 0.0
     with site.run(prelude=_OTHER_TIME.format(path=str(told))) as run:
         for count, offset_s in enumerate(offsets_s, 1):
-            replace_text(told, str(offset_s))
+            with replaced_file(told) as new:  # no reader sees a part of it
+                new.write_text(str(offset_s))
             worst_s = max(worst_s, run.wait_for_result(), run.wait_for_result())
             run.wait_for(partial(said_so, run, count), "word of the jump in the events", 5.0)
     seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
@@ -123,13 +125,6 @@ def clock(site: Site) -> float:
 def said_so(run: WatchedRun, count: int) -> bool:
     """Whether so many jumps stand in the events."""
     return run.count("clock") == count
-
-
-def replace_text(path: Path, text: str) -> None:
-    """At once: no reader sees a part of it."""
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 def flipped_bit(site: Site) -> float:

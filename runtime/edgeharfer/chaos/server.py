@@ -6,14 +6,15 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
+
+from edgeharfer.runtime.closing import Closing
 
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
 
-class MjpegServer:
+class MjpegServer(Closing):
     """Sends `picture(n)` for n = 0, 1, ... at `fps`, to any number of viewers.
 
     silent: connections stay open, and nothing comes. frozen: the same picture again and again.
@@ -54,9 +55,7 @@ class MjpegServer:
         self.appear()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self.vanish()
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:

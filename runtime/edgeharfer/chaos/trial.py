@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.chaos.fault import FPS, Fault, NotTried, Outcome, Site, demo_pictures
-from edgeharfer.chaos.load import BUSY
+from edgeharfer.chaos.fault import BUSY, FPS, Fault, NotTried, Outcome, Site, demo_pictures
 from edgeharfer.chaos.process_faults import PROCESS_FAULTS
 from edgeharfer.chaos.server import MjpegServer
 from edgeharfer.chaos.source_faults import SOURCE_FAULTS

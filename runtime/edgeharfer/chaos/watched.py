@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from edgeharfer.runtime.child import Child
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.closing import Closing
 
 START_S = 90.0
 """For imports and models, on the slowest of machines."""
@@ -31,7 +31,7 @@ class NotInTime(NotRecovered):
     """What was waited for did not come in time, which a busy machine alone can cause."""
 
 
-class WatchedRun:
+class WatchedRun(Closing):
     """The product at work. Entering starts it and waits for its first results; leaving ends it.
 
     source: what `run` is to watch. options: more of its options. events: where it writes them.
@@ -57,14 +57,14 @@ class WatchedRun:
         words = [sys.executable, "-P", "-c", prelude + COMMAND, "run", "--view", "none", "--source", source]
         self._hidden = bool(wrapper)
         self._words = [*wrapper, *words, "--events", str(events), *options]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The running one."""
-        if self._process is None:
+        if self._child is None:
             raise RuntimeError("the run has not been started")
-        return self._process
+        return self._child.process
 
     @property
     def last_line(self) -> str:
@@ -98,7 +98,7 @@ class WatchedRun:
         try:
             code = self.process.wait(START_S)
         except subprocess.TimeoutExpired:
-            self._end()
+            self.close()
             raise NotInTime(f"still there after {START_S:g} s") from None
         return self.clock.monotonic() - start_s, code
 
@@ -175,23 +175,14 @@ class WatchedRun:
         try:
             self.start()
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.close()
 
     def _begin(self) -> None:
-        paths = os.pathsep.join(path for path in sys.path if path)
         with self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(
-                self._words, stdin=subprocess.DEVNULL, stderr=errors, env={**os.environ, "PYTHONPATH": paths}
-            )
-
-    def _end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+            self._child = Child(self._words, stdout=None, stderr=errors, own_session=False)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeharfer.cli.extras import check_extra
-from edgeharfer.cli.options import config_option, model_options, pipeline_options, source_spec
+from edgeharfer.cli.options import config_option, model_options, path_option, pipeline_options, source_spec
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.source import specs
 
@@ -21,10 +20,9 @@ from edgeharfer.runtime.source import specs
     "--name", "names", multiple=True, metavar="NAME",
     help="A name under which a proxy shows the app; may be repeated. Needs a token.",
 )  # fmt: skip
-@click.option(
-    "--token-file", type=click.Path(path_type=Path), metavar="FILE",
-    help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does.",
-)  # fmt: skip
+@path_option(
+    "--token-file", metavar="FILE", help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does."
+)
 @click.option(
     "--source", "sources", type=source_spec, multiple=True, metavar=specs(),
     help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
@@ -33,11 +31,8 @@ from edgeharfer.runtime.source import specs
     "--follow-redirects", is_flag=True,
     help="Let streams connect to other servers that they redirect or point to.",
 )  # fmt: skip
-@click.option("--messages", type=click.Path(path_type=Path), metavar="FILE.json", help="What is said.")
-@click.option(
-    "--context", type=click.Path(path_type=Path), metavar="FILE.json",
-    help="Table of `train context` for the likely actions.",
-)  # fmt: skip
+@path_option("--messages", metavar="FILE.json", help="What is said.")
+@path_option("--context", metavar="FILE.json", help="Table of `train context` for the likely actions.")
 @click.option(
     "--fps", type=click.FloatRange(0, 60, min_open=True), default=4.0, show_default=True,
     help="Emotions read a second of an upload.",
@@ -62,8 +57,8 @@ from edgeharfer.runtime.source import specs
     "--idle-stop-s", type=click.FloatRange(0), default=0.0, show_default=True,
     help="End the live view after so long without a viewer; 0 is never.",
 )  # fmt: skip
-@click.option(
-    "--upload-dir", type=click.Path(path_type=Path), metavar="DIR",
+@path_option(
+    "--upload-dir", metavar="DIR",
     help="For uploads while they are looked at; default: a private one in the temporary folder.",
 )  # fmt: skip
 @model_options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.options import config_option
+from edgeharfer.cli.options import config_option, path_option
+from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ MAX_COUNT = 256
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--against", default="", metavar="LIST", help="Other engines: keras, openvino, litert.")
-@click.option(
-    "--keras-model", type=click.Path(path_type=Path), metavar="FILE|DIR",
+@path_option(
+    "--keras-model", metavar="FILE|DIR",
     help="The Keras model that the PACKAGE was made of, for --against keras,litert.",
 )  # fmt: skip
 @click.option("--name", help="Picks one package where a training run holds several.")
@@ -59,15 +61,9 @@ MAX_COUNT = 256
 @click.option(
     "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Measured runs of each."
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Labelled data: adds the accuracy."
-)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
-)
-@click.option(
-    "--plot", "plot_file", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the medians."
-)
+@path_option("--data", metavar="DIR|ZIP", help="Labelled data: adds the accuracy.")
+@path_option("--json", "json_file", metavar="FILE", help="Write the figures.")
+@path_option("--plot", "plot_file", metavar="FILE.png", help="Draw the medians.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
     """Measure how fast PACKAGEs run here: medians and ratios from interleaved rounds in one run.
@@ -144,7 +140,7 @@ def choices(text: str, known: Sequence[str], everything: str, option: str) -> li
 
 def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitStack) -> Iterator[Subject]:
     """The packages to measure, Keras models among them exported until the stack is left."""
-    from edgeharfer.benchmark.compare import Subject, check_origin, exported, is_keras
+    from edgeharfer.benchmark.compare import Subject, check_origin, exported
     from edgeharfer.cli.extras import needs_extra
     from edgeharfer.runtime.inference.package import load_package
 
@@ -179,7 +175,6 @@ def measure_rows(
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.rows import as_rows
-    from edgeharfer.cli.evaluate import progress_bar
     from edgeharfer.runtime.inference.providers import available_providers
 
     setup = Setup(
@@ -229,7 +224,7 @@ def with_accuracy(
 
 def top1(package: Package, precision: str, data: Path) -> float:
     """Accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
-    from edgeharfer.cli.evaluate import measure_accuracy
+    from edgeharfer.cli.accuracy import measure_accuracy
 
     options = {
         "provider": "cpu", "precision": precision, "threads": 1, "allow_fallback": False,
@@ -246,7 +241,6 @@ def run_end_to_end(
     """The whole pipeline with the packages at hand; a task that none of them is for is off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
     from edgeharfer.benchmark.sustained import measure_sustained
-    from edgeharfer.cli.evaluate import progress_bar
 
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
     wanted = EndToEnd(
@@ -296,12 +290,8 @@ def show(report: dict[str, Any]) -> None:
 def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None) -> None:
     """The figures into files."""
     from edgeharfer.benchmark.plot import plot
-    from edgeharfer.runtime.errors import SinkError
 
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise SinkError(f"{json_file}: cannot be written: {error.strerror}") from error
+        write_json(json_file, report)
     if plot_file is not None and report["rows"]:
         plot(report["rows"], plot_file)

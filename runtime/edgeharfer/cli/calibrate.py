@@ -6,30 +6,24 @@ from pathlib import Path
 
 import click
 
-from edgeharfer.cli.evaluate import opened
+from edgeharfer.cli.options import path_option
+from edgeharfer.cli.packages import opened
+from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR|ZIP",
+@path_option(
+    "--data", required=True, metavar="DIR|ZIP",
     help="<class>/<file>, or <split>/<class>/<file>, of which the training split is used.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.json")
+)  # fmt: skip
+@path_option("--out", required=True, metavar="FILE.json")
 @click.option("--split", help="The split to choose from; without it the one for training.")
+@path_option("--ferplus", metavar="CSV", help="Classes by these FER+ votes.")
 @click.option(
-    "--ferplus", type=click.Path(path_type=Path), metavar="CSV", help="Classes by these FER+ votes."
-)
-@click.option(
-    "--items",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
+    "--items", type=click.IntRange(1), default=500, show_default=True,
     help="At least, where there are as many.",
-)
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def calibrate(
     model: str, data: Path, out: Path, split: str | None, ferplus: Path | None, items: int, seed: int
@@ -39,14 +33,10 @@ def calibrate(
     The choice is balanced over the classes. The file holds their SHA-256 and nothing of the data itself;
     with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
     """
-    from edgeharfer.calib.material import open_material
-    from edgeharfer.runtime.errors import SinkError
+    from edgeharfer.calib import open_material
 
     with opened(model) as package:
         calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
-    try:
-        out.write_text(calibration.chosen.dump(), encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error
+    write_text(out, calibration.chosen.dump())
     counts = ", ".join(f"{label} {len(chosen)}" for label, chosen in calibration.chosen.items.items())
     click.echo(f"{len(calibration.chosen)} items ({counts}), SHA-256 {calibration.chosen.sha256}")

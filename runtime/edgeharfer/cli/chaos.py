@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.options import config_option, model_options
-from edgeharfer.runtime.errors import SinkError
+from edgeharfer.cli.options import config_option, model_options, path_option
+from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ RUN_OPTIONS = (*PACKAGE_TASKS, "detector", "prior", "provider", "precision", "th
 
 @click.command()
 @click.option("--only", metavar="NAME,…", help="These faults alone; all of them by default.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Outcomes.")
+@path_option("--json", "json_file", metavar="FILE", help="Outcomes.")
 @model_options
 @config_option
 def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
@@ -41,7 +40,7 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
         click.echo(line(outcome))
         outcomes.append(outcome)
     if json_file is not None:
-        write(json_file, report(outcomes))
+        write_json(json_file, report(outcomes))
     click.get_current_context().exit(exit_code(outcomes))
 
 
@@ -66,11 +65,3 @@ def run_options(options: dict[str, Any]) -> list[str]:
         for word in (f"--{name}", str(options[name]))
     ]
     return [*words, "--allow-fallback"] if options["allow_fallback"] else words
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Raises SinkError."""
-    try:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror}); give another path") from error

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +10,12 @@ import click
 from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import F
+from edgeharfer.cli.options import F, path_option
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8
-    from edgeharfer.runtime.inference.package import Package
 
 
 def int8_options(command: F) -> F:
@@ -47,28 +43,15 @@ def int8_options(command: F) -> F:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The package's folder."
+@path_option("--out", required=True, metavar="DIR", help="The package's folder.")
+@click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto", show_default=True)
+@path_option(
+    "--labels", metavar="FILE", help="Class names in the order of the outputs: JSON, or text with one a line."
 )
 @click.option(
-    "--task",
-    type=click.Choice(["auto", *PACKAGE_TASKS]),
-    default="auto",
-    show_default=True,
-)
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Class names in the order of the outputs: JSON, or text with one a line.",
-)
-@click.option(
-    "--normalize",
-    type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
-    default="auto",
-    show_default=True,
-    help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
-)
+    "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
+    default="auto", show_default=True, help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
+)  # fmt: skip
 @click.option(
     "--precision", default="fp32", show_default=True, metavar="LIST", help="Of fp32, fp16, int8: fp32,int8."
 )
@@ -146,13 +129,3 @@ def _int8(options: dict[str, Any]) -> Int8:
         target=options["int8_for"],
         keep_slower=options["keep_slower"],
     )
-
-
-@contextmanager
-def exported_for_now(model: Path) -> Iterator[Package]:
-    """A Keras model as the package that it would become, gone when the block is left."""
-    with needs_extra("export"):
-        from edgeharfer.export import export_model
-
-    with tempfile.TemporaryDirectory(prefix="edgeharfer-") as folder:
-        yield export_model(model, Path(folder, "package"))

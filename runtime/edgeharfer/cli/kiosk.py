@@ -11,24 +11,19 @@ import click
 
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
+from edgeharfer.cli.options import path_option
 
 if TYPE_CHECKING:
     from edgeharfer.kiosk.install import Places
 
-root_option = click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    default=Path("/"),
-    metavar="DIR",
-    help="A folder that stands for /.",
-)
-config_option = click.option(
-    "--config", type=click.Path(path_type=Path), default=Path("/etc/edgeharfer/kiosk.toml"),
-    show_default=True, metavar="FILE.toml", help="The kiosk's own configuration.",
+root_option = path_option("--root", default=Path("/"), metavar="DIR", help="A folder that stands for /.")
+config_option = path_option(
+    "--config", default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True, metavar="FILE.toml",
+    help="The kiosk's own configuration.",
 )  # fmt: skip
-state_option = click.option(
-    "--state", type=click.Path(path_type=Path), metavar="DIR", envvar="STATE_DIRECTORY",
-    default=Path("/var/lib/edgeharfer"), show_default=True, help="Outbox, calibration and models.",
+state_option = path_option(
+    "--state", metavar="DIR", envvar="STATE_DIRECTORY", default=Path("/var/lib/edgeharfer"),
+    show_default=True, help="Outbox, calibration and models.",
 )  # fmt: skip
 
 

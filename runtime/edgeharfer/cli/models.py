@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeharfer.cli.group import Group
-from edgeharfer.cli.options import signature_option
+from edgeharfer.cli.options import path_option, signature_option
 from edgeharfer.runtime.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def keygen(file: Path) -> None:
 
 @models.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("--key", type=click.Path(path_type=Path), required=True, help="The private key: see keygen.")
+@path_option("--key", required=True, help="The private key: see keygen.")
 def sign(package: Path, key: Path) -> None:
     """Sign PACKAGE, a folder: its manifest.json gets the hash of every file and manifest.sig beside it."""
     from edgeharfer.runtime.inference.package import sign_package
@@ -115,19 +115,12 @@ def read_card(package: Package) -> str:
 
 @models.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=Path("/etc/edgeharfer/kiosk.toml"),
-    show_default=True,
+@path_option(
+    "--config", default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True,
     help="The kiosk's configuration.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    default=Path("/var/lib/edgeharfer"),
-    show_default=True,
-    help="The kiosk's state folder.",
+)  # fmt: skip
+@path_option(
+    "--state", default=Path("/var/lib/edgeharfer"), show_default=True, help="The kiosk's state folder."
 )
 @signature_option
 def install(path: Path, config: Path, state: Path, require_signature: Path | None) -> None:

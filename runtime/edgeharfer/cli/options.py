@@ -82,14 +82,15 @@ def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def signature_option(command: F) -> F:
-    """--require-signature, for whatever reads packages that a person names."""
-    return click.option(
-        "--require-signature",
-        type=click.Path(path_type=Path),
-        metavar="KEY.pub",
-        help="Take no package that was not signed with this key.",
-    )(command)
+def path_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """An option whose value is a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+signature_option = path_option(
+    "--require-signature", metavar="KEY.pub", help="Take no package that was not signed with this key."
+)
+"""For whatever reads packages that a person names."""
 
 
 def config_option(command: F) -> F:

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import click
 
+from edgeharfer.cli.options import path_option
+
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CSV|DIR|ZIP")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new folder for it all."
-)
-@click.option(
-    "--ferplus",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
+@path_option("--out", required=True, metavar="DIR", help="A new folder for it all.")
+@path_option(
+    "--ferplus", metavar="CSV",
     help="FER+ votes: the pictures of a csv get the names they have there, and the join is checked.",
-)
+)  # fmt: skip
 def prepare(source: Path, out: Path, ferplus: Path | None) -> None:
     """Turn Kaggle's fer2013.csv into pictures, or look a folder or zip of them over.
 

@@ -11,7 +11,7 @@ import click
 
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
-from edgeharfer.cli.options import F
+from edgeharfer.cli.options import F, path_option
 from edgeharfer.cli.train_context import context
 from edgeharfer.training.action.networks import ACTION_NETWORKS
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
@@ -51,13 +51,10 @@ def run_options(command: F) -> F:
 
 @train.command()
 @run_options
+@path_option("--ferplus", metavar="CSV", help="FER+ votes, for a second head with eight classes.")
 @click.option(
-    "--ferplus",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="FER+ votes, for a second head with eight classes.",
-)
-@click.option("--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.")
+    "--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.",
+)  # fmt: skip
 @click.option("--side", type=click.IntRange(32, 512), help="Of the square picture that the network takes.")
 @click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at the most.")
 @click.option("--clahe/--no-clahe", default=None, help="Even out the local contrast.")
@@ -70,12 +67,9 @@ def run_options(command: F) -> F:
 )
 @click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard.")
 @click.option(
-    "--backbone-weights",
-    default="none",
-    show_default=True,
-    metavar="imagenet|none|FILE|DIR",
+    "--backbone-weights", default="none", show_default=True, metavar="imagenet|none|FILE|DIR",
     help="Weights that a MobileNetV2, ResNet50V2 or VGG16 inside starts from; a folder for hybrid's two.",
-)
+)  # fmt: skip
 def emotion(
     data: Path,
     out: Path,
@@ -114,13 +108,10 @@ def emotion(
 
 @train.command()
 @run_options
-@click.option(
-    "--background",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="DIR",
+@path_option(
+    "--background", multiple=True, metavar="DIR",
     help="Clips in which none of the classes happens; may be repeated.",
-)
+)  # fmt: skip
 @click.option("--name", help="Of the package that the run becomes.")
 @click.option(
     "--arch",
@@ -132,28 +123,23 @@ def emotion(
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the window.")
 @click.option("--frames", type=click.IntRange(2, 256), help="Pictures in the window.")
 @click.option(
-    "--sampling",
-    type=click.Choice(["time", "uniform"]),
+    "--sampling", type=click.Choice(["time", "uniform"]),
     help="Windows as the runtime takes them (default), or one spread over the whole clip.",
-)
+)  # fmt: skip
 @click.option(
-    "--grouping",
-    type=click.Choice(["scenes", "numbers", "subject", "clips"]),
+    "--grouping", type=click.Choice(["scenes", "numbers", "subject", "clips"]),
     help="What stays on one side of a split. gNN in a name decides; other clips go by their looks (default) "
     "or in blocks of ten numbers. subject: by --subject. clips: nothing, and the figures leak scenes.",
-)
+)  # fmt: skip
 @click.option("--subject", metavar="PATTERN", help=r"Where a name has its subject, such as 'person(\d+)'.")
 @click.option("--folds", type=click.IntRange(2), help="Of the cross-validation.")
 @click.option(
     "--provenance", multiple=True, metavar="TEXT", help="Origin and terms of the data, for the model card."
 )
 @click.option(
-    "--backbone-weights",
-    default="imagenet",
-    show_default=True,
-    metavar="imagenet|none|FILE",
+    "--backbone-weights", default="imagenet", show_default=True, metavar="imagenet|none|FILE",
     help="Weights of the MobileNetV2 encoder.",
-)
+)  # fmt: skip
 def action(
     data: Path,
     out: Path,

@@ -7,38 +7,23 @@ from pathlib import Path
 import click
 
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.options import path_option
 
 
 @click.command()
-@click.option(
-    "--emotic",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="MAT|CSV",
+@path_option(
+    "--emotic", multiple=True, metavar="MAT|CSV",
     help="EMOTIC's Annotations.mat, or a csv of one of its splits; may be repeated.",
+)  # fmt: skip
+@path_option(
+    "--mpii", metavar="MAT|CSV", help="MPII Human Pose's mpii_human_pose_v1_u12_1.mat, or a csv of it."
 )
+@path_option("--pairs", metavar="CSV", help="Data of your own: image, emotion, action.")
 @click.option(
-    "--mpii",
-    type=click.Path(path_type=Path),
-    metavar="MAT|CSV",
-    help="MPII Human Pose's mpii_human_pose_v1_u12_1.mat, or a csv of it.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="Data of your own: image, emotion, action.",
-)
-@click.option(
-    "--smoothing",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
+    "--smoothing", type=click.FloatRange(0), default=1.0, show_default=True,
     help="Added to every count by whoever makes shares of them.",
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="FILE.json", help="The table, as JSON."
-)
+)  # fmt: skip
+@path_option("--out", required=True, metavar="FILE.json", help="The table, as JSON.")
 def context(
     emotic: tuple[Path, ...], mpii: Path | None, pairs: Path | None, smoothing: float, out: Path
 ) -> None:

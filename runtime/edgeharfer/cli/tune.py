@@ -6,6 +6,8 @@ import os
 
 import click
 
+from edgeharfer.cli.progress import progress_bar
+
 
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
@@ -21,7 +23,6 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     """
     from edgeharfer.benchmark.ours import Setup
     from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
-    from edgeharfer.cli.evaluate import progress_bar
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record

@@ -11,9 +11,9 @@ import numpy as np
 
 from edgeharfer.kiosk.config import Decide
 from edgeharfer.kiosk.decisions import NOTHING, Decisions
-from edgeharfer.kiosk.durable import hand_over, write_durable
-from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular
+from edgeharfer.runtime.staging import cannot_write, hand_over, write_durable
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Result
@@ -74,9 +74,7 @@ def save(calibration: Calibration, state: Path) -> None:
         write_durable(path, json.dumps(asdict(calibration), indent=1).encode("ascii"))
         hand_over(path, state)
     except OSError as error:
-        raise SinkError(
-            f"{path}: cannot be written ({error.strerror}); check the folder and its rights"
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def load_floors(state: Path) -> Floors:

@@ -8,22 +8,22 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from edgeharfer.runtime.config import read_config
-from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
+from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source import kind_of
 from edgeharfer.runtime.source.address import is_url, parse_address
-from edgeharfer.runtime.strict_json import Reader, choice, fail, flag, list_of, number, record, text, whole
-from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, PACKAGE_TASKS, TASKS
+from edgeharfer.runtime.strict_json import choice, fail, list_of, number, read_as, record, text, whole
+from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
@@ -35,12 +35,34 @@ Zone = tuple[float, float, float, float]
 """Left, top, width and height as shares of the picture, 0 to 1."""
 
 
+def _zone(value: object, where: str) -> Zone:
+    left, top, width, height = list_of(number(0, 1), 4, 4)(value, where)
+    return left, top, width, height
+
+
+def _task(value: object, where: str) -> str:
+    if isinstance(value, str) and "\0" not in value and Path(value).is_absolute():
+        return value
+    if value not in EXTRA_TASKS:
+        fail(where, f"must be one of {', '.join(EXTRA_TASKS)}, or the absolute path of a package")
+    return str(value)
+
+
+Words = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
+PathText = Annotated[str, text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")]
+Topic = Annotated[str, text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")]
+PackageName = Annotated[str, text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")]
+_name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
+_host = text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address")
+_networks = list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where it stands and what for. name: part of every topic."""
 
-    name: str = "kiosk"
-    purpose: str = "public"
+    name: Annotated[str, _name] = "kiosk"
+    purpose: Annotated[str, choice(*PURPOSES)] = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +72,8 @@ class Input:
     follow_redirects: a stream may connect to other servers that it names.
     """
 
-    camera: str = "0"
-    source: str = ""
+    camera: Words = "0"
+    source: Words = ""
     follow_redirects: bool = False
 
     @property
@@ -63,15 +85,16 @@ class Input:
 class Models:
     """Packages and how they run; "off" leaves one out. tasks: further ones, by name or folder."""
 
-    action: str = TASKS[ACTION].package
-    emotion: str = TASKS[EMOTION].package
-    detector: str = "blazeface"  # not "auto", which blurs fewer of the faces in doubt
-    provider: str = AUTO
-    precision: str = AUTO
-    threads: int = 1
-    face_rate: float = 10.0
-    require_signature: str = ""
-    tasks: tuple[str, ...] = ()
+    action: PackageName = TASKS[ACTION].package
+    emotion: PackageName = TASKS[EMOTION].package
+    # Not "auto", which blurs fewer of the faces in doubt.
+    detector: Annotated[str, choice(*DETECTORS)] = "blazeface"
+    provider: Annotated[str, choice(*provider_choices())] = AUTO
+    precision: Annotated[str, choice(AUTO, *PRECISIONS)] = AUTO
+    threads: Annotated[int, whole(1, 256)] = 1
+    face_rate: Annotated[float, number(0, 1000)] = 10.0
+    require_signature: PathText = ""
+    tasks: Annotated[tuple[str, ...], list_of(_task, 0, 16)] = ()
 
     @property
     def backend(self) -> Backend:
@@ -93,42 +116,42 @@ class Models:
 class Screen:
     """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
 
-    view: str = "page"
-    title: str = "Welcome"
-    message: str = "Come closer: this display answers to what you do."
+    view: Annotated[str, choice(*VIEWS)] = "page"
+    title: Words = "Welcome"
+    message: Words = "Come closer: this display answers to what you do."
     show_camera: bool = True
-    turn: int = 0
+    turn: Annotated[int, whole(0, 270)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The loopback port of /healthz, /readyz, /metrics and the page."""
 
-    port: int = 9464
+    port: Annotated[int, whole(0, 65535)] = 9464
 
 
 @dataclass(frozen=True, slots=True)
 class Decide:
     """When a label becomes a decision."""
 
-    min_duration_s: float = 0.6
-    cooldown_s: float = 2.0
-    min_score: float = 0.5
+    min_duration_s: Annotated[float, number(0, 60)] = 0.6
+    cooldown_s: Annotated[float, number(0, 3600)] = 2.0
+    min_score: Annotated[float, number(0, 1)] = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Mqtt:
     """The broker; without a host nothing is sent."""
 
-    host: str = ""
-    port: int = 1883
-    username: str = ""
-    password_file: str = ""
+    host: Annotated[str, _host] = ""
+    port: Annotated[int, whole(1, 65535)] = 1883
+    username: Words = ""
+    password_file: PathText = ""
     tls: bool = False
-    ca_file: str = ""
-    prefix: str = "edgeharfer"
+    ca_file: PathText = ""
+    prefix: Topic = "edgeharfer"
     discovery: bool = True
-    discovery_prefix: str = "homeassistant"
+    discovery_prefix: Topic = "homeassistant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +159,30 @@ class Privacy:
     """What is kept, shown and asked."""
 
     record: bool = False
-    retention_days: float = 7.0
+    retention_days: Annotated[float, number(0.01, 365)] = 7.0
     blur_faces: bool = True
     notice_required: bool = True
-    notice: str = (
+    notice: Words = (
         "A camera here estimates what people do and how their faces look. No picture is stored or sent. "
         "Touch to agree; walk on and nothing is estimated of your face."
     )
-    notice_forget_s: float = 60.0
-    ignore_zones: tuple[Zone, ...] = ()
+    notice_forget_s: Annotated[float, number(1, 86400)] = 60.0
+    ignore_zones: Annotated[tuple[Zone, ...], list_of(_zone, 0, 32)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
 
-    allow: tuple[str, ...] = ()
+    allow: Annotated[tuple[str, ...], _networks] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What systemd holds the service to."""
 
-    memory_mb: int = 1024
-    watchdog_s: int = 10
+    memory_mb: Annotated[int, whole(256, 1 << 20)] = 1024
+    watchdog_s: Annotated[int, whole(2, 600)] = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,86 +199,6 @@ class KioskConfig:
     privacy: Privacy = field(default_factory=Privacy)
     network: Network = field(default_factory=Network)
     limits: Limits = field(default_factory=Limits)
-
-
-def _zone(value: object, where: str) -> Zone:
-    left, top, width, height = list_of(number(0, 1), 4, 4)(value, where)
-    return left, top, width, height
-
-
-def _task(value: object, where: str) -> str:
-    if isinstance(value, str) and "\0" not in value and Path(value).is_absolute():
-        return value
-    if value not in EXTRA_TASKS:
-        fail(where, f"must be one of {', '.join(EXTRA_TASKS)}, or the absolute path of a package")
-    return str(value)
-
-
-_words = text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")
-_name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
-_path = text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")
-_topic = text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")
-_package = text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")
-_READERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
-    "site": (Site, {"name": _name, "purpose": choice(*PURPOSES)}),
-    "source": (Input, {"camera": _words, "source": _words, "follow_redirects": flag}),
-    "models": (
-        Models,
-        {
-            **dict.fromkeys(PACKAGE_TASKS, _package),
-            "detector": choice(*DETECTORS),
-            "provider": choice(*provider_choices()),
-            "precision": choice(AUTO, *PRECISIONS),
-            "threads": whole(1, 256),
-            "face_rate": number(0, 1000),
-            "require_signature": _path,
-            "tasks": list_of(_task, 0, 16),
-        },
-    ),
-    "screen": (
-        Screen,
-        {
-            "view": choice(*VIEWS),
-            "title": _words,
-            "message": _words,
-            "show_camera": flag,
-            "turn": whole(0, 270),
-        },
-    ),
-    "health": (Health, {"port": whole(0, 65535)}),
-    "decisions": (
-        Decide,
-        {"min_duration_s": number(0, 60), "cooldown_s": number(0, 3600), "min_score": number(0, 1)},
-    ),
-    "mqtt": (
-        Mqtt,
-        {
-            "host": text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address"),
-            "port": whole(1, 65535),
-            "username": _words,
-            "password_file": _path,
-            "tls": flag,
-            "ca_file": _path,
-            "prefix": _topic,
-            "discovery": flag,
-            "discovery_prefix": _topic,
-        },
-    ),
-    "privacy": (
-        Privacy,
-        {
-            "record": flag,
-            "retention_days": number(0.01, 365),
-            "blur_faces": flag,
-            "notice_required": flag,
-            "notice": _words,
-            "notice_forget_s": number(1, 86400),
-            "ignore_zones": list_of(_zone, 0, 32),
-        },
-    ),
-    "network": (Network, {"allow": list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)}),
-    "limits": (Limits, {"memory_mb": whole(256, 1 << 20), "watchdog_s": whole(2, 600)}),
-}
 
 
 def default_text() -> str:
@@ -281,12 +224,7 @@ def load_config(path: Path) -> KioskConfig:
 
 
 def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
-    try:
-        config = KioskConfig(
-            **{key: record(*_READERS[key])(section, f"{where}: {key}") for key, section in settings.items()}
-        )
-    except ModelError as error:  # the readers' own kind; here the file is a configuration
-        raise ConfigError(str(error)) from error
+    config = read_as(ConfigError, record(KioskConfig), settings, where)
     _check(config, where)
     return config
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeharfer.kiosk.config import KioskConfig, default_config, default_text, load_config
-from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.privacy import check_purpose
 from edgeharfer.kiosk.unit import BROWSER_NAME, NAME, OLDEST_SYSTEMD, browser_unit_text, unit_text
 from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.staging import write_durable
 
 HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 """Folders that the unit's own protection hides from the service."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from edgeharfer.kiosk.decisions import Decisions, Event
+from edgeharfer.runtime.sensors import temperatures
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status, rss_mb
 from edgeharfer.runtime.types import Frame, Result
@@ -16,7 +16,6 @@ from edgeharfer.runtime.types import Frame, Result
 STATES = ("starting", "connecting", "live", "stalled", "frozen", "lost", "backoff", "ended")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-THERMAL = Path("/sys/class/thermal")
 
 
 class Metrics(Sink):
@@ -131,13 +130,3 @@ class Metrics(Sink):
             self.temperature.labels(zone).set(celsius)
         exposition: bytes = generate_latest(self.registry)
         return exposition
-
-
-def temperatures(root: Path = THERMAL) -> Iterator[tuple[str, float]]:
-    """Name and degrees of each thermal zone; those that cannot be read now are left out."""
-    for zone in sorted(root.glob("thermal_zone*")):
-        try:
-            name = (zone / "type").read_text(encoding="ascii", errors="replace").strip()
-            yield f"{zone.name.removeprefix('thermal_zone')}-{name}", int((zone / "temp").read_text()) / 1000
-        except (OSError, ValueError):  # a sensor that sleeps answers with an error
-            continue

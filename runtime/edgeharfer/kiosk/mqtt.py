@@ -14,7 +14,6 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
@@ -27,6 +26,7 @@ from edgeharfer.kiosk.discovery import discovery_messages
 from edgeharfer.kiosk.outbox import ID_BYTES, Outbox
 from edgeharfer.kiosk.topics import Topics, status_payload, to_json
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
 MOST_IN_FLIGHT = 100
@@ -50,7 +50,7 @@ EXPIRE_EVERY_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
-class MqttPublisher:
+class MqttPublisher(Closing):
     """Connects, publishes the events of the outbox, and deletes those that the broker has acknowledged.
 
     Leaving the `with` block publishes "offline", ends the connection and joins the thread.
@@ -80,9 +80,7 @@ class MqttPublisher:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stopping.set()
         self._thread.join()
 

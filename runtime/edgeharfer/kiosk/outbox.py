@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgeharfer.runtime.clock import Clock, JumpWatch
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
 
 MOST_EVENTS = 100_000
@@ -55,7 +55,7 @@ class OutboxMessage:
     payload: bytes
 
 
-class Outbox:
+class Outbox(Closing):
     """A queue in a file, for one writer and one reader in any threads.
 
     retention_days: older events are deleted undelivered, as is the oldest beyond `most`; both are counted
@@ -71,14 +71,6 @@ class Outbox:
         self._lock, self._jumping = threading.Lock(), threading.Lock()
         self._jumps = JumpWatch(clock)
         self._db = self._open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return int(self._run("SELECT count(*) FROM outbox")[0][0])

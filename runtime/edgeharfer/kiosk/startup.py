@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from edgeharfer.kiosk.durable import write_durable
 from edgeharfer.kiosk.systemd import WatchdogPinger, notify
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
+from edgeharfer.runtime.staging import write_durable
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def state_lock(state: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        lock.close()
 
 
 def count_start(state: Path) -> int | None:

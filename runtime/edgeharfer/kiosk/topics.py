@@ -10,8 +10,7 @@ from typing import Any
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.decisions import Event
-
-SCHEMAS = ("event", "status", "discovery")
+from edgeharfer.runtime.json_lines import compact_json
 
 
 class Topics:
@@ -68,7 +67,7 @@ def status_payload(state: str, reason: str) -> dict[str, Any]:
 
 def to_json(payload: Mapping[str, Any]) -> bytes:
     """Compact ASCII."""
-    return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return compact_json(payload).encode("ascii")
 
 
 def schema(name: str) -> dict[str, Any]:

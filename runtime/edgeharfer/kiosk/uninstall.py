@@ -54,7 +54,7 @@ def _check_unused(places: Places) -> None:
         return
     lock = FileLock(path)
     free = attempt(path, lock.acquire)
-    lock.release()
+    lock.close()
     if not free:
         raise SinkError(f"{places.state}: in use by a kiosk that is still running; stop it first")
 

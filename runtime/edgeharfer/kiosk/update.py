@@ -18,13 +18,19 @@ import numpy as np
 
 from edgeharfer.evaluate.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
 from edgeharfer.evaluate.trial import try_out
-from edgeharfer.kiosk.durable import hand_over, sync_folder
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.errors import ModelError, SinkError
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import MANIFEST, Package, load_package, read_regular, verify_package
 from edgeharfer.runtime.inference.signature import SIGNATURE
-from edgeharfer.runtime.staging import locked_folder, temporary_folder, temporary_path
+from edgeharfer.runtime.staging import (
+    cannot_write,
+    hand_over,
+    locked_folder,
+    sync_folder,
+    temporary_folder,
+    temporary_path,
+)
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Image
 
@@ -163,9 +169,7 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
                     part.rename(folder)
         sync_folder(home)
     except OSError as error:
-        raise SinkError(
-            f"{folder}: cannot be written ({error.strerror}); check rights and free space"
-        ) from error
+        raise cannot_write(folder, error) from error
     verify_package(folder, require_signature=key)  # what is used is what was read back
     return folder
 

@@ -26,7 +26,7 @@ class Progress(Protocol):
     def advance(self, more: float, label: str) -> None:
         """So much more is done; the label says what is in work."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Nothing more is in work; lines may still come."""
 
     def say(self, line: str) -> None:
@@ -66,7 +66,7 @@ class Batch:
             if self._stopping():
                 break
             self._one(task, f"{number}/{len(left)} {printable(task.input.name)}")
-        self._progress.end()
+        self._progress.close()
         return self._conclude(len(left), self._job.clock.monotonic() - started_s)
 
     def _one(self, task: Task, label: str) -> None:

@@ -17,8 +17,7 @@ from edgeharfer.report.pdf.pages import person_pdf, report_pdf
 from edgeharfer.report.report import Report
 from edgeharfer.report.summary import SUMMARY, summary_to_dict, write_summary
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.sinks.partial import cannot_write
-from edgeharfer.runtime.staging import locked_folder, replace_folder, temporary_folder
+from edgeharfer.runtime.staging import cannot_write, locked_folder, replace_folder, temporary_folder
 
 PERSONS = "persons"
 PDF = "report.pdf"

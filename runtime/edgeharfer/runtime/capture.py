@@ -7,10 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
 from typing import Literal, Self
 
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.source.supervisor import State, Supervisor
@@ -28,7 +28,7 @@ _PIECE_S = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Capture:
+class Capture(Closing):
     """Frames of a source, read ahead in a thread of its own.
 
     Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
@@ -38,7 +38,7 @@ class Capture:
     frames that have become too old are dropped (see `outdated`).
 
     The capture owns the source from `start` on: its thread is the only one to read it, and closes
-    it at the end. The thread is joined by `stop`, which leaving the `with` block calls.
+    it at the end. The thread is joined by `close`, which leaving the `with` block calls.
 
         with Capture(open_source("clip.mp4"), pace="fast") as capture:
             for frame in capture:
@@ -97,7 +97,7 @@ class Capture:
         """Begin to read. Entering the `with` block does it."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop reading and join the thread, within about 2 s. Frames not taken are let go."""
         with self._changed:
             self._stopping = True
@@ -166,14 +166,6 @@ class Capture:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _run(self) -> None:
         """The thread: whatever goes wrong in it is raised where the frames are taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,11 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         **_readings("scene", result.readings),
         "faces": [_face(face) for face in result.faces],
     }
+
+
+def compact_json(content: object) -> str:
+    """JSON on one line without spaces. Raises ValueError for NaN and infinity, which JSON has no word for."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def reading_to_dict(reading: Reading) -> dict[str, Any]:

@@ -6,15 +6,15 @@ import errno
 import os
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from edgeharfer.runtime.closing import Closing
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and others can then not read them: one far behind the end of any file is taken."""
 
 
-class FileLock:
+class FileLock(Closing):
     """An exclusive lock on a file, which is created where it does not exist.
 
         with FileLock(folder / "lock") as lock:
@@ -44,19 +44,11 @@ class FileLock:
             os.close(descriptor)
         return locked
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Release the lock; harmless where it is not held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def try_lock(descriptor: int) -> bool:

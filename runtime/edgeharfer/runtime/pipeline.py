@@ -6,13 +6,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
@@ -40,7 +39,7 @@ PackageName = str | Path | Package | None
 SensesFactory = Callable[[Detector, EmotionModel | None, ActionModel | None], Senses]
 
 
-class Pipeline:
+class Pipeline(Closing):
     """The models and tasks, and what they remember of the frames before.
 
         with Pipeline() as pipeline:
@@ -212,17 +211,6 @@ class Pipeline:
     def close(self) -> None:
         """End what goes on beside, and the detector where it was named. Nothing is to be run afterwards."""
         self._parts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def reset(self) -> None:
         """Forget all frames seen: for another source."""

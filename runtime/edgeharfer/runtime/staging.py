@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
 
 ABANDONED_S = 86_400.0
@@ -76,6 +78,79 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(outer, ignore_errors=True)
         _release(held)
+
+
+@contextmanager
+def replaced_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A `temporary_file` that takes the place of the target at the end of the block. Raises OSError."""
+    with temporary_file(target, mode) as path:
+        yield path
+        path.replace(target)
+
+
+def write_durable(target: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that it is the old or the new one after a power cut. Raises OSError."""
+    with replaced_file(target, mode) as path, path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder outlast a power cut; Windows opens no folders, and has no such call."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hand_over(path: Path, folder: Path) -> None:
+    """Give what an administrator wrote to the owner of a folder, the service."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    for one in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        os.chown(one, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that a person asked for; a device or a pipe will do. Raises SinkError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON for people and programs, as `write_text` does."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def cannot_write(path: Path | str, error: OSError) -> SinkError:
+    """The one line for an output that the system refuses."""
+    reason = error.strerror or type(error).__name__
+    return SinkError(f"{path}: cannot be written ({reason}); check the folder, its rights and free space")
+
+
+@contextmanager
+def replaced_folder(out: Path, check: Callable[[Path], None] = lambda out: None) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place at the end, and goes away if anything fails.
+
+    check: called before it is replaced; raises where another process has put something there that must stay.
+    Raises SinkError where the disk says no.
+    """
+    try:
+        with temporary_folder(out) as fresh:
+            yield fresh
+            with locked_folder(out.parent):
+                check(out)
+                replace_folder(fresh, out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
 
 
 def replace_folder(new: Path, target: Path) -> list[Path]:

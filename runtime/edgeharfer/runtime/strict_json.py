@@ -1,18 +1,28 @@
-"""Strict reading of JSON: typed values or a ModelError that names the file and the key.
+"""Strict reading of JSON and TOML: typed values, or an error that names the file and the key.
 
-A reader takes a JSON value and the place where it stands ("folder/manifest.json: input.width") and
-returns the typed value or raises ModelError.
+A reader takes a value and the place where it stands ("folder/manifest.json: input.width") and returns the
+typed value or raises ModelError. `record` makes the reader of a dataclass from its fields:
+
+    @dataclass(frozen=True)
+    class Mqtt:
+        host: str = ""
+        port: Annotated[int, whole(1, 65535)] = 1883
+
+    mqtt = read_as(ConfigError, record(Mqtt), tomllib.loads(text), "kiosk.toml: mqtt")
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import types
+import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any, NoReturn, TypeVar, cast
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
-from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.errors import EdgeharferError, ModelError
 
 T = TypeVar("T")
 Reader = Callable[[object, str], T]
@@ -64,23 +74,29 @@ def choice(*names: str) -> Reader[str]:
     return read
 
 
-def whole(low: int, high: int) -> Reader[int]:
-    """A whole number within limits."""
+def whole(low: int | None = None, high: int | None = None) -> Reader[int]:
+    """A whole number, within limits where there are any."""
+    limits = "" if low is None else f" from {low} to {high}"
 
     def read(value: object, where: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            fail(where, f"must be a whole number from {low} to {high}")
+        if not isinstance(value, int) or isinstance(value, bool):
+            fail(where, f"must be a whole number{limits}")
+        if low is not None and high is not None and not low <= value <= high:
+            fail(where, f"must be a whole number{limits}")
         return value
 
     return read
 
 
-def number(low: float, high: float) -> Reader[float]:
+def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
     """A finite number within limits."""
+    limits = "a finite number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
 
     def read(value: object, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            fail(where, f"must be a number from {low:g} to {high:g}")
+            fail(where, f"must be {limits}")
+        if math.isinf(value):
+            fail(where, f"must be {limits}")
         return float(value)
 
     return read
@@ -100,12 +116,12 @@ def free_object(value: object, where: str) -> Mapping[str, object]:
     return value
 
 
-def list_of(item: Reader[T], low: int, high: int) -> Reader[tuple[T, ...]]:
+def list_of(item: Reader[T], low: int = 0, high: int | None = None) -> Reader[tuple[T, ...]]:
     """A list of a length within limits, as a tuple."""
 
     def read(value: object, where: str) -> tuple[T, ...]:
-        if not isinstance(value, list) or not low <= len(value) <= high:
-            fail(where, f"must be a list of {low} to {high} values")
+        if not isinstance(value, list) or len(value) < low or (high is not None and len(value) > high):
+            fail(where, "must be a list" if high is None else f"must be a list of {low} to {high} values")
         return tuple(item(one, f"{where}[{index}]") for index, one in enumerate(value))
 
     return read
@@ -125,19 +141,62 @@ def mapping_of(keys: tuple[str, ...], item: Reader[T]) -> Reader[Mapping[str, T]
     return read
 
 
-def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]]) -> Reader[T]:
-    """Reader of a dataclass; the fields without a default must be there, others may not."""
+def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]] | None = None) -> Reader[T]:
+    """Reader of a dataclass; the fields without a default must be there, others may not.
+
+    table: the readers of its fields; without it they follow from the types (see `reader_of`).
+    """
+    if table is None:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        table = {f.name: reader_of(hints[f.name]) for f in fields(cast(Any, cls))}
+    readers = table
     needed = {f.name for f in fields(cast(Any, cls)) if f.default is f.default_factory}
 
     def read(value: object, where: str) -> T:
         data = free_object(value, where)
-        if unknown := sorted(set(data) - set(table)):
-            fail(where, f"unknown key {_shown(unknown[0])}; known are {', '.join(table)}")
+        if unknown := sorted(set(data) - set(readers)):
+            fail(where, f"unknown key {_shown(unknown[0])}; known are {', '.join(readers)}")
         if missing := sorted(needed - set(data)):
             fail(where, f"key {missing[0]} is missing")
-        return cls(**{key: table[key](one, below(where, key)) for key, one in data.items()})
+        values = {key: readers[key](one, below(where, key)) for key, one in data.items()}
+        try:
+            return cls(**values)
+        except ValueError as error:
+            fail(where, str(error))
 
     return read
+
+
+def reader_of(hint: Any) -> Reader[Any]:
+    """The reader of a type: a scalar, a tuple of any length, a dataclass, `Annotated[type, reader]`.
+
+    Of a union with None it is the other type's, since a key that is left out is None.
+    """
+    if typing.get_origin(hint) is Annotated:
+        return cast(Reader[Any], typing.get_args(hint)[1])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return list_of(reader_of(typing.get_args(hint)[0]))
+    if is_dataclass(hint):
+        return record(cast(Callable[..., Any], hint))
+    return _SCALARS[hint]
+
+
+_SCALARS: dict[Any, Reader[Any]] = {
+    bool: flag,
+    int: whole(),
+    float: number(),
+    str: text(r"(?s).*", "text"),
+}
+
+
+def read_as(kind: type[EdgeharferError], reader: Reader[T], value: object, where: str) -> T:
+    """What a reader makes of a value; its errors are raised as that kind."""
+    try:
+        return reader(value, where)
+    except ModelError as error:
+        raise kind(str(error)) from error
 
 
 def below(where: str, key: str) -> str:

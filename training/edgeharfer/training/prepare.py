@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,10 +13,10 @@ import numpy as np
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
-from edgeharfer.runtime.staging import locked_folder, temporary_folder
+from edgeharfer.runtime.staging import replaced_folder, write_json
 from edgeharfer.training.copies import Copy, Entry, find_copies
 from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
-from edgeharfer.training.records import file_hash, write_json
+from edgeharfer.training.records import file_hash
 
 SHOWN = 20
 """Damaged pictures told by name to a person; report.json has them all."""
@@ -57,7 +56,7 @@ def prepare(
         "training": training,
         "ferplus": joined,
     }
-    with _whole_folder(out) as folder:
+    with replaced_folder(out, _check_place) as folder:
         if source.suffix.lower() == ".csv":
             _write_pictures(splits, folder)
         _write_copies(folder / "copies.csv", copies)
@@ -165,18 +164,3 @@ def _write_copies(path: Path, copies: Sequence[Copy]) -> None:
 def _check_place(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise SinkError(f"{out}: exists and is no empty folder: give a new --out")
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end, and goes away if anything fails."""
-    try:
-        with temporary_folder(out) as fresh:
-            yield fresh
-            with locked_folder(out.parent):
-                _check_place(out)  # another process may have filled it
-                if out.exists():
-                    out.rmdir()
-                fresh.rename(out)
-    except OSError as error:
-        raise SinkError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgeharfer.runtime.config import read_toml
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.strict_json import read_as, record
 
 T = TypeVar("T")
 
@@ -28,13 +27,14 @@ def make_recipe(
 ) -> T:
     """A recipe (the defaults where none is named) with single settings and `key.key=value` changes on top.
 
-    Raises ConfigError as load_recipe does.
+    Keys are the fields of `kind`; tables are its nested dataclasses; what a file leaves out keeps its
+    default. Raises ConfigError for a file that cannot be read, unknown keys and values of the wrong type.
     """
     content = read_recipe(name_or_path, task) if name_or_path else {}
     content = {**content, **settings}
     for change in changes:
         content = merge(content, parse_change(change))
-    return build(kind, content, name_or_path or "the recipe")
+    return read_as(ConfigError, record(kind), content, name_or_path or "the recipe")
 
 
 def parse_change(change: str) -> dict[str, Any]:
@@ -61,51 +61,10 @@ def merge(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def load_recipe(name_or_path: str, kind: type[T], task: str) -> T:
-    """The recipe of that name, or the one in that file, as a dataclass `kind`.
-
-    Keys are the fields of `kind`; tables are its nested dataclasses; what a file leaves out keeps its
-    default. Raises ConfigError for a file that cannot be read, unknown keys and values of the wrong type.
-    """
-    return build(kind, read_recipe(name_or_path, task), name_or_path)
-
-
 def read_recipe(name_or_path: str, task: str) -> dict[str, Any]:
     """The tables of a recipe, by name or file. Raises ConfigError."""
     shipped = shipped_recipes(task)
     path = shipped.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise ConfigError(f"no recipe {name_or_path}: give a TOML file or one of {', '.join(shipped)}")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def build(kind: type[T], content: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass from a table; `where` names the file and table in messages."""
-    hints = typing.get_type_hints(kind)
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(content) - known):
-        raise ConfigError(f"{where}: unknown key {unknown[0]}: known are {', '.join(sorted(known))}")
-    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in content.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """The value as the field wants it: tables become dataclasses, arrays tuples, whole numbers floats."""
-    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for choice in choices:
-        if is_dataclass(choice) and isinstance(value, dict):
-            return build(typing.cast(type[Any], choice), value, where)
-        if typing.get_origin(choice) is tuple and isinstance(value, list):
-            return tuple(_value(typing.get_args(choice)[0], item, where) for item in value)
-        if choice is float and type(value) is int:
-            return float(value)
-        if isinstance(choice, type) and type(value) is choice:
-            return value
-    wanted = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
-    raise ConfigError(f"{where}: {value!r} is not {wanted}")
+    return read_toml(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -12,14 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.versions import all_installed
 
 TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
-
-
-def write_json(path: Path, content: object) -> None:
-    """JSON for people and programs."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def environment() -> dict[str, object]:
@@ -60,9 +55,12 @@ def shares(weights: Sequence[float]) -> list[float]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file. Raises SourceError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or error}") from error
 
 
 def open_board(folder: Path) -> Callable[[Mapping[str, float]], None]:

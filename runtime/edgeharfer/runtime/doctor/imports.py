@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
+from edgeharfer.runtime.child import Child
+
 _CHILD = """
-import sys
-sys.path = [folder for folder in sys.path if folder]
-import importlib, json, os
+import importlib, json, os, sys
 answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 sys.modules["openvino_telemetry"] = None
@@ -23,7 +22,7 @@ for name in sys.argv[1:]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
     print(json.dumps([name, reason]), file=answers, flush=True)
 """
-"""Modules are not looked for in the current folder, and what they print is dropped. Without its telemetry
+"""What modules print is dropped. Without its telemetry
 module OpenVINO uses a silent stand-in for it."""
 
 _ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -48,16 +47,14 @@ def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | Non
 
 def _import_all(modules: Sequence[str], timeout_s: float) -> tuple[dict[str, str | None], str]:
     """What a child process reported, and how it ended."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, *modules],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env={**os.environ, **_ENVIRONMENT}, text=True, encoding="utf-8",
-    )  # fmt: skip
-    try:
-        answers, _ = child.communicate(timeout=timeout_s)
-        ending = f"the import ended the process with exit code {child.returncode}"
-    except subprocess.TimeoutExpired:
-        child.kill()
-        answers, _ = child.communicate()
-        ending = f"the import did not end within {timeout_s:g} s"
-    return dict(json.loads(line) for line in answers.splitlines() if line.endswith("]")), ending
+    command = [sys.executable, "-P", "-c", _CHILD, *modules]
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, environment=_ENVIRONMENT) as child:
+        try:
+            answers, _ = child.process.communicate(timeout=timeout_s)
+            ending = f"the import ended the process with exit code {child.process.returncode}"
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            answers, _ = child.process.communicate()
+            ending = f"the import did not end within {timeout_s:g} s"
+    lines = answers.decode("utf-8").splitlines()
+    return dict(json.loads(line) for line in lines if line.endswith("]")), ending

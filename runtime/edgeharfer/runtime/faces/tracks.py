@@ -55,14 +55,6 @@ class Track:
         unseen_s = now_s - self.seen_s
         return 0 <= unseen_s <= (LONGEST_KEEP_S if self.misses <= KEEP_MISSES else KEEP_S)
 
-    def box_at(self, now_s: float) -> Box:
-        """Where the box will be at a time shortly after it was seen, if the face moves on as it did."""
-        return self.box.moved(*self.offset_at(now_s))
-
-    def face_at(self, now_s: float) -> Face:
-        """The same of the face as it was detected."""
-        return self.face.moved(*self.offset_at(now_s))
-
     def offset_at(self, now_s: float) -> tuple[float, float]:
         """How far it will have moved since it was seen, pixels right and down."""
         elapsed = min(now_s - self.seen_s, MOVES_ON_S)

@@ -10,16 +10,12 @@ priority, since something else runs meanwhile.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO
+from contextlib import contextmanager
 
-from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.child import Child, child_command, crash_name
 from edgeharfer.runtime.errors import EdgeharferError, ProviderError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
@@ -28,10 +24,9 @@ from edgeharfer.runtime.inference.tensorrt import cache_root, lacks_engine
 
 LOCK = "building.lock"
 _NICENESS = 10
-_END_S = 1.0
 
 
-class EngineBuild:
+class EngineBuild(Child):
     """An engine that is being built; the child process ends with this object at the latest.
 
     command: what Python is given in place of this module.
@@ -41,44 +36,22 @@ class EngineBuild:
     def __init__(self, graph: Graph, backend: Backend, *, command: Sequence[str] | None = None) -> None:
         self._name = graph.name
         start = child_command(__name__) if command is None else [sys.executable, *command]
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         with tempfile.TemporaryFile() as given:
             given.write(graph.data)
             given.seek(0)
-            self._process = subprocess.Popen(
-                [*start, graph.name, str(backend.threads or 1)],
-                stdin=given,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                env=child_environment(),
-                start_new_session=True,  # Ctrl-C is for the run, which then ends its builder.
-            )
-        self._end = weakref.finalize(self, _end, self._process, self._stderr)
+            super().__init__([*start, graph.name, str(backend.threads or 1)], stdin=given, keep_errors=True)
 
     def ended(self) -> bool:
         """Whether the engine is in the cache. Raises ProviderError where it could not be built."""
-        code = self._process.poll()
+        code = self.process.poll()
         if code:
             raise ProviderError(f"TensorRT's engine for {self._name} cannot be built: {self._reason(code)}")
         return code is not None
 
-    def close(self) -> None:
-        """Cancel a build that is not done."""
-        self._end()
-
     def _reason(self, code: int) -> str:
-        if code < 0:
-            return f"its builder crashed ({signal.Signals(-code).name})"
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-
-
-def _end(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
-    process.kill()
-    with suppress(subprocess.TimeoutExpired):  # Not even that helps inside some drivers.
-        process.wait(_END_S)
-    stderr.close()
+        if name := crash_name(code):
+            return f"its builder crashed ({name})"
+        return self.last_line() or f"exit code {code}"
 
 
 def build(graph: Graph, backend: Backend) -> None:

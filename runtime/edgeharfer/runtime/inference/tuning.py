@@ -24,7 +24,7 @@ from edgeharfer.runtime.inference.providers import available_providers, provider
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
 from edgeharfer.runtime.inference.upgrade import build_in_background
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.versions import installed
 
@@ -98,9 +98,8 @@ def write_record(measured: Mapping[str, Sequence[Backend]], path: Path | None = 
         "packages": {key: [_row(one) for one in backends] for key, backends in measured.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
+    with replaced_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
     _record.cache_clear()
     return path
 

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,12 +14,12 @@ from edgeharfer.runtime.errors import ModelError, SourceError
 from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
-    Reader,
     flag,
     list_of,
     load_json,
     mapping_of,
     number,
+    read_as,
     record,
     text,
     whole,
@@ -33,8 +32,6 @@ MAX_PLACE = 1e6
 """Of a face, in pixels from the corner of the picture."""
 _MAX_LINE = 4 * 2**20
 _POINTS = len(KEYPOINTS)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class Recording(Source):
         line = self._line()
         if not (isinstance(line, dict) and line.get("format") == FORMAT):
             raise SourceError(f"{self.name}: not a recording of format {FORMAT}")
-        header = self._typed(_HEADER, line)
+        header = read_as(SourceError, _HEADER, line, self._where())
         width, height = header.size
         if width * height > MAX_MEGAPIXELS * 1_000_000:
             raise SourceError(f"{self.name}: pictures of {width}x{height} were never recorded")
@@ -104,7 +101,7 @@ class Recording(Source):
         line = self._line()
         if line is None:
             return None
-        row = self._typed(_SEEN, line)
+        row = read_as(SourceError, _SEEN, line, self._where())
         if row.seq <= self._last_seq:
             raise SourceError(f"{self._where()}: frame {row.seq} comes after frame {self._last_seq}")
         self._last_seq = row.seq
@@ -138,12 +135,6 @@ class Recording(Source):
         try:
             return load_json(line, self._where())
         except ModelError as error:
-            raise SourceError(str(error)) from error
-
-    def _typed(self, reader: Reader[T], line: object) -> T:
-        try:
-            return reader(line, self._where())
-        except ModelError as error:  # the readers' own kind; here the file is a recording
             raise SourceError(str(error)) from error
 
     def _where(self) -> str:

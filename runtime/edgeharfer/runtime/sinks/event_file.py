@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
-from edgeharfer.runtime.sinks.partial import cannot_write
+from edgeharfer.runtime.staging import cannot_write
 
 _BEGINNING = b'{"kind":'  # of each line
 _LONGEST_LINE = 1024 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any, Protocol, Self
 
 from edgeharfer.runtime.clock import Jump
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.json_lines import result_to_dict
+from edgeharfer.runtime.json_lines import compact_json, result_to_dict
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.event_file import FileWriter
-from edgeharfer.runtime.sinks.partial import cannot_write
 from edgeharfer.runtime.sinks.stream import StreamWriter
+from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 
@@ -113,7 +112,7 @@ class EventsSink(Sink):
             raise SinkError(f"{self._path}: not open; use the sink in a with block")
         if self.closed:
             return
-        line = json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
+        line = compact_json(content) + "\n"
         try:
             self._writer.write(line)
         except BrokenPipeError:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import cannot_write, temporary_file
 
 
 class PartialFile:
@@ -50,12 +50,6 @@ def discard_unfinished() -> None:
     for file in tuple(_unfinished):
         with contextlib.suppress(OSError):  # Windows, where a file that is open cannot be removed
             file.discard()
-
-
-def cannot_write(path: Path | str, error: OSError) -> SinkError:
-    """The one line for an output that the system refuses."""
-    reason = error.strerror or type(error).__name__
-    return SinkError(f"{path}: cannot be written ({reason}); check the folder, its rights and free space")
 
 
 def ended_well(kind: type[BaseException] | None) -> bool:

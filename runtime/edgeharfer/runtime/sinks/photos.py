@@ -12,7 +12,8 @@ import cv2
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.sinks.base import Sink
-from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write
+from edgeharfer.runtime.sinks.partial import PartialFile
+from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 

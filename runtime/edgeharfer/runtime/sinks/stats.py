@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write, ended_well
+from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
+from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Result
 

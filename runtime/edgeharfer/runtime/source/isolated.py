@@ -11,17 +11,14 @@ The price, measured on the way through the socket: 2 % of a core for 640x480 at 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from edgeharfer.runtime.child import child_command, child_environment
+from edgeharfer.runtime.child import Child, child_command, crash_name
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import Source, SourceOptions
@@ -34,7 +31,7 @@ OPEN_S = 12.0
 """How long opening may take: FFmpeg's own 5 s, a slow name server, and the start of the reader."""
 _STEP_S = 0.1
 _SILENCE_S = 5.5
-# How long a reader may take to end by itself, and then to be ended by the system.
+# How long a reader may take to end by itself.
 _END_S = 0.5
 
 _KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
@@ -47,31 +44,27 @@ def open_live(name: str, order: Order, options: SourceOptions) -> Source:
     return DirectSource(partial(order.open, options.clock))
 
 
-class ReaderProcess:
+class ReaderProcess(Child):
     """A running reader, and the link to it."""
 
     def __init__(self) -> None:
         """Start it. Raises OSError where the system has no room for another process."""
         self.link, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(
-                child_command(f"{__package__}.reader", str(theirs.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=child_environment(),
-                start_new_session=True,  # Ctrl-C is for the run, which then ends its reader
-            )
-        except OSError:
-            self.link.close()
-            raise
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                super().__init__(
+                    child_command(f"{__package__}.reader", str(theirs.fileno())),
+                    pass_fds=(theirs.fileno(),),
+                    patience_s=_END_S,
+                )
+            except OSError:
+                self.link.close()
+                raise
 
     @property
     def pid(self) -> int:
         """Of the process."""
-        return self._process.pid
+        return self.process.pid
 
     def order(self, order: Order) -> None:
         """Have it open a source. Raises OSError where it is gone."""
@@ -79,15 +72,8 @@ class ReaderProcess:
         self.link.sendall(to_line(order))
 
     def end(self) -> int | None:
-        """End it, by force where it does not listen. Its exit code where it ended by itself."""
         self.link.close()
-        try:
-            return self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # not even that helps inside some drivers
-            self._process.wait(_END_S)
-        return None
+        return super().end()
 
 
 class IsolatedSource(Source):
@@ -196,8 +182,7 @@ class IsolatedSource(Source):
 
     def _how_it_broke(self, why: str) -> str:
         code = self._end_reader()
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
+        if name := crash_name(code):
             why = f"crashed ({name}): out of memory, or a defect of a driver or codec"
         return f"{self.name}: its reader process {why}"
 

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
+from edgeharfer.training import temperature as temperatures
 
-_TEMPERATURES = np.geomspace(0.2, 5.0, 161)
+_TEMPERATURES = (0.2, 5.0, 161)
 _THRESHOLDS = np.linspace(0.05, 0.95, 91).round(2)
 _BETA = 0.5
 BRANCHES = ("temporal", "linear")
@@ -19,24 +21,22 @@ BRANCHES = ("temporal", "linear")
 
 def soften(probs: Floats, temperature: float) -> Floats:
     """Probabilities (n, classes) as softmax(logits / temperature) would have given them."""
-    logits = np.log(np.maximum(probs, 1e-12)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    return softmax(_logits(probs), temperature)
 
 
 def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
-    """The temperature with the least cross-entropy on windows that training has not seen (Guo et al. 2017).
+    """The temperature with the least cross-entropy on windows that training has not seen.
 
     clips: probabilities (windows, classes) of each clip; every clip weighs the same.
     """
     windows, counts = np.concatenate(clips), [len(probs) for probs in clips]
     true, weights = np.repeat(truth, counts), np.repeat(1 / np.array(counts), counts)
+    targets = np.eye(windows.shape[1], dtype=np.float32)[true] * weights[:, None].astype(np.float32)
+    return temperatures.fit_temperature(_logits(windows), targets, *_TEMPERATURES)
 
-    def loss(temperature: float) -> float:
-        found = soften(windows, temperature)[np.arange(len(windows)), true]
-        return -float(weights @ np.log(np.maximum(found, 1e-12)))
 
-    return float(min(_TEMPERATURES, key=loss))
+def _logits(probs: Floats) -> Floats:
+    return np.log(np.maximum(probs, 1e-12))
 
 
 def fold_in(head: keras.Model, temperature: float) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip
 from edgeharfer.training.action.folds import assign_folds, group_clips
@@ -161,12 +161,10 @@ class Trainer:
 
     def _keep(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with temporary_file(self.folder / f"{name}.keras") as temporary:
+        with replaced_file(self.folder / f"{name}.keras") as temporary:
             model.save(temporary)
-            temporary.replace(self.folder / f"{name}.keras")
-        with temporary_file(self.folder / f"{name}.json") as temporary:
+        with replaced_file(self.folder / f"{name}.json") as temporary:
             temporary.write_text(json.dumps({"key": key, "history": rows}), encoding="utf-8")
-            temporary.replace(self.folder / f"{name}.json")
 
     def _restore(self, name: str, key: str) -> tuple[keras.Model | None, list[Row]]:
         path = self.folder / f"{name}.json"

@@ -1,4 +1,4 @@
-"""A frozen backbone as a function from pictures to features, on the fastest engine that is installed."""
+"""How clips are seen: what makes features of them, and what a head for those features is put on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -16,36 +17,91 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
-from edgeharfer.training.action.store import Encoder
+from edgeharfer.training.action.motion import cut_off, motion_trunk, picture_encoder
+from edgeharfer.training.action.networks import MOTION, action_model, on_trunk
+from edgeharfer.training.action.recipe import ActionRecipe
+from edgeharfer.training.action.store import ClipStore, Encoder, WindowStore
+from edgeharfer.training.backbones import backbone, frame_encoder
 
 
-def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:
-    """The backbone in ONNX Runtime where Keras can export it, which is two to four times as fast as Keras.
+def make_encoder(network: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:
+    """The network in ONNX Runtime where Keras can export it, which is two to four times as fast as Keras.
 
     Its features are those of the exported package, and within 1e-4 of Keras's.
     """
     try:
-        session = make_session(Graph.scan(_as_onnx(backbone), backbone.name), Backend("cpu", threads=threads))
+        session = make_session(Graph.scan(_as_onnx(network), network.name), Backend("cpu", threads=threads))
     except (ImportError, MissingExtra):
         report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
         return Encoder(
-            lambda batch: np.asarray(backbone.predict_on_batch(batch), np.float32), _digest(backbone)
+            lambda batch: np.asarray(network.predict_on_batch(batch), np.float32), _digest(network)
         )
-    return Encoder(session.run1, _digest(backbone))
+    return Encoder(session.run1, _digest(network))
 
 
-def _as_onnx(backbone: keras.Model) -> bytes:
-    backbone(np.zeros((1, *backbone.input_shape[1:]), np.float32))  # Keras exports only what has been called.
+def _as_onnx(network: keras.Model) -> bytes:
+    network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what has been called.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of the converter's own imports.
         path = Path(folder, "encoder.onnx")
-        backbone.export(path, format="onnx", verbose=False)
+        network.export(path, format="onnx", verbose=False)
         return path.read_bytes()
 
 
-def _digest(backbone: keras.Model) -> str:
+def _digest(network: keras.Model) -> str:
     """Of the shape and the weights; both engines give the same features."""
-    digest = hashlib.sha256(repr(backbone.input_shape).encode())
-    for array in backbone.get_weights():
+    digest = hashlib.sha256(repr(network.input_shape).encode())
+    for array in network.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What heads are trained on and end up in.
+
+    store: makes features of clips. whole: puts a head on what made them, clip -> probabilities.
+    """
+
+    store: ClipStore
+    whole: Callable[[keras.Model], keras.Model]
+
+    @property
+    def digest(self) -> str:
+        """Tells apart what features are made by."""
+        return self.store.encoder.digest
+
+
+def make_sight(
+    recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
+) -> Sight:
+    """As the recipe wants it. Features stay in `folder`. Raises ConfigError for weights that do not fit."""
+    make = _see_motion if recipe.arch == MOTION else _see_pictures
+    return make(recipe, weights, folder, threads, report)
+
+
+def _see_pictures(
+    recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
+) -> Sight:
+    encoder = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
+    store = ClipStore(folder, recipe.clip_spec, make_encoder(encoder, threads, report))
+    return Sight(store, lambda head: action_model(encoder, head))
+
+
+def _see_motion(
+    recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
+) -> Sight:
+    spec = recipe.motion
+    network = backbone("MobileNetV2", spec.width, spec.height, weights, alpha=recipe.alpha)
+    trunk = motion_trunk(recipe.frames, recipe.width, recipe.height, cut_off(network, spec.layer), spec)
+    seen = make_encoder(trunk, threads, report)
+    facts = f"{seen.digest} {spec} {recipe.shaker} {recipe.view_windows}"
+    pixels = Encoder(lambda batch: batch.reshape(len(batch), -1), hashlib.sha256(facts.encode()).hexdigest())
+    store = WindowStore(
+        folder, recipe.clip_spec, pixels, trunk=seen.run, shaker=recipe.shaker, draws=recipe.view_windows
+    )
+    encoder = picture_encoder(recipe.width, recipe.height)
+    return Sight(store, lambda head: action_model(encoder, on_trunk(trunk, head)))

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeharfer.runtime.staging import write_json
 from edgeharfer.training.action.card import Run, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
+from edgeharfer.training.records import class_table, environment, shares, write_history
 
 Row = Mapping[str, Any]
 

@@ -15,8 +15,9 @@ from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.types import Frame, Image
 from edgeharfer.training.action.find import ClipFile
 from edgeharfer.training.action.grid import spread_frames
-from edgeharfer.training.action.store import ClipSpec, file_digest
+from edgeharfer.training.action.store import ClipSpec
 from edgeharfer.training.plots import plot_sheet
+from edgeharfer.training.records import file_hash
 
 ROWS = 8
 COLUMNS = 8
@@ -77,7 +78,7 @@ def _look(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tup
     """
     with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
         chosen = choose([frame.pts_s for frame in read_frames(path)])
-        return [frame for i, frame in enumerate(read_frames(path)) if i in chosen], file_digest(path)
+        return [frame for i, frame in enumerate(read_frames(path)) if i in chosen], file_hash(path)
 
 
 def _small(bgr: Image) -> Image:

@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate.action import read_frames
-from edgeharfer.runtime.errors import EdgeharferError, SourceError
+from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.staging import temporary_file
+from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import Clip, Track
 from edgeharfer.training.action.find import ClipFile
+from edgeharfer.training.action.folds import scene_of, thumbnail
 from edgeharfer.training.action.grid import Grid, Picker, Spread
-from edgeharfer.training.action.scenes import scene_of, thumbnail
+from edgeharfer.training.action.sampling import Sampler
 from edgeharfer.training.action.views import View, ViewRanges, draw_views
+from edgeharfer.training.records import file_hash
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -70,7 +72,7 @@ class ClipStore:
     def load(self, file: ClipFile) -> Clip:
         """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
-            digest = file_digest(path)
+            digest = file_hash(path)
             cached = self.folder / f"{self._key(digest)}.npz"
             arrays = _read_arrays(cached)
             if arrays is None:
@@ -154,15 +156,6 @@ def load_clips(
     return clips, skipped
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a clip. Raises SourceError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}") from error
-
-
 def _read_arrays(path: Path) -> Arrays | None:
     """What was kept, or None where there is nothing or it was cut off."""
     try:
@@ -175,6 +168,42 @@ def _read_arrays(path: Path) -> Arrays | None:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
+    with replaced_file(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
+
+
+@dataclass(kw_only=True)
+class WindowStore(ClipStore):
+    """Encodes windows: all that `run` would see, and `draws` of each view as `shaker` makes them.
+
+    trunk: a window of what the encoder gives (1, frames, size) -> its features, in any shape. Pictures of a
+    clip are held in memory while it is encoded, and only the windows' features are kept.
+    """
+
+    trunk: Callable[[Floats], Floats]
+    shaker: Sampler
+    draws: int
+
+    def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
+        arrays = super().encode(file, path, digest)
+        clip = self.clip(file, digest, arrays)
+        rng = np.random.default_rng(int(digest[:16], 16))
+        kept: Arrays = {"times": clip.times, "scene": clip.scene}
+        for i in range(1 + self.spec.views):
+            track = Track(arrays[f"frames{i}"], arrays[f"features{i}"])
+            found = self._drawn(clip, track, rng) if i else self._live(clip)
+            kept[f"frames{i}"], kept[f"features{i}"] = found.frames, found.features
+        return kept
+
+    def _live(self, clip: Clip) -> Track:
+        pictures = np.asarray(clip.plain.features, np.float32)
+        windows = clip.rows(self.spec.window)
+        rows = [self.trunk(pictures[one][None]).ravel() for one in windows]
+        return Track(clip.plain.frames[windows[:, -1]], np.stack(rows))
+
+    def _drawn(self, clip: Clip, track: Track, rng: np.random.Generator) -> Track:
+        """Of a view that holds a picture at all; one that begins after the end of a clip does not."""
+        if not len(track.frames):
+            return track
+        rows = [self.trunk(self.shaker.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)]
+        return Track(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.dataset import canonical
 from edgeharfer.evaluate.ferplus import LABELS
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.sinks.partial import PartialFile, cannot_write
+from edgeharfer.runtime.staging import cannot_write, replaced_file
 from edgeharfer.training.context.emotic import Person, read_emotic
 from edgeharfer.training.context.mpii import Activity, read_mpii
 from edgeharfer.training.records import file_hash
@@ -142,11 +142,8 @@ def read_pairs(path: Path) -> list[Seen]:
 
 def write_context(context: Context, out: Path) -> None:
     """Write context.json, whole or not at all. Raises SinkError."""
-    file = PartialFile(out)
-    file.create()
     try:
-        file.temporary.write_text(context.dump(), encoding="utf-8")
+        with replaced_file(out) as file:
+            file.write_text(context.dump(), encoding="utf-8")
     except OSError as error:
-        file.discard()
         raise cannot_write(out, error) from error
-    file.publish()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks.emotion import ratio, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
@@ -22,7 +23,8 @@ from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history, write_json
+from edgeharfer.training.records import class_table, environment, shares, write_history
+from edgeharfer.training.temperature import fit_temperature
 
 EVENNESS = {"fer7": 0.0, "fer8": 0.5}
 """How far `run` evens out the classes' shares of the training data: to their power 1 - evenness.
@@ -38,24 +40,8 @@ SPLITS_IN_WORDS = {"val": "PublicTest"}
 """What FER-2013's authors call a split of the usual folders."""
 THRESHOLD = 0.4
 """Below this probability a package says "uncertain"."""
-
-
-def fit_temperature(logits: Floats, targets: Floats) -> float:
-    """The temperature at which softmax(logits / T) fits held-out targets best (Guo et al. 2017).
-
-    logits, targets: (n, classes); rows of zeros in targets do not count. Searched on a fine grid.
-    """
-    grid = np.exp(np.linspace(np.log(0.3), np.log(3.0), 121))
-    losses = [cross_entropy(logits, targets, t) for t in grid]
-    return round(float(grid[int(np.argmin(losses))]), 4)
-
-
-def cross_entropy(logits: Floats, targets: Floats, temperature: float) -> float:
-    """Mean over the rows of targets that are not zeros, in nats; logits, targets: (n, classes)."""
-    known = targets.sum(axis=1) > 0
-    probs = softmax(logits[known], temperature)
-    return float(-(targets[known] * np.log(probs + 1e-9)).sum(axis=1).mean())
-
+TEMPERATURES = (0.3, 3.0, 121)
+"""Lowest, highest, and how many are tried."""
 
 Shares = NDArray[np.float64]
 
@@ -139,7 +125,7 @@ def score_heads(
     known_labels = true_labels(prepared.validation, prepared.votes)
     found = []
     for head, labels in prepared.heads.items():
-        temperature = fit_temperature(validation_logits[head], held_back[head])
+        temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
         trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
         even = evened(trained, EVENNESS[head])

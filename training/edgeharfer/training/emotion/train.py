@@ -24,12 +24,13 @@ from edgeharfer.training.emotion.networks import (
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.run import cross_entropy, fit_temperature, save_run, score_heads
+from edgeharfer.training.emotion.run import TEMPERATURES, save_run, score_heads
 from edgeharfer.training.emotion.sheets import augmentation_sheet
 from edgeharfer.training.loop import Plan, fit, soup
 from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.records import open_board
+from edgeharfer.training.temperature import cross_entropy, fit_temperature
 
 Reporter = Callable[[str], None]
 
@@ -181,7 +182,7 @@ def held_back_loss(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Model
     def loss(model: keras.Model) -> float:
         logits = predict(model, prepared.validation.aligned, spec)
         return float(np.mean([
-            cross_entropy(logits[head], rows, fit_temperature(logits[head], rows))
+            cross_entropy(logits[head], rows, fit_temperature(logits[head], rows, *TEMPERATURES))
             for head, rows in targets.items()
         ]))  # fmt: skip
 

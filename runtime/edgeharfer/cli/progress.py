@@ -1,0 +1,71 @@
+"""Progress on a terminal's standard error, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import click
+
+from edgeharfer.runtime.closing import Closing
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that reports how much is done, and of how much."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, file=sys.stderr) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield tell
+
+
+class ProgressBar(Closing):
+    """A bar with the time left on a terminal's standard error, and nothing of it elsewhere.
+
+    Lines on results go to standard output, complaints to standard error, both above the bar.
+    """
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._bar: Any = None
+        self._open: AbstractContextManager[Any] | None = None
+        self._rest = 0.0
+
+    def begin(self, total: int) -> None:
+        if self._shown and total:
+            self._open = click.progressbar(
+                length=total, file=sys.stderr, item_show_func=lambda label: label or "", width=24
+            )
+            self._bar = self._open.__enter__()
+
+    def advance(self, more: float, label: str) -> None:
+        if self._bar is not None:
+            self._rest += more
+            whole = int(self._rest)
+            self._rest -= whole
+            self._bar.update(whole, label)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+            self._open = self._bar = None
+
+    def say(self, line: str) -> None:
+        self._clear()
+        click.echo(line)
+
+    def complain(self, line: str) -> None:
+        self._clear()
+        click.echo(f"edgeharfer: {line}", err=True)
+
+    def _clear(self) -> None:
+        if self._bar is not None:
+            click.echo("\r\x1b[K", nl=False, err=True)  # the bar is drawn anew below the line
