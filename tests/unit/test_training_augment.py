@@ -7,7 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeharfer.training.emotion.augment import NO_AUGMENTATION, FaceAugmentation, augment, cutmix, mix, mixup
+from edgeharfer.training.emotion.augment import FaceAugmentation, augment, cutmix, mix, mixup
+
+NO_AUGMENTATION = FaceAugmentation(
+    flip_probability=0, rotation_deg=0, zoom=0, shift=0, gamma=0, contrast=0, blur_probability=0,
+    noise_probability=0, erase_probability=0, mixup_probability=0,
+)  # fmt: skip
 
 STRONG = FaceAugmentation(
     brightness=0.2, saturation=0.5, hue=20, blur_probability=1, noise_probability=1, erase_probability=1

@@ -8,7 +8,7 @@ import numpy as np
 from edgeharfer.runtime.overlay.canvas import Rect
 from edgeharfer.runtime.overlay.faces import draw_box, draw_tag, visible
 from edgeharfer.runtime.overlay.look import look_for
-from edgeharfer.runtime.types import Box, Frame, Image, Result, TrackedFace
+from edgeharfer.runtime.types import Frame, Image, Result, TrackedFace
 
 LEAST_HEIGHT, LONGEST_SIDE = 480, 1280
 """Pixels: so that text can be read, and so that a picture of a large camera still goes over a slow line."""
@@ -36,7 +36,7 @@ def fit(bgr: Image) -> tuple[Image, float]:
 def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
     """Draw boxes and their words into the picture; boxes are of the picture before it was scaled."""
     look = look_for(image.shape[1], image.shape[0])
-    seen = [(face, visible(_scaled(face.box, scale), look.area)) for face in faces]
+    seen = [(face, visible(face.box.scaled(scale), look.area)) for face in faces]
     taken: list[Rect] = []
     for face, box in seen:
         if box is not None:
@@ -44,7 +44,3 @@ def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
     for face, box in seen:
         if box is not None:
             taken.append(draw_tag(image, face, box, taken, look))
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    return Box(box.x * scale, box.y * scale, box.width * scale, box.height * scale)

@@ -45,6 +45,10 @@ class Box:
         """The same box elsewhere."""
         return Box(self.x + right, self.y + down, self.width, self.height)
 
+    def scaled(self, factor: float) -> Box:
+        """The same box in a picture that is so many times larger."""
+        return Box(self.x * factor, self.y * factor, self.width * factor, self.height * factor)
+
     def iou(self, other: Box) -> float:
         """Intersection over union with another box, 0 to 1."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)

@@ -12,7 +12,7 @@ from edgeharfer.runtime.overlay.faces import draw_box, draw_likeliest, draw_tag,
 from edgeharfer.runtime.overlay.look import humanise, label_color, label_words, look_for
 from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Box, Frame, Image, Result
+from edgeharfer.runtime.types import Frame, Image, Result
 
 __all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 
@@ -66,11 +66,5 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
     scale = min_height / height
     size = max(1, round(width * scale)), min_height
     larger = cv2.resize(frame.bgr, size, interpolation=cv2.INTER_CUBIC)
-    return draw(np.asarray(larger, np.uint8), _scaled(result, scale), status)
-
-
-def _scaled(result: Result, scale: float) -> Result:
-    def larger(box: Box) -> Box:
-        return Box(box.x * scale, box.y * scale, box.width * scale, box.height * scale)
-
-    return replace(result, faces=tuple(replace(face, box=larger(face.box)) for face in result.faces))
+    faces = tuple(replace(face, box=face.box.scaled(scale)) for face in result.faces)
+    return draw(np.asarray(larger, np.uint8), replace(result, faces=faces), status)

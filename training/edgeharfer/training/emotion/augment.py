@@ -42,12 +42,6 @@ class FaceAugmentation:
     cutmix_alpha: float = 1.0
 
 
-NO_AUGMENTATION = FaceAugmentation(
-    flip_probability=0, rotation_deg=0, zoom=0, shift=0, gamma=0, contrast=0, blur_probability=0,
-    noise_probability=0, erase_probability=0, mixup_probability=0,
-)  # fmt: skip
-
-
 def augment(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
     """One changed copy: uint8 (height, width, 1 or 3, RGB) -> float32 of that shape, values about 0..255."""
     changed = lighten(warp(face, how, rng), how, rng)
