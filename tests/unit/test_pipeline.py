@@ -235,3 +235,38 @@ def test_numbers_of_packages_and_providers(emotion: Package, tmp_path: Path) -> 
     pipeline = Pipeline(action=action, emotion=emotion, detector=Crowd(0))
     assert set(pipeline.models) == {"action", "emotion"}
     assert set(pipeline.providers) == {"faces", "action", "emotion"}
+
+
+def test_a_disabled_task_is_neither_stepped_nor_encoded(emotion: Package, tmp_path: Path) -> None:
+    """Its readings are removed at once; enabled again it starts as with the first frame."""
+    action = tiny_models.action_package(tmp_path / "action")
+    pipeline = Pipeline(
+        action=action,
+        emotion=emotion,
+        detector=Crowd(1),
+        senses=Turns,
+        face_interval_s=0,
+        clock=ManualClock(),
+    )
+    picture = np.zeros((60, 640, 3), np.uint8)
+
+    def play(first: int, count: int) -> list[Result]:
+        return [pipeline.process(Frame(n, n / 3, 0.0, picture)) for n in range(first, first + count)]
+
+    before = play(0, 9)
+    assert [result.action.ready for result in before if result.action][-1]
+    for name in ("action", "emotion"):
+        pipeline.disable(name)
+    assert pipeline.disabled == {"action", "emotion"}
+    off = play(9, 3)
+    assert [(result.action, result.faces[0].emotion) for result in off] == [(None, None)] * 3
+    assert {stage for result in off for stage in result.stages_ms} == {"detect", "total"}
+    assert [face.track for result in off for face in result.faces] == [1] * 3
+    for name in ("action", "emotion", "emotion"):
+        pipeline.enable(name)
+    assert pipeline.disabled == set()
+    after = play(12, 9)
+    assert [result.action and result.action.ready for result in after] == [
+        result.action and result.action.ready for result in before
+    ]
+    assert all(result.faces[0].emotion for result in after)

@@ -164,6 +164,30 @@ def test_a_face_tells_where_and_when_the_detector_saw_it() -> None:
     assert points is not None and points.tolist() == (POINTS + np.array((0, 10), np.float32)).tolist()
 
 
+def test_a_disabled_task_is_left_out_until_it_is_enabled() -> None:
+    scene, face = Scripted("a", "scene", [ONE, None]), Scripted("b", "face", [{1: TWO}, None])
+    pipeline = make(scene, face)
+
+    def readings(seq: int) -> tuple[set[str], set[str]]:
+        result = pipeline.process(Frame(seq, seq / 3, 0.0, PICTURE))
+        return set(result.readings), set(result.faces[0].readings)
+
+    assert readings(0) == ({"a"}, {"b"})
+    pipeline.disable("a")
+    pipeline.disable("b")
+    assert readings(1) == readings(2) == (set(), set())
+    pipeline.enable("a")
+    assert readings(3) == (set(), set())
+    assert scene.calls == ["step 0", "reset", "step 3"] and face.calls == ["step 0"]
+
+
+def test_a_task_that_is_not_there_cannot_be_disabled() -> None:
+    pipeline = make(Scripted("a", "scene", []))
+    for method in (pipeline.disable, pipeline.enable):
+        with pytest.raises(TaskError, match="the pipeline has no task 'emotion'; it has a"):
+            method("emotion")
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {

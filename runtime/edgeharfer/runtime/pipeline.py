@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
@@ -42,9 +43,9 @@ class Pipeline:
             for result in pipeline.run(open_source("clip.mp4")):
                 print(result.action, result.faces)
 
-    A pipeline belongs to one thread at a time: `process`, `frames`, `run`, `reset` and `close` are never
-    called at once. `labels`, `models` and `providers` can be read from any thread. Use one pipeline for each
-    source that is read at the same time.
+    A pipeline belongs to one thread at a time: `process`, `frames`, `run`, `reset`, `disable`, `enable` and
+    `close` are never called at once. `labels`, `models` and `providers` can be read from any thread. Use one
+    pipeline for each source that is read at the same time.
 
     Args:
         action: A shipped package's name, a folder, a loaded package, or None for off.
@@ -127,6 +128,7 @@ class Pipeline:
         self._of_scene: dict[str, Reading] = {}
         self._of_faces: dict[str, dict[int, Reading]] = {}
         self._after_still = False
+        self._disabled: frozenset[str] = frozenset()
 
     @property
     def providers(self) -> dict[str, str]:
@@ -163,6 +165,39 @@ class Pipeline:
         max_age_ms: what a result's frame may be old; a look that would make it older waits.
         """
         self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
+
+    @property
+    def disabled(self) -> frozenset[str]:
+        """Names of the tasks that are switched off."""
+        return self._disabled
+
+    def disable(self, name: str) -> None:
+        """Switch a task off: it does not run from the next frame on, and its readings are removed.
+
+        Args:
+            name: Of a task of this pipeline, such as "emotion". Nothing changes where it is off already.
+
+        Raises:
+            TaskError: The pipeline has no task of that name.
+        """
+        self._task(name)
+        self._disabled |= {name}
+        self._of_scene.pop(name, None)
+        self._of_faces.pop(name, None)
+
+    def enable(self, name: str) -> None:
+        """Switch a task on again. It is reset, so it starts with the next frame.
+
+        Args:
+            name: Of a task of this pipeline. Nothing changes where it is on already.
+
+        Raises:
+            TaskError: The pipeline has no task of that name.
+        """
+        task = self._task(name)
+        if name in self._disabled:
+            self._disabled -= {name}
+            task.reset()
 
     def close(self) -> None:
         """End what goes on beside, and the detector where it was named. Nothing is to be run afterwards."""
@@ -249,6 +284,12 @@ class Pipeline:
         age_ms = (end - frame.captured_s) * 1e3
         return Result(frame.seq, frame.pts_s, age_ms, faces, dict(self._of_scene), stages_ms, cut, frame.file)
 
+    def _task(self, name: str) -> Task:
+        tasks = {task.name: task for task in (*self._first_tasks, *self._tasks)}
+        if name not in tasks:
+            raise TaskError(f"the pipeline has no task {name!r}; it has {', '.join(tasks) or 'none'}")
+        return tasks[name]
+
     def _still(self, picture: object) -> Frame:
         if not isinstance(picture, np.ndarray):
             raise TypeError(
@@ -259,7 +300,7 @@ class Pipeline:
 
     def _read_scene(self, tasks: Sequence[Task], frame: Frame, faces: tuple[TrackedFace, ...]) -> None:
         for task in tasks:
-            if task.scope == "scene":
+            if task.scope == "scene" and task.name not in self._disabled:
                 reading = task.step(frame, faces)
                 if isinstance(reading, Reading):
                     self._of_scene[task.name] = reading
@@ -275,7 +316,9 @@ class Pipeline:
             self._forget_ended_tracks()
         faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
         for task in self._tasks:
-            if task.scope == "face" and (readings := task.step(frame, faces)):
+            if task.scope != "face" or task.name in self._disabled:
+                continue
+            if readings := task.step(frame, faces):
                 assert not isinstance(readings, Reading), "CheckedTask refuses it"
                 self._of_faces.setdefault(task.name, {}).update(readings)
                 faces = tuple(replace(face, readings=self._readings_of(face.track)) for face in faces)
