@@ -18,7 +18,7 @@ from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.session import Session, probe_providers
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.recording.recorder import Recorder
-from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
 from edgeharfer.runtime.types import Action, Floats, Frame
 from scripted_gpu import CUDA, use_gpu_build
 
@@ -58,8 +58,9 @@ def film() -> list[Frame]:
 
 
 def watched(model: ActionModel, film: list[Frame], skip: int = 1) -> list[Action]:
-    recognizer = ActionRecognizer(model)
-    return [recognizer.step(frame, {}) for frame in film[::skip]]
+    task = tiny_models.action_task(model)
+    steps = [task.step(frame, ()) for frame in film[::skip]]
+    return [step.readings for step in steps if isinstance(step.readings, Action)]
 
 
 @pytest.mark.parametrize("skip", [1, 5], ids=["quick", "slow"])
@@ -106,8 +107,9 @@ def test_a_recording_has_its_features_on_the_host(
 ) -> None:
     wanted = model.encode(film[0].bgr)
     pipeline = Pipeline(action=None, emotion=None)
-    recorder = Recorder(tmp_path / "film.rec", pipeline._senses.detector, None, on_device(model))
-    features = recorder.encode(film[0])
+    models = {ActionTask.name: on_device(model)}
+    recorder = Recorder(tmp_path / "film.rec", pipeline._perception.detector, models)
+    features = recorder.encode(ActionTask.name, film[0])
     recorder.close()
     np.testing.assert_array_equal(features, wanted)
 

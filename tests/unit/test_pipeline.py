@@ -13,9 +13,10 @@ import tiny_models
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.senses import Senses
-from edgeharfer.runtime.types import Box, Face, Floats, Frame, Image, Result
+from edgeharfer.runtime.tasks.packaged import Inference
+from edgeharfer.runtime.types import Box, Face, Frame, Image, Result
 
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 
@@ -40,19 +41,19 @@ class Crowd(Detector):
         ]
 
 
-class Turns(Senses):
+class Turns(Perception):
     """Notes in which frame which places were looked at."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.turns: list[list[int]] = []
 
-    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
-    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
+    def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
         self.turns.append([round(face.box.x) for face in faces])
-        return super().feel(frame, faces, stages_ms)
+        return super().classify_faces(task, frame, faces)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +73,12 @@ def play(
 ) -> tuple[list[Result], list[list[int]]]:
     made: list[Turns] = []
 
-    def senses(*parts: Any) -> Turns:
+    def perception(*parts: Any) -> Turns:
         made.append(Turns(*parts))
         return made[0]
 
     pipeline = Pipeline(
-        action=action, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
+        action=action, emotion=emotion, detector=crowd, perception=perception, clock=ManualClock(), **options
     )
     if live:
         pipeline.keep_pace()
@@ -153,14 +154,14 @@ def test_in_a_file_every_new_face_is_read_in_the_frame_that_shows_it_first(emoti
 class Cutting(Turns):
     """Sees a cut in the seventh frame."""
 
-    def cut(self, frame: Frame) -> bool:
+    def is_cut(self, frame: Frame) -> bool:
         return frame.seq == 6
 
 
 def test_at_a_cut_faces_get_new_numbers_and_the_window_starts_again(emotion: Package, tmp_path: Path) -> None:
     action = tiny_models.action_package(tmp_path / "action")
     pipeline = Pipeline(
-        action=action, emotion=emotion, detector=Crowd(2), senses=Cutting, clock=ManualClock()
+        action=action, emotion=emotion, detector=Crowd(2), perception=Cutting, clock=ManualClock()
     )
     picture = np.zeros((60, 640, 3), np.uint8)
     results = [pipeline.process(Frame(n, n / 3, 0.0, picture)) for n in range(13)]
@@ -192,7 +193,7 @@ def test_a_moving_face_has_one_number_however_rarely_it_is_looked_for(
 
     pipeline = Pipeline(
         action=None, emotion=emotion, detector=Walking(1), face_interval_s=interval_s,
-        senses=Turns, clock=ManualClock(),
+        perception=Turns, clock=ManualClock(),
     )  # fmt: skip
     if live:
         pipeline.keep_pace()
@@ -244,7 +245,7 @@ def test_a_disabled_task_is_neither_stepped_nor_encoded(emotion: Package, tmp_pa
         action=action,
         emotion=emotion,
         detector=Crowd(1),
-        senses=Turns,
+        perception=Turns,
         face_interval_s=0,
         clock=ManualClock(),
     )

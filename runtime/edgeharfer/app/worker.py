@@ -79,17 +79,17 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     (check_picture if order.still else check_video)(path, limits)
     # Models and charts take a second or two to load, and what is refused need not wait for them.
     from edgeharfer.app.digest import Reading
+    from edgeharfer.report.analyzer import Analyzer
     from edgeharfer.report.inputs import Task, make_input
     from edgeharfer.report.job import Job
-    from edgeharfer.report.observer import Observer
 
-    observer = Observer(fps=order.fps, **order.pipeline)
-    observer.warm_up()
+    analyzer = Analyzer(fps=order.fps, **order.pipeline)
+    analyzer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:
         check_length(source, path, limits)
     folder = Path(order.folder)
-    job = Job(observer, duration_s=limits.video_s)
+    job = Job(analyzer, duration_s=limits.video_s)
     written = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
     if written is None:
         return False

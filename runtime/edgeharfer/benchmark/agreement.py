@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Result
 
 Labels = tuple[str | None, str | None]
@@ -29,8 +27,9 @@ class AgreementJob:
     def __init__(self, spec: str, options: Mapping[str, Any], *, clock: Clock | None = None) -> None:
         self._spec, self._clock = spec, clock or SystemClock()
         self._pipeline = Pipeline(**options, at_once=False, clock=self._clock)
-        in_full = {**options, "precision": "fp32", "face_interval_s": 0.0, "senses": thorough}
-        self._reference = Pipeline(**in_full, at_once=False, clock=self._clock)
+        thorough = partial(Perception, follow=False)  # looks at the whole frame each time
+        in_full = {**options, "precision": "fp32", "face_interval_s": 0.0}
+        self._reference = Pipeline(**in_full, perception=thorough, at_once=False, clock=self._clock)
 
     def compare(self) -> dict[str, Any]:
         """Shares of the clip's seconds in which both give the same label most of the time."""
@@ -46,11 +45,6 @@ class AgreementJob:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def thorough(detector: Detector, emotion: EmotionModel | None, action: ActionModel | None) -> Senses:
-    """Senses that look at the whole frame each time."""
-    return Senses(detector, emotion, action, follow=False)
 
 
 def labels(result: Result) -> Labels:

@@ -18,7 +18,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, make_task
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.pipeline import SensesFactory
+    from edgeharfer.runtime.pipeline import PerceptionFactory
     from edgeharfer.runtime.runner import Hold
     from edgeharfer.runtime.sinks import Sink
     from edgeharfer.runtime.source import Source
@@ -119,11 +119,11 @@ def run(**options: Any) -> None:
             if options["source"] is None:
                 return
         view = choose_view(options["view"])
-        source, senses = open_input(options, stack, stopping)
+        source, perception = open_input(options, stack, stopping)
         sinks = make_sinks(options, view, source, stopping)
         stopping.before_forced_end(discard_unfinished)
         interval_s = face_interval_s(options["face_rate"])
-        pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, senses=senses)
+        pipeline = Pipeline(**pipeline_options(options), face_interval_s=interval_s, perception=perception)
         stack.callback(pipeline.close)
         for sink in sinks:
             stack.enter_context(sink)
@@ -172,10 +172,10 @@ def face_interval_s(rate: float) -> float:
 
 def open_input(
     options: dict[str, Any], stack: ExitStack, stopping: Callable[[], bool]
-) -> tuple[Source, SensesFactory]:
+) -> tuple[Source, PerceptionFactory]:
     """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
+    from edgeharfer.runtime.perception import Perception
     from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
-    from edgeharfer.runtime.senses import Senses
     from edgeharfer.runtime.source import open_source
 
     if options["replay"] is not None:
@@ -196,7 +196,7 @@ def open_input(
         )
     )
     if options["record"] is None:
-        return source, Senses
+        return source, Perception
 
     def recorded(*models: Any) -> Recorder:
         recorder = Recorder(options["record"], *models)

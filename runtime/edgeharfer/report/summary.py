@@ -58,14 +58,13 @@ def _input(report: Report) -> dict[str, Any]:
 
 def _method(report: Report) -> dict[str, Any]:
     method = report.method
-    facts = {"emotion": method.emotion, "action": method.action}
     return {
         "fps": method.fps,
         "sample_s": round(report.recording.step_s, 6),
         "smoothing": asdict(report.smoothing),
         "detector": method.detector,
         "prior": method.prior,
-        "models": {task: _model(model) for task, model in facts.items() if model},
+        "models": {task: _model(model) for task, model in method.models.items()},
         "providers": dict(method.providers),
     }
 

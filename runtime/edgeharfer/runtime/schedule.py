@@ -1,4 +1,6 @@
-"""How often faces are looked for: as often as wanted while there is time, more rarely under load.
+"""Which frames faces are looked for and read in.
+
+Live, faces are looked for as often as wanted while there is time, and more rarely under load.
 
 Actions need their pictures at fixed times; faces and their emotions can wait a little. So where the frames
 come as time passes, looks get what the rest of the work leaves of MOST_LOAD: their interval follows from
@@ -10,6 +12,7 @@ deadline for both tasks: a look that would miss it waits for the next frame, for
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 MOST_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
@@ -22,14 +25,55 @@ MEMORY_S = 2.0
 LOOKS = 5
 STEP = 0.15
 """Changes of the interval that are smaller than this share are left out."""
+FACES_AT_ONCE = 1
+"""Faces that are read in one frame where time is short; the others have their turn in the next ones."""
+TRACKING_FPS = 8.0
+"""Where faces are sampled more rarely, they are looked for so often, as tracks cannot span long moves."""
 _EARLY_S = 0.002
 """Frames do not come to the millisecond: one that early still counts as due."""
+_SLACK_S = 1e-5
+"""Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
 
 
-class Schedule:
-    """Tells when a look is due. Times are those of the frames, in seconds.
+class Schedule(ABC):
+    """Decides which frames faces are looked for and read in. Times are those of the frames, in seconds.
 
-    wanted_s: from one look to the next while there is time; 0 is every frame.
+    Attributes:
+        smooths_faces: Whether what is read of a face is averaged over time.
+        sampled: Whether tasks on faces run in the frame that `due` was asked for last.
+    """
+
+    smooths_faces = True
+    sampled = True
+
+    @abstractmethod
+    def due(self, pts_s: float, age_s: float) -> bool:
+        """Whether to look for faces in this frame, which is that old. Asked once for each frame of a film."""
+
+    @abstractmethod
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        """How many of the waiting faces to read in this frame. new: those of them never read before."""
+
+    def keep_pace(self, max_age_s: float | None) -> None:  # noqa: B027
+        """Frames come as time passes from now on. max_age_s: of a frame at its result."""
+
+    def reset(self) -> None:  # noqa: B027
+        """Another source begins."""
+
+    def forget(self) -> None:  # noqa: B027
+        """Nothing is known of the faces any more, for instance after a cut."""
+
+    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:  # noqa: B027
+        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
+
+    def worked(self, pts_s: float, cost_s: float) -> None:  # noqa: B027
+        """A frame is done; all but its look took so long."""
+
+
+class LiveSchedule(Schedule):
+    """Looks for faces at an interval that follows the load, and reads them in turn.
+
+    wanted_s: from one look to the next while there is time; 0 is every frame, with all faces read in it.
     paced: whether frames come as time passes.
     """
 
@@ -66,6 +110,12 @@ class Schedule:
         late = self.paced and age_s + self._look_cost_s > self._max_age_s
         return not late or since_s >= min(2 * interval_s, LONGEST_S)
 
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        """One face in each frame, so that a crowd delays nothing; all new ones where there is time for it."""
+        if not self.wanted_s:
+            return waiting
+        return max(FACES_AT_ONCE, 0 if self.paced else new)
+
     def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
         """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
         self._looked_s, self._calm = pts_s, calm
@@ -89,3 +139,46 @@ class Schedule:
         at_an_end = interval_s in (self.wanted_s, LONGEST_S)
         if at_an_end or abs(interval_s - self.interval_s) > STEP * self.interval_s:
             self.interval_s = interval_s
+
+
+class SamplingSchedule(Schedule):
+    """Reads all faces at `fps` points a second, each by itself, and looks for them at TRACKING_FPS or more.
+
+    A source that is slower gives each of its frames. Actions are not concerned: they run on every frame.
+    """
+
+    smooths_faces = False
+
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self.reset()
+
+    def reset(self) -> None:
+        """Another source begins."""
+        self._samples, self._looks = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
+        self.sampled = False
+
+    def due(self, pts_s: float, age_s: float) -> bool:
+        """Whether a point of the grid has come."""
+        self.sampled = self._samples.takes(pts_s)
+        return self._looks.takes(pts_s) or self.sampled
+
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        """All of them."""
+        return waiting
+
+
+class TimeGrid:
+    """Picks the first frame at or after each point of a grid in time, `fps` points a second."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._taken = -1
+
+    def takes(self, time_s: float) -> bool:
+        """Whether the frame at this time is one. Times ascend."""
+        point = math.floor((time_s + _SLACK_S) * self._fps)
+        if point <= self._taken:
+            return False
+        self._taken = point
+        return True
