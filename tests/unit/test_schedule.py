@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from edgeharfer.runtime.schedule import LONGEST_S, MOST_LOAD, LiveSchedule
+from edgeharfer.runtime.schedule import LONGEST_S, MOST_LOAD, TRACKING_FPS, LiveSchedule, SamplingSchedule
 
 FPS = 30
 
@@ -130,3 +130,22 @@ def test_forgetting_and_another_source_are_new_starts() -> None:
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS, start_s=6)
     schedule.reset()
     assert schedule.interval_s == 0.1
+
+
+def test_samples_come_at_their_rate_and_looks_at_eight_a_second_or_more() -> None:
+    for fps, looks in ((0.5, 8), (4.0, 8), (20.0, 20)):
+        schedule = SamplingSchedule(fps)
+        for _ in range(2):  # a second source begins at zero again
+            due = [(schedule.due(n / 60, 0.0), schedule.sampled) for n in range(240)]
+            assert sum(look for look, _ in due) == 4 * looks == 4 * max(fps, TRACKING_FPS)
+            assert sum(sample for _, sample in due) == 4 * fps
+            assert all(look for look, sample in due if sample)
+            schedule.reset()
+
+
+def test_a_sample_reads_all_faces_and_a_cut_does_not_move_it() -> None:
+    schedule = SamplingSchedule(4.0)
+    assert schedule.faces_at_once(30, new=0) == 30
+    assert schedule.due(0.0, 0.0)
+    schedule.forget()
+    assert not schedule.due(0.1, 0.0) and not schedule.sampled

@@ -125,7 +125,7 @@ class Analyzer:
             at_once=False,
             **options,
         )
-        models = dict(reversed(self._pipeline.task_models.items()))  # faces before the scene
+        models = dict(reversed(list(self._pipeline.task_models.items())))  # faces before the scene
         window = models[ActionTask.name].manifest.window if ActionTask.name in models else None
         facts = {task: ModelFacts.of(model) for task, model in models.items()}
         providers = {
