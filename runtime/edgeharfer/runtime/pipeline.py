@@ -102,7 +102,7 @@ class Pipeline:
         loaded = _load_packages(action=action, emotion=emotion, **(packages or {}))
         how = {"provider": provider, "threads": threads, "fallback": allow_fallback, "at_once": at_once}
         self._task_models = {
-            task: open_model(task, package, {"prior": prior}, precision=precision, **how)
+            task: open_model(task, package, {"prior": prior}, precision=precision, clock=self._clock, **how)
             for task, package in loaded.items()
         }
         if isinstance(detector, str):

@@ -12,7 +12,8 @@ deadline for both tasks: a look that would miss it waits for the next frame, for
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from typing import Protocol
 
 MOST_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
@@ -35,7 +36,7 @@ _SLACK_S = 1e-5
 """Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
 
 
-class Schedule(ABC):
+class Schedule(Protocol):
     """Decides which frames faces are looked for and read in. Times are those of the frames, in seconds.
 
     Attributes:
@@ -43,8 +44,8 @@ class Schedule(ABC):
         sampled: Whether tasks on faces run in the frame that `due` was asked for last.
     """
 
-    smooths_faces = True
-    sampled = True
+    smooths_faces: bool = True
+    sampled: bool = True
 
     @abstractmethod
     def due(self, pts_s: float, age_s: float) -> bool:
@@ -54,20 +55,25 @@ class Schedule(ABC):
     def faces_at_once(self, waiting: int, new: int) -> int:
         """How many of the waiting faces to read in this frame. new: those of them never read before."""
 
-    def keep_pace(self, max_age_s: float | None) -> None:  # noqa: B027
+    def keep_pace(self, max_age_s: float | None) -> None:
         """Frames come as time passes from now on. max_age_s: of a frame at its result."""
+        return
 
-    def reset(self) -> None:  # noqa: B027
+    def reset(self) -> None:
         """Another source begins."""
+        return
 
-    def forget(self) -> None:  # noqa: B027
+    def forget(self) -> None:
         """Nothing is known of the faces any more, for instance after a cut."""
+        return
 
-    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:  # noqa: B027
+    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
         """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
+        return
 
-    def worked(self, pts_s: float, cost_s: float) -> None:  # noqa: B027
+    def worked(self, pts_s: float, cost_s: float) -> None:
         """A frame is done; all but its look took so long."""
+        return
 
 
 class LiveSchedule(Schedule):
@@ -84,11 +90,9 @@ class LiveSchedule(Schedule):
         self.reset()
 
     def keep_pace(self, max_age_s: float | None) -> None:
-        """Frames come as time passes from now on. max_age_s: of a frame at its result."""
         self.paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
 
     def reset(self) -> None:
-        """Another source: what it costs is not known yet."""
         self.interval_s = self.wanted_s
         self._looked_s: float | None = None
         self._calm = False
@@ -96,12 +100,10 @@ class LiveSchedule(Schedule):
         self._look_cost_s = self._rest = 0.0
 
     def forget(self) -> None:
-        """The next frame is looked at."""
         self._looked_s = None
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        """Whether to look at this frame, which is that old. A jump back in time is a new start."""
-        if self._looked_s is None or pts_s < self._looked_s:
+        if self._looked_s is None or pts_s < self._looked_s:  # a jump back in time is a new start
             return True
         since_s = pts_s - self._looked_s
         interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
@@ -111,19 +113,17 @@ class LiveSchedule(Schedule):
         return not late or since_s >= min(2 * interval_s, LONGEST_S)
 
     def faces_at_once(self, waiting: int, new: int) -> int:
-        """One face in each frame, so that a crowd delays nothing; all new ones where there is time for it."""
         if not self.wanted_s:
             return waiting
+        # So that a crowd delays nothing; where there is time for it, all new ones at once.
         return max(FACES_AT_ONCE, 0 if self.paced else new)
 
     def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
-        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
         self._looked_s, self._calm = pts_s, calm
         share = 1 / LOOKS if self._look_cost_s else 1.0
         self._look_cost_s += share * (cost_s - self._look_cost_s)
 
     def worked(self, pts_s: float, cost_s: float) -> None:
-        """A frame is done; all but its look took so long."""
         step_s = 0.0 if self._last_s is None else pts_s - self._last_s
         self._last_s = pts_s
         if step_s <= 0:
@@ -154,17 +154,14 @@ class SamplingSchedule(Schedule):
         self.reset()
 
     def reset(self) -> None:
-        """Another source begins."""
         self._samples, self._looks = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
         self.sampled = False
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        """Whether a point of the grid has come."""
         self.sampled = self._samples.takes(pts_s)
         return self._looks.takes(pts_s) or self.sampled
 
     def faces_at_once(self, waiting: int, new: int) -> int:
-        """All of them."""
         return waiting
 
 

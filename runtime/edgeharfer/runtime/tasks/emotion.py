@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
@@ -26,7 +26,6 @@ TIME_CONSTANT_S = 0.35
 BATCHES = (1, 2, 4, 8)
 """Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
 PRIORS = ("package", "data", "balanced", "uniform")
-_CLOCK = SystemClock()
 
 
 class EmotionModel(TaskModel):
@@ -81,11 +80,11 @@ class EmotionModel(TaskModel):
         """Probabilities (faces, classes), with the times of "align" and "emotion"."""
         if not faces:
             return Inference(self.classify([]))
-        start = _CLOCK.monotonic()
+        start = self._clock.monotonic()
         crops = self.cut(bgr, faces)
-        aligned = _CLOCK.monotonic()
+        aligned = self._clock.monotonic()
         probs = self.classify(crops)
-        end = _CLOCK.monotonic()
+        end = self._clock.monotonic()
         return Inference(probs, {"align": (aligned - start) * 1e3, "emotion": (end - aligned) * 1e3})
 
     def warm_up(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, settle
@@ -41,6 +42,7 @@ class TaskModel(ABC):
         threads: ONNX Runtime intra-op threads; None is as tuned for this device, or one.
         fallback: Use the CPU where the provider does not load.
         at_once: As `open_graph` takes it.
+        clock: For the times of stages.
 
     Raises:
         ModelError: The package does not hold that precision, or has a graph that cannot be run.
@@ -56,11 +58,13 @@ class TaskModel(ABC):
         threads: int | None = 1,
         fallback: bool = False,
         at_once: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.manifest = package.manifest
         self._how = settle(package, provider, precision, threads)
         self.precision = self._how.precision
         self._fallback, self._at_once = fallback, at_once
+        self._clock = clock or SystemClock()
         self._sessions: list[Session] = []
 
     @property
