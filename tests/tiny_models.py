@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.export.rolling import rolling_form
+from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.manifest import (
     CropSpec,
     FileSpec,
@@ -29,6 +32,9 @@ from edgeharfer.runtime.inference.manifest import (
     WindowSpec,
 )
 from edgeharfer.runtime.inference.package import Package, load_package, write_manifest
+from edgeharfer.runtime.perception import Perception
+from edgeharfer.runtime.schedule import LiveSchedule
+from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
 
 OPSET = 17
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -260,3 +266,9 @@ def action_package(
     )
     write_manifest(folder, replace(manifest, **changes))
     return load_package(folder)
+
+
+def action_task(model: ActionModel) -> ActionTask:
+    """A task that reads frames with this model."""
+    perception = Perception(Mock(spec=Detector), {ActionTask.name: model})
+    return ActionTask(model, perception, LiveSchedule(0.1), SystemClock())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeharfer.report.observer import Method, ModelFacts
+from edgeharfer.report.analyzer import Method, ModelFacts
 from edgeharfer.report.record import Reading, Recording, Sample, Sighting
 from edgeharfer.report.report import Report, SourceFacts, make_report
 from edgeharfer.report.smoothing import Smoothing
@@ -60,12 +60,11 @@ def recording(
 
 def method(labels: tuple[str, ...] = LABELS) -> Method:
     """What a report says of how it was made."""
-    emotion = (
-        ModelFacts("tiny-emotion", "fp32", labels, 0.4, {"model.onnx": "0badcafe" * 8}) if labels else None
-    )
+    emotion = ModelFacts("tiny-emotion", "fp32", labels, 0.4, {"model.onnx": "0badcafe" * 8})
     action = ModelFacts("tiny-action", "fp32", tuple(ACTIONS.values()), 0.5, {"head.onnx": "0badcafe" * 8})
+    models = {**({"emotion": emotion} if labels else {}), "action": action}
     providers = {"faces": "CPUExecutionProvider"}
-    return Method(FPS, "blazeface", "package", emotion, action, WindowSpec(8, 2.0, 0.5), providers)
+    return Method(FPS, "blazeface", "package", models, WindowSpec(8, 2.0, 0.5), providers)
 
 
 def report(

@@ -26,7 +26,7 @@ HANGS = """
 import pathlib, time
 from edgeharfer.kiosk.state import KioskState
 from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.source.demo import DemoSource
 _mark = pathlib.Path({mark!r})
 def _hangs(stage, owner, name):
@@ -37,9 +37,9 @@ def _hangs(stage, owner, name):
         return really(*arguments)
     setattr(owner, name, method)
 _hangs("capture", DemoSource, "picture")
-_hangs("detect", Senses, "find")
-_hangs("emotion", Senses, "feel")
-_hangs("encode", Senses, "encode")
+_hangs("detect", Perception, "find_faces")
+_hangs("emotion", Perception, "classify_faces")
+_hangs("encode", Perception, "encode")
 _hangs("head", ActionModel, "classify")
 _hangs("screen", KioskState, "show")
 """

@@ -15,7 +15,7 @@ from edgeharfer.evaluate.dataset import CLIPS, Dataset
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.types import Floats, Frame
 
 WINDOW = WindowSpec(frames=4, seconds=1.0, max_gap_s=0.5)
@@ -99,9 +99,9 @@ def test_the_windows_are_those_of_the_recognizer(package: Package, tmp_path: Pat
             seen.append(window[0])
             return super().classify(window)
 
-    recognizer = ActionRecognizer(Listening(package))
+    task = tiny_models.action_task(Listening(package))
     for frame in read_frames(path):
-        recognizer.step(frame, {})
+        task.step(frame, ())
     found = clip_windows(
         ((frame.pts_s, frame.bgr) for frame in read_frames(path)), model.window, model.encode
     )

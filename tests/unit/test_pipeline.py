@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tiny_models
+from edgeharfer.runtime import pipeline as pipeline_module
+from edgeharfer.runtime import tasks
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.senses import Senses
-from edgeharfer.runtime.types import Box, Face, Floats, Frame, Image, Result
+from edgeharfer.runtime.recording import recorder
+from edgeharfer.runtime.schedule import SamplingSchedule
+from edgeharfer.runtime.tasks import TaskEntry
+from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
+from edgeharfer.runtime.tasks.packaged import Inference
+from edgeharfer.runtime.types import Box, Face, Frame, Image, Result
 
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 
@@ -40,19 +50,19 @@ class Crowd(Detector):
         ]
 
 
-class Turns(Senses):
+class Turns(Perception):
     """Notes in which frame which places were looked at."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.turns: list[list[int]] = []
 
-    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
-    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
+    def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
         self.turns.append([round(face.box.x) for face in faces])
-        return super().feel(frame, faces, stages_ms)
+        return super().classify_faces(task, frame, faces)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +82,12 @@ def play(
 ) -> tuple[list[Result], list[list[int]]]:
     made: list[Turns] = []
 
-    def senses(*parts: Any) -> Turns:
+    def perception(*parts: Any) -> Turns:
         made.append(Turns(*parts))
         return made[0]
 
     pipeline = Pipeline(
-        action=action, emotion=emotion, detector=crowd, senses=senses, clock=ManualClock(), **options
+        action=action, emotion=emotion, detector=crowd, perception=perception, clock=ManualClock(), **options
     )
     if live:
         pipeline.keep_pace()
@@ -153,14 +163,14 @@ def test_in_a_file_every_new_face_is_read_in_the_frame_that_shows_it_first(emoti
 class Cutting(Turns):
     """Sees a cut in the seventh frame."""
 
-    def cut(self, frame: Frame) -> bool:
+    def is_cut(self, frame: Frame) -> bool:
         return frame.seq == 6
 
 
 def test_at_a_cut_faces_get_new_numbers_and_the_window_starts_again(emotion: Package, tmp_path: Path) -> None:
     action = tiny_models.action_package(tmp_path / "action")
     pipeline = Pipeline(
-        action=action, emotion=emotion, detector=Crowd(2), senses=Cutting, clock=ManualClock()
+        action=action, emotion=emotion, detector=Crowd(2), perception=Cutting, clock=ManualClock()
     )
     picture = np.zeros((60, 640, 3), np.uint8)
     results = [pipeline.process(Frame(n, n / 3, 0.0, picture)) for n in range(13)]
@@ -192,7 +202,7 @@ def test_a_moving_face_has_one_number_however_rarely_it_is_looked_for(
 
     pipeline = Pipeline(
         action=None, emotion=emotion, detector=Walking(1), face_interval_s=interval_s,
-        senses=Turns, clock=ManualClock(),
+        perception=Turns, clock=ManualClock(),
     )  # fmt: skip
     if live:
         pipeline.keep_pace()
@@ -244,7 +254,7 @@ def test_a_disabled_task_is_neither_stepped_nor_encoded(emotion: Package, tmp_pa
         action=action,
         emotion=emotion,
         detector=Crowd(1),
-        senses=Turns,
+        perception=Turns,
         face_interval_s=0,
         clock=ManualClock(),
     )
@@ -270,3 +280,80 @@ def test_a_disabled_task_is_neither_stepped_nor_encoded(emotion: Package, tmp_pa
         result.action and result.action.ready for result in before
     ]
     assert all(result.faces[0].emotion for result in after)
+
+
+def test_updates_are_what_is_new_in_a_frame(emotion: Package, tmp_path: Path) -> None:
+    """A picture is encoded in frames 0, 3, 6, …; the window of four is complete with the fourth."""
+    action = tiny_models.action_package(tmp_path / "action", frames=4, seconds=0.4)
+    results, _ = play(emotion, Crowd(2), 12, action=action, face_interval_s=0.2)
+    ready = [n for n, result in enumerate(results) if result.action and result.action.ready]
+    assert ready == [9, 10, 11]
+    assert [n for n, result in enumerate(results) if "action" in result.updates] == [0, 9]
+    faces = {n: result.updates["emotion"] for n, result in enumerate(results) if "emotion" in result.updates}
+    assert {n: set(readings) for n, readings in faces.items() if isinstance(readings, dict)} == {
+        0: {1}, 1: {2}, 6: {1}, 7: {2},
+    }  # fmt: skip
+
+
+def test_samples_are_read_each_by_itself(emotion: Package) -> None:
+    """Faces are looked for eight times a second, and read twice, without an average over time."""
+
+    class Changing(Turns):
+        def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
+            row = np.eye(self.models[task].row_size or 0, dtype=np.float32)[frame.seq % 2]
+            self.turns.append([round(face.box.x) for face in faces])
+            return Inference(np.stack([row] * len(faces)))
+
+    made: list[Changing] = []
+
+    def perception(*parts: Any) -> Changing:
+        made.append(Changing(*parts))
+        return made[0]
+
+    pipeline = Pipeline(
+        action=None, emotion=emotion, detector=Crowd(3), perception=perception,
+        schedule=SamplingSchedule(2.0), clock=ManualClock(),
+    )  # fmt: skip
+    picture = np.zeros((60, 640, 3), np.uint8)
+    results = [pipeline.process(Frame(n, n / 30, 0.0, picture)) for n in range(31)]
+    assert [n for n, result in enumerate(results) if "emotion" in result.updates] == [0, 15, 30]
+    assert made[0].turns == [[0, 40, 80]] * 3
+    probs = [list(face.emotion.probs.values()) for face in results[15].faces if face.emotion]
+    assert probs == [[0, 1, 0, 0, 0, 0, 0]] * 3
+    assert sum("detect" in result.stages_ms for result in results) == 9
+
+
+class MoodTask(EmotionTask):
+    name = "mood"
+
+
+def test_a_further_task_with_a_package_is_a_row_of_the_registry(
+    emotion: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("edgeharfer.runtime.tasks.mood")
+    module.__dict__.update(MoodTask=MoodTask, EmotionModel=EmotionModel)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = TaskEntry(
+        summary="moods", task="mood:MoodTask", model="mood:EmotionModel", scope="face", recorded="moods"
+    )
+    monkeypatch.setattr(tasks, "TASKS", {**tasks.TASKS, "mood": entry})
+    monkeypatch.setattr(recorder, "TASKS", tasks.TASKS)
+    monkeypatch.setattr(pipeline_module, "PACKAGE_TASKS", (*tasks.PACKAGE_TASKS, "mood"))
+    made: list[recorder.Recorder] = []
+
+    def perception(*parts: Any) -> recorder.Recorder:
+        made.append(recorder.Recorder(tmp_path / "mood.rec", *parts))
+        return made[0]
+
+    with Pipeline(
+        action=None, emotion=None, packages={"mood": emotion}, detector=Crowd(1), clock=ManualClock(),
+        perception=perception,
+    ) as pipeline:  # fmt: skip
+        pipeline.warm_up()
+        result = pipeline.process(np.zeros((60, 640, 3), np.uint8))
+        assert (set(pipeline.models), set(pipeline.labels)) == ({"mood"}, {"mood"})
+        assert set(pipeline.providers) == {"faces", "mood"}
+    made[0].close()
+    assert {name for face in result.faces for name in face.readings} == {"mood"}
+    header, line = map(json.loads, (tmp_path / "mood.rec").read_text().splitlines())
+    assert set(header["models"]) == {"mood"} and line["moods"]

@@ -23,7 +23,7 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING
 from edgeharfer.runtime.inference.package import Package, verify_package
 from edgeharfer.runtime.inference.session import make_session
-from edgeharfer.runtime.tasks.action import ActionModel, ActionRecognizer
+from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.rolling import RollingHead
 from edgeharfer.runtime.types import Action, Floats, Frame
 from tiny_models import rolling
@@ -154,12 +154,12 @@ def film() -> list[Frame]:
 
 
 def watched(made: Package | ActionModel, frames: Sequence[Frame]) -> list[tuple[bool, Action]]:
-    recognizer = ActionRecognizer(made if isinstance(made, ActionModel) else ActionModel(made))
-    answers = []
+    task = tiny_models.action_task(made if isinstance(made, ActionModel) else ActionModel(made))
+    answers: list[tuple[bool, Action]] = []
     for frame in frames:
-        stages_ms: dict[str, float] = {}
-        action = recognizer.step(frame, stages_ms)
-        answers.append(("head" in stages_ms, action))
+        step = task.step(frame, ())
+        action = step.readings if isinstance(step.readings, Action) else answers[-1][1]
+        answers.append(("head" in step.stages_ms, action))
     return answers
 
 

@@ -13,8 +13,8 @@ from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, TaskError
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference.backend import CPU
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, make_task
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.types import Box, Face, Frame, Image, Reading, Result, TrackedFace
@@ -39,15 +39,15 @@ class Row(Detector):
         ]
 
 
-class Whole(Senses):
+class Whole(Perception):
     """Looks at the whole frame each time; another scene begins with frame 3 where `cut_at` says so."""
 
     cut_at = -1
 
-    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
-    def cut(self, frame: Frame) -> bool:
+    def is_cut(self, frame: Frame) -> bool:
         return frame.seq == self.cut_at
 
 
@@ -77,7 +77,7 @@ class Scripted(Task):
 
 
 def make(*tasks: Task, detector: Row | None = None, **options: Any) -> Pipeline:
-    known: dict[str, Any] = {"action": None, "emotion": None, "senses": Whole, "face_interval_s": 0.0}
+    known: dict[str, Any] = {"action": None, "emotion": None, "perception": Whole, "face_interval_s": 0.0}
     return Pipeline(
         detector=detector or Row(1), extra_tasks=tasks, clock=ManualClock(), **{**known, **options}
     )
@@ -120,7 +120,7 @@ def test_readings_of_tracks_out_of_view_are_ignored() -> None:
 
 def test_a_cut_resets_tasks_and_nothing_is_carried_over() -> None:
     scene, face = Scripted("a", "scene", [ONE, *[None] * 4]), Scripted("b", "face", [{1: TWO}, *[None] * 4])
-    results = play(make(scene, face, senses=CutAtThree), 5)
+    results = play(make(scene, face, perception=CutAtThree), 5)
     assert [values(result.readings, "a") for result in results] == [{"n": 1.0}] * 3 + [None] * 2
     assert [values(result.faces[0].readings, "b") for result in results] == [{"n": 2.0}] * 3 + [None] * 2
     assert scene.calls == face.calls == ["step 0", "step 1", "step 2", "reset", "step 3", "step 4"]

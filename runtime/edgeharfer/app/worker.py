@@ -80,18 +80,18 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     # Models and charts take a second or two to load, and what is refused need not wait for them.
     from edgeharfer.app.digest import Reading
     from edgeharfer.app.models import intensity_of
+    from edgeharfer.report.analyzer import Analyzer
     from edgeharfer.report.inputs import Task, make_input
     from edgeharfer.report.job import Job
-    from edgeharfer.report.observer import Observer
 
     backend = Backend(**order.pipeline.get("backend", {}))
-    observer = Observer(fps=order.fps, **{**order.pipeline, "backend": backend})
-    observer.warm_up()
+    analyzer = Analyzer(fps=order.fps, **{**order.pipeline, "backend": backend})
+    analyzer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:
         check_length(source, path, limits)
     folder = Path(order.folder)
-    job = Job(observer, duration_s=limits.video_s)
+    job = Job(analyzer, duration_s=limits.video_s)
     written = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
     if written is None:
         return False

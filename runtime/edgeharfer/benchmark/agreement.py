@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Result
 
 Labels = tuple[str | None, ...]
@@ -42,7 +40,8 @@ class AgreementJob:
         backend = backend or Backend()
         options = {**options, "background_build": False, "clock": self._clock}
         self._pipeline = Pipeline(**options, backend=backend)
-        in_full = {**options, "face_interval_s": 0.0, "senses": thorough}
+        thorough = partial(Perception, follow=False)  # looks at the whole frame each time
+        in_full = {**options, "face_interval_s": 0.0, "perception": thorough}
         self._reference = Pipeline(**in_full, backend=replace(backend, precision="fp32"))
 
     def compare(self) -> dict[str, Any]:
@@ -59,11 +58,6 @@ class AgreementJob:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def thorough(detector: Detector, emotion: EmotionModel | None, action: ActionModel | None) -> Senses:
-    """Senses that look at the whole frame each time."""
-    return Senses(detector, emotion, action, follow=False)
 
 
 def labels(result: Result) -> Labels:

@@ -47,21 +47,24 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     others are analysed all the same; the exit code is 2 then.
     """
     with needs_extra("report"):
+        from edgeharfer.report.analyzer import Analyzer
         from edgeharfer.report.batch import Batch
         from edgeharfer.report.inputs import check_ends, find_inputs, plan
         from edgeharfer.report.job import Job
-        from edgeharfer.report.observer import Observer
         from edgeharfer.report.smoothing import Smoothing
         from edgeharfer.report.write import check_folder
 
     items = find_inputs(inputs)
     check_ends(items, options["duration"])
     check_folder(out)
-    observer = Observer(fps=options["fps"], **pipeline_options(options))
     smoothing = Smoothing(options["smoothing"], options["smoothing_s"])
-    job = Job(observer, smoothing, options["thumbnails"], options["duration"])
-    tasks = plan(items, out, job.settings, fresh=options["fresh"])
-    with stop_signals() as stopping, ProgressBar() as progress:
+    with (
+        Analyzer(fps=options["fps"], **pipeline_options(options)) as analyzer,
+        stop_signals() as stopping,
+        ProgressBar() as progress,
+    ):
+        job = Job(analyzer, smoothing, options["thumbnails"], options["duration"])
+        tasks = plan(items, out, job.settings, fresh=options["fresh"])
         left = Batch(job, tasks, progress, stopping).run()
     if left:  # or what comes after `&&` would go on without these reports
         click.get_current_context().exit(stopping.exit_code)

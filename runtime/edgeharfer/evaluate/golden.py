@@ -21,7 +21,8 @@ from edgeharfer.runtime.inference.backend import CPU
 from edgeharfer.runtime.inference.package import Package, read_regular
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.tasks import load_model
+from edgeharfer.runtime.tasks import open_model
+from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Floats, Image
 
@@ -46,9 +47,10 @@ def golden_frames() -> tuple[Image, ...]:
 
 def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
     """Pictures to probabilities or values, (1 or n, outputs), by the model alone, on the CPU."""
-    model = load_model(package, replace(CPU, precision=precision))
+    model = open_model(package, replace(CPU, precision=precision))
     if isinstance(model, PictureModel):
         return model.classify
+    assert isinstance(model, ActionModel), "what reads no pictures reads clips"
 
     def classify(frames: Sequence[Image]) -> Floats:
         features = [model.encode(frame) for frame in frames]

@@ -60,7 +60,7 @@ class Batch:
                 if task.unreadable:
                     self._partial.append(task.input.name)
         if left:
-            self._job.observer.warm_up()
+            self._job.analyzer.warm_up()
         self._progress.begin(sum(_weight(task) for task in left))
         for number, task in enumerate(left, 1):
             if self._stopping():

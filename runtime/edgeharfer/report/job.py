@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.gallery import Gallery
 from edgeharfer.report.inputs import Task, expected_frames, own_folder
-from edgeharfer.report.observer import Observer
 from edgeharfer.report.pdf.edition import Edition
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
@@ -36,7 +36,7 @@ class Job:
     so much of each input.
     """
 
-    observer: Observer
+    analyzer: Analyzer
     smoothing: Smoothing = field(default_factory=Smoothing)
     thumbnails: bool = False
     duration_s: float | None = None
@@ -47,11 +47,11 @@ class Job:
         """What a report depends on beside its input."""
         return {
             "format": FORMAT,
-            "method": asdict(self.observer.method),
+            "method": self.analyzer.method.settings(),
             "smoothing": asdict(self.smoothing),
             "thumbnails": self.thumbnails,
             "duration_s": self.duration_s,
-            **({"columns": columns} if (columns := self.observer.columns) else {}),
+            **({"columns": columns} if (columns := self.analyzer.columns) else {}),
         }
 
     def analyze(
@@ -65,16 +65,16 @@ class Job:
         gallery = Gallery() if self.thumbnails else None
         source = open_source(task.input.spec)
         expected = expected_frames(source, task.input.spec, self.duration_s)
-        recording = self.observer.watch(
+        recording = self.analyzer.analyze(
             source,
             duration_s=self.duration_s,
-            tell=lambda frames: tell(min(1.0, frames / expected) if expected else 0.0),
+            progress=lambda frames: tell(min(1.0, frames / expected) if expected else 0.0),
             stopping=stopping,
-            see=gallery.see if gallery else None,
+            watch=gallery.see if gallery else None,
         )
         if recording is None:
             return None
-        report = make_report(source_facts(source), self.observer.method, self.smoothing, recording)
+        report = make_report(source_facts(source), self.analyzer.method, self.smoothing, recording)
         edition = Edition(self._today(), gallery)
         folder = write_report(
             report, task.folder, edition, task.extra, choose=lambda: own_folder(task)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeharfer.report.analyzer import Method
 from edgeharfer.report.measures import Measures, Person, measure, people, with_pages
-from edgeharfer.report.observer import Method
 from edgeharfer.report.record import Recording
 from edgeharfer.report.rows import Row, label_rows
 from edgeharfer.report.segments import Segment, join

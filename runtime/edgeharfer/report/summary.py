@@ -11,7 +11,6 @@ from typing import Any
 from edgeharfer.report.measures import Measures, Person
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
-from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.versions import product_version
 
 FORMAT = 1
@@ -59,14 +58,13 @@ def _input(report: Report) -> dict[str, Any]:
 
 def _method(report: Report) -> dict[str, Any]:
     method = report.method
-    facts = {EMOTION: method.emotion, ACTION: method.action}
     return {
         "fps": method.fps,
         "sample_s": round(report.recording.step_s, 6),
         "smoothing": asdict(report.smoothing),
         "detector": method.detector,
         "prior": method.prior,
-        "models": {task: _model(model) for task, model in facts.items() if model},
+        "models": {task: _model(model) for task, model in method.models.items()},
         "providers": dict(method.providers),
     }
 

@@ -18,16 +18,14 @@ from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
-from edgeharfer.runtime.schedule import Schedule
-from edgeharfer.runtime.senses import Senses
+from edgeharfer.runtime.perception import Perception
+from edgeharfer.runtime.schedule import LiveSchedule, Schedule
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
-from edgeharfer.runtime.tasks.action import ActionModel, ActionTask
-from edgeharfer.runtime.tasks.base import Task
+from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, TASKS, make_packaged_task, open_model
+from edgeharfer.runtime.tasks.base import Step, Task
 from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
-from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
 from edgeharfer.runtime.tasks.generic import GenericTask
-from edgeharfer.runtime.tasks.pictures import PictureModel
+from edgeharfer.runtime.tasks.packaged import PackagedTask, TaskModel
 from edgeharfer.runtime.types import Frame, Image, Reading, Result, TrackedFace, check_picture
 
 DEFAULT_ACTION = TASKS[ACTION].package
@@ -36,7 +34,7 @@ FACE_INTERVAL_S = 0.1
 """From one look for faces to the next; between them faces are taken to move on as they did."""
 
 PackageName = str | Path | Package | None
-SensesFactory = Callable[[Detector, EmotionModel | None, ActionModel | None], Senses]
+PerceptionFactory = Callable[[Detector, Mapping[str, TaskModel]], Perception]
 
 
 class Pipeline(Closing):
@@ -63,12 +61,15 @@ class Pipeline(Closing):
         face_interval_s: From one look for faces to the next, after which their emotions are looked at, one
             in each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames
             come as time passes and there is too little of it, looks become rarer (see `Schedule`).
-        extra_tasks: Further tasks (see `Task`), which run after emotions and actions in this order. The
+        packages: Those of further tasks of `tasks.TASKS`, by the name of the task.
+        extra_tasks: Further tasks (see `Task`), which run after those with packages in this order. The
             pipeline closes them.
         background_build: Where TensorRT has no engine for a graph yet, run on the next best provider while a
             child process builds it, for minutes, then switch to it. `close`, or the end of the program, ends
             what is not built by then.
-        senses: Makes of the models what looks at the frames; a recorder or a player of recordings.
+        perception: Made of the detector and the models, it runs them: a recorder or replayer, for instance.
+        schedule: When faces are looked for and read, in place of `face_interval_s`: a `SamplingSchedule`
+            reads all of them at a fixed rate.
 
     Raises:
         ModelError: A package cannot be trusted or run.
@@ -90,9 +91,11 @@ class Pipeline(Closing):
         backend: Backend | None = None,
         prior: str = "package",
         face_interval_s: float = FACE_INTERVAL_S,
+        packages: Mapping[str, PackageName] | None = None,
         extra_tasks: Sequence[Task] = (),
         background_build: bool = True,
-        senses: SensesFactory = Senses,
+        perception: PerceptionFactory = Perception,
+        schedule: Schedule | None = None,
         clock: Clock | None = None,
     ) -> None:
         check_names(extra_tasks)
@@ -102,30 +105,29 @@ class Pipeline(Closing):
             provider, precision=precision, threads=threads, fallback=allow_fallback
         )
         backend = replace(backend, background_build=background_build)
-        self._schedule = Schedule(face_interval_s)
-        self._stages_ms: dict[str, float] = {}
-        action_model = emotion_model = None
-        self._models: dict[str, ActionModel | PictureModel] = {}
-        if (package := _load(action, ActionTask.name)) is not None:
-            self._models[ActionTask.name] = action_model = ActionModel(package, backend)
-        if (package := _load(emotion, EmotionTask.name)) is not None:
-            emotion_model = EmotionModel(package, backend, prior=prior)
-            self._models[EmotionTask.name] = emotion_model
+        self._schedule = schedule or LiveSchedule(face_interval_s)
+        loaded = _load_packages(action=action, emotion=emotion, **(packages or {}))
+        options = {"prior": prior, "clock": self._clock}
+        models = {task: open_model(package, backend, options, task) for task, package in loaded.items()}
         if isinstance(detector, str):
             detector = make_detector(detector, backend)
             self._parts.callback(detector.close)
-        self._senses = senses(detector, emotion_model, action_model)
-        # Actions do not look at faces: they run first, so that an encoding counts in the age of a frame.
-        self._first_tasks: list[Task] = []
-        self._tasks: list[Task] = []
-        if action_model is not None:
-            encode = self._senses.encode
-            self._first_tasks.append(ActionTask(action_model, encode, self._stages_ms, self._clock))
-        if emotion_model is not None:
-            self._tasks.append(EmotionTask(emotion_model, self._senses, self._schedule, self._stages_ms))
-        self._models |= {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
-        self._tasks += [CheckedTask(task, self._stages_ms, self._clock) for task in extra_tasks]
-        for task in (*self._first_tasks, *self._tasks):
+        self._perception = perception(detector, models)
+        packaged = [
+            make_packaged_task(task, model, self._perception, self._schedule, self._clock)
+            for task, model in models.items()
+        ]
+        generic = {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
+        self._task_models: dict[str, TaskModel] = {**models, **generic}
+        self._further = [CheckedTask(task, self._clock) for task in extra_tasks]
+        # With a package, tasks on the scene run before faces are looked for, so that their work counts in
+        # the age of a frame.
+        self._first_tasks = [task for task in packaged if task.scope == "scene"]
+        self._tasks: list[PackagedTask] = [task for task in packaged if task.scope == "face"]
+        self._tasks += self._further
+        for model in models.values():
+            self._parts.callback(model.close)
+        for task in self._further:
             self._parts.callback(task.close)
         self._tracker = Tracker()
         self._in_view: list[Track] = []
@@ -137,30 +139,35 @@ class Pipeline(Closing):
     @property
     def providers(self) -> dict[str, str]:
         """Where each part really runs, in ONNX Runtime's words."""
-        models = {task: model.provider for task, model in self._models.items()}
-        return {"faces": self._senses.detector.provider, **models}
+        models = {task: model.provider for task, model in self._task_models.items()}
+        return {"faces": self._perception.detector.provider, **models}
+
+    @property
+    def task_models(self) -> Mapping[str, TaskModel]:
+        """The model of each task that has a package."""
+        return self._task_models
 
     @property
     def models(self) -> dict[str, str]:
         """Name and precision of each package in use."""
-        return {task: f"{model.manifest.name} {model.precision}" for task, model in self._models.items()}
+        return {task: f"{model.manifest.name} {model.precision}" for task, model in self._task_models.items()}
 
     @property
     def labels(self) -> dict[str, list[str]]:
         """The labels of each task that has some; a task of one's own can have an attribute `labels`."""
-        known = {task: model.manifest.labels for task, model in self._models.items()}
-        own = {task.name: task.labels for task in self._tasks if isinstance(task, CheckedTask)}
+        known = {task: model.manifest.labels for task, model in self._task_models.items()}
+        own = {task.name: task.labels for task in self._further}
         return {task: list(labels) for task, labels in {**known, **own}.items() if labels}
 
     def __repr__(self) -> str:
         models = [f"{task}={model}" for task, model in self.models.items()]
-        others = [task.name for task in self._tasks if task.name not in self._models]
+        others = [task.name for task in self._further if task.name not in self._task_models]
         return f"<Pipeline {' '.join([*models, *others]) or 'faces only'} on {self.providers['faces']}>"
 
     def warm_up(self) -> None:
         """Run every graph once in each shape, so that the first result is not slower than the rest."""
-        self._senses.detector.warm_up()
-        for model in reversed(self._models.values()):
+        self._perception.detector.warm_up()
+        for model in reversed(self._task_models.values()):
             model.warm_up()
 
     def keep_pace(self, max_age_ms: float | None = None) -> None:
@@ -212,11 +219,17 @@ class Pipeline(Closing):
         """End what goes on beside, and the detector where it was named. Nothing is to be run afterwards."""
         self._parts.close()
 
-    def reset(self) -> None:
-        """Forget all frames seen: for another source."""
-        self._senses.reset()
+    def reset(self, *, renumber: bool = False) -> None:
+        """Forget all frames seen: for another source.
+
+        Args:
+            renumber: Number faces from 1 again.
+        """
+        self._perception.reset()
         self._schedule.reset()
         self._forget()
+        if renumber:
+            self._tracker = Tracker()
 
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
         """Results of a source's frames; the source is closed at the end.
@@ -264,25 +277,37 @@ class Pipeline(Closing):
             TaskError: A task of one's own failed.
         """
         frame = picture if isinstance(picture, Frame) else self._still(picture)
-        self._stages_ms.clear()
         start = self._clock.monotonic()
-        cut = not frame.still and self._senses.cut(frame)
+        cut = not frame.still and self._perception.is_cut(frame)
         if frame.still or self._after_still or cut:
             self._forget()
         self._after_still = frame.still
-        self._read_scene(self._first_tasks, frame, ())
+        steps = self._read_scene(self._first_tasks, frame, ())
         first = self._clock.monotonic()
-        faces = self._read_faces(frame, first)
+        detect_ms = self._find_faces(frame, first)
+        faces, face_steps = self._read_faces(frame)
+        if detect_ms:
+            calm = bool(self._in_view) and all(track.calm for track in self._in_view)
+            self._schedule.looked(frame.pts_s, self._clock.monotonic() - first, calm=calm)
         seen = self._clock.monotonic()
-        self._read_scene(self._tasks, frame, faces)
-        self._senses.done(frame)
+        steps += face_steps + self._read_scene(self._tasks, frame, faces)
+        self._perception.finish(frame)
         end = self._clock.monotonic()
         self._schedule.worked(frame.pts_s, end - seen + first - start)
-        stages_ms = {**self._stages_ms, "total": (end - start) * 1e3}
-        age_ms = (end - frame.captured_s) * 1e3
-        return Result(frame.seq, frame.pts_s, age_ms, faces, dict(self._of_scene), stages_ms, cut, frame.file)
+        stages_ms = {stage: ms for _, step in steps for stage, ms in step.stages_ms.items()}
+        return Result(
+            frame.seq,
+            frame.pts_s,
+            (end - frame.captured_s) * 1e3,
+            faces,
+            dict(self._of_scene),
+            {**stages_ms, **detect_ms, "total": (end - start) * 1e3},
+            cut,
+            frame.file,
+            {name: step.readings for name, step in steps if step.readings},
+        )
 
-    def _task(self, name: str) -> Task:
+    def _task(self, name: str) -> PackagedTask:
         tasks = {task.name: task for task in (*self._first_tasks, *self._tasks)}
         if name not in tasks:
             raise TaskError(f"the pipeline has no task {name!r}; it has {', '.join(tasks) or 'none'}")
@@ -296,34 +321,42 @@ class Pipeline(Closing):
             )
         return Frame(0, 0.0, self._clock.monotonic(), check_picture(picture), still=True)
 
-    def _read_scene(self, tasks: Sequence[Task], frame: Frame, faces: tuple[TrackedFace, ...]) -> None:
-        for task in tasks:
-            if task.scope == "scene" and task.name not in self._disabled:
-                reading = task.step(frame, faces)
-                if isinstance(reading, Reading):
-                    self._of_scene[task.name] = reading
+    def _read_scene(
+        self, tasks: Sequence[PackagedTask], frame: Frame, faces: tuple[TrackedFace, ...]
+    ) -> list[tuple[str, Step]]:
+        """What the tasks on the scene gave."""
+        steps = []
+        for task in self._enabled(tasks, "scene"):
+            steps.append((task.name, step := task.step(frame, faces)))
+            if isinstance(step.readings, Reading):
+                self._of_scene[task.name] = step.readings
+        return steps
 
-    def _read_faces(self, frame: Frame, start: float) -> tuple[TrackedFace, ...]:
-        """The faces in view with their readings; looks for them where that is due."""
+    def _find_faces(self, frame: Frame, start: float) -> dict[str, float]:
+        """Look for the faces in view where that is due; the time of "detect" where it was."""
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
-        looks = self._senses.look(frame, due)
-        if looks:
-            found = self._senses.find(frame, self._tracker.known_boxes)
-            self._in_view = self._tracker.update(found, frame.pts_s)
-            self._stages_ms["detect"] = (self._clock.monotonic() - start) * 1e3
-            self._forget_ended_tracks()
+        if not self._perception.looks_for_faces(frame, due):
+            return {}
+        found = self._perception.find_faces(frame, self._tracker.known_boxes)
+        self._in_view = self._tracker.update(found, frame.pts_s)
+        detect_ms = (self._clock.monotonic() - start) * 1e3
+        self._forget_ended_tracks()
+        return {"detect": detect_ms}
+
+    def _read_faces(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], list[tuple[str, Step]]]:
+        """The faces in view with their readings, and what the tasks on faces gave."""
         faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
-        for task in self._tasks:
-            if task.scope != "face" or task.name in self._disabled:
-                continue
-            if readings := task.step(frame, faces):
-                assert not isinstance(readings, Reading), "CheckedTask refuses it"
-                self._of_faces.setdefault(task.name, {}).update(readings)
+        steps = []
+        for task in self._enabled(self._tasks, "face") if frame.still or self._schedule.sampled else ():
+            steps.append((task.name, step := task.step(frame, faces)))
+            if step.readings:
+                assert not isinstance(step.readings, Reading), "CheckedTask refuses it"
+                self._of_faces.setdefault(task.name, {}).update(step.readings)
                 faces = tuple(replace(face, readings=self._readings_of(face.track)) for face in faces)
-        if looks:
-            calm = bool(self._in_view) and all(track.calm for track in self._in_view)
-            self._schedule.looked(frame.pts_s, self._clock.monotonic() - start, calm=calm)
-        return faces
+        return faces, steps
+
+    def _enabled(self, tasks: Sequence[PackagedTask], scope: str) -> list[PackagedTask]:
+        return [task for task in tasks if task.scope == scope and task.name not in self._disabled]
 
     def _tracked(self, track: Track, now_s: float) -> TrackedFace:
         offset = track.offset_at(now_s)
@@ -351,7 +384,10 @@ class Pipeline(Closing):
             task.reset()
 
 
-def _load(package: PackageName, task: str) -> Package | None:
-    if package is None or isinstance(package, Package):
-        return package
-    return load_package(package, task)
+def _load_packages(**wanted: PackageName) -> dict[str, Package]:
+    """Loaded packages by task, in the order in which the tasks run; those that are off are left out."""
+    packages = {}
+    for task in PACKAGE_TASKS:
+        if (package := wanted.get(task)) is not None:
+            packages[task] = package if isinstance(package, Package) else load_package(package, task)
+    return packages

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.pipeline import Pipeline, SensesFactory
+from edgeharfer.runtime.perception import Perception
+from edgeharfer.runtime.pipeline import PerceptionFactory, Pipeline
 from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
 from edgeharfer.runtime.runner import Hold, Limits, Runner
-from edgeharfer.runtime.senses import Senses
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_lack
 from edgeharfer.runtime.source import Source, open_source
@@ -68,10 +68,10 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
     """
     with ExitStack() as stack:
         view = _view(options.view)
-        source, senses = _open_input(options, stack, stopping)
+        source, perception = _open_input(options, stack, stopping)
         targets = dict(options.targets) if view == NO_VIEW else {view: "", **options.targets}
         sinks = make_sinks(targets, SinkOptions(source, stopping, options.fullscreen, options.port))
-        pipeline = Pipeline(**options.pipeline, senses=senses)
+        pipeline = Pipeline(**options.pipeline, perception=perception)
         stack.callback(pipeline.close)
         for sink in sinks:
             stack.enter_context(sink)
@@ -95,14 +95,14 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
 
 def _open_input(
     options: RunOptions, stack: ExitStack, stopping: Callable[[], bool]
-) -> tuple[Source, SensesFactory]:
+) -> tuple[Source, PerceptionFactory]:
     """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
     if options.replay is not None:
         recording = stack.enter_context(Recording(options.replay))
         return recording, partial(Replayer, recording)
     source = stack.enter_context(open_source(options.source, **options.opening, stopping=stopping))
     if (file := options.record) is None:
-        return source, Senses
+        return source, Perception
 
     def recorded(*models: Any) -> Recorder:
         recorder = Recorder(file, *models)

@@ -1,4 +1,6 @@
-"""How often faces are looked for: as often as wanted while there is time, more rarely under load.
+"""Which frames faces are looked for and read in.
+
+Live, faces are looked for as often as wanted while there is time, and more rarely under load.
 
 Actions need their pictures at fixed times; faces and their emotions can wait a little. So where the frames
 come as time passes, looks get what the rest of the work leaves of MOST_LOAD: their interval follows from
@@ -10,6 +12,8 @@ deadline for both tasks: a look that would miss it waits for the next frame, for
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from typing import Protocol
 
 MOST_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
@@ -22,8 +26,14 @@ MEMORY_S = 2.0
 LOOKS = 5
 STEP = 0.15
 """Changes of the interval that are smaller than this share are left out."""
+FACES_AT_ONCE = 1
+"""Faces that are read in one frame where time is short; the others have their turn in the next ones."""
+TRACKING_FPS = 8.0
+"""Where faces are sampled more rarely, they are looked for so often, as tracks cannot span long moves."""
 _EARLY_S = 0.002
 """Frames do not come to the millisecond: one that early still counts as due."""
+_SLACK_S = 1e-5
+"""Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
 
 
 def face_interval_s(rate_hz: float) -> float:
@@ -31,10 +41,50 @@ def face_interval_s(rate_hz: float) -> float:
     return 1 / rate_hz if rate_hz else 0.0
 
 
-class Schedule:
-    """Tells when a look is due. Times are those of the frames, in seconds.
+class Schedule(Protocol):
+    """Decides which frames faces are looked for and read in. Times are those of the frames, in seconds.
 
-    wanted_s: from one look to the next while there is time; 0 is every frame.
+    Attributes:
+        smooths_faces: Whether what is read of a face is averaged over time.
+        sampled: Whether tasks on faces run in the frame that `due` was asked for last.
+    """
+
+    smooths_faces: bool = True
+    sampled: bool = True
+
+    @abstractmethod
+    def due(self, pts_s: float, age_s: float) -> bool:
+        """Whether to look for faces in this frame, which is that old. Asked once for each frame of a film."""
+
+    @abstractmethod
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        """How many of the waiting faces to read in this frame. new: those of them never read before."""
+
+    def keep_pace(self, max_age_s: float | None) -> None:
+        """Frames come as time passes from now on. max_age_s: of a frame at its result."""
+        return
+
+    def reset(self) -> None:
+        """Another source begins."""
+        return
+
+    def forget(self) -> None:
+        """Nothing is known of the faces any more, for instance after a cut."""
+        return
+
+    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
+        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
+        return
+
+    def worked(self, pts_s: float, cost_s: float) -> None:
+        """A frame is done; all but its look took so long."""
+        return
+
+
+class LiveSchedule(Schedule):
+    """Looks for faces at an interval that follows the load, and reads them in turn.
+
+    wanted_s: from one look to the next while there is time; 0 is every frame, with all faces read in it.
     paced: whether frames come as time passes.
     """
 
@@ -45,11 +95,9 @@ class Schedule:
         self.reset()
 
     def keep_pace(self, max_age_s: float | None) -> None:
-        """Frames come as time passes from now on. max_age_s: of a frame at its result."""
         self.paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
 
     def reset(self) -> None:
-        """Another source: what it costs is not known yet."""
         self.interval_s = self.wanted_s
         self._looked_s: float | None = None
         self._calm = False
@@ -57,12 +105,10 @@ class Schedule:
         self._look_cost_s = self._rest = 0.0
 
     def forget(self) -> None:
-        """The next frame is looked at."""
         self._looked_s = None
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        """Whether to look at this frame, which is that old. A jump back in time is a new start."""
-        if self._looked_s is None or pts_s < self._looked_s:
+        if self._looked_s is None or pts_s < self._looked_s:  # a jump back in time is a new start
             return True
         since_s = pts_s - self._looked_s
         interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
@@ -71,14 +117,18 @@ class Schedule:
         late = self.paced and age_s + self._look_cost_s > self._max_age_s
         return not late or since_s >= min(2 * interval_s, LONGEST_S)
 
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        if not self.wanted_s:
+            return waiting
+        # So that a crowd delays nothing; where there is time for it, all new ones at once.
+        return max(FACES_AT_ONCE, 0 if self.paced else new)
+
     def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
-        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
         self._looked_s, self._calm = pts_s, calm
         share = 1 / LOOKS if self._look_cost_s else 1.0
         self._look_cost_s += share * (cost_s - self._look_cost_s)
 
     def worked(self, pts_s: float, cost_s: float) -> None:
-        """A frame is done; all but its look took so long."""
         step_s = 0.0 if self._last_s is None else pts_s - self._last_s
         self._last_s = pts_s
         if step_s <= 0:
@@ -94,3 +144,43 @@ class Schedule:
         at_an_end = interval_s in (self.wanted_s, LONGEST_S)
         if at_an_end or abs(interval_s - self.interval_s) > STEP * self.interval_s:
             self.interval_s = interval_s
+
+
+class SamplingSchedule(Schedule):
+    """Reads all faces at `fps` points a second, each by itself, and looks for them at TRACKING_FPS or more.
+
+    A source that is slower gives each of its frames. Actions are not concerned: they run on every frame.
+    """
+
+    smooths_faces = False
+
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self.reset()
+
+    def reset(self) -> None:
+        self._samples, self._looks = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
+        self.sampled = False
+
+    def due(self, pts_s: float, age_s: float) -> bool:
+        self.sampled = self._samples.takes(pts_s)
+        return self._looks.takes(pts_s) or self.sampled
+
+    def faces_at_once(self, waiting: int, new: int) -> int:
+        return waiting
+
+
+class TimeGrid:
+    """Picks the first frame at or after each point of a grid in time, `fps` points a second."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._taken = -1
+
+    def takes(self, time_s: float) -> bool:
+        """Whether the frame at this time is one. Times ascend."""
+        point = math.floor((time_s + _SLACK_S) * self._fps)
+        if point <= self._taken:
+            return False
+        self._taken = point
+        return True

@@ -232,6 +232,8 @@ class Result:
         stages_ms: Milliseconds spent in each stage that ran on this frame, and "total".
         cut: Another scene begins with this frame, and nothing is carried over from the one before.
         file: Path of the image file that the frame was read from; "" for every other source.
+        updates: What the tasks gave in this very frame, by the task's name: a Reading, or Readings by track.
+            Tasks with nothing new are absent, while their readings stand in `readings` and in the faces'.
     """
 
     seq: int
@@ -242,6 +244,7 @@ class Result:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     cut: bool = False
     file: str = ""
+    updates: Mapping[str, Reading | Mapping[int, Reading]] = field(default_factory=dict)
 
     @property
     def action(self) -> Action | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from reportlab.platypus import CondPageBreak
 
+from edgeharfer.report.analyzer import ModelFacts
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.observer import ModelFacts
 from edgeharfer.report.palette import ACCENT
 from edgeharfer.report.pdf import look, texts
 from edgeharfer.report.pdf.edition import Edition

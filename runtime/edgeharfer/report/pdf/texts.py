@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
+from edgeharfer.report.analyzer import ModelFacts
 from edgeharfer.report.measures import MIN_SEEN_S, MOST_SHOWN, Person
-from edgeharfer.report.observer import TRACKING_FPS, ModelFacts
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.detectors import detector_title
 from edgeharfer.runtime.faces.tracks import KEEP_S
+from edgeharfer.runtime.schedule import TRACKING_FPS
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 

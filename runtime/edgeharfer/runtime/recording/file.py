@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
     flag,
+    free_object,
     list_of,
     load_json,
     mapping_of,
@@ -24,7 +25,7 @@ from edgeharfer.runtime.strict_json import (
     text,
     whole,
 )
-from edgeharfer.runtime.tasks import PACKAGE_TASKS
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Frame
 
 FORMAT = 1
@@ -45,9 +46,9 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen in one frame; probabilities and features only where they were asked of a model.
+    """What was seen in one frame.
 
-    cut: another scene begins with it.
+    cut: another scene begins with it. outputs: of the models that ran on it, by `TaskEntry.recorded`.
     """
 
     seq: int
@@ -55,12 +56,11 @@ class Seen:
     still: bool = False
     cut: bool = False
     faces: tuple[Face, ...] | None = None
-    probs: Floats | None = None
-    features: Floats | None = None
+    outputs: Mapping[str, Floats] = field(default_factory=dict)
 
 
 class Recording(Source):
-    """A recording to play again, as a source and as the senses that go with it.
+    """A recording to play again, as a source and for the `Replayer` that goes with it.
 
     Raises SourceError for a file that is none.
     """
@@ -101,7 +101,7 @@ class Recording(Source):
         line = self._line()
         if line is None:
             return None
-        row = read_as(SourceError, _SEEN, line, self._where())
+        row = read_as(SourceError, _seen, line, self._where())
         if row.seq <= self._last_seq:
             raise SourceError(f"{self._where()}: frame {row.seq} comes after frame {self._last_seq}")
         self._last_seq = row.seq
@@ -187,7 +187,7 @@ _HEADER = record(
         "models": mapping_of(PACKAGE_TASKS, _TEXT),
     },
 )
-_SEEN = record(
+_PICTURE = record(
     Seen,
     {
         "seq": whole(0, 1 << 53),
@@ -195,7 +195,14 @@ _SEEN = record(
         "still": flag,
         "cut": flag,
         "faces": list_of(_face, 0, 10_000),
-        "probs": _unpacked,
-        "features": _unpacked,
     },
 )
+_KEYS = tuple(TASKS[name].recorded for name in PACKAGE_TASKS)
+_OUTPUTS = mapping_of(_KEYS, _unpacked)
+
+
+def _seen(value: object, where: str) -> Seen:
+    """A line: what was seen, and outputs of models under keys of their own."""
+    line = free_object(value, where)
+    seen = _PICTURE({key: one for key, one in line.items() if key not in _KEYS}, where)
+    return replace(seen, outputs=_OUTPUTS({key: line[key] for key in _KEYS if key in line}, where))

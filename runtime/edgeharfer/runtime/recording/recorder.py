@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -18,11 +17,10 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.recording.file import FORMAT, Recording
-from edgeharfer.runtime.senses import Senses
-from edgeharfer.runtime.tasks import ACTION, EMOTION
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.emotion import EmotionModel
+from edgeharfer.runtime.tasks import TASKS
+from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
 __all__ = ["Recorder", "Recording", "Replayer"]
@@ -30,16 +28,14 @@ __all__ = ["Recorder", "Recording", "Replayer"]
 T = TypeVar("T")
 
 
-class Recorder(Senses):
-    """Senses that also write down what they see, into a file that must not exist yet.
+class Recorder(Perception):
+    """Also writes all outputs into a file that must not exist yet.
 
     Raises ConfigError where the file cannot be made.
     """
 
-    def __init__(
-        self, file: Path, detector: Detector, emotion: EmotionModel | None, action: ActionModel | None
-    ) -> None:
-        super().__init__(detector, emotion, action)
+    def __init__(self, file: Path, detector: Detector, models: Mapping[str, TaskModel]) -> None:
+        super().__init__(detector, models)
         try:
             self._file: TextIO = file.open("x", encoding="utf-8")
         except OSError as error:
@@ -47,14 +43,14 @@ class Recorder(Senses):
         self._begun = False
         self._line: dict[str, Any] = {}
 
-    def cut(self, frame: Frame) -> bool:
-        cut = super().cut(frame)
+    def is_cut(self, frame: Frame) -> bool:
+        cut = super().is_cut(frame)
         if cut:
             self._line["cut"] = True
         return cut
 
-    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
-        faces = super().find(frame, known)
+    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        faces = super().find_faces(frame, known)
         self._line["faces"] = [
             {
                 "box": [face.box.x, face.box.y, face.box.width, face.box.height],
@@ -65,20 +61,20 @@ class Recorder(Senses):
         ]
         return faces
 
-    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
-        probs = super().feel(frame, faces, stages_ms)
-        self._line["probs"] = _packed(probs)
-        return probs
+    def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
+        outputs = super().classify_faces(task, frame, faces)
+        self._line[TASKS[task].recorded] = _packed(outputs.values)
+        return outputs
 
-    def encode(self, frame: Frame) -> Floats:
-        features = super().encode(frame)
-        self._line["features"] = _packed(features)
-        return features
+    def encode(self, task: str, frame: Frame) -> Floats:
+        outputs = super().encode(task, frame)
+        self._line[TASKS[task].recorded] = _packed(outputs)
+        return outputs
 
-    def done(self, frame: Frame) -> None:
+    def finish(self, frame: Frame) -> None:
         if not self._begun:
             height, width = frame.bgr.shape[:2]
-            self._write({"format": FORMAT, "size": [width, height], "models": models(self)})
+            self._write({"format": FORMAT, "size": [width, height], "models": identities(self.models)})
             self._begun = True
         still = {"still": True} if frame.still else {}
         self._write({"seq": frame.seq, "pts_s": frame.pts_s, **still, **self._line})
@@ -93,62 +89,58 @@ class Recorder(Senses):
         self._file.flush()
 
 
-class Replayer(Senses):
-    """Senses that say again what a recording holds.
+class Replayer(Perception):
+    """Gives the outputs that a recording holds.
 
     Raises ConfigError where the models are not those that it was made with.
     """
 
-    def __init__(
-        self,
-        recording: Recording,
-        detector: Detector,
-        emotion: EmotionModel | None,
-        action: ActionModel | None,
-    ) -> None:
-        super().__init__(detector, emotion, action)
+    def __init__(self, recording: Recording, detector: Detector, models: Mapping[str, TaskModel]) -> None:
+        super().__init__(detector, models)
         self._recording = recording
-        self._features = _features_of(action)
-        mine = models(self)
+        self._row_sizes = {task: model.row_size for task, model in models.items()}
+        mine = identities(models)
         if mine != recording.models:
             raise ConfigError(
                 f"{recording.name} was made with {_in_words(recording.models)}, not {_in_words(mine)}"
             )
 
-    def cut(self, frame: Frame) -> bool:
+    def is_cut(self, frame: Frame) -> bool:
         return self._recording.row(frame).cut
 
-    def look(self, frame: Frame, due: bool) -> bool:
+    def looks_for_faces(self, frame: Frame, due: bool) -> bool:
         # As it was then: how busy that machine was decided it too.
         return self._recording.row(frame).faces is not None
 
-    def find(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return list(self._known(frame, "faces", self._recording.row(frame).faces))
 
-    def turn(self, frame: Frame, count: int) -> int:
+    def faces_to_read(self, task: str, frame: Frame, count: int) -> int:
         # As it was then, too: a live run reads one face in each frame, a file all new ones.
-        probs = self._recording.row(frame).probs
-        if self.emotion is None or probs is None:
-            return count
-        return max(1, probs.size // len(self.emotion.manifest.labels))
+        outputs = self._recording.row(frame).outputs.get(TASKS[task].recorded)
+        size = self.models[task].row_size
+        return count if outputs is None or not size else max(1, outputs.size // size)
 
-    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
-        assert self.emotion is not None, "emotions are on"
-        probs = self._known(frame, "probs", self._recording.row(frame).probs)
-        wanted = len(faces), len(self.emotion.manifest.labels)
-        if probs.size != math.prod(wanted):
-            raise self._refused(frame, f"{probs.size} probabilities for {wanted[0]} faces")
-        return probs.reshape(wanted)
+    def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
+        outputs = self._outputs(task, frame)
+        size = self._row_sizes[task] or outputs.size // max(1, len(faces))
+        if outputs.size != len(faces) * size:
+            raise self._refused(frame, f"{outputs.size} probabilities for {len(faces)} faces")
+        return Inference(outputs.reshape(len(faces), size))
 
-    def encode(self, frame: Frame) -> Floats:
-        features = self._known(frame, "features", self._recording.row(frame).features)
-        self._features = self._features or features.size
-        if features.size != self._features:
-            raise self._refused(frame, f"{features.size} features, not {self._features}")
-        return features
+    def encode(self, task: str, frame: Frame) -> Floats:
+        outputs = self._outputs(task, frame)
+        size = self._row_sizes[task] = self._row_sizes[task] or outputs.size
+        if outputs.size != size:
+            raise self._refused(frame, f"{outputs.size} {TASKS[task].recorded}, not {size}")
+        return outputs
 
-    def done(self, frame: Frame) -> None:
+    def finish(self, frame: Frame) -> None:
         self._recording.forget(frame)
+
+    def _outputs(self, task: str, frame: Frame) -> Floats:
+        key = TASKS[task].recorded
+        return self._known(frame, key, self._recording.row(frame).outputs.get(key))
 
     def _known(self, frame: Frame, name: str, value: T | None) -> T:
         if value is None:
@@ -159,22 +151,15 @@ class Replayer(Senses):
         return SourceError(f"{self._recording.name}: frame {frame.seq} has {what}")
 
 
-def _features_of(action: ActionModel | None) -> int:
-    """How many there are of one frame; 0 where the encoder leaves that open."""
-    return (action.features_size or 0) if action is not None else 0
-
-
-def models(senses: Senses) -> dict[str, str]:
-    """Name, precision and files of the models, by task."""
-    used = {ACTION: senses.action, EMOTION: senses.emotion}
+def identities(models: Mapping[str, TaskModel]) -> dict[str, str]:
+    """Name, precision and files of models, by task."""
     return {
         task: " ".join([
             model.manifest.name,
             model.precision,
             *sorted(spec.sha256[:16] for spec in model.manifest.files[model.precision].values()),
         ])
-        for task, model in used.items()
-        if model is not None
+        for task, model in models.items()
     }  # fmt: skip
 
 

@@ -129,6 +129,7 @@ class BaseSource(Source):
         self.skipped: list[tuple[Path, str]] = []
         self._clock = clock
         self._closed = False
+        self._start_s: float | None = None
         # OpenCV crashes when a capture is released while another thread reads from it.
         self._lock = threading.Lock()
 
@@ -151,10 +152,17 @@ class BaseSource(Source):
     def _release(self) -> None:
         """Let go of what is held; called once."""
 
-    def _frame(self, seq: int, pts_s: float, bgr: Image, *, still: bool = False, file: str = "") -> Frame:
+    def _frame(
+        self, seq: int, pts_s: float | None, bgr: Image, *, still: bool = False, file: str = ""
+    ) -> Frame:
+        """A frame that comes now. pts_s: None for live input, where it is the time since the first frame."""
         from edgeharfer.runtime.types import Frame  # here, so that the list of sources needs no NumPy
 
-        return Frame(seq, pts_s, self._clock.monotonic(), bgr, still, file)
+        now_s = self._clock.monotonic()
+        if pts_s is None:
+            self._start_s = now_s if self._start_s is None else self._start_s
+            pts_s = now_s - self._start_s
+        return Frame(seq, pts_s, now_s, bgr, still, file)
 
 
 def size_of(bgr: Image) -> tuple[int, int]:

@@ -63,7 +63,6 @@ class CameraSource(BaseSource):
         """
         super().__init__(f"camera {device}", clock)
         self._seq = 0
-        self._start_s: float | None = None
         self._capture = (connect or _connect)(device if path is None else path)
         try:
             self._request(width, height, fps)
@@ -103,10 +102,7 @@ class CameraSource(BaseSource):
         picture, self._first = self._first, None
         if picture is None:
             picture = self._picture()
-        now_s = self._clock.monotonic()
-        if self._start_s is None:
-            self._start_s = now_s
-        frame = Frame(self._seq, now_s - self._start_s, now_s, picture)
+        frame = self._frame(self._seq, None, picture)
         self._seq += 1
         return frame
 

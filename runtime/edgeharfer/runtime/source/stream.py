@@ -69,7 +69,6 @@ class StreamSource(BaseSource):
         """
         super().__init__(check_url(url), clock)
         self._seq = 0
-        self._start_s: float | None = None
         address = parse_address(url)
         self._deadline = Deadline(clock, OPEN_S)
         self._feed = open_feed(address, self.name, self._deadline, clock, follow_redirects=follow_redirects)
@@ -97,9 +96,7 @@ class StreamSource(BaseSource):
             raise self._feed.error or SourceError(
                 f"{self.name}: the stream was lost: it ended, or the network did"
             )
-        now_s = self._clock.monotonic()
-        self._start_s = now_s if self._start_s is None else self._start_s
-        frame = Frame(self._seq, now_s - self._start_s, now_s, picture)
+        frame = self._frame(self._seq, None, picture)
         self._seq += 1
         return frame
 

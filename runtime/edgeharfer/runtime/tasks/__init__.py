@@ -17,11 +17,12 @@ from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 
 if TYPE_CHECKING:
+    from edgeharfer.runtime.clock import Clock
     from edgeharfer.runtime.inference.manifest import Manifest, Reads
     from edgeharfer.runtime.inference.package import Package
-    from edgeharfer.runtime.tasks.action import ActionModel
+    from edgeharfer.runtime.schedule import Schedule
     from edgeharfer.runtime.tasks.base import Task
-    from edgeharfer.runtime.tasks.pictures import PictureModel
+    from edgeharfer.runtime.tasks.packaged import PackagedTask, Reader, TaskModel
 
 ACTION, EMOTION = "action", "emotion"
 """The two tasks that run by default, for the parts of the product that are about them alone."""
@@ -36,7 +37,8 @@ class TaskEntry:
 
     Attributes:
         task: Its class, as "module:Class" of this package.
-        model: The class that runs its model packages, and takes a package; "" where it needs none.
+        model: The `TaskModel` that runs its packages, likewise; "" for a task without packages. The package
+            of a task with one is chosen by an option of its own name.
         scope: "scene" for one reading a frame, "face" for one a face.
         summary: A line for people.
         gives: "classes", or "values", which are numbers by name.
@@ -46,6 +48,8 @@ class TaskEntry:
         stages: The stages that it is timed in; without any it is one stage of its own name.
         rates: Name of a rate and the stage that is counted for it.
         icon: In Home Assistant, from https://pictogrammers.com/library/mdi/.
+        options: Keywords of the pipeline that its model takes.
+        recorded: Key of the model's outputs in a recording.
     """
 
     task: str
@@ -59,6 +63,8 @@ class TaskEntry:
     stages: tuple[str, ...] = ()
     rates: Mapping[str, str] = field(default_factory=dict)
     icon: str = DEFAULT_ICON
+    options: tuple[str, ...] = ()
+    recorded: str = ""
 
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType({
@@ -73,6 +79,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         stages=("encode", "head"),
         rates={"actions": "encode"},
         icon="mdi:run",
+        recorded="features",
     ),
     EMOTION: TaskEntry(
         task="emotion:EmotionTask",
@@ -84,6 +91,8 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         use="Which of the listed looks a face has. A look is not a feeling: do not judge people by it.",
         stages=("align", "emotion"),
         icon="mdi:emoticon-outline",
+        options=("prior", "clock"),
+        recorded="probs",
     ),
     "headpose": TaskEntry(
         task="headpose:HeadPose",
@@ -95,9 +104,9 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
 _MODELS: Mapping[Reads, str] = MappingProxyType(
     {"face": "pictures:PictureModel", "frame": "pictures:PictureModel", "clip": "action:ActionModel"}
 )
-PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.reads)
+PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model)
 """Tasks with an option that chooses their model package, in the order in which they run."""
-EXTRA_TASKS = tuple(name for name, entry in TASKS.items() if not entry.reads)
+EXTRA_TASKS = tuple(name for name, entry in TASKS.items() if not entry.model)
 """Tasks that `--task` adds by name."""
 ALWAYS_IN_JSON: Mapping[str, tuple[str, ...]] = MappingProxyType({
     scope: tuple(name for name in PACKAGE_TASKS if TASKS[name].scope == scope) for scope in ("scene", "face")
@@ -171,20 +180,33 @@ def make_tasks(
     return [make_task(task, backend, require_signature=require_signature) for task in dict.fromkeys(tasks)]
 
 
-def load_model(package: Package, backend: Backend) -> ActionModel | PictureModel:
-    """The model of a package that is no face detector: its task's, or by what it reads.
+def open_model(
+    package: Package, backend: Backend, options: Mapping[str, Any] | None = None, task: str = ""
+) -> TaskModel:
+    """The model of a package that is no face detector: its task's, or one for what it reads.
 
     Args:
         package: A loaded package.
-        backend: Where and how it runs.
+        backend: Where and how its graphs run.
+        options: From which the model takes those that its task's entry names.
+        task: The task that it runs for; that of its manifest where none is given.
 
     Raises:
-        ModelError, ProviderError: As the model.
+        ModelError, ProviderError: As `TaskModel`.
     """
-    entry = TASKS.get(package.manifest.task)
+    entry = TASKS.get(task or package.manifest.task)
     path = entry.model if entry and entry.model else _MODELS[package.manifest.kind]
-    model: ActionModel | PictureModel = _load_object(path)(package, backend)
+    wanted = {key: options[key] for key in entry.options} if entry and options else {}
+    model: TaskModel = _load_object(path)(package, backend, **wanted)
     return model
+
+
+def make_packaged_task(
+    name: str, model: TaskModel, reader: Reader, schedule: Schedule, clock: Clock
+) -> PackagedTask:
+    """A task of PACKAGE_TASKS. Its model reads pictures through the reader."""
+    task: PackagedTask = _load_object(TASKS[name].task)(model, reader, schedule, clock)
+    return task
 
 
 def _load_object(path: str) -> Any:

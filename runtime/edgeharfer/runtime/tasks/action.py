@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
-from edgeharfer.runtime.tasks import ACTION, check_manifest
+from edgeharfer.runtime.inference.tuning import open_graph
+from edgeharfer.runtime.schedule import Schedule
+from edgeharfer.runtime.tasks import ACTION
+from edgeharfer.runtime.tasks.base import Step
+from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
-from edgeharfer.runtime.types import UNCERTAIN, Action, Floats, Frame, Image, TrackedFace
+from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
+from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.5
 _GRID_SLACK = 1e-6
@@ -81,35 +84,35 @@ class FeatureRing:
         return math.floor((pts_s - self._origin_s) / self._step_s + _GRID_SLACK)
 
 
-class ActionModel:
+class ActionModel(TaskModel):
     """The two graphs of an action package: pictures to features, windows of features to probabilities.
 
     On the CPU a stream is read by the package's rolling head, where it has one.
+
+    Args:
+        backend: Where and how it runs.
     """
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
-        self.manifest = package.manifest
-        check_manifest(package.manifest, str(package.path))
-        backend = resolve_backend(package, backend)
-        self.precision = backend.precision
+        super().__init__(package, backend)
         spec = self.manifest.input
         self._pictures = [(1, spec.height, spec.width, spec.channels)]
-        self.encoder = open_graph(package, "encoder", backend, shapes=self._pictures)
+        self.encoder = self._open(package, "encoder", self._pictures)
         features = self.encoder.outputs[self.encoder.output_names[0]]
         if len(features) != 2:
             raise ModelError(f"{self.encoder.name}: gives {len(features)} axes, not a row for each picture")
         size = features[1]
-        self.features_size = size if isinstance(size, int) else None
+        self._row_size = size if isinstance(size, int) else None
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
-        self.head = open_graph(package, "head", backend, shapes=self._windows)
+        self.head = self._open(package, "head", self._windows)
         self._rolling = None
-        if rolls(self.manifest, backend.precision, self.encoder):
-            self._rolling = open_graph(package, ROLLING, replace(backend, provider="cpu", device=None))
+        if rolls(self.manifest, self.precision, self.encoder):
+            self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))
 
     @property
-    def provider(self) -> str:
-        """Where it runs, in ONNX Runtime's words."""
-        return self.encoder.provider
+    def row_size(self) -> int | None:
+        """How many features a frame has."""
+        return self._row_size
 
     @property
     def window(self) -> WindowSpec:
@@ -131,68 +134,66 @@ class ActionModel:
         """The head for a new stream, one frame at a time; None where windows are read as a whole."""
         return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
 
-    def probs(self, scores: Floats) -> Floats:
-        """What a head gave -> probabilities."""
-        return scores if self.manifest.output == "probs" else softmax(scores, self.manifest.temperature)
+    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+        """The features of a picture."""
+        return Inference(self.encode(bgr))
 
     def warm_up(self) -> None:
-        """Run both graphs, so that the first frame is not slower than the rest."""
+        """Run all graphs."""
         self.encoder.warm_up(self._pictures)
         self.head.warm_up(self._windows)
         if (rolling := self.rolling()) is not None:
             for _, _, size in self._windows * 2:
                 rolling.push(np.zeros(size, np.float32))
 
-    def close(self) -> None:
-        """End what goes on beside the graphs."""
-        self.encoder.close()
-        self.head.close()
 
+class ActionTask:
+    """What goes on in the scene; a photograph has no course of time, so nothing goes on in it."""
 
-class ActionRecognizer:
-    """What goes on before the camera, frame by frame."""
+    name, scope = ACTION, "scene"
 
-    def __init__(
-        self, model: ActionModel, *, threshold: float | None = None, clock: Clock | None = None
-    ) -> None:
-        self._model = model
-        self._clock = clock or SystemClock()
+    def __init__(self, model: ActionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
+        self._model, self._reader, self._clock = model, reader, clock
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = Decision(
-            model.manifest.labels, model.manifest.threshold if threshold is None else threshold
-        )
-        self._action = Action(UNCERTAIN, 0.0, False)
+        self._decision = Decision(model.manifest.labels, model.manifest.threshold)
+        self._standing: Action | None = None
+
+    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
+        """The action of each window that is complete, with the times of "encode" and "head".
+
+        While the first window fills, and after a gap, there is one Action that is not ready.
+        """
+        if frame.still:
+            return Step()
+        wanted = self._ring.wants(frame.pts_s)
+        if self._standing is not None and self._standing.ready and not self._ring.ready:  # a gap emptied it
+            self._forget()
+        action, stages_ms = self._take(frame) if wanted else (None, {})
+        if action is None and self._standing is None:
+            action = Action(UNCERTAIN, 0.0, False)
+        self._standing = action or self._standing
+        return Step(action, stages_ms)
 
     def reset(self) -> None:
         """Forget the window and the standing label."""
         self._ring.reset()
         self._forget()
 
-    def step(
-        self, frame: Frame, stages_ms: dict[str, float], encode: Callable[[Frame], Floats] | None = None
-    ) -> Action:
-        """Take in a frame; the times of "encode" and "head" are added where they ran.
+    def _take(self, frame: Frame) -> tuple[Action | None, dict[str, float]]:
+        """Encode a frame; the action of the window that it completes, and the times."""
+        start = self._clock.monotonic()
+        features = self._reader.encode(self.name, frame)
+        filled = self._ring.push(frame.pts_s, features)
+        encoded = self._clock.monotonic()
+        stages_ms = {"encode": (encoded - start) * 1e3}
+        if (probs := self._classify(features, filled)) is None:
+            return None, stages_ms
+        action = self._decide(probs, frame.pts_s)
+        return action, {**stages_ms, "head": (self._clock.monotonic() - encoded) * 1e3}
 
-        encode: gives a frame's features in place of the model's own encoder.
-        """
-        wanted = self._ring.wants(frame.pts_s)
-        if self._action.ready and not self._ring.ready:
-            self._forget()
-        if wanted:
-            start = self._clock.monotonic()
-            features = encode(frame) if encode else self._model.encode(frame.bgr)
-            filled = self._ring.push(frame.pts_s, features)
-            encoded = self._clock.monotonic()
-            stages_ms["encode"] = (encoded - start) * 1e3
-            probs = self._read(features, filled)
-            if probs is not None:
-                self._action = self._decide(probs, frame.pts_s)
-                stages_ms["head"] = (self._clock.monotonic() - encoded) * 1e3
-        return self._action
-
-    def _read(self, features: Floats, filled: int) -> Floats | None:
+    def _classify(self, features: Floats, filled: int) -> Floats | None:
         """Probabilities of the window whose last `filled` points are these features; None while it fills."""
         if self._rolling is not None:
             for _ in range(filled):
@@ -208,38 +209,4 @@ class ActionRecognizer:
     def _forget(self) -> None:
         self._smoother.reset()
         self._decision.reset()
-        self._action = Action(UNCERTAIN, 0.0, False)
-
-
-class ActionTask:
-    """What goes on in the scene; a photograph has no course of time, so nothing goes on in it.
-
-    encode: gives a frame's features, from the model or from a recording. stages_ms: takes the times of
-    "encode" and "head".
-    """
-
-    name, scope = ACTION, "scene"
-
-    def __init__(
-        self,
-        model: ActionModel,
-        encode: Callable[[Frame], Floats],
-        stages_ms: dict[str, float],
-        clock: Clock,
-    ) -> None:
-        self._recognizer = ActionRecognizer(model, clock=clock)
-        self._model, self._encode, self._stages_ms = model, encode, stages_ms
-
-    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Action | None:
-        """What goes on now, the standing answer included."""
-        if frame.still:
-            return None
-        return self._recognizer.step(frame, self._stages_ms, self._encode)
-
-    def reset(self) -> None:
-        """Forget the window and the standing label."""
-        self._recognizer.reset()
-
-    def close(self) -> None:
-        """End what goes on beside the graphs."""
-        self._model.close()
+        self._standing = None

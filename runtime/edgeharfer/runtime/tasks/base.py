@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 
-__all__ = ["SCOPES", "Reading", "Task"]
+__all__ = ["SCOPES", "Reading", "Step", "Task"]
 
 SCOPES = ("scene", "face")
 
@@ -66,3 +67,15 @@ class Task(Protocol):
     def close(self) -> None:
         """Release what the task holds; called once, by `Pipeline.close`."""
         return
+
+
+class Step(NamedTuple):
+    """What a pipeline gets from one step of a task.
+
+    Attributes:
+        readings: As `Task.step` returns them; None where nothing is new.
+        stages_ms: Milliseconds spent in each stage that ran.
+    """
+
+    readings: Reading | Mapping[int, Reading] | None = None
+    stages_ms: Mapping[str, float] = MappingProxyType({})

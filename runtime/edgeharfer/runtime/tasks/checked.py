@@ -11,7 +11,7 @@ from typing import TypeVar
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, STAGES
-from edgeharfer.runtime.tasks.base import SCOPES, Task
+from edgeharfer.runtime.tasks.base import SCOPES, Step, Task
 from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -43,35 +43,22 @@ def check_names(tasks: Sequence[Task]) -> None:
 
 
 class CheckedTask:
-    """Any task as the pipeline runs it. Raises TaskError, which names the task, where it fails.
+    """Any task as the pipeline runs it. Raises TaskError, which names the task, where it fails."""
 
-    stages_ms: takes the time of a step that gave a reading, under the task's name.
-    """
-
-    def __init__(self, task: Task, stages_ms: dict[str, float], clock: Clock) -> None:
+    def __init__(self, task: Task, clock: Clock) -> None:
         self.name, self.scope = task.name, task.scope
         self.labels: Sequence[str] = tuple(getattr(task, "labels", ()))
         self.value_names: Sequence[str] = tuple(getattr(task, "value_names", ()))
-        self._task, self._stages_ms, self._clock = task, stages_ms, clock
+        self._task, self._clock = task, clock
 
-    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | Mapping[int, Reading] | None:
-        """The task's step, its return value checked."""
+    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
+        """The task's step, its return value checked; its time is that of a stage with the task's name."""
         start = self._clock.monotonic()
         given = self._call("step", lambda: self._task.step(frame, faces))
         if given is None:
-            return None
-        self._stages_ms[self.name] = (self._clock.monotonic() - start) * 1e3
-        return self._scene(given) if self.scope == "scene" else self._faces(given, faces)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the numbers of a reading, for a table: its values, and the probability of each class."""
-        return tuple(f"{self.name}_{name}" for name in (*self.value_names, *self.labels))
-
-    def numbers(self, reading: Reading | None) -> list[float | None]:
-        """The numbers of a reading, one for each column; None where it has none."""
-        known = {} if reading is None else {**(reading.probs or {}), **(reading.values or {})}
-        return [known.get(name) for name in (*self.value_names, *self.labels)]
+            return Step()
+        stages_ms = {self.name: (self._clock.monotonic() - start) * 1e3}
+        return Step(self._scene(given) if self.scope == "scene" else self._faces(given, faces), stages_ms)
 
     def reset(self) -> None:
         """The task's reset."""

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.schedule import Schedule
-from edgeharfer.runtime.tasks import EMOTION
+from edgeharfer.runtime.tasks import EMOTION, TASKS
+from edgeharfer.runtime.tasks.base import Step
+from edgeharfer.runtime.tasks.packaged import Reader
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
-FACES_AT_ONCE = 1
-"""Faces whose emotion is computed in one frame; the others have their turn in the next ones.
-
-Where frames do not come as time passes, new faces are all read in the frame that shows them first."""
 PRIORS = ("package", "data", "balanced", "uniform")
 
 
 class EmotionModel(PictureModel):
     """The graph of an emotion package: faces of a frame to probabilities.
 
-    prior: one of PRIORS. backend: as PictureModel takes it.
+    Args:
+        backend: Where and how it runs.
+        prior: One of PRIORS, the class shares that the probabilities assume.
     """
 
-    def __init__(self, package: Package, backend: Backend = CPU, *, prior: str = "package") -> None:
-        super().__init__(package, backend)
+    stages = TASKS[EMOTION].stages
+
+    def __init__(
+        self,
+        package: Package,
+        backend: Backend = CPU,
+        *,
+        prior: str = "package",
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(package, backend, clock=clock)
         self._weights = prior_weights(self.manifest, prior)
 
     @property
@@ -89,10 +98,19 @@ def reweigh(probs: Floats, weights: Floats | None) -> Floats:
 
 
 class EmotionRecognizer:
-    """How each tracked face looks, frame by frame."""
+    """How each tracked face looks, frame by frame.
 
-    def __init__(self, model: EmotionModel, *, threshold: float | None = None) -> None:
-        self._model = model
+    time_constant_s: of the average over time; 0 gives the probabilities of each picture alone.
+    """
+
+    def __init__(
+        self,
+        model: EmotionModel,
+        *,
+        threshold: float | None = None,
+        time_constant_s: float = TIME_CONSTANT_S,
+    ) -> None:
+        self._model, self._time_constant_s = model, time_constant_s
         self._threshold = model.manifest.threshold if threshold is None else threshold
         self._by_track: dict[int, tuple[Smoother, Decision]] = {}
         self._felt: dict[int, Emotion] = {}
@@ -120,67 +138,51 @@ class EmotionRecognizer:
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
             decision = Decision(self._model.manifest.labels, self._threshold)
-            self._by_track[number] = Smoother(TIME_CONSTANT_S), decision
+            self._by_track[number] = Smoother(self._time_constant_s), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)
         label, score = decision.choose(mean)
         return Emotion(label, score, dict(zip(self._model.manifest.labels, mean.tolist(), strict=True)))
 
 
-class FaceReader(Protocol):
-    """The model's part of the task; a recording can stand in for it."""
-
-    def turn(self, frame: Frame, count: int) -> int:
-        """How many faces to read in this frame, where `count` have their turn."""
-
-    def feel(self, frame: Frame, faces: Sequence[Face], stages_ms: dict[str, float]) -> Floats:
-        """Probabilities (faces, classes); the times of the stages go into `stages_ms`."""
-
-
 class EmotionTask:
     """Reads the faces that the detector has seen, in turn; those that were never read come first.
 
-    Each face is read once each time that the detector has seen it. How many are read in one frame depends on
-    whether the frames come as time passes.
-
-    stages_ms: takes the times of "align" and "emotion".
+    Each face is read once each time that the detector has seen it. The schedule decides how many are read in
+    one frame, and whether probabilities are averaged over time.
     """
 
     name, scope = EMOTION, "face"
 
-    def __init__(
-        self, model: EmotionModel, reader: FaceReader, schedule: Schedule, stages_ms: dict[str, float]
-    ) -> None:
-        self._recognizer = EmotionRecognizer(model)
-        self._model, self._reader, self._schedule, self._stages_ms = model, reader, schedule, stages_ms
+    def __init__(self, model: EmotionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
+        time_constant_s = TIME_CONSTANT_S if schedule.smooths_faces else 0.0
+        self._recognizer = EmotionRecognizer(model, time_constant_s=time_constant_s)
+        self._reader, self._schedule = reader, schedule
         self._met_s: dict[int, float] = {}  # by track: when it was last in view
         self._read_s: dict[int, float] = {}  # when it was last read
         self._read_of_s: dict[int, float] = {}  # when the detector had seen what was read
 
-    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Mapping[int, Emotion] | None:
+    def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
         """The emotions of the faces whose turn it is."""
         self._meet(frame, faces)
         waiting = [face for face in faces if self._read_of_s.get(face.track) != face.seen_s]
         if not waiting:
-            return None
+            return Step()
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
-        turn = waiting[: self._reader.turn(frame, self._at_once(frame, waiting))]
-        probs = self._reader.feel(frame, [_detected(face) for face in turn], self._stages_ms)
+        turn = waiting[: self._reader.faces_to_read(self.name, frame, self._count(frame, waiting))]
+        probs, stages_ms = self._reader.classify_faces(self.name, frame, [_detected(face) for face in turn])
         numbers = [face.track for face in turn]
         self._recognizer.update(probs, numbers, list(self._met_s), frame.pts_s)
         self._read_s |= dict.fromkeys(numbers, frame.pts_s)
         self._read_of_s |= {face.track: face.seen_s for face in turn}
-        return {number: emotion for number in numbers if (emotion := self._recognizer.of(number)) is not None}
+        emotions = {number: self._recognizer.of(number) for number in numbers}
+        return Step({number: emotion for number, emotion in emotions.items() if emotion}, stages_ms)
 
     def reset(self) -> None:
         """Forget every face."""
         self._recognizer.reset()
         for known in (self._met_s, self._read_s, self._read_of_s):
             known.clear()
-
-    def close(self) -> None:
-        """End what goes on beside the graph."""
-        self._model.close()
 
     def _meet(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
         """Note who is in view; a face out of view for longer than a track lasts is forgotten."""
@@ -190,12 +192,13 @@ class EmotionTask:
                 for known in (self._met_s, self._read_s, self._read_of_s):
                     known.pop(number, None)
 
-    def _at_once(self, frame: Frame, waiting: Sequence[TrackedFace]) -> int:
-        """How many faces to read in this frame. As time passes few, so that a crowd delays nothing."""
-        if frame.still or not self._schedule.wanted_s:
+    def _count(self, frame: Frame, waiting: Sequence[TrackedFace]) -> int:
+        """How many faces to read in this frame; of a photograph all."""
+        if frame.still:
             return len(waiting)
-        new = 0 if self._schedule.paced else sum(face.track not in self._read_s for face in waiting)
-        return max(FACES_AT_ONCE, new)
+        return self._schedule.faces_at_once(
+            len(waiting), new=sum(face.track not in self._read_s for face in waiting)
+        )
 
 
 def _detected(face: TrackedFace) -> Face:

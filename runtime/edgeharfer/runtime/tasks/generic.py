@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
-from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import FACES, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.tasks import load_model
+from edgeharfer.runtime.tasks import open_model
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.pictures import BATCHES, PictureModel
@@ -23,7 +23,7 @@ FRAME_INTERVAL_S = 0.1
 """From one reading of a whole frame to the next."""
 
 
-def make_generic(package: Package, backend: Backend) -> GenericTask:
+def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
     """The task of a package, under the name that its manifest gives.
 
     Args:
@@ -38,9 +38,10 @@ def make_generic(package: Package, backend: Backend) -> GenericTask:
     if manifest.task == FACES or (manifest.kind == "clip" and manifest.values):
         what = "a face detector" if manifest.task == FACES else "a package that gives values for clips"
         raise ConfigError(f"{package.path}: {what} cannot be run as a task")
-    model = load_model(package, backend)
+    model = open_model(package, backend)
     if isinstance(model, ActionModel):
         return ClipTask(model)
+    assert isinstance(model, PictureModel), "what reads no clips reads pictures"
     return FaceTask(model) if manifest.kind == "face" else FrameTask(model)
 
 

@@ -6,34 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces.align import cut
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
-from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
-from edgeharfer.runtime.tasks import check_manifest
-from edgeharfer.runtime.tasks.smoothing import softmax
+from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
 
 BATCHES = (1, 2, 4, 8)
 """Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
 
 
-class PictureModel:
-    """The graph of a package: pictures to probabilities, or to values."""
+class PictureModel(TaskModel):
+    """The graph of a package: pictures to probabilities, or to values.
 
-    def __init__(self, package: Package, backend: Backend = CPU) -> None:
-        self.manifest = package.manifest
-        check_manifest(package.manifest, str(package.path))
-        backend = resolve_backend(package, backend)
-        self.precision = backend.precision
-        self.session = open_graph(package, "model", backend, shapes=self._shapes)
+    Attributes:
+        stages: Names for the time in which faces are cut and the time of the graph; none gives no times.
+    """
+
+    stages: tuple[str, ...] = ()
+
+    def __init__(self, package: Package, backend: Backend = CPU, *, clock: Clock | None = None) -> None:
+        super().__init__(package, backend)
+        self._clock = clock or SystemClock()
+        self.session = self._open(package, "model", self._shapes)
 
     @property
-    def provider(self) -> str:
-        """Where it runs, in ONNX Runtime's words."""
-        return self.session.provider
+    def row_size(self) -> int:
+        """How many classes or values there are."""
+        return self.manifest.outputs
 
     @property
     def crop(self) -> CropSpec:
@@ -57,13 +60,22 @@ class PictureModel:
         """The faces as the model wants them."""
         return [cut(bgr, face, self.crop, self.size) for face in faces]
 
-    def warm_up(self) -> None:
-        """Run every batch size once, so that the first frames are not slower than the rest."""
-        self.session.warm_up(self._shapes)
+    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+        """Probabilities or values (faces, outputs); for a model of whole frames (outputs,)."""
+        if self.manifest.kind == "frame":
+            return Inference(self.classify([bgr])[0])
+        if not faces:
+            return Inference(self.classify([]))
+        start = self._clock.monotonic()
+        crops = self.cut(bgr, faces)
+        aligned = self._clock.monotonic()
+        outputs = self.classify(crops)
+        times = (aligned - start) * 1e3, (self._clock.monotonic() - aligned) * 1e3
+        return Inference(outputs, dict(zip(self.stages, times, strict=False)))
 
-    def close(self) -> None:
-        """Release the graph."""
-        self.session.close()
+    def warm_up(self) -> None:
+        """Run every batch size once."""
+        self.session.warm_up(self._shapes)
 
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
@@ -76,5 +88,4 @@ class PictureModel:
         padded = (
             np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
         )
-        output: Floats = self.session.run1(padded)[:n]
-        return softmax(output, self.manifest.temperature) if self.manifest.output == "logits" else output
+        return self.probs(self.session.run1(padded)[:n])

@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs the dev extra")
 
-from edgeharfer.report.observer import Grid, Observer
+from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.record import Recording, Sample
 from edgeharfer.runtime import open_source
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.schedule import TimeGrid
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks import make_task
@@ -53,8 +54,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def observer(packages: Path, fps: float = 4.0, *, emotion: bool = True, action: bool = True) -> Observer:
-    return Observer(
+def analyzer(packages: Path, fps: float = 4.0, *, emotion: bool = True, action: bool = True) -> Analyzer:
+    return Analyzer(
         fps=fps,
         emotion=str(packages / "emotion") if emotion else None,
         action=str(packages / "action") if action else None,
@@ -67,24 +68,24 @@ def watched(found: Recording | None) -> Recording:
 
 
 def test_the_grid_takes_the_first_frame_at_or_after_each_point() -> None:
-    grid = Grid(4.0)
-    assert [time_s for time_s in np.arange(31) / 30 if grid.wants(time_s)] == pytest.approx(
+    grid = TimeGrid(4.0)
+    assert [time_s for time_s in np.arange(31) / 30 if grid.takes(time_s)] == pytest.approx(
         [0, 8 / 30, 15 / 30, 23 / 30, 1.0]
     )
 
 
 def test_a_slow_source_gives_each_of_its_frames() -> None:
-    grid = Grid(4.0)
-    assert all(grid.wants(time_s) for time_s in range(10))
+    grid = TimeGrid(4.0)
+    assert all(grid.takes(time_s) for time_s in range(10))
 
 
 def test_no_rounding_of_time_loses_a_point() -> None:
-    grid = Grid(30.0)
-    assert sum(grid.wants(round(number / 30, 6)) for number in range(3000)) == 3000
+    grid = TimeGrid(30.0)
+    assert sum(grid.takes(round(number / 30, 6)) for number in range(3000)) == 3000
 
 
 def test_samples_come_at_their_rate_and_readings_at_theirs(packages: Path) -> None:
-    found = watched(observer(packages).watch(Reel(20)))
+    found = watched(analyzer(packages).analyze(Reel(20)))
     assert [sample.time_s for sample in found.samples] == pytest.approx(np.arange(8) / 4)
     assert [reading.time_s for reading in found.readings] == pytest.approx([0.75, 1.0, 1.25, 1.5, 1.75])
     assert (found.frames, found.duration_s, found.stills) == (40, 2.0, False)
@@ -92,22 +93,22 @@ def test_samples_come_at_their_rate_and_readings_at_theirs(packages: Path) -> No
 
 
 def test_another_rate_changes_no_action(packages: Path) -> None:
-    slow = watched(observer(packages, 1.0).watch(Reel(20)))
-    fast = watched(observer(packages, 20.0).watch(Reel(20)))
+    slow = watched(analyzer(packages, 1.0).analyze(Reel(20)))
+    fast = watched(analyzer(packages, 20.0).analyze(Reel(20)))
     assert (len(slow.samples), len(fast.samples)) == (2, 40)
     assert slow.readings == fast.readings
 
 
 def test_faces_are_followed_between_samples_that_lie_far_apart(packages: Path) -> None:
     """Once in 2 s would lose every track: one is kept for 0.8 s."""
-    found = watched(observer(packages, 0.5, action=False).watch(Reel(10, seconds=4.2)))
+    found = watched(analyzer(packages, 0.5, action=False).analyze(Reel(10, seconds=4.2)))
     tracks = [{face.track for face in sample.faces} for sample in found.samples]
     assert len(tracks) == 3
     assert tracks[0] == tracks[1] == tracks[2] == {1, 2}
 
 
 def test_raw_probabilities_are_those_of_the_picture_alone(packages: Path) -> None:
-    found = watched(observer(packages, action=False).watch(Reel(10)))
+    found = watched(analyzer(packages, action=False).analyze(Reel(10)))
     faces = [face for sample in found.samples for face in sample.faces]
     assert faces
     assert all(len(face.raw) == len(FER7) for face in faces)
@@ -115,21 +116,21 @@ def test_raw_probabilities_are_those_of_the_picture_alone(packages: Path) -> Non
 
 
 def test_tasks_that_are_off_are_not_read(packages: Path) -> None:
-    made = observer(packages, emotion=False, action=False)
-    found = watched(made.watch(Reel(10)))
+    made = analyzer(packages, emotion=False, action=False)
+    found = watched(made.analyze(Reel(10)))
     assert found.readings == ()
     assert {face.raw for sample in found.samples for face in sample.faces} == {()}
     assert (made.method.labels, made.method.action, made.method.window) == ((), None, None)
 
 
 def test_further_tasks_are_columns(packages: Path) -> None:
-    made = Observer(fps=4.0, emotion=None, action=None, extra_tasks=[HeadPose()])
+    made = Analyzer(fps=4.0, emotion=None, action=None, extra_tasks=[HeadPose()])
     assert made.columns == ("headpose_yaw", "headpose_pitch", "headpose_roll")
-    found = watched(made.watch(Reel(10)))
+    found = watched(made.analyze(Reel(10)))
     assert found.columns == made.columns
     faces = [face for sample in found.samples for face in sample.faces]
     assert faces and all(len(face.values) == 3 and None not in face.values for face in faces)
-    plain = watched(observer(packages, emotion=False, action=False).watch(Reel(10)))
+    plain = watched(analyzer(packages, emotion=False, action=False).analyze(Reel(10)))
     assert (plain.columns, {face.values for sample in plain.samples for face in sample.faces}) == ((), {()})
 
 
@@ -137,8 +138,9 @@ def test_packages_of_further_tasks_are_columns(tmp_path: Path) -> None:
     glasses = picture_package(tmp_path / "g", "glasses", labels=("no", "yes"))
     age = picture_package(tmp_path / "a", "age", values={"years": "years"})
     tasks = [make_task(str(package.path)) for package in (glasses, age)]
-    made = Observer(fps=4.0, emotion=None, action=None, extra_tasks=tasks)
-    found = watched(made.watch(Reel(10)))
+    made = Analyzer(fps=4.0, emotion=None, action=None, extra_tasks=tasks)
+    found = watched(made.analyze(Reel(10)))
+    assert set(made.method.models) == {"glasses", "age"}
     assert found.columns == made.columns == ("glasses_no", "glasses_yes", "age_years")
     values = [face.values for sample in found.samples for face in sample.faces]
     assert values and all(None not in mine for mine in values)
@@ -156,18 +158,18 @@ class CutReel(Reel):
 
 
 def test_at_a_cut_faces_and_actions_start_again(packages: Path) -> None:
-    found = watched(observer(packages).watch(CutReel(20)))
+    found = watched(analyzer(packages).analyze(CutReel(20)))
     assert found.cuts_s == (1.0,)
     tracks = [{face.track for face in sample.faces} for sample in found.samples]
     assert tracks[:4] == [{1, 2}] * 4
     assert all(numbers and min(numbers) >= 3 for numbers in tracks[4:])
     assert [reading.time_s for reading in found.readings] == pytest.approx([0.75, 1.75])
-    assert watched(observer(packages).watch(Reel(20))).cuts_s == ()
+    assert watched(analyzer(packages).analyze(Reel(20))).cuts_s == ()
 
 
 def test_the_facts_of_a_model_have_whole_hashes(packages: Path) -> None:
     """Of several files as `sha256sum FILE FILE | sha256sum` says it."""
-    method = observer(packages).method
+    method = analyzer(packages).method
     assert method.emotion is not None and method.action is not None
     for facts, package in ((method.emotion, packages / "emotion"), (method.action, packages / "action")):
         digests = {name: sha256((package / name).read_bytes()).hexdigest() for name in facts.files}
@@ -180,18 +182,18 @@ def test_the_facts_of_a_model_have_whole_hashes(packages: Path) -> None:
 
 def test_a_stop_leaves_nothing(packages: Path) -> None:
     told: list[int] = []
-    assert observer(packages).watch(Reel(10), tell=told.append, stopping=lambda: len(told) == 5) is None
+    assert analyzer(packages).analyze(Reel(10), progress=told.append, stopping=lambda: len(told) == 5) is None
     assert told == [1, 2, 3, 4, 5]
 
 
 def test_a_duration_ends_it(packages: Path) -> None:
-    found = watched(observer(packages).watch(open_source("demo"), duration_s=0.5))
+    found = watched(analyzer(packages).analyze(open_source("demo"), duration_s=0.5))
     assert (found.frames, found.duration_s) == (15, 0.5)
 
 
 def test_the_same_film_gives_the_same_again(packages: Path) -> None:
-    made = observer(packages)
-    assert made.watch(Reel(10)) == made.watch(Reel(10))
+    made = analyzer(packages)
+    assert made.analyze(Reel(10)) == made.analyze(Reel(10))
 
 
 def test_each_photograph_is_a_sample_of_its_own(packages: Path, tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_each_photograph_is_a_sample_of_its_own(packages: Path, tmp_path: Path) 
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((100, 100, 3), 90, np.uint8))
     seen: list[Sample] = []
     found = watched(
-        observer(packages).watch(open_source(tmp_path), see=lambda frame, sample: seen.append(sample))
+        analyzer(packages).analyze(open_source(tmp_path), watch=lambda frame, sample: seen.append(sample))
     )
     assert [sample.picture for sample in found.samples] == ["p0.png", "p1.png", "plain.png"]
     assert [len(sample.faces) for sample in found.samples] == [2, 2, 0]

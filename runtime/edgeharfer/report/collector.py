@@ -1,0 +1,142 @@
+"""The sink of a report: keeps what is read of the faces in each sample, and the action of each window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from edgeharfer.report.record import (
+    BOX_DIGITS,
+    PROBABILITY_DIGITS,
+    SCORE_DIGITS,
+    TIME_DIGITS,
+    VALUE_DIGITS,
+    Reading,
+    Recording,
+    Sample,
+    Sighting,
+)
+from edgeharfer.runtime.schedule import SamplingSchedule
+from edgeharfer.runtime.sinks import Sink
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.tasks.action import ActionTask
+from edgeharfer.runtime.tasks.base import Task
+from edgeharfer.runtime.tasks.emotion import EmotionTask
+from edgeharfer.runtime.types import Action, Box, Frame, Result, TrackedFace
+
+Watch = Callable[[Frame, Sample], None]
+Columns = Sequence[tuple[str, str]]
+"""The name of a task and of one of its values or classes, for each column."""
+
+
+def value_columns(tasks: Sequence[Task]) -> Columns:
+    """The values, and the probabilities of classes, that tasks on faces give."""
+    return tuple(
+        (task.name, name)
+        for task in tasks
+        for names in (getattr(task, "value_names", ()), getattr(task, "labels", ()))
+        for name in names
+    )
+
+
+class Collector(Sink):
+    """Makes a recording of the results of a pipeline with this schedule.
+
+    Args:
+        schedule: Of the pipeline.
+        columns: Values of further tasks to keep.
+        fps: Of the source, for the length of its only frame.
+        progress: Called with the number of frames so far.
+        watch: Called with the frame of each sample.
+    """
+
+    def __init__(
+        self,
+        schedule: SamplingSchedule,
+        columns: Columns,
+        fps: float | None,
+        progress: Callable[[int], None] = lambda frames: None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._schedule, self._columns, self._progress, self._watch = schedule, columns, progress, watch
+        self._frame_s = 1 / fps if fps else 0.0
+        self._samples: list[Sample] = []
+        self._readings: list[Reading] = []
+        self._cuts_s: list[float] = []
+        self._frames = 0
+        self._first_s = self._last_s = 0.0
+        self._stills = False
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        """Keep what is new in this frame."""
+        self._stills = frame.still
+        if result.cut:
+            self._cuts_s.append(_seconds(result))
+        action = result.updates.get(ActionTask.name)
+        if isinstance(action, Action) and action.ready:
+            self._readings.append(Reading(_seconds(result), action.label, round(action.score, SCORE_DIGITS)))
+        if frame.still or self._schedule.sampled:
+            self._sample(frame, result)
+        self._first_s = self._first_s if self._frames else frame.pts_s
+        self._last_s = frame.pts_s
+        self._frames += 1
+        self._progress(self._frames)
+
+    def recording(self) -> Recording:
+        """Everything so far."""
+        return Recording(
+            tuple(self._samples),
+            tuple(self._readings),
+            self._duration_s(),
+            self._frames,
+            self._stills,
+            tuple(self._cuts_s),
+            tuple(f"{task}_{value}" for task, value in self._columns),
+        )
+
+    def _duration_s(self) -> float:
+        if self._stills:
+            return 0.0
+        span_s = self._last_s - self._first_s
+        last_frame_s = span_s / (self._frames - 1) if self._frames > 1 else self._frame_s
+        return round(span_s + last_frame_s, TIME_DIGITS)
+
+    def _sample(self, frame: Frame, result: Result) -> None:
+        picture = Path(frame.file).name if frame.still else ""
+        faces = tuple(self._sighting(face, result) for face in result.faces)
+        sample = Sample(_seconds(result), frame.seq, picture, faces)
+        self._samples.append(sample)
+        if self._watch:
+            self._watch(frame, sample)
+
+    def _sighting(self, face: TrackedFace, result: Result) -> Sighting:
+        """What is read of a face in this frame; what stands from frames before is left out."""
+        new = {
+            task: readings[face.track]
+            for task, readings in result.updates.items()
+            if isinstance(readings, Mapping) and face.track in readings
+        }
+        probs = (new[EmotionTask.name].probs or {}) if EmotionTask.name in new else {}
+        numbers = {task: {**(one.probs or {}), **(one.values or {})} for task, one in new.items()}
+        return Sighting(
+            face.track,
+            _rounded(face.box),
+            round(float(face.score), SCORE_DIGITS),
+            tuple(round(p, PROBABILITY_DIGITS) for p in probs.values()),
+            tuple(_value(numbers.get(task, {}).get(name)) for task, name in self._columns),
+        )
+
+
+def _seconds(result: Result) -> float:
+    return round(result.pts_s, TIME_DIGITS)
+
+
+def _value(value: float | None) -> float | None:
+    """As it stands in `frames.csv`; None for none, and for one that is no number."""
+    return None if value is None or not math.isfinite(value) else round(float(value), VALUE_DIGITS)
+
+
+def _rounded(box: Box) -> Box:
+    values = (box.x, box.y, box.width, box.height)
+    return Box(*(round(float(value), BOX_DIGITS) for value in values))
