@@ -67,11 +67,7 @@ def make_task(name: str) -> Task:
 def open_model(name: str, package: Package, options: Mapping[str, Any], **backend: Any) -> TaskModel:
     """The model of a task of PACKAGE_TASKS.
 
-    Args:
-        name: Of the task.
-        package: Its package.
-        options: From which the model takes those that its entry names.
-        backend: Where it runs, as `TaskModel` takes it.
+    options: from which it takes those that its entry names. backend: as `TaskModel` takes it.
     """
     entry = TASKS[name]
     model: TaskModel = _class(entry.model)(package, **backend, **{key: options[key] for key in entry.options})

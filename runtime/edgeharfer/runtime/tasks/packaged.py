@@ -34,6 +34,8 @@ class TaskModel(ABC):
     Attributes:
         manifest: Of the package.
         precision: Of the weights in use.
+        row_size: Values that `infer` gives for each face, or for the frame; None where the graph leaves it
+            open.
 
     Args:
         package: A loaded package.
@@ -48,6 +50,8 @@ class TaskModel(ABC):
         ModelError: The package does not hold that precision, or has a graph that cannot be run.
         ProviderError: The provider is not there.
     """
+
+    row_size: int | None
 
     def __init__(
         self,
@@ -71,11 +75,6 @@ class TaskModel(ABC):
     def provider(self) -> str:
         """Where the first graph really runs, in ONNX Runtime's words."""
         return self._sessions[0].provider
-
-    @property
-    @abstractmethod
-    def row_size(self) -> int | None:
-        """Values that `infer` gives for each face, or for the frame; None where the graph leaves it open."""
 
     @abstractmethod
     def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
