@@ -113,18 +113,14 @@ class Pipeline(Closing):
             detector = make_detector(detector, backend)
             self._parts.callback(detector.close)
         self._perception = perception(detector, models)
-        packaged = [
-            make_packaged_task(task, model, self._perception, self._schedule, self._clock)
+        self._tasks: dict[str, PackagedTask] = {
+            task: make_packaged_task(task, model, self._perception, self._schedule, self._clock)
             for task, model in models.items()
-        ]
+        }
         generic = {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
         self._task_models: dict[str, TaskModel] = {**models, **generic}
         self._further = [CheckedTask(task, self._clock) for task in extra_tasks]
-        # With a package, tasks on the scene run before faces are looked for, so that their work counts in
-        # the age of a frame.
-        self._first_tasks = [task for task in packaged if task.scope == "scene"]
-        self._tasks: list[PackagedTask] = [task for task in packaged if task.scope == "face"]
-        self._tasks += self._further
+        self._tasks |= {task.name: task for task in self._further}
         for model in models.values():
             self._parts.callback(model.close)
         for task in self._further:
@@ -135,6 +131,7 @@ class Pipeline(Closing):
         self._of_faces: dict[str, dict[int, Reading]] = {}
         self._after_still = False
         self._disabled: frozenset[str] = frozenset()
+        self._arrange()
 
     @property
     def providers(self) -> dict[str, str]:
@@ -180,7 +177,11 @@ class Pipeline(Closing):
     @property
     def face_tasks(self) -> frozenset[str]:
         """Names of the tasks that are given faces: all but those that need the frame alone."""
-        return frozenset(task.name for task in self._tasks)
+        return frozenset(
+            name
+            for name, task in self._tasks.items()
+            if task.scope == "face" or name not in self._task_models
+        )
 
     @property
     def disabled(self) -> frozenset[str]:
@@ -198,6 +199,7 @@ class Pipeline(Closing):
         """
         self._task(name)
         self._disabled |= {name}
+        self._arrange()
         self._of_scene.pop(name, None)
         self._of_faces.pop(name, None)
 
@@ -213,6 +215,7 @@ class Pipeline(Closing):
         task = self._task(name)
         if name in self._disabled:
             self._disabled -= {name}
+            self._arrange()
             task.reset()
 
     def close(self) -> None:
@@ -290,7 +293,7 @@ class Pipeline(Closing):
             calm = bool(self._in_view) and all(track.calm for track in self._in_view)
             self._schedule.looked(frame.pts_s, self._clock.monotonic() - first, calm=calm)
         seen = self._clock.monotonic()
-        steps += face_steps + self._read_scene(self._tasks, frame, faces)
+        steps += face_steps + self._read_scene(self._last_tasks, frame, faces)
         self._perception.finish(frame)
         end = self._clock.monotonic()
         self._schedule.worked(frame.pts_s, end - seen + first - start)
@@ -308,10 +311,20 @@ class Pipeline(Closing):
         )
 
     def _task(self, name: str) -> PackagedTask:
-        tasks = {task.name: task for task in (*self._first_tasks, *self._tasks)}
-        if name not in tasks:
-            raise TaskError(f"the pipeline has no task {name!r}; it has {', '.join(tasks) or 'none'}")
-        return tasks[name]
+        if name not in self._tasks:
+            raise TaskError(f"the pipeline has no task {name!r}; it has {', '.join(self._tasks) or 'none'}")
+        return self._tasks[name]
+
+    def _arrange(self) -> None:
+        """Put the enabled tasks in the order in which they run.
+
+        Models of the scene run before faces are looked for, so that their work counts in the age of a frame.
+        """
+        enabled = [task for name, task in self._tasks.items() if name not in self._disabled]
+        scene = [task for task in enabled if task.scope == "scene"]
+        self._first_tasks = [task for task in scene if task.name in self._task_models]
+        self._face_tasks = [task for task in enabled if task.scope == "face"]
+        self._last_tasks = [task for task in scene if task.name not in self._task_models]
 
     def _still(self, picture: object) -> Frame:
         if not isinstance(picture, np.ndarray):
@@ -326,7 +339,7 @@ class Pipeline(Closing):
     ) -> list[tuple[str, Step]]:
         """What the tasks on the scene gave."""
         steps = []
-        for task in self._enabled(tasks, "scene"):
+        for task in tasks:
             steps.append((task.name, step := task.step(frame, faces)))
             if isinstance(step.readings, Reading):
                 self._of_scene[task.name] = step.readings
@@ -347,16 +360,13 @@ class Pipeline(Closing):
         """The faces in view with their readings, and what the tasks on faces gave."""
         faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
         steps = []
-        for task in self._enabled(self._tasks, "face") if frame.still or self._schedule.sampled else ():
+        for task in self._face_tasks if frame.still or self._schedule.sampled else ():
             steps.append((task.name, step := task.step(frame, faces)))
             if step.readings:
                 assert not isinstance(step.readings, Reading), "CheckedTask refuses it"
                 self._of_faces.setdefault(task.name, {}).update(step.readings)
                 faces = tuple(replace(face, readings=self._readings_of(face.track)) for face in faces)
         return faces, steps
-
-    def _enabled(self, tasks: Sequence[PackagedTask], scope: str) -> list[PackagedTask]:
-        return [task for task in tasks if task.scope == scope and task.name not in self._disabled]
 
     def _tracked(self, track: Track, now_s: float) -> TrackedFace:
         offset = track.offset_at(now_s)
@@ -380,7 +390,7 @@ class Pipeline(Closing):
         self._in_view = []
         self._of_scene.clear()
         self._of_faces.clear()
-        for task in (*self._first_tasks, *self._tasks):
+        for task in self._tasks.values():
             task.reset()
 
 

@@ -22,7 +22,7 @@ from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
-from edgeharfer.runtime.tasks.base import Step
+from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
@@ -102,17 +102,12 @@ class ActionModel(TaskModel):
         if len(features) != 2:
             raise ModelError(f"{self.encoder.name}: gives {len(features)} axes, not a row for each picture")
         size = features[1]
-        self._row_size = size if isinstance(size, int) else None
+        self.row_size = size if isinstance(size, int) else None
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
         self.head = self._open(package, "head", self._windows)
         self._rolling = None
         if rolls(self.manifest, self.precision, self.encoder):
             self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))
-
-    @property
-    def row_size(self) -> int | None:
-        """How many features a frame has."""
-        return self._row_size
 
     @property
     def window(self) -> WindowSpec:
@@ -165,12 +160,11 @@ class ActionTask:
 
         While the first window fills, and after a gap, there is one Action that is not ready.
         """
-        if frame.still:
-            return Step()
-        wanted = self._ring.wants(frame.pts_s)
+        if frame.still or not self._ring.wants(frame.pts_s):
+            return NOTHING_NEW
         if self._standing is not None and self._standing.ready and not self._ring.ready:  # a gap emptied it
             self._forget()
-        action, stages_ms = self._take(frame) if wanted else (None, {})
+        action, stages_ms = self._take(frame)
         if action is None and self._standing is None:
             action = Action(UNCERTAIN, 0.0, False)
         self._standing = action or self._standing

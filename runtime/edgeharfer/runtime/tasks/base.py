@@ -79,3 +79,6 @@ class Step(NamedTuple):
 
     readings: Reading | Mapping[int, Reading] | None = None
     stages_ms: Mapping[str, float] = MappingProxyType({})
+
+
+NOTHING_NEW = Step()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, STAGES
-from edgeharfer.runtime.tasks.base import SCOPES, Step, Task
+from edgeharfer.runtime.tasks.base import NOTHING_NEW, SCOPES, Step, Task
 from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -56,7 +56,7 @@ class CheckedTask:
         start = self._clock.monotonic()
         given = self._call("step", lambda: self._task.step(frame, faces))
         if given is None:
-            return Step()
+            return NOTHING_NEW
         stages_ms = {self.name: (self._clock.monotonic() - start) * 1e3}
         return Step(self._scene(given) if self.scope == "scene" else self._faces(given, faces), stages_ms)
 

@@ -16,7 +16,7 @@ from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import EMOTION, TASKS
-from edgeharfer.runtime.tasks.base import Step
+from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Reader
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
@@ -104,11 +104,7 @@ class EmotionRecognizer:
     """
 
     def __init__(
-        self,
-        model: EmotionModel,
-        *,
-        threshold: float | None = None,
-        time_constant_s: float = TIME_CONSTANT_S,
+        self, model: EmotionModel, *, threshold: float | None = None, time_constant_s: float = TIME_CONSTANT_S
     ) -> None:
         self._model, self._time_constant_s = model, time_constant_s
         self._threshold = model.manifest.threshold if threshold is None else threshold
@@ -167,7 +163,7 @@ class EmotionTask:
         self._meet(frame, faces)
         waiting = [face for face in faces if self._read_of_s.get(face.track) != face.seen_s]
         if not waiting:
-            return Step()
+            return NOTHING_NEW
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
         turn = waiting[: self._reader.faces_to_read(self.name, frame, self._count(frame, waiting))]
         probs, stages_ms = self._reader.classify_faces(self.name, frame, [_detected(face) for face in turn])

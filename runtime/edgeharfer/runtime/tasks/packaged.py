@@ -36,6 +36,8 @@ class TaskModel(ABC):
         manifest: Of the package.
         backend: Where and how the graphs run, with a precision of its own.
         precision: Of the weights in use.
+        row_size: Values that `infer` gives for each face, or for the frame; None where the graph leaves it
+            open.
 
     Args:
         package: A loaded package.
@@ -46,6 +48,8 @@ class TaskModel(ABC):
             cannot be run.
         ProviderError: The provider is not there.
     """
+
+    row_size: int | None
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         check_manifest(package.manifest, str(package.path))
@@ -58,11 +62,6 @@ class TaskModel(ABC):
     def provider(self) -> str:
         """Where the first graph really runs, in ONNX Runtime's words."""
         return self._sessions[0].provider
-
-    @property
-    @abstractmethod
-    def row_size(self) -> int | None:
-        """Values that `infer` gives for each face, or for the frame; None where the graph leaves it open."""
 
     @abstractmethod
     def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:

@@ -31,12 +31,8 @@ class PictureModel(TaskModel):
     def __init__(self, package: Package, backend: Backend = CPU, *, clock: Clock | None = None) -> None:
         super().__init__(package, backend)
         self._clock = clock or SystemClock()
+        self.row_size = self.manifest.outputs
         self.session = self._open(package, "model", self._shapes)
-
-    @property
-    def row_size(self) -> int:
-        """How many classes or values there are."""
-        return self.manifest.outputs
 
     @property
     def crop(self) -> CropSpec:
