@@ -184,7 +184,7 @@ picture = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
 
 def look(gate, port):
     gate.wait()
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     link.request("GET", "/frame.jpg")
     link.getresponse().read()
     link.close()

@@ -23,7 +23,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.types import Box, Frame, Result, TrackedFace
 from x_server import x_server
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 # Shows the notice until somebody touches the screen; a line of JSON tells each change.
 CHILD = f"""
 import json, time
