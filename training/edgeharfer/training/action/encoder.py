@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -14,22 +15,29 @@ import numpy as np
 from edgeharfer.runtime.errors import MissingExtra
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.store import Encoder
 
 
 def make_encoder(backbone: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:
     """The backbone in ONNX Runtime where Keras can export it, which is two to four times as fast as Keras.
 
-    Its features are those of the exported package, and within 1e-4 of Keras's.
+    Its features are those of the exported package, and within 1e-4 of Keras's. It is exported when the first
+    pictures come: a run whose features are all on disk needs no engine.
     """
+    engine = cache(lambda: _make_engine(backbone, threads, report))
+    return Encoder(lambda batch: engine()(batch), _digest(backbone))
+
+
+def _make_engine(
+    backbone: keras.Model, threads: int, report: Callable[[str], None]
+) -> Callable[[Floats], Floats]:
     try:
         session = make_session(_as_onnx(backbone), "cpu", threads, name=backbone.name)
     except (ImportError, MissingExtra):
         report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
-        return Encoder(
-            lambda batch: np.asarray(backbone.predict_on_batch(batch), np.float32), _digest(backbone)
-        )
-    return Encoder(session.run1, _digest(backbone))
+        return lambda batch: np.asarray(backbone.predict_on_batch(batch), np.float32)
+    return session.run1
 
 
 def _as_onnx(backbone: keras.Model) -> bytes:
