@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def write_clip(path: Path, label: str, seed: int, seconds: float = 1.5) -> None:
         picture[:, (4 * seed + 2 * i) % SIZE[0]] = 255
         writer.write(picture)
     writer.release()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager() -> Iterator[None]:
+    """Few steps of a small head take less time than the graph of it."""
+    tensorflow = pytest.importorskip("tensorflow")
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
