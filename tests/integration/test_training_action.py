@@ -27,7 +27,7 @@ from edgeharfer.training.records import read_history  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
-    units=8, epochs=8, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
+    units=8, epochs=4, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
     feature_dropout=0.1, dropout=0.1, mixup_probability=0.0, provenance=("Stripes, made by a test.",),
 )  # fmt: skip
 FPS = 12
