@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Generator
 from itertools import zip_longest
@@ -24,6 +25,9 @@ COMPUTING = ("test_training", "test_export", "test_calib", "test_benchmark", "te
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Hundreds of child processes import the product: only the first of them shall have to compile it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

@@ -64,7 +64,7 @@ class KioskProcess:
     def messages(self) -> list[str]:
         return [message for _, message in self.heard]
 
-    def wait_for_ping(self, patience_s: float = 20.0) -> float:
+    def wait_for_ping(self, patience_s: float = 60.0) -> float:
         """Seconds until the next one."""
         before = len(self.pings)
         return wait_until(lambda: len(self.pings) > before, patience_s)
@@ -76,7 +76,7 @@ class KioskProcess:
         """Seconds until it has ended well after SIGTERM."""
         start_s = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        _, self.complaints = self.process.communicate(timeout=30)
+        _, self.complaints = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, self.complaints
         assert "Traceback" not in self.complaints
         return time.monotonic() - start_s

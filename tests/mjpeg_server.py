@@ -31,7 +31,7 @@ class MjpegServer(server.MjpegServer):
         super().__init__(picture, fps)
 
 
-def wait_until(condition: Callable[[], bool], patience_s: float = 20.0) -> float:
+def wait_until(condition: Callable[[], bool], patience_s: float = 60.0) -> float:
     """Seconds until the condition holds; fails where it does not."""
     start_s = time.monotonic()
     while not condition():

@@ -43,6 +43,24 @@ class Screen:
             assert time.monotonic() < end, "it did not come on the screen"
             time.sleep(0.05)
 
+    def wait_for_focus(self, title: str) -> None:
+        """Until the program has given the keyboard to its window of that title.
+
+        Keys that come as soon as a dialog is visible can be lost: it may still have to fill its entry.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while (focused := self._focused_title()) != title:
+            assert time.monotonic() < end, f"the keyboard belongs to {focused!r}"
+            time.sleep(0.02)
+
+    def _focused_title(self) -> str:
+        """Empty where no window has the keyboard, or it was closed just now."""
+        done = subprocess.run(
+            ["xdotool", "getwindowfocus", "getwindowname"], env=self.environment(os.environ), check=False,
+            capture_output=True, text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+        return done.stdout.strip()
+
     def xdotool(self, *words: str) -> str:
         command = ["xdotool", *words]
         done = subprocess.run(
@@ -54,10 +72,13 @@ class Screen:
 
 @contextmanager
 def x_server(folder: Path, size: str) -> Iterator[Screen]:
-    """Xvfb with a screen of `size`, such as "800x480", on a display number that it chooses."""
+    """Xvfb with a screen of `size`, such as "800x480", on a display number that it chooses.
+
+    Keys do not repeat (-r): on a busy machine a key that xdotool presses may stay down for a second.
+    """
     require("Xvfb", "xdotool")
     reader, writer = os.pipe()
-    words = ["-displayfd", str(writer), "-screen", "0", f"{size}x24", "-noreset", "-nolisten", "tcp"]
+    words = ["-displayfd", str(writer), "-screen", "0", f"{size}x24", "-noreset", "-nolisten", "tcp", "-r"]
     server = subprocess.Popen(
         ["Xvfb", *words, "-fbdir", str(folder)], pass_fds=(writer,), stderr=subprocess.DEVNULL
     )

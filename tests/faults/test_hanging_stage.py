@@ -83,7 +83,7 @@ def test_no_ping_comes_from_a_stage_that_hangs(
 
 def test_a_camera_that_is_away_is_no_hang(tmp_path: Path, figures: Figures) -> None:
     with MjpegServer() as server, KioskProcess(tmp_path, server.url, interval_s=4.0) as kiosk:
-        wait_until(lambda: "STATUS=source live" in kiosk.messages(), 30)
+        wait_until(lambda: "STATUS=source live" in kiosk.messages())
         kiosk.wait_for_ping()
         server.vanish()
         away = {"STATUS=source lost", "STATUS=source backoff"}  # the first one lasts a quarter of a second
@@ -95,7 +95,7 @@ def test_a_camera_that_is_away_is_no_hang(tmp_path: Path, figures: Figures) -> N
         longest_s = max(later - earlier for earlier, later in itertools.pairwise(kiosk.pings))
         kiosk.stop()
     figures(longest_without_ping_s=longest_s)
-    assert longest_s < 4.0
+    assert longest_s < allowed_s(4.0)
 
 
 def test_a_camera_that_never_was_there_is_no_hang(tmp_path: Path, figures: Figures) -> None:
@@ -107,5 +107,5 @@ def test_a_camera_that_never_was_there_is_no_hang(tmp_path: Path, figures: Figur
             longest_s = max(later - earlier for earlier, later in itertools.pairwise(kiosk.pings))
             stopped_s = kiosk.stop()
     figures(longest_without_ping_s=longest_s, stopped_s=stopped_s)
-    assert longest_s < 4.0
+    assert longest_s < allowed_s(4.0)
     assert stopped_s < allowed_s(2.0)

@@ -40,7 +40,7 @@ import threading, time, urllib.request
 def _look():
     for _ in range(600):
         try:
-            sizes = [len(urllib.request.urlopen("http://127.0.0.1:{port}/" + part, timeout=5).read())
+            sizes = [len(urllib.request.urlopen("http://127.0.0.1:{port}/" + part, timeout=60).read())
                      for part in ("frame.jpg", "state.json", "")]
             return print("seen", *sizes, flush=True)
         except OSError:

@@ -15,7 +15,7 @@ import pytest
 
 from edgeharfer.chaos.watched import WatchedRun
 from kiosk_process import KioskProcess
-from mjpeg_server import MjpegServer, wait_until
+from mjpeg_server import MjpegServer, allowed_s, wait_until
 
 Figures = Callable[..., None]
 
@@ -135,7 +135,7 @@ def test_the_kiosk_keeps_its_watchdog_and_its_events(
     with KioskProcess(
         tmp_path, "demo", interval_s=2.0, environment=wall.environment, more=TALKATIVE
     ) as kiosk:
-        wait_until(lambda: "edgeharfer_events_total{" in kiosk.fetch("/metrics")[1], 30)
+        wait_until(lambda: "edgeharfer_events_total{" in kiosk.fetch("/metrics")[1])
         for offset_s in offsets_s():
             wall.set(offset_s)
             before = len(kiosk.pings)
@@ -144,7 +144,7 @@ def test_the_kiosk_keeps_its_watchdog_and_its_events(
         kiosk.stop()
     kept = letters(kiosk)
     figures(longest_without_ping_s=longest_s, events=len(kept))
-    assert longest_s < 2.0
+    assert longest_s < allowed_s(2.0)
     assert [seq for seq, _ in kept] == list(range(1, len(kept) + 1)), (
         "none deleted as too old, none out of order"
     )

@@ -143,19 +143,15 @@ def rate(view: View, seconds: float = 0.25) -> float:
 
 
 def test_the_run_keeps_its_rate(view: View, figures: Figures) -> None:
-    """Quiet and crowded spells by turns. A busy machine only takes from a rate, so the best try counts."""
-    ratios: list[float] = []
-    for _ in range(6):
-        spells: list[tuple[float, float]] = []
-        for _ in range(3):
-            quiet = rate(view)
-            with crowd(view.port, never_reads, never_ends):
-                spells.append((quiet, rate(view)))
-        ratios.append(sum(crowded for _, crowded in spells) / sum(quiet for quiet, _ in spells))
-        if ratios[-1] >= 0.95:
-            break
-    figures(rate_in_a_crowd=max(ratios), tries=len(ratios))
-    assert max(ratios) >= 0.95
+    """Quiet and crowded spells by turns. A busy machine only takes from a rate: the best of each counts."""
+    quiet: list[float] = []
+    crowded: list[float] = []
+    while len(quiet) < 3 or (len(quiet) < 18 and max(crowded) < 0.95 * max(quiet)):
+        quiet.append(rate(view))
+        with crowd(view.port, never_reads, never_ends):
+            crowded.append(rate(view))
+    figures(rate_in_a_crowd=max(crowded) / max(quiet), spells=len(quiet))
+    assert max(crowded) >= 0.95 * max(quiet)
 
 
 @BOTH
@@ -199,7 +195,7 @@ picture = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
 
 def look(gate, port):
     gate.wait()
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     link.request("GET", "/frame.jpg")
     link.getresponse().read()
     link.close()

@@ -25,6 +25,7 @@ pytestmark = [
 
 GREEN, RED = (40, 160, 90), (50, 60, 200)
 TITLE = "edgeharfer: What shall be watched"
+DIALOG = "A video or a picture"
 VIEW, START = (200, 550), (438, 720)  # row and column in the middle of the picture, and of the button
 
 # Cameras stand in a file, path, a bar, and name a line, and are opened as what their path names.
@@ -165,8 +166,8 @@ def test_a_camera_that_is_plugged_in_is_found_and_selected(
 def test_a_file_is_named_in_a_dialog(pick: Pick, screen: Screen, cameras: list[Path]) -> None:
     picking = pick()
     picking.press("o")
-    dialog = screen.xdotool("search", "--sync", "--onlyvisible", "--name", "^A video or a picture$")
-    screen.xdotool("windowfocus", "--sync", dialog.split()[-1], "type", str(cameras[1]))
+    screen.wait_for_focus(DIALOG)
+    screen.xdotool("type", str(cameras[1]))
     screen.xdotool("key", "Return")
     screen.wait_for(shows(RED))
     picking.press("Return")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from edgeharfer.training.records import read_history  # noqa: E402
 
 RECIPE = ActionRecipe(
     name="tiny-action", width=32, height=32, alpha=0.35, frames=4, seconds=1.0, views=2, view_seconds=1.0,
-    units=8, epochs=8, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
+    units=8, epochs=4, epoch_windows=64, batch=16, learning_rate=0.02, folds=2,
     feature_dropout=0.1, dropout=0.1, mixup_probability=0.0, provenance=("Stripes, made by a test.",),
 )  # fmt: skip
 FPS = 12
@@ -46,6 +47,15 @@ def write_clip(path: Path, label: str, seed: int, seconds: float = 1.5) -> None:
         picture[:, (4 * seed + 2 * i) % SIZE[0]] = 255
         writer.write(picture)
     writer.release()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager() -> Iterator[None]:
+    """Few steps of a small head take less time than the graph of it."""
+    tensorflow = pytest.importorskip("tensorflow")
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from edgeharfer.training.losses import focal
 from edgeharfer.training.optimizers import make_optimizer
 
 rng = np.random.default_rng(0)
-model = emotion_model("resse", {"fer7": 7, "fer8": 8}, side=32, dropout=0.0)
+small = {"stem": 8, "widths": (16, 32), "depths": (1, 2)}
+model = emotion_model("resse", {"fer7": 7, "fer8": 8}, side=32, dropout=0.0, **small)
 model.set_weights([rng.normal(0, 0.05, w.shape) if w.ndim > 1 else w for w in model.get_weights()])
 x = rng.normal(size=(16, 32, 32, 1)).astype("float32")
 y = {"fer7": np.eye(7, dtype="float32")[rng.integers(0, 7, 16)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EMOTION_NETWORKS, "tiny", tiny)
 
 
-def train(data: Path, out: Path, **options: Any) -> keras.Model:
-    return train_emotion(data, out, RECIPE, NoFaces(), report=lambda line: None, **options)
+def train(data: Path, out: Path, recipe: EmotionRecipe = RECIPE, **options: Any) -> keras.Model:
+    return train_emotion(data, out, recipe, NoFaces(), report=lambda line: None, **options)
 
 
 def test_a_run_leaves_all_that_is_promised_and_exports(data: Path, votes: Path, tmp_path: Path) -> None:
@@ -99,7 +100,8 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_model(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(data, tmp_path / "whole")
+    recipe = replace(RECIPE, epochs=4, finish=(Finish(1),))
+    whole = train(data, tmp_path / "whole", recipe)
     batches = make_batches
 
     def killed(*arguments: Any) -> Any:
@@ -113,9 +115,9 @@ def test_a_killed_run_goes_on_to_the_same_model(
 
     monkeypatch.setattr("edgeharfer.training.emotion.train.make_batches", killed)
     with pytest.raises(Killed):
-        train(data, tmp_path / "killed")
+        train(data, tmp_path / "killed", recipe)
     monkeypatch.setattr("edgeharfer.training.emotion.train.make_batches", batches)
-    resumed = train(data, tmp_path / "killed", resume=True)
+    resumed = train(data, tmp_path / "killed", recipe, resume=True)
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     histories = [(tmp_path / run / "main/history.csv").read_text() for run in ("whole", "killed")]

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 TITLE = "edgeharfer test"
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 
 # Shows frames until the window closes or the time is over; a line of JSON tells each change.

@@ -15,6 +15,8 @@ from edgeharfer.evaluate.metrics import calibration_error, reliability
 from edgeharfer.runtime.types import Floats, Image
 
 DPI = 150
+CELL, CAPTION, GAP = (1.25, 1.45), 0.2, 0.05
+"""Of a sheet of pictures, in inches: width and height of a cell, of its caption, and between pictures."""
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -97,15 +99,25 @@ def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path
 def plot_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[Sequence[str]], path: Path) -> None:
     """Pictures in rows, uint8 (height, width[, 3]) RGB or grey, with a caption above each."""
     columns = max(1, *(len(row) for row in rows))
-    figure = Figure(figsize=(1.25 * columns, 1.45 * len(rows)), layout="constrained")
-    cells = figure.subplots(len(rows), columns, squeeze=False)
-    for axes in cells.flat:
-        axes.set_axis_off()
-    for row, texts, line in zip(rows, captions, cells, strict=True):
-        for picture, text, axes in zip(row, texts, line, strict=False):
-            axes.imshow(np.squeeze(picture), cmap="gray", vmin=0, vmax=255)
-            axes.set_title(text, fontsize=6, pad=2)
+    width, height = CELL[0] * columns, CELL[1] * len(rows)
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all, in inches: an axes a picture takes seconds
+    for i, (row, texts) in enumerate(zip(rows, captions, strict=True)):
+        for k, (picture, text) in enumerate(zip(row, texts, strict=False)):
+            _draw_cell(axes, np.squeeze(picture), text, (CELL[0] * (k + 0.5), CELL[1] * i))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
     save(figure, path)
+
+
+def _draw_cell(axes: Axes, picture: Image, text: str, top: tuple[float, float]) -> None:
+    """A picture as large as its cell allows, below its caption; top: the middle of the cell's upper edge."""
+    x, y = top[0], top[1] + CAPTION
+    rows, columns = picture.shape[:2]
+    scale = min((CELL[0] - 2 * GAP) / columns, (CELL[1] - CAPTION - GAP) / rows)
+    extent = (x - scale * columns / 2, x + scale * columns / 2, y + scale * rows, y)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+    axes.text(x, y - GAP / 2, text, fontsize=6, ha="center", va="bottom")
 
 
 def save(figure: Figure, path: Path) -> None:

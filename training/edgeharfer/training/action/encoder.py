@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.motion import cut_off, motion_trunk, picture_encoder
 from edgeharfer.training.action.networks import MOTION, action_model, on_trunk
 from edgeharfer.training.action.recipe import ActionRecipe
@@ -27,16 +29,22 @@ from edgeharfer.training.backbones import backbone, frame_encoder
 def make_encoder(network: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:
     """The network in ONNX Runtime where Keras can export it, which is two to four times as fast as Keras.
 
-    Its features are those of the exported package, and within 1e-4 of Keras's.
+    Its features are those of the exported package, and within 1e-4 of Keras's. It is exported when the first
+    pictures come: a run whose features are all on disk needs no engine.
     """
+    engine = cache(lambda: _make_engine(network, threads, report))
+    return Encoder(lambda batch: engine()(batch), _digest(network))
+
+
+def _make_engine(
+    network: keras.Model, threads: int, report: Callable[[str], None]
+) -> Callable[[Floats], Floats]:
     try:
         session = make_session(Graph.scan(_as_onnx(network), network.name), Backend("cpu", threads=threads))
     except (ImportError, MissingExtra):
         report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
-        return Encoder(
-            lambda batch: np.asarray(network.predict_on_batch(batch), np.float32), _digest(network)
-        )
-    return Encoder(session.run1, _digest(network))
+        return lambda batch: np.asarray(network.predict_on_batch(batch), np.float32)
+    return session.run1
 
 
 def _as_onnx(network: keras.Model) -> bytes:
