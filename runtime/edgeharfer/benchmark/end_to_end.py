@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from edgeharfer.benchmark.measure import Progress
 from edgeharfer.benchmark.worker import Worker
+from edgeharfer.evaluate.dataset import Progress
 
 FRAMES_PER_ROUND = 320
 """Ten seconds at 32 frames a second: some windows of an action model."""
