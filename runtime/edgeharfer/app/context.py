@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.config import read_limited
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.strict_json import (
     choice,
@@ -79,21 +80,12 @@ def read_table(path: Path | None = None) -> Table:
     if path is None:
         data, where = resources.files(__package__).joinpath("context.json").read_bytes(), "context.json"
     else:
-        data, where = _read(path), str(path)
+        data, where = read_limited(path, MOST_BYTES, "give --context a JSON file"), str(path)
     try:
         found = record(_File)(load_json(data, where), where)
     except ModelError as error:
         raise ConfigError(f"{error}; make it with: edgeharfer train context") from error
     return _table(found, where)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{path}: larger than {MOST_BYTES >> 20} MB, which no context table is")
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}: give --context a JSON file") from error
 
 
 def _table(file: _File, where: str) -> Table:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.config import read_limited
+from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.strict_json import fail, load_json, mapping_of
 from edgeharfer.runtime.types import UNCERTAIN
 
 FER8 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -27,48 +28,22 @@ def read_messages(path: Path | None = None, labels: Iterable[str] = ()) -> dict[
     Raises ConfigError: unreadable, not an object of texts, an unknown key, a text that does not fit.
     """
     if path is None:
-        text = resources.files(__package__).joinpath("messages.json").read_text(encoding="utf-8")
+        data, where = resources.files(__package__).joinpath("messages.json").read_bytes(), "messages.json"
     else:
-        text = _read(path)
-    where = "messages.json" if path is None else str(path)
+        data, where = read_limited(path, MOST_BYTES, "give --messages a JSON file"), str(path)
     known = tuple(dict.fromkeys((*FER8, *labels, UNCERTAIN)))
-    content = _parse(text, where)
-    for label, message in content.items():
-        _check(label, message, known, where)
-    return {label: message for label, message in content.items() if isinstance(message, str)}
-
-
-def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{path}: larger than {MOST_BYTES >> 10} kB, which no file of messages is")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}: give --messages a JSON file") from error
+        return dict(mapping_of(known, _line)(load_json(data.decode(), where), where))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8: save it as UTF-8") from error
+        raise ConfigError(f"{where}: not UTF-8: save it as UTF-8") from error
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
 
 
-def _parse(text: str, where: str) -> Mapping[str, object]:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a key stands twice")
-        return dict(pairs)
-
-    try:
-        content = json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f'{where}: must be an object such as {{"happy": "Looks pleased."}}')
-    return content
-
-
-def _check(label: str, message: object, known: tuple[str, ...], where: str) -> None:
-    if label not in known:
-        raise ConfigError(f"{where}: unknown key {label[:40]!r}; known are {', '.join(known)}")
-    if not isinstance(message, str) or len(message) > MOST_SIGNS or not message.isprintable():
-        raise ConfigError(f"{where}: {label}: must be one line of text of at most {MOST_SIGNS} signs")
+def _line(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > MOST_SIGNS or not value.isprintable():
+        fail(where, f"must be one line of text of at most {MOST_SIGNS} signs")
+    return value
 
 
 @dataclass

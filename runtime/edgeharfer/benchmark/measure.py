@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 
 WARM_UP = 5
@@ -19,8 +20,6 @@ the caches; in use a model runs again and again, and so it does here."""
 
 Run = Callable[[], object]
 CpuClock = Callable[[], float]
-Progress = Callable[[int, int], object]
-"""Called with how many rounds are done, and of how many."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgeharfer.benchmark.measure import Progress, measure
+from edgeharfer.benchmark.measure import measure
 from edgeharfer.benchmark.ours import Setup, package_candidates
 from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import PROVIDERS

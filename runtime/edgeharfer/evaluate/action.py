@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgeharfer.evaluate.dataset import Dataset, Sample, match_labels
+from edgeharfer.evaluate.dataset import Dataset, Progress, Sample, match_labels
 from edgeharfer.evaluate.metrics import score
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.inference.backend import CPU, Backend
@@ -22,8 +22,6 @@ from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import Floats, Frame, Image
 
 Picture = TypeVar("Picture")
-Progress = Callable[[int, int], object]
-"""Called with how many clips are done, and of how many."""
 
 
 @dataclass

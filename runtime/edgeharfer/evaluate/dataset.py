@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,9 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", "
 CLIPS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation")
 TRAIN_SPLITS = ("train", "training")
+
+Progress = Callable[[int, int], object]
+"""Called with how much of some work is done, and of how much."""
 
 SYNONYMS = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",

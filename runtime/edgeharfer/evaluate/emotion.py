@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
-from edgeharfer.evaluate.dataset import Dataset, Sample, canonical, match_labels
+from edgeharfer.evaluate.dataset import Dataset, Progress, Sample, canonical, match_labels
 from edgeharfer.evaluate.metrics import score as figures_of
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector
@@ -20,9 +20,6 @@ from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Floats, Image
 
 BATCH = 64
-
-Progress = Callable[[int, int], object]
-"""Called with how many pictures are done, and of how many."""
 
 
 @dataclass

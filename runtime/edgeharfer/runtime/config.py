@@ -30,12 +30,18 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises ConfigError for a file that cannot be read or is no TOML."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB; this is no configuration file")
-        return tomllib.loads(data.decode())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        return tomllib.loads(read_limited(path, MAX_BYTES).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def read_limited(path: Path, most: int, hint: str = "") -> bytes:
+    """The bytes of a file that a person named. Raises ConfigError, with the hint where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint and ': ' + hint}") from error
+    if len(data) > most:
+        raise ConfigError(f"{path}: larger than {most >> 10} KiB, the most that is read of it")
+    return data
