@@ -333,7 +333,7 @@ def test_a_further_task_with_a_package_is_a_row_of_the_registry(
     module = ModuleType("edgeharfer.runtime.tasks.mood")
     module.__dict__.update(MoodTask=MoodTask, EmotionModel=EmotionModel)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    entry = TaskEntry("moods", "mood:MoodTask", "mood:EmotionModel", recorded="moods")
+    entry = TaskEntry(task="mood:MoodTask", model="mood:EmotionModel", summary="moods", recorded="moods")
     monkeypatch.setattr(tasks, "TASKS", {**tasks.TASKS, "mood": entry})
     monkeypatch.setattr(recorder, "TASKS", tasks.TASKS)
     monkeypatch.setattr(pipeline_module, "PACKAGE_TASKS", (*tasks.PACKAGE_TASKS, "mood"))

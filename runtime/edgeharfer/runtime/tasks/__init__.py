@@ -18,36 +18,47 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.tasks.packaged import PackagedTask, Reader, TaskModel
 
 
-@dataclass(frozen=True, slots=True)
+ACTION, EMOTION = "action", "emotion"
+"""The two tasks that run by default, for the parts of the product that are about them alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEntry:
     """One task that ships.
 
     Attributes:
+        task: Its class, as "module:Class" of this package.
+        model: The `TaskModel` that runs its model packages; "" where it needs none. A task with packages is
+            chosen by an option of its own name.
         summary: A line for people.
-        task: Module and class of the task.
-        model: Module and class of the `TaskModel` that runs the graphs of its package; "" for a task without
-            a package. A task with one is chosen by an option of its own name.
-        options: Keywords of the pipeline that this model takes, besides those of where it runs.
-        recorded: Key of the model's outputs in a recording.
+        options: Keywords of the pipeline that its model takes, besides those of where it runs.
+        recorded: Key of its model's outputs in a recording.
     """
 
-    summary: str
     task: str
     model: str = ""
+    summary: str
     options: tuple[str, ...] = ()
     recorded: str = ""
 
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType({
-    "action": TaskEntry(
-        "what goes on in the scene; on by default, --action chooses the package or off",
-        "action:ActionTask", "action:ActionModel", recorded="features",
+    ACTION: TaskEntry(
+        task="action:ActionTask",
+        model="action:ActionModel",
+        summary="what goes on in the scene; on by default, --action chooses the package or off",
+        recorded="features",
     ),
-    "emotion": TaskEntry(
-        "how each face looks; on by default, --emotion chooses the package or off",
-        "emotion:EmotionTask", "emotion:EmotionModel", options=("prior",), recorded="probs",
+    EMOTION: TaskEntry(
+        task="emotion:EmotionTask",
+        model="emotion:EmotionModel",
+        summary="how each face looks; on by default, --emotion chooses the package or off",
+        options=("prior",),
+        recorded="probs",
     ),
-    "headpose": TaskEntry("yaw, pitch and roll of each face in degrees; no model", "headpose:HeadPose"),
+    "headpose": TaskEntry(
+        task="headpose:HeadPose", summary="yaw, pitch and roll of each face in degrees; no model"
+    ),
 })  # fmt: skip
 PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model)
 """Tasks that need a model package, in the order in which they run."""
@@ -60,7 +71,7 @@ def make_task(name: str) -> Task:
     if name not in EXTRA_TASKS:
         hint = f": choose its package with --{name}" if name in TASKS else ""
         raise ConfigError(f"task {name!r} cannot be added{hint}; tasks to add: {', '.join(EXTRA_TASKS)}")
-    task: Task = _class(TASKS[name].task)()
+    task: Task = _load_object(TASKS[name].task)()
     return task
 
 
@@ -70,7 +81,9 @@ def open_model(name: str, package: Package, options: Mapping[str, Any], **backen
     options: from which it takes those that its entry names. backend: as `TaskModel` takes it.
     """
     entry = TASKS[name]
-    model: TaskModel = _class(entry.model)(package, **backend, **{key: options[key] for key in entry.options})
+    model: TaskModel = _load_object(entry.model)(
+        package, **backend, **{key: options[key] for key in entry.options}
+    )
     return model
 
 
@@ -78,10 +91,10 @@ def make_packaged_task(
     name: str, model: TaskModel, reader: Reader, schedule: Schedule, clock: Clock
 ) -> PackagedTask:
     """A task of PACKAGE_TASKS. Its model reads pictures through the reader."""
-    task: PackagedTask = _class(TASKS[name].task)(model, reader, schedule, clock)
+    task: PackagedTask = _load_object(TASKS[name].task)(model, reader, schedule, clock)
     return task
 
 
-def _class(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+def _load_object(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)

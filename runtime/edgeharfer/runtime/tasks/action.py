@@ -23,6 +23,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.schedule import Schedule
+from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
@@ -177,7 +178,7 @@ class ActionModel(TaskModel):
 class ActionTask:
     """What goes on in the scene; a photograph has no course of time, so nothing goes on in it."""
 
-    name, scope = "action", "scene"
+    name, scope = ACTION, "scene"
 
     def __init__(self, model: ActionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
         self._model, self._reader, self._clock = model, reader, clock

@@ -17,6 +17,7 @@ from edgeharfer.runtime.inference.manifest import CropSpec, Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.schedule import Schedule
+from edgeharfer.runtime.tasks import EMOTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
 from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
@@ -189,7 +190,7 @@ class EmotionTask:
     one frame, and whether probabilities are averaged over time.
     """
 
-    name, scope = "emotion", "face"
+    name, scope = EMOTION, "face"
 
     def __init__(self, model: EmotionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
         time_constant_s = TIME_CONSTANT_S if schedule.smooths_faces else 0.0
