@@ -17,11 +17,9 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Limits, Runner
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.tasks import PACKAGE_TASKS
-from edgeharfer.runtime.tasks.action import ActionTask
+from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.checked import check_names
-from edgeharfer.runtime.tasks.emotion import EmotionTask
 from edgeharfer.runtime.tasks.packaged import TaskModel
 
 DEFAULT_FPS = 4.0
@@ -74,12 +72,12 @@ class Method:
     @property
     def emotion(self) -> ModelFacts | None:
         """The model that the faces were read with; None when emotions are off."""
-        return self.models.get(EmotionTask.name)
+        return self.models.get(EMOTION)
 
     @property
     def action(self) -> ModelFacts | None:
         """The model that actions were read with; None when they are off."""
-        return self.models.get(ActionTask.name)
+        return self.models.get(ACTION)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,7 +124,7 @@ class Analyzer:
             **options,
         )
         models = dict(reversed(list(self._pipeline.task_models.items())))  # faces before the scene
-        window = models[ActionTask.name].manifest.window if ActionTask.name in models else None
+        window = models[ACTION].manifest.window if ACTION in models else None
         facts = {task: ModelFacts.of(model) for task, model in models.items()}
         providers = {
             "faces": self._pipeline.providers["faces"],

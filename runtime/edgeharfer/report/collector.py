@@ -20,9 +20,8 @@ from edgeharfer.report.record import (
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.tasks.action import ActionTask
+from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
-from edgeharfer.runtime.tasks.emotion import EmotionTask
 from edgeharfer.runtime.types import Action, Box, Frame, Result, TrackedFace
 
 Watch = Callable[[Frame, Sample], None]
@@ -73,7 +72,7 @@ class Collector(Sink):
         self._stills = frame.still
         if result.cut:
             self._cuts_s.append(_seconds(result))
-        action = result.updates.get(ActionTask.name)
+        action = result.updates.get(ACTION)
         if isinstance(action, Action) and action.ready:
             self._readings.append(Reading(_seconds(result), action.label, round(action.score, SCORE_DIGITS)))
         if frame.still or self._schedule.sampled:
@@ -117,7 +116,7 @@ class Collector(Sink):
             for task, readings in result.updates.items()
             if isinstance(readings, Mapping) and face.track in readings
         }
-        probs = (new[EmotionTask.name].probs or {}) if EmotionTask.name in new else {}
+        probs = (new[EMOTION].probs or {}) if EMOTION in new else {}
         numbers = {task: {**(one.probs or {}), **(one.values or {})} for task, one in new.items()}
         return Sighting(
             face.track,
