@@ -225,7 +225,7 @@ def test_viewers_who_come_and_go_leave_no_memory_behind(figures: Figures) -> Non
     words = [sys.executable, "-c", VIEWERS]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120, check=True)
     figures(grown_mb=float(done.stdout))
-    assert float(done.stdout) < 24, "without sharing heaps it is 78"
+    assert float(done.stdout) < 24, "with a thread for each viewer it was 78"
 
 
 def status(port: int, path: str, method: str = "GET", **headers: str) -> int | None:

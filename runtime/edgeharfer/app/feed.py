@@ -26,8 +26,8 @@ class AppFeed(LiveFeed):
     """The feed of one run after another. make_scene: a new one for each. most: viewers at a time."""
 
     _phase: Phase
-    _facts: Mapping[str, Any]
-    _told: Mapping[str, Any]
+    _run: Mapping[str, Any]
+    _details: Mapping[str, Any]
     _scene: Scene
 
     def __init__(self, make_scene: Callable[[], Scene], clock: Clock, most: int = 32) -> None:
@@ -62,17 +62,17 @@ class AppFeed(LiveFeed):
     def opened(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         """The source and the models are there, and the first picture is near."""
         with self._lock:
-            self._facts = {"source": shown(source), "models": dict(models), "providers": dict(providers)}
+            self._run = {"source": shown(source), "models": dict(models), "providers": dict(providers)}
         self.notify()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        told = self._scene.update(result)
+        details = self._scene.update(result)
         with self._lock:
-            self._phase, self._told = "running", told
+            self._phase, self._details = "running", details
         super().write(frame, result, status)
 
     def end(self, error: str = "") -> None:
-        """Nothing further will come; `error` says why, where that was not wanted."""
+        """Nothing further will come; `error` says why where the run failed."""
         with self._lock:
             self._phase, self._error = "failed" if error else "ended", error
         self.notify()
@@ -86,8 +86,8 @@ class AppFeed(LiveFeed):
             "idle_s": self._idle_s(),
             "viewers": len(self._viewers),
             "status": {**figures(status), "source_name": shown(status.source_name)} if status else None,
-            **self._facts,
-            **self._told,
+            **self._run,
+            **self._details,
             "printed": self.encoded,
         }
 
@@ -97,8 +97,8 @@ class AppFeed(LiveFeed):
     def _begin(self, source: str) -> None:
         self._phase = "starting" if source else "off"
         self._error = ""
-        self._facts = {"source": source, "models": {}, "providers": {}}
-        self._told = {"people": [], "action": None, "history": [], "likely": []}
+        self._run = {"source": source, "models": {}, "providers": {}}
+        self._details = {"people": [], "action": None, "history": [], "likely": []}
         self._scene = self._make_scene()
         self._latest = self._status = None
         self._written_s = self._clock.monotonic()

@@ -12,12 +12,13 @@ import secrets
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.lock import try_lock
+from edgeharfer.runtime.lock import FileLock
 from edgeharfer.runtime.staging import cannot_write, locked_folder
 
 PREFIX = "app-"
@@ -43,14 +44,15 @@ class Workspace(Closing):
             with locked_folder(self._parent):  # or another app would clear this one before it has its lock
                 clear_leftovers(self._parent)
                 self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
-                self._lock = (self.path / LOCK).open("wb")
-                _try_lock(self._lock)
+                self._lock = FileLock(self.path / LOCK)
+                with suppress(OSError):  # a file system without locks
+                    self._lock.acquire()
         except OSError as error:
             raise cannot_write(self._parent, error) from error
         return self
 
     def close(self) -> None:
-        self._lock.close()
+        self._lock.release()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:
@@ -94,19 +96,9 @@ def _check_private(folder: Path) -> None:
 
 
 def _held(lock: Path) -> bool:
-    """Whether an app that runs holds the lock."""
+    """Whether a running app holds the lock, or nothing can be locked there."""
     try:
-        with lock.open("rb+") as file:
-            return not _try_lock(file)
-    except FileNotFoundError:
-        return False
-    except OSError:  # Windows, where a locked file does not even open
-        return True
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; whether that worked."""
-    try:
-        return try_lock(file.fileno())
+        with FileLock(lock) as own:
+            return not own.acquire()
     except OSError:
-        return False
+        return True
