@@ -42,7 +42,7 @@ def losses(backend: str) -> list[float]:
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": roots},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
