@@ -22,7 +22,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeharfer.kiosk import mqtt as mqtt_module
-from edgeharfer.kiosk.config import KioskConfig, Mqtt, Site
+from edgeharfer.kiosk.config import KioskConfig, MqttConfig, SiteConfig
 from edgeharfer.kiosk.mqtt import MqttPublisher, read_password
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.runtime.clock import SystemClock
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.needs("mosquitto")
 
 
 def configure(port: int, **changes: Any) -> KioskConfig:
-    mqtt = Mqtt(host="127.0.0.1", port=port, discovery=False)
-    return KioskConfig(site=Site(name="shop"), mqtt=replace(mqtt, **changes))
+    mqtt = MqttConfig(host="127.0.0.1", port=port, discovery=False)
+    return KioskConfig(site=SiteConfig(name="shop"), mqtt=replace(mqtt, **changes))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
 from edgeharfer.cli.kiosk import kiosk as kiosk_command
 from edgeharfer.cli.models import models as models_command
 from edgeharfer.kiosk import service
-from edgeharfer.kiosk.config import Health, Input, KioskConfig, Privacy
+from edgeharfer.kiosk.config import HealthConfig, KioskConfig, PrivacyConfig, SourceConfig
 from edgeharfer.kiosk.event_publisher import end_open_decisions
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.probe import fetch
@@ -146,9 +146,9 @@ def test_a_port_that_is_taken_at_start_is_taken_over_when_it_is_free(
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         config = KioskConfig(
-            source=Input(source="demo"),
-            health=Health(port),
-            privacy=Privacy(notice_required=False),
+            source=SourceConfig(source="demo"),
+            health=HealthConfig(port),
+            privacy=PrivacyConfig(notice_required=False),
         )
 
         def work() -> None:

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 
 from chromium import Browser, Page
-from edgeharfer.kiosk.config import KioskConfig, Screen
+from edgeharfer.kiosk.config import KioskConfig, ScreenConfig
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
@@ -53,8 +53,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 class Site:
     """A kiosk's state, its page, and a camera whose picture is white on the left and has a face there."""
 
-    def __init__(self, browser: Browser, screen: Screen | None = None) -> None:
-        self.state = KioskState(KioskConfig(screen=screen or Screen()), SystemClock())
+    def __init__(self, browser: Browser, screen: ScreenConfig | None = None) -> None:
+        self.state = KioskState(KioskConfig(screen=screen or ScreenConfig()), SystemClock())
         self._bgr = np.zeros((48, 64, 3), np.uint8)
         self._bgr[:, :32] = 255
         self._bgr[10:30:2, 5:25] = 0
@@ -141,7 +141,7 @@ def test_a_turned_screen_has_the_same_layout_turned(site: Site) -> None:
 def test_the_camera_stands_right_and_only_where_it_is_wanted(site: Site, browser: Browser) -> None:
     left, _, right, _ = site.places()["camera"]
     assert left > 640 and right < 1280
-    with Site(browser, Screen(show_camera=False)) as without:
+    with Site(browser, ScreenConfig(show_camera=False)) as without:
         assert "camera" not in without.places()
 
 

@@ -9,14 +9,14 @@ import pytest
 from edgeharfer.kiosk import calibrate as calibrate_module
 from edgeharfer.kiosk.calibrate import calibrate_site, describe
 from edgeharfer.kiosk.calibration import HIGHEST, MARGIN, alarms_per_hour, learn, load_floors, save
-from edgeharfer.kiosk.config import Decide, Input, KioskConfig, Models, Site
+from edgeharfer.kiosk.config import DecisionConfig, KioskConfig, ModelsConfig, SiteConfig, SourceConfig
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Result, TrackedFace
 from kiosk_parts import FilmSource
 from tiny_models import ACTIONS, action_package, emotion_package
 
-RULES = Decide(min_duration_s=0.5, cooldown_s=1.0, min_score=0.5)
+RULES = DecisionConfig(min_duration_s=0.5, cooldown_s=1.0, min_score=0.5)
 
 
 def result(number: int, score: float, happy: float = 0.2) -> Result:
@@ -79,15 +79,15 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_site_is_calibrated_from_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = Models(
+    models = ModelsConfig(
         str(action_package(tmp_path / "action").path), str(emotion_package(tmp_path / "emotion").path)
     )
     monkeypatch.setattr(calibrate_module, "open_source", lambda *_, **__: FilmSource(6))
-    config = KioskConfig(source=Input(source="film"), models=models)
+    config = KioskConfig(source=SourceConfig(source="film"), models=models)
     found = calibrate_site(config, tmp_path / "state", seconds=4)
     assert found.seconds == pytest.approx(3.9)
     assert set(found.floors["action"]) == set(ACTIONS) - {"background"}
     assert load_floors(tmp_path / "state") == found.floors
     assert "4 s of idle footage" in describe(found)
     with pytest.raises(ConfigError, match="5\\(1\\)"):
-        calibrate_site(KioskConfig(site=Site(purpose="education")), tmp_path, seconds=1)
+        calibrate_site(KioskConfig(site=SiteConfig(purpose="education")), tmp_path, seconds=1)

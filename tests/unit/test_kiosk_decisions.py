@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from edgeharfer.kiosk.config import Decide
+from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.runtime.types import Action, Box, Emotion, Reading, Result, TrackedFace
 
-RULES = Decide(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
+RULES = DecisionConfig(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
 FPS = 10
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeharfer.kiosk.config import KioskConfig, Privacy, Screen
+from edgeharfer.kiosk.config import KioskConfig, PrivacyConfig, ScreenConfig
 from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, Notice, blur_faces, hide_zones
 from edgeharfer.kiosk.state import KioskState, ScreenContent, shown_picture
 from edgeharfer.runtime.clock import ManualClock
@@ -92,7 +92,7 @@ def test_no_view_shows_a_face_unless_it_was_configured() -> None:
 
 
 def test_a_screen_without_camera_never_has_a_picture() -> None:
-    config = KioskConfig(screen=Screen(show_camera=False), privacy=Privacy(blur_faces=False))
+    config = KioskConfig(screen=ScreenConfig(show_camera=False), privacy=PrivacyConfig(blur_faces=False))
     state = KioskState(config, ManualClock())
     state.show(ScreenContent("live"), (Frame(0, 0.0, 0.0, noise()), Result(0, 0.0, 1.0)))
     assert state.picture() == b"" and state.content()["camera"] is False

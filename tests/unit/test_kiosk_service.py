@@ -17,13 +17,13 @@ import numpy as np
 
 from edgeharfer.kiosk import service
 from edgeharfer.kiosk.config import (
-    Health,
-    Input,
+    HealthConfig,
     KioskConfig,
-    Models,
-    Mqtt,
-    Privacy,
-    Screen,
+    ModelsConfig,
+    MqttConfig,
+    PrivacyConfig,
+    ScreenConfig,
+    SourceConfig,
     load_config,
 )
 from edgeharfer.kiosk.decisions import Decisions
@@ -47,7 +47,7 @@ from kiosk_broker import free_port
 from kiosk_parts import FakePipeline, FilmSource, opener
 from tiny_models import emotion_package
 
-TOLD = KioskConfig(privacy=Privacy(notice_required=False))
+TOLD = KioskConfig(privacy=PrivacyConfig(notice_required=False))
 
 
 class Bench:
@@ -158,14 +158,14 @@ def test_a_password_in_the_address_of_the_camera_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = "rtsp://admin:PW@10.0.0.9/live?password=PW"
-    bench = Bench(tmp_path, replace(TOLD, source=Input(source=spec)))
+    bench = Bench(tmp_path, replace(TOLD, source=SourceConfig(source=spec)))
     bench.run(CameraError(f"{spec}: not there"), FilmSource(0.2))
     assert "10.0.0.9" in caplog.text and "PW" not in caplog.text
     assert "PW" not in "".join(bench.sent) + json.dumps(bench.state.health())
 
 
 def test_health_says_why_the_broker_is_not_reached_and_stays_ready(bench: Bench) -> None:
-    unusable = MqttPublisher(KioskConfig(mqtt=Mqtt(host="127.0.0.1")), bench.outbox, bench.clock)
+    unusable = MqttPublisher(KioskConfig(mqtt=MqttConfig(host="127.0.0.1")), bench.outbox, bench.clock)
     unusable.state = "not connected: cannot be reached: Connection refused"
     seen: list[tuple[bool, str]] = []
     steps = {8: lambda: seen.append((bench.state.ready, bench.state.health()["mqtt"]))}
@@ -179,8 +179,8 @@ def test_a_configuration_with_a_window_says_once_where_the_page_is(
 ) -> None:
     monkeypatch.setattr(service, "load_pipeline", lambda *_, **__: FakePipeline())
     port = free_port()
-    screen, source = Screen(view=view), Input(source="demo")
-    config = replace(TOLD, source=source, screen=screen, health=Health(port))
+    screen, source = ScreenConfig(view=view), SourceConfig(source="demo")
+    config = replace(TOLD, source=source, screen=screen, health=HealthConfig(port))
     run_kiosk(config, tmp_path / "state", stopping=lambda: False, duration_s=0.1)
     warnings = [one for one in caplog.messages if "screen.view" in one]
     assert len(warnings) == (view == "window")
@@ -212,14 +212,14 @@ def test_emotions_are_off_until_the_notice_is_confirmed(tmp_path: Path) -> None:
 
 
 def test_without_emotions_there_is_nothing_to_ask(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, KioskConfig(models=Models(emotion="off")), FakePipeline(emotion=None))
+    bench = Bench(tmp_path, KioskConfig(models=ModelsConfig(emotion="off")), FakePipeline(emotion=None))
     bench.run(FilmSource(0.3))
     assert bench.state.content()["notice"] == ""
 
 
 def test_ignored_zones_reach_no_model(tmp_path: Path) -> None:
     zones = ((0.5, 0.0, 0.5, 1.0),)
-    bench = Bench(tmp_path, KioskConfig(privacy=Privacy(notice_required=False, ignore_zones=zones)))
+    bench = Bench(tmp_path, KioskConfig(privacy=PrivacyConfig(notice_required=False, ignore_zones=zones)))
     bench.run(FilmSource(0.3))
     picture = bench.pipeline.frames[0].bgr
     assert np.all(picture[:, 32:] == 0) and np.all(picture[:, :32] == 200)
@@ -317,7 +317,7 @@ def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
 @pytest.mark.parametrize("required", [True, False])
 def test_nothing_is_read_of_a_face_before_the_notice_was_given(required: bool, tmp_path: Path) -> None:
     emotion = str(emotion_package(tmp_path / "emotion").path)
-    config = KioskConfig(models=Models(action="off", emotion=emotion, tasks=("headpose",)))
+    config = KioskConfig(models=ModelsConfig(action="off", emotion=emotion, tasks=("headpose",)))
     notice = Notice(required=required, forget_s=60, clock=SystemClock())
     pipeline = load_pipeline(config, ModelSelection(None, emotion), SystemClock())
     source = DemoSource(SystemClock())

@@ -12,26 +12,26 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.kiosk.config import (
-    Input,
     KioskConfig,
-    Models,
-    Mqtt,
-    Network,
-    Screen,
+    ModelsConfig,
+    MqttConfig,
+    NetworkConfig,
+    ScreenConfig,
+    SourceConfig,
 )
 from edgeharfer.kiosk.unit import BROWSER_NAME, NAME, browser_unit_text, unit_text
 
 CONFIGS = {
     "default": KioskConfig(),
     "broker": KioskConfig(
-        mqtt=Mqtt(host="192.168.1.20", tls=True, username="k", password_file="/etc/edgeharfer/password")
+        mqtt=MqttConfig(host="192.168.1.20", tls=True, username="k", password_file="/etc/edgeharfer/password")
     ),
     "network": KioskConfig(
-        source=Input(source="rtsp://10.0.0.9/1"),
-        network=Network(("10.0.0.0/24",)),
-        screen=Screen(view="window"),
+        source=SourceConfig(source="rtsp://10.0.0.9/1"),
+        network=NetworkConfig(("10.0.0.0/24",)),
+        screen=ScreenConfig(view="window"),
     ),
-    "gpu": KioskConfig(models=Models(provider="cuda")),
+    "gpu": KioskConfig(models=ModelsConfig(provider="cuda")),
 }
 needs_systemd = pytest.mark.needs("systemd-analyze")
 
@@ -111,7 +111,7 @@ def test_only_what_is_configured_can_be_reached() -> None:
 def test_the_password_is_handed_over_by_systemd() -> None:
     assert "LoadCredential=mqtt-password:/etc/edgeharfer/password" in settings(CONFIGS["broker"])
     assert not any(line.startswith("LoadCredential=mqtt") for line in settings(KioskConfig()))
-    odd = KioskConfig(mqtt=Mqtt(password_file="/etc/my kiosk/100%"))
+    odd = KioskConfig(mqtt=MqttConfig(password_file="/etc/my kiosk/100%"))
     assert "LoadCredential=mqtt-password:/etc/my kiosk/100%%" in settings(odd)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from edgeharfer.evaluate.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
 from edgeharfer.kiosk import update as module
-from edgeharfer.kiosk.config import KioskConfig, Models
+from edgeharfer.kiosk.config import KioskConfig, ModelsConfig
 from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline, select_models
 from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
@@ -201,7 +201,7 @@ def test_other_tasks_cannot_be_installed(tmp_path: Path) -> None:
 
 
 def test_a_package_for_a_lineup_follows_the_link(tmp_path: Path) -> None:
-    config = KioskConfig(models=Models(action="off"))
+    config = KioskConfig(models=ModelsConfig(action="off"))
     assert select_models(config, tmp_path / "state") == ModelSelection(None, "emotion-fer8")
     update = install_package(
         packages(tmp_path, 1)[0], tmp_path / "state", replaces="off", clock=ManualClock()
@@ -210,7 +210,7 @@ def test_a_package_for_a_lineup_follows_the_link(tmp_path: Path) -> None:
 
 
 def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
-    config, state = KioskConfig(models=Models(action="off")), tmp_path / "state"
+    config, state = KioskConfig(models=ModelsConfig(action="off")), tmp_path / "state"
     good, bad = (
         install_package(path, state, replaces="off", clock=ManualClock()).folder
         for path in packages(tmp_path, 2)
@@ -247,7 +247,7 @@ def test_a_stop_is_heeded_between_the_parts_of_what_loads(tmp_path: Path) -> Non
         asked.append(len(asked) == 2)  # at the third question, which is before the warm-up
         return asked[-1]
 
-    config = KioskConfig(models=Models(action="off", emotion=str(packages(tmp_path, 1)[0])))
+    config = KioskConfig(models=ModelsConfig(action="off", emotion=str(packages(tmp_path, 1)[0])))
     with pytest.raises(KeyboardInterrupt):
         ModelReloader(
             config, tmp_path / "state", ManualClock(), load=partial(load_pipeline, stopping=stopping)
@@ -256,7 +256,7 @@ def test_a_stop_is_heeded_between_the_parts_of_what_loads(tmp_path: Path) -> Non
 
 
 def test_a_stop_while_other_models_load_is_no_failure_of_theirs(tmp_path: Path) -> None:
-    config, state, clock = KioskConfig(models=Models(action="off")), tmp_path / "state", ManualClock()
+    config, state, clock = KioskConfig(models=ModelsConfig(action="off")), tmp_path / "state", ManualClock()
     made: list[ModelSelection] = []
 
     def load(_: KioskConfig, selection: ModelSelection, clock: Clock) -> Pipeline:

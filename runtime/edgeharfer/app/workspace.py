@@ -52,7 +52,7 @@ class Workspace(Closing):
         return self
 
     def close(self) -> None:
-        self._lock.release()
+        self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:

@@ -117,11 +117,11 @@ def command_path() -> Path:
 
 def show_status(places: Places) -> bool:
     """Print the state of installation and service; whether it is ready."""
-    from edgeharfer.kiosk.config import Health
+    from edgeharfer.kiosk.config import HealthConfig
     from edgeharfer.kiosk.install import configuration
     from edgeharfer.kiosk.probe import fetch
 
-    installed, port = places.config.is_file(), Health().port
+    installed, port = places.config.is_file(), HealthConfig().port
     secret = installed and not os.access(places.config, os.R_OK)
     said = f"there, for root alone (sudo); port {port} is assumed" if secret else "there"
     click.echo(f"unit    {places.unit}: {'there' if places.unit.is_file() else 'not installed'}")

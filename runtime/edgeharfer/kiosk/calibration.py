@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.kiosk.config import Decide
+from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.kiosk.decisions import NOTHING, Decisions
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular
@@ -41,7 +41,7 @@ class Calibration:
     alarms_after: float
 
 
-def learn(results: Sequence[Result], rules: Decide) -> Calibration:
+def learn(results: Sequence[Result], rules: DecisionConfig) -> Calibration:
     """Floors from the first half of idle results; what they change is measured on the second half.
 
     Raises ConfigError where there are too few.

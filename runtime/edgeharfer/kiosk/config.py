@@ -58,7 +58,7 @@ _networks = list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteConfig:
     """Where it stands and what for. name: part of every topic."""
 
     name: Annotated[str, _name] = "kiosk"
@@ -66,7 +66,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class SourceConfig:
     """Where the pictures come from, in the words of `edgeharfer run`.
 
     follow_redirects: a stream may connect to other servers that it names.
@@ -82,7 +82,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class ModelsConfig:
     """Packages and how they run; "off" leaves one out. tasks: further ones, by name or folder."""
 
     action: PackageName = TASKS[ACTION].package
@@ -113,7 +113,7 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class ScreenConfig:
     """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
 
     view: Annotated[str, choice(*VIEWS)] = "page"
@@ -124,14 +124,14 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthConfig:
     """The loopback port of /healthz, /readyz, /metrics and the page."""
 
     port: Annotated[int, whole(0, 65535)] = 9464
 
 
 @dataclass(frozen=True, slots=True)
-class Decide:
+class DecisionConfig:
     """When a label becomes a decision."""
 
     min_duration_s: Annotated[float, number(0, 60)] = 0.6
@@ -140,7 +140,7 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True)
-class Mqtt:
+class MqttConfig:
     """The broker; without a host nothing is sent."""
 
     host: Annotated[str, _host] = ""
@@ -155,7 +155,7 @@ class Mqtt:
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
+class PrivacyConfig:
     """What is kept, shown and asked."""
 
     record: bool = False
@@ -171,14 +171,14 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkConfig:
     """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
 
     allow: Annotated[tuple[str, ...], _networks] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitsConfig:
     """What systemd holds the service to."""
 
     memory_mb: Annotated[int, whole(256, 1 << 20)] = 1024
@@ -189,16 +189,16 @@ class Limits:
 class KioskConfig:
     """All sections."""
 
-    site: Site = field(default_factory=Site)
-    source: Input = field(default_factory=Input)
-    models: Models = field(default_factory=Models)
-    screen: Screen = field(default_factory=Screen)
-    health: Health = field(default_factory=Health)
-    decisions: Decide = field(default_factory=Decide)
-    mqtt: Mqtt = field(default_factory=Mqtt)
-    privacy: Privacy = field(default_factory=Privacy)
-    network: Network = field(default_factory=Network)
-    limits: Limits = field(default_factory=Limits)
+    site: SiteConfig = field(default_factory=SiteConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    decisions: DecisionConfig = field(default_factory=DecisionConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 def default_text() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeharfer.kiosk.config import Decide
+from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading, Result
 
 Phase = Literal["start", "end"]
@@ -75,7 +75,7 @@ class Subject:
     stood as long. The same label stays quiet for `cooldown_s` after its end.
     """
 
-    def __init__(self, kind: str, person: int | None, rules: Decide) -> None:
+    def __init__(self, kind: str, person: int | None, rules: DecisionConfig) -> None:
         self.kind, self.person, self._rules = kind, person, rules
         self._standing: _Run | None = None
         self._next: _Run | None = None
@@ -154,7 +154,9 @@ class Decisions:
     floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
     """
 
-    def __init__(self, rules: Decide, floors: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    def __init__(
+        self, rules: DecisionConfig, floors: Mapping[str, Mapping[str, float]] | None = None
+    ) -> None:
         self._rules, self._floors = rules, floors or {}
         self._subjects: dict[SubjectKey, Subject] = {}
         self._raw: dict[SubjectKey, str | None] = {}
