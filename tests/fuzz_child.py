@@ -25,12 +25,13 @@ from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import load_config
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import verify_package
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.emotion import EmotionModel
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 MEMORY = 2 << 30
 FRAMES = 20

@@ -16,9 +16,10 @@ import tiny_models
 from edgeharfer.cli import run_command
 from edgeharfer.kiosk.config import default_text
 from edgeharfer.runtime.inference.package import MANIFEST
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Box, Emotion, Frame, TrackedFace
 from films import write_film
 from fuzz_mutate import mutate_bytes, mutate_graph, mutate_json, mutate_lines, mutate_toml
 

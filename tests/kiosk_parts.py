@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.base import Source
-from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Emotion, Frame, TrackedFace
 
 
 class FakePipeline:

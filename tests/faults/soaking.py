@@ -17,9 +17,10 @@ import numpy as np
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.tasks.emotion import EmotionModel
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 REFERENCE_EVERY = 10
 QUANTILES = (0.5, 0.9, 0.95, 0.99)

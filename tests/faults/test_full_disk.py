@@ -32,7 +32,7 @@ from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.sinks.video import VideoSink
 from edgeharfer.runtime.source.base import BaseSource
-from edgeharfer.runtime.types import Result
+from edgeharfer.runtime.result import Result
 
 disk = Path(sys.argv[1])
 times = []

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Box, Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Box, Emotion, Frame, TrackedFace
 
 path, kills = Path(sys.argv[1]), int(sys.argv[2])
 frame = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))

@@ -13,12 +13,13 @@ import numpy as np
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import Limits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.stats import Status, rss_mb
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 from mjpeg_server import MjpegServer
 
 Figures = Callable[..., None]

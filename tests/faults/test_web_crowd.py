@@ -21,9 +21,10 @@ import pytest
 
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.web import LIMITS, WebSink
 from edgeharfer.runtime.stats import Status, rss_mb
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 from mjpeg_server import wait_until
 
 Figures = Callable[..., None]
@@ -189,7 +190,8 @@ import http.client, threading
 import numpy as np
 from edgeharfer.runtime.sinks.web import WebSink
 from edgeharfer.runtime.stats import Status, rss_mb
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Frame
 
 picture = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
 

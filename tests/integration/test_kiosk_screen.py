@@ -20,7 +20,8 @@ from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.types import Box, Frame, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Box, Frame, TrackedFace
 from kiosk_broker import free_port
 
 pytestmark = pytest.mark.needs("Chromium")

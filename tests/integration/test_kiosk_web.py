@@ -19,7 +19,8 @@ from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Frame
 
 
 class Site:

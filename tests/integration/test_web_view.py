@@ -26,10 +26,11 @@ from chromium import CHROMIUM, Browser
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink, live_feed, web
 from edgeharfer.runtime.sinks.web import LIMITS, WebSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Image, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Image, TrackedFace
 from mjpeg_server import allowed_s
 
 PATIENCE_S = 60.0

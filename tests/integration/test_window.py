@@ -36,7 +36,8 @@ import json, sys, time
 import cv2, numpy as np
 from edgeharfer.runtime.sinks.window import WindowSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Action, Frame, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Action, Frame
 frame = Frame(0, 0.0, 0.0, np.full((240, 320, 3), (40, 160, 90), np.uint8))
 result = Result(0, 0.0, 1.0, readings={{"action": Action("Biking", 0.7, ready=True)}})
 told = None

@@ -17,9 +17,10 @@ from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.picture import encode, fit
 from edgeharfer.app.scene import HISTORY, Scene
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, TrackedFace
 from tiny_reports import report
 
 HAPPY = Emotion("happy", 0.75, {"happy": 0.75, "neutral": 0.25})

@@ -8,7 +8,8 @@ import numpy as np
 
 from edgeharfer.benchmark.agreement import AgreementJob, Labels, agreement, labels
 from edgeharfer.runtime.inference.backend import Backend
-from edgeharfer.runtime.types import Action, Box, Emotion, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Action, Box, Emotion, TrackedFace
 from films import write_film
 
 A: Labels = ("run", "happy")

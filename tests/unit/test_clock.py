@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import Jump, JumpWatch, ManualClock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 YEARS_S = 10 * 365.25 * 86_400
 FRAME = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))

@@ -12,7 +12,8 @@ from edgeharfer.kiosk.calibration import HIGHEST, MARGIN, alarms_per_hour, learn
 from edgeharfer.kiosk.config import DecisionConfig, KioskConfig, ModelsConfig, SiteConfig, SourceConfig
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, TrackedFace
 from kiosk_parts import FilmSource
 from tiny_models import ACTIONS, action_package, emotion_package
 

@@ -8,7 +8,8 @@ import pytest
 
 from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.kiosk.decisions import Decisions, Event
-from edgeharfer.runtime.types import Action, Box, Emotion, Reading, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Action, Box, Emotion, Reading, TrackedFace
 
 RULES = DecisionConfig(min_duration_s=0.5, cooldown_s=2.0, min_score=0.5)
 FPS = 10

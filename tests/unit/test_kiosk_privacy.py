@@ -8,7 +8,8 @@ from edgeharfer.kiosk.config import KioskConfig, PrivacyConfig, ScreenConfig
 from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, Notice, blur_faces, hide_zones
 from edgeharfer.kiosk.state import KioskState, ScreenContent, shown_picture
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.types import Box, Frame, Image, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Box, Frame, Image, TrackedFace
 
 
 def noise(height: int = 120, width: int = 160) -> Image:

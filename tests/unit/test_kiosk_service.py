@@ -40,8 +40,9 @@ from edgeharfer.kiosk.topics import Topics, schema
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import CameraError, ModelError
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.demo import DemoSource
-from edgeharfer.runtime.types import Box, Frame, Reading, Result, TrackedFace
+from edgeharfer.runtime.types import Box, Frame, Reading, TrackedFace
 from edgeharfer.runtime.versions import product_version
 from kiosk_broker import free_port
 from kiosk_parts import FakePipeline, FilmSource, opener

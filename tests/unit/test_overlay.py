@@ -22,6 +22,7 @@ from edgeharfer.runtime.overlay import (
     readings,
 )
 from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width, wrap
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import (
     BACKGROUND,
@@ -32,7 +33,6 @@ from edgeharfer.runtime.types import (
     Frame,
     Image,
     Reading,
-    Result,
     TrackedFace,
 )
 

@@ -21,11 +21,12 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.recording import recorder
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.tasks import TaskEntry
 from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionTask
 from edgeharfer.runtime.tasks.packaged import Inference
-from edgeharfer.runtime.types import Box, Face, Frame, Image, Result
+from edgeharfer.runtime.types import Box, Face, Frame, Image
 
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 

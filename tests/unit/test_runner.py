@@ -11,11 +11,12 @@ import pytest
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import Limits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 
 class Few(BaseSource):

@@ -14,11 +14,12 @@ import pytest
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import Hold, Limits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 SLIDES = Hold(photo_s=3.0, last=True)
 

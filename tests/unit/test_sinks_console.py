@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.console import describe
-from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Box, Emotion, Result, TrackedFace
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Box, Emotion, TrackedFace
 
 PLACE = Box(0, 0, 9, 9)
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.json_lines import result_to_dict, round_probabilities
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import event_file
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Action, Box, Emotion, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Emotion, Frame, TrackedFace, round_probabilities
 
 FRAME = Frame(seq=0, pts_s=0.0, captured_s=0.0, bgr=np.zeros((4, 4, 3), np.uint8))
 HAPPY = Emotion("happy", 0.88004, {"happy": 0.88004, "neutral": 0.06996, "sad": 0.05})
@@ -41,7 +41,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_result_line_is_as_the_interface_shows_it() -> None:
-    assert result_to_dict(example()) == {
+    assert example().to_dict() == {
         "kind": "result",
         "seq": 12,
         "pts_s": 0.48,
@@ -64,7 +64,7 @@ def test_a_result_line_is_as_the_interface_shows_it() -> None:
 
 def test_what_is_off_is_null() -> None:
     off = Result(seq=1, pts_s=0.0, age_ms=0.0, faces=(TrackedFace(3, Box(0, 0, 9, 9), 0.5),))
-    line = result_to_dict(off)
+    line = off.to_dict()
     assert line["action"] is None
     assert line["faces"][0]["emotion"] is None
 
@@ -80,7 +80,7 @@ def test_a_cut_is_a_line_of_its_own_before_the_result(tmp_path: Path) -> None:
 
 def test_an_action_that_is_not_ready_is_uncertain() -> None:
     early = Result(seq=1, pts_s=0.0, age_ms=0.0, readings={"action": Action("Biking", 0.7, ready=False)})
-    assert result_to_dict(early)["action"] == {"label": "uncertain", "score": 0.7, "ready": False}
+    assert early.to_dict()["action"] == {"label": "uncertain", "score": 0.7, "ready": False}
 
 
 @pytest.mark.parametrize("count", [2, 8, 21, 400])
@@ -216,7 +216,8 @@ READER_GONE = """
 import numpy as np, sys
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Frame
 frame = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
 with EventsSink("-") as sink:
     for seq in range(1_000_000):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import Outputs
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 FRAME = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink, SinkOptions, make_sink
 from edgeharfer.runtime.sinks.photos import PhotoSink, names_in
 from edgeharfer.runtime.sinks.video import VideoSink
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Action, Frame, Image, Result
+from edgeharfer.runtime.types import Action, Frame, Image
 
 
 def make_saver(target: Path, source: Source) -> Sink:

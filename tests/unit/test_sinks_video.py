@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.video import Timeline, VideoSink, fit
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Image, Result
+from edgeharfer.runtime.types import Frame, Image
 
 
 def picture(width: int, height: int, level: int) -> Image:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import BINS, LatencyHistogram, Stats, rss_mb
-from edgeharfer.runtime.types import Result
 
 
 def result(seq: int = 0, **stages: float) -> Result:

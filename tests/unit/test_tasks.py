@@ -15,9 +15,10 @@ from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference.backend import CPU
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, make_task
 from edgeharfer.runtime.tasks.base import Task
-from edgeharfer.runtime.types import Box, Face, Frame, Image, Reading, Result, TrackedFace
+from edgeharfer.runtime.types import Box, Face, Frame, Image, Reading, TrackedFace
 
 PICTURE = np.zeros((60, 320, 3), np.uint8)
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)

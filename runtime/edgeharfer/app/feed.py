@@ -10,9 +10,10 @@ from edgeharfer.app.scene import Scene
 from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 Phase = Literal["off", "starting", "running", "ended", "failed"]
 

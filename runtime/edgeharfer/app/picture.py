@@ -8,7 +8,8 @@ import numpy as np
 from edgeharfer.runtime.overlay.canvas import Rect
 from edgeharfer.runtime.overlay.faces import draw_box, draw_tag, visible
 from edgeharfer.runtime.overlay.look import look_for
-from edgeharfer.runtime.types import Frame, Image, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Frame, Image, TrackedFace
 
 LEAST_HEIGHT, LONGEST_SIDE = 480, 1280
 """Pixels: so that text can be read, and so that a picture of a large camera still goes over a slow line."""

@@ -10,7 +10,8 @@ from typing import Any
 from edgeharfer.app.intensity import Intensity, intensity_word
 from edgeharfer.app.likely import LikelyActions, Suggestion, mean_emotion
 from edgeharfer.app.messages import Speaker
-from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, Result, TrackedFace
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 
 HISTORY = 12
 SUGGEST_EVERY_S = 1.0

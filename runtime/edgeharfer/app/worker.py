@@ -25,8 +25,8 @@ from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, Limits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
-from edgeharfer.runtime.json_lines import compact_json
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.strict_json import compact_json
 
 DIGEST = "digest.json"
 TELL_STEP = 0.01

@@ -12,9 +12,9 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
-from edgeharfer.runtime.types import Result
 
 Labels = tuple[str | None, ...]
 """By the tasks of COMPARED: the label of the scene, or of the largest face; None without a reading."""

@@ -18,8 +18,9 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 BLOCK = 32
 """Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""

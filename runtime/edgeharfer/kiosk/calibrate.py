@@ -10,11 +10,12 @@ from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import Limits, Runner
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 
 def calibrate_site(

@@ -13,10 +13,10 @@ from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.kiosk.decisions import NOTHING, Decisions
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.staging import cannot_write, hand_over, write_durable
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
-from edgeharfer.runtime.types import Result
 
 FILE = "calibration.json"
 QUANTILE = 0.99

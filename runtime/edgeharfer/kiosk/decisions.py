@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeharfer.kiosk.config import DecisionConfig
-from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading
 
 Phase = Literal["start", "end"]
 SubjectKey = tuple[str, int | None]

@@ -15,9 +15,10 @@ from edgeharfer.kiosk.privacy import EphemeralIds
 from edgeharfer.kiosk.topics import Topics, event_payload, left_open_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 RETRY_S = 1.0
 

@@ -13,9 +13,10 @@ from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import Notice
 from edgeharfer.kiosk.state import KioskState
 from edgeharfer.runtime.clock import Clock, JumpWatch
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 from edgeharfer.runtime.versions import product_version
 
 FRESH_S = 2.0

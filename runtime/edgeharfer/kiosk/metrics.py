@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from edgeharfer.kiosk.decisions import Decisions, Event
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sensors import temperatures
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status, rss_mb
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 STATES = ("starting", "connecting", "live", "stalled", "frozen", "lost", "backoff", "ended")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

@@ -6,9 +6,10 @@ from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.kiosk.privacy import Notice
 from edgeharfer.kiosk.state import KioskState, ScreenContent
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 
 class ScreenSink(Sink):

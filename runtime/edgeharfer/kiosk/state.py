@@ -12,7 +12,8 @@ import cv2
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.privacy import blur_faces
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.types import Frame, Image, Result
+from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.types import Frame, Image
 
 PICTURE_WIDTH = 480
 HANG_S = 10.0

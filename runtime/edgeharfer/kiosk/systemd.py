@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable, Mapping
 
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 PINGS_PER_INTERVAL = 4
 SUPERVISED = frozenset({"connecting", "lost", "backoff"})

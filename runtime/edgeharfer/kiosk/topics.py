@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.decisions import Event
-from edgeharfer.runtime.json_lines import compact_json
+from edgeharfer.runtime.strict_json import compact_json
 
 
 class Topics:

@@ -17,12 +17,13 @@ from edgeharfer.report.record import (
     Sample,
     Sighting,
 )
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
-from edgeharfer.runtime.types import Action, Box, Frame, Result, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Frame, TrackedFace
 
 Watch = Callable[[Frame, Sample], None]
 Columns = Sequence[tuple[str, str]]

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.inference.backend import Backend
     from edgeharfer.runtime.inference.package import Package, load_package, shipped_packages, verify_package
     from edgeharfer.runtime.pipeline import Pipeline
+    from edgeharfer.runtime.result import Result
     from edgeharfer.runtime.sinks import Sink
     from edgeharfer.runtime.source import Source, open_source
     from edgeharfer.runtime.stats import Status
     from edgeharfer.runtime.tasks.base import Task
-    from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Reading, Result, TrackedFace
+    from edgeharfer.runtime.types import Action, Box, Emotion, Face, Frame, Reading, TrackedFace
 
     __version__: str
 
@@ -46,7 +47,8 @@ _HOME = {
     "source": ("Source", "open_source"),
     "stats": ("Status",),
     "tasks.base": ("Task",),
-    "types": ("Action", "Box", "Emotion", "Face", "Frame", "Reading", "Result", "TrackedFace"),
+    "result": ("Result",),
+    "types": ("Action", "Box", "Emotion", "Face", "Frame", "Reading", "TrackedFace"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

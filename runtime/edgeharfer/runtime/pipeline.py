@@ -19,6 +19,7 @@ from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.perception import Perception
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.schedule import LiveSchedule, Schedule
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, TASKS, make_packaged_task, open_model
@@ -26,7 +27,7 @@ from edgeharfer.runtime.tasks.base import Step, Task
 from edgeharfer.runtime.tasks.checked import CheckedTask, check_names
 from edgeharfer.runtime.tasks.generic import GenericTask
 from edgeharfer.runtime.tasks.packaged import PackagedTask, TaskModel
-from edgeharfer.runtime.types import Frame, Image, Reading, Result, TrackedFace, check_picture
+from edgeharfer.runtime.types import Frame, Image, Reading, TrackedFace, check_picture
 
 DEFAULT_ACTION = TASKS[ACTION].package
 DEFAULT_EMOTION = TASKS[EMOTION].package

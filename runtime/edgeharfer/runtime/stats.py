@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, Jump, SystemClock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.tasks import RATES, STAGES
-from edgeharfer.runtime.types import Result
 
 PERCENTILES = (50, 95, 99)
 LIVE_WINDOW_S = 1.0

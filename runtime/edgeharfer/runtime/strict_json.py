@@ -206,3 +206,8 @@ def below(where: str, key: str) -> str:
 
 def _shown(key: str) -> str:
     return repr(key if len(key) <= 40 else key[:40] + "…")
+
+
+def compact_json(content: object) -> str:
+    """JSON on one line without spaces. Raises ValueError for NaN and infinity, which JSON has no word for."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)

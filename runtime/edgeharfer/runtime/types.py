@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -19,6 +20,7 @@ Right and left are the person's own, so the right eye stands on the left of the 
 
 Shown = Literal["line", "bar", "tag"]
 
+PROBABILITY_STEPS = 10_000  # four decimals
 UNCERTAIN = "uncertain"
 BACKGROUND = "background"
 """The label of action packages for "nothing of what the model knows"."""
@@ -131,9 +133,16 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """What the JSON line says of it."""
-        from edgeharfer.runtime.json_lines import reading_to_dict
-
-        return reading_to_dict(self)
+        found: dict[str, Any] = {}
+        if self.label is not None:
+            found["label"] = self.label
+        if self.score is not None:
+            found["score"] = round(float(self.score), 4)
+        if self.probs is not None:
+            found["probs"] = round_probabilities(self.probs)
+        if self.values is not None:
+            found["values"] = {name: _number(value) for name, value in self.values.items()}
+        return found
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -219,71 +228,21 @@ class TrackedFace:
         return None if face is None else face.keypoints
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Result:
-    """All that is known of one frame.
+def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
+    """Four decimals each, with the same sum as before: the largest remainders are rounded up.
 
-    Attributes:
-        seq: Number of the frame in its source.
-        pts_s: Source time of the frame in seconds.
-        age_ms: How old the frame was when this was known.
-        faces: The faces in view, with what the tasks say of each.
-        readings: What the tasks say of the scene, by the task's name.
-        stages_ms: Milliseconds spent in each stage that ran on this frame, and "total".
-        cut: Another scene begins with this frame, and nothing is carried over from the one before.
-        file: Path of the image file that the frame was read from; "" for every other source.
-        updates: What the tasks gave in this very frame, by the task's name: a Reading, or Readings by track.
-            Tasks with nothing new are absent, while their readings stand in `readings` and in the faces'.
+    Rounding each by itself would let the sum drift with the number of labels.
     """
-
-    seq: int
-    pts_s: float
-    age_ms: float
-    faces: tuple[TrackedFace, ...] = ()
-    readings: Mapping[str, Reading] = field(default_factory=dict)
-    stages_ms: Mapping[str, float] = field(default_factory=dict)
-    cut: bool = False
-    file: str = ""
-    updates: Mapping[str, Reading | Mapping[int, Reading]] = field(default_factory=dict)
-
-    @property
-    def action(self) -> Action | None:
-        """The task's reading; None where actions are off, and for a photograph."""
-        reading = self.readings.get("action")
-        return reading if isinstance(reading, Action) else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON line of this result, as `edgeharfer run --events` writes it."""
-        from edgeharfer.runtime.json_lines import result_to_dict
-
-        return result_to_dict(self)
-
-    def plot(self, bgr: Image) -> Image:
-        """A new picture with the overlay: faces, their readings and the scene's.
-
-        Args:
-            bgr: The frame's picture, uint8 (height, width, 3); it is left as it is.
-
-        Raises:
-            TypeError: It is no array of uint8.
-            ValueError: It has another shape, or no pixels.
-        """
-        from edgeharfer.runtime.overlay import draw
-
-        return draw(check_picture(bgr).copy(), self)
-
-    def __repr__(self) -> str:
-        said = [
-            f"{name} {reading.label or dict(reading.values or {})}" for name, reading in self.readings.items()
-        ]
-        said += [f"face {face.track}{_in_brackets(face.readings)}" for face in self.faces]
-        where = f" of {self.file}" if self.file else ""
-        return f"<Result {self.seq}{where} at {self.pts_s:.2f} s: {', '.join(said) or 'nothing in view'}>"
+    exact = {label: max(0.0, float(p)) * PROBABILITY_STEPS for label, p in probs.items()}
+    steps = {label: int(value) for label, value in exact.items()}
+    missing = round(sum(exact.values())) - sum(steps.values())
+    for label in sorted(exact, key=lambda name: steps[name] - exact[name])[:missing]:
+        steps[label] += 1
+    return {label: count / PROBABILITY_STEPS for label, count in steps.items()}
 
 
-def _in_brackets(readings: Mapping[str, Reading]) -> str:
-    labels = [reading.label for reading in readings.values() if reading.label is not None]
-    return f" ({', '.join(labels)})" if labels else ""
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
 
 
 def check_picture(picture: object) -> Image:

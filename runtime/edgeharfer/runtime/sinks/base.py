@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
+    from edgeharfer.runtime.result import Result
     from edgeharfer.runtime.source.base import Source
     from edgeharfer.runtime.stats import Status
-    from edgeharfer.runtime.types import Frame, Result
+    from edgeharfer.runtime.types import Frame
 
 
 @dataclass(frozen=True, slots=True)

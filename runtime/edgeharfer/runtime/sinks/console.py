@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from edgeharfer.runtime.overlay.look import humanise, label_words
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import has_room
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import BACKGROUND, Frame, Reading, Result
+from edgeharfer.runtime.types import BACKGROUND, Frame, Reading
 
 SETTLED = 3
 """Results over which a new state must stand before it is told."""

@@ -10,13 +10,14 @@ from typing import Any, Protocol, Self
 
 from edgeharfer.runtime.clock import Jump
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.json_lines import compact_json, result_to_dict
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.event_file import FileWriter
 from edgeharfer.runtime.sinks.stream import StreamWriter
 from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.strict_json import compact_json
+from edgeharfer.runtime.types import Frame
 
 TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """States of the source of which a line tells; the attempts to get it back are nobody's business."""
@@ -93,7 +94,7 @@ class EventsSink(Sink):
         self.refresh(status)
         if result.cut:
             self._line(cut_to_dict(result))
-        self._line(result_to_dict(result))
+        self._line(result.to_dict())
 
     def refresh(self, status: Status) -> None:
         """Tell of another state of the source and of a wall clock that was set; without results, too."""

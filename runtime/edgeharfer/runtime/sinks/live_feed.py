@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 HEARTBEAT_S = 1.0
 """How long a viewer waits where nothing is new; a response then also finds the viewers that have gone."""

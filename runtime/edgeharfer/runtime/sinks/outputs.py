@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 _log = logging.getLogger(__name__)
 

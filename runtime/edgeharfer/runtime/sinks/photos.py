@@ -11,11 +11,12 @@ import cv2
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.partial import PartialFile
 from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 

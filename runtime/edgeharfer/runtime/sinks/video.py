@@ -13,10 +13,11 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Image, Result
+from edgeharfer.runtime.types import Frame, Image
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 DEFAULT_FPS = 30.0

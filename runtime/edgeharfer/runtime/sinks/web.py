@@ -22,10 +22,11 @@ from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
 from edgeharfer.runtime.http.router import Route, Router, static_route
 from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
 from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Result
+from edgeharfer.runtime.types import Frame
 
 INTERVAL_S = 1 / 15
 """Between two pictures."""

@@ -15,10 +15,11 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.overlay import annotate
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.display import held_display, window_lack
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import Frame, Image, Result
+from edgeharfer.runtime.types import Frame, Image
 
 ESCAPE = 27
 QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}
