@@ -69,7 +69,7 @@ class Job:
     def is_open(self) -> bool:
         return self.phase in _OPEN
 
-    def tell(self, ahead: int) -> dict[str, Any]:
+    def to_dict(self, ahead: int) -> dict[str, Any]:
         """Ready for JSON. ahead: how many go first."""
         return {
             "id": self.id,
@@ -99,10 +99,10 @@ class Jobs:
             raise HttpError(404, "no such analysis; it may have been cleared away")
         return job
 
-    def tell(self, job: Job) -> dict[str, Any]:
-        """What to say of it."""
+    def state(self, job: Job) -> dict[str, Any]:
+        """The state of an upload, ready for JSON."""
         waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
-        return job.tell(waiting.index(job) if job in waiting else 0)
+        return job.to_dict(waiting.index(job) if job in waiting else 0)
 
     def open(self, name: str, size: int | None, address: str) -> Job:
         """Room for an upload that is about to come.
@@ -169,7 +169,7 @@ class Jobs:
             job.phase = "cancelled"
         shutil.rmtree(job.folder, ignore_errors=True)
 
-    def tend(self) -> None:
+    def remove_expired(self) -> None:
         """Clear away what is older than reports are kept."""
         limit_s = self._clock.monotonic() - self._settings.limits.keep_s
         for job in list(self._jobs.values()):

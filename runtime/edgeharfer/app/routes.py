@@ -90,7 +90,7 @@ class Routes:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.jobs.tend()
+            self.jobs.remove_expired()
             await self.live.end_if_unwatched()
 
     async def _handle(self, request: Request) -> Response:
@@ -175,10 +175,10 @@ class Routes:
             raise HttpError(400, "the file is empty")
         job = self.jobs.open(request.query.get("name", ""), request.body.length, request.client)
         await self.jobs.receive(job, received(request.body, job.pace))
-        return json_response(self.jobs.tell(job), 202)
+        return json_response(self.jobs.state(job), 202)
 
     async def _state(self, request: Request) -> Response:
-        return json_response(self.jobs.tell(self._job(request)))
+        return json_response(self.jobs.state(self._job(request)))
 
     async def _delete(self, request: Request) -> Response:
         await self.jobs.cancel(self._job(request))
