@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 
-from edgeharfer.cli.picker.menu import FILE, Choice
-from edgeharfer.cli.picker.preview import Glance, Mood
+from edgeharfer.cli.picker.menu import FILE, MenuItem
+from edgeharfer.cli.picker.preview import PreviewFrame, PreviewState
 from edgeharfer.cli.picker.screen import compose
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.overlay import annotate
@@ -36,11 +36,13 @@ def overlay(target: Path) -> None:
 def picker(target: Path) -> None:
     """The window of `run --pick` on a kiosk's panel, with a camera that shows the demo."""
     cameras = (
-        Choice("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
-        Choice("/dev/video2", "Integrated Camera", "/dev/video2"),
+        MenuItem("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
+        MenuItem("/dev/video2", "Integrated Camera", "/dev/video2"),
     )
-    glance = Glance(Mood.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES))
-    demo = Choice("demo", SOURCES["demo"].title, SOURCES["demo"].detail)
+    glance = PreviewFrame(
+        PreviewState.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES)
+    )
+    demo = MenuItem("demo", SOURCES["demo"].title, SOURCES["demo"].detail)
     page = compose((*cameras, demo, FILE), 0, "2 cameras found", glance, (800, 480))
     cv2.imwrite(str(target), page.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeharfer.report.analyzer import Method, ModelFacts
-from edgeharfer.report.record import Reading, Recording, Sample, Sighting
+from edgeharfer.report.analyzer import AnalysisMethod, ModelFacts
+from edgeharfer.report.record import ActionReading, FaceSample, Observations, SampledFace
 from edgeharfer.report.report import Report, SourceFacts, make_report
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.runtime.inference.manifest import WindowSpec
@@ -36,35 +36,35 @@ def recording(
     *,
     pictures: tuple[str, ...] = (),
     labels: tuple[str, ...] = LABELS,
-) -> Recording:
+) -> Observations:
     """What was seen. actions: a letter a reading, " " for none. pictures: names, for photographs."""
     count = max((len(text) for text in tracks.values()), default=0)
     samples = []
     for place in range(count):
         faces = tuple(
-            Sighting(track, Box(100.0 * track, 50.0, 80.0, 80.0), 0.9, probabilities(text[place], labels))
+            SampledFace(track, Box(100.0 * track, 50.0, 80.0, 80.0), 0.9, probabilities(text[place], labels))
             for track, text in tracks.items()
             if place < len(text) and text[place] != " "
         )
         name = pictures[place] if pictures else ""
-        samples.append(Sample(place / FPS, place * FRAMES_A_SAMPLE, name, faces))
+        samples.append(FaceSample(place / FPS, place * FRAMES_A_SAMPLE, name, faces))
     readings = tuple(
-        Reading(place * ACTION_STEP_S, ACTIONS[letter], 0.8)
+        ActionReading(place * ACTION_STEP_S, ACTIONS[letter], 0.8)
         for place, letter in enumerate(actions)
         if letter != " "
     )
     duration_s = 0.0 if pictures else count / FPS
     frames = count if pictures else count * FRAMES_A_SAMPLE
-    return Recording(tuple(samples), readings, duration_s, frames, bool(pictures))
+    return Observations(tuple(samples), readings, duration_s, frames, bool(pictures))
 
 
-def method(labels: tuple[str, ...] = LABELS) -> Method:
+def method(labels: tuple[str, ...] = LABELS) -> AnalysisMethod:
     """What a report says of how it was made."""
     emotion = ModelFacts("tiny-emotion", "fp32", labels, 0.4, {"model.onnx": "0badcafe" * 8})
     action = ModelFacts("tiny-action", "fp32", tuple(ACTIONS.values()), 0.5, {"head.onnx": "0badcafe" * 8})
     models = {**({"emotion": emotion} if labels else {}), "action": action}
     providers = {"faces": "CPUExecutionProvider"}
-    return Method(FPS, "blazeface", "package", models, WindowSpec(8, 2.0, 0.5), providers)
+    return AnalysisMethod(FPS, "blazeface", "package", models, WindowSpec(8, 2.0, 0.5), providers)
 
 
 def report(

@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("reportlab", reason="needs the app extra")
 
 from app_parts import BYTES, App, running, until
-from edgeharfer.app.settings import Limits, Settings
+from edgeharfer.app.settings import Settings, UserLimits
 
 Figures = Callable[..., None]
 
@@ -70,13 +70,13 @@ def served(app: App) -> bool:
 
 
 @contextmanager
-def app_with(folder: Path, limits: Limits) -> Iterator[App]:
+def app_with(folder: Path, limits: UserLimits) -> Iterator[App]:
     with running(folder, Settings(token=TOKEN, pipeline=NO_MODELS, limits=limits)) as app:
         yield app
 
 
 def test_slow_bodies_keep_nobody_out(tmp_path: Path, figures: Figures) -> None:
-    limits = Limits(body_s=1.0)
+    limits = UserLimits(body_s=1.0)
     with app_with(tmp_path, limits) as app, ExitStack() as stack:
         waits = []
         for number in range(limits.connections - 1):
@@ -93,7 +93,7 @@ def test_slow_bodies_keep_nobody_out(tmp_path: Path, figures: Figures) -> None:
 
 
 def test_a_body_that_trickles_has_a_deadline(tmp_path: Path) -> None:
-    with app_with(tmp_path, Limits(body_s=0.5)) as app, closing(connect(app)) as link:
+    with app_with(tmp_path, UserLimits(body_s=0.5)) as app, closing(connect(app)) as link:
         link.sendall(login(app))
         answer, due_s = b"", time.monotonic() + 60
         link.settimeout(0.05)
@@ -105,7 +105,7 @@ def test_a_body_that_trickles_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_trickling_uploads_keep_no_place(tmp_path: Path, figures: Figures) -> None:
-    limits = Limits(queued=4, stall_s=2.0)
+    limits = UserLimits(queued=4, stall_s=2.0)
     with app_with(tmp_path, limits) as app, ExitStack() as stack:
         over, links = threading.Event(), [stack.enter_context(closing(connect(app))) for _ in range(4)]
         for link in links:
@@ -155,7 +155,7 @@ def _was_answered(link: socket.socket) -> bool:
 
 
 def test_an_upload_that_moves_keeps_its_place(tmp_path: Path) -> None:
-    with app_with(tmp_path, Limits(queued=1, stall_s=60.0)) as app, closing(connect(app)) as link:
+    with app_with(tmp_path, UserLimits(queued=1, stall_s=60.0)) as app, closing(connect(app)) as link:
         data = MATROSKA + bytes(20_000)
         link.sendall(upload(app, f"Content-Length: {len(data)}") + data[:10_000])
         until(lambda: len(list(app.folder.iterdir())) == 2)
@@ -165,7 +165,7 @@ def test_an_upload_that_moves_keeps_its_place(tmp_path: Path) -> None:
 
 
 def test_wrong_tokens_never_shut_the_right_one_out(tmp_path: Path) -> None:
-    with app_with(tmp_path, Limits()) as app:
+    with app_with(tmp_path, UserLimits()) as app:
         for number in range(12):
             wrong = {"Authorization": f"Bearer wrong-{number}"}
             assert app.ask("GET", "/api/about", None, **wrong).status == (401 if number < 10 else 429)
@@ -179,7 +179,7 @@ def test_wrong_tokens_never_shut_the_right_one_out(tmp_path: Path) -> None:
 
 def test_text_that_cannot_be_encoded_is_refused(tmp_path: Path) -> None:
     """In tokens, sources, names of files, origins, cookies and paths."""
-    with app_with(tmp_path, Limits()) as app:
+    with app_with(tmp_path, UserLimits()) as app:
         for token in ("\ud800", "x\udfff", ["\ud800"], {"\ud800": 1}, 7, None):
             assert app.order("/api/login", {"token": token}).status == 400
         for source in ("\ud800", "/tmp/\udc00.mp4", "a\0b", "", 7, "a" * 3000):
@@ -279,7 +279,7 @@ def leave(link: socket.socket, how: str) -> None:
 def test_clients_that_leave_at_odd_moments_leave_no_traceback(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with app_with(tmp_path, Limits(stall_s=0.3, head_s=0.3, body_s=0.5)) as app:
+    with app_with(tmp_path, UserLimits(stall_s=0.3, head_s=0.3, body_s=0.5)) as app:
         for data in requests(app).values():
             for answered in (0.0, 0.02, 0.3):
                 link = connect(app)

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from edgeharfer.chaos import process_faults
-from edgeharfer.chaos.fault import Fault, NotTried, Site, slowdown
+from edgeharfer.chaos.fault import Fault, FaultEnvironment, FaultNotApplicable, slowdown
 from edgeharfer.chaos.source_faults import freeze
 from edgeharfer.chaos.trial import FAULTS, attempt, exit_code, line, report, trial
-from edgeharfer.chaos.watched import NotInTime, NotRecovered, WatchedRun
+from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout, WatchedRun
 from edgeharfer.cli.chaos import chaos, run_options
 from edgeharfer.runtime.clock import ManualClock
 from mjpeg_server import MjpegServer, allowed_s
@@ -47,23 +47,23 @@ def test_all_of_them_with_all_models(name: str) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 1.0)
+def site(tmp_path: Path) -> FaultEnvironment:
+    return FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 1.0)
 
 
 def raising(error: Exception) -> Fault:
-    def inject(site: Site) -> float:
+    def inject(site: FaultEnvironment) -> float:
         raise error
 
     return Fault("x", "something", 1.0, inject)
 
 
-def test_each_outcome_has_its_word(site: Site) -> None:
+def test_each_outcome_has_its_word(site: FaultEnvironment) -> None:
     outcomes = [
         attempt(Fault("fine", "something", 1.0, lambda _: 0.5), site),
         attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
-        attempt(raising(NotRecovered("no result within 30 s")), site),
-        attempt(raising(NotTried("there is no disk")), site),
+        attempt(raising(RecoveryError("no result within 30 s")), site),
+        attempt(raising(FaultNotApplicable("there is no disk")), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["pass", "fail", "fail", "not tried"]
     assert [line(outcome).split("  ")[-1] for outcome in outcomes] == [
@@ -76,10 +76,10 @@ def test_each_outcome_has_its_word(site: Site) -> None:
 
 def test_a_busy_machine_is_no_broken_product(tmp_path: Path) -> None:
     load = iter([1.0, 9.5] * 5)
-    site = Site(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: next(load))
+    site = FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: next(load))
     outcomes = [
         attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
-        attempt(raising(NotInTime("no state 'lost' within 10 s")), site),
+        attempt(raising(RecoveryTimeout("no state 'lost' within 10 s")), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["too busy", "too busy"]
     assert line(outcomes[0]).endswith(
@@ -93,10 +93,10 @@ def test_a_busy_machine_is_no_broken_product(tmp_path: Path) -> None:
 
 
 def test_a_busy_machine_excuses_no_defect_and_hides_no_recovery(tmp_path: Path) -> None:
-    site = Site(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 9.5)
+    site = FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 9.5)
     outcomes = [
         attempt(Fault("fine", "something", 1.0, lambda _: 0.5), site),
-        attempt(raising(NotRecovered("events that had been written are gone")), site),
+        attempt(raising(RecoveryError("events that had been written are gone")), site),
         attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["pass", "fail", "too busy"]
@@ -152,21 +152,23 @@ class FrozenRun:
         return self.clock.monotonic()
 
 
-def frozen_site(coming: int) -> Site:
-    return cast(Site, SimpleNamespace(server=SimpleNamespace(frozen=False), run=lambda: FrozenRun(coming)))
+def frozen_site(coming: int) -> FaultEnvironment:
+    return cast(
+        FaultEnvironment, SimpleNamespace(server=SimpleNamespace(frozen=False), run=lambda: FrozenRun(coming))
+    )
 
 
 def test_results_of_pictures_from_before_a_freeze_may_still_come_and_no_others() -> None:
     assert freeze(frozen_site(0)) == freeze(frozen_site(2)) == 0.1
-    with pytest.raises(NotRecovered, match="results came of a frozen picture"):
+    with pytest.raises(RecoveryError, match="results came of a frozen picture"):
         freeze(frozen_site(3))
 
 
-def test_a_product_that_dies_is_told_with_its_last_words(site: Site) -> None:
+def test_a_product_that_dies_is_told_with_its_last_words(site: FaultEnvironment) -> None:
     site.server.appear()
     try:
         run = site.run(prelude="import sys; print('no luck', file=sys.stderr); sys.exit(7)\n")
-        with pytest.raises(NotRecovered, match="ended with exit code 7: no luck"):
+        with pytest.raises(RecoveryError, match="ended with exit code 7: no luck"):
             run.start()
     finally:
         site.server.vanish()
@@ -177,7 +179,7 @@ def test_where_nobody_may_mount_the_disk_is_not_tried(
 ) -> None:
     refused: subprocess.CompletedProcess[bytes] = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: refused)
-    with pytest.raises(NotTried, match="try as root"):
+    with pytest.raises(FaultNotApplicable, match="try as root"):
         process_faults.small_disk(tmp_path)
 
 

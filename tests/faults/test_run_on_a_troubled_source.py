@@ -14,7 +14,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.runner import RunLimits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.demo import DemoSource
@@ -72,7 +72,7 @@ def test_a_freeze_gives_no_results_and_empties_the_window(figures: Figures) -> N
         Capture(open_source(server.url)) as capture,
     ):
         pipeline = Pipeline(emotion=None)
-        Runner(pipeline, capture, [kept], Limits(duration_s=60), stopping=script).run()
+        Runner(pipeline, capture, [kept], RunLimits(duration_s=60), stopping=script).run()
     assert noted["while frozen"] == 0
     after = [result for _, result in kept.results[int(noted["results"]) :]]
     actions = [result.action for result in after if result.action]
@@ -105,7 +105,7 @@ def test_slow_models_get_the_newest_frame_and_the_rest_is_counted(figures: Figur
     kept = Kept()
     with MjpegServer() as server, Capture(open_source(server.url)) as capture:
         before_mb = rss_mb() or 0.0
-        limits = Limits(max_frames=20)
+        limits = RunLimits(max_frames=20)
         summary = Runner(cast(Pipeline, SlowPipeline()), capture, [kept], limits).run()
         grown_mb = (rss_mb() or 0.0) - before_mb
     ages_ms = [result.age_ms for _, result in kept.results]

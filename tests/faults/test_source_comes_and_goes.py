@@ -19,7 +19,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.isolated import IsolatedSource
-from edgeharfer.runtime.source.orders import Order
+from edgeharfer.runtime.source.orders import OpenRequest
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.types import Frame
 from mjpeg_server import MjpegServer, allowed_s, jpeg, moving, wait_until
@@ -27,7 +27,7 @@ from rtsp_server import RtspServer
 
 Figures = Callable[..., None]
 
-LONGEST_S = 600.0
+MAX_S = 600.0
 """Of the long tier's cycles: a thousand over RTSP would take three times as long."""
 
 BOTH = pytest.mark.parametrize("server", [MjpegServer, RtspServer], indirect=True)
@@ -72,9 +72,7 @@ def resources(capture: Capture) -> tuple[float, float, int, int]:
     )
 
 
-def drop_and_return(
-    server: MjpegServer, capture: Capture, cycles: int, most_s: float = LONGEST_S
-) -> list[float]:
+def drop_and_return(server: MjpegServer, capture: Capture, cycles: int, most_s: float = MAX_S) -> list[float]:
     """Seconds from each return of the server to the first frame after it; as many as there is time for."""
     recoveries = list[float]()
     start_s = time.monotonic()
@@ -270,7 +268,7 @@ def test_a_reader_that_cannot_be_started_is_a_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_password_is_on_no_command_line(server: MjpegServer) -> None:
-    order = Order("stream", "StreamSource", {"url": server.url.replace("//", "//a:hunter2@")})
+    order = OpenRequest("stream", "StreamSource", {"url": server.url.replace("//", "//a:hunter2@")})
     with IsolatedSource("x", order, SystemClock()) as source:
         assert source._reader is not None
         assert b"hunter2" not in Path(f"/proc/{source._reader.pid}/cmdline").read_bytes()

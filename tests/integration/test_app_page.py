@@ -17,7 +17,7 @@ from pypdf import PdfReader
 
 from app_parts import App, faces, running, until, write_camera, write_clip
 from chromium import Browser, Page
-from edgeharfer.app.settings import Limits, Settings
+from edgeharfer.app.settings import Settings, UserLimits
 
 pytestmark = pytest.mark.needs("Chromium")
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
@@ -29,7 +29,7 @@ DONE = "!document.getElementById('result').hidden"
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running(tmp_path_factory.mktemp("uploads"), Settings(limits=Limits(record_s=2.0))) as started:
+    with running(tmp_path_factory.mktemp("uploads"), Settings(limits=UserLimits(record_s=2.0))) as started:
         yield started
 
 

@@ -21,12 +21,12 @@ import pytest
 pytest.importorskip("reportlab", reason="needs the app extra")
 
 from app_parts import BYTES, JSON, App, faces, running, until, write_clip
-from edgeharfer.app.settings import Limits, Settings
+from edgeharfer.app.settings import Settings, UserLimits
 from edgeharfer.cli import run_command
 
 TOKEN = "a token that nobody guesses"
 NO_ACTION = {"action": None}
-LIMITS = Limits(upload_mb=1.0, video_s=5.0, queued=2, viewers=200)
+LIMITS = UserLimits(upload_mb=1.0, video_s=5.0, queued=2, viewers=200)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_a_sender_who_does_not_say_how_much_is_counted(app: App) -> None:
 
 
 def test_a_sender_who_stops_is_given_up(tmp_path: Path) -> None:
-    settings = Settings(limits=Limits(stall_s=0.3))
+    settings = Settings(limits=UserLimits(stall_s=0.3))
     with (
         running(tmp_path, settings) as small,
         closing(socket.create_connection(("127.0.0.1", small.port), 30)) as link,
@@ -238,7 +238,7 @@ def workers() -> list[int]:
 
 
 def test_reports_go_after_a_while(tmp_path: Path) -> None:
-    settings = Settings(pipeline={"action": None, "emotion": None}, limits=Limits(keep_s=0.5))
+    settings = Settings(pipeline={"action": None, "emotion": None}, limits=UserLimits(keep_s=0.5))
     with running(tmp_path, settings) as small:
         job = small.upload(cv2.imencode(".jpg", faces()[0])[1].tobytes(), "face.jpg").json["id"]
         until(lambda: small.ask("GET", f"/api/jobs/{job}").status == 404)
@@ -256,7 +256,9 @@ def live(app: App) -> Iterator[App]:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[App]:
     """Likewise, with an app that waits a second for clients that do not read."""
-    with running(tmp_path, Settings(pipeline=NO_ACTION, limits=Limits(viewers=200, stall_s=1.0))) as started:
+    with running(
+        tmp_path, Settings(pipeline=NO_ACTION, limits=UserLimits(viewers=200, stall_s=1.0))
+    ) as started:
         start(started)
         yield started
 
@@ -335,7 +337,7 @@ def _is_closed(link: socket.socket) -> bool:
 
 
 def test_a_head_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
-    settings = Settings(pipeline={"action": None, "emotion": None}, limits=Limits(head_s=0.3))
+    settings = Settings(pipeline={"action": None, "emotion": None}, limits=UserLimits(head_s=0.3))
     with (
         running(tmp_path, settings) as small,
         closing(socket.create_connection(("127.0.0.1", small.port), 30)) as link,

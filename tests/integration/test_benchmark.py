@@ -12,7 +12,7 @@ import pytest
 
 import tiny_models
 from edgeharfer.benchmark.keras_peer import keras_candidates
-from edgeharfer.benchmark.peers import Part
+from edgeharfer.benchmark.peers import PeerGraph
 from edgeharfer.cli import run_command
 from edgeharfer.export import backend
 from edgeharfer.runtime.installation import install_command
@@ -107,7 +107,7 @@ class Told:
 
 def test_keras_is_asked_as_programs_ask_it_and_for_all_at_once() -> None:
     model = Told()
-    part = Part("net", np.zeros((2, 2, 1), np.float32), model=model)
+    part = PeerGraph("net", np.zeros((2, 2, 1), np.float32), model=model)
     assert [one.batch for one in keras_candidates(part, 1, [1, 32, 64])] == [1, 1, 32, 32, 64, 64]
     assert model.sizes == [None, None, 64]
 

@@ -12,12 +12,12 @@ import pytest
 import tiny_patterns
 from edgeharfer.calib import open_material
 from edgeharfer.calib.graphs import StaticQuantizer, dynamic_int8
-from edgeharfer.calib.guard import Limits
+from edgeharfer.calib.guard import AccuracyLimits
 from edgeharfer.calib.material import batches
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import CALIBRATORS, Recipe
 from edgeharfer.calib.scoring import Scorer, sweep
-from edgeharfer.export import Int8, quantize_package
+from edgeharfer.export import Int8Options, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package, load_package, verify_package
@@ -50,7 +50,7 @@ def pretend_times(monkeypatch: pytest.MonkeyPatch, times_ms: dict[str, float]) -
 def test_int8_stands_beside_fp32_and_keeps_the_accuracy(tmp_path: Path, package: Package, data: Path) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
-    int8 = Int8(data, data, items=40, keep_slower=True)
+    int8 = Int8Options(data, data, items=40, keep_slower=True)
     made = quantize_package(package.path, out, int8, report=lines.append)
     manifest = verify_package(out).manifest
     assert set(manifest.files) == {"fp32", "int8"}
@@ -89,7 +89,9 @@ def test_a_poisoned_calibration_set_ends_in_refusal(
     with pytest.raises(
         ModelError, match=r"INT8 is refused: .*tried minmax: top-1 .*; percentile 99.99"
     ) as caught:
-        quantize_package(package.path, tmp_path / "out", Int8(poison, data, items=40), report=lines.append)
+        quantize_package(
+            package.path, tmp_path / "out", Int8Options(poison, data, items=40), report=lines.append
+        )
     assert "\n" not in str(caught.value)
     assert "without 1 layers" in str(caught.value)
     assert sum(line.startswith("int8, ") for line in lines) == len(CALIBRATORS) + 1
@@ -102,14 +104,14 @@ def test_a_guard_that_nothing_passes_names_all_that_was_tried(
     material = open_material(package.manifest, data)
     calibration, judged = material.calibration(40, 1), material.evaluation(tmp_path)
     with pytest.raises(ModelError, match="entropy: top-1"):
-        Quantization(package, calibration, judged, Limits(-50.0, 3.0)).run()
+        Quantization(package, calibration, judged, AccuracyLimits(-50.0, 3.0)).run()
 
 
 def test_without_data_to_judge_by_int8_is_made_but_never_chosen(
     tmp_path: Path, package: Package, data: Path
 ) -> None:
     lines: list[str] = []
-    int8 = Int8(data, items=40, keep_slower=True)
+    int8 = Int8Options(data, items=40, keep_slower=True)
     made = quantize_package(package.path, tmp_path / "out", int8, report=lines.append)
     assert made.manifest.auto == {"cpu": "fp32"}
     assert receipt_of(made)["int8"]["guard"] is None
@@ -120,7 +122,7 @@ def test_faster_int8_that_nobody_judged_stays_in_the_package(
     tmp_path: Path, package: Package, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
-    made = quantize_package(package.path, tmp_path / "out", Int8(data, items=40))
+    made = quantize_package(package.path, tmp_path / "out", Int8Options(data, items=40))
     assert set(made.manifest.files) == {"fp32", "int8"}
     assert made.manifest.auto == {"cpu": "fp32"}
     assert receipt_of(made)["int8"]["kept"] is True
@@ -136,13 +138,15 @@ def test_the_first_layers_stay_in_floats_where_that_is_faster(
     floats: list[str],
 ) -> None:
     pretend_times(monkeypatch, {"1": first_ms})
-    made = quantize_package(package.path, tmp_path / "out", Int8(data, data, items=40, keep_slower=True))
+    made = quantize_package(
+        package.path, tmp_path / "out", Int8Options(data, data, items=40, keep_slower=True)
+    )
     assert receipt_of(made)["int8"]["in_floats"] == floats
 
 
 def test_another_split_can_be_judged_by(tmp_path: Path, package: Package, data: Path) -> None:
     """That which was trained on has more of a rare class."""
-    int8 = Int8(data, data, "train", items=40, keep_slower=True)
+    int8 = Int8Options(data, data, "train", items=40, keep_slower=True)
     facts = receipt_of(quantize_package(package.path, tmp_path / "out", int8))["int8"]
     assert facts["guard"]["n"] == 80
     assert facts["eval_split"] == "train"
@@ -151,7 +155,9 @@ def test_another_split_can_be_judged_by(tmp_path: Path, package: Package, data: 
 def test_a_clip_model_streams_in_int8(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=2)
-    made = quantize_package(package.path, tmp_path / "out", Int8(data, data, items=60, keep_slower=True))
+    made = quantize_package(
+        package.path, tmp_path / "out", Int8Options(data, data, items=60, keep_slower=True)
+    )
     facts = receipt_of(made)["int8"]
     assert facts["heads"]["encoder"] == "static"
     assert facts["heads"]["head"] in ("float", "dynamic")
@@ -166,7 +172,7 @@ def test_a_package_can_be_quantized_in_its_place_and_to_int8_alone(
 ) -> None:
     place = tmp_path / "package"
     shutil.copytree(package.path, place)
-    made = quantize_package(place, place, Int8(data, data, items=40), precisions=("int8",))
+    made = quantize_package(place, place, Int8Options(data, data, items=40), precisions=("int8",))
     assert set(made.manifest.files) == {"int8"}
     assert sorted(path.name for path in place.iterdir()) == [
         "MODELCARD.md",
@@ -182,7 +188,9 @@ def test_slower_int8_is_left_out_and_said_so(
 ) -> None:
     pretend_times(monkeypatch, {"fp32": 1.0, "int8": 2.0})
     lines: list[str] = []
-    made = quantize_package(package.path, tmp_path / "out", Int8(data, data, items=40), report=lines.append)
+    made = quantize_package(
+        package.path, tmp_path / "out", Int8Options(data, data, items=40), report=lines.append
+    )
     assert set(made.manifest.files) == {"fp32"}
     assert made.manifest.auto == {"cpu": "fp32"}
     assert receipt_of(made)["int8"]["kept"] is False
@@ -194,7 +202,7 @@ def test_faster_int8_is_chosen(
     tmp_path: Path, package: Package, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
-    made = quantize_package(package.path, tmp_path / "out", Int8(data, data, items=40))
+    made = quantize_package(package.path, tmp_path / "out", Int8Options(data, data, items=40))
     assert made.manifest.auto == {"cpu": "int8"}
 
 
@@ -242,13 +250,13 @@ def test_dynamic_heads_keep_their_answers() -> None:
 def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: Package, data: Path) -> None:
     def refused(error: type[EdgeharferError], message: str, source: Path | str, **options: Any) -> None:
         with pytest.raises(error, match=message):
-            quantize_package(source, tmp_path / "out", Int8(data, data, items=40), **options)
+            quantize_package(source, tmp_path / "out", Int8Options(data, data, items=40), **options)
         assert not (tmp_path / "out").exists()
 
     refused(ConfigError, "a face detector has no classes", "face-full-range")
     refused(ConfigError, "holds no fp16: export its Keras model", package.path, precisions=("fp16", "int8"))
     alone = quantize_package(
-        package.path, tmp_path / "alone", Int8(data, data, items=40), precisions=("int8",)
+        package.path, tmp_path / "alone", Int8Options(data, data, items=40), precisions=("int8",)
     )
     refused(ModelError, "holds no FP32 graphs", alone.path, precisions=("int8",))
     assert load_package(alone.path).manifest.precision_for("cpu", "auto") == "int8"

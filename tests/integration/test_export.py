@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import tiny_patterns
-from edgeharfer.export import Int8, backend, export_model
+from edgeharfer.export import Int8Options, backend, export_model
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.package import Package, verify_package
 from edgeharfer.runtime.inference.session import make_session
@@ -232,7 +232,7 @@ def test_the_chain_from_keras_to_int8_stands_in_the_receipt(tmp_path: Path) -> N
         labels=tiny_patterns.CLASSES,
         normalize="unit",
         precisions=("fp32", "fp16", "int8"),
-        int8=Int8(data, data, items=30, keep_slower=True),
+        int8=Int8Options(data, data, items=30, keep_slower=True),
     )
     assert set(verify_package(package.path).manifest.files) == {"fp32", "fp16", "int8"}
     receipt = receipt_of(package)
@@ -250,7 +250,7 @@ def test_a_refused_int8_leaves_no_package(tmp_path: Path) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"val": 10})
     poison = tiny_patterns.write_flat(tmp_path / "poison", 0, 0)
     stripes_model().save(tmp_path / "m.keras")
-    int8 = Int8(poison, data, items=30)
+    int8 = Int8Options(poison, data, items=30)
     options: dict[str, Any] = {"labels": tiny_patterns.CLASSES, "precisions": ("fp32", "int8"), "int8": int8}
     refused(tmp_path / "m.keras", tmp_path, "INT8 is refused", **options)
 

@@ -42,7 +42,7 @@ def configure(port: int, **changes: Any) -> KioskConfig:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_module, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(mqtt_module, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(mqtt_module, "MAX_PAUSE_S", 0.2)
     monkeypatch.setattr(mqtt_module, "CORRECT_EVERY_S", 0.1)
 
 

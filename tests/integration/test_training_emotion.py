@@ -19,7 +19,7 @@ from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
 from edgeharfer.training.emotion.data import make_targets
 from edgeharfer.training.emotion.faces import read_faces
-from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
+from edgeharfer.training.emotion.recipe import EmotionRecipe, FinishingPhase
 from edgeharfer.training.emotion.train import make_batches, train_emotion
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
 from edgeharfer.training.temperature import fit_temperature
@@ -33,7 +33,7 @@ RECIPE = EmotionRecipe(
     ema=0.9,
     validation_share=0.1,
     seed=3,
-    finish=(Finish(2),),
+    finish=(FinishingPhase(2),),
 )
 
 
@@ -100,7 +100,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_model(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(RECIPE, epochs=4, finish=(Finish(1),))
+    recipe = replace(RECIPE, epochs=4, finish=(FinishingPhase(1),))
     whole = train(data, tmp_path / "whole", recipe)
     batches = make_batches
 
@@ -144,7 +144,7 @@ def test_training_stops_when_it_gets_no_better(tmp_path: Path) -> None:
         model,
         lambda epoch: [(np.ones((4, 2)), np.ones((4, 1)))],
         lambda model: {"score": next(scores)},
-        loop.Plan(epochs=10, patience=3),
+        loop.TrainingPlan(epochs=10, patience=3),
         tmp_path,
         report=lambda line: None,
     )

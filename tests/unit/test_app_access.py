@@ -141,7 +141,7 @@ def test_sessions_are_bounded() -> None:
     clock = ManualClock(1000.0)
     authenticator = Authenticator(TOKEN, clock)
     oldest = authenticator.admit()
-    for _ in range(access.MOST_SESSIONS):
+    for _ in range(access.MAX_SESSIONS):
         clock.sleep(0.001)
         newest = authenticator.admit()
     assert not authenticator.knows_session(oldest) and authenticator.knows_session(newest)

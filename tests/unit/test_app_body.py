@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock, SystemClock
-from edgeharfer.runtime.http.body import Body, Pace
+from edgeharfer.runtime.http.body import Body, BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import MAX_JSON_BYTES, Request
 
 
-def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> Pace:
-    return Pace(clock, HttpLimits(stall_s=15.0, least_rate=100.0), deadline_s)
+def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> BodyDeadline:
+    return BodyDeadline(clock, HttpLimits(stall_s=15.0, least_rate=100.0), deadline_s)
 
 
-def seconds_until_given_up(pace: Pace, clock: ManualClock, step_s: float, count: int) -> float:
+def seconds_until_given_up(pace: BodyDeadline, clock: ManualClock, step_s: float, count: int) -> float:
     """How long a sender of so many bytes a step is waited for."""
     start_s = clock.monotonic()
     while pace.left_s > 0 and clock.monotonic() - start_s < 5000:
@@ -86,7 +86,7 @@ def read(*parts: bytes, deadline_s: float = 10.0, ends: bool = True) -> Any:
         if ends:
             reader.feed_data(b"0\r\n\r\n")
         request = Request.parse(head, "", lambda length, awaited: Body(reader, length))
-        return await request.json(Pace(SystemClock(), HttpLimits(), deadline_s))
+        return await request.json(BodyDeadline(SystemClock(), HttpLimits(), deadline_s))
 
     return asyncio.run(run())
 

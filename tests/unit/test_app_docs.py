@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from edgeharfer.app import access, likely, messages
-from edgeharfer.app.settings import Limits
+from edgeharfer.app.settings import UserLimits
 from edgeharfer.cli.app import app
 from edgeharfer.kiosk.web import LIMITS as KIOSK
 from edgeharfer.runtime.http.body import SLOW_SHARE
@@ -36,7 +36,7 @@ def test_the_commands_of_the_deployment_parse() -> None:
 
 
 def test_the_figures_are_those_of_the_code() -> None:
-    limits = Limits()
+    limits = UserLimits()
     assert (
         f"{limits.megapixels:g} megapixels" in PAGE
         and f"only from {likely.LEAST:.0%}".replace("%", " %") in PAGE

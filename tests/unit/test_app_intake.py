@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.probe import check_length, check_picture, check_video
-from edgeharfer.app.settings import Limits
+from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.sniff import sniff
 from edgeharfer.app.workspace import Workspace, clear_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
@@ -68,26 +68,26 @@ def test_large_pictures_are_refused_by_their_header(tmp_path: Path) -> None:
     data = cv2.imencode(".png", PICTURE)[1].tobytes()
     path.write_bytes(data[:16] + (20_000).to_bytes(4, "big") * 2 + data[24:])
     with pytest.raises(SourceError, match="20000x20000"):
-        check_picture(path, Limits())
+        check_picture(path, UserLimits())
     path.write_bytes(data)
-    check_picture(path, Limits())
+    check_picture(path, UserLimits())
     path.write_bytes(b"\xff\xd8\xff\xe0 no size")
     with pytest.raises(SourceError, match="damaged"):
-        check_picture(path, Limits())
+        check_picture(path, UserLimits())
 
 
 def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
     path = clip(tmp_path, "a.avi", "MJPG", 30)
-    check_video(path, Limits())
+    check_video(path, UserLimits())
     with pytest.raises(SourceError, match=r"64x48 pixels are larger than 0\.003 megapixels"):
-        check_video(path, Limits(megapixels=0.003))
+        check_video(path, UserLimits(megapixels=0.003))
     with open_source(path) as source:
-        check_length(source, path, Limits(video_s=3))
+        check_length(source, path, UserLimits(video_s=3))
         with pytest.raises(SourceError, match="3 s long, and 1 s"):
-            check_length(source, path, Limits(video_s=1))
+            check_length(source, path, UserLimits(video_s=1))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match="cut off or damaged"):
-        check_video(path, Limits())
+        check_video(path, UserLimits())
 
 
 # Takes 10 MB more than it has, and then 400 MB, of the 200 MB that it may.

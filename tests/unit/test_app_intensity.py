@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeharfer.app.intensity import Intensity, for_prior, intensity_word
+from edgeharfer.app.intensity import IntensityEstimator, for_prior, intensity_word
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
 
 
 def test_it_is_what_is_left_beside_neutral() -> None:
-    assert Intensity().of({"happy": 0.7, "neutral": 0.2, "sad": 0.1}) == pytest.approx(0.8)
-    assert Intensity().of({"happy": 0.0, "neutral": 1.0}) == 0
-    assert Intensity().of({"happy": 1.0, "neutral": 0.0}) == 1
+    assert IntensityEstimator().of({"happy": 0.7, "neutral": 0.2, "sad": 0.1}) == pytest.approx(0.8)
+    assert IntensityEstimator().of({"happy": 0.0, "neutral": 1.0}) == 0
+    assert IntensityEstimator().of({"happy": 1.0, "neutral": 0.0}) == 1
 
 
 def test_without_neutral_there_is_none() -> None:
-    assert Intensity().of({"happy": 1.0}) is None
-    assert Intensity().of({}) is None
+    assert IntensityEstimator().of({"happy": 1.0}) is None
+    assert IntensityEstimator().of({}) is None
 
 
 @pytest.mark.parametrize("prior", ["package", "data", "balanced"])

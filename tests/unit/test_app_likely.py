@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeharfer.app.context import Table, read_table
+from edgeharfer.app.context import ContextTable, read_table
 from edgeharfer.app.likely import LEAST, TRUST, LikelyActions, Suggestion, activities_of, mean_emotion
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import load_package
 
 COUNTS = np.array([[30.0, 10.0], [10.0, 50.0]])
-TABLE = Table(("happy", "neutral"), ("sports", "self care"), COUNTS, 0.0, "joint")
+TABLE = ContextTable(("happy", "neutral"), ("sports", "self care"), COUNTS, 0.0, "joint")
 
 
 def test_nothing_known_gives_the_table_s_own_shares() -> None:
@@ -50,7 +50,7 @@ def test_background_tells_nothing() -> None:
 
 def test_independent_counts_let_no_emotion_matter() -> None:
     counts = np.outer([10.0, 30.0], [1.0, 3.0])
-    model = LikelyActions(Table(("happy", "neutral"), ("sports", "rest"), counts, 0.0, "independent"))
+    model = LikelyActions(ContextTable(("happy", "neutral"), ("sports", "rest"), counts, 0.0, "independent"))
     assert model.posterior({"happy": 1.0}, {}) == pytest.approx({"sports": 0.25, "rest": 0.75})
 
 
@@ -59,7 +59,9 @@ def test_an_emotion_that_the_table_does_not_know_tells_nothing() -> None:
 
 
 def test_smoothing_leaves_nothing_impossible() -> None:
-    table = Table(("happy", "neutral"), ("sports", "rest"), np.array([[5.0, 0.0], [0.0, 5.0]]), 1.0, "joint")
+    table = ContextTable(
+        ("happy", "neutral"), ("sports", "rest"), np.array([[5.0, 0.0], [0.0, 5.0]]), 1.0, "joint"
+    )
     found = LikelyActions(table).posterior({"happy": 1.0}, {})
     assert found == pytest.approx({"sports": 6 / 7, "rest": 1 / 7})
 

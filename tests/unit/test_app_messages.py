@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.app.messages import FER8, FORGET_S, HOLD_S, MOST_SIGNS, Speaker, read_messages
+from edgeharfer.app.messages import FER8, FORGET_S, HOLD_S, MAX_SIGNS, MessageComposer, read_messages
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import UNCERTAIN
 
@@ -38,7 +38,7 @@ def test_labels_of_another_package_are_known(tmp_path: Path) -> None:
     [
         ({"merry": "x"}, "unknown key 'merry'; known are angry, "),
         ({"happy": 3}, "happy: must be one line"),
-        ({"happy": "x" * (MOST_SIGNS + 1)}, "at most 160 signs"),
+        ({"happy": "x" * (MAX_SIGNS + 1)}, "at most 160 signs"),
         ({"happy": "two\nlines"}, "one line"),
         ({"happy": "turned \u202e round"}, "one line"),
         ([], "must be an object"),
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_of_a_passing_look() -> None:
-    speaker = Speaker({"happy": "Looks pleased.", "sad": "Looks low."})
+    speaker = MessageComposer({"happy": "Looks pleased.", "sad": "Looks low."})
     assert [speaker.say(1, "happy", time / 2) for time in range(3)] == ["", "", ""]
     assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."
     assert speaker.say(1, "sad", HOLD_S + 0.1) == "Looks pleased."  # it can be read to its end
@@ -71,7 +71,7 @@ def test_nothing_is_said_of_a_passing_look() -> None:
 
 
 def test_what_was_said_goes_with_the_look() -> None:
-    speaker = Speaker({"happy": "Looks pleased."})
+    speaker = MessageComposer({"happy": "Looks pleased."})
     speaker.say(1, "happy", 0.0)
     assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."
     assert speaker.say(1, "neutral", HOLD_S + 0.5) == "Looks pleased."
@@ -79,7 +79,7 @@ def test_what_was_said_goes_with_the_look() -> None:
 
 
 def test_people_are_told_apart_and_forgotten() -> None:
-    speaker = Speaker({"happy": "Looks pleased."})
+    speaker = MessageComposer({"happy": "Looks pleased."})
     for track in (1, 2):
         speaker.say(track, "happy", 0.0)
     assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.context import read_table
-from edgeharfer.app.digest import MOST_POINTS, Reading
+from edgeharfer.app.digest import MAX_POINTS, ReportDigest
 from edgeharfer.app.feed import AppFeed
-from edgeharfer.app.intensity import Intensity
+from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.picture import encode, fit
-from edgeharfer.app.scene import HISTORY, Scene
+from edgeharfer.app.scene import HISTORY, SceneSummary
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.decode import decode_image
@@ -27,8 +27,8 @@ HAPPY = Emotion("happy", 0.75, {"happy": 0.75, "neutral": 0.25})
 FACE = TrackedFace(3, Box(10, 10, 20, 20), 0.9, {"emotion": HAPPY})
 
 
-def scene() -> Scene:
-    return Scene(Intensity(), LikelyActions(read_table()), {"happy": "Looks pleased."})
+def scene() -> SceneSummary:
+    return SceneSummary(IntensityEstimator(), LikelyActions(read_table()), {"happy": "Looks pleased."})
 
 
 def result(time_s: float, action: Action | None = None, *faces: TrackedFace) -> Result:
@@ -117,8 +117,8 @@ async def watch(feed: AppFeed) -> None:
     assert (await view("one"))[1] == b"", "no picture of the run before"
 
 
-def reading() -> Reading:
-    return Reading(Intensity(), LikelyActions(read_table()), {"happy": "Looks pleased."})
+def reading() -> ReportDigest:
+    return ReportDigest(IntensityEstimator(), LikelyActions(read_table()), {"happy": "Looks pleased."})
 
 
 def test_a_digest_says_what_the_report_says() -> None:
@@ -136,7 +136,7 @@ def test_a_digest_says_what_the_report_says() -> None:
 def test_long_videos_are_thinned() -> None:
     digest = reading().digest(report({1: "hn" * 1000}))
     [person] = digest["people"]
-    assert len(person["points"]) <= MOST_POINTS
+    assert len(person["points"]) <= MAX_POINTS
     assert person["points"][0]["probs"][1] == pytest.approx((0.85 * 3 + 0.05 * 2) / 5, abs=1e-4)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.benchmark.film import CrowdedFilm, Film, crowd
+from edgeharfer.benchmark.film import CrowdedVideo, LoopedVideo, crowd
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.types import Box, Face, Image
@@ -26,7 +26,7 @@ def clip(tmp_path: Path) -> str:
 
 
 def test_a_film_goes_on_and_so_does_its_time(clip: str) -> None:
-    with Film(clip, ManualClock(), 7.0) as film:
+    with LoopedVideo(clip, ManualClock(), 7.0) as film:
         frames = [frame for _ in range(2 * FRAMES + 1) if (frame := film.read()) is not None]
     assert [frame.seq for frame in frames] == list(range(2 * FRAMES + 1))
     assert [frame.pts_s - 7.0 for frame in frames] == pytest.approx(
@@ -38,9 +38,9 @@ def test_a_film_goes_on_and_so_does_its_time(clip: str) -> None:
 def test_one_picture_is_no_film(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ConfigError, match="not a clip: give --source a video file"):
-        Film(str(tmp_path / "a.png"), ManualClock())
+        LoopedVideo(str(tmp_path / "a.png"), ManualClock())
     with pytest.raises(SourceError, match="no such file"):
-        Film(str(tmp_path / "none.mp4"), ManualClock())
+        LoopedVideo(str(tmp_path / "none.mp4"), ManualClock())
 
 
 class OneFace:
@@ -61,11 +61,11 @@ class OneFace:
 
 
 def test_a_crowd_stands_in_every_frame_even_where_the_face_was_missed(clip: str) -> None:
-    with CrowdedFilm(clip, ManualClock(), faces=4, detector=OneFace(Box(20, 10, 10, 10))) as film:  # type: ignore[arg-type]
+    with CrowdedVideo(clip, ManualClock(), faces=4, detector=OneFace(Box(20, 10, 10, 10))) as film:  # type: ignore[arg-type]
         frames = [film.read() for _ in range(3)]
     assert all(frame is not None and frame.bgr.shape == (48, 64, 3) for frame in frames)
     with (
-        CrowdedFilm(clip, ManualClock(), faces=4, detector=OneFace(None)) as film,  # type: ignore[arg-type]
+        CrowdedVideo(clip, ManualClock(), faces=4, detector=OneFace(None)) as film,  # type: ignore[arg-type]
         pytest.raises(SourceError, match="begins without a face"),
     ):
         film.read()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tiny_models
-from edgeharfer.benchmark.ours import Setup, package_candidates, pictures, streaming_step
+from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, pictures, streaming_step
 from edgeharfer.runtime.errors import ConfigError, ProviderError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.package import load_package
@@ -17,7 +17,7 @@ from edgeharfer.runtime.inference.session import make_session
 
 def test_an_emotion_package_gives_one_candidate_for_each_combination(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path)
-    made = list(package_candidates(package, Setup(threads=(1, 2), batches=(1, 4))))
+    made = list(package_candidates(package, BenchmarkSetup(threads=(1, 2), batches=(1, 4))))
     assert [(one.name, one.threads, one.batch) for one in made] == [
         ("tiny-emotion", 1, 1), ("tiny-emotion", 1, 4), ("tiny-emotion", 2, 1), ("tiny-emotion", 2, 4),
     ]  # fmt: skip
@@ -30,7 +30,7 @@ def test_an_emotion_package_gives_one_candidate_for_each_combination(tmp_path: P
 
 
 def test_an_action_package_gives_its_parts_and_the_step_of_a_new_frame(tmp_path: Path) -> None:
-    made = list(package_candidates(tiny_models.action_package(tmp_path), Setup(batches=(1, 2))))
+    made = list(package_candidates(tiny_models.action_package(tmp_path), BenchmarkSetup(batches=(1, 2))))
     assert [(one.name, one.batch) for one in made] == [
         ("tiny-action encoder", 1), ("tiny-action encoder", 2),
         ("tiny-action head", 1), ("tiny-action head", 2),
@@ -61,14 +61,14 @@ def test_pictures_are_prepared_as_the_package_wants_them(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["face-yunet", "face-full-range", "face-short-range"])
 def test_detectors_that_ship_run_on_pictures_in_their_layout(name: str) -> None:
-    (made,) = package_candidates(load_package(name), Setup())
+    (made,) = package_candidates(load_package(name), BenchmarkSetup())
     assert np.isfinite(np.asarray(made.run())).all()
 
 
 def test_a_precision_that_the_package_lacks_is_named(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path)
     with pytest.raises(ConfigError, match="tiny-emotion holds no int8: it has fp32"):
-        list(package_candidates(package, Setup(precisions=("fp32", "int8"))))
+        list(package_candidates(package, BenchmarkSetup(precisions=("fp32", "int8"))))
 
 
 def test_a_provider_that_does_not_load_is_an_error_or_a_declared_fallback(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_provider_that_does_not_load_is_an_error_or_a_declared_fallback(tmp_pa
         pytest.skip("this ONNX Runtime is a GPU build")
     package = tiny_models.emotion_package(tmp_path)
     with pytest.raises(ProviderError) as caught:
-        list(package_candidates(package, Setup(providers=("cuda",))))
+        list(package_candidates(package, BenchmarkSetup(providers=("cuda",))))
     assert caught.value.exit_code == 3
-    (made,) = package_candidates(package, Setup(providers=("cuda",), fallback=True))
+    (made,) = package_candidates(package, BenchmarkSetup(providers=("cuda",), fallback=True))
     assert (made.provider, made.asked) == ("CPUExecutionProvider", "cuda")

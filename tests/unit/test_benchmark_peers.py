@@ -11,7 +11,7 @@ import pytest
 
 from edgeharfer.benchmark import peers
 from edgeharfer.benchmark.openvino_peer import openvino_candidates
-from edgeharfer.benchmark.peers import Part, absent, import_peer, parse_peers
+from edgeharfer.benchmark.peers import PeerGraph, absent, import_peer, parse_peers
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.installation import install_command
 
@@ -67,7 +67,7 @@ def test_openvino_gets_the_packages_own_bytes_and_reports_nothing(monkeypatch: p
     fake = FakeOpenVino()
     monkeypatch.setitem(sys.modules, "openvino", fake)
     monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
-    part = Part("net", np.zeros((8, 8, 3), np.float32), {"fp32": b"one", "int8": b"two!"})
+    part = PeerGraph("net", np.zeros((8, 8, 3), np.float32), {"fp32": b"one", "int8": b"two!"})
     made = list(openvino_candidates(part, [2], [1, 4]))
     made[1].run()
     assert [(one.precision, one.threads, one.batch) for one in made] == [

@@ -10,10 +10,10 @@ from edgeharfer.benchmark import sustained
 from edgeharfer.benchmark.end_to_end import EndToEnd
 from edgeharfer.benchmark.sustained import drift, measure_sustained, row, sustained_lines
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.sensors import Reading
+from edgeharfer.runtime.sensors import SensorReading
 
-COLD = Reading({"cpu": 40.0}, {"package": 10.0}, 3000.0, 1)
-HOT = Reading({"cpu": 80.0}, {"package": 30.0}, 2000.0, 4)
+COLD = SensorReading({"cpu": 40.0}, {"package": 10.0}, 3000.0, 1)
+HOT = SensorReading({"cpu": 80.0}, {"package": 30.0}, 2000.0, 4)
 
 
 def rows(*fps: float) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def test_the_last_tenth_against_the_first() -> None:
 
 def test_a_machine_that_tells_nothing() -> None:
     blind = [{**one, "celsius": {}, "watts": {}} for one in rows(100.0, 100.0)]
-    found = drift(blind, Reading(), Reading())
+    found = drift(blind, SensorReading(), SensorReading())
     assert (found["hottest_celsius"], found["watts"], found["throttled"]) == (None, {}, None)
     assert sum("not told by this machine" in line for line in sustained_lines({"minutes": 1, **found})) == 3
 
@@ -60,7 +60,7 @@ def test_it_runs_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sustained, "Worker", Stretch)
     told: list[tuple[int, int]] = []
     found = measure_sustained(
-        EndToEnd("clip", {}), 1.5, lambda *at: told.append(at), sensors=Reading, clock=clock
+        EndToEnd("clip", {}), 1.5, lambda *at: told.append(at), sensors=SensorReading, clock=clock
     )
     assert (found["minutes"], len(found["rows"])) == (pytest.approx(100 / 60, abs=0.01), 5)
     assert told[-1] == (100, 90)

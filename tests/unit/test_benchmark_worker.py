@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeharfer.benchmark import worker
-from edgeharfer.benchmark.worker import Worker, serve
+from edgeharfer.benchmark.worker import BenchmarkWorker, serve
 from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
 
 
@@ -66,14 +66,14 @@ def test_errors_come_back_as_what_they_were(kind: str, wanted: type[Exception]) 
 
 def test_a_real_process_tells_its_error_and_ends() -> None:
     with (
-        Worker("pipeline", spec="nowhere.mp4", options={"action": None, "emotion": None}) as job,
+        BenchmarkWorker("pipeline", spec="nowhere.mp4", options={"action": None, "emotion": None}) as job,
         pytest.raises(SourceError, match="no such file"),
     ):
         job.call("stream", frames=1)
 
 
 def test_a_process_that_died_says_its_last_words() -> None:
-    with Worker("pipeline", spec="nowhere.mp4", options={"action": None, "emotion": None}) as job:
+    with BenchmarkWorker("pipeline", spec="nowhere.mp4", options={"action": None, "emotion": None}) as job:
         job.process.kill()
         job.process.wait()
         with pytest.raises(RuntimeError, match="process ended: "):

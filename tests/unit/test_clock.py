@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.clock import Jump, JumpWatch, ManualClock
+from edgeharfer.runtime.clock import ClockJump, ClockJumpDetector, ManualClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
@@ -21,7 +21,7 @@ FRAME = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, YEARS_S, -YEARS_S, 1.5])
 def test_a_jump_is_told_once_with_both_times(jump_s: float) -> None:
     clock = ManualClock(1.8e9)
-    watch = JumpWatch(clock)
+    watch = ClockJumpDetector(clock)
     clock.sleep(5.0)
     assert watch.look() is None
     clock.offset_s = jump_s
@@ -36,7 +36,7 @@ def test_a_jump_is_told_once_with_both_times(jump_s: float) -> None:
 
 def test_what_a_time_server_does_is_no_jump_until_it_adds_up() -> None:
     clock = ManualClock(1.8e9)
-    watch = JumpWatch(clock)
+    watch = ClockJumpDetector(clock)
     for _ in range(9):
         clock.offset_s += 0.1
         assert watch.look() is None
@@ -45,12 +45,12 @@ def test_what_a_time_server_does_is_no_jump_until_it_adds_up() -> None:
 
 
 def test_the_first_moment_of_all_can_be_told() -> None:
-    assert "became 1970-01-01T00:00:00Z" in str(Jump(1.8e9, 0.0))
+    assert "became 1970-01-01T00:00:00Z" in str(ClockJump(1.8e9, 0.0))
 
 
 def test_a_jump_is_a_line_of_the_events_once(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    first, second = Jump(1.8e9, 1.8e9 + 3600), Jump(1.9e9, 0.0)
+    first, second = ClockJump(1.8e9, 1.8e9 + 3600), ClockJump(1.9e9, 0.0)
     with EventsSink(path) as sink:
         sink.write(FRAME, Result(0, 0.0, 0.0), Status())
         sink.refresh(Status(elapsed_s=2.0, clock_jump=first))

@@ -15,7 +15,7 @@ from edgeharfer.runtime.faces.detector import Detector, Region, close_region
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, detector_title
 from edgeharfer.runtime.faces.detectors.auto import PLACING_LOOK, AutoDetector
 from edgeharfer.runtime.faces.search import (
-    MOST_OPINIONS,
+    MAX_OPINIONS,
     SECOND_OPINION_LOOK,
     FaceFinder,
     new_faces,
@@ -103,20 +103,20 @@ def test_a_refused_face_is_asked_about_again_with_the_next_look() -> None:
 
 def test_opinions_are_bounded_and_the_refused_keep_nobody_waiting() -> None:
     """Four wrists are the surest of six; the two faces after them wait for one look."""
-    wrists = [square(60 * n) for n in range(MOST_OPINIONS)]
-    people = [square(60 * n) for n in range(MOST_OPINIONS, MOST_OPINIONS + 2)]
+    wrists = [square(60 * n) for n in range(MAX_OPINIONS)]
+    people = [square(60 * n) for n in range(MAX_OPINIONS, MAX_OPINIONS + 2)]
     video, other = Known(*wrists, *people), Known(*people)
     finder, known, seen = FaceFinder(AutoDetector(video, other)), list[Box](), []
     for seq in range(3):
         before = len(other.looks)
         seen.append(boxes(finder.find(frame(seq), known)))
-        assert len(other.looks) - before <= MOST_OPINIONS
+        assert len(other.looks) - before <= MAX_OPINIONS
         known = seen[-1]
     assert seen == [[], people, people]
 
 
 def test_without_a_second_opinion_every_face_counts_at_once() -> None:
-    crowd = [square(60 * n) for n in range(MOST_OPINIONS + 3)]
+    crowd = [square(60 * n) for n in range(MAX_OPINIONS + 3)]
     assert boxes(FaceFinder(Known(*crowd)).find(frame())) == crowd
 
 

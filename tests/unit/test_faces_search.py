@@ -10,9 +10,9 @@ from edgeharfer.runtime.faces.search import (
     CLOSE_LOOK,
     FOLLOWING_LOOK,
     LARGE_TILES,
+    MAX_CLOSE_LOOKS,
+    MAX_FOLLOWED,
     MIN_TILE_PX,
-    MOST_CLOSE_LOOKS,
-    MOST_FOLLOWED,
     SMALL_TILES,
     TILE_EVERY,
     WIDE_EVERY,
@@ -150,7 +150,7 @@ def test_a_followed_face_is_placed_by_the_closer_look() -> None:
 
 
 def test_many_faces_are_seen_by_one_look_and_a_tile_now_and_then() -> None:
-    boxes = [square(50 + 200 * n, 100, 120) for n in range(MOST_FOLLOWED + 1)]
+    boxes = [square(50 + 200 * n, 100, 120) for n in range(MAX_FOLLOWED + 1)]
     sight = Eyesight(*boxes)
     finder = FaceFinder(sight)
     for n in range(TILE_EVERY * 6):
@@ -179,7 +179,7 @@ def test_a_lost_face_is_looked_for_where_it_was() -> None:
 def test_only_so_many_lost_faces_are_looked_for_in_one_frame() -> None:
     sight = Eyesight()
     assert FaceFinder(sight).find(frame(), [square(30 * n, 30 * n, 20) for n in range(9)]) == []
-    assert len(sight.looks) == 1 + MOST_CLOSE_LOOKS
+    assert len(sight.looks) == 1 + MAX_CLOSE_LOOKS
 
 
 def test_a_doubtful_face_gets_a_second_look() -> None:

@@ -14,7 +14,7 @@ import pytest
 from edgeharfer.kiosk import install as module
 from edgeharfer.kiosk.config import default_text, handed_over
 from edgeharfer.kiosk.install import (
-    Places,
+    InstallPaths,
     check_program,
     check_systemd,
     install,
@@ -48,7 +48,7 @@ def files_below(root: Path) -> set[str]:
 def test_install_writes_unit_configuration_and_state_folder(tmp_path: Path, program: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    done = install(Places(root), program, nothing)
+    done = install(InstallPaths(root), program, nothing)
     assert files_below(root) == {
         "etc/systemd/system/edgeharfer-kiosk.service", "etc/edgeharfer/kiosk.toml", "var/lib/edgeharfer",
     }  # fmt: skip
@@ -59,7 +59,7 @@ def test_install_writes_unit_configuration_and_state_folder(tmp_path: Path, prog
 def test_a_unit_that_shows_the_page_is_written_where_a_browser_is_named(
     tmp_path: Path, program: Path
 ) -> None:
-    places = Places(tmp_path / "root")
+    places = InstallPaths(tmp_path / "root")
     done = install(places, program, nothing, "chromium")
     text = places.browser_unit.read_text(encoding="utf-8")
     assert places.browser_unit == places.root / "etc/systemd/user/edgeharfer-kiosk-browser.service"
@@ -74,7 +74,7 @@ def test_a_unit_that_shows_the_page_is_written_where_a_browser_is_named(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
 def test_only_the_owner_may_read_the_configuration(tmp_path: Path, program: Path) -> None:
-    places = Places(tmp_path / "root")
+    places = InstallPaths(tmp_path / "root")
     install(places, program, nothing)
     assert stat.S_IMODE(places.config.stat().st_mode) == 0o600
     places.config.chmod(0o644)
@@ -100,7 +100,7 @@ def test_the_service_reads_the_copy_that_systemd_hands_over(
 
 
 def test_a_systemd_without_credentials_is_refused(tmp_path: Path) -> None:
-    assert systemd_version(Places(tmp_path)) == 0
+    assert systemd_version(InstallPaths(tmp_path)) == 0
     for version in (0, 247, 252):
         check_systemd(version)
     with pytest.raises(ConfigError, match="systemd 239 is too old"):
@@ -108,7 +108,7 @@ def test_a_systemd_without_credentials_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path) -> None:
-    places = Places(tmp_path / "root")
+    places = InstallPaths(tmp_path / "root")
     install(places, program, nothing)
     places.config.write_text("[limits]\nmemory_mb = 300\n", encoding="utf-8")
     install(places, program, nothing)
@@ -117,14 +117,14 @@ def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path)
 
 
 def test_the_plan_writes_nothing(tmp_path: Path) -> None:
-    texts = plan(Places(tmp_path), PROGRAM)
+    texts = plan(InstallPaths(tmp_path), PROGRAM)
     assert texts[tmp_path / "etc/edgeharfer/kiosk.toml"] == default_text()
     assert f"ExecStart={PROGRAM} kiosk run --config /etc/edgeharfer/kiosk.toml" in "".join(texts.values())
     assert files_below(tmp_path) == set()
 
 
 def test_a_refused_purpose_is_refused_at_installation(tmp_path: Path) -> None:
-    places = Places(tmp_path)
+    places = InstallPaths(tmp_path)
     places.config.parent.mkdir(parents=True)
     places.config.write_text("[site]\npurpose = 'workplace'\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"Art\. 5\(1\)\(f\)"):
@@ -145,7 +145,7 @@ def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path, program: Path) -> None:
     (tmp_path / "root").write_text("a file", encoding="utf-8")
     with pytest.raises(SinkError, match="run it as root"):
-        install(Places(tmp_path / "root"), program, nothing)
+        install(InstallPaths(tmp_path / "root"), program, nothing)
 
 
 def test_a_command_that_fails_gives_its_last_line() -> None:

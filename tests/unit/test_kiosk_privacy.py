@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeharfer.kiosk.config import KioskConfig, PrivacyConfig, ScreenConfig
-from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, Notice, blur_faces, hide_zones
+from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, PrivacyNotice, blur_faces, hide_zones
 from edgeharfer.kiosk.state import KioskState, ScreenContent, shown_picture
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.result import Result
@@ -53,7 +53,7 @@ def test_names_are_random_and_forgotten_with_the_track() -> None:
 
 def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
     clock = ManualClock()
-    notice = Notice(required=True, forget_s=60, clock=clock)
+    notice = PrivacyNotice(required=True, forget_s=60, clock=clock)
     assert not notice.given
     notice.confirm()
     for _ in range(10):
@@ -70,7 +70,7 @@ def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
 
 def test_the_notice_is_asked_again_after_a_camera_was_away_for_long() -> None:
     clock = ManualClock()
-    notice = Notice(required=True, forget_s=60, clock=clock)
+    notice = PrivacyNotice(required=True, forget_s=60, clock=clock)
     notice.confirm()
     notice.observe(1)
     clock.sleep(61)

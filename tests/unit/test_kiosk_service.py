@@ -32,7 +32,7 @@ from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline
 from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.privacy import PrivacyNotice
 from edgeharfer.kiosk.service import Service, run_kiosk
 from edgeharfer.kiosk.startup import count_start
 from edgeharfer.kiosk.state import KioskState
@@ -319,7 +319,7 @@ def test_numbers_of_further_tasks_are_those_of_the_largest_face() -> None:
 def test_nothing_is_read_of_a_face_before_the_notice_was_given(required: bool, tmp_path: Path) -> None:
     emotion = str(emotion_package(tmp_path / "emotion").path)
     config = KioskConfig(models=ModelsConfig(action="off", emotion=emotion, tasks=("headpose",)))
-    notice = Notice(required=required, forget_s=60, clock=SystemClock())
+    notice = PrivacyNotice(required=required, forget_s=60, clock=SystemClock())
     pipeline = load_pipeline(config, ModelSelection(None, emotion), SystemClock())
     source = DemoSource(SystemClock())
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from edgeharfer.cli.kiosk import kiosk
 from edgeharfer.kiosk import install as install_module
-from edgeharfer.kiosk.install import Places, install
+from edgeharfer.kiosk.install import InstallPaths, install
 from edgeharfer.kiosk.uninstall import uninstall
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
@@ -25,13 +25,13 @@ def nothing(words: Sequence[str]) -> None:
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Places:
+def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallPaths:
     """An installation below a folder that stands for /."""
     monkeypatch.setattr(install_module, "HIDDEN", ("/home",))
     program = tmp_path / "edgeharfer"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
-    made = Places(tmp_path / "root")
+    made = InstallPaths(tmp_path / "root")
     install(made, program, nothing)
     return made
 
@@ -56,7 +56,7 @@ def left_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_nothing_of_the_product_is_left(places: Places, tmp_path: Path) -> None:
+def test_nothing_of_the_product_is_left(places: InstallPaths, tmp_path: Path) -> None:
     fill(places.state)
     install(places, tmp_path / "edgeharfer", nothing, "chromium")
     done = uninstall(places, nothing)
@@ -72,7 +72,7 @@ FOREIGN = ("notes.txt", "backup/outbox.db", "models/readme", "models/emotion/tin
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_of_others_in_the_state_folder_is_left_and_named(places: Places, name: str) -> None:
+def test_a_file_of_others_in_the_state_folder_is_left_and_named(places: InstallPaths, name: str) -> None:
     fill(places.state)
     path = places.private_state / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def test_a_file_of_others_in_the_state_folder_is_left_and_named(places: Places, 
     assert left_below(places.root) == {f"var/lib/private/edgeharfer/{name}", "var/lib/edgeharfer"}
 
 
-def test_no_link_is_followed_out_of_the_state_folder(places: Places, tmp_path: Path) -> None:
+def test_no_link_is_followed_out_of_the_state_folder(places: InstallPaths, tmp_path: Path) -> None:
     """The service owns that folder, and could name any other one."""
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "emotion").mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_no_link_is_followed_out_of_the_state_folder(places: Places, tmp_path: P
     assert (elsewhere / "emotion" / "current").exists()
 
 
-def test_an_edited_configuration_is_left_unless_it_is_purged(places: Places) -> None:
+def test_an_edited_configuration_is_left_unless_it_is_purged(places: InstallPaths) -> None:
     places.config.write_text("[site]\nname = 'shop'\n", encoding="utf-8")
     password = places.config.with_name("password")
     password.write_text("secret\n", encoding="utf-8")
@@ -107,7 +107,7 @@ def test_an_edited_configuration_is_left_unless_it_is_purged(places: Places) -> 
     assert left_below(places.root) == {"etc/edgeharfer/password"}
 
 
-def test_a_unit_of_others_and_its_drop_ins_are_left(places: Places) -> None:
+def test_a_unit_of_others_and_its_drop_ins_are_left(places: InstallPaths) -> None:
     places.unit.write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
     drop_in = places.unit.with_name(f"{places.unit.name}.d") / "override.conf"
     drop_in.parent.mkdir()
@@ -119,7 +119,7 @@ def test_a_unit_of_others_and_its_drop_ins_are_left(places: Places) -> None:
     ]  # fmt: skip
 
 
-def test_a_kiosk_that_still_runs_is_not_pulled_out_from_under(places: Places) -> None:
+def test_a_kiosk_that_still_runs_is_not_pulled_out_from_under(places: InstallPaths) -> None:
     lock = FileLock(places.state / "lock")
     assert lock.acquire()
     with pytest.raises(SinkError, match="still running"):
@@ -130,7 +130,7 @@ def test_a_kiosk_that_still_runs_is_not_pulled_out_from_under(places: Places) ->
     assert left_below(places.root) == set()
 
 
-def test_a_state_folder_that_an_administrator_moved_is_left(places: Places, tmp_path: Path) -> None:
+def test_a_state_folder_that_an_administrator_moved_is_left(places: InstallPaths, tmp_path: Path) -> None:
     places.private_state.rmdir()
     moved = tmp_path / "large"
     moved.mkdir()

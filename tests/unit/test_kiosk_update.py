@@ -101,7 +101,7 @@ def test_two_installations_at_once_do_not_disturb_each_other(
     """The second one begins and ends while the first one copies."""
     one, other = packages(tmp_path, 2)
     state, real = tmp_path / "state", module._copy_file
-    second: list[module.Update] = []
+    second: list[module.InstalledUpdate] = []
 
     def interrupted(source: Path, target: Path) -> None:
         monkeypatch.setattr(module, "_copy_file", real)
@@ -170,8 +170,8 @@ def test_a_package_that_is_much_slower_is_refused(tmp_path: Path, monkeypatch: p
     speeds = {"tiny-0": 10.0, "tiny-1": 21.0}
     real = module.try_package
 
-    def timed(package: Package, clock: Clock) -> module.Trial:
-        return module.Trial(real(package, clock).probs, speeds[package.manifest.name])
+    def timed(package: Package, clock: Clock) -> module.PackageTrial:
+        return module.PackageTrial(real(package, clock).probs, speeds[package.manifest.name])
 
     monkeypatch.setattr(module, "try_package", timed)
     with pytest.raises(ModelError, match=r"21\.0 ms an answer here.*at most 20\.0 ms"):

@@ -12,8 +12,8 @@ import pytest
 
 from edgeharfer.cli import run_command
 from edgeharfer.cli.picker import menu as module
-from edgeharfer.cli.picker.menu import Choice, Menu
-from edgeharfer.cli.picker.preview import Mood, Preview
+from edgeharfer.cli.picker.menu import Menu, MenuItem
+from edgeharfer.cli.picker.preview import Preview, PreviewState
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import CameraError
 from edgeharfer.runtime.source.cameras import Camera
@@ -87,9 +87,9 @@ def test_the_ends_of_the_menu_are_ends(menu: Menu) -> None:
 
 
 def test_one_camera_is_open_at_a_time(menu: Menu, bench: Bench) -> None:
-    wait_until(lambda: menu.glance.mood is Mood.LIVE)
+    wait_until(lambda: menu.glance.mood is PreviewState.LIVE)
     menu.move(1)
-    wait_until(lambda: menu.glance.mood is Mood.LIVE)
+    wait_until(lambda: menu.glance.mood is PreviewState.LIVE)
     menu.move(2)
     menu.select(0)
     wait_until(lambda: menu.glance.picture is not None)
@@ -128,7 +128,7 @@ def test_without_cameras_it_says_what_to_do(bench: Bench) -> None:
 def test_a_file_is_listed_once_and_stays(menu: Menu, tmp_path: Path) -> None:
     for _ in range(2):
         menu.add_file(str(tmp_path / "walk.mp4"))
-    assert menu.selected == Choice(str(tmp_path / "walk.mp4"), "walk.mp4", str(tmp_path))
+    assert menu.selected == MenuItem(str(tmp_path / "walk.mp4"), "walk.mp4", str(tmp_path))
     menu.look_again()
     assert [choice.title for choice in menu.choices] == ["First", "Second", "walk.mp4", "Demo", "A file…"]
     assert menu.selected.title == "walk.mp4"
@@ -136,7 +136,7 @@ def test_a_file_is_listed_once_and_stays(menu: Menu, tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_says_why(bench: Bench) -> None:
     with closing(Preview("bad", bench)) as preview:
-        wait_until(lambda: preview.glance.mood is Mood.TROUBLE)
+        wait_until(lambda: preview.glance.mood is PreviewState.TROUBLE)
         assert preview.glance.words == "camera bad: another program may use it"
 
 

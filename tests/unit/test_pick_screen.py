@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from edgeharfer.cli.picker import screen
-from edgeharfer.cli.picker.menu import Choice
-from edgeharfer.cli.picker.preview import Glance, Mood
-from edgeharfer.cli.picker.screen import Page, compose
+from edgeharfer.cli.picker.menu import MenuItem
+from edgeharfer.cli.picker.preview import PreviewFrame, PreviewState
+from edgeharfer.cli.picker.screen import PickerImage, compose
 from edgeharfer.runtime.overlay.look import BLUE
 
-CHOICES = [Choice(str(number), f"Camera {number}", f"/dev/video{number}") for number in range(12)]
+CHOICES = [MenuItem(str(number), f"Camera {number}", f"/dev/video{number}") for number in range(12)]
 PICTURE = np.full((480, 640, 3), (40, 160, 90), np.uint8)
 
 
-def page(size: tuple[int, int], at: int = 0, glance: Glance | None = None) -> Page:
-    return compose(CHOICES, at, "12 cameras found", glance or Glance(Mood.LIVE, "MJPG", PICTURE), size)
+def page(size: tuple[int, int], at: int = 0, glance: PreviewFrame | None = None) -> PickerImage:
+    return compose(
+        CHOICES, at, "12 cameras found", glance or PreviewFrame(PreviewState.LIVE, "MJPG", PICTURE), size
+    )
 
 
 @pytest.mark.parametrize("size", [(480, 300), (800, 480), (1920, 1080), (600, 1024)])
@@ -38,7 +40,7 @@ def test_the_picture_keeps_its_proportions() -> None:
 
 
 def test_words_stand_where_there_is_no_picture() -> None:
-    long = Glance(Mood.TROUBLE, "it cannot be opened: " * 30)
+    long = PreviewFrame(PreviewState.TROUBLE, "it cannot be opened: " * 30)
     view = page((800, 480)).view
     inner = page((800, 480), glance=long).image[view.y + 5 : view.bottom - 5, view.x + 5 : view.right - 5]
     assert inner.max() > 200

@@ -12,7 +12,7 @@ import click
 import pytest
 
 import tiny_models
-from edgeharfer.app.worker import Order
+from edgeharfer.app.worker import AnalysisRequest
 from edgeharfer.benchmark.end_to_end import EndToEnd
 from edgeharfer.cli.options import chosen_backend, provider_options
 from edgeharfer.kiosk.config import ModelsConfig
@@ -118,7 +118,9 @@ def test_a_graph_is_hashed_and_scanned_once(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_backend_reaches_child_processes_as_json() -> None:
     backend = Backend("openvino", "int8", 2, "GPU", fallback=True)
-    order = json.loads(Order("clip.mp4", False, "out", 4.0, pipeline={"backend": backend}).to_line())
+    order = json.loads(
+        AnalysisRequest("clip.mp4", False, "out", 4.0, pipeline={"backend": backend}).to_line()
+    )
     job = json.loads(json.dumps(EndToEnd("clip.mp4", {}, backend).job))
     assert Backend(**order["pipeline"]["backend"]) == Backend(**job["backend"]) == backend
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the dev extra")
 
 from edgeharfer.report.analyzer import Analyzer
-from edgeharfer.report.record import Recording, Sample
+from edgeharfer.report.record import FaceSample, Observations
 from edgeharfer.runtime import open_source
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.schedule import TimeGrid
@@ -62,7 +62,7 @@ def analyzer(packages: Path, fps: float = 4.0, *, emotion: bool = True, action: 
     )
 
 
-def watched(found: Recording | None) -> Recording:
+def watched(found: Observations | None) -> Observations:
     assert found is not None
     return found
 
@@ -201,7 +201,7 @@ def test_each_photograph_is_a_sample_of_its_own(packages: Path, tmp_path: Path) 
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"p{number}.png"), demo.picture(number))
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((100, 100, 3), 90, np.uint8))
-    seen: list[Sample] = []
+    seen: list[FaceSample] = []
     found = watched(
         analyzer(packages).analyze(open_source(tmp_path), watch=lambda frame, sample: seen.append(sample))
     )

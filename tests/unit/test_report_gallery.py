@@ -5,23 +5,23 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edgeharfer.report.gallery import MOST_SCENES, Gallery
-from edgeharfer.report.record import Sample, Sighting
+from edgeharfer.report.gallery import MAX_SCENES, Gallery
+from edgeharfer.report.record import FaceSample, SampledFace
 from edgeharfer.runtime.types import Box, Frame
 
 
 def show(gallery: Gallery, count: int, *, score: float = 0.9, box: Box | None = None) -> None:
     for number in range(count):
         bgr = np.full((120, 160, 3), number % 250, np.uint8)
-        face = Sighting(1, box or Box(40, 30, 40, 40), score, ())
-        gallery.see(Frame(number, float(number), 0.0, bgr), Sample(float(number), number, "", (face,)))
+        face = SampledFace(1, box or Box(40, 30, 40, 40), score, ())
+        gallery.see(Frame(number, float(number), 0.0, bgr), FaceSample(float(number), number, "", (face,)))
 
 
 def test_scenes_are_few_and_span_the_source() -> None:
     gallery = Gallery()
     show(gallery, 1000)
     times_s = [scene.time_s for scene in gallery.scenes]
-    assert len(times_s) == MOST_SCENES
+    assert len(times_s) == MAX_SCENES
     assert times_s[0] == 0
     assert times_s[-1] > 900
     assert np.ptp(np.diff(times_s)) < 100

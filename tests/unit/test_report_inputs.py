@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.report.inputs import (
-    Task,
+    ReportTask,
     check_ends,
     expected_frames,
     find_inputs,
@@ -28,7 +28,7 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"x")
 
 
-def finish(task: Task) -> None:
+def finish(task: ReportTask) -> None:
     """Leave what a finished report leaves for the next run."""
     task.folder.mkdir(parents=True)
     (task.folder / "summary.json").write_text(json.dumps(task.extra))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeharfer.report.measures import MOST_LABELS, MOST_SHOWN, main_labels, measure, people
+from edgeharfer.report.measures import MAX_LABELS, MAX_SHOWN, main_labels, measure, people
 from edgeharfer.report.rows import label_rows
 from edgeharfer.report.smoothing import Smoothing
 from tiny_reports import LABELS, SURE, recording, report
@@ -66,8 +66,8 @@ def test_in_a_short_clip_a_quarter_of_it_is_enough() -> None:
 
 
 def test_only_those_seen_longest_have_pages() -> None:
-    tracks = {track: "h" * (40 - track) for track in range(1, MOST_SHOWN + 5)}
-    assert [person.track for person in report(tracks).shown] == list(range(1, MOST_SHOWN + 1))
+    tracks = {track: "h" * (40 - track) for track in range(1, MAX_SHOWN + 5)}
+    assert [person.track for person in report(tracks).shown] == list(range(1, MAX_SHOWN + 1))
 
 
 def test_several_photographs_have_no_people() -> None:
@@ -96,4 +96,4 @@ def test_there_is_room_for_the_likeliest_labels() -> None:
     assert main_labels(LABELS, report({1: "hn"}).group) == list(LABELS)
     many = tuple(f"label{number:02}" for number in range(30))
     seen = measure((), many, 0)
-    assert len(main_labels(many, seen)) == MOST_LABELS
+    assert len(main_labels(many, seen)) == MAX_LABELS

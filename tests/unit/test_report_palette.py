@@ -19,9 +19,9 @@ from edgeharfer.runtime.types import UNCERTAIN
 
 Vector = NDArray[np.float64]
 
-LEAST_DIFFERENCE = 14.0
+MIN_DIFFERENCE = 14.0
 """CIEDE2000; 2.3 can just be seen, 10 is seen at a glance."""
-LEAST_LIGHTNESS_STEP = 5.5
+MIN_LIGHTNESS_STEP = 5.5
 SIGHTS = {
     "normal": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "protanopia": [
@@ -105,7 +105,7 @@ def test_every_two_labels_differ_at_a_glance(sight: str) -> None:
     close = {
         (one, other): round(ciede2000(seen[one], seen[other]), 1)
         for one, other in combinations(seen, 2)
-        if ciede2000(seen[one], seen[other]) < LEAST_DIFFERENCE
+        if ciede2000(seen[one], seen[other]) < MIN_DIFFERENCE
     }
     assert close == {}
 
@@ -115,12 +115,12 @@ def test_the_simulation_does_confuse_red_and_green() -> None:
     sight = np.array(SIGHTS["deuteranopia"])
     red, green = (to_lab(sight @ linear(colour)) for colour in ("#B4503C", "#6E7A3C"))
     assert ciede2000(to_lab(linear("#B4503C")), to_lab(linear("#6E7A3C"))) > 35
-    assert ciede2000(red, green) < LEAST_DIFFERENCE
+    assert ciede2000(red, green) < MIN_DIFFERENCE
 
 
 def test_every_two_labels_differ_in_grey_print() -> None:
     lightness = sorted(float(to_lab(linear(paint.fill))[0]) for paint in PAINTS.values())
-    assert np.diff(lightness).min() >= LEAST_LIGHTNESS_STEP
+    assert np.diff(lightness).min() >= MIN_LIGHTNESS_STEP
 
 
 def test_hatches_are_not_used_twice() -> None:
@@ -131,7 +131,7 @@ def test_hatches_are_not_used_twice() -> None:
 def test_kinds_of_actions_differ_in_grey_print() -> None:
     kinds = [action_paint("Biking"), action_paint("background"), action_paint(UNCERTAIN)]
     lightness = sorted(float(to_lab(linear(paint.fill))[0]) for paint in kinds)
-    assert np.diff(lightness).min() >= LEAST_LIGHTNESS_STEP
+    assert np.diff(lightness).min() >= MIN_LIGHTNESS_STEP
     assert len({paint.hatch for paint in kinds}) == 2
 
 

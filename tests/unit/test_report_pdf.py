@@ -22,15 +22,15 @@ from pypdf.generic import Destination
 from edgeharfer.report.charts.book import ChartBook
 from edgeharfer.report.csv_files import write_frames
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.pages import person_pdf, report_pdf
-from edgeharfer.report.record import Sample
+from edgeharfer.report.record import FaceSample
 from edgeharfer.report.report import Report
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.runtime.types import Frame
 from tiny_reports import report
 
-EDITION = Edition("3 May 2027")
+EDITION = ReportEdition("3 May 2027")
 TWO = {1: "hhhhnn?nhhss", 2: "   aaahhh   "}
 
 
@@ -175,7 +175,7 @@ def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
     for sample in made.recording.samples:
         noise = np.random.default_rng(sample.frame).integers(0, 255, (200, 320, 3), np.uint8)
         gallery.see(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
-    pdf = report_pdf(made, ChartBook(made), Edition("3 May 2027", gallery))
+    pdf = report_pdf(made, ChartBook(made), ReportEdition("3 May 2027", gallery))
     assert images_of(pdf) == len(gallery.scenes) + len(gallery.faces) == 4 + 1
     assert "because they were asked for" in pages(pdf)[0]
 
@@ -211,6 +211,6 @@ def test_pictures_have_a_table_instead_of_a_course() -> None:
 
 def test_a_sample_in_the_gallery_needs_no_face() -> None:
     gallery = Gallery()
-    gallery.see(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), Sample(0.0, 0, "", ()))
+    gallery.see(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
     made = report({1: " "})
-    assert images_of(report_pdf(made, ChartBook(made), Edition("", gallery))) == 1
+    assert images_of(report_pdf(made, ChartBook(made), ReportEdition("", gallery))) == 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edgeharfer.report.record import Reading
+from edgeharfer.report.record import ActionReading
 from edgeharfer.report.segments import Segment, emotion_segments, join, seconds_by_label
 from tiny_reports import report
 
 
-def read(text: str, start_s: float = 2.0, step_s: float = 0.125) -> list[Reading]:
+def read(text: str, start_s: float = 2.0, step_s: float = 0.125) -> list[ActionReading]:
     return [
-        Reading(start_s + place * step_s, letter, 0.5 + place / 100)
+        ActionReading(start_s + place * step_s, letter, 0.5 + place / 100)
         for place, letter in enumerate(text)
         if letter != " "
     ]
@@ -40,7 +40,7 @@ def test_the_last_segment_ends_with_the_source() -> None:
 
 def test_readings_that_come_unevenly_belong_together() -> None:
     """Frames fall on the grid only roughly: neighbours are up to two steps apart."""
-    readings = [Reading(time_s, "a", 0.9) for time_s in (0.0, 0.4, 0.6, 0.8, 1.2)]
+    readings = [ActionReading(time_s, "a", 0.9) for time_s in (0.0, 0.4, 0.6, 0.8, 1.2)]
     assert [(part.start_s, part.end_s) for part in join(readings, 0.25, 1.4)] == [(0.0, 1.4)]
 
 

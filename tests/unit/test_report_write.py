@@ -17,12 +17,12 @@ pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
 from edgeharfer.report.inputs import find_inputs, own_folder, plan
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.write import check_folder, write_report
 from edgeharfer.runtime.errors import SinkError
 from tiny_reports import report
 
-EDITION = Edition("3 May 2027")
+EDITION = ReportEdition("3 May 2027")
 FILES = {
     "actions.csv",
     "emotions_bar.png",

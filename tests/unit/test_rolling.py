@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import tiny_models
-from edgeharfer.benchmark.ours import Setup, package_candidates
+from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates
 from edgeharfer.evaluate.golden import answerer, golden_frames
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.errors import ModelError
@@ -220,7 +220,7 @@ def test_golden_answers_are_those_of_a_stream(tmp_path: Path) -> None:
 
 def test_a_benchmark_s_step_is_what_a_stream_costs(tmp_path: Path) -> None:
     rolls = package(tmp_path, True)
-    made = {one.name: one for one in package_candidates(rolls, Setup())}
+    made = {one.name: one for one in package_candidates(rolls, BenchmarkSetup())}
     assert set(made) == {"tiny-action encoder", "tiny-action head", "tiny-action step"}
     used = rolls.spec("encoder", "fp32").bytes + rolls.spec(ROLLING, "fp32").bytes
     assert made["tiny-action step"].size_mb * 1e6 == pytest.approx(used)

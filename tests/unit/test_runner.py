@@ -12,7 +12,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.runner import RunLimits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.stats import Status
@@ -72,7 +72,7 @@ def test_a_cut_is_told_with_the_next_result_where_its_own_came_too_late() -> Non
     kept = Kept()
     pipeline = Scripted((1, False), (900, True), (900, False), (1, False), (1, False))
     with Capture(Few(5), pace="fast") as capture:
-        runner = Runner(cast(Pipeline, pipeline), capture, [cast(Sink, kept)], Limits(max_age_ms=500))
+        runner = Runner(cast(Pipeline, pipeline), capture, [cast(Sink, kept)], RunLimits(max_age_ms=500))
         summary = runner.run()
     assert [result.cut for result in kept.results] == [False, True, False]
     assert (summary["cuts"], summary["frames_too_old"]) == (1, 2)

@@ -15,13 +15,13 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import Hold, Limits, Runner
+from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
-SLIDES = Hold(photo_s=3.0, last=True)
+SLIDES = HoldOptions(photo_s=3.0, last=True)
 
 
 class Seeing:
@@ -71,7 +71,12 @@ class Watched:
     """A run that a person watches, on a clock that only passes while pictures stay."""
 
     def __init__(
-        self, source: Path, hold: Hold | None, *, keys: Sequence[float] = (), limits: Limits | None = None
+        self,
+        source: Path,
+        hold: HoldOptions | None,
+        *,
+        keys: Sequence[float] = (),
+        limits: RunLimits | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.person = Person(self.clock, keys)
@@ -114,7 +119,7 @@ def test_a_photograph_that_nobody_looks_at_ends_at_once(photo: Path) -> None:
 
 
 def test_a_duration_ends_it(photo: Path) -> None:
-    assert Watched(photo, SLIDES, limits=Limits(duration_s=7.0)).run() == pytest.approx(7, abs=0.2)
+    assert Watched(photo, SLIDES, limits=RunLimits(duration_s=7.0)).run() == pytest.approx(7, abs=0.2)
 
 
 def test_a_stop_ends_it(photo: Path) -> None:
@@ -142,13 +147,13 @@ def test_a_key_shows_the_next_one_at_once(album: Path) -> None:
 
 
 def test_a_duration_ends_a_folder_while_one_is_shown(album: Path) -> None:
-    watched = Watched(album, SLIDES, limits=Limits(duration_s=4.0))
+    watched = Watched(album, SLIDES, limits=RunLimits(duration_s=4.0))
     assert watched.run() == pytest.approx(4, abs=0.2)
     assert [seq for _, seq in watched.person.shown] == [0, 1]
 
 
 def test_a_limit_of_results_is_an_end_without_waiting(album: Path) -> None:
-    assert Watched(album, Hold(last=True), limits=Limits(max_frames=2)).run() == 0.0
+    assert Watched(album, HoldOptions(last=True), limits=RunLimits(max_frames=2)).run() == 0.0
 
 
 def test_photographs_are_never_dropped(album: Path) -> None:

@@ -18,7 +18,7 @@ from edgeharfer.runtime.inference.manifest import (
     parse_manifest,
 )
 from edgeharfer.runtime.inference.package import load_package, verify_package, write_manifest
-from edgeharfer.runtime.inference.protobuf import Budget
+from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import MAX_FIELDS, scan_onnx
 
 CHECK_S = 5.0
@@ -77,7 +77,7 @@ def test_a_scan_costs_little_whatever_the_file_holds(name: str) -> None:
 
 
 def test_files_of_one_package_share_a_budget() -> None:
-    budget = Budget(MAX_FIELDS)
+    budget = FieldBudget(MAX_FIELDS)
     data = model(node(b"Relu") * 40_000)
     scan_onnx(data, "first", budget)
     scan_onnx(data, "second", budget)

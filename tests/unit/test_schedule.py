@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from edgeharfer.runtime.schedule import LONGEST_S, MOST_LOAD, TRACKING_FPS, LiveSchedule, SamplingSchedule
+from edgeharfer.runtime.schedule import MAX_LOAD, MAX_S, TRACKING_FPS, LiveSchedule, SamplingSchedule
 
 FPS = 30
 
@@ -57,7 +57,7 @@ def test_under_load_calm_costs_no_further_look() -> None:
     schedule.keep_pace(None)
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS)
     schedule.looked(20.0, 0.05, calm=True)
-    assert schedule.interval_s == LONGEST_S
+    assert schedule.interval_s == MAX_S
     assert not schedule.due(20.9, 0.0)
     assert schedule.due(21.0, 0.0)
 
@@ -76,7 +76,7 @@ def test_under_load_looks_get_what_the_rest_leaves() -> None:
     rest_s = 0.6 / FPS  # 60 % of the time
     looks = play(schedule, 30, look_s=0.05, rest_s=rest_s)
     late = [b - a for a, b in pairwise(looks) if a > 10]
-    wanted = 0.05 / (MOST_LOAD - 0.6)
+    wanted = 0.05 / (MAX_LOAD - 0.6)
     assert sum(late) / len(late) == pytest.approx(wanted, rel=0.2)
     assert max(late) - min(late) <= 1 / FPS + 1e-9, "it swings"
 
@@ -85,14 +85,14 @@ def test_when_nothing_is_left_faces_are_still_looked_for() -> None:
     schedule = LiveSchedule(0.1)
     schedule.keep_pace(None)
     looks = play(schedule, 30, look_s=0.05, rest_s=1.5 / FPS)
-    assert looks[-1] - looks[-2] == pytest.approx(LONGEST_S, abs=1 / FPS)
+    assert looks[-1] - looks[-2] == pytest.approx(MAX_S, abs=1 / FPS)
 
 
 def test_it_recovers_when_the_load_is_gone() -> None:
     schedule = LiveSchedule(0.1)
     schedule.keep_pace(None)
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS)
-    assert schedule.interval_s == LONGEST_S
+    assert schedule.interval_s == MAX_S
     play(schedule, 20, look_s=0.004, rest_s=0.002, start_s=20)
     assert schedule.interval_s == 0.1
 

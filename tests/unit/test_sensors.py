@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.sensors import Reading, Sensors, temperatures
+from edgeharfer.runtime.sensors import SensorReading, Sensors, temperatures
 
 
 def write(root: Path, files: dict[str, object]) -> None:
@@ -18,7 +18,7 @@ def write(root: Path, files: dict[str, object]) -> None:
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
-    assert Sensors(tmp_path).read() == Reading()
+    assert Sensors(tmp_path).read() == SensorReading()
 
 
 def test_thermal_zones(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink
-from edgeharfer.runtime.sinks.outputs import Outputs
+from edgeharfer.runtime.sinks.outputs import SinkGroup
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
@@ -53,7 +53,7 @@ class Kept(Sink):
             raise SinkError("events.jsonl: cannot be written (No space left on device)")
 
 
-def write(outputs: Outputs, *seqs: int) -> None:
+def write(outputs: SinkGroup, *seqs: int) -> None:
     for seq in seqs:
         outputs.write(FRAME, Result(seq, 0.0, 0.0), Status())
 
@@ -62,7 +62,7 @@ def test_a_full_disk_costs_one_output_its_results_until_there_is_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     one, other = Kept(), Kept()
-    outputs = Outputs([one, other])
+    outputs = SinkGroup([one, other])
     write(outputs, 0, 1)
     one.full = True
     with caplog.at_level(logging.INFO):
@@ -81,13 +81,13 @@ def test_each_output_gets_the_summary_whatever_another_one_raises() -> None:
     one, other = Kept(), Kept()
     one.full = True
     with pytest.raises(SinkError, match="No space left"):
-        Outputs([one, other]).finish({"fps": 1.0})
+        SinkGroup([one, other]).finish({"fps": 1.0})
     assert other.summary == {"fps": 1.0}
 
 
 def test_one_that_is_closed_closes_all() -> None:
     one, other = Kept(), Kept()
-    outputs = Outputs([one, other])
+    outputs = SinkGroup([one, other])
     assert not outputs.closed
     other.closed = True
     assert outputs.closed
@@ -99,4 +99,4 @@ def test_a_defect_in_an_output_is_not_taken_for_a_full_disk(tmp_path: Path) -> N
             raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        write(Outputs([Defect()]), 0)
+        write(SinkGroup([Defect()]), 0)

@@ -12,7 +12,7 @@ import pytest
 
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.sinks.video import Timeline, VideoSink, fit
+from edgeharfer.runtime.sinks.video import FrameTiming, VideoSink, fit
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
@@ -170,7 +170,7 @@ def test_a_video_that_cannot_be_read_back_is_not_published(tmp_path: Path) -> No
 
 
 def copies(fps: float, times: list[float]) -> list[int]:
-    timeline = Timeline(fps)
+    timeline = FrameTiming(fps)
     return [timeline.copies(pts_s) for pts_s in times]
 
 

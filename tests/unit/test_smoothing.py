@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother, softmax
+from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother, softmax
 from edgeharfer.runtime.types import Floats
 
 LABELS = ("calm", "happy", "sad")
@@ -81,13 +81,13 @@ def test_what_was_handed_in_and_out_is_not_changed() -> None:
 
 
 def test_below_the_threshold_it_is_uncertain() -> None:
-    decision = Decision(LABELS, 0.5)
+    decision = LabelDecision(LABELS, 0.5)
     assert rounded(decision.choose(probs(0.4, 0.3, 0.3))) == ("uncertain", 0.4)
     assert rounded(decision.choose(probs(0.2, 0.2, 0.6))) == ("sad", 0.6)
 
 
 def test_a_label_gives_way_only_to_a_clear_lead() -> None:
-    decision = Decision(LABELS, 0.3, hysteresis=0.1)
+    decision = LabelDecision(LABELS, 0.3, hysteresis=0.1)
     assert decision.choose(probs(0.50, 0.45, 0.05))[0] == "calm"
     assert rounded(decision.choose(probs(0.45, 0.54, 0.01))) == ("calm", 0.45)
     assert rounded(decision.choose(probs(0.42, 0.56, 0.02))) == ("happy", 0.56)
@@ -95,7 +95,7 @@ def test_a_label_gives_way_only_to_a_clear_lead() -> None:
 
 
 def test_a_label_does_not_flicker_at_the_threshold() -> None:
-    decision = Decision(LABELS, 0.5, hysteresis=0.1)
+    decision = LabelDecision(LABELS, 0.5, hysteresis=0.1)
     shares = (0.48, 0.52, 0.46, 0.51, 0.44, 0.48)
     said = [decision.choose(probs(p, (1 - p) / 2, (1 - p) / 2))[0] for p in shares]
     assert said == ["uncertain", "calm", "calm", "calm", "uncertain", "uncertain"]
@@ -103,18 +103,18 @@ def test_a_label_does_not_flicker_at_the_threshold() -> None:
 
 def test_a_label_that_faded_gives_way_at_once() -> None:
     """The standing one fell below its floor; the other is above the threshold, though not by a clear lead."""
-    decision = Decision(LABELS, 0.40, hysteresis=0.08)
+    decision = LabelDecision(LABELS, 0.40, hysteresis=0.08)
     assert decision.choose(probs(0.5, 0.3, 0.2))[0] == "calm"
     assert rounded(decision.choose(probs(0.35, 0.42, 0.23))) == ("happy", 0.42)
 
 
 def test_without_hysteresis_the_best_wins() -> None:
-    decision = Decision(LABELS, 0.0, hysteresis=0.0)
+    decision = LabelDecision(LABELS, 0.0, hysteresis=0.0)
     assert [decision.choose(probs(p, 1 - p, 0))[0] for p in (0.6, 0.49, 0.51)] == ["calm", "happy", "calm"]
 
 
 def test_a_decision_that_was_reset_knows_no_standing_label() -> None:
-    decision = Decision(LABELS, 0.3, hysteresis=0.2)
+    decision = LabelDecision(LABELS, 0.3, hysteresis=0.2)
     decision.choose(probs(0.6, 0.4, 0))
     decision.reset()
     assert decision.choose(probs(0.48, 0.52, 0))[0] == "happy"

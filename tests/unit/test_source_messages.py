@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.source import messages
-from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive, send
-from edgeharfer.runtime.source.orders import Order, from_line, to_line
+from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive, send
+from edgeharfer.runtime.source.orders import OpenRequest, from_line, to_line
 
 Link = tuple[socket.socket, socket.socket]
 
@@ -26,26 +26,26 @@ def link() -> Iterator[Link]:
 
 def test_a_picture_arrives_as_it_was_sent(link: Link) -> None:
     bgr = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
-    sender = threading.Thread(target=send, args=(link[1], Picture(7, 12.5, bgr)))
+    sender = threading.Thread(target=send, args=(link[1], FrameMessage(7, 12.5, bgr)))
     sender.start()
     got = receive(link[0], 20)
     sender.join()
-    assert isinstance(got, Picture)
+    assert isinstance(got, FrameMessage)
     assert (got.seq, got.captured_s) == (7, 12.5)
     assert np.array_equal(got.bgr, bgr)
 
 
 def test_news_arrive_in_order_between_pictures(link: Link) -> None:
     said: list[messages.Message] = [
-        News({"opened": {"fps": None}}),
-        Picture(0, 0.0, np.zeros((2, 3, 3), np.uint8)),
-        News({"failed": "ü"}),
+        StatusMessage({"opened": {"fps": None}}),
+        FrameMessage(0, 0.0, np.zeros((2, 3, 3), np.uint8)),
+        StatusMessage({"failed": "ü"}),
     ]
     for message in said:
         send(link[1], message)
     got = [receive(link[0], 20) for _ in said]
     assert got[0] == said[0] and got[2] == said[2]
-    assert isinstance(got[1], Picture) and got[1].bgr.shape == (2, 3, 3)
+    assert isinstance(got[1], FrameMessage) and got[1].bgr.shape == (2, 3, 3)
 
 
 def test_nothing_in_time_is_none(link: Link) -> None:
@@ -55,14 +55,14 @@ def test_nothing_in_time_is_none(link: Link) -> None:
 
 def test_the_end_is_told(link: Link) -> None:
     link[1].close()
-    with pytest.raises(BrokenLinkError, match="ended"):
+    with pytest.raises(ConnectionLost, match="ended"):
         receive(link[0], 20)
 
 
 def test_nobody_listens(link: Link) -> None:
     link[0].close()
-    with pytest.raises(BrokenLinkError):
-        send(link[1], News({"ended": True}))
+    with pytest.raises(ConnectionLost):
+        send(link[1], StatusMessage({"ended": True}))
 
 
 @pytest.mark.parametrize("size", [3, 32, 40])
@@ -72,7 +72,7 @@ def test_a_message_that_stops_in_the_midst_is_given_up(
     monkeypatch.setattr(messages, "_WHOLE_S", 0.02)
     whole = struct.pack("<4sIIQd", b"PICT", 4, 4, 0, 0.0) + bytes(48)
     link[1].sendall(whole[:size])
-    with pytest.raises(BrokenLinkError, match="in the midst"):
+    with pytest.raises(ConnectionLost, match="in the midst"):
         receive(link[0], 20)
 
 
@@ -89,19 +89,21 @@ def test_a_message_that_stops_in_the_midst_is_given_up(
 )
 def test_nonsense_is_refused(link: Link, data: bytes) -> None:
     link[1].sendall(data)
-    with pytest.raises(BrokenLinkError, match="sent"):
+    with pytest.raises(ConnectionLost, match="sent"):
         receive(link[0], 20)
 
 
 @pytest.mark.parametrize(
     "order",
     [
-        Order("camera", "CameraSource", {"device": 0}),
-        Order("camera", "CameraSource", {"device": "/dev/video1", "path": "/dev/v4l/by-id/x", "fps": 30.0}),
-        Order("stream", "StreamSource", {"url": "rtsp://a:b\n@c"}),
+        OpenRequest("camera", "CameraSource", {"device": 0}),
+        OpenRequest(
+            "camera", "CameraSource", {"device": "/dev/video1", "path": "/dev/v4l/by-id/x", "fps": 30.0}
+        ),
+        OpenRequest("stream", "StreamSource", {"url": "rtsp://a:b\n@c"}),
     ],
 )
-def test_an_order_is_one_line(order: Order) -> None:
+def test_an_order_is_one_line(order: OpenRequest) -> None:
     line = to_line(order)
     assert line.count(b"\n") == 1
     assert from_line(line) == order

@@ -12,8 +12,8 @@ import pytest
 
 from edgeharfer.runtime.clock import Clock, ManualClock
 from edgeharfer.runtime.source.base import STALE_S, BaseSource
-from edgeharfer.runtime.source.messages import Message, News, Picture, receive
-from edgeharfer.runtime.source.reader import Follower
+from edgeharfer.runtime.source.messages import FrameMessage, Message, StatusMessage, receive
+from edgeharfer.runtime.source.reader import FrameForwarder
 from edgeharfer.runtime.types import Frame
 
 Step = Callable[[], None]
@@ -65,7 +65,7 @@ class Link:
     def numbers(self) -> list[int]:
         while (message := receive(self.ours, 0.01)) is not None:
             self.got.append(message)
-        return [message.seq for message in self.got if isinstance(message, Picture)]
+        return [message.seq for message in self.got if isinstance(message, FrameMessage)]
 
     def close(self) -> None:
         self.ours.close()
@@ -81,7 +81,7 @@ def link() -> Iterator[Link]:
 
 def follow(link: Link, clock: ManualClock, order: Opening) -> list[int]:
     over = threading.Event()
-    follower = Follower(link, over, clock)  # type: ignore[arg-type]
+    follower = FrameForwarder(link, over, clock)  # type: ignore[arg-type]
     follower.follow(order)  # type: ignore[arg-type]
     over.set()
     follower.close()
@@ -96,7 +96,7 @@ def test_frames_are_sent_to_the_end(link: Link) -> None:
     order = Opening([nothing] * 3)
     assert follow(link, ManualClock(), order) == [0, 1, 2]
     assert order.opened == 1
-    assert link.got[-1] == News({"ended": True})
+    assert link.got[-1] == StatusMessage({"ended": True})
 
 
 def test_after_a_pause_of_the_reader_its_source_is_opened_again(link: Link) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.source.supervisor import Patience, State, Supervisor
+from edgeharfer.runtime.source.supervisor import SourceState, SourceTimeouts, Supervisor
 from edgeharfer.runtime.types import Frame
 from scripted_live import STEP_S, ScriptedLive, Step
 
@@ -24,7 +24,7 @@ class Watched:
         self.source = ScriptedLive(script, self.clock)
         self.supervisor = Supervisor(self.source, self.clock)
         self.frames: list[Frame] = []
-        self.states: list[tuple[float, State]] = []
+        self.states: list[tuple[float, SourceState]] = []
 
     def run(self, seconds: float) -> None:
         end_s = self.clock.monotonic() + seconds
@@ -36,15 +36,15 @@ class Watched:
                 self.states.append((round(self.clock.monotonic() - 100.0, 2), self.supervisor.state))
 
     @property
-    def passed(self) -> list[State]:
+    def passed(self) -> list[SourceState]:
         return [state for _, state in self.states]
 
 
 def test_frames_make_it_live() -> None:
     watched = Watched("none", "none", "frame", "frame")
-    assert watched.supervisor.state is State.CONNECTING
+    assert watched.supervisor.state is SourceState.CONNECTING
     watched.run(0.4)
-    assert watched.passed == [State.CONNECTING, State.LIVE]
+    assert watched.passed == [SourceState.CONNECTING, SourceState.LIVE]
     assert [(frame.seq, round(frame.pts_s, 2)) for frame in watched.frames] == [(0, 0.0), (1, 0.1)]
     assert (watched.supervisor.breaks, watched.supervisor.reconnects) == (0, 0)
 
@@ -52,7 +52,7 @@ def test_frames_make_it_live() -> None:
 def test_silence_is_a_stall_within_2_s_and_ends_with_the_next_frame() -> None:
     watched = Watched("frame", *["none"] * 3 * SECOND, "frame")
     watched.run(4)
-    assert watched.passed[:3] == [State.LIVE, State.STALLED, State.LIVE]
+    assert watched.passed[:3] == [SourceState.LIVE, SourceState.STALLED, SourceState.LIVE]
     assert watched.states[1][0] < 0.1 + 2
     assert watched.supervisor.breaks == 1
     assert watched.source.attempts_s == [], "the connection stands"
@@ -61,21 +61,23 @@ def test_silence_is_a_stall_within_2_s_and_ends_with_the_next_frame() -> None:
 def test_a_slow_source_is_not_stalled_between_its_frames() -> None:
     watched = Watched(*["frame", *["none"] * 2 * SECOND] * 20)
     watched.run(40)
-    assert watched.passed == [State.LIVE, State.STALLED, State.LIVE], "before its pace is known"
+    assert watched.passed == [SourceState.LIVE, SourceState.STALLED, SourceState.LIVE], (
+        "before its pace is known"
+    )
     assert len(watched.frames) == pytest.approx(20, abs=1)
 
 
 def test_a_long_silence_is_a_loss() -> None:
     watched = Watched("frame", *["none"] * 20 * SECOND)
     watched.run(6.5)
-    assert watched.passed[:3] == [State.LIVE, State.STALLED, State.LOST]
+    assert watched.passed[:3] == [SourceState.LIVE, SourceState.STALLED, SourceState.LOST]
     assert len(watched.source.attempts_s) == 1
 
 
 def test_the_same_picture_is_frozen_within_5_s_and_not_handed_on() -> None:
     watched = Watched("frame", *["same"] * 8 * SECOND, "frame", "frame")
     watched.run(8.4)
-    assert watched.passed == [State.LIVE, State.FROZEN, State.LIVE]
+    assert watched.passed == [SourceState.LIVE, SourceState.FROZEN, SourceState.LIVE]
     assert watched.states[1][0] < 0.1 + 5
     levels = [int(frame.bgr[0, 0, 0]) for frame in watched.frames]
     assert levels[-2:] == [2, 3], "live at once when something changes"
@@ -86,20 +88,20 @@ def test_the_same_picture_is_frozen_within_5_s_and_not_handed_on() -> None:
 def test_a_frozen_source_that_falls_silent_is_lost_as_any_other() -> None:
     watched = Watched("frame", *["same"] * 5 * SECOND, *["none"] * 9 * SECOND)
     watched.run(12)
-    assert watched.passed[:4] == [State.LIVE, State.FROZEN, State.STALLED, State.LOST]
+    assert watched.passed[:4] == [SourceState.LIVE, SourceState.FROZEN, SourceState.STALLED, SourceState.LOST]
 
 
 def test_a_new_connection_that_shows_the_frozen_picture_is_still_frozen() -> None:
     watched = Watched("frame", *["same"] * 5 * SECOND, "lost", "same", "same", "frame")
     watched.run(6)
-    assert watched.passed[-2:] == [State.FROZEN, State.LIVE]
-    assert State.LIVE not in watched.passed[1:-1]
+    assert watched.passed[-2:] == [SourceState.FROZEN, SourceState.LIVE]
+    assert SourceState.LIVE not in watched.passed[1:-1]
 
 
 def test_a_loss_is_followed_by_a_new_connection_and_frames_go_on() -> None:
     watched = Watched("frame", "frame", "lost", "none", "frame", "frame")
     watched.run(2)
-    assert watched.passed == [State.LIVE, State.LOST, State.CONNECTING, State.LIVE]
+    assert watched.passed == [SourceState.LIVE, SourceState.LOST, SourceState.CONNECTING, SourceState.LIVE]
     assert [frame.seq for frame in watched.frames] == [0, 1, 2, 3], "numbered on, not anew"
     times = [frame.pts_s for frame in watched.frames]
     assert times == sorted(times)
@@ -113,14 +115,14 @@ def test_attempts_come_ever_more_slowly_and_never_further_apart_than_5_s() -> No
     apart = [after - before for before, after in pairwise(watched.source.attempts_s)]
     assert apart[:4] == pytest.approx([0.5, 1.0, 2.0, 4.0], abs=0.11)
     assert apart[4:] == pytest.approx([5.0] * len(apart[4:]), abs=0.11)
-    assert watched.passed == [State.LIVE, State.LOST, State.BACKOFF]
+    assert watched.passed == [SourceState.LIVE, SourceState.LOST, SourceState.BACKOFF]
 
 
 def test_ten_minutes_of_absence_are_one_line_and_the_return_another(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         watched = Watched("frame", "lost", *["away"] * 124, *["frame"] * 1000)
         watched.run(620)
-    assert watched.supervisor.state is State.LIVE
+    assert watched.supervisor.state is SourceState.LIVE
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "script: lost: the cable is out"
     assert lines[1].startswith("script: live again after 6")
@@ -134,7 +136,7 @@ def test_the_pause_is_short_again_after_a_success() -> None:
 
 
 def test_a_connection_that_never_answers_is_given_up() -> None:
-    patience = Patience()
+    patience = SourceTimeouts()
     watched = Watched("frame", "lost", *["none"] * 1000)
     watched.run(1 + patience.connect + patience.connect)
     assert len(watched.source.attempts_s) == 2

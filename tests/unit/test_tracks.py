@@ -9,7 +9,7 @@ import pytest
 
 from edgeharfer.runtime.faces.tracks import (
     KEEP_S,
-    LONGEST_KEEP_S,
+    MAX_TRACK_GAP_S,
     MOVES_ON_S,
     NEW_S,
     Tracker,
@@ -68,7 +68,7 @@ def test_between_rare_looks_a_face_keeps_its_number_through_one_miss(interval_s:
 def test_after_a_long_silence_nobody_can_tell_who_it_is() -> None:
     tracker = Tracker()
     assert numbers(tracker, 0.0, face(100)) == [1]
-    assert numbers(tracker, LONGEST_KEEP_S + 0.1, face(100)) == [2]
+    assert numbers(tracker, MAX_TRACK_GAP_S + 0.1, face(100)) == [2]
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
-from edgeharfer.training.action.clips import Clip, Track
-from edgeharfer.training.action.grid import Grid, Spread, spread_frames
-from edgeharfer.training.action.sampling import ByTime, Uniform, make_sampler, shaken
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
+from edgeharfer.training.action.grid import EvenSpread, RuntimeGrid, spread_frames
+from edgeharfer.training.action.sampling import TimedWindows, UniformWindow, make_sampler, shaken
 
 WINDOW = WindowSpec(frames=4, seconds=1.0, max_gap_s=0.5)
 FPS = 8
 
 
-def made_clip(frames: int, encoded: list[int]) -> Clip:
+def made_clip(frames: int, encoded: list[int]) -> EncodedClip:
     """A clip whose features are the numbers of its frames; its one view is 100 higher."""
     numbers = np.array(encoded)
-    whole = Track(numbers, numbers[:, None].astype(np.float32))
-    plain = Track(np.arange(frames), np.arange(frames, dtype=np.float32)[:, None])
-    view = Track(numbers, 100 + numbers[:, None].astype(np.float32))
+    whole = ClipFeatures(numbers, numbers[:, None].astype(np.float32))
+    plain = ClipFeatures(np.arange(frames), np.arange(frames, dtype=np.float32)[:, None])
+    view = ClipFeatures(numbers, 100 + numbers[:, None].astype(np.float32))
     times = np.arange(frames) / FPS
-    return Clip("a", "x", "data", "0", times, plain, (view,), np.zeros(1024, np.float32), whole)
+    return EncodedClip("a", "x", "data", "0", times, plain, (view,), np.zeros(1024, np.float32), whole)
 
 
 def test_frames_are_spread_over_the_whole_clip() -> None:
@@ -34,14 +34,14 @@ def test_frames_are_spread_over_the_whole_clip() -> None:
 
 def test_a_short_clip_gives_all_its_frames_once() -> None:
     assert spread_frames(3, 16) == [0, 1, 2]
-    assert [i for i in range(5) if Spread(5, 16).wants(i, i / FPS)] == [0, 1, 2, 3, 4]
+    assert [i for i in range(5) if EvenSpread(5, 16).wants(i, i / FPS)] == [0, 1, 2, 3, 4]
 
 
 def test_a_grid_ends_after_its_seconds() -> None:
     times = np.arange(0, 4, 1 / 24)
     taken = [
         [float(time) for i, time in enumerate(times) if grid.wants(i, float(time))]
-        for grid in (Grid(WINDOW), Grid(WINDOW, later=True, seconds=1.0))
+        for grid in (RuntimeGrid(WINDOW), RuntimeGrid(WINDOW, later=True, seconds=1.0))
     ]
     assert taken[0] == pytest.approx(np.arange(0, 4, 0.25))
     assert taken[1] == pytest.approx([0.125, 0.375, 0.625, 0.875])
@@ -49,7 +49,7 @@ def test_a_grid_ends_after_its_seconds() -> None:
 
 def test_uniform_has_one_window_over_the_whole_clip() -> None:
     clip = made_clip(16, [0, 4, 8, 12])
-    sampler = Uniform(frames=4)
+    sampler = UniformWindow(frames=4)
     assert sampler.judged(clip).shape == (1, 4, 1)
     assert sampler.judged(clip)[0, :, 0].tolist() == [0, 4, 8, 12]
     plain, view = sampler.tracks(clip)
@@ -59,19 +59,19 @@ def test_uniform_has_one_window_over_the_whole_clip() -> None:
 
 def test_a_short_clip_stands_still_on_its_last_picture() -> None:
     short = made_clip(2, [0, 1])
-    assert Uniform(frames=5).judged(short)[0, :, 0].tolist() == [0, 1, 1, 1, 1]
-    assert ByTime(WINDOW).judged(short)[0, -1, 0] == 0.0
-    assert ByTime(WINDOW).draw(short, short.plain, np.random.default_rng(0)).shape == (4, 1)
+    assert UniformWindow(frames=5).judged(short)[0, :, 0].tolist() == [0, 1, 1, 1, 1]
+    assert TimedWindows(WINDOW).judged(short)[0, -1, 0] == 0.0
+    assert TimedWindows(WINDOW).draw(short, short.plain, np.random.default_rng(0)).shape == (4, 1)
 
 
 def test_time_sampling_takes_any_place_and_speed() -> None:
     clip = made_clip(64, list(range(64)))
     rng = np.random.default_rng(1)
-    windows = [ByTime(WINDOW, speed=0.5).draw(clip, clip.plain, rng)[:, 0] for _ in range(60)]
+    windows = [TimedWindows(WINDOW, speed=0.5).draw(clip, clip.plain, rng)[:, 0] for _ in range(60)]
     lengths = {int(window[-1] - window[0]) for window in windows}
     assert min(lengths) <= 4 < 8 <= max(lengths)
     assert len({int(window[0]) for window in windows}) > 20
-    even = ByTime(WINDOW).draw(clip, clip.plain, rng)[:, 0]
+    even = TimedWindows(WINDOW).draw(clip, clip.plain, rng)[:, 0]
     assert set(np.diff(even)) == {2}
 
 
@@ -88,10 +88,10 @@ def test_jitter_moves_pictures_and_keeps_their_order() -> None:
 def test_jitter_changes_what_uniform_sees() -> None:
     clip = made_clip(16, [0, 4, 8, 12])
     rng = np.random.default_rng(3)
-    seen = {tuple(Uniform(4, jitter=0.5).draw(clip, clip.plain, rng)[:, 0]) for _ in range(30)}
+    seen = {tuple(UniformWindow(4, jitter=0.5).draw(clip, clip.plain, rng)[:, 0]) for _ in range(30)}
     assert len(seen) > 3
 
 
 def test_samplers_go_by_name() -> None:
-    assert make_sampler("time", WINDOW, 0.2, 0.1) == ByTime(WINDOW, 0.2, 0.1)
-    assert make_sampler("uniform", WINDOW, 0.2, 0.1) == Uniform(4, 0.1)
+    assert make_sampler("time", WINDOW, 0.2, 0.1) == TimedWindows(WINDOW, 0.2, 0.1)
+    assert make_sampler("uniform", WINDOW, 0.2, 0.1) == UniformWindow(4, 0.1)

@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.action.clips import Clip, Track
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
 from edgeharfer.training.action.find import ClipFile, find_clips
 from edgeharfer.training.action.folds import (
@@ -28,7 +28,7 @@ from edgeharfer.training.action.folds import (
     thumbnail,
 )
 from edgeharfer.training.action.store import ClipSpec, ClipStore, Encoder, load_clips
-from edgeharfer.training.action.views import View, ViewRanges, draw_views
+from edgeharfer.training.action.views import ClipView, ViewRanges, draw_views
 from films import write_film
 
 FPS = 24
@@ -61,10 +61,10 @@ def store(folder: Path, spec: ClipSpec = SPEC, digest: str = "quarters") -> Clip
     return ClipStore(folder, spec, Encoder(quarters, digest))
 
 
-def clip(name: str, label: str = "x", scene: Floats | None = None, source: str = "data") -> Clip:
-    track = Track(np.array([0]), np.zeros((1, 2), np.float32))
+def clip(name: str, label: str = "x", scene: Floats | None = None, source: str = "data") -> EncodedClip:
+    track = ClipFeatures(np.array([0]), np.zeros((1, 2), np.float32))
     scene = np.zeros(SIDE * SIDE, np.float32) if scene is None else scene
-    return Clip(name, label, source, name, np.array([0.0]), track, (), scene)
+    return EncodedClip(name, label, source, name, np.array([0.0]), track, (), scene)
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_unreadable_clips_and_copies_are_skipped_and_told(data: Path, tmp_path: 
 def test_a_window_plays_at_another_speed_and_is_held_at_the_end() -> None:
     times = np.arange(9) / 8
     features = np.arange(0, 9, 2, dtype=np.float32)[:, None]
-    track = Track(np.arange(0, 9, 2), features)
+    track = ClipFeatures(np.arange(0, 9, 2), features)
     one = replace(clip("a"), times=times, plain=track)
     steps = np.arange(4, dtype=np.float64)
     assert one.play(track, 0.0, 0.25 * steps)[:, 0].tolist() == [0, 2, 4, 6]
@@ -352,7 +352,7 @@ def test_views_depend_on_the_seed_alone() -> None:
     assert draw_views(4, ViewRanges(), (7,)) == draw_views(4, ViewRanges(), (7,))
     assert draw_views(4, ViewRanges(), (7,)) != draw_views(4, ViewRanges(), (8,))
     assert draw_views(0, ViewRanges(), (7,)) == []
-    assert draw_views(1, ViewRanges(), (7,)) == [View(mirror=True)]
+    assert draw_views(1, ViewRanges(), (7,)) == [ClipView(mirror=True)]
 
 
 def test_a_view_changes_every_picture_alike() -> None:
@@ -362,21 +362,21 @@ def test_a_view_changes_every_picture_alike() -> None:
         assert one.dtype == np.uint8
         assert one.shape[0] * one.shape[1] >= 0.4 * SIZE[0] * SIZE[1]
     same = picture(1)
-    assert View().apply(same) is same
-    gray = View(gray=True).apply(same)
+    assert ClipView().apply(same) is same
+    gray = ClipView(gray=True).apply(same)
     np.testing.assert_array_equal(gray[..., 0], gray[..., 2])
 
 
 def test_a_view_turns_hides_and_adds_grain() -> None:
     same = picture(1)
-    np.testing.assert_array_equal(View(angle=180).apply(same), same[::-1, ::-1])
-    hidden = View(box=(0.25, 0.5, 0.5, 0.25)).apply(same)
+    np.testing.assert_array_equal(ClipView(angle=180).apply(same), same[::-1, ::-1])
+    hidden = ClipView(box=(0.25, 0.5, 0.5, 0.25)).apply(same)
     changed = (hidden != same).any(axis=2)
     assert set(hidden[24:36, 16:48].ravel()) == {127}
     changed[24:36, 16:48] = False
     assert not changed.any()
     flat = np.full((48, 64, 3), 128, np.uint8)
-    assert View(noise=0.05).apply(flat).std() == pytest.approx(0.05 * 255, rel=0.05)
+    assert ClipView(noise=0.05).apply(flat).std() == pytest.approx(0.05 * 255, rel=0.05)
 
 
 def test_further_changes_leave_the_others_as_they_were() -> None:

@@ -50,7 +50,7 @@ def test_the_rate_is_halved_whenever_the_plateau_lasts(tmp_path: Path) -> None:
         model,
         lambda epoch: [(np.zeros((4, 2), np.float32), np.zeros((4, 1), np.float32))],
         lambda model: {"score": next(scores)},
-        loop.Plan(epochs=7, plateau=2),
+        loop.TrainingPlan(epochs=7, plateau=2),
         tmp_path,
         report=lambda line: None,
     )

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from edgeharfer.cli.train_context import context as command
 from edgeharfer.evaluate.ferplus import LABELS
 from edgeharfer.runtime import ConfigError, SinkError, SourceError
-from edgeharfer.training.context.emotic import TO_EMOTION, Person, read_emotic
+from edgeharfer.training.context.emotic import TO_EMOTION, AnnotatedPerson, read_emotic
 from edgeharfer.training.context.mpii import Activity, read_mpii
 from edgeharfer.training.context.table import build_context, read_pairs, write_context
 
@@ -151,11 +151,11 @@ def test_emotic_is_read_with_one_annotator_and_with_several(tmp_path: Path) -> N
         test=[scene("framesdb/images", "frame_1.jpg", val_person(["Peace"]))],
     )
     assert read_emotic(path) == [
-        Person("mscoco/images/COCO_val2014_000000562243.jpg", ("Disconnection", "Doubt/Confusion")),
-        Person("emodb_small/images/1a9.jpg", ("Anger",)),
-        Person("emodb_small/images/1a9.jpg", ("Fear", "Surprise")),
-        Person("ade20k/images/x.jpg", ("Happiness", "Pleasure")),
-        Person("framesdb/images/frame_1.jpg", ("Peace",)),
+        AnnotatedPerson("mscoco/images/COCO_val2014_000000562243.jpg", ("Disconnection", "Doubt/Confusion")),
+        AnnotatedPerson("emodb_small/images/1a9.jpg", ("Anger",)),
+        AnnotatedPerson("emodb_small/images/1a9.jpg", ("Fear", "Surprise")),
+        AnnotatedPerson("ade20k/images/x.jpg", ("Happiness", "Pleasure")),
+        AnnotatedPerson("framesdb/images/frame_1.jpg", ("Peace",)),
     ]
 
 
@@ -166,8 +166,8 @@ def test_emotic_is_read_from_csv(tmp_path: Path) -> None:
         ("ade20k/images", "b.jpg", []),
     )
     assert read_emotic(path) == [
-        Person("mscoco/images/a.jpg", ("Engagement", "Sadness")),
-        Person("ade20k/images/b.jpg", ()),
+        AnnotatedPerson("mscoco/images/a.jpg", ("Engagement", "Sadness")),
+        AnnotatedPerson("ade20k/images/b.jpg", ()),
     ]
 
 
@@ -192,7 +192,7 @@ def test_a_person_is_shared_out_among_the_emotions(
     categories: tuple[str, ...], shares: dict[str, float]
 ) -> None:
     expected = [shares.get(label, 0) for label in LABELS]
-    np.testing.assert_allclose(Person("a.jpg", categories).shares(), expected)
+    np.testing.assert_allclose(AnnotatedPerson("a.jpg", categories).shares(), expected)
 
 
 def test_mpii_is_read_without_the_pictures_whose_activity_is_withheld(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_mpii_is_read_from_csv_a_picture_once(name: str, tmp_path: Path) -> None
 
 def test_one_picture_and_one_person_are_read_too(tmp_path: Path) -> None:
     emotic = emotic_mat(tmp_path / "a.mat", train=[scene("mscoco/images", "a.jpg", train_person("Fear"))])
-    assert read_emotic(emotic) == [Person("mscoco/images/a.jpg", ("Fear",))]
+    assert read_emotic(emotic) == [AnnotatedPerson("mscoco/images/a.jpg", ("Fear",))]
     mpii = mpii_mat(tmp_path / "m.mat", ("a.jpg", "yoga, Power", "conditioning exercise"))
     assert read_mpii(mpii) == [Activity("a.jpg", "yoga, Power", "conditioning exercise")]
 

@@ -17,12 +17,12 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime import SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Box, Face
-from edgeharfer.training.copies import Entry, find_copies
+from edgeharfer.training.copies import DatasetEntry, find_copies
 from edgeharfer.training.emotion.augment import erase
 from edgeharfer.training.emotion.faces import (
     FER7,
+    ExcludedImage,
     Faces,
-    LeftOut,
     align,
     check_votes,
     read_faces,
@@ -250,12 +250,12 @@ def test_copies_blanks_and_conflicts_leave_the_training_set() -> None:
         "blank": 1, "also in the evaluation set": 2, "copies with conflicting labels": 2, "second copies": 1,
     }  # fmt: skip
     assert clean.left_out == [
-        LeftOut("2.png", "blank"),
-        LeftOut("0.png", "also in the evaluation set", "0.png"),
-        LeftOut("1.png", "also in the evaluation set", "1.png"),
-        LeftOut("5.png", "copies with conflicting labels", "6.png"),
-        LeftOut("6.png", "copies with conflicting labels", "5.png"),
-        LeftOut("4.png", "second copies", "3.png"),
+        ExcludedImage("2.png", "blank"),
+        ExcludedImage("0.png", "also in the evaluation set", "0.png"),
+        ExcludedImage("1.png", "also in the evaluation set", "1.png"),
+        ExcludedImage("5.png", "copies with conflicting labels", "6.png"),
+        ExcludedImage("6.png", "copies with conflicting labels", "5.png"),
+        ExcludedImage("4.png", "second copies", "3.png"),
     ]
 
 
@@ -274,7 +274,7 @@ def test_copies_in_colour_are_found_too() -> None:
 def test_every_copy_is_listed_once_with_the_first_that_it_repeats() -> None:
     stack = np.stack([picture(1), picture(2), picture(1), darker(picture(2)), picture(3), picture(1)])
     labels = ["sad", "happy", "sad", "angry", "fear", "happy"]
-    entries = [Entry(f"{i}", "val" if i < 2 else "train", label) for i, label in enumerate(labels)]
+    entries = [DatasetEntry(f"{i}", "val" if i < 2 else "train", label) for i, label in enumerate(labels)]
     found = find_copies(entries, stack)
     assert [(copy.entry.name, copy.of.name, copy.kind, copy.conflict, copy.across) for copy in found] == [
         ("2", "0", "exact", False, True),
@@ -289,7 +289,7 @@ def test_near_copies_are_found_across_the_blocks_that_are_compared_at_once(
 ) -> None:
     monkeypatch.setattr("edgeharfer.training.copies._BLOCK", 3)
     stack = np.stack([*map(picture, range(7)), darker(picture(1)), darker(picture(6))])
-    found = find_copies([Entry(f"{i}", "train", "sad") for i in range(9)], stack)
+    found = find_copies([DatasetEntry(f"{i}", "train", "sad") for i in range(9)], stack)
     assert [(copy.entry.name, copy.of.name) for copy in found] == [("7", "1"), ("8", "6")]
 
 

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.confidence import fold_in, scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear, squash
 from edgeharfer.training.action.networks import action_head
-from edgeharfer.training.action.sampling import ByTime
+from edgeharfer.training.action.sampling import TimedWindows
 
 WINDOW = WindowSpec(frames=4, seconds=2.0, max_gap_s=0.5)
-SAMPLER = ByTime(WINDOW)
+SAMPLER = TimedWindows(WINDOW)
 
 
 class MadeClip:
@@ -30,7 +30,7 @@ class MadeClip:
         return self._windows
 
 
-def made_clips(count: int, seed: int) -> tuple[list[Clip], np.ndarray]:
+def made_clips(count: int, seed: int) -> tuple[list[EncodedClip], np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     return [MadeClip(int(label), rng) for label in labels], labels  # type: ignore[misc]

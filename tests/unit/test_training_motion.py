@@ -12,10 +12,10 @@ keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.types import Floats  # noqa: E402
-from edgeharfer.training.action.clips import Clip, Track  # noqa: E402
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip  # noqa: E402
 from edgeharfer.training.action.motion import MotionSpec, cut_off, motion_trunk, picture_encoder  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
-from edgeharfer.training.action.sampling import Whole  # noqa: E402
+from edgeharfer.training.action.sampling import EncodedWindows  # noqa: E402
 
 FRAMES, WIDTH, HEIGHT = 8, 64, 48
 SPEC = MotionSpec(looks=2, width=20, height=16, gain=1.0, layer="x")
@@ -84,8 +84,8 @@ def test_windows_are_those_of_the_runtime() -> None:
     recipe = ActionRecipe(arch="motion", frames=8, seconds=1.0)
     times = np.arange(40) / 12.5
     numbers = np.arange(40)
-    plain = Track(numbers, numbers[:, None].astype(np.float32))
-    clip = Clip("a", "x", "data", "0", times, plain, (), np.zeros(1024, np.float32))
+    plain = ClipFeatures(numbers, numbers[:, None].astype(np.float32))
+    clip = EncodedClip("a", "x", "data", "0", times, plain, (), np.zeros(1024, np.float32))
     rows = clip.rows(recipe.clip_spec.window)
     np.testing.assert_array_equal(rows, clip.windows(recipe.clip_spec.window)[..., 0])
     assert rows.shape[1] == 8
@@ -93,10 +93,10 @@ def test_windows_are_those_of_the_runtime() -> None:
 
 
 def test_windows_that_were_encoded_whole_are_only_read() -> None:
-    plain = Track(np.array([7, 8]), np.array([[1.0, 2.0], [3.0, 4.0]]))
-    view = Track(np.array([8, 8]), np.array([[5.0, 6.0], [7.0, 8.0]], np.float16))
-    clip = Clip("a", "x", "data", "0", np.arange(9) / 8, plain, (view,), np.zeros(1024, np.float32))
-    assert Whole().judged(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
-    drawn = {tuple(Whole().draw(clip, view, np.random.default_rng(i))[0]) for i in range(20)}
+    plain = ClipFeatures(np.array([7, 8]), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    view = ClipFeatures(np.array([8, 8]), np.array([[5.0, 6.0], [7.0, 8.0]], np.float16))
+    clip = EncodedClip("a", "x", "data", "0", np.arange(9) / 8, plain, (view,), np.zeros(1024, np.float32))
+    assert EncodedWindows().judged(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
+    drawn = {tuple(EncodedWindows().draw(clip, view, np.random.default_rng(i))[0]) for i in range(20)}
     assert drawn == {(5.0, 6.0), (7.0, 8.0)}
-    assert Whole().tracks(clip) == (plain, view)
+    assert EncodedWindows().tracks(clip) == (plain, view)

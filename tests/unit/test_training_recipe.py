@@ -96,9 +96,9 @@ def test_every_shipped_recipe_of_emotions_can_be_read() -> None:
 def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
     """Each with draws of its own, the last ones on smaller batches whose faces are not mixed."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.recipe import EmotionRecipe, Finish
+    from edgeharfer.training.emotion.recipe import EmotionRecipe, FinishingPhase
 
-    finish = (Finish(3), Finish(4, batch_share=1.0, learning_rate=1e-4))
+    finish = (FinishingPhase(3), FinishingPhase(4, batch_share=1.0, learning_rate=1e-4))
     parts = EmotionRecipe(frozen_epochs=2, epochs=5, cycles=2, finish=finish).phases()
     assert {name: part.epochs for name, part in parts.items()} == {
         "frozen": 2, "main": 5, "main-2": 5, "finish": 3, "finish-2": 4,
@@ -113,10 +113,10 @@ def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
 
 def test_parts_of_a_run_can_stand_in_a_file(tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.recipe import LIGHT, EmotionRecipe, Finish
+    from edgeharfer.training.emotion.recipe import LIGHT, EmotionRecipe, FinishingPhase
 
     file = tmp_path / "mine.toml"
     file.write_text("[[finish]]\nepochs = 3\n[[finish]]\nepochs = 2\naugmentation.rotation_deg = 5\n")
     first, second = make_recipe(EmotionRecipe, "emotion", str(file), {}, ()).finish
-    assert (first, first.augmentation) == (Finish(3), LIGHT)
+    assert (first, first.augmentation) == (FinishingPhase(3), LIGHT)
     assert (second.epochs, second.augmentation.rotation_deg) == (2, 5.0)

@@ -59,7 +59,7 @@ def test_class_weights_scale_the_rows() -> None:
 def test_a_class_that_is_seldom_called_is_lifted_until_it_is_found() -> None:
     """A network that halves the probability of one class."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.run import LEAST_RECALL, weak_lifts
+    from edgeharfer.training.emotion.run import MIN_RECALL, weak_lifts
 
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1, 2, -1], 100)
@@ -69,8 +69,8 @@ def test_a_class_that_is_seldom_called_is_lifted_until_it_is_found() -> None:
     lifts = weak_lifts(probs, truth, ("a", "b", "c"))
     assert list(lifts) == ["b"]
     weights = np.array([1, lifts["b"], 1])
-    assert ((probs[100:200] * weights).argmax(axis=1) == 1).mean() >= LEAST_RECALL
-    assert ((probs[100:200]).argmax(axis=1) == 1).mean() < LEAST_RECALL
+    assert ((probs[100:200] * weights).argmax(axis=1) == 1).mean() >= MIN_RECALL
+    assert ((probs[100:200]).argmax(axis=1) == 1).mean() < MIN_RECALL
 
 
 def test_a_class_of_a_few_pictures_is_not_lifted() -> None:
@@ -85,7 +85,7 @@ def test_a_class_of_a_few_pictures_is_not_lifted() -> None:
 def test_lifting_ends_where_it_costs_too_much() -> None:
     """The weak class cannot be told from the strong one."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.run import MOST_LOST, weak_lifts
+    from edgeharfer.training.emotion.run import MAX_LOST, weak_lifts
 
     truth = np.array([0] * 200 + [1] * 30)
     rng = np.random.default_rng(1)
@@ -93,4 +93,4 @@ def test_lifting_ends_where_it_costs_too_much() -> None:
     probs = np.stack([first, 1 - first], axis=1).astype(np.float32)
     lifts = weak_lifts(probs, truth, ("a", "b"))
     right = (probs * np.array([1, lifts.get("b", 1.0)])).argmax(axis=1) == truth
-    assert right.mean() >= (probs.argmax(axis=1) == truth).mean() - MOST_LOST
+    assert right.mean() >= (probs.argmax(axis=1) == truth).mean() - MAX_LOST

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import Calibration, Evaluation, Material, Pair, Rows
+from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
 from edgeharfer.evaluate.action import clip_windows, read_frames
-from edgeharfer.evaluate.dataset import CLIPS, Dataset, Sample
+from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import color, resize
@@ -26,7 +26,7 @@ HEAD_WINDOWS = 32
 
 
 @dataclass(frozen=True)
-class Clip:
+class CalibrationClip:
     """Sampled frames of a clip in the model's size, and the rows of each of its windows."""
 
     sha256: str
@@ -46,7 +46,7 @@ class _Taken:
     pictures: list[Image] = field(default_factory=list)
     windows: dict[str, list[Image]] = field(default_factory=lambda: defaultdict(list))
 
-    def take(self, label: str, clip: Clip, rows: Sequence[int]) -> None:
+    def take(self, label: str, clip: CalibrationClip, rows: Sequence[int]) -> None:
         self.pictures += [clip.pictures[row] for row in rows]
         self.chosen[label] += [f"{clip.sha256}@{row}" for row in rows]
         self.windows[label].append(clip.window())
@@ -63,13 +63,13 @@ class _Taken:
         )
 
 
-class ClipMaterial(Material):
+class ClipCalibrationSource(CalibrationSource):
     """A folder or zip of clips."""
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
         super().__init__(manifest, Dataset(path, CLIPS))
 
-    def choose(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
+    def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
         """Frames from as many clips as there are, spread over each clip."""
         turns = {label: list(samples) * FRAMES_PER_CLIP for label, samples in groups.items()}
         taken = _Taken()
@@ -79,9 +79,9 @@ class ClipMaterial(Material):
                     rows = np.linspace(0, len(clip.pictures) - 1, number).round().astype(int)
                     taken.take(label, clip, np.unique(rows).tolist())
         pictures = self.stack(taken.pictures)
-        return Calibration(self.new_set(taken.chosen, seed), pictures, taken.some_windows())
+        return CalibrationData(self.new_set(taken.chosen, seed), pictures, taken.some_windows())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, Sample]) -> Calibration:
+    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         taken = _Taken()
         for label, items in wanted.items.items():
             rows: dict[str, list[int]] = defaultdict(list)
@@ -92,9 +92,9 @@ class ClipMaterial(Material):
                 if clip is None or max(numbers) >= len(clip.pictures):
                     raise ConfigError(f"{self.data.path}: a clip of the calibration set reads otherwise here")
                 taken.take(label, clip, numbers)
-        return Calibration(wanted, self.stack(taken.pictures), taken.some_windows())
+        return CalibrationData(wanted, self.stack(taken.pictures), taken.some_windows())
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
+    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         truth: list[int] = []
         owners: list[int] = []
         windows: list[Rows] = []
@@ -118,9 +118,9 @@ class ClipMaterial(Material):
         # All frames of all clips are more than should lie in memory.
         frames = np.memmap(path, np.uint8, "r", shape=(count, spec.height, spec.width, spec.channels))
         rows, owned = np.concatenate(windows), np.array(owners, np.int64)
-        return Evaluation(frames, np.array(truth, np.int64), frozenset(hashes), rows, owned)
+        return EvaluationData(frames, np.array(truth, np.int64), frozenset(hashes), rows, owned)
 
-    def read(self, sample: Sample) -> Clip | None:
+    def read(self, sample: LabelledFile) -> CalibrationClip | None:
         """A clip as the runtime samples it, None where it cannot be read."""
         window, spec = self.manifest.window, self.manifest.input
         assert window is not None, "an action manifest has a window"
@@ -137,4 +137,4 @@ class ClipMaterial(Material):
                 )
             except SourceError:
                 return None
-        return Clip(self.digest(sample), pictures, windows[..., 0].astype(np.int64))
+        return CalibrationClip(self.digest(sample), pictures, windows[..., 0].astype(np.int64))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import Calibration, Evaluation, Material, Pair
-from edgeharfer.evaluate.dataset import Dataset, Sample
+from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile
 from edgeharfer.evaluate.emotion import match_votes
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SourceError
@@ -23,7 +23,7 @@ from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Face, Image
 
 
-class FaceMaterial(Material):
+class FaceCalibrationSource(CalibrationSource):
     """A folder or zip of pictures. ferplus: a table of votes that label them."""
 
     def __init__(self, manifest: Manifest, path: Path, ferplus: Path | None = None) -> None:
@@ -31,12 +31,12 @@ class FaceMaterial(Material):
         self._votes = None if ferplus is None else read_votes(ferplus)
         self._detector: Detector | None = None
 
-    def pairs(self, samples: Sequence[Sample]) -> list[Pair]:
+    def pairs(self, samples: Sequence[LabelledFile]) -> list[Pair]:
         if self._votes is None:
             return super().pairs(samples)
         return match_votes(samples, self._votes, self.manifest.labels)[0]
 
-    def choose(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
+    def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
         unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
         chosen: dict[str, list[str]] = defaultdict(list)
         pictures: list[Image] = []
@@ -45,31 +45,31 @@ class FaceMaterial(Material):
                 if (picture := self.read(sample)) is not None:
                     chosen[label].append(digest)
                     pictures.append(picture)
-        return Calibration(self.new_set(chosen, seed), self.stack(pictures))
+        return CalibrationData(self.new_set(chosen, seed), self.stack(pictures))
 
-    def _without_copies(self, samples: Sequence[Sample], wanted: int) -> list[tuple[str, Sample]]:
+    def _without_copies(self, samples: Sequence[LabelledFile], wanted: int) -> list[tuple[str, LabelledFile]]:
         """The first `wanted` of the samples that differ, with their hashes."""
-        found: dict[str, Sample] = {}
+        found: dict[str, LabelledFile] = {}
         for sample in samples:
             found.setdefault(self.digest(sample), sample)
             if len(found) == wanted:
                 break
         return list(found.items())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, Sample]) -> Calibration:
+    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         read = [self.read(found[item]) for items in wanted.items.values() for item in items]
-        return Calibration(wanted, self.stack([picture for picture in read if picture is not None]))
+        return CalibrationData(wanted, self.stack([picture for picture in read if picture is not None]))
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
+    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         pictures, truth, hashes = [], [], set()
         for sample, label in pairs:
             if (picture := self.read(sample)) is not None:
                 pictures.append(picture)
                 truth.append(label)
                 hashes.add(self.digest(sample))
-        return Evaluation(self.stack(pictures), np.array(truth, np.int64), frozenset(hashes))
+        return EvaluationData(self.stack(pictures), np.array(truth, np.int64), frozenset(hashes))
 
-    def read(self, sample: Sample) -> Image | None:
+    def read(self, sample: LabelledFile) -> Image | None:
         """A face, uint8 (height, width, c), None where the file cannot be read."""
         crop, spec = self.manifest.crop, self.manifest.input
         assert crop is not None, "an emotion manifest has a crop"

@@ -14,7 +14,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Limits:
+class AccuracyLimits:
     """The largest accepted losses, in points (hundredths): of top-1, and of the recall of any one class."""
 
     top1: float = 1.0
@@ -22,7 +22,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Figures:
+class AccuracyFigures:
     """Accuracy of one model.
 
     top1: share of pictures or clips. window_top1: of windows; pictures are their own. recalls: of each
@@ -35,7 +35,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AccuracyLoss:
     """What one model loses against another, in points; a gain is negative."""
 
     top1: float
@@ -49,7 +49,9 @@ class Verdict:
         return max(self.per_class.items(), key=lambda pair: pair[1])
 
 
-def figures(probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | None = None) -> Figures:
+def figures(
+    probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | None = None
+) -> AccuracyFigures:
     """From probabilities of pictures, or of windows whose clips are their `owners`, (n, classes)."""
     of_window = truth if owners is None else truth[owners]
     right = probs.argmax(axis=1) == of_window
@@ -59,10 +61,10 @@ def figures(probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | 
         for i, label in enumerate(labels)
         if (of_window == i).any()
     }
-    return Figures(float(whole.mean()), float(right.mean()), recalls)
+    return AccuracyFigures(float(whole.mean()), float(right.mean()), recalls)
 
 
-def judge(reference: Figures, candidate: Figures, limits: Limits) -> Verdict:
+def judge(reference: AccuracyFigures, candidate: AccuracyFigures, limits: AccuracyLimits) -> AccuracyLoss:
     """What the candidate loses, and whether all of it is within the limits.
 
     Where one picture or clip of a class weighs more than the limit of a class, as much as one may be lost.
@@ -77,7 +79,7 @@ def judge(reference: Figures, candidate: Figures, limits: Limits) -> Verdict:
         lost <= max(limits.worst_class, 100 / reference.recalls[label][1]) + _ROUNDING
         for label, lost in per_class.items()
     )
-    return Verdict(top1, windows, per_class, within)
+    return AccuracyLoss(top1, windows, per_class, within)
 
 
 _ROUNDING = 1e-9

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.calib.calibration_set import FORMAT, CalibrationSet, shuffled
-from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, Sample, match_labels
+from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, LabelledFile, match_labels
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import normalize
@@ -22,12 +22,12 @@ from edgeharfer.runtime.types import Floats, Image
 _BATCH = 8
 
 Rows = NDArray[np.int64]
-Pair = tuple[Sample, int]
+Pair = tuple[LabelledFile, int]
 """A file and the number of its class."""
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class CalibrationData:
     """What a model is calibrated on.
 
     pictures: the items of the set, uint8 (n, height, width, c) in the model's size and colours.
@@ -40,7 +40,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class EvaluationData:
     """What a quantized model is judged by.
 
     pictures: uint8 (n, height, width, c). truth: class of each picture or clip. For clips `windows`
@@ -65,27 +65,27 @@ def batches(pictures: Image, manifest: Manifest) -> Iterator[Floats]:
         yield floats(np.asarray(pictures[at : at + _BATCH]), manifest)
 
 
-class Material(ABC):
+class CalibrationSource(ABC):
     """A data set before one model. Raises SourceError where it has nothing for that model."""
 
     def __init__(self, manifest: Manifest, data: Dataset) -> None:
         self.manifest = manifest
         self.data = data
 
-    def calibration(self, wanted: int, seed: int, split: str | None = None) -> Calibration:
+    def calibration(self, wanted: int, seed: int, split: str | None = None) -> CalibrationData:
         """A fresh choice of the training split, balanced over the classes, of at least `wanted` items."""
-        by_label: dict[str, list[Sample]] = defaultdict(list)
+        by_label: dict[str, list[LabelledFile]] = defaultdict(list)
         for sample, label in self.checked(self.training_split() if split is None else split):
             by_label[self.manifest.labels[label]].append(sample)
         return self.choose(
             {label: shuffled(samples, seed) for label, samples in sorted(by_label.items())}, wanted, seed
         )
 
-    def same_calibration(self, wanted: CalibrationSet) -> Calibration:
+    def same_calibration(self, wanted: CalibrationSet) -> CalibrationData:
         """The items of a stored set, found by their hashes. Raises ConfigError where one is missing."""
         wanted.check(self.manifest)
         files = {item.partition("@")[0] for items in wanted.items.values() for item in items}
-        found: dict[str, Sample] = {}
+        found: dict[str, LabelledFile] = {}
         for sample in self.data.samples:
             found.setdefault(self.digest(sample), sample)
         if missing := files - set(found):
@@ -94,7 +94,7 @@ class Material(ABC):
             )
         return self.read_chosen(wanted, found)
 
-    def evaluation(self, scratch: Path, split: str | None = None) -> Evaluation:
+    def evaluation(self, scratch: Path, split: str | None = None) -> EvaluationData:
         """The split for testing. Frames of clips lie in a file in `scratch`, which outlives the result."""
         return self.judged(self.checked(self.data.test_split() if split is None else split), scratch)
 
@@ -116,11 +116,11 @@ class Material(ABC):
             raise SourceError(f"{self.data.path}: none of its classes is one of the model's: {known}")
         return pairs
 
-    def pairs(self, samples: Sequence[Sample]) -> list[Pair]:
+    def pairs(self, samples: Sequence[LabelledFile]) -> list[Pair]:
         """Samples with their classes; those of other classes are left out."""
         return match_labels(samples, self.manifest.labels)[0]
 
-    def digest(self, sample: Sample) -> str:
+    def digest(self, sample: LabelledFile) -> str:
         """SHA-256 of a file."""
         return hashlib.sha256(self.data.read(sample)).hexdigest()
 
@@ -136,13 +136,13 @@ class Material(ABC):
         return np.stack(pictures)
 
     @abstractmethod
-    def choose(self, groups: Mapping[str, Sequence[Sample]], wanted: int, seed: int) -> Calibration:
+    def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
         """From the samples of each class, in the order in which they are to be taken."""
 
     @abstractmethod
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, Sample]) -> Calibration:
+    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         """The items of a set, whose files were found under their hashes."""
 
     @abstractmethod
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> Evaluation:
+    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         """All of these, whole."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from edgeharfer.calib import tools
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
-from edgeharfer.calib.guard import Figures, Limits, Verdict, judge
+from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, judge
 from edgeharfer.calib.latency import median_ms
-from edgeharfer.calib.material import Calibration, Evaluation, batches, floats
+from edgeharfer.calib.material import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
 from edgeharfer.calib.scoring import Models, Scorer, run_pictures, sweep
 from edgeharfer.runtime.errors import ModelError
@@ -32,18 +32,18 @@ MIN_GAIN = 1.05
 """INT8 is chosen where it is this many times as fast; less is within what a busy machine makes of it."""
 START_GAIN = 1.02
 """The same for layers left in floats at the start, which cost no accuracy."""
-LONGEST_START = 4
+MAX_START = 4
 SWEEP_ITEMS = 32
 
 Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Trial:
+class RecipeTrial:
     """A recipe and what it lost; `verdict` is None where there was nothing to judge it by."""
 
     recipe: Recipe
-    verdict: Verdict | None
+    verdict: AccuracyLoss | None
 
     def __str__(self) -> str:
         if self.verdict is None:
@@ -76,9 +76,9 @@ class Quantization:
     """One package on its way to INT8. Raises ModelError where no recipe keeps its accuracy."""
 
     package: Package
-    calibration: Calibration
-    evaluation: Evaluation | None
-    limits: Limits = field(default_factory=Limits)
+    calibration: CalibrationData
+    evaluation: EvaluationData | None
+    limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     target: Target = "cpu"
     report: Report = lambda line: None
 
@@ -88,7 +88,7 @@ class Quantization:
             raise ModelError(f"{manifest.name} holds no FP32 graphs to quantize: export it again")
         self.originals: Models = {role: self.package.read(role) for role in manifest.roles}
         self._scorer = Scorer(manifest, self.evaluation) if self.evaluation is not None else None
-        self._trials: list[Trial] = []
+        self._trials: list[RecipeTrial] = []
         self._static = {role: self._quantizer(role) for role in self._convolutional()}
 
     @property
@@ -124,10 +124,10 @@ class Quantization:
 
     # The search
 
-    def _search(self, reference: Figures | None) -> tuple[Recipe, Models]:
+    def _search(self, reference: AccuracyFigures | None) -> tuple[Recipe, Models]:
         for recipe in self._recipes():
             models = {**self.originals, **{role: one.quantized(recipe) for role, one in self._static.items()}}
-            trial = Trial(recipe, self._verdict(models, reference))
+            trial = RecipeTrial(recipe, self._verdict(models, reference))
             self._trials.append(trial)
             self.report(f"int8, {trial}")
             if trial.verdict is None or trial.verdict.within:
@@ -171,12 +171,12 @@ class Quantization:
         feed = features.reshape(*rows.shape, -1)
         return lambda graph: make_session(graph).run1(feed)
 
-    def _verdict(self, models: Models, reference: Figures | None) -> Verdict | None:
+    def _verdict(self, models: Models, reference: AccuracyFigures | None) -> AccuracyLoss | None:
         if self._scorer is None or reference is None:
             return None
         return judge(reference, self._scorer.figures(models), self.limits)
 
-    def _within(self, models: Models, reference: Figures | None) -> bool:
+    def _within(self, models: Models, reference: AccuracyFigures | None) -> bool:
         """Whether graphs keep their accuracy, as far as there is anything to judge it by."""
         verdict = self._verdict(models, reference)
         return verdict is None or verdict.within
@@ -208,7 +208,7 @@ class Quantization:
             yield encoder.run1(floats(window, self.manifest))[None]
 
     def _with_float_start(
-        self, recipe: Recipe, models: Models, reference: Figures | None
+        self, recipe: Recipe, models: Models, reference: AccuracyFigures | None
     ) -> tuple[Recipe, Models]:
         """The first layers in floats, as many as make a graph faster.
 
@@ -219,7 +219,7 @@ class Quantization:
         one = self._one()
         for role, quantizer in self._static.items():
             layers = [(role, layer) for layer in quantizer.layers]
-            longest = min(LONGEST_START, len(layers) // 3)
+            longest = min(MAX_START, len(layers) // 3)
             recipes = [recipe, *(recipe.without(layers[:n]) for n in range(1, longest + 1))]
             graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
             measured = median_ms({str(n): {role: make_session(graph)} for n, graph in enumerate(graphs)}, one)
@@ -234,7 +234,7 @@ class Quantization:
                 recipe, models = recipes[best], candidate
         return recipe, models
 
-    def _with_dynamic_heads(self, models: Models, reference: Figures | None) -> Models:
+    def _with_dynamic_heads(self, models: Models, reference: AccuracyFigures | None) -> Models:
         """Dynamic INT8 for what cannot be quantized statically, where it is faster and within the guard."""
         if self.target != "cpu":
             return models
@@ -279,7 +279,9 @@ class Quantization:
         )
         return {provider: times}
 
-    def _fastest(self, times: Mapping[str, Mapping[str, float]], verdict: Verdict | None) -> dict[str, str]:
+    def _fastest(
+        self, times: Mapping[str, Mapping[str, float]], verdict: AccuracyLoss | None
+    ) -> dict[str, str]:
         """INT8 that nobody judged is never chosen by itself."""
         return {
             provider: "int8" if verdict is not None and _faster(one["int8"], one["fp32"]) else "fp32"
@@ -304,7 +306,9 @@ class Quantization:
             "classes": {label: len(items) for label, items in chosen.items.items()},
         }
 
-    def _about_guard(self, reference: Figures | None, verdict: Verdict | None) -> dict[str, object] | None:
+    def _about_guard(
+        self, reference: AccuracyFigures | None, verdict: AccuracyLoss | None
+    ) -> dict[str, object] | None:
         if reference is None or verdict is None or self.evaluation is None:
             return None
         used = {item.partition("@")[0] for items in self.calibration.chosen.items.values() for item in items}
@@ -328,5 +332,5 @@ def _faster(one_ms: float, other_ms: float, gain: float = MIN_GAIN) -> bool:
     return one_ms * gain < other_ms
 
 
-def _loss(trial: Trial) -> float:
+def _loss(trial: RecipeTrial) -> float:
     return trial.verdict.top1 if trial.verdict is not None else 0.0

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edgeharfer.calib.graphs import StaticQuantizer
-from edgeharfer.calib.guard import Figures, figures
-from edgeharfer.calib.material import Evaluation, batches
+from edgeharfer.calib.guard import AccuracyFigures, figures
+from edgeharfer.calib.material import EvaluationData, batches
 from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
@@ -24,12 +24,12 @@ Models = Mapping[str, Graph]
 class Scorer:
     """Scores graphs of one package on one data set; features of an encoder are computed once."""
 
-    def __init__(self, manifest: Manifest, data: Evaluation) -> None:
+    def __init__(self, manifest: Manifest, data: EvaluationData) -> None:
         self._manifest = manifest
         self._data = data
         self._features: dict[str, Floats] = {}
 
-    def figures(self, models: Models) -> Figures:
+    def figures(self, models: Models) -> AccuracyFigures:
         """Accuracy with these graphs."""
         data = self._data
         return figures(self.probs(models), data.truth, self._manifest.labels, data.owners)

@@ -1,8 +1,8 @@
 """Keras models to model packages: conversion to ONNX, the encoder and head split, parity, INT8, receipts."""
 
 from edgeharfer.export.exporter import export_model
-from edgeharfer.export.int8 import Int8, quantize_package
+from edgeharfer.export.int8 import Int8Options, quantize_package
 from edgeharfer.export.source import read_labels
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 
-__all__ = ["PRECISIONS", "Int8", "export_model", "quantize_package", "read_labels"]
+__all__ = ["PRECISIONS", "Int8Options", "export_model", "quantize_package", "read_labels"]

@@ -42,7 +42,7 @@ PARITY_FRAMES = 10
 
 
 @dataclass(frozen=True)
-class Original:
+class TfliteFile:
     """One tflite file of the wheel and what is made of it.
 
     sparse: its weights must be made dense. free: pictures of other sides may be given as well, for it is
@@ -61,7 +61,7 @@ class Original:
 
 
 ORIGINALS = (
-    Original(
+    TfliteFile(
         name="face-full-range",
         file="face_detection_full_range_sparse.tflite",
         sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
@@ -79,7 +79,7 @@ ORIGINALS = (
   strong back light and masks are missed more often.
 """,
     ),
-    Original(
+    TfliteFile(
         name="face-short-range",
         file="face_detection_short_range.tflite",
         sha256="bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
@@ -114,7 +114,7 @@ MediaPipe's BlazeFace face detector, converted to ONNX without a change of its w
 """
 
 
-def read_member(wheel: Path, original: Original) -> bytes:
+def read_member(wheel: Path, original: TfliteFile) -> bytes:
     """A tflite file inside a mediapipe wheel; a file that is not the known one is refused."""
     member = f"{FOLDER_IN_WHEEL}/{original.file}"
     with zipfile.ZipFile(wheel) as archive:
@@ -206,7 +206,7 @@ def parity_pictures(side: int) -> Floats:
     return np.concatenate([prepare(faces, InputSpec(side, side, "rgb", "symmetric")), noise])
 
 
-def write_package(original: Original, tflite: bytes, folder: Path) -> None:
+def write_package(original: TfliteFile, tflite: bytes, folder: Path) -> None:
     """The detector as a model package: manifest, graph and model card."""
     model = to_onnx(make_dense(tflite) if original.sparse else tflite, original.name, free=original.free)
     delta = differences(tflite, model, original.side)
@@ -236,7 +236,7 @@ def _file(path: Path, data: bytes) -> FileSpec:
     return FileSpec(path.name, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _card(original: Original, delta: Mapping[str, float]) -> str:
+def _card(original: TfliteFile, delta: Mapping[str, float]) -> str:
     facts = {"name": original.name, "file": original.file, "side": original.side, "about": original.about}
     return CARD.format(**facts, frames=PARITY_FRAMES, **delta)
 

@@ -16,7 +16,7 @@ from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
 from edgeharfer.export.draft import Draft, draft_manifest, package_name, shown
-from edgeharfer.export.int8 import Int8, add_int8, real_inputs
+from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
 from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
 from edgeharfer.export.rolling import rolling_form
@@ -83,7 +83,7 @@ def export_model(
     facts: Mapping[str, object] | None = None,
     samples: Floats | None = None,
     half_weights: bool = False,
-    int8: Int8 | None = None,
+    int8: Int8Options | None = None,
     report: Report = lambda line: None,
 ) -> Package:
     """Write a model package to the folder `out` and return it.
@@ -166,7 +166,7 @@ def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
     return times
 
 
-def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8 | None) -> None:
+def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8Options | None) -> None:
     """What can be refused before TensorFlow is loaded."""
     for what, value, known in (
         ("task", task, ("auto", *PACKAGE_TASKS)),

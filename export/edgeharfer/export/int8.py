@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edgeharfer.calib import open_material
 from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
-from edgeharfer.calib.guard import Limits
-from edgeharfer.calib.material import Calibration, floats
+from edgeharfer.calib.guard import AccuracyLimits
+from edgeharfer.calib.material import CalibrationData, floats
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.evaluate.golden import write_golden
@@ -34,7 +34,7 @@ Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Int8:
+class Int8Options:
     """How a package gets its INT8 graphs.
 
     calibration: labelled pictures or clips, of which the training split is used, at least `items` of them
@@ -53,11 +53,11 @@ class Int8:
     calibration_set: Path | None = None
     items: int = WANTED
     seed: int = 1
-    limits: Limits = field(default_factory=Limits)
+    limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     target: Target = "cpu"
     keep_slower: bool = False
 
-    def read(self, manifest: Manifest) -> Calibration:
+    def read(self, manifest: Manifest) -> CalibrationData:
         """The calibration set of a model with this manifest."""
         material = open_material(manifest, self.calibration, self.ferplus)
         if self.calibration_set is not None:
@@ -65,7 +65,7 @@ class Int8:
         return material.calibration(self.items, self.seed)
 
 
-def real_inputs(calibration: Calibration, manifest: Manifest) -> Floats:
+def real_inputs(calibration: CalibrationData, manifest: Manifest) -> Floats:
     """Some of the calibration set as the whole model takes it: pictures, or whole clips."""
     if calibration.windows is not None:
         return floats(calibration.windows[:PARITY_CLIPS], manifest)
@@ -76,7 +76,7 @@ def real_inputs(calibration: Calibration, manifest: Manifest) -> Floats:
 def quantize_package(
     package: Path | str,
     out: Path,
-    int8: Int8,
+    int8: Int8Options,
     *,
     precisions: Sequence[str] = ("fp32", "int8"),
     report: Report = lambda line: None,
@@ -105,8 +105,8 @@ def quantize_package(
 
 def add_int8(
     folder: Path,
-    calibration: Calibration,
-    int8: Int8,
+    calibration: CalibrationData,
+    int8: Int8Options,
     precisions: Sequence[str],
     *,
     keras: tuple[Floats, Floats] | None = None,
@@ -144,7 +144,7 @@ def add_int8(
     write_papers(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
 
 
-def _quantize(package: Package, calibration: Calibration, int8: Int8, report: Report) -> Quantized:
+def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options, report: Report) -> Quantized:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         evaluation = None
         if int8.eval_data is not None:
@@ -159,7 +159,7 @@ def _quantize(package: Package, calibration: Calibration, int8: Int8, report: Re
 def _parity(
     package: Package,
     made: Quantized,
-    calibration: Calibration,
+    calibration: CalibrationData,
     keras: tuple[Floats, Floats] | None,
 ) -> dict[str, object]:
     """INT8 against Keras, or against FP32 where Keras is not at hand."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.source import Source
+from edgeharfer.export.source import ModelSource
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 
@@ -50,7 +50,7 @@ class LoadedModel:
         return self.keras is not None and _first_layer(self.keras) in ("Rescaling", "Normalization")
 
 
-def load_model(source: Source) -> LoadedModel:
+def load_model(source: ModelSource) -> LoadedModel:
     """The model of a source. Raises ModelError for what is damaged, unsafe or of another kind."""
     name = str(source.model)
     try:
@@ -127,7 +127,7 @@ def _first_layer(model: Any) -> str:
     return ""
 
 
-def _read_config(source: Source) -> dict[str, Any]:
+def _read_config(source: ModelSource) -> dict[str, Any]:
     """The architecture that a file describes, as plain JSON."""
     if source.kind == "hdf5":
         with backend.load("h5py").File(source.model, "r") as file:

@@ -26,7 +26,7 @@ _MANIFEST_KEYS = (
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model and what its training recorded.
 
     kind: "keras" (zip), "hdf5" or "savedmodel". head: the output to take of a model with several.
@@ -56,7 +56,7 @@ class Source:
         return {"file": self.model.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def find_source(path: Path, name: str | None = None) -> Source:
+def find_source(path: Path, name: str | None = None) -> ModelSource:
     """The model behind a path; `name` picks one of a run's packages. Raises ModelError, ConfigError."""
     if not path.exists():
         raise ModelError(
@@ -65,13 +65,13 @@ def find_source(path: Path, name: str | None = None) -> Source:
     if path.is_dir() and (path / RUN_MODEL).is_file():
         return _run(path, name)
     if path.is_dir() and (path / "saved_model.pb").is_file():
-        return Source(path, "savedmodel")
+        return ModelSource(path, "savedmodel")
     if path.is_dir():
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
     if path.suffix.lower() == ".keras":
-        return Source(path, "keras")
+        return ModelSource(path, "keras")
     if path.suffix.lower() in HDF5:
-        return Source(path, "hdf5")
+        return ModelSource(path, "hdf5")
     raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file")
 
 
@@ -112,7 +112,7 @@ def as_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
     return read_labels(labels) if isinstance(labels, Path) else None if labels is None else tuple(labels)
 
 
-def _run(folder: Path, name: str | None) -> Source:
+def _run(folder: Path, name: str | None) -> ModelSource:
     path = folder / FACTS
     record = _read_facts(path) if path.exists() else {}
     facts, picked = _pick(record, name, str(path))
@@ -121,7 +121,7 @@ def _run(folder: Path, name: str | None) -> Source:
     head = facts.pop("head", None)
     if head is not None and not isinstance(head, str):
         raise ModelError(f"{path}: head: must be the name of an output")
-    return Source(folder / RUN_MODEL, "keras", facts, head, _card(folder, picked), str(path))
+    return ModelSource(folder / RUN_MODEL, "keras", facts, head, _card(folder, picked), str(path))
 
 
 def _read_facts(path: Path) -> dict[str, object]:

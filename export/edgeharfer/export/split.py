@@ -26,7 +26,7 @@ _RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitModel:
     """Two functional models.
 
     encoder: (batch, height, width, channels) -> (batch, features).
@@ -39,7 +39,7 @@ class Split:
     features: int
 
 
-def split_model(model: Any, name: str, frames: int | None = None) -> Split:
+def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
     """Cut a functional clip model. `frames` is needed where its time axis is free.
 
     Raises NotSplitError with the reason where it is not of this family.
@@ -53,7 +53,7 @@ def split_model(model: Any, name: str, frames: int | None = None) -> Split:
     frame = keras.Input(shape[2:], name="image")
     features, window = _walk(model, frame, length, name)
     head = plain_recurrence(keras.Model(window, model.outputs[0]))
-    return Split(keras.Model(frame, features), head, length, int(features.shape[-1]))
+    return SplitModel(keras.Model(frame, features), head, length, int(features.shape[-1]))
 
 
 def plain_recurrence(model: Any) -> Any:

@@ -20,10 +20,10 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.http.origins import is_loopback
 
 TOKEN_VARIABLE = "EDGEHARFER_APP_TOKEN"
-LEAST_TOKEN, MOST_TOKEN = 16, 512
+MIN_TOKEN, MAX_TOKEN = 16, 512
 COOKIE = "edgeharfer_session"
 SESSION_S = 12 * 3600.0
-MOST_SESSIONS = 1000
+MAX_SESSIONS = 1000
 GUESSES, GUESS_WINDOW_S = 10, 60.0
 """Wrong tokens from one client address, and the seconds they count, before more of them get status 429."""
 MAX_ADDRESSES = 1000
@@ -50,8 +50,8 @@ def read_token(path: Path | None, environment: Mapping[str, str] = os.environ) -
         token.encode()
     except UnicodeEncodeError as error:  # bytes of the environment that are not UTF-8
         raise ConfigError(f"{where}: the token is not UTF-8: make one at random") from error
-    if (path is not None or token) and not LEAST_TOKEN <= len(token) <= MOST_TOKEN:
-        raise ConfigError(f"{where}: a token has {LEAST_TOKEN} to {MOST_TOKEN} signs: make one at random")
+    if (path is not None or token) and not MIN_TOKEN <= len(token) <= MAX_TOKEN:
+        raise ConfigError(f"{where}: a token has {MIN_TOKEN} to {MAX_TOKEN} signs: make one at random")
     return token
 
 
@@ -109,7 +109,7 @@ class Authenticator:
         """A new session's name, for a cookie."""
         now_s = self._clock.monotonic()
         live = {name: end_s for name, end_s in self._sessions.items() if end_s > now_s}
-        while len(live) >= MOST_SESSIONS:
+        while len(live) >= MAX_SESSIONS:
             del live[min(live, key=lambda name: live[name])]
         session = secrets.token_urlsafe(32)
         self._sessions = {**live, session: now_s + SESSION_S}

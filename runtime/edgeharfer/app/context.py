@@ -24,15 +24,15 @@ from edgeharfer.runtime.strict_json import (
 )
 
 FORMAT = 1
-MOST_BYTES = 4 * 2**20
-MOST_EMOTIONS, MOST_ACTIONS = 64, 2000
+MAX_BYTES = 4 * 2**20
+MAX_EMOTIONS, MAX_ACTIONS = 64, 2000
 RELATIONS = ("joint", "independent", "assumed")
 
 _NAME = text(r"[^\x00-\x1f\x7f]{1,80}", "a name of 1 to 80 signs")
 
 
 @dataclass(frozen=True)
-class Table:
+class ContextTable:
     """Counts of emotions (rows) with activities (columns).
 
     smoothing: added to every count before shares are made of them, so that nothing is impossible.
@@ -59,20 +59,20 @@ def _relation(value: object, where: str) -> str:
     return choice(*RELATIONS)(free_object(value, where).get("relation"), f"{where}.relation")
 
 
-_counts = list_of(list_of(number(0, 1e12), 1, MOST_ACTIONS), 1, MOST_EMOTIONS)
+_counts = list_of(list_of(number(0, 1e12), 1, MAX_ACTIONS), 1, MAX_EMOTIONS)
 
 
 @dataclass(frozen=True)
 class _File:
     format: Annotated[int, whole(FORMAT, FORMAT)]
-    emotions: Annotated[tuple[str, ...], list_of(_NAME, 1, MOST_EMOTIONS)]
-    actions: Annotated[tuple[str, ...], list_of(_NAME, 1, MOST_ACTIONS)]
+    emotions: Annotated[tuple[str, ...], list_of(_NAME, 1, MAX_EMOTIONS)]
+    actions: Annotated[tuple[str, ...], list_of(_NAME, 1, MAX_ACTIONS)]
     counts: Annotated[tuple[tuple[float, ...], ...], _counts]
     smoothing: Annotated[float, number(0, 1e6)]
     source: Annotated[str, _relation]
 
 
-def read_table(path: Path | None = None) -> Table:
+def read_table(path: Path | None = None) -> ContextTable:
     """The table of a file; None is the one that ships.
 
     Raises ConfigError: unreadable, another layout, a table without counts.
@@ -80,7 +80,7 @@ def read_table(path: Path | None = None) -> Table:
     if path is None:
         data, where = resources.files(__package__).joinpath("context.json").read_bytes(), "context.json"
     else:
-        data, where = read_limited(path, MOST_BYTES, "give --context a JSON file"), str(path)
+        data, where = read_limited(path, MAX_BYTES, "give --context a JSON file"), str(path)
     try:
         found = record(_File)(load_json(data, where), where)
     except ModelError as error:
@@ -88,7 +88,7 @@ def read_table(path: Path | None = None) -> Table:
     return _table(found, where)
 
 
-def _table(file: _File, where: str) -> Table:
+def _table(file: _File, where: str) -> ContextTable:
     counts = [len(row) for row in file.counts]
     if counts != [len(file.actions)] * len(file.emotions):
         raise ConfigError(f"{where}: counts: one row an emotion and one count an action are needed")
@@ -98,4 +98,4 @@ def _table(file: _File, where: str) -> Table:
     table = np.array(file.counts, np.float64)
     if table.sum() + file.smoothing <= 0:
         raise ConfigError(f"{where}: counts: nobody was counted")
-    return Table(file.emotions, file.actions, table, file.smoothing, file.source)
+    return ContextTable(file.emotions, file.actions, table, file.smoothing, file.source)

@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.app.intensity import Intensity
+from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.scene import intensity_to_dict
-from edgeharfer.report.measures import Person
+from edgeharfer.report.measures import PersonStatistics
 from edgeharfer.report.report import Report
-from edgeharfer.report.rows import Row
+from edgeharfer.report.rows import FrameRow
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
-MOST_POINTS = 400
-MOST_PEOPLE = 12
-MOST_SEGMENTS = 200
+MAX_POINTS = 400
+MAX_PEOPLE = 12
+MAX_SEGMENTS = 200
 SAY_FROM = 0.5
 """Something is said of a person who looked one way for at least this share of the time."""
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReportDigest:
     """How a report is read for the page."""
 
-    intensity: Intensity
+    intensity: IntensityEstimator
     likely: LikelyActions
     messages: Mapping[str, str]
 
@@ -57,12 +57,12 @@ class Reading:
             "people": [self._person(person, report) for person in people],
             "actions": [
                 {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": one.score}
-                for one in report.segments[:MOST_SEGMENTS]
+                for one in report.segments[:MAX_SEGMENTS]
             ],
             "likely": self._suggestions(report),
         }
 
-    def _person(self, person: Person, report: Report) -> dict[str, Any]:
+    def _person(self, person: PersonStatistics, report: Report) -> dict[str, Any]:
         leader = person.measures.leader
         share = leader[1] if leader else 0.0
         return {
@@ -76,7 +76,7 @@ class Reading:
             "points": [self._point(rows, report.labels) for rows in _bins(person.rows)],
         }
 
-    def _point(self, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any]:
+    def _point(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> dict[str, Any]:
         """One or more neighbouring samples as one."""
         middle = rows[len(rows) // 2]
         strength = self._mean_intensity(rows, labels)
@@ -90,7 +90,7 @@ class Reading:
             "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
         }
 
-    def _mean_intensity(self, rows: Sequence[Row], labels: Sequence[str]) -> float | None:
+    def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
         found = [self.intensity.of(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs]
         told = [one for one in found if one is not None]
         return sum(told) / len(told) if told else None
@@ -102,19 +102,19 @@ class Reading:
         return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in found]
 
 
-def _longest(report: Report) -> list[Person]:
+def _longest(report: Report) -> list[PersonStatistics]:
     """Those who were seen longest, by number."""
-    longest = sorted(report.persons, key=lambda person: -len(person.rows))[:MOST_PEOPLE]
+    longest = sorted(report.persons, key=lambda person: -len(person.rows))[:MAX_PEOPLE]
     return sorted(longest, key=lambda person: person.track)
 
 
-def _bins(rows: Sequence[Row]) -> list[Sequence[Row]]:
+def _bins(rows: Sequence[FrameRow]) -> list[Sequence[FrameRow]]:
     """The rows in order of time, a few to a bin where there are too many of them."""
-    size = -(-len(rows) // MOST_POINTS)
+    size = -(-len(rows) // MAX_POINTS)
     return [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
 
 
-def _mean_probs(rows: Sequence[Row]) -> list[float]:
+def _mean_probs(rows: Sequence[FrameRow]) -> list[float]:
     told = [row.probs for row in rows if row.probs]
     return [float(value) for value in np.mean(told, axis=0)] if told else []
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from edgeharfer.app import picture
-from edgeharfer.app.scene import Scene
+from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.sources import shown
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
@@ -29,9 +29,9 @@ class AppFeed(LiveFeed):
     _phase: Phase
     _run: Mapping[str, Any]
     _details: Mapping[str, Any]
-    _scene: Scene
+    _scene: SceneSummary
 
-    def __init__(self, make_scene: Callable[[], Scene], clock: Clock, most: int = 32) -> None:
+    def __init__(self, make_scene: Callable[[], SceneSummary], clock: Clock, most: int = 32) -> None:
         super().__init__(clock, INTERVAL_S)
         self._make_scene, self._most = make_scene, most
         self._viewers: dict[str, float] = {}

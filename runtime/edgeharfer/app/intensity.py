@@ -22,7 +22,7 @@ CLEAR, STRONG = 1 / 3, 2 / 3
 
 
 @dataclass(frozen=True)
-class Intensity:
+class IntensityEstimator:
     """Reads the strength of an emotion off its probabilities.
 
     weights: what each class's probability was multiplied with; none where the prior was left alone.
@@ -39,12 +39,12 @@ class Intensity:
         return 1 - votes[NEUTRAL] / total if total > 0 else None
 
 
-def for_prior(manifest: Manifest, prior: str) -> Intensity:
+def for_prior(manifest: Manifest, prior: str) -> IntensityEstimator:
     """The reading for a package that answers under a prior. Raises ConfigError as the pipeline does."""
     weights = prior_weights(manifest, prior)
     if weights is None:
-        return Intensity()
-    return Intensity(dict(zip(manifest.labels, weights.tolist(), strict=True)))
+        return IntensityEstimator()
+    return IntensityEstimator(dict(zip(manifest.labels, weights.tolist(), strict=True)))
 
 
 def intensity_word(intensity: float) -> str:

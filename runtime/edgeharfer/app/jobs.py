@@ -15,12 +15,12 @@ from typing import Any, Literal
 from edgeharfer.app.settings import MEGABYTE, Settings
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
 from edgeharfer.app.sources import without_folders
-from edgeharfer.app.worker import DIGEST, Order
+from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
 from edgeharfer.runtime.child import end_child, start_child
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.http.body import Pace
+from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
@@ -35,15 +35,15 @@ REPORT = "report"
 SPARE_BYTES = 200 * MEGABYTE
 """Left free on the disk: for the report, and for everybody else."""
 END_S = 2.0
-MOST_KEPT = 32
-_MOST_NAME = 60
+MAX_KEPT = 32
+_MAX_NAME = 60
 _OPEN = ("receiving", "waiting", "working")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Job:
+class AnalysisJob:
     """One upload.
 
     address: of the client that sends it. pace: of its bytes. patience: ends the wait for them when
@@ -55,7 +55,7 @@ class Job:
     folder: Path
     name: str
     address: str
-    pace: Pace
+    pace: BodyDeadline
     patience: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     phase: Phase = "receiving"
     share: float = 0.0
@@ -81,7 +81,7 @@ class Job:
         }
 
 
-class Jobs:
+class JobQueue:
     """All uploads of an app. Made, and used, in one event loop."""
 
     def __init__(
@@ -89,22 +89,22 @@ class Jobs:
     ) -> None:
         self._settings, self._messages = settings, dict(messages)
         self._workspace, self._clock = workspace, clock
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, AnalysisJob] = {}
         self._working = asyncio.Lock()
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str) -> AnalysisJob:
         """Raises HttpError for an upload that is not, or no longer, there."""
         job = self._jobs.get(job_id)
         if job is None:
             raise HttpError(404, "no such analysis; it may have been cleared away")
         return job
 
-    def state(self, job: Job) -> dict[str, Any]:
+    def state(self, job: AnalysisJob) -> dict[str, Any]:
         """The state of an upload, ready for JSON."""
         waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
         return job.to_dict(waiting.index(job) if job in waiting else 0)
 
-    def open(self, name: str, size: int | None, address: str) -> Job:
+    def open(self, name: str, size: int | None, address: str) -> AnalysisJob:
         """Room for an upload that is about to come.
 
         Args:
@@ -122,13 +122,13 @@ class Jobs:
         if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
             raise HttpError(507, "there is no room on the disk for it")
         self._drop_oldest()
-        stem = folder_name(name)[:_MOST_NAME]
-        pace = Pace(self._clock, limits, limits.upload_s)
-        job = Job(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
+        stem = folder_name(name)[:_MAX_NAME]
+        pace = BodyDeadline(self._clock, limits, limits.upload_s)
+        job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
         self._jobs[job.id] = job
         return job
 
-    async def receive(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
+    async def receive(self, job: AnalysisJob, chunks: AsyncIterator[bytes]) -> None:
         """Take in the bytes and queue the work. Raises HttpError, and forgets all, where that cannot be."""
         try:
             async with job.patience:
@@ -155,14 +155,14 @@ class Jobs:
         if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _give_up_slowest(sending):
             raise HttpError(503, f"{limits.queued} analyses wait already; try again later")
 
-    async def cancel(self, job: Job) -> None:
+    async def cancel(self, job: AnalysisJob) -> None:
         """Stop the work, if it goes on, and clear everything of it away."""
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
         self.remove(job)
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: AnalysisJob) -> None:
         """Forget it, with its files."""
         self._jobs.pop(job.id, None)
         if job.is_open:
@@ -181,7 +181,7 @@ class Jobs:
         for job in list(self._jobs.values()):
             await self.cancel(job)
 
-    async def _store(self, job: Job, chunks: AsyncIterator[bytes]) -> None:
+    async def _store(self, job: AnalysisJob, chunks: AsyncIterator[bytes]) -> None:
         limits = self._settings.limits
         part, received, head = job.folder / "part", 0, b""
         with part.open("xb") as file:
@@ -199,7 +199,7 @@ class Jobs:
         job.still = kind.still
         job.file = part.rename(job.folder / f"{job.name}{kind.suffix}")
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: AnalysisJob) -> None:
         async with self._working:
             job.phase = "working"
             try:
@@ -216,7 +216,7 @@ class Jobs:
                 if job.file is not None:
                     job.file.unlink(missing_ok=True)  # nothing of the upload is kept but its report
 
-    async def _follow(self, job: Job) -> None:
+    async def _follow(self, job: AnalysisJob) -> None:
         process = await start_child("edgeharfer.app.worker", MPLBACKEND="Agg")
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -230,7 +230,7 @@ class Jobs:
             job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
             _log.warning("an analysis ended by itself with exit code %s", process.returncode)
 
-    def _take(self, job: Job, news: Mapping[str, Any]) -> None:
+    def _take(self, job: AnalysisJob, news: Mapping[str, Any]) -> None:
         if "share" in news:
             job.share = float(news["share"])
         elif "failed" in news:
@@ -239,9 +239,9 @@ class Jobs:
         elif "done" in news:
             job.phase, job.share = "done", 1.0
 
-    def _order(self, job: Job) -> Order:
+    def _order(self, job: AnalysisJob) -> AnalysisRequest:
         settings = self._settings
-        return Order(
+        return AnalysisRequest(
             file=str(job.file),
             still=job.still,
             folder=str(job.folder / REPORT),
@@ -255,11 +255,11 @@ class Jobs:
     def _drop_oldest(self) -> None:
         """Reports that were kept longest make room for new ones."""
         ended = sorted((job.ended_s, job.id) for job in self._jobs.values() if job.ended_s is not None)
-        for _, job_id in ended[: max(0, len(ended) - MOST_KEPT + 1)]:
+        for _, job_id in ended[: max(0, len(ended) - MAX_KEPT + 1)]:
             self.remove(self._jobs[job_id])
 
 
-def _give_up_slowest(sending: list[Job]) -> bool:
+def _give_up_slowest(sending: list[AnalysisJob]) -> bool:
     """End the slowest of these uploads; False where all of them move."""
     slow = [job for job in sending if job.phase == "receiving" and job.pace.slow]
     if not slow:
@@ -276,6 +276,6 @@ def _refuse_texts(head: bytes) -> None:
         raise HttpError(415, "neither a video nor a picture, whatever its name says")
 
 
-def digest_file(job: Job) -> Path:
+def digest_file(job: AnalysisJob) -> Path:
     """Where the page's view of a report lies."""
     return job.folder / REPORT / DIGEST

@@ -23,7 +23,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.app.context import Table
+from edgeharfer.app.context import ContextTable
 
 TRUST = 0.75
 """Of the action model: the share of windows in which the one that ships is right (0.7497)."""
@@ -45,7 +45,7 @@ class Suggestion:
 class LikelyActions:
     """The model with one table. trust: of the action model, 0 to 1."""
 
-    def __init__(self, table: Table, trust: float = TRUST) -> None:
+    def __init__(self, table: ContextTable, trust: float = TRUST) -> None:
         self._table, self._trust = table, trust
         joint = table.joint
         self._prior: Shares = joint.sum(axis=0)

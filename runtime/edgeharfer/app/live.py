@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeharfer.app.feed import AppFeed
-from edgeharfer.app.scene import Scene
+from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.sources import shown, without_folders
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock
@@ -32,7 +32,7 @@ class LiveSession:
     def __init__(
         self,
         options: Mapping[str, Any],
-        make_scene: Callable[[], Scene],
+        make_scene: Callable[[], SceneSummary],
         clock: Clock,
         *,
         idle_stop_s: float = 0.0,

@@ -13,8 +13,8 @@ from edgeharfer.runtime.strict_json import fail, load_json, mapping_of
 from edgeharfer.runtime.types import UNCERTAIN
 
 FER8 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-MOST_SIGNS = 160
-MOST_BYTES = 64 * 1024
+MAX_SIGNS = 160
+MAX_BYTES = 64 * 1024
 HOLD_S = 2.0
 """A label has to stand for so long before anything is said of it: a passing look is nobody's business."""
 FORGET_S = 2.0
@@ -30,7 +30,7 @@ def read_messages(path: Path | None = None, labels: Iterable[str] = ()) -> dict[
     if path is None:
         data, where = resources.files(__package__).joinpath("messages.json").read_bytes(), "messages.json"
     else:
-        data, where = read_limited(path, MOST_BYTES, "give --messages a JSON file"), str(path)
+        data, where = read_limited(path, MAX_BYTES, "give --messages a JSON file"), str(path)
     known = tuple(dict.fromkeys((*FER8, *labels, UNCERTAIN)))
     try:
         return dict(mapping_of(known, _line)(load_json(data.decode(), where), where))
@@ -41,8 +41,8 @@ def read_messages(path: Path | None = None, labels: Iterable[str] = ()) -> dict[
 
 
 def _line(value: object, where: str) -> str:
-    if not isinstance(value, str) or len(value) > MOST_SIGNS or not value.isprintable():
-        fail(where, f"must be one line of text of at most {MOST_SIGNS} signs")
+    if not isinstance(value, str) or len(value) > MAX_SIGNS or not value.isprintable():
+        fail(where, f"must be one line of text of at most {MAX_SIGNS} signs")
     return value
 
 
@@ -55,7 +55,7 @@ class _Standing:
     said_s: float = 0.0
 
 
-class Speaker:
+class MessageComposer:
     """Says something of a person only once a label stands, and no more often than one can read.
 
     Times are of the source, in seconds, and ascend.

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeharfer.app.context import read_table
-from edgeharfer.app.intensity import Intensity, for_prior
+from edgeharfer.app.intensity import IntensityEstimator, for_prior
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.messages import read_messages
-from edgeharfer.app.scene import Scene
+from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
 from edgeharfer.runtime.inference.manifest import Manifest
@@ -20,7 +20,7 @@ from edgeharfer.runtime.versions import product_version
 DEFAULT_PRIOR = "package"
 
 
-class Models:
+class LiveModels:
     """Reads the emotion package's manifest, the messages and the table.
 
     Raises ModelError for a package that cannot be trusted, ConfigError for the other two.
@@ -35,9 +35,9 @@ class Models:
         self._table = read_table(settings.context)
         self._likely = LikelyActions(self._table)
 
-    def scene(self) -> Scene:
+    def scene(self) -> SceneSummary:
         """For a run."""
-        return Scene(self._intensity, self._likely, self.messages)
+        return SceneSummary(self._intensity, self._likely, self.messages)
 
     def about(self) -> dict[str, Any]:
         """What the page has to know, ready for JSON."""
@@ -63,7 +63,7 @@ def emotion_manifest(pipeline: Mapping[str, Any]) -> Manifest | None:
     return None if package is None else load_package(package, EMOTION).manifest
 
 
-def intensity_of(pipeline: Mapping[str, Any]) -> Intensity:
+def intensity_of(pipeline: Mapping[str, Any]) -> IntensityEstimator:
     """How the strength of an emotion is read with these options of a pipeline."""
     manifest = emotion_manifest(pipeline)
-    return for_prior(manifest, pipeline.get("prior", DEFAULT_PRIOR)) if manifest else Intensity()
+    return for_prior(manifest, pipeline.get("prior", DEFAULT_PRIOR)) if manifest else IntensityEstimator()

@@ -11,7 +11,7 @@ from edgeharfer.runtime.overlay.look import look_for
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Frame, Image, TrackedFace
 
-LEAST_HEIGHT, LONGEST_SIDE = 480, 1280
+MIN_HEIGHT, MAX_SIDE = 480, 1280
 """Pixels: so that text can be read, and so that a picture of a large camera still goes over a slow line."""
 QUALITY = 82
 
@@ -26,7 +26,7 @@ def encode(frame: Frame, result: Result) -> bytes:
 def fit(bgr: Image) -> tuple[Image, float]:
     """A copy of a size that is good to look at, and how many times larger it is."""
     height, width = bgr.shape[:2]
-    scale = min(max(1.0, LEAST_HEIGHT / height), LONGEST_SIDE / max(height, width))
+    scale = min(max(1.0, MIN_HEIGHT / height), MAX_SIDE / max(height, width))
     if scale == 1.0:
         return bgr.copy(), scale
     size = max(1, round(width * scale)), max(1, round(height * scale))

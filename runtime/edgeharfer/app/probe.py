@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from edgeharfer.app.settings import Limits
+from edgeharfer.app.settings import UserLimits
 from edgeharfer.report.inputs import expected_frames
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import Source
@@ -16,7 +16,7 @@ from edgeharfer.runtime.source.opencv import open_capture
 HEAD_BYTES = 1 << 20
 
 
-def check_picture(path: Path, limits: Limits) -> None:
+def check_picture(path: Path, limits: UserLimits) -> None:
     """Raises SourceError for a picture whose header claims too many pixels, or no size at all."""
     with path.open("rb") as file:
         size = size_from_header(file.read(HEAD_BYTES))
@@ -25,7 +25,7 @@ def check_picture(path: Path, limits: Limits) -> None:
     _check_size(size, path.name, limits)
 
 
-def check_video(path: Path, limits: Limits) -> None:
+def check_video(path: Path, limits: UserLimits) -> None:
     """Raises SourceError for a video that is none, or whose frames or rate are too large."""
     capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
@@ -39,7 +39,7 @@ def check_video(path: Path, limits: Limits) -> None:
     _check_size(size, path.name, limits)
 
 
-def check_length(source: Source, path: Path, limits: Limits) -> None:
+def check_length(source: Source, path: Path, limits: UserLimits) -> None:
     """Raises SourceError for a video that is too long, as far as it says how long it is."""
     if not source.fps:
         return
@@ -50,7 +50,7 @@ def check_length(source: Source, path: Path, limits: Limits) -> None:
         )
 
 
-def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
+def _check_size(size: tuple[int, int], name: str, limits: UserLimits) -> None:
     if size[0] * size[1] > limits.megapixels * 1e6:
         raise SourceError(
             f"{name}: pictures of {size[0]}x{size[1]} pixels are larger than "

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from edgeharfer.app.access import COOKIE, GUESS_WINDOW_S, SESSION_S, Authenticator, Verdict
-from edgeharfer.app.jobs import FILES, REPORT, Job, Jobs, digest_file
+from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
 from edgeharfer.app.live import LiveSession
-from edgeharfer.app.models import Models
+from edgeharfer.app.models import LiveModels
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import chosen, find_choices, shown
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.http.body import Pace, received
+from edgeharfer.runtime.http.body import BodyDeadline, received
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.messages import Request, Response, json_response
 from edgeharfer.runtime.http.router import Handler, Route, Router, download, static_route, static_routes
@@ -38,12 +38,12 @@ class Routes:
     """
 
     live: LiveSession
-    jobs: Jobs
+    jobs: JobQueue
 
     def __init__(self, settings: Settings, workspace: Workspace, clock: Clock | None = None) -> None:
         self._settings, self._workspace = settings, workspace
         self._clock = clock or SystemClock()
-        self._models = Models(settings)
+        self._models = LiveModels(settings)
         self._authenticator = Authenticator(settings.token, self._clock)
         self._router = Router(
             [
@@ -78,7 +78,7 @@ class Routes:
             follow_redirects=settings.follow_redirects,
             most=settings.limits.viewers,
         )
-        self.jobs = Jobs(settings, self._models.messages, self._workspace, self._clock)
+        self.jobs = JobQueue(settings, self._models.messages, self._workspace, self._clock)
         ticking = asyncio.create_task(self._tick())
         try:
             yield self._handle
@@ -194,14 +194,14 @@ class Routes:
             raise HttpError(404, "there is no such file in a report")
         return download(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
 
-    def _pace(self) -> Pace:
+    def _pace(self) -> BodyDeadline:
         limits = self._settings.limits
-        return Pace(self._clock, limits, limits.body_s)
+        return BodyDeadline(self._clock, limits, limits.body_s)
 
-    def _job(self, request: Request) -> Job:
+    def _job(self, request: Request) -> AnalysisJob:
         return self.jobs.get(request.params["job"])
 
-    def _finished(self, request: Request) -> Job:
+    def _finished(self, request: Request) -> AnalysisJob:
         job = self._job(request)
         if job.phase != "done":
             raise HttpError(409, "the analysis is not done")

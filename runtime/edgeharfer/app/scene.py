@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeharfer.app.intensity import Intensity, intensity_word
+from edgeharfer.app.intensity import IntensityEstimator, intensity_word
 from edgeharfer.app.likely import LikelyActions, Suggestion, mean_emotion
-from edgeharfer.app.messages import Speaker
+from edgeharfer.app.messages import MessageComposer
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 
@@ -21,7 +21,7 @@ _GAP_S = 1.0
 
 
 @dataclass
-class Stretch:
+class ActionSpan:
     """A time with one action. score: the mean while it lasted."""
 
     label: str
@@ -36,11 +36,11 @@ class Stretch:
         self.score += (score - self.score) / self.readings
 
 
-class History:
+class ActionHistory:
     """The last actions, oldest first; nothing in particular leaves a gap."""
 
     def __init__(self) -> None:
-        self._stretches: deque[Stretch] = deque(maxlen=HISTORY)
+        self._stretches: deque[ActionSpan] = deque(maxlen=HISTORY)
 
     def add(self, action: Action, now_s: float) -> None:
         """Take in what goes on now. Times ascend."""
@@ -50,7 +50,7 @@ class History:
         if last is not None and last.label == action.label and now_s - last.end_s <= _GAP_S:
             last.extend(now_s, action.score)
         else:
-            self._stretches.append(Stretch(action.label, now_s, now_s, action.score))
+            self._stretches.append(ActionSpan(action.label, now_s, now_s, action.score))
 
     def tell(self) -> list[dict[str, Any]]:
         """Ready for JSON."""
@@ -65,12 +65,14 @@ class History:
         ]
 
 
-class Scene:
+class SceneSummary:
     """Follows the results of one source, in order of time."""
 
-    def __init__(self, intensity: Intensity, likely: LikelyActions, messages: Mapping[str, str]) -> None:
+    def __init__(
+        self, intensity: IntensityEstimator, likely: LikelyActions, messages: Mapping[str, str]
+    ) -> None:
         self._intensity, self._likely = intensity, likely
-        self._speaker, self._history = Speaker(messages), History()
+        self._speaker, self._history = MessageComposer(messages), ActionHistory()
         self._suggestions: tuple[Suggestion, ...] = ()
         self._suggested_s: float | None = None
 

@@ -14,7 +14,7 @@ MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
-class Limits(HttpLimits):
+class UserLimits(HttpLimits):
     """What one person may ask of this machine, beside the limits of the server.
 
     upload_mb: of one file. video_s: of one video; record_s: of a recording in the browser. queued: analyses
@@ -68,4 +68,4 @@ class Settings:
     context: Path | None = None
     idle_stop_s: float = 0.0
     folder: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: UserLimits = field(default_factory=UserLimits)

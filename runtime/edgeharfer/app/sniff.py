@@ -15,7 +15,7 @@ _PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class MediaFormat:
     """A format. still: one picture. suffix: of the name that the file gets here."""
 
     name: str
@@ -23,7 +23,7 @@ class Kind:
     suffix: str
 
 
-def sniff(head: bytes) -> Kind | None:
+def sniff(head: bytes) -> MediaFormat | None:
     """The format of a file that begins so; None for anything that is neither a video nor a picture."""
     for start, kind in _STARTS:
         if head.startswith(start):
@@ -31,31 +31,31 @@ def sniff(head: bytes) -> Kind | None:
     if head.startswith(b"RIFF"):
         return _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
-        return None if head[8:12] in _PICTURE_BRANDS else Kind("MP4", False, ".mp4")
+        return None if head[8:12] in _PICTURE_BRANDS else MediaFormat("MP4", False, ".mp4")
     if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # QuickTime before ftyp was
-        return Kind("QuickTime", False, ".mov")
+        return MediaFormat("QuickTime", False, ".mov")
     packets = head[: 4 * _TS_PACKET : _TS_PACKET]
     if len(packets) == 4 and set(packets) == {_TS_SYNC}:
-        return Kind("MPEG transport stream", False, ".ts")
+        return MediaFormat("MPEG transport stream", False, ".ts")
     return None
 
 
 _STARTS = (
-    (b"\xff\xd8\xff", Kind("JPEG", True, ".jpg")),
-    (b"\x89PNG\r\n\x1a\n", Kind("PNG", True, ".png")),
-    (b"BM", Kind("BMP", True, ".bmp")),
-    (b"II*\0", Kind("TIFF", True, ".tif")),
-    (b"MM\0*", Kind("TIFF", True, ".tif")),
-    (b"\x1aE\xdf\xa3", Kind("Matroska", False, ".mkv")),  # WebM, too
-    (b"FLV\x01", Kind("FLV", False, ".flv")),
-    (b"OggS", Kind("Ogg", False, ".ogv")),
-    (b"\x00\x00\x01\xba", Kind("MPEG", False, ".mpg")),
-    (b"\x00\x00\x01\xb3", Kind("MPEG", False, ".mpg")),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Kind("ASF", False, ".wmv")),
-    (b"YUV4MPEG2 ", Kind("YUV4MPEG", False, ".y4m")),
+    (b"\xff\xd8\xff", MediaFormat("JPEG", True, ".jpg")),
+    (b"\x89PNG\r\n\x1a\n", MediaFormat("PNG", True, ".png")),
+    (b"BM", MediaFormat("BMP", True, ".bmp")),
+    (b"II*\0", MediaFormat("TIFF", True, ".tif")),
+    (b"MM\0*", MediaFormat("TIFF", True, ".tif")),
+    (b"\x1aE\xdf\xa3", MediaFormat("Matroska", False, ".mkv")),  # WebM, too
+    (b"FLV\x01", MediaFormat("FLV", False, ".flv")),
+    (b"OggS", MediaFormat("Ogg", False, ".ogv")),
+    (b"\x00\x00\x01\xba", MediaFormat("MPEG", False, ".mpg")),
+    (b"\x00\x00\x01\xb3", MediaFormat("MPEG", False, ".mpg")),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", MediaFormat("ASF", False, ".wmv")),
+    (b"YUV4MPEG2 ", MediaFormat("YUV4MPEG", False, ".y4m")),
 )
 _RIFF = {
-    b"WEBP": Kind("WebP", True, ".webp"),
-    b"AVI ": Kind("AVI", False, ".avi"),
-    b"AVIX": Kind("AVI", False, ".avi"),
+    b"WEBP": MediaFormat("WebP", True, ".webp"),
+    b"AVI ": MediaFormat("AVI", False, ".avi"),
+    b"AVIX": MediaFormat("AVI", False, ".avi"),
 }

@@ -22,7 +22,7 @@ import cv2
 from edgeharfer.app.context import read_table
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.probe import check_length, check_picture, check_video
-from edgeharfer.app.settings import MEGABYTE, Limits
+from edgeharfer.app.settings import MEGABYTE, UserLimits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.source import open_source
@@ -35,7 +35,7 @@ NICENESS = 5
 
 
 @dataclass(frozen=True)
-class Order:
+class AnalysisRequest:
     """What to do. file: the upload. still: a picture. folder: for the report. pipeline: as of `Settings`."""
 
     file: str
@@ -52,7 +52,7 @@ class Order:
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
 
 
-class Teller:
+class ProgressReporter:
     """Sends news, and knows whether anybody listens still."""
 
     def __init__(self, out: IO[str]) -> None:
@@ -70,19 +70,19 @@ class Teller:
         self._out.flush()
 
 
-def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], bool]) -> bool:
+def work(order: AnalysisRequest, tell: Callable[[float], None], stopping: Callable[[], bool]) -> bool:
     """Watch the upload and write its report and digest; False where it was stopped.
 
     Raises EdgeharferError where the upload cannot be read or is too large, MemoryError where it swells.
     """
-    limits, path = Limits(**order.limits), Path(order.file)
+    limits, path = UserLimits(**order.limits), Path(order.file)
     (check_picture if order.still else check_video)(path, limits)
     # Models and charts take a second or two to load, and what is refused need not wait for them.
-    from edgeharfer.app.digest import Reading
+    from edgeharfer.app.digest import ReportDigest
     from edgeharfer.app.models import intensity_of
     from edgeharfer.report.analyzer import Analyzer
-    from edgeharfer.report.inputs import Task, make_input
-    from edgeharfer.report.job import Job
+    from edgeharfer.report.inputs import ReportTask, make_input
+    from edgeharfer.report.job import ReportJob
 
     backend = Backend(**order.pipeline.get("backend", {}))
     analyzer = Analyzer(fps=order.fps, **{**order.pipeline, "backend": backend})
@@ -91,11 +91,11 @@ def work(order: Order, tell: Callable[[float], None], stopping: Callable[[], boo
     with open_source(path) as source:
         check_length(source, path, limits)
     folder = Path(order.folder)
-    job = Job(analyzer, duration_s=limits.video_s)
-    written = job.analyze(Task(make_input(str(path)), folder, "", False), tell, stopping)
+    job = ReportJob(analyzer, duration_s=limits.video_s)
+    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), tell, stopping)
     if written is None:
         return False
-    reading = Reading(
+    reading = ReportDigest(
         intensity_of(order.pipeline), LikelyActions(read_table(_path(order.context))), order.messages
     )
     digest = compact_json(reading.digest(written.report))
@@ -107,7 +107,7 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
-def limit_resources(limits: Limits) -> None:
+def limit_resources(limits: UserLimits) -> None:
     """Bound memory and processor time where the system can: a small file may decode to a huge one."""
     try:
         import resource
@@ -165,9 +165,9 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     with own_output() as out:
-        teller = Teller(out)
+        teller = ProgressReporter(out)
         try:
-            done = work(Order(**json.loads(line)), teller.share, input_ended)
+            done = work(AnalysisRequest(**json.loads(line)), teller.share, input_ended)
         except EdgeharferError as error:
             teller.say({"failed": str(error)})
         except (MemoryError, cv2.error):

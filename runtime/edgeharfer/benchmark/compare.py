@@ -15,14 +15,14 @@ from edgeharfer.benchmark.keras_peer import KerasModel, keras_candidates, load_k
 from edgeharfer.benchmark.litert_peer import litert_candidates
 from edgeharfer.benchmark.openvino_peer import openvino_candidates
 from edgeharfer.benchmark.ours import (
-    Setup,
+    BenchmarkSetup,
     chosen_precisions,
     package_candidates,
     part_name,
     pictures,
     windows,
 )
-from edgeharfer.benchmark.peers import Part
+from edgeharfer.benchmark.peers import PeerGraph
 from edgeharfer.benchmark.rows import Comparison
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import Package, read_regular
@@ -32,7 +32,7 @@ _MAX_RECEIPT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkSubject:
     """A package, and the Keras model that it was made of where that is at hand."""
 
     package: Package
@@ -41,7 +41,7 @@ class Subject:
 
 
 @contextmanager
-def exported(model: Path, name: str | None = None) -> Iterator[Subject]:
+def exported(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
     """A Keras model with the package that it would become, gone when the block is left.
 
     Labels and scaling that the model does not record are made up: they do not change its speed.
@@ -61,7 +61,7 @@ def exported(model: Path, name: str | None = None) -> Iterator[Subject]:
         package = export_model(
             model, Path(folder, model.stem), labels=labels, normalize="auto" if known else "unit", name=name
         )
-        yield Subject(package, model, name)
+        yield BenchmarkSubject(package, model, name)
 
 
 def check_origin(package: Package, model: Path) -> None:
@@ -76,7 +76,7 @@ def check_origin(package: Package, model: Path) -> None:
         raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
 
 
-def compare(subjects: Sequence[Subject], setup: Setup, peers: Sequence[str]) -> Comparison:
+def compare(subjects: Sequence[BenchmarkSubject], setup: BenchmarkSetup, peers: Sequence[str]) -> Comparison:
     """Everything that is to be measured. peers: those that are installed.
 
     Raises what a package's own sessions raise; a peer that fails is left out with the reason.
@@ -92,7 +92,9 @@ def compare(subjects: Sequence[Subject], setup: Setup, peers: Sequence[str]) -> 
     return made
 
 
-def _add_peers(made: Comparison, subject: Subject, setup: Setup, peers: Sequence[str]) -> None:
+def _add_peers(
+    made: Comparison, subject: BenchmarkSubject, setup: BenchmarkSetup, peers: Sequence[str]
+) -> None:
     name = subject.package.manifest.name
     model = None
     if {"keras", "litert"} & set(peers):
@@ -113,7 +115,7 @@ def _add_peers(made: Comparison, subject: Subject, setup: Setup, peers: Sequence
             made.attempt(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
 
 
-def parts_of(package: Package, model: KerasModel | None, setup: Setup) -> list[Part]:
+def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) -> list[PeerGraph]:
     """The graphs of a package; with its Keras model also the whole clip model that a step replaces."""
     manifest = package.manifest
     precisions = chosen_precisions(package, setup.precisions)
@@ -127,8 +129,8 @@ def parts_of(package: Package, model: KerasModel | None, setup: Setup) -> list[P
             sample = windows(int(shape[1]), int(shape[2]), 1)[0]
         keras = None if model is None else model.by_role.get(role)
         onnx = {precision: graph.data for precision, graph in graphs.items()}
-        parts.append(Part(part_name(manifest.name, role), sample, onnx, keras))
+        parts.append(PeerGraph(part_name(manifest.name, role), sample, onnx, keras))
     if model is not None and "head" in manifest.roles:
         clip = np.stack([picture] * model.input_shape[0])
-        parts.append(Part(part_name(manifest.name, "step"), clip, model=model.whole))
+        parts.append(PeerGraph(part_name(manifest.name, "step"), clip, model=model.whole))
     return parts

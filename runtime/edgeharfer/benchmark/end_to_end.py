@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgeharfer.benchmark.worker import Worker
+from edgeharfer.benchmark.worker import BenchmarkWorker
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.inference.backend import Backend
 
@@ -49,11 +49,11 @@ def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total
     rounds = max(2, round(wanted.runs / RUNS_PER_ROUND))
     streams, blocks, loops = [], [], []
     with ExitStack() as stack:
-        pipeline = stack.enter_context(Worker("pipeline", **wanted.job, faces=wanted.faces))
+        pipeline = stack.enter_context(BenchmarkWorker("pipeline", **wanted.job, faces=wanted.faces))
         keras = None
         if wanted.against_keras:
             threads = wanted.backend.threads or 1
-            keras = stack.enter_context(Worker("keras", spec=wanted.source, threads=threads))
+            keras = stack.enter_context(BenchmarkWorker("keras", spec=wanted.source, threads=threads))
         for number in range(rounds):
             streams.append(pipeline.call("stream", frames=FRAMES_PER_ROUND))
             blocks.append(pipeline.call("blocks", frames=FRAMES_PER_ROUND))
@@ -63,7 +63,7 @@ def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total
         made_of = {"keras_loop": keras.call("summary")} if keras is not None else {}
         found = {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
     if wanted.agreement:
-        with Worker("agreement", **wanted.job) as both:
+        with BenchmarkWorker("agreement", **wanted.job) as both:
             found["agreement"] = both.call("compare")
     return found
 

@@ -21,7 +21,7 @@ _BACKGROUND = 96
 _USUAL_FPS = 30.0
 
 
-class Film(BaseSource):
+class LoopedVideo(BaseSource):
     """A file again and again, its time running on, so that windows of time stay full.
 
     spec: as for open_source, of something with an end. start_s: time of the first frame.
@@ -61,7 +61,7 @@ class Film(BaseSource):
         self._reel.close()
 
 
-class CrowdedFilm(Film):
+class CrowdedVideo(LoopedVideo):
     """The same film with the largest face of each frame pasted side by side, as often as wanted."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.benchmark.film import Film
+from edgeharfer.benchmark.film import LoopedVideo
 from edgeharfer.benchmark.keras_peer import set_threads
 from edgeharfer.benchmark.peers import import_peer
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -70,7 +70,7 @@ class KerasJob:
         self._threads = set_threads(threads)
         self._detector, self._detector_name = loop_detector()
         self._clip, self._face = clip_model(), face_model()
-        self._film = Film(spec, self._clock)
+        self._film = LoopedVideo(spec, self._clock)
         self._window: deque[Floats] = deque(maxlen=FRAMES)
 
     def loop(self, frames: int) -> dict[str, Any]:

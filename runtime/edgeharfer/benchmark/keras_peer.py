@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.peers import PeerGraph, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError, ModelError
@@ -65,7 +65,7 @@ def _fixed(shape: tuple[int | None, ...], path: Path) -> tuple[int, ...]:
 
 
 def keras_candidates(
-    part: Part, threads: int, batches: Sequence[int], clock: Clock | None = None
+    part: PeerGraph, threads: int, batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
     """`predict` and tf.function for each batch. Loading is what it takes until the first answer."""
     clock = clock or SystemClock()

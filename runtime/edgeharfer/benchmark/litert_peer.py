@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.peers import PeerGraph, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
@@ -19,7 +19,7 @@ _CALIBRATION_ITEMS = 8
 
 
 def litert_candidates(
-    part: Part, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
+    part: PeerGraph, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
     """The part in FP32 and, where our package has it, in INT8.
 

@@ -7,13 +7,13 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from edgeharfer.benchmark.peers import Part, import_peer
+from edgeharfer.benchmark.peers import PeerGraph, import_peer
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 
 
 def openvino_candidates(
-    part: Part, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
+    part: PeerGraph, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
     """The part in each of its precisions, compiled for a fixed batch."""
     clock = clock or SystemClock()

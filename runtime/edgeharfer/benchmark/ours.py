@@ -26,7 +26,7 @@ _SEED = 11
 
 
 @dataclass(frozen=True)
-class Setup:
+class BenchmarkSetup:
     """What to vary. precisions: None for all that a package holds. fallback: see `Backend`."""
 
     providers: Sequence[str] = ("cpu",)
@@ -37,7 +37,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedGraph:
     """A session with what it took to make it."""
 
     session: Session
@@ -78,7 +78,9 @@ def chosen_precisions(package: Package, wanted: Sequence[str] | None) -> list[st
     return [one for one in PRECISIONS if one in (wanted or held)]
 
 
-def package_candidates(package: Package, setup: Setup, clock: Clock | None = None) -> Iterator[Candidate]:
+def package_candidates(
+    package: Package, setup: BenchmarkSetup, clock: Clock | None = None
+) -> Iterator[Candidate]:
     """Every graph in every combination of the setup; of an action package also the streaming step.
 
     Raises ProviderError where a provider that was asked for does not load and no fallback is allowed.
@@ -110,12 +112,12 @@ def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Float
     return windows(frames, size, batch)
 
 
-def load(package: Package, role: str, backend: Backend, clock: Clock) -> Loaded:
+def load(package: Package, role: str, backend: Backend, clock: Clock) -> LoadedGraph:
     """Read, check and load one graph, as `run` does."""
     start_s = clock.monotonic()
     graph = package.read(role, backend.precision)
     session = make_session(graph, backend)
-    return Loaded(session, len(graph.data) / 1e6, (clock.monotonic() - start_s) * 1e3)
+    return LoadedGraph(session, len(graph.data) / 1e6, (clock.monotonic() - start_s) * 1e3)
 
 
 def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
@@ -135,7 +137,7 @@ def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
 
 
 def _candidate(
-    package: str, backend: Backend, role: str, parts: Sequence[Loaded], *, batch: int, run: Run
+    package: str, backend: Backend, role: str, parts: Sequence[LoadedGraph], *, batch: int, run: Run
 ) -> Candidate:
     real = parts[0].session.provider
     asked = PROVIDERS.get(backend.provider)

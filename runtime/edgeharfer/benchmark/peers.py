@@ -21,7 +21,7 @@ _MODULES = {"keras": ("tensorflow", "keras"), "openvino": ("openvino",), "litert
 
 
 @dataclass(frozen=True)
-class Part:
+class PeerGraph:
     """One graph as the peers get it.
 
     name: as our rows have it. onnx: the package's files by precision; none for a whole clip model, which

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.benchmark.film import CrowdedFilm, Film
+from edgeharfer.benchmark.film import CrowdedVideo, LoopedVideo
 from edgeharfer.benchmark.measure import CpuClock
 from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
 from edgeharfer.runtime.capture import Capture
@@ -54,7 +54,7 @@ class PipelineJob:
         self._pipeline.warm_up()
         self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
         self._last_s = 0.0
-        self._film: Film | None = None
+        self._film: LoopedVideo | None = None
         self._unit: tuple[Session, Any] | None = None
         self._faces_seen = 0
 
@@ -111,10 +111,10 @@ class PipelineJob:
         if self._film is not None:
             self._film.close()
 
-    def _open(self) -> Film:
+    def _open(self) -> LoopedVideo:
         if self._faces is None or self._multiplier is None:
-            return Film(self._spec, self._clock, self._last_s)
-        return CrowdedFilm(
+            return LoopedVideo(self._spec, self._clock, self._last_s)
+        return CrowdedVideo(
             self._spec, self._clock, self._last_s, faces=self._faces, detector=self._multiplier
         )
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeharfer.benchmark.end_to_end import FRAMES_PER_ROUND, EndToEnd
-from edgeharfer.benchmark.worker import Worker
+from edgeharfer.benchmark.worker import BenchmarkWorker
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.sensors import Reading, Sensors
+from edgeharfer.runtime.sensors import SensorReading, Sensors
 
 PART = 0.1
 """The first and the last tenth are compared."""
@@ -23,7 +23,7 @@ def measure_sustained(
     minutes: float,
     progress: Progress = lambda done, total: None,
     *,
-    sensors: Callable[[], Reading] | None = None,
+    sensors: Callable[[], SensorReading] | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Any]:
     """The `sustained` of `benchmark --json`: a row for every few hundred frames, and the drift over all."""
@@ -32,7 +32,7 @@ def measure_sustained(
     rows: list[Row] = []
     start_s, end_s = clock.monotonic(), clock.monotonic() + 60 * minutes
     before = read()
-    with Worker("pipeline", **wanted.job, faces=wanted.faces) as pipeline:
+    with BenchmarkWorker("pipeline", **wanted.job, faces=wanted.faces) as pipeline:
         while clock.monotonic() < end_s or not rows:
             part = pipeline.call("stream", frames=FRAMES_PER_ROUND)
             reading = read()
@@ -45,7 +45,7 @@ def measure_sustained(
     }
 
 
-def row(at_s: float, part: Mapping[str, Any], reading: Reading) -> Row:
+def row(at_s: float, part: Mapping[str, Any], reading: SensorReading) -> Row:
     """One stretch of frames and the machine's state after it."""
     return {
         "at_s": round(at_s, 1),
@@ -57,7 +57,7 @@ def row(at_s: float, part: Mapping[str, Any], reading: Reading) -> Row:
     }
 
 
-def drift(rows: Sequence[Row], before: Reading, after: Reading) -> dict[str, Any]:
+def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> dict[str, Any]:
     """The last tenth against the first, where the machine tells it also heat, power and throttling.
 
     fps, cpu_ms_per_frame and p99_ms are ratios, 1.0 where nothing changed; rss_mb is a difference.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgeharfer.benchmark.measure import measure
-from edgeharfer.benchmark.ours import Setup, package_candidates
+from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.inference.backend import Backend
@@ -18,7 +18,7 @@ WORTH = 0.85
 
 
 @dataclass(frozen=True)
-class Measured:
+class TuningResult:
     """One way to run a package, and the median of its runs in milliseconds."""
 
     backend: Backend
@@ -26,8 +26,8 @@ class Measured:
 
 
 def tune_package(
-    package: Package, setup: Setup, runs: int, progress: Progress = lambda done, total: None
-) -> list[Measured]:
+    package: Package, setup: BenchmarkSetup, runs: int, progress: Progress = lambda done, total: None
+) -> list[TuningResult]:
     """All ways in the setup, the chosen one of each provider first, those in order of time.
 
     What counts is what a frame costs: the only graph, or the streaming step of an action package.
@@ -35,16 +35,16 @@ def tune_package(
     candidates = [one for one in package_candidates(package, setup) if _whole(one, package)]
     timings = measure([one.run for one in candidates], runs, progress=progress)
     ways = [
-        Measured(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
+        TuningResult(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
         for one, timing in zip(candidates, timings, strict=True)
     ]
     best = chosen(ways)
     return [*best, *(way for way in sorted(ways, key=lambda way: way.median_ms) if way not in best)]
 
 
-def chosen(ways: Sequence[Measured]) -> list[Measured]:
+def chosen(ways: Sequence[TuningResult]) -> list[TuningResult]:
     """The best way on each provider, the quickest provider first."""
-    by_provider: dict[str, Measured] = {}
+    by_provider: dict[str, TuningResult] = {}
     for way in sorted(ways, key=lambda way: way.backend.threads or 1):
         best = by_provider.get(way.backend.name)
         if best is None or better(way, best):
@@ -52,7 +52,7 @@ def chosen(ways: Sequence[Measured]) -> list[Measured]:
     return sorted(by_provider.values(), key=lambda way: way.median_ms)
 
 
-def better(way: Measured, than: Measured) -> bool:
+def better(way: TuningResult, than: TuningResult) -> bool:
     """Quicker; where it takes more threads, by enough."""
     limit = WORTH if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
     return way.median_ms < limit * than.median_ms

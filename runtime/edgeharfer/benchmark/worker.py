@@ -22,7 +22,7 @@ from edgeharfer.runtime.inference.backend import Backend
 _STOP_WAIT_S = 10.0
 
 
-class Worker(Child):
+class BenchmarkWorker(Child):
     """The side that asks. Each call waits for its answer.
 
     job: a key of JOBS; settings: arguments of what it names, fit for JSON.

@@ -21,7 +21,7 @@ BUSY = 2.0
 """From here on, a recovery that is late says nothing about the product."""
 WORK_S = 0.2
 """Of processor time: enough to use up what a scheduler grants to a process that has been idle."""
-_LONGEST_S = 10.0
+_MAX_S = 10.0
 _BLOCK = bytes(1 << 16)
 PICTURES = 120
 """Of the demo, again and again: 8 s at 15 a second."""
@@ -31,12 +31,12 @@ def slowdown(clock: Clock | None = None, cpu_clock: Callable[[], float] = time.t
     """Wall time over processor time of a little work: 1 on an idle machine, 10 where ten share a core."""
     clock = clock or SystemClock()
     start_s, start_cpu_s = clock.monotonic(), cpu_clock()
-    while (used_s := cpu_clock() - start_cpu_s) < WORK_S and clock.monotonic() - start_s < _LONGEST_S:
+    while (used_s := cpu_clock() - start_cpu_s) < WORK_S and clock.monotonic() - start_s < _MAX_S:
         hashlib.sha256(_BLOCK)
     return max(1.0, (clock.monotonic() - start_s) / max(used_s, 1e-3))
 
 
-class NotTried(Exception):
+class FaultNotApplicable(Exception):
     """The fault cannot be done on this device; the message says why."""
 
 
@@ -44,13 +44,13 @@ class NotTried(Exception):
 class Fault:
     """name: for --only. what: is done. limit_s: within which the product must be itself again.
 
-    inject: does it, and returns the seconds until then; raises NotRecovered or NotTried.
+    inject: does it, and returns the seconds until then; raises RecoveryError or FaultNotApplicable.
     """
 
     name: str
     what: str
     limit_s: float
-    inject: Callable[[Site], float]
+    inject: Callable[[FaultEnvironment], float]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Outcome:
     slowdown: float = 1.0
 
 
-class Site:
+class FaultEnvironment:
     """Where faults are done: a folder, and a server that sends the demo's pictures.
 
     options: for `edgeharfer run`, such as the models to use. slowdown: measures how busy the machine is.

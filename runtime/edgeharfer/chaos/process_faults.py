@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from edgeharfer.chaos.fault import Fault, NotTried, Site
-from edgeharfer.chaos.watched import NotRecovered, WatchedRun
+from edgeharfer.chaos.fault import Fault, FaultEnvironment, FaultNotApplicable
+from edgeharfer.chaos.watched import RecoveryError, WatchedRun
 from edgeharfer.runtime.inference.package import shipped_packages
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
@@ -44,16 +44,16 @@ resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2
 """
 
 
-def stop(site: Site) -> float:
+def stop(site: FaultEnvironment) -> float:
     """SIGTERM; the time until it has ended well, its events whole, counts."""
     with site.run() as run:
         stopped_s = run.stop()
         if not run.count("summary"):
-            raise NotRecovered("it ended without a summary")
+            raise RecoveryError("it ended without a summary")
         return stopped_s
 
 
-def kill(site: Site) -> float:
+def kill(site: FaultEnvironment) -> float:
     """Killed in the midst of a line, then started on the same file."""
     with site.run() as run:
         run.process.send_signal(signal.SIGKILL)
@@ -64,15 +64,15 @@ def kill(site: Site) -> float:
     with site.run() as again:
         again.stop()
     if not site.events.read_bytes().startswith(whole) or again.count("result") <= kept:
-        raise NotRecovered("events that had been written are gone")
+        raise RecoveryError("events that had been written are gone")
     return again.first_s
 
 
-def full_disk(site: Site) -> float:
+def full_disk(site: FaultEnvironment) -> float:
     """The disk of the events is full for a while; the time from its release to the next event counts."""
     disk = site.folder / "disk"
     disk.mkdir(exist_ok=True)
-    with Site(disk, site.server, site.options).run(wrapper=small_disk(disk)) as run:
+    with FaultEnvironment(disk, site.server, site.options).run(wrapper=small_disk(disk)) as run:
         ballast = run.inside(disk / "ballast")
         fill(ballast)
         run.wait_for(lambda: "No space left" in run.complaints, "word of the full disk", 10.0)
@@ -83,7 +83,7 @@ def full_disk(site: Site) -> float:
 
 
 def small_disk(disk: Path) -> list[str]:
-    """A command that runs another one with a small disk of its own there. Raises NotTried where none can."""
+    """A command that runs another one with a small disk of its own there. Raises FaultNotApplicable where none can."""
     spaces = ["unshare", "--user", "--map-root-user", "--mount"]
     mount = ["sh", "-c", _SMALL_DISK, "sh", str(DISK_BYTES), str(disk)]
     try:
@@ -91,8 +91,10 @@ def small_disk(disk: Path) -> list[str]:
             if subprocess.run([*unshare, *mount, "true"], capture_output=True, check=False).returncode == 0:
                 return [*unshare, *mount]
     except FileNotFoundError:
-        raise NotTried("there is no `unshare` here (util-linux), so no small disk can be made") from None
-    raise NotTried("this system lets nobody mount a disk of his own; try as root")
+        raise FaultNotApplicable(
+            "there is no `unshare` here (util-linux), so no small disk can be made"
+        ) from None
+    raise FaultNotApplicable("this system lets nobody mount a disk of his own; try as root")
 
 
 def fill(ballast: Path) -> None:
@@ -104,7 +106,7 @@ def fill(ballast: Path) -> None:
                     continue
 
 
-def clock(site: Site) -> float:
+def clock(site: FaultEnvironment) -> float:
     """The wall clock of the process is set five times; the longest time without a result counts."""
     told = site.folder / "offset"
     told.write_text("0")
@@ -118,7 +120,7 @@ def clock(site: Site) -> float:
             run.wait_for(partial(said_so, run, count), "word of the jump in the events", 5.0)
     seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
     if seqs != sorted(set(seqs)):
-        raise NotRecovered("the results are out of order")
+        raise RecoveryError("the results are out of order")
     return worst_s
 
 
@@ -127,11 +129,11 @@ def said_so(run: WatchedRun, count: int) -> bool:
     return run.count("clock") == count
 
 
-def flipped_bit(site: Site) -> float:
+def flipped_bit(site: FaultEnvironment) -> float:
     """One bit of a model has changed on the disk; the time until the package is refused counts."""
     package = next((one for one in shipped_packages() if one.manifest.task in PACKAGE_TASKS), None)
     if package is None:
-        raise NotTried("no package of a task is installed")
+        raise FaultNotApplicable("no package of a task is installed")
     copy = shutil.copytree(package.path, site.folder / "flipped")
     for model in copy.glob("*.onnx"):
         data = bytearray(model.read_bytes())
@@ -141,18 +143,18 @@ def flipped_bit(site: Site) -> float:
     run = site.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
     ended_s, code = run.start_in_vain()
     if code != REFUSED or str(copy) not in run.last_line:
-        raise NotRecovered(f"exit code {code}: {run.last_line}")
+        raise RecoveryError(f"exit code {code}: {run.last_line}")
     return ended_s
 
 
-def memory(site: Site) -> float:
+def memory(site: FaultEnvironment) -> float:
     """Too little memory for the models: the run ends by itself; the start with enough of it counts."""
     if not sys.platform.startswith("linux"):
-        raise NotTried("this system keeps no limit of memory")
+        raise FaultNotApplicable("this system keeps no limit of memory")
     run = site.run(prelude=_LITTLE_MEMORY)
     _, code = run.start_in_vain()
     if code == 0 or len(run.complaints.splitlines()) > 1:
-        raise NotRecovered(f"exit code {code}: {run.last_line}")
+        raise RecoveryError(f"exit code {code}: {run.last_line}")
     with site.run() as again:
         return again.first_s
 

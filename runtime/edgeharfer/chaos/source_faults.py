@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-from edgeharfer.chaos.fault import FPS, Fault, NotTried, Site, demo_pictures
-from edgeharfer.chaos.watched import NotInTime, NotRecovered, WatchedRun
+from edgeharfer.chaos.fault import FPS, Fault, FaultEnvironment, FaultNotApplicable, demo_pictures
+from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout, WatchedRun
 
 NOTICED_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
@@ -18,7 +18,7 @@ SETTLED = 10
 """Results after a change until it counts as lived through."""
 
 
-def drop(site: Site) -> float:
+def drop(site: FaultEnvironment) -> float:
     """All connections shut, then the server is back at once."""
     with site.run() as run:
         site.server.vanish()
@@ -29,7 +29,7 @@ def drop(site: Site) -> float:
         return run.wait_for_result()
 
 
-def stall(site: Site) -> float:
+def stall(site: FaultEnvironment) -> float:
     """The connection stays, and nothing comes."""
     with site.run() as run:
         site.server.silent = True
@@ -38,7 +38,7 @@ def stall(site: Site) -> float:
         return run.wait_for_result()
 
 
-def freeze(site: Site) -> float:
+def freeze(site: FaultEnvironment) -> float:
     """The same picture again and again, of which no results may tell."""
     with site.run() as run:
         site.server.frozen = True
@@ -46,12 +46,12 @@ def freeze(site: Site) -> float:
         before = run.count("result")
         pass_time(run, max(1.0, 2 * (IN_WORK + 1) * run.interval_s))
         if run.count("result") > before + IN_WORK:
-            raise NotRecovered("results came of a frozen picture")
+            raise RecoveryError("results came of a frozen picture")
         site.server.frozen = False
         return run.wait_for_result()
 
 
-def corrupt(site: Site) -> float:
+def corrupt(site: FaultEnvironment) -> float:
     """Every second picture is cut off; the longest time without a result counts."""
     whole = site.server.picture
     with site.run() as run:
@@ -61,11 +61,11 @@ def corrupt(site: Site) -> float:
         worst_s = max(worst_s, run.wait_for_result())
         run.stop()
         if not run.rows[-1]["source"]["bad_pictures"]:
-            raise NotRecovered("no damaged picture was counted")
+            raise RecoveryError("no damaged picture was counted")
         return worst_s
 
 
-def resize(site: Site) -> float:
+def resize(site: FaultEnvironment) -> float:
     """Pictures of half the size and twice as high; the longest time without a result counts."""
     whole = site.server.picture
     with site.run() as run:
@@ -80,33 +80,33 @@ def resize(site: Site) -> float:
 
 
 def check_boxes(run: WatchedRun, width: int, height: int) -> None:
-    """Raise NotRecovered where a face of the last result is not within a picture of that size."""
+    """Raise RecoveryError where a face of the last result is not within a picture of that size."""
     for face in run.rows[-1].get("faces", ()):
         left, top, across, down = face["box"]
         inside = -across < left < width and -down < top < height
         if not inside or across > 2 * width or down > 2 * height:
-            raise NotRecovered(f"a face at {face['box']} of a picture of {width}x{height}")
+            raise RecoveryError(f"a face at {face['box']} of a picture of {width}x{height}")
 
 
-def slow(site: Site) -> float:
+def slow(site: FaultEnvironment) -> float:
     """Three pictures a second, which is no trouble; then the longest time without a result counts."""
     with site.run() as run:
         site.server.fps = SLOW_FPS
         slowed_s = max(run.wait_for_result() for _ in range(SETTLED))
         site.server.fps = FPS
         if run.count("state"):
-            raise NotInTime("a slow source was taken for one in trouble")
+            raise RecoveryTimeout("a slow source was taken for one in trouble")
         return max(slowed_s, run.wait_for_result())
 
 
-def reader_killed(site: Site) -> float:
+def reader_killed(site: FaultEnvironment) -> float:
     """The process that reads the stream is killed, as a crash in a decoder does."""
     with site.run() as run:
         os.kill(reader(run), signal.SIGKILL)
         return run.wait_for_state("lost") + run.wait_for_result()
 
 
-def reader_hangs(site: Site) -> float:
+def reader_hangs(site: FaultEnvironment) -> float:
     """The process that reads the stream is stopped, as a driver that never returns does."""
     with site.run() as run:
         stopped = reader(run)
@@ -119,17 +119,17 @@ def reader_hangs(site: Site) -> float:
 
 
 def reader(run: WatchedRun) -> int:
-    """The process that reads the stream. Raises NotTried where it cannot be found."""
+    """The process that reads the stream. Raises FaultNotApplicable where it cannot be found."""
     if not sys.platform.startswith("linux"):
-        raise NotTried("processes are found in /proc, which is Linux's")
+        raise FaultNotApplicable("processes are found in /proc, which is Linux's")
     pid = run.reader()
     if pid is None:
-        raise NotTried("no process reads the stream here")
+        raise FaultNotApplicable("no process reads the stream here")
     return pid
 
 
 def pass_time(run: WatchedRun, seconds: float) -> None:
-    """Let the run go on for so long. Raises NotRecovered where it ends."""
+    """Let the run go on for so long. Raises RecoveryError where it ends."""
     clock_s = run.clock.monotonic()
     run.wait_for(lambda: run.clock.monotonic() - clock_s >= seconds, "end of time", 2 * seconds + 1)
 

@@ -8,11 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.chaos.fault import BUSY, FPS, Fault, NotTried, Outcome, Site, demo_pictures
+from edgeharfer.chaos.fault import (
+    BUSY,
+    FPS,
+    Fault,
+    FaultEnvironment,
+    FaultNotApplicable,
+    Outcome,
+    demo_pictures,
+)
 from edgeharfer.chaos.process_faults import PROCESS_FAULTS
 from edgeharfer.chaos.server import MjpegServer
 from edgeharfer.chaos.source_faults import SOURCE_FAULTS
-from edgeharfer.chaos.watched import NotInTime, NotRecovered
+from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout
 
 FAULTS: tuple[Fault, ...] = (*SOURCE_FAULTS, *PROCESS_FAULTS)
 WIDTH, HEIGHT = 640, 480
@@ -28,10 +36,10 @@ def trial(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outc
             tempfile.TemporaryDirectory(prefix="edgeharfer-chaos-") as folder,
             MjpegServer(lambda number: pictures[number % len(pictures)], FPS) as server,
         ):
-            yield attempt(fault, Site(Path(folder), server, options))
+            yield attempt(fault, FaultEnvironment(Path(folder), server, options))
 
 
-def attempt(fault: Fault, site: Site) -> Outcome:
+def attempt(fault: Fault, site: FaultEnvironment) -> Outcome:
     """One fault, with its time against its limit.
 
     A recovery in time is one whatever else the machine does. One that is late is judged only where the
@@ -42,11 +50,11 @@ def attempt(fault: Fault, site: Site) -> Outcome:
     recovery_s = None
     try:
         recovery_s = fault.inject(site)
-    except NotTried as why:
+    except FaultNotApplicable as why:
         return Outcome(*about, "not tried", note=str(why))
-    except NotInTime as why:
+    except RecoveryTimeout as why:
         note = str(why)
-    except NotRecovered as why:
+    except RecoveryError as why:
         return Outcome(*about, "fail", note=str(why))
     else:
         if recovery_s <= fault.limit_s:

@@ -23,11 +23,11 @@ _READER = b"edgeharfer.runtime.source.reader"
 COMMAND = "from edgeharfer.cli import main; main()"
 
 
-class NotRecovered(Exception):
+class RecoveryError(Exception):
     """The product did not do what it must; the message says what."""
 
 
-class NotInTime(NotRecovered):
+class RecoveryTimeout(RecoveryError):
     """What was waited for did not come in time, which a busy machine alone can cause."""
 
 
@@ -83,7 +83,7 @@ class WatchedRun(Closing):
         return Path(f"/proc/{self.process.pid}/root") / path.relative_to("/")
 
     def start(self) -> None:
-        """Start it, and wait for its first result. Raises NotRecovered."""
+        """Start it, and wait for its first result. Raises RecoveryError."""
         if not self._hidden:
             self.look()
         self._begin()
@@ -92,14 +92,14 @@ class WatchedRun(Closing):
         self.interval_s = max(self.wait_for_result() for _ in range(_SETTLED))
 
     def start_in_vain(self) -> tuple[float, int]:
-        """Start what cannot work; the seconds until it has ended, and its exit code. Raises NotRecovered."""
+        """Start what cannot work; the seconds until it has ended, and its exit code. Raises RecoveryError."""
         start_s = self.clock.monotonic()
         self._begin()
         try:
             code = self.process.wait(START_S)
         except subprocess.TimeoutExpired:
             self.close()
-            raise NotInTime(f"still there after {START_S:g} s") from None
+            raise RecoveryTimeout(f"still there after {START_S:g} s") from None
         return self.clock.monotonic() - start_s, code
 
     def look(self) -> list[dict[str, Any]]:
@@ -118,24 +118,24 @@ class WatchedRun(Closing):
         return sum(row["kind"] == kind and row.get("state") == state for row in self.look())
 
     def wait_for(self, condition: Callable[[], bool], what: str, patience_s: float) -> float:
-        """The seconds until the condition holds. Raises NotRecovered."""
+        """The seconds until the condition holds. Raises RecoveryError."""
         start_s = self.clock.monotonic()
         while not condition():
             code = self.process.poll()
             if code is not None and not condition():
-                raise NotRecovered(f"the run ended with exit code {code}: {self.last_line}")
+                raise RecoveryError(f"the run ended with exit code {code}: {self.last_line}")
             if self.clock.monotonic() - start_s > patience_s:
-                raise NotInTime(f"no {what.removeprefix('a ')} within {patience_s:g} s")
+                raise RecoveryTimeout(f"no {what.removeprefix('a ')} within {patience_s:g} s")
             self.clock.sleep(_POLL_S)
         return self.clock.monotonic() - start_s
 
     def wait_for_result(self, what: str = "a result", patience_s: float = END_S) -> float:
-        """The seconds until the next result. Raises NotRecovered."""
+        """The seconds until the next result. Raises RecoveryError."""
         before = self.count("result")
         return self.wait_for(lambda: self.count("result") > before, what, patience_s)
 
     def wait_for_state(self, state: str, patience_s: float = END_S) -> float:
-        """The seconds until the source is said to be in that state once more. Raises NotRecovered.
+        """The seconds until the source is said to be in that state once more. Raises RecoveryError.
 
         The log counts as well as the events: it holds each state, where the events of a busy machine may lack
         one that lasted for a fraction of a second.
@@ -158,15 +158,15 @@ class WatchedRun(Closing):
         return None
 
     def stop(self) -> float:
-        """Tell it to end by SIGTERM; the seconds until it has ended well. Raises NotRecovered."""
+        """Tell it to end by SIGTERM; the seconds until it has ended well. Raises RecoveryError."""
         start_s = self.clock.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(END_S)
         except subprocess.TimeoutExpired:
-            raise NotInTime(f"still there {END_S:g} s after SIGTERM") from None
+            raise RecoveryTimeout(f"still there {END_S:g} s after SIGTERM") from None
         if code != 0:
-            raise NotRecovered(f"exit code {code} after SIGTERM: {self.last_line}")
+            raise RecoveryError(f"exit code {code} after SIGTERM: {self.last_line}")
         stopped_s = self.clock.monotonic() - start_s
         self.look()
         return stopped_s

@@ -50,7 +50,7 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
         from edgeharfer.report.analyzer import Analyzer
         from edgeharfer.report.batch import Batch
         from edgeharfer.report.inputs import check_ends, find_inputs, plan
-        from edgeharfer.report.job import Job
+        from edgeharfer.report.job import ReportJob
         from edgeharfer.report.smoothing import Smoothing
         from edgeharfer.report.write import check_folder
 
@@ -63,7 +63,7 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
         stop_signals() as stopping,
         ProgressBar() as progress,
     ):
-        job = Job(analyzer, smoothing, options["thumbnails"], options["duration"])
+        job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"])
         tasks = plan(items, out, job.settings, fresh=options["fresh"])
         left = Batch(job, tasks, progress, stopping).run()
     if left:  # or what comes after `&&` would go on without these reports

@@ -84,7 +84,7 @@ def app(**options: Any) -> None:
 def make_settings(options: dict[str, Any]) -> Any:
     """The options as `Settings`."""
     from edgeharfer.app.access import read_token
-    from edgeharfer.app.settings import Limits, Settings
+    from edgeharfer.app.settings import Settings, UserLimits
 
     return Settings(
         host=options["host"],
@@ -99,7 +99,7 @@ def make_settings(options: dict[str, Any]) -> Any:
         context=options["context"],
         idle_stop_s=options["idle_stop_s"],
         folder=options["upload_dir"],
-        limits=Limits(
+        limits=UserLimits(
             upload_mb=options["max_upload_mb"],
             video_s=options["max_video_s"],
             queued=options["max_queued"],

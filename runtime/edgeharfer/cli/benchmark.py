@@ -20,7 +20,7 @@ from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 if TYPE_CHECKING:
-    from edgeharfer.benchmark.compare import Subject
+    from edgeharfer.benchmark.compare import BenchmarkSubject
     from edgeharfer.benchmark.rows import Candidate
     from edgeharfer.runtime.inference.package import Package
 
@@ -138,9 +138,11 @@ def choices(text: str, known: Sequence[str], everything: str, option: str) -> li
     return list(dict.fromkeys(parts))
 
 
-def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitStack) -> Iterator[Subject]:
+def find_subjects(
+    packages: Sequence[str], options: dict[str, Any], stack: ExitStack
+) -> Iterator[BenchmarkSubject]:
     """The packages to measure, Keras models among them exported until the stack is left."""
-    from edgeharfer.benchmark.compare import Subject, check_origin, exported
+    from edgeharfer.benchmark.compare import BenchmarkSubject, check_origin, exported
     from edgeharfer.cli.extras import needs_extra
     from edgeharfer.runtime.inference.package import load_package
 
@@ -155,7 +157,7 @@ def find_subjects(packages: Sequence[str], options: dict[str, Any], stack: ExitS
             package = load_package(name)
             if model is not None:
                 check_origin(package, model)
-            yield Subject(package, model, options["name"])
+            yield BenchmarkSubject(package, model, options["name"])
 
 
 def default_packages(options: dict[str, Any]) -> list[str]:
@@ -168,16 +170,16 @@ def default_packages(options: dict[str, Any]) -> list[str]:
 
 
 def measure_rows(
-    subjects: Sequence[Subject], options: dict[str, Any], peers: Sequence[str], left_out: list[str]
+    subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str], left_out: list[str]
 ) -> list[dict[str, Any]]:
     """The rows of the table; what could not be measured is added to `left_out`."""
     from edgeharfer.benchmark.compare import compare
     from edgeharfer.benchmark.measure import measure
-    from edgeharfer.benchmark.ours import Setup
+    from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.rows import as_rows
     from edgeharfer.runtime.inference.providers import available_providers
 
-    setup = Setup(
+    setup = BenchmarkSetup(
         providers=options["providers"] or available_providers(),
         precisions=options["precisions"],
         threads=options["threads"],
@@ -195,7 +197,7 @@ def measure_rows(
 
 
 def with_accuracy(
-    candidates: Sequence[Candidate], subjects: Sequence[Subject], data: Path, left_out: list[str]
+    candidates: Sequence[Candidate], subjects: Sequence[BenchmarkSubject], data: Path, left_out: list[str]
 ) -> list[Candidate]:
     """Our candidates with the top-1 of their package and precision on the data.
 
@@ -236,7 +238,7 @@ def top1(package: Package, precision: str, data: Path) -> float:
 
 
 def run_end_to_end(
-    subjects: Sequence[Subject], options: dict[str, Any], peers: Sequence[str]
+    subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str]
 ) -> dict[str, Any]:
     """The whole pipeline with the packages at hand; a task that none of them is for is off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end

@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
-    from edgeharfer.export import Int8
+    from edgeharfer.export import Int8Options
 
 
 def int8_options(command: F) -> F:
@@ -112,20 +112,20 @@ def export(
         click.get_current_context().invoke(benchmark, **measured)
 
 
-def _int8(options: dict[str, Any]) -> Int8:
+def _int8(options: dict[str, Any]) -> Int8Options:
     """The options of INT8 as one object. Raises ConfigError without data to calibrate on."""
-    from edgeharfer.calib.guard import Limits
-    from edgeharfer.export import Int8
+    from edgeharfer.calib.guard import AccuracyLimits
+    from edgeharfer.export import Int8Options
 
     if options["calibration"] is None:
         raise ConfigError("INT8 needs real data to be calibrated on: give --calibration, or leave int8 out")
-    return Int8(
+    return Int8Options(
         options["calibration"],
         options["eval_data"],
         options["eval_split"],
         options["ferplus"],
         options["calibration_set"],
-        limits=Limits(options["max_drop"]),
+        limits=AccuracyLimits(options["max_drop"]),
         target=options["int8_for"],
         keep_slower=options["keep_slower"],
     )

@@ -14,7 +14,7 @@ from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import path_option
 
 if TYPE_CHECKING:
-    from edgeharfer.kiosk.install import Places
+    from edgeharfer.kiosk.install import InstallPaths
 
 root_option = path_option("--root", default=Path("/"), metavar="DIR", help="A folder that stands for /.")
 config_option = path_option(
@@ -41,10 +41,10 @@ def kiosk() -> None:
 @root_option
 def install(dry_run: bool, browser: str, root: Path) -> None:
     """Write the systemd unit, the configuration and the state folder, and start the service."""
-    from edgeharfer.kiosk.install import Places, plan, run_command
+    from edgeharfer.kiosk.install import InstallPaths, plan, run_command
     from edgeharfer.kiosk.install import install as install_service
 
-    places, program = Places(root), command_path()
+    places, program = InstallPaths(root), command_path()
     if dry_run:
         for path, content in plan(places, program, browser).items():
             click.echo(f"# {path}\n{content}")
@@ -62,10 +62,10 @@ def uninstall(purge: bool, root: Path) -> None:
 
     Files that edgeharfer did not write are left and named.
     """
-    from edgeharfer.kiosk.install import Places, run_command
+    from edgeharfer.kiosk.install import InstallPaths, run_command
     from edgeharfer.kiosk.uninstall import uninstall as uninstall_service
 
-    for line in uninstall_service(Places(root), run_command, purge=purge):
+    for line in uninstall_service(InstallPaths(root), run_command, purge=purge):
         click.echo(line)
 
 
@@ -73,9 +73,9 @@ def uninstall(purge: bool, root: Path) -> None:
 @root_option
 def status(root: Path) -> None:
     """What is installed and how the running service is; exit code 1 where it is not ready."""
-    from edgeharfer.kiosk.install import Places
+    from edgeharfer.kiosk.install import InstallPaths
 
-    ready = show_status(Places(root))
+    ready = show_status(InstallPaths(root))
     click.get_current_context().exit(0 if ready else 1)
 
 
@@ -115,7 +115,7 @@ def command_path() -> Path:
     return Path(sys.executable).with_name("edgeharfer")
 
 
-def show_status(places: Places) -> bool:
+def show_status(places: InstallPaths) -> bool:
     """Print the state of installation and service; whether it is ready."""
     from edgeharfer.kiosk.config import HealthConfig
     from edgeharfer.kiosk.install import configuration

@@ -134,7 +134,7 @@ def run(**options: Any) -> None:
 def make_options(options: dict[str, Any]) -> RunOptions:
     """The options of the command line as those of a run."""
     from edgeharfer.runtime.run import RunOptions
-    from edgeharfer.runtime.runner import Limits
+    from edgeharfer.runtime.runner import RunLimits
 
     width, height = options["size"] or (None, None)
     return RunOptions(
@@ -150,7 +150,7 @@ def make_options(options: dict[str, Any]) -> RunOptions:
             "face_interval_s": face_interval_s(options["face_rate"]),
         },
         targets={name: options[name] for name in writers() if options[name]},
-        limits=Limits(options["max_frames"], options["duration"], options["max_age_ms"]),
+        limits=RunLimits(options["max_frames"], options["duration"], options["max_age_ms"]),
         view=options["view"],
         fullscreen=options["fullscreen"],
         port=options["port"],

@@ -21,13 +21,15 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     `edgeharfer run` then takes the quickest wherever --provider, --precision and --threads leave it open,
     until the machine, ONNX Runtime, edgeharfer or the package changes.
     """
-    from edgeharfer.benchmark.ours import Setup
+    from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record
 
-    setup = Setup(providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True)
+    setup = BenchmarkSetup(
+        providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True
+    )
     measured = tuned_packages()
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:

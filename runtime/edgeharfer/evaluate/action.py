@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgeharfer.evaluate.dataset import Dataset, Progress, Sample, match_labels
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, Progress, match_labels
 from edgeharfer.evaluate.metrics import score
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.inference.backend import CPU, Backend
@@ -94,7 +94,7 @@ def classify_clip(model: ActionModel, path: Path) -> Floats:
 def evaluate_action(
     package: Package,
     data: Dataset,
-    samples: Sequence[Sample],
+    samples: Sequence[LabelledFile],
     backend: Backend = CPU,
     *,
     progress: Progress = lambda done, total: None,

@@ -29,7 +29,7 @@ SYNONYMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LabelledFile:
     """One labelled file. `name` is its path inside the data set, `split` is "" where there is none."""
 
     name: str
@@ -62,7 +62,7 @@ class Dataset:
         """Names of the splits; [""] where the classes stand at the top."""
         return sorted({sample.split for sample in self.samples})
 
-    def split(self, name: str | None = None) -> list[Sample]:
+    def split(self, name: str | None = None) -> list[LabelledFile]:
         """Samples of one split. Without a name: the one for testing, or the only one there is."""
         name = self.test_split() if name is None else name
         chosen = [sample for sample in self.samples if sample.split.lower() == name.lower()]
@@ -80,7 +80,7 @@ class Dataset:
                 return by_name[name]
         raise SourceError(f"{self.path}: name the split to measure with --split: {', '.join(self.splits)}")
 
-    def read(self, sample: Sample) -> bytes:
+    def read(self, sample: LabelledFile) -> bytes:
         """The file's bytes. Raises SourceError where it is damaged, encrypted or cannot be read."""
         try:
             if self._zip:
@@ -90,7 +90,7 @@ class Dataset:
             raise SourceError(f"{self.path}: {sample.name}: cannot be read: {error}") from error
 
     @contextmanager
-    def local_file(self, sample: Sample, scratch: Path) -> Iterator[Path]:
+    def local_file(self, sample: LabelledFile, scratch: Path) -> Iterator[Path]:
         """A path that a video reader can open; unpacked into `scratch` from a zip and removed again."""
         if self._zip is None:
             yield self.path / sample.name
@@ -110,8 +110,8 @@ def canonical(label: str) -> str:
 
 
 def match_labels(
-    samples: Sequence[Sample], labels: Sequence[str]
-) -> tuple[list[tuple[Sample, int]], Counter[str]]:
+    samples: Sequence[LabelledFile], labels: Sequence[str]
+) -> tuple[list[tuple[LabelledFile, int]], Counter[str]]:
     """Pair samples with the model's classes; returns the pairs and how many were left out of which class."""
     index = {canonical(label): i for i, label in enumerate(labels)}
     pairs, left_out = [], Counter[str]()
@@ -149,8 +149,8 @@ def _walk(path: Path) -> list[str]:
     return [file.relative_to(path).as_posix() for file in files_below(path)]
 
 
-def _sample(name: str) -> Sample | None:
+def _sample(name: str) -> LabelledFile | None:
     parts = PurePosixPath(name).parts
     if len(parts) < 2 or any(part.startswith((".", "__MACOSX")) for part in parts):
         return None
-    return Sample(name, parts[-3] if len(parts) > 2 else "", parts[-2])
+    return LabelledFile(name, parts[-3] if len(parts) > 2 else "", parts[-2])

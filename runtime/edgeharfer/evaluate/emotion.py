@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
-from edgeharfer.evaluate.dataset import Dataset, Progress, Sample, canonical, match_labels
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, Progress, canonical, match_labels
 from edgeharfer.evaluate.metrics import score as figures_of
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector
@@ -23,7 +23,7 @@ BATCH = 64
 
 
 @dataclass
-class Scored:
+class ScoredFaces:
     """Probabilities (n, classes) of n pictures with their true classes, and what was left out and why."""
 
     probs: Floats
@@ -60,8 +60,8 @@ def evaluate_emotion(
 
 
 def match_votes(
-    samples: Sequence[Sample], votes: Mapping[str, Floats], labels: Sequence[str]
-) -> tuple[list[tuple[Sample, int]], Counter[str]]:
+    samples: Sequence[LabelledFile], votes: Mapping[str, Floats], labels: Sequence[str]
+) -> tuple[list[tuple[LabelledFile, int]], Counter[str]]:
     """Pictures whose FER+ votes have a majority among the model's classes."""
     index = {canonical(label): i for i, label in enumerate(labels)}
     joined = (one for one in samples if one.file in votes)
@@ -85,10 +85,10 @@ def match_votes(
 def run_model(
     model: EmotionModel,
     data: Dataset,
-    pairs: Sequence[tuple[Sample, int]],
+    pairs: Sequence[tuple[LabelledFile, int]],
     detector: Detector,
     progress: Progress,
-) -> Scored:
+) -> ScoredFaces:
     """Run the model over the pictures; unreadable ones are counted and left out."""
     probs: list[Floats] = []
     truth: list[int] = []
@@ -113,4 +113,4 @@ def run_model(
     if not truth:
         raise SourceError(f"{data.path}: none of its {len(pairs)} pictures can be read")
     left_out = {"unreadable": unreadable} if unreadable else {}
-    return Scored(np.concatenate(probs), np.array(truth, np.int64), left_out, without_face)
+    return ScoredFaces(np.concatenate(probs), np.array(truth, np.int64), left_out, without_face)

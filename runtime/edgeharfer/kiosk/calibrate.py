@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeharfer.kiosk.calibration import Calibration, learn, save
+from edgeharfer.kiosk.calibration import SiteCalibration, learn, save
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.runner import RunLimits, Runner
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
@@ -20,7 +20,7 @@ from edgeharfer.runtime.types import Frame
 
 def calibrate_site(
     config: KioskConfig, state: Path, *, seconds: float, source: str | None = None, clock: Clock | None = None
-) -> Calibration:
+) -> SiteCalibration:
     """Learn the floors from idle footage and keep them; no picture is stored.
 
     Raises CameraError or SourceError without footage, ConfigError where there is too little.
@@ -38,7 +38,7 @@ def calibrate_site(
             pipeline,
             capture,
             [results],
-            Limits(duration_s=seconds),
+            RunLimits(duration_s=seconds),
             clock=clock,
             prepare=lambda frame: hide_zones(frame, zones),
         ).run()
@@ -57,7 +57,7 @@ class _Results(Sink):
         self.seen.append(result)
 
 
-def describe(found: Calibration) -> str:
+def describe(found: SiteCalibration) -> str:
     """The outcome in words."""
     raised = [f"{label} {floor:.2f}" for labels in found.floors.values() for label, floor in labels.items()]
     return (

@@ -31,7 +31,7 @@ Floors = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class SiteCalibration:
     """floors: kind -> label -> least score. Alarms: decisions an hour on idle footage, those of the half
     that was not learned from, without and with the floors."""
 
@@ -41,7 +41,7 @@ class Calibration:
     alarms_after: float
 
 
-def learn(results: Sequence[Result], rules: DecisionConfig) -> Calibration:
+def learn(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
     """Floors from the first half of idle results; what they change is measured on the second half.
 
     Raises ConfigError where there are too few.
@@ -51,7 +51,7 @@ def learn(results: Sequence[Result], rules: DecisionConfig) -> Calibration:
         raise ConfigError("calibration: too little footage; let the camera watch the idle site for a minute")
     floors = {kind: _floors(scores) for kind, scores in _scores(results[:half]).items()}
     rest = results[half:]
-    return Calibration(
+    return SiteCalibration(
         seconds=results[-1].pts_s - results[0].pts_s,
         floors=floors,
         alarms_before=alarms_per_hour(rest, Decisions(rules)),
@@ -66,7 +66,7 @@ def alarms_per_hour(results: Sequence[Result], decisions: Decisions) -> float:
     return len(alarms) * HOUR_S / max(1e-9, results[-1].pts_s - results[0].pts_s)
 
 
-def save(calibration: Calibration, state: Path) -> None:
+def save(calibration: SiteCalibration, state: Path) -> None:
     """Keep it for the service. Raises SinkError."""
     path = state / FILE
     try:

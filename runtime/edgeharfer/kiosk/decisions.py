@@ -69,7 +69,7 @@ class _Run:
         return self.total / self.count if self.count else 0.0
 
 
-class Subject:
+class DecisionState:
     """What is decided of one thing: of the scene, or of one face.
 
     A label becomes a decision when it stood for `min_duration_s`, and ends when something else, or nothing,
@@ -133,7 +133,7 @@ class Subject:
         )  # fmt: skip
 
 
-class Flips:
+class FlipCounter:
     """Changes of a label within the last minute."""
 
     def __init__(self) -> None:
@@ -159,9 +159,9 @@ class Decisions:
         self, rules: DecisionConfig, floors: Mapping[str, Mapping[str, float]] | None = None
     ) -> None:
         self._rules, self._floors = rules, floors or {}
-        self._subjects: dict[SubjectKey, Subject] = {}
+        self._subjects: dict[SubjectKey, DecisionState] = {}
         self._raw: dict[SubjectKey, str | None] = {}
-        self.raw, self.decided = Flips(), Flips()
+        self.raw, self.decided = FlipCounter(), FlipCounter()
         self.now_s = 0.0
 
     @property
@@ -184,7 +184,7 @@ class Decisions:
         self.now_s = result.pts_s
         seen = _labelled(result)
         for kind, person in seen:
-            self._subjects.setdefault((kind, person), Subject(kind, person, self._rules))
+            self._subjects.setdefault((kind, person), DecisionState(kind, person, self._rules))
         events = [event for key in self._subjects for event in self._update(key, seen.get(key))]
         self._forget(seen)
         return events

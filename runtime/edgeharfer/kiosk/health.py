@@ -10,9 +10,9 @@ from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.models import ModelReloader
 from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.privacy import PrivacyNotice
 from edgeharfer.kiosk.state import KioskState
-from edgeharfer.runtime.clock import Clock, JumpWatch
+from edgeharfer.runtime.clock import Clock, ClockJumpDetector
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
@@ -36,11 +36,11 @@ class HealthMonitor(Sink):
     def __init__(
         self,
         models: ModelReloader,
-        notice: Notice,
+        notice: PrivacyNotice,
         state: KioskState,
         metrics: Metrics,
         clock: Clock,
-        jumps: JumpWatch,
+        jumps: ClockJumpDetector,
         *,
         send: Callable[[str], object],
         outbox: Outbox | None = None,

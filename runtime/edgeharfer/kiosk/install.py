@@ -26,7 +26,7 @@ Command = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class InstallPaths:
     """Where things go. root: "/", or a folder that stands for it."""
 
     root: Path = Path("/")
@@ -58,7 +58,7 @@ class Places:
         return Path("/") / path.relative_to(self.root)
 
 
-def plan(places: Places, program: Path, browser: str = "") -> dict[Path, str]:
+def plan(places: InstallPaths, program: Path, browser: str = "") -> dict[Path, str]:
     """Path -> text of what `install` writes; a configuration that is there already stays as it is.
 
     browser: the command of the browser that a further unit starts; "" for no such unit.
@@ -76,7 +76,7 @@ def plan(places: Places, program: Path, browser: str = "") -> dict[Path, str]:
     return texts
 
 
-def install(places: Places, program: Path, run: Command, browser: str = "") -> list[str]:
+def install(places: InstallPaths, program: Path, run: Command, browser: str = "") -> list[str]:
     """Write the files, make the state folder, and have systemd enable and start it. Returns what was done.
 
     The configuration may hold passwords and is for root alone; systemd hands a copy to the service.
@@ -100,12 +100,12 @@ def install(places: Places, program: Path, run: Command, browser: str = "") -> l
     return [*done, f"systemd does not run here: on the device, systemctl enable --now {NAME}"]
 
 
-def manages(places: Places) -> bool:
+def manages(places: InstallPaths) -> bool:
     """Whether systemd runs here and these places are its own (sd_booted(3))."""
     return places.root == Path("/") and Path("/run/systemd/system").is_dir()
 
 
-def systemd_version(places: Places) -> int:
+def systemd_version(places: InstallPaths) -> int:
     """Of the systemd that is going to read the unit; 0 where that is not known."""
     if not manages(places):
         return 0
@@ -144,7 +144,7 @@ def run_command(words: Sequence[str]) -> None:
         raise SinkError(f"{' '.join(words)}: {reason}")
 
 
-def configuration(places: Places) -> KioskConfig | None:
+def configuration(places: InstallPaths) -> KioskConfig | None:
     """What is installed, None where nothing is."""
     return load_config(places.config) if places.config.is_file() else None
 
@@ -163,7 +163,7 @@ def _hide_from_others(path: Path) -> bool:
     return True
 
 
-def _make_state(places: Places) -> None:
+def _make_state(places: InstallPaths) -> None:
     """As systemd makes it: private/NAME, and NAME a link to it."""
     places.private_state.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     places.private_state.mkdir(mode=0o700, exist_ok=True)

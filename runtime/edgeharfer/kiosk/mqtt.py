@@ -29,20 +29,20 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import ConfigError, SinkError
 
-MOST_IN_FLIGHT = 100
+MAX_IN_FLIGHT = 100
 """Most unacknowledged events; they are deleted from the outbox together."""
 LOOP_S = 0.05  # longest wait of the network loop, and so of an event before it is sent
 KEEPALIVE_S = 3
 """A dead link is noticed after twice this time here, and after 1.5 times by the broker."""
 CONNECT_TIMEOUT_S = 1.0
 """Of one attempt, which nothing ends sooner: a stop has to wait for it. The next one follows."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
 CORRECT_EVERY_S = 1.0
 """Shortest time between two corrections of the retained status."""
 UNREAD_EVERY_S = 8.0
 """Where the broker does not let the kiosk read its status, it is published again so often."""
 ONLINE = b'"online"'
-SHORT_S, MOST_SHORT = 10.0, 5
+SHORT_S, MAX_SHORT = 10.0, 5
 """So many connections in a row that end so soon are taken for two clients with one id."""
 GOODBYE_S = 0.6
 EXPIRE_EVERY_S = 3600.0
@@ -94,7 +94,7 @@ class MqttPublisher(Closing):
         if mqtt.tls:
             set_tls(client, mqtt.ca_file)
         client.will_set(self._topics.status, _status("offline", "connection lost"), qos=1, retain=True)
-        client.max_inflight_messages_set(MOST_IN_FLIGHT)
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish, client.on_message = self._on_publish, self._on_message
@@ -108,7 +108,7 @@ class MqttPublisher(Closing):
             start_s = self._clock.monotonic()
             self._run_connection()
             self._count_short(self.connections > before and self._clock.monotonic() - start_s < SHORT_S)
-            pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, MAX_PAUSE_S)
             self._stopping.wait(pause_s)
         self._detach_callbacks()
 
@@ -124,7 +124,7 @@ class MqttPublisher(Closing):
         not acknowledged is still in the outbox and is sent again.
         """
         self._short = self._short + 1 if short else 0
-        if self._short < MOST_SHORT or self._stopping.is_set():
+        if self._short < MAX_SHORT or self._stopping.is_set():
             return
         _log.warning(
             "mqtt %s: cut off again and again; using a random client id until the next start", self._address
@@ -180,7 +180,7 @@ class MqttPublisher(Closing):
         self._failing = True
 
     def _send(self) -> None:
-        for message in self._outbox.first(MOST_IN_FLIGHT):
+        for message in self._outbox.first(MAX_IN_FLIGHT):
             self._in_flight[self._client.publish(message.topic, message.payload, qos=1).mid] = message.seq
 
     def _delete_acknowledged(self) -> None:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.clock import Clock, JumpWatch
+from edgeharfer.runtime.clock import Clock, ClockJumpDetector
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
 
-MOST_EVENTS = 100_000
+MAX_EVENTS = 100_000
 DAY_S = 86_400.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -63,13 +63,13 @@ class Outbox(Closing):
     """
 
     def __init__(
-        self, path: Path, clock: Clock, *, retention_days: float = 7.0, most: int = MOST_EVENTS
+        self, path: Path, clock: Clock, *, retention_days: float = 7.0, most: int = MAX_EVENTS
     ) -> None:
         self.dropped = 0
         self._path, self._clock, self._most = path, clock, most
         self._retention_s = retention_days * DAY_S
         self._lock, self._jumping = threading.Lock(), threading.Lock()
-        self._jumps = JumpWatch(clock)
+        self._jumps = ClockJumpDetector(clock)
         self._db = self._open()
 
     def __len__(self) -> int:

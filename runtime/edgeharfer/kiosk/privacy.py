@@ -39,7 +39,7 @@ def check_purpose(config: KioskConfig) -> None:
         )
 
 
-class Notice:
+class PrivacyNotice:
     """The notice: no face is read until somebody confirms it on the screen.
 
     The confirmation is forgotten when nobody was in view for `forget_s`, so the next person is asked again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.decisions import Decisions
-from edgeharfer.kiosk.privacy import Notice
+from edgeharfer.kiosk.privacy import PrivacyNotice
 from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
@@ -15,7 +15,9 @@ from edgeharfer.runtime.types import Frame
 class ScreenSink(Sink):
     """Shows each result. Put it behind the sink that makes the decisions."""
 
-    def __init__(self, config: KioskConfig, state: KioskState, decisions: Decisions, notice: Notice) -> None:
+    def __init__(
+        self, config: KioskConfig, state: KioskState, decisions: Decisions, notice: PrivacyNotice
+    ) -> None:
         self._text = config.privacy.notice if config.models.reads_faces else ""
         self._state, self._decisions, self._notice = state, decisions, notice
 

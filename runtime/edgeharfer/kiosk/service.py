@@ -17,7 +17,7 @@ from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.models import ModelReloader, load_pipeline
 from edgeharfer.kiosk.mqtt import MqttPublisher
 from edgeharfer.kiosk.outbox import Outbox
-from edgeharfer.kiosk.privacy import Notice, check_purpose, hide_zones
+from edgeharfer.kiosk.privacy import PrivacyNotice, check_purpose, hide_zones
 from edgeharfer.kiosk.screen import ScreenSink
 from edgeharfer.kiosk.startup import Startup, count_start, state_lock
 from edgeharfer.kiosk.state import KioskState, ScreenContent
@@ -25,7 +25,7 @@ from edgeharfer.kiosk.systemd import WatchdogPinger, notify, watchdog_s
 from edgeharfer.kiosk.topics import Topics
 from edgeharfer.kiosk.web import WebPort
 from edgeharfer.runtime.capture import Capture
-from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
+from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
@@ -34,7 +34,7 @@ from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.versions import product_version
 
 WAIT_S = 0.1
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -137,9 +137,11 @@ class Service:
     ) -> None:
         self._config, self._models, self._events, self._state = config, models, events, state
         self._metrics, self._clock, self._over, self._opener = metrics, clock, over, opener
-        self._jumps = JumpWatch(clock)
+        self._jumps = ClockJumpDetector(clock)
         privacy = config.privacy
-        self._notice = Notice(required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock)
+        self._notice = PrivacyNotice(
+            required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock
+        )
         self._watchdog = WatchdogPinger(send, watchdog_s(), clock)
         self._health = HealthMonitor(
             models, self._notice, state, metrics, clock, self._jumps, send=send, outbox=outbox, mqtt=mqtt
@@ -156,7 +158,7 @@ class Service:
             if self._over():
                 return
             worked = self._health.result_s != result_s
-            pause_s = FIRST_PAUSE_S if worked else min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = FIRST_PAUSE_S if worked else min(2 * pause_s, MAX_PAUSE_S)
             self._wait(pause_s)
             self._metrics.reconnects.inc()
 

@@ -19,7 +19,7 @@ from edgeharfer.runtime.staging import write_durable
 T = TypeVar("T")
 
 LOCK, STARTS = "lock", "starts"
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 15.0
 STEP_S = 0.1
 TIMEOUT_S = 90.0
 """What systemd is asked to wait from each attempt on, as long as the unit's TimeoutStartSec."""
@@ -70,7 +70,7 @@ class Startup:
                     logged = str(error)
                     _log.warning("%s; trying again until it works", error)
                 self._wait(pause_s, error)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
                 if logged:
                     _log.warning("the fault has passed: %s", logged)

@@ -16,7 +16,7 @@ from edgeharfer.runtime.types import Frame
 PINGS_PER_INTERVAL = 4
 SUPERVISED = frozenset({"connecting", "lost", "backoff"})
 """States in which the source is retried, with a time limit for each attempt."""
-LONGEST_STATE_S = 20.0
+MAX_STATE_S = 20.0
 """None of these states lasts as long while the retries work."""
 
 
@@ -76,7 +76,7 @@ class WatchdogPinger(Sink):
         now_s = self._clock.monotonic()
         if state != self._state:
             self._state, self._state_s = state, now_s
-        if state in SUPERVISED and now_s - self._state_s <= LONGEST_STATE_S:
+        if state in SUPERVISED and now_s - self._state_s <= MAX_STATE_S:
             self.ping()
 
     def ping(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeharfer.kiosk.config import default_text
-from edgeharfer.kiosk.install import Command, Places, attempt, manages
+from edgeharfer.kiosk.install import Command, InstallPaths, attempt, manages
 from edgeharfer.kiosk.startup import LOCK
 from edgeharfer.kiosk.unit import MARK, NAME
 from edgeharfer.kiosk.update import file_names
@@ -27,7 +27,7 @@ _PACKAGES = re.compile(r"models/(action|emotion)/(\..+\.part|[^/]+-[0-9a-f]{8})"
 Own = Callable[[Path], bool]
 
 
-def uninstall(places: Places, run: Command, *, purge: bool = False) -> list[str]:
+def uninstall(places: InstallPaths, run: Command, *, purge: bool = False) -> list[str]:
     """Stop the service and remove what was written for it. Returns what was done, and what was left and why.
 
     Removed are the unit, the configuration as `install` wrote it, and of the state folder what the service,
@@ -47,7 +47,7 @@ def _is_ours(unit: Path) -> bool:
     return unit.is_file() and attempt(unit, unit.read_bytes).startswith(MARK.encode())
 
 
-def _check_unused(places: Places) -> None:
+def _check_unused(places: InstallPaths) -> None:
     """Raise SinkError where a kiosk that systemd did not start still runs on the state folder."""
     path = places.state / LOCK
     if not path.is_file():
@@ -59,7 +59,7 @@ def _check_unused(places: Places) -> None:
         raise SinkError(f"{places.state}: in use by a kiosk that is still running; stop it first")
 
 
-def _remove_unit(places: Places, *, ours: bool) -> Iterator[str]:
+def _remove_unit(places: InstallPaths, *, ours: bool) -> Iterator[str]:
     if ours:
         yield _remove(places.unit)
     elif places.unit.exists():
@@ -71,7 +71,7 @@ def _remove_unit(places: Places, *, ours: bool) -> Iterator[str]:
         yield f"left {drop_ins}: written by an administrator (systemctl edit)"
 
 
-def _remove_config(places: Places, *, purge: bool) -> Iterator[str]:
+def _remove_config(places: InstallPaths, *, purge: bool) -> Iterator[str]:
     folder = places.config.parent
     if places.config.is_file():
         if purge or attempt(places.config, places.config.read_bytes) == default_text().encode():
@@ -84,7 +84,7 @@ def _remove_config(places: Places, *, purge: bool) -> Iterator[str]:
         yield _remove_folder(folder)
 
 
-def _remove_state(places: Places) -> Iterator[str]:
+def _remove_state(places: InstallPaths) -> Iterator[str]:
     """The folder where systemd keeps it and the link to it, or the folder of a kiosk started by hand."""
     for folder in (places.private_state, places.state):
         if folder.is_symlink():

@@ -42,7 +42,7 @@ SLACK_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PackageTrial:
     """What a package answered to the golden inputs, and how long one answer took."""
 
     probs: Answers
@@ -50,14 +50,14 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class InstalledUpdate:
     """What `install_package` did."""
 
     task: str
     folder: Path
     before: Path | None
-    trial: Trial
-    trial_before: Trial | None
+    trial: PackageTrial
+    trial_before: PackageTrial | None
 
 
 def current_package(state: Path, task: str) -> Path | None:
@@ -73,7 +73,7 @@ def install_package(
     replaces: str,
     require_signature: Path | None = None,
     clock: Clock | None = None,
-) -> Update:
+) -> InstalledUpdate:
     """Verify and copy a package, try the copy on the golden inputs, and switch to it.
 
     It is tried in a child process first: a graph may crash or never end.
@@ -101,7 +101,7 @@ def install_package(
         raise
     _switch(state / "models" / task, folder)
     hand_over(state / "models", state)  # the service must be able to roll back
-    return Update(task, folder, before, trial, trial_before)
+    return InstalledUpdate(task, folder, before, trial, trial_before)
 
 
 def roll_back(state: Path, task: str) -> Path | None:
@@ -118,7 +118,7 @@ def roll_back(state: Path, task: str) -> Path | None:
     return target
 
 
-def try_package(package: Package, clock: Clock) -> Trial:
+def try_package(package: Package, clock: Clock) -> PackageTrial:
     """Answers and speed on the golden inputs. Raises ModelError for answers that are none."""
     answer = answerer(package)
     frames = golden_frames()
@@ -128,10 +128,12 @@ def try_package(package: Package, clock: Clock) -> Trial:
     if not np.allclose(answer(frames), probs, atol=1e-6):
         raise ModelError(f"{package.path}: answers the same input differently each time")
     check_golden(package)
-    return Trial(probs, _median_ms(answer, frames[:1], clock))
+    return PackageTrial(probs, _median_ms(answer, frames[:1], clock))
 
 
-def _try_both(package: Package, before: Path | str, task: str, clock: Clock) -> tuple[Trial, Trial | None]:
+def _try_both(
+    package: Package, before: Path | str, task: str, clock: Clock
+) -> tuple[PackageTrial, PackageTrial | None]:
     trial = try_package(package, clock)
     if before == "off":
         return trial, None

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgeharfer.report.collector import Collector, Watch, value_columns
-from edgeharfer.report.record import Recording
+from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.runner import Limits, Runner
+from edgeharfer.runtime.runner import RunLimits, Runner
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS
@@ -55,7 +55,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Method:
+class AnalysisMethod:
     """How an input was watched.
 
     models: by task. window: of the action model. providers: where each part really ran, in ONNX Runtime's
@@ -130,7 +130,7 @@ class Analyzer:
             "faces": self._pipeline.providers["faces"],
             **{task: model.provider for task, model in models.items()},
         }
-        self.method = Method(fps, detector, prior, facts, window, providers)
+        self.method = AnalysisMethod(fps, detector, prior, facts, window, providers)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ class Analyzer:
         progress: Callable[[int], None] = lambda frames: None,
         stopping: Callable[[], bool] = lambda: False,
         watch: Watch | None = None,
-    ) -> Recording | None:
+    ) -> Observations | None:
         """Everything of a source, which is closed at the end; None where it was stopped.
 
         Args:
@@ -179,6 +179,6 @@ class Analyzer:
         collector = Collector(self._schedule, self._columns, source.fps, progress, watch)
         with source, Capture(source, pace="fast") as capture:
             Runner(
-                self._pipeline, capture, [collector], Limits(duration_s=duration_s), stopping=stopping
+                self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping
             ).run()
         return None if stopping() else collector.recording()

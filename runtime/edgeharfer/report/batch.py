@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edgeharfer.report.inputs import Task
-from edgeharfer.report.job import Job
+from edgeharfer.report.inputs import ReportTask
+from edgeharfer.report.job import ReportJob
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import NO_BREAK, counted, label_name, percent
 from edgeharfer.runtime.errors import SourceError
@@ -14,7 +14,7 @@ from edgeharfer.runtime.overlay.look import printable
 
 REPORT_BYTES = 1 << 20
 """Writing a report takes about as long as watching so much video; for the time left."""
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 class Progress(Protocol):
@@ -40,7 +40,7 @@ class Batch:
     """One run over some tasks."""
 
     def __init__(
-        self, job: Job, tasks: Sequence[Task], progress: Progress, stopping: Callable[[], bool]
+        self, job: ReportJob, tasks: Sequence[ReportTask], progress: Progress, stopping: Callable[[], bool]
     ) -> None:
         self._job, self._tasks, self._progress, self._stopping = job, tasks, progress, stopping
         self._failed: list[str] = []
@@ -69,7 +69,7 @@ class Batch:
         self._progress.close()
         return self._conclude(len(left), self._job.clock.monotonic() - started_s)
 
-    def _one(self, task: Task, label: str) -> None:
+    def _one(self, task: ReportTask, label: str) -> None:
         told = 0.0
 
         def tell(share: float) -> None:
@@ -122,8 +122,8 @@ class Batch:
 
 
 def _names(names: Sequence[str]) -> str:
-    more = " and others" if len(names) > _MOST_NAMED else ""
-    return ", ".join(map(printable, names[:_MOST_NAMED])) + more
+    more = " and others" if len(names) > _MAX_NAMED else ""
+    return ", ".join(map(printable, names[:_MAX_NAMED])) + more
 
 
 def outcome(report: Report) -> str:
@@ -144,5 +144,5 @@ def pace(made: int, video_s: float, elapsed_s: float) -> str:
     return f"{text}; {video_s:.1f} s of video, {60 * elapsed_s / video_s:.1f} s per minute of it"
 
 
-def _weight(task: Task) -> int:
+def _weight(task: ReportTask) -> int:
     return task.input.size + REPORT_BYTES

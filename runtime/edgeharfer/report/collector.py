@@ -12,10 +12,10 @@ from edgeharfer.report.record import (
     SCORE_DIGITS,
     TIME_DIGITS,
     VALUE_DIGITS,
-    Reading,
-    Recording,
-    Sample,
-    Sighting,
+    ActionReading,
+    FaceSample,
+    Observations,
+    SampledFace,
 )
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.schedule import SamplingSchedule
@@ -25,7 +25,7 @@ from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.types import Action, Box, Frame, TrackedFace
 
-Watch = Callable[[Frame, Sample], None]
+Watch = Callable[[Frame, FaceSample], None]
 Columns = Sequence[tuple[str, str]]
 """The name of a task and of one of its values or classes, for each column."""
 
@@ -61,8 +61,8 @@ class Collector(Sink):
     ) -> None:
         self._schedule, self._columns, self._progress, self._watch = schedule, columns, progress, watch
         self._frame_s = 1 / fps if fps else 0.0
-        self._samples: list[Sample] = []
-        self._readings: list[Reading] = []
+        self._samples: list[FaceSample] = []
+        self._readings: list[ActionReading] = []
         self._cuts_s: list[float] = []
         self._frames = 0
         self._first_s = self._last_s = 0.0
@@ -75,7 +75,9 @@ class Collector(Sink):
             self._cuts_s.append(_seconds(result))
         action = result.updates.get(ACTION)
         if isinstance(action, Action) and action.ready:
-            self._readings.append(Reading(_seconds(result), action.label, round(action.score, SCORE_DIGITS)))
+            self._readings.append(
+                ActionReading(_seconds(result), action.label, round(action.score, SCORE_DIGITS))
+            )
         if frame.still or self._schedule.sampled:
             self._sample(frame, result)
         self._first_s = self._first_s if self._frames else frame.pts_s
@@ -83,9 +85,9 @@ class Collector(Sink):
         self._frames += 1
         self._progress(self._frames)
 
-    def recording(self) -> Recording:
+    def recording(self) -> Observations:
         """Everything so far."""
-        return Recording(
+        return Observations(
             tuple(self._samples),
             tuple(self._readings),
             self._duration_s(),
@@ -105,12 +107,12 @@ class Collector(Sink):
     def _sample(self, frame: Frame, result: Result) -> None:
         picture = Path(frame.file).name if frame.still else ""
         faces = tuple(self._sighting(face, result) for face in result.faces)
-        sample = Sample(_seconds(result), frame.seq, picture, faces)
+        sample = FaceSample(_seconds(result), frame.seq, picture, faces)
         self._samples.append(sample)
         if self._watch:
             self._watch(frame, sample)
 
-    def _sighting(self, face: TrackedFace, result: Result) -> Sighting:
+    def _sighting(self, face: TrackedFace, result: Result) -> SampledFace:
         """What is read of a face in this frame; what stands from frames before is left out."""
         new = {
             task: readings[face.track]
@@ -119,7 +121,7 @@ class Collector(Sink):
         }
         probs = (new[EMOTION].probs or {}) if EMOTION in new else {}
         numbers = {task: {**(one.probs or {}), **(one.values or {})} for task, one in new.items()}
-        return Sighting(
+        return SampledFace(
             face.track,
             _rounded(face.box),
             round(float(face.score), SCORE_DIGITS),

@@ -10,9 +10,9 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from edgeharfer.report.record import PROBABILITY_DIGITS, SCORE_DIGITS, Sample
+from edgeharfer.report.record import PROBABILITY_DIGITS, SCORE_DIGITS, FaceSample
 from edgeharfer.report.report import Report
-from edgeharfer.report.rows import Row
+from edgeharfer.report.rows import FrameRow
 
 Cell = str | float | None
 
@@ -52,7 +52,7 @@ def write_actions(report: Report, path: Path) -> None:
 
 def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
     empty = len(_FACE_COLUMNS) - len(_WHERE) + len(_LABEL_COLUMNS)
-    by_frame: dict[int, list[Row]] = {}
+    by_frame: dict[int, list[FrameRow]] = {}
     for row in report.rows:
         by_frame.setdefault(row.sample.frame, []).append(row)
     for sample in report.recording.samples:
@@ -62,11 +62,11 @@ def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
             yield (*_where(sample), *[None] * (empty + len(report.labels) + len(report.recording.columns)))
 
 
-def _where(sample: Sample) -> tuple[Cell, ...]:
+def _where(sample: FaceSample) -> tuple[Cell, ...]:
     return sample.time_s, sample.frame, sample.picture or None
 
 
-def _line(row: Row) -> Sequence[Cell]:
+def _line(row: FrameRow) -> Sequence[Cell]:
     face, box = row.face, row.face.box
     place = (*_where(row.sample), face.track, box.x, box.y, box.width, box.height, _fixed(face.score))
     raw = [f"{p:.{PROBABILITY_DIGITS}f}" for p in face.raw]

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import cv2
 
-from edgeharfer.report.record import Sample, Sighting
+from edgeharfer.report.record import FaceSample, SampledFace
 from edgeharfer.runtime.types import Frame, Image
 
-MOST_SCENES = 6
+MAX_SCENES = 6
 _SCENE_WIDTH, _FACE_WIDTH = 480, 240  # pixels
 _AROUND_FACE = 0.25  # of the box, on each side
 _QUALITY = 82
 
 
 @dataclass(frozen=True)
-class Scene:
+class GalleryFrame:
     """A frame as JPEG. name: of a photograph, "" for a film."""
 
     time_s: float
@@ -34,27 +34,27 @@ class Gallery:
     def __init__(self) -> None:
         self.faces: dict[int, bytes] = {}
         self._best: dict[int, float] = {}
-        self._scenes: list[Scene] = []
+        self._scenes: list[GalleryFrame] = []
         self._seen, self._stride = 0, 1
 
-    def see(self, frame: Frame, sample: Sample) -> None:
+    def see(self, frame: Frame, sample: FaceSample) -> None:
         """Look at the frame of a sample."""
         if self._seen % self._stride == 0:
-            self._scenes.append(Scene(sample.time_s, sample.picture, _jpeg(frame.bgr, _SCENE_WIDTH)))
-            if len(self._scenes) >= 4 * MOST_SCENES:
+            self._scenes.append(GalleryFrame(sample.time_s, sample.picture, _jpeg(frame.bgr, _SCENE_WIDTH)))
+            if len(self._scenes) >= 4 * MAX_SCENES:
                 self._scenes, self._stride = self._scenes[::2], 2 * self._stride
         self._seen += 1
         for face in sample.faces:
             self._see_face(frame.bgr, face)
 
     @property
-    def scenes(self) -> list[Scene]:
-        """At most MOST_SCENES, first and last among them, in order of time."""
-        count = min(MOST_SCENES, len(self._scenes))
+    def scenes(self) -> list[GalleryFrame]:
+        """At most MAX_SCENES, first and last among them, in order of time."""
+        count = min(MAX_SCENES, len(self._scenes))
         last = len(self._scenes) - 1
         return [self._scenes[round(place * last / max(1, count - 1))] for place in range(count)]
 
-    def _see_face(self, bgr: Image, face: Sighting) -> None:
+    def _see_face(self, bgr: Image, face: SampledFace) -> None:
         worth = face.score * face.box.area
         cut = _around(bgr, face)
         if worth > self._best.get(face.track, 0.0) and cut.size:
@@ -62,7 +62,7 @@ class Gallery:
             self.faces[face.track] = _jpeg(cut, _FACE_WIDTH)
 
 
-def _around(bgr: Image, face: Sighting) -> Image:
+def _around(bgr: Image, face: SampledFace) -> Image:
     """The face with a little of what is around it."""
     box, pad = face.box, _AROUND_FACE * max(face.box.width, face.box.height)
     top, left = max(0, round(box.y - pad)), max(0, round(box.x - pad))

@@ -28,12 +28,12 @@ from edgeharfer.runtime.source.images import (
 from edgeharfer.runtime.source.opencv import open_capture
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
-_MOST_NAME = 80
+_MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Input:
+class ReportInput:
     """One input. spec: as for open_source. name: for people. size: of its files in bytes.
 
     place: digest of where it lies. content: digest of names, sizes and times of its files, which
@@ -48,13 +48,13 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Task:
+class ReportTask:
     """An input, the folder of its report, and whether that report is there already.
 
     unreadable: how many pictures or frames of the input an earlier report could not read.
     """
 
-    input: Input
+    input: ReportInput
     folder: Path
     key: str
     done: bool
@@ -66,7 +66,7 @@ class Task:
         return {"resume": {"place": self.input.place, "key": self.key}}
 
 
-def find_inputs(specs: Sequence[str]) -> list[Input]:
+def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     """Files, folders, globs and numbered sequences as inputs, each once, in the order given.
 
     The videos of a folder or glob are inputs of their own, its pictures are one together; folders within
@@ -76,24 +76,24 @@ def find_inputs(specs: Sequence[str]) -> list[Input]:
     return list({item.place: item for item in found}.values())
 
 
-def check_ends(inputs: Iterable[Input], duration_s: float | None) -> None:
+def check_ends(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
     """Raises ConfigError for what goes on for ever, such as the demo, unless a duration is given."""
     for item in inputs if duration_s is None else ():
         if SOURCES[kind_of(item.spec)].endless:
             raise ConfigError(f"{item.spec}: has no end; say how much of it with --duration SECONDS")
 
 
-def make_input(spec: str) -> Input:
+def make_input(spec: str) -> ReportInput:
     """An input by its specification; that it can be read is seen when it is opened."""
     files = _files(spec)
     stats = [(path.name, stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())]
     size = sum(entry[1] for entry in stats)
     content = _digest(stats) if stats else ""
     name = Path(spec).name or Path(spec).absolute().name
-    return Input(spec, name, size or _UNKNOWN_BYTES, _digest(str(Path(spec).absolute())), content)
+    return ReportInput(spec, name, size or _UNKNOWN_BYTES, _digest(str(Path(spec).absolute())), content)
 
 
-def plan(inputs: Iterable[Input], out: Path, settings: Any, *, fresh: bool = False) -> list[Task]:
+def plan(inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False) -> list[ReportTask]:
     """A folder below `out` for each input: the one of an earlier report on it, or one not taken.
 
     An input is done when its report was made with the same settings and its files have not changed
@@ -106,11 +106,11 @@ def plan(inputs: Iterable[Input], out: Path, settings: Any, *, fresh: bool = Fal
         taken.add(folder.name.casefold())
         key = _digest([item.content, settings])
         done = bool(item.content) and not fresh and resume.get("key") == key
-        tasks.append(Task(item, folder, key, done, _unreadable_before(folder) if done else 0))
+        tasks.append(ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0))
     return tasks
 
 
-def own_folder(task: Task) -> Path:
+def own_folder(task: ReportTask) -> Path:
     """The folder of a task, or a new one where a report on another input has taken it meanwhile."""
     if _is_free(_resume_entry(task.folder), task.input):
         return task.folder
@@ -171,7 +171,7 @@ def _files(spec: str) -> list[Path]:
         return []  # opening it tells why
 
 
-def _choose_folder(item: Input, out: Path, taken: set[str]) -> tuple[Path, dict[str, Any]]:
+def _choose_folder(item: ReportInput, out: Path, taken: set[str]) -> tuple[Path, dict[str, Any]]:
     base = folder_name(item.name)
     number = 1
     while True:
@@ -182,7 +182,7 @@ def _choose_folder(item: Input, out: Path, taken: set[str]) -> tuple[Path, dict[
         number += 1
 
 
-def _is_free(resume: Mapping[str, Any], item: Input) -> bool:
+def _is_free(resume: Mapping[str, Any], item: ReportInput) -> bool:
     """Whether a folder holds no report, or one on this input."""
     return bool(resume.get("place", item.place) == item.place)
 
@@ -190,7 +190,7 @@ def _is_free(resume: Mapping[str, Any], item: Input) -> bool:
 def folder_name(name: str) -> str:
     """A name for a folder on any system: the stem, with no signs that mean anything to one."""
     stem = re.sub(r"(?:[^\w.-]|_)+", "_", Path(name).stem).strip("._")
-    return stem[:_MOST_NAME] or "input"
+    return stem[:_MAX_NAME] or "input"
 
 
 def _resume_entry(folder: Path) -> dict[str, Any]:

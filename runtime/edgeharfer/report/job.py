@@ -10,8 +10,8 @@ from typing import Any
 
 from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.inputs import Task, expected_frames, own_folder
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.inputs import ReportTask, expected_frames, own_folder
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.summary import FORMAT
@@ -21,7 +21,7 @@ from edgeharfer.runtime.source import open_source
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """A report and the folder that holds it, which is another one than planned where that was taken."""
 
     report: Report
@@ -29,7 +29,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Job:
+class ReportJob:
     """How every input of a run is analysed.
 
     thumbnails: put pictures into the PDF; without it none reaches the disk. duration_s: look only at
@@ -55,8 +55,8 @@ class Job:
         }
 
     def analyze(
-        self, task: Task, tell: Callable[[float], None], stopping: Callable[[], bool] = lambda: False
-    ) -> Written | None:
+        self, task: ReportTask, tell: Callable[[float], None], stopping: Callable[[], bool] = lambda: False
+    ) -> WrittenReport | None:
         """Watch one input and write its report; None where it was stopped, and nothing is written.
 
         tell: told which share of the input has been watched, 0 to 1. Raises SourceError where the input
@@ -75,11 +75,11 @@ class Job:
         if recording is None:
             return None
         report = make_report(source_facts(source), self.analyzer.method, self.smoothing, recording)
-        edition = Edition(self._today(), gallery)
+        edition = ReportEdition(self._today(), gallery)
         folder = write_report(
             report, task.folder, edition, task.extra, choose=lambda: own_folder(task)
         )  # fmt: skip
-        return Written(report, folder)
+        return WrittenReport(report, folder)
 
     def _today(self) -> str:
         day = datetime.fromtimestamp(self.clock.wall(), UTC).astimezone()

@@ -12,20 +12,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgeharfer.report.record import Recording
-from edgeharfer.report.rows import Row
+from edgeharfer.report.record import Observations
+from edgeharfer.report.rows import FrameRow
 from edgeharfer.runtime.types import UNCERTAIN
 
 MIN_SEEN_S = 1.0
 """Faces seen for less have no page of their own; in a shorter input, a quarter of it is enough."""
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """People with pages of their own: those seen longest."""
-MOST_LABELS = 10
+MAX_LABELS = 10
 """Emotions that stand beside each other in a table or chart."""
 
 
 @dataclass(frozen=True)
-class Measures:
+class Statistics:
     """What the lines of one person, or of all, come to.
 
     sightings: lines with a face. coverage: share of the samples with at least one of them.
@@ -49,12 +49,12 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonStatistics:
     """A face followed from when it came into view until it left."""
 
     track: int
-    rows: tuple[Row, ...]
-    measures: Measures
+    rows: tuple[FrameRow, ...]
+    measures: Statistics
 
     @property
     def first_s(self) -> float:
@@ -65,14 +65,14 @@ class Person:
         return self.rows[-1].sample.time_s
 
 
-def measure(rows: Sequence[Row], labels: Sequence[str], samples: int) -> Measures:
+def measure(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> Statistics:
     """Measures of some rows, in order of time, out of so many samples."""
     count = len(rows)
     frames = {row.sample.frame for row in rows}
     raw = np.mean([row.face.raw for row in rows], axis=0) if rows and labels else np.zeros(len(labels))
     found = Counter(row.label for row in rows)
     names = (*labels, UNCERTAIN) if labels else ()
-    return Measures(
+    return Statistics(
         sightings=count,
         coverage=len(frames) / samples if samples else 0.0,
         shares={name: found[name] / count if count else 0.0 for name in names},
@@ -82,7 +82,7 @@ def measure(rows: Sequence[Row], labels: Sequence[str], samples: int) -> Measure
     )
 
 
-def count_transitions(rows: Iterable[Row]) -> dict[tuple[str, str], int]:
+def count_transitions(rows: Iterable[FrameRow]) -> dict[tuple[str, str], int]:
     """How often a track's label turned from one into another, most frequent first."""
     named: dict[int, list[str]] = {}
     for row in rows:
@@ -94,23 +94,24 @@ def count_transitions(rows: Iterable[Row]) -> dict[tuple[str, str], int]:
     return dict(sorted(transitions.items(), key=lambda item: (-item[1], item[0])))
 
 
-def people(rows: Iterable[Row], labels: Sequence[str], samples: int) -> tuple[Person, ...]:
+def people(rows: Iterable[FrameRow], labels: Sequence[str], samples: int) -> tuple[PersonStatistics, ...]:
     """Everyone tracked, by number."""
-    by_track: dict[int, list[Row]] = {}
+    by_track: dict[int, list[FrameRow]] = {}
     for row in rows:
         by_track.setdefault(row.face.track, []).append(row)
     return tuple(
-        Person(track, tuple(mine), measure(mine, labels, samples)) for track, mine in sorted(by_track.items())
+        PersonStatistics(track, tuple(mine), measure(mine, labels, samples))
+        for track, mine in sorted(by_track.items())
     )
 
 
-def main_labels(labels: Sequence[str], measures: Measures) -> list[str]:
+def main_labels(labels: Sequence[str], measures: Statistics) -> list[str]:
     """The labels that there is room for: all of a usual package, else the most probable, in its order."""
-    likely = sorted(labels, key=lambda label: -measures.mean_raw[label])[:MOST_LABELS]
+    likely = sorted(labels, key=lambda label: -measures.mean_raw[label])[:MAX_LABELS]
     return [label for label in labels if label in likely]
 
 
-def with_pages(persons: Sequence[Person], recording: Recording) -> tuple[Person, ...]:
+def with_pages(persons: Sequence[PersonStatistics], recording: Observations) -> tuple[PersonStatistics, ...]:
     """Those who get pages of their own, by number.
 
     Over several photographs there are none: nobody is followed from one to the next.
@@ -119,5 +120,5 @@ def with_pages(persons: Sequence[Person], recording: Recording) -> tuple[Person,
         return ()
     least_s = min(MIN_SEEN_S, recording.duration_s / 4)
     seen = [person for person in persons if len(person.rows) * recording.step_s >= least_s]
-    longest = sorted(seen, key=lambda person: -len(person.rows))[:MOST_SHOWN]
+    longest = sorted(seen, key=lambda person: -len(person.rows))[:MAX_SHOWN]
     return tuple(sorted(longest, key=lambda person: person.track))

@@ -16,7 +16,7 @@ from edgeharfer.runtime.types import UNCERTAIN
 
 
 @dataclass(frozen=True)
-class Paint:
+class AreaStyle:
     """Fill and hatch of a label's areas; line: of its edges and hatch."""
 
     fill: str
@@ -24,23 +24,23 @@ class Paint:
     line: str = "#FFFFFF"
 
 
-PAINTS: Mapping[str, Paint] = {
-    "angry": Paint("#C33753", "////"),
-    "disgust": Paint("#9B9616", "...."),
-    "fear": Paint("#A8698B", "xxx"),
-    "happy": Paint("#F6CF27"),
-    "sad": Paint("#3054A6", "oo"),
-    "surprise": Paint("#42B78C", "\\\\\\"),
-    "neutral": Paint("#9FB7CA", ".."),
-    "contempt": Paint("#534918", "++"),
-    UNCERTAIN: Paint("#F0F0F0", "///", "#9AA3AE"),
+PAINTS: Mapping[str, AreaStyle] = {
+    "angry": AreaStyle("#C33753", "////"),
+    "disgust": AreaStyle("#9B9616", "...."),
+    "fear": AreaStyle("#A8698B", "xxx"),
+    "happy": AreaStyle("#F6CF27"),
+    "sad": AreaStyle("#3054A6", "oo"),
+    "surprise": AreaStyle("#42B78C", "\\\\\\"),
+    "neutral": AreaStyle("#9FB7CA", ".."),
+    "contempt": AreaStyle("#534918", "++"),
+    UNCERTAIN: AreaStyle("#F0F0F0", "///", "#9AA3AE"),
 }
 
 INK, MUTED, RULE, FAINT = "#1F2A37", "#5B6674", "#C9D0D9", "#EEF1F5"
 ACCENT = "#24476B"
 
 
-def paints(labels: Sequence[str]) -> dict[str, Paint]:
+def paints(labels: Sequence[str]) -> dict[str, AreaStyle]:
     """A paint for each label and for "uncertain"; unknown labels take those that are left, in order."""
     unused = [paint for label, paint in PAINTS.items() if label not in labels and label != UNCERTAIN]
     spare = [*unused, *(paint for label, paint in PAINTS.items() if label != UNCERTAIN)]

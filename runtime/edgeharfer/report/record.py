@@ -14,7 +14,7 @@ TIME_DIGITS, BOX_DIGITS, SCORE_DIGITS, PROBABILITY_DIGITS, VALUE_DIGITS = 4, 1, 
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SampledFace:
     """One face in one sample.
 
     track: number of the face while it stays in view. score: the detector's.
@@ -31,17 +31,17 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FaceSample:
     """A frame in which emotions were read. picture: file name of a photograph, "" for a film."""
 
     time_s: float
     frame: int
     picture: str
-    faces: tuple[Sighting, ...]
+    faces: tuple[SampledFace, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ActionReading:
     """What went on in the window of time that ends at `time_s`; `label` may be "uncertain"."""
 
     time_s: float
@@ -50,7 +50,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Recording:
+class Observations:
     """Everything seen of one input.
 
     duration_s: from the first frame to the end of the last one; 0 for photographs.
@@ -58,8 +58,8 @@ class Recording:
     began. columns: names of the values that further tasks give for each face.
     """
 
-    samples: tuple[Sample, ...]
-    readings: tuple[Reading, ...]
+    samples: tuple[FaceSample, ...]
+    readings: tuple[ActionReading, ...]
     duration_s: float
     frames: int
     stills: bool

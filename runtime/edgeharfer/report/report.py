@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeharfer.report.analyzer import Method
-from edgeharfer.report.measures import Measures, Person, measure, people, with_pages
-from edgeharfer.report.record import Recording
-from edgeharfer.report.rows import Row, label_rows
+from edgeharfer.report.analyzer import AnalysisMethod
+from edgeharfer.report.measures import PersonStatistics, Statistics, measure, people, with_pages
+from edgeharfer.report.record import Observations
+from edgeharfer.report.rows import FrameRow, label_rows
 from edgeharfer.report.segments import Segment, join
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.runtime.source import Source
@@ -41,13 +41,13 @@ class Report:
     """
 
     source: SourceFacts
-    method: Method
+    method: AnalysisMethod
     smoothing: Smoothing
-    recording: Recording
-    rows: tuple[Row, ...]
-    group: Measures
-    persons: tuple[Person, ...]
-    shown: tuple[Person, ...]
+    recording: Observations
+    rows: tuple[FrameRow, ...]
+    group: Statistics
+    persons: tuple[PersonStatistics, ...]
+    shown: tuple[PersonStatistics, ...]
     segments: tuple[Segment, ...]
     only: int | None = None
 
@@ -60,7 +60,7 @@ class Report:
     def stills(self) -> bool:
         return self.recording.stills
 
-    def about(self, person: Person) -> Report:
+    def about(self, person: PersonStatistics) -> Report:
         """The same for one person alone; actions are the scene's and left out."""
         return replace(
             self,
@@ -73,7 +73,9 @@ class Report:
         )
 
 
-def make_report(source: SourceFacts, method: Method, smoothing: Smoothing, recording: Recording) -> Report:
+def make_report(
+    source: SourceFacts, method: AnalysisMethod, smoothing: Smoothing, recording: Observations
+) -> Report:
     """Smooth, label and measure a recording."""
     threshold = method.emotion.threshold if method.emotion else 0.0
     rows = label_rows(recording, method.labels, threshold, smoothing)
@@ -92,7 +94,7 @@ def make_report(source: SourceFacts, method: Method, smoothing: Smoothing, recor
     )
 
 
-def action_segments(method: Method, recording: Recording) -> tuple[Segment, ...]:
+def action_segments(method: AnalysisMethod, recording: Observations) -> tuple[Segment, ...]:
     """What went on, as stretches of time with one label."""
     if method.window is None or not recording.readings:
         return ()

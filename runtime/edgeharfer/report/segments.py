@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from edgeharfer.report.record import SCORE_DIGITS, TIME_DIGITS, Reading
-from edgeharfer.report.rows import Row
+from edgeharfer.report.record import SCORE_DIGITS, TIME_DIGITS, ActionReading
+from edgeharfer.report.rows import FrameRow
 
 _SLACK = 2.01
 """Readings farther apart than so many steps do not belong together.
@@ -29,7 +29,7 @@ class Segment:
         return self.end_s - self.start_s
 
 
-def join(readings: Sequence[Reading], step_s: float, end_s: float) -> tuple[Segment, ...]:
+def join(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tuple[Segment, ...]:
     """Segments of readings in order of time, each standing for `step_s`, none longer than the source."""
     keyed = zip(_stretches(readings, step_s), readings, strict=True)
     runs = [[reading for _, reading in group] for _, group in groupby(keyed, key=lambda pair: pair[0])]
@@ -45,15 +45,15 @@ def join(readings: Sequence[Reading], step_s: float, end_s: float) -> tuple[Segm
     return tuple(segments)
 
 
-def emotion_segments(rows: Sequence[Row], step_s: float, end_s: float) -> tuple[Segment, ...]:
+def emotion_segments(rows: Sequence[FrameRow], step_s: float, end_s: float) -> tuple[Segment, ...]:
     """Segments of one person's rows; where the face was out of view there is none."""
-    return join([Reading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s)
+    return join([ActionReading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s)
 
 
-def _stretches(readings: Sequence[Reading], step_s: float) -> Iterator[int]:
+def _stretches(readings: Sequence[ActionReading], step_s: float) -> Iterator[int]:
     """A number for each reading that grows where a new segment begins."""
     stretch = 0
-    before: Reading | None = None
+    before: ActionReading | None = None
     for reading in readings:
         if before is not None:
             apart = reading.time_s - before.time_s > _SLACK * step_s

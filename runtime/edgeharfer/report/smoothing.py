@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.tasks.smoothing import HYSTERESIS, Decision, Smoother
+from edgeharfer.runtime.tasks.smoothing import HYSTERESIS, LabelDecision, Smoother
 from edgeharfer.runtime.types import Floats
 
 Times = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Smoothing:
         A standing label gives way only to a clearly better one (the hysteresis of a live run), unless
         nothing is smoothed.
         """
-        decision = Decision(labels, threshold, HYSTERESIS if self.active else 0.0)
+        decision = LabelDecision(labels, threshold, HYSTERESIS if self.active else 0.0)
         return [decision.choose(row) for row in probs]
 
 

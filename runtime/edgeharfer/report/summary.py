@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.report.measures import Measures, Person
+from edgeharfer.report.measures import PersonStatistics, Statistics
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.runtime.versions import product_version
@@ -74,7 +74,7 @@ def _model(model: Any) -> dict[str, Any]:
     return {**facts, "files": dict(model.files)}
 
 
-def _measures(measures: Measures) -> dict[str, Any]:
+def _measures(measures: Statistics) -> dict[str, Any]:
     return {
         "sightings": measures.sightings,
         "coverage": round(measures.coverage, _DIGITS),
@@ -88,7 +88,7 @@ def _measures(measures: Measures) -> dict[str, Any]:
     }
 
 
-def _person(person: Person, step_s: float) -> dict[str, Any]:
+def _person(person: PersonStatistics, step_s: float) -> dict[str, Any]:
     return {
         "track": person.track,
         "first_s": person.first_s,

@@ -12,7 +12,7 @@ from edgeharfer.report.charts.book import ChartBook
 from edgeharfer.report.charts.style import save_png
 from edgeharfer.report.charts.timeline import timeline
 from edgeharfer.report.csv_files import write_actions, write_frames
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.pages import person_pdf, report_pdf
 from edgeharfer.report.report import Report
 from edgeharfer.report.summary import SUMMARY, summary_to_dict, write_summary
@@ -31,7 +31,7 @@ FILES = frozenset(
 def write_report(
     report: Report,
     folder: Path,
-    edition: Edition,
+    edition: ReportEdition,
     extra: Mapping[str, Any] | None = None,
     *,
     choose: Callable[[], Path] | None = None,
@@ -65,7 +65,7 @@ def write_report(
     return target
 
 
-def _write_all(report: Report, book: ChartBook, folder: Path, edition: Edition) -> None:
+def _write_all(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     write_frames(report, folder / "frames.csv")
     write_actions(report, folder / "actions.csv")
     over_time = book.figures["emotions", None] if report.stills else timeline(report)
@@ -74,7 +74,7 @@ def _write_all(report: Report, book: ChartBook, folder: Path, edition: Edition) 
     (folder / PDF).write_bytes(report_pdf(report, book, edition))
 
 
-def _write_one(report: Report, book: ChartBook, folder: Path, edition: Edition) -> None:
+def _write_one(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     """The files of one person; actions are not anybody's."""
     write_frames(report, folder / "frames.csv")
     if not report.stills:

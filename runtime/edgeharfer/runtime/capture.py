@@ -13,7 +13,7 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import STALE_S, Source
-from edgeharfer.runtime.source.supervisor import State, Supervisor
+from edgeharfer.runtime.source.supervisor import SourceState, Supervisor
 from edgeharfer.runtime.types import Frame
 
 Pace = Literal["realtime", "fast"]
@@ -53,7 +53,7 @@ class Capture(Closing):
         self._paced = pace == "realtime" and not source.live
         self._newest_wins = pace == "realtime" or source.live
         self._supervisor = Supervisor(source, self._clock) if source.restartable else None
-        self._state = State.CONNECTING
+        self._state = SourceState.CONNECTING
         self._frames: deque[Frame] = deque()
         self._error: Exception | None = None
         self._finished = False
@@ -66,7 +66,7 @@ class Capture(Closing):
         self._thread = threading.Thread(target=self._run, name=f"capture {source.name}", daemon=False)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SourceState:
         """What the source is doing; before the first frame CONNECTING, at the end ENDED."""
         if self._supervisor is not None and not self._finished:
             return self._supervisor.state
@@ -221,7 +221,7 @@ class Capture(Closing):
                 self.dropped += 1
             self._frames.append(frame)
             self.frames_in += 1
-            self._state = State.LIVE
+            self._state = SourceState.LIVE
             self._changed.notify_all()
 
     def _finish(self, error: Exception | None) -> None:
@@ -229,5 +229,5 @@ class Capture(Closing):
             self._error = error
             self._finished = True
             lost = error is not None and self.source.live and not self._stopping
-            self._state = State.LOST if lost else State.ENDED
+            self._state = SourceState.LOST if lost else SourceState.ENDED
             self._changed.notify_all()

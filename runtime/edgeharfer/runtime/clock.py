@@ -55,7 +55,7 @@ class ManualClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Jump:
+class ClockJump:
     """Of the wall clock: what it would have said, and what it says, in seconds since the Unix epoch."""
 
     was_s: float
@@ -69,22 +69,22 @@ class Jump:
         )
 
 
-class JumpWatch:
+class ClockJumpDetector:
     """Notices when the wall clock is set, by a person or a time server; or when the machine slept."""
 
     def __init__(self, clock: Clock) -> None:
-        self.last: Jump | None = None
+        self.last: ClockJump | None = None
         self._clock = clock
         self._offset_s = clock.wall() - clock.monotonic()
 
-    def look(self) -> Jump | None:
+    def look(self) -> ClockJump | None:
         """What the wall clock has jumped since the last look, None where it runs along; kept in `last`."""
         now_s, wall_s = self._clock.monotonic(), self._clock.wall()
         was_s = now_s + self._offset_s
         if abs(wall_s - was_s) < JUMP_S:
             return None
         self._offset_s = wall_s - now_s
-        self.last = Jump(was_s, wall_s)
+        self.last = ClockJump(was_s, wall_s)
         return self.last
 
 

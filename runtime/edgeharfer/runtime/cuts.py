@@ -24,9 +24,9 @@ from edgeharfer.runtime.types import Floats, Image
 CELLS = 32, 24
 SAMPLES = 2
 """Pixels of each cell, across and down."""
-LEAST_CHANGE = 8.0
+MIN_CHANGE = 8.0
 """Mean difference in grey levels; frames that differ less are not compared any closer."""
-LEAST_CONTRAST = 6.0
+MIN_CONTRAST = 6.0
 """Standard deviation in grey levels: a darker or covered picture shows no scene, and is passed over."""
 REACH = 4, 3
 """Cells by which the camera may have moved."""
@@ -62,7 +62,7 @@ class Thumbnail:
     @cached_property
     def shows_something(self) -> bool:
         """Neither black nor covered."""
-        return float(cv2.meanStdDev(self.grey)[1][0, 0]) >= LEAST_CONTRAST
+        return float(cv2.meanStdDev(self.grey)[1][0, 0]) >= MIN_CONTRAST
 
     @cached_property
     def edges(self) -> Floats:
@@ -76,7 +76,7 @@ class Thumbnail:
     def standard(self) -> Floats:
         """The cells without the picture's own brightness and contrast."""
         grey = self.grey.astype(np.float32)
-        return np.asarray((grey - grey.mean()) / max(float(grey.std()), LEAST_CONTRAST), np.float32)
+        return np.asarray((grey - grey.mean()) / max(float(grey.std()), MIN_CONTRAST), np.float32)
 
     @cached_property
     def colours(self) -> NDArray[np.float32]:
@@ -96,7 +96,7 @@ class Thumbnail:
 
 def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
     """Whether two frames in a row show different scenes."""
-    if cv2.norm(before.grey, after.grey, cv2.NORM_L1) < LEAST_CHANGE * before.grey.size:
+    if cv2.norm(before.grey, after.grey, cv2.NORM_L1) < MIN_CHANGE * before.grey.size:
         return False
     alike = correlation(before, after)
     if alike >= ALIKE:

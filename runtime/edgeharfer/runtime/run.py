@@ -14,7 +14,7 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import PerceptionFactory, Pipeline
 from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
-from edgeharfer.runtime.runner import Hold, Limits, Runner
+from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_lack
 from edgeharfer.runtime.source import Source, open_source
@@ -51,7 +51,7 @@ class RunOptions:
     replay: Path | None = None
     pace: Literal["auto"] | Pace = "auto"
     hold: bool | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str], object]) -> None:
@@ -79,7 +79,11 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
                 say(f"watch at {sink.url}")
         with suppress(KeyboardInterrupt):  # a stop that ended it: what follows writes the summary
             pipeline.warm_up()
-        hold = Hold() if view == NO_VIEW else Hold.of(source, paced=options.pace != "auto", last=options.hold)
+        hold = (
+            HoldOptions()
+            if view == NO_VIEW
+            else HoldOptions.of(source, paced=options.pace != "auto", last=options.hold)
+        )
         if hold.last:
             key = "a key in the window, or " if view == "window" else ""
             say(f"the last picture stays until {key}Ctrl-C")

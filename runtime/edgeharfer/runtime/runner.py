@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
-from edgeharfer.runtime.clock import Clock, JumpWatch, SystemClock
+from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.sinks import Sink
-from edgeharfer.runtime.sinks.outputs import Outputs
+from edgeharfer.runtime.sinks.outputs import SinkGroup
 from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """What ends a run, and what is too old to be told.
 
     max_frames: results. duration_s: time of the source; of the clock where no frames come.
@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Hold:
+class HoldOptions:
     """How long a person can look at pictures that nothing follows soon.
 
     photo_s: each photograph is shown so long, or until a key. last: the last picture of the source stays
@@ -53,7 +53,7 @@ class Hold:
     last: bool = False
 
     @classmethod
-    def of(cls, source: Source, *, paced: bool, last: bool | None = None) -> Hold:
+    def of(cls, source: Source, *, paced: bool, last: bool | None = None) -> HoldOptions:
         """How long the pictures of a source stay: photographs PHOTO_S each, the last image until a key.
 
         Args:
@@ -84,22 +84,22 @@ class Runner:
         pipeline: Pipeline,
         capture: Capture,
         sinks: Sequence[Sink],
-        limits: Limits | None = None,
+        limits: RunLimits | None = None,
         *,
         stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
-        hold: Hold | None = None,
+        hold: HoldOptions | None = None,
         prepare: Callable[[Frame], Frame] = lambda frame: frame,
         before_frame: Callable[[], Pipeline] | None = None,
-        jumps: JumpWatch | None = None,
+        jumps: ClockJumpDetector | None = None,
     ) -> None:
-        self._pipeline, self._capture, self._outputs = pipeline, capture, Outputs(sinks)
-        self._limits = limits or Limits()
+        self._pipeline, self._capture, self._outputs = pipeline, capture, SinkGroup(sinks)
+        self._limits = limits or RunLimits()
         self._clock = clock or SystemClock()
         self._stats = Stats(self._clock)
-        self._jumps = jumps or JumpWatch(self._clock)
+        self._jumps = jumps or ClockJumpDetector(self._clock)
         self._stopping, self._prepare, self._before_frame = stopping, prepare, before_frame
-        self._hold = hold or Hold()
+        self._hold = hold or HoldOptions()
         self._photo_s: float | None = None  # when the photograph that is up was shown
         self._too_old = self._breaks = 0
         self._cut_untold = False

@@ -3,7 +3,7 @@
 Live, faces are looked for as often as wanted while there is time, and more rarely under load.
 
 Actions need their pictures at fixed times; faces and their emotions can wait a little. So where the frames
-come as time passes, looks get what the rest of the work leaves of MOST_LOAD: their interval follows from
+come as time passes, looks get what the rest of the work leaves of MAX_LOAD: their interval follows from
 what a look costs and what all else costs in a second. Neither depends on the interval, so it does not
 swing. Faces that keep still are looked at more rarely at any time. The age a result may have is one
 deadline for both tasks: a look that would miss it waits for the next frame, for as long as a look can wait.
@@ -15,11 +15,11 @@ import math
 from abc import abstractmethod
 from typing import Protocol
 
-MOST_LOAD = 0.8
+MAX_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
 CALM = 2
 """Intervals from one look to the next while every known face keeps still."""
-LONGEST_S = 1.0
+MAX_S = 1.0
 """However busy it is, faces are looked for once a second."""
 MEMORY_S = 2.0
 """Time constant of what the rest costs; of a look's cost it is LOOKS looks."""
@@ -115,7 +115,7 @@ class LiveSchedule(Schedule):
         if since_s < interval_s - _EARLY_S:
             return False
         late = self.paced and age_s + self._look_cost_s > self._max_age_s
-        return not late or since_s >= min(2 * interval_s, LONGEST_S)
+        return not late or since_s >= min(2 * interval_s, MAX_S)
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         if not self.wanted_s:
@@ -138,10 +138,10 @@ class LiveSchedule(Schedule):
             self._adapt()
 
     def _adapt(self) -> None:
-        left = MOST_LOAD - self._rest
-        needed = self._look_cost_s / left if left > 0 else LONGEST_S
-        interval_s = max(self.wanted_s, min(needed, LONGEST_S))
-        at_an_end = interval_s in (self.wanted_s, LONGEST_S)
+        left = MAX_LOAD - self._rest
+        needed = self._look_cost_s / left if left > 0 else MAX_S
+        interval_s = max(self.wanted_s, min(needed, MAX_S))
+        at_an_end = interval_s in (self.wanted_s, MAX_S)
         if at_an_end or abs(interval_s - self.interval_s) > STEP * self.interval_s:
             self.interval_s = interval_s
 

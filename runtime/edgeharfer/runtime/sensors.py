@@ -18,7 +18,7 @@ _MILLI = 1e3
 
 
 @dataclass(frozen=True)
-class Reading:
+class SensorReading:
     """celsius, watts: by the name of the sensor. mhz: mean of all cores. throttled: times that a core was
     slowed down for its heat, since the machine started. None and empty: not told here."""
 
@@ -35,10 +35,10 @@ class Sensors:
         self._root, self._clock = root, clock or SystemClock()
         self._joules: dict[str, tuple[float, float]] = {}
 
-    def read(self) -> Reading:
+    def read(self) -> SensorReading:
         """Everything that can be read now."""
         watts = {**dict(self._by_energy()), **dict(self._by_power())}
-        return Reading(dict(temperatures(self._root)), watts, self._mhz(), self._throttled())
+        return SensorReading(dict(temperatures(self._root)), watts, self._mhz(), self._throttled())
 
     def _by_energy(self) -> Iterator[tuple[str, float]]:
         """RAPL: a counter of microjoules for each package, which starts anew at its range."""

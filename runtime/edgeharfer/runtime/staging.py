@@ -32,7 +32,7 @@ from edgeharfer.runtime.lock import try_lock
 ABANDONED_S = 86_400.0
 """Age without a change after which a temporary file is abandoned, where its lock cannot tell."""
 NEW, OLD = "new", "old"
-_MOST_NAME_BYTES = 150  # of a target; file systems allow 255 for the whole name
+_MAX_NAME_BYTES = 150  # of a target; file systems allow 255 for the whole name
 _WAIT_S = 5.0  # for the lock on a folder, which is held for milliseconds
 _POLL_S = 0.01
 
@@ -263,4 +263,4 @@ def _machine() -> str:
 
 
 def _shortened(stem: str) -> str:
-    return os.fsencode(stem)[:_MOST_NAME_BYTES].decode("utf-8", "ignore")
+    return os.fsencode(stem)[:_MAX_NAME_BYTES].decode("utf-8", "ignore")

@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.runtime.clock import Clock, Jump, SystemClock
+from edgeharfer.runtime.clock import Clock, ClockJump, SystemClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.tasks import RATES, STAGES
 
 PERCENTILES = (50, 95, 99)
 LIVE_WINDOW_S = 1.0
 
-LOWEST_MS, HIGHEST_MS = 1e-3, 1e6
+LOWEST_MS, MAX_MS = 1e-3, 1e6
 BIN_RATIO = 1.02  # neighbouring edges; the middle of a bin is at most 1 % off
 LOG_RATIO = math.log(BIN_RATIO)
-BINS = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) / LOG_RATIO)
+BINS = math.ceil(math.log(MAX_MS / LOWEST_MS) / LOG_RATIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Status:
     source_name: str = ""
     elapsed_s: float = 0.0
     rates_hz: Mapping[str, float] = field(default_factory=dict)
-    clock_jump: Jump | None = None
+    clock_jump: ClockJump | None = None
     breaks: int = 0
 
 
@@ -64,7 +64,7 @@ class LatencyHistogram:
         self._low, self._high = math.inf, -math.inf
 
     def add(self, milliseconds: float) -> None:
-        value = min(max(milliseconds, LOWEST_MS), HIGHEST_MS)
+        value = min(max(milliseconds, LOWEST_MS), MAX_MS)
         self._counts[min(BINS - 1, int(math.log(value / LOWEST_MS) / LOG_RATIO))] += 1
         self._low, self._high = min(self._low, value), max(self._high, value)
 
@@ -172,7 +172,7 @@ class Stats:
         provider: str = "",
         source_state: str = "live",
         source_name: str = "",
-        clock_jump: Jump | None = None,
+        clock_jump: ClockJump | None = None,
         breaks: int = 0,
     ) -> Status:
         """The figures of this moment, beside what only the caller knows."""

@@ -21,7 +21,7 @@ _BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """Where a picture stands in a data set."""
 
     name: str
@@ -30,11 +30,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class DuplicateImage:
     """A picture that repeats an earlier one: exactly, or nearly (other contrast or compression)."""
 
-    entry: Entry
-    of: Entry
+    entry: DatasetEntry
+    of: DatasetEntry
     kind: Literal["exact", "near"]
 
     @property
@@ -48,20 +48,20 @@ class Copy:
         return self.entry.split != self.of.split
 
 
-def find_copies(entries: Sequence[Entry], pictures: Image) -> list[Copy]:
+def find_copies(entries: Sequence[DatasetEntry], pictures: Image) -> list[DuplicateImage]:
     """Every picture that repeats an earlier one, in their order, each once: an exact copy before a near one.
 
     entries: what pictures[i] is. pictures: uint8 (n, height, width) or (n, height, width, 3).
     """
     groups = same_pixels(pictures)
     found = {
-        i: Copy(entries[i], entries[first], "exact") for first, *others in groups for i in others
+        i: DuplicateImage(entries[i], entries[first], "exact") for first, *others in groups for i in others
     }  # fmt: skip
     firsts = [group[0] for group in groups]
     before, likeness = _likest_earlier(thumbnails(pictures[firsts]))
     for i, j, alike in zip(firsts, before, likeness, strict=True):
         if alike >= NEAR_COPY:
-            found[i] = Copy(entries[i], entries[firsts[j]], "near")
+            found[i] = DuplicateImage(entries[i], entries[firsts[j]], "near")
     return [found[i] for i in sorted(found)]
 
 

@@ -17,13 +17,13 @@ from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.training.records import write_history
 
 Board = Callable[[Mapping[str, float]], None]
-MOST_SPOONS = 8
+MAX_SOUP_MEMBERS = 8
 """In a mean of parts, each time a part counts."""
 Batches = Iterable[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how patiently to train.
 
     ema: share of the old average kept at each step; 0 is off. patience: epochs without a better score
@@ -40,7 +40,7 @@ Reporter = Callable[[str], None]
 Validation = Callable[[keras.Model], Mapping[str, float]]
 
 
-class Average:
+class WeightAverage:
     """Exponential moving average of a model's weights, its ramp as in TensorFlow's (1 + n) / (10 + n)."""
 
     def __init__(self, model: keras.Model, keep: float) -> None:
@@ -62,7 +62,7 @@ def fit(
     model: keras.Model,
     batches: Callable[[int], Batches],
     validate: Validation,
-    plan: Plan,
+    plan: TrainingPlan,
     folder: Path,
     *,
     resume: bool = False,
@@ -76,7 +76,7 @@ def fit(
     "score" decides which epoch is best. `folder` gets best.weights.h5, history.csv, state.json and
     epoch-N.npz, the state after the last finished epoch. board: takes every row too.
     """
-    average = Average(model, plan.ema)
+    average = WeightAverage(model, plan.ema)
     history: list[dict[str, float]] = []
     if resume and (folder / "state.json").exists():
         history = _restore(model, average, folder)
@@ -141,7 +141,7 @@ def soup(
 
     chosen: list[str] = []
     least = math.inf
-    while len(chosen) < MOST_SPOONS:
+    while len(chosen) < MAX_SOUP_MEMBERS:
         losses = {name: loss_of([*chosen, name]) for name in weights}
         name = min(losses, key=losses.__getitem__)
         if losses[name] >= least:
@@ -157,7 +157,7 @@ def _stale_epochs(history: list[dict[str, float]]) -> int:
     return len(history) - 1 - best
 
 
-def _save(model: keras.Model, average: Average, history: list[dict[str, float]], folder: Path) -> None:
+def _save(model: keras.Model, average: WeightAverage, history: list[dict[str, float]], folder: Path) -> None:
     """The whole state of the run; each file appears by rename, state.json last."""
     state, weights = folder / "state.json", folder / f"epoch-{len(history)}.npz"
     with temporary_file(state) as new_state, temporary_file(weights) as new_weights:
@@ -169,7 +169,7 @@ def _save(model: keras.Model, average: Average, history: list[dict[str, float]],
     (folder / f"epoch-{len(history) - 1}.npz").unlink(missing_ok=True)
 
 
-def _restore(model: keras.Model, average: Average, folder: Path) -> list[dict[str, float]]:
+def _restore(model: keras.Model, average: WeightAverage, folder: Path) -> list[dict[str, float]]:
     """What `_save` wrote last, whenever the run was killed."""
     history: list[dict[str, float]] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     variables = _variables(model)

@@ -14,7 +14,7 @@ from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.staging import replaced_folder, write_json
-from edgeharfer.training.copies import Copy, Entry, find_copies
+from edgeharfer.training.copies import DatasetEntry, DuplicateImage, find_copies
 from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
 from edgeharfer.training.records import file_hash
 
@@ -65,13 +65,13 @@ def prepare(
     return facts
 
 
-def list_copies(splits: Mapping[str, Faces]) -> list[Copy]:
+def list_copies(splits: Mapping[str, Faces]) -> list[DuplicateImage]:
     """All copies but blanks. Held-out pictures come first, so it is the training picture that repeats one."""
     ordered = sorted(splits.values(), key=_is_training)
     places = [(faces, i) for faces in ordered for i in _lively(faces)]
     if not places:
         return []
-    entries = [Entry(faces.names[i], faces.split, FER7[faces.labels[i]]) for faces, i in places]
+    entries = [DatasetEntry(faces.names[i], faces.split, FER7[faces.labels[i]]) for faces, i in places]
     return find_copies(entries, np.stack([faces.pictures[i] for faces, i in places]))
 
 
@@ -102,7 +102,7 @@ def _flaws(splits: Mapping[str, Faces]) -> dict[str, object]:
     }
 
 
-def _counted(copies: Sequence[Copy]) -> dict[str, int]:
+def _counted(copies: Sequence[DuplicateImage]) -> dict[str, int]:
     kinds = Counter(copy.kind for copy in copies)
     return {
         "exact": kinds["exact"],
@@ -151,7 +151,7 @@ def _write_pictures(splits: Mapping[str, Faces], folder: Path) -> None:
             (folder / split / FER7[label] / name).write_bytes(png.tobytes())
 
 
-def _write_copies(path: Path, copies: Sequence[Copy]) -> None:
+def _write_copies(path: Path, copies: Sequence[DuplicateImage]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "split", "label", "of", "of_split", "of_label", "kind", "conflict"])

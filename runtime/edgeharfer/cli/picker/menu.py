@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeharfer.cli.picker.preview import Glance, Mood, Opener, Preview
+from edgeharfer.cli.picker.preview import Opener, Preview, PreviewFrame, PreviewState
 from edgeharfer.runtime.overlay.look import printable
 from edgeharfer.runtime.source import named_sources
 from edgeharfer.runtime.source.cameras import Camera
@@ -17,7 +17,7 @@ Find = Callable[[], list[Camera]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class MenuItem:
     """One line of the menu. source: what `open_source` takes; "" for a file that is yet to be named."""
 
     source: str
@@ -25,8 +25,8 @@ class Choice:
     detail: str
 
 
-FILE = Choice("", "A file…", "a video or a picture")
-_NO_FILE = Glance(Mood.WAITING, "Press Enter to name a video or a picture.")
+FILE = MenuItem("", "A file…", "a video or a picture")
+_NO_FILE = PreviewFrame(PreviewState.WAITING, "Press Enter to name a video or a picture.")
 
 
 class Menu:
@@ -34,15 +34,15 @@ class Menu:
 
     def __init__(self, find: Find, opener: Opener) -> None:
         self._find, self._opener = find, opener
-        self._files: list[Choice] = []
+        self._files: list[MenuItem] = []
         self._preview: Preview | None = None
         self.cameras = 0
-        self.choices: tuple[Choice, ...] = ()
+        self.choices: tuple[MenuItem, ...] = ()
         self.at = 0
         self.look_again()
 
     @property
-    def selected(self) -> Choice:
+    def selected(self) -> MenuItem:
         return self.choices[self.at]
 
     @property
@@ -53,7 +53,7 @@ class Menu:
         return f"{self.cameras} camera{'s' if self.cameras > 1 else ''} found"
 
     @property
-    def glance(self) -> Glance:
+    def glance(self) -> PreviewFrame:
         """How the selected source looks now."""
         if self._preview is None or not self.selected.source:
             return _NO_FILE
@@ -62,13 +62,13 @@ class Menu:
     def look_again(self) -> None:
         """Find the cameras that there are now; one that is new is selected."""
         known = {choice.source for choice in self.choices}
-        cameras = [Choice(camera.path, printable(camera.name), _place(camera)) for camera in self._find()]
+        cameras = [MenuItem(camera.path, printable(camera.name), _place(camera)) for camera in self._find()]
         self._list(cameras, next((one.source for one in cameras if one.source not in known), None))
 
     def add_file(self, path: str) -> None:
         """Put a file among the choices and select it; its preview tells whether it can be read."""
         absolute = Path(path).expanduser().absolute()
-        choice = Choice(str(absolute), printable(absolute.name), printable(str(absolute.parent)))
+        choice = MenuItem(str(absolute), printable(absolute.name), printable(str(absolute.parent)))
         if choice not in self._files:
             self._files.append(choice)
         self._list([*self.choices[: self.cameras]], choice.source)
@@ -88,10 +88,10 @@ class Menu:
         if self._preview is not None:
             self._preview.close()
 
-    def _list(self, cameras: list[Choice], wanted: str | None) -> None:
+    def _list(self, cameras: list[MenuItem], wanted: str | None) -> None:
         before = self.selected if self.choices else None
         self.cameras = len(cameras)
-        named = [Choice(spec, kind.title, kind.detail) for spec, kind in named_sources().items()]
+        named = [MenuItem(spec, kind.title, kind.detail) for spec, kind in named_sources().items()]
         self.choices = (*cameras, *self._files, *named, FILE)
         if wanted is None and before is not None:
             wanted = before.source

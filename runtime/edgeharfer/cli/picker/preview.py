@@ -11,7 +11,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.overlay import humanise
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.source.supervisor import State
+from edgeharfer.runtime.source.supervisor import SourceState
 from edgeharfer.runtime.types import Image
 
 _WAIT_S = 0.1
@@ -19,7 +19,7 @@ _WAIT_S = 0.1
 Opener = Callable[..., Source]
 
 
-class Mood(StrEnum):
+class PreviewState(StrEnum):
     """How it goes with a source."""
 
     WAITING = "waiting"
@@ -28,10 +28,10 @@ class Mood(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glance:
+class PreviewFrame:
     """One look at a source. words: for people. picture: uint8 BGR, the last one that came."""
 
-    mood: Mood
+    mood: PreviewState
     words: str
     picture: Image | None = None
 
@@ -46,14 +46,14 @@ class Preview:
     def __init__(self, spec: str, opener: Opener, after: Preview | None = None) -> None:
         """Begin; a preview that shall end first is waited for beside, since a camera opens only once."""
         self._spec, self._opener, self._after = spec, opener, after
-        self._glance = Glance(Mood.WAITING, "Opening…")
+        self._glance = PreviewFrame(PreviewState.WAITING, "Opening…")
         self._defect: Exception | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"preview {spec}", daemon=False)
         self._thread.start()
 
     @property
-    def glance(self) -> Glance:
+    def glance(self) -> PreviewFrame:
         """The same object until there is something new. Raises what the thread could not handle."""
         if self._defect is not None:
             raise self._defect
@@ -79,7 +79,7 @@ class Preview:
         except KeyboardInterrupt:  # what `open_source` raises where it is to stop
             return
         except EdgeharferError as error:
-            self._glance = Glance(Mood.TROUBLE, str(error))
+            self._glance = PreviewFrame(PreviewState.TROUBLE, str(error))
         except Exception as error:
             self._defect = error
 
@@ -89,6 +89,8 @@ class Preview:
             while not (self._stopping.is_set() or capture.ended):
                 frame = capture.next_frame(_WAIT_S)
                 if frame is not None:
-                    self._glance = Glance(Mood.LIVE, source.details, frame.bgr)
-                elif capture.state not in (State.LIVE, State.ENDED, State.CONNECTING):
-                    self._glance = Glance(Mood.TROUBLE, humanise(capture.state), self._glance.picture)
+                    self._glance = PreviewFrame(PreviewState.LIVE, source.details, frame.bgr)
+                elif capture.state not in (SourceState.LIVE, SourceState.ENDED, SourceState.CONNECTING):
+                    self._glance = PreviewFrame(
+                        PreviewState.TROUBLE, humanise(capture.state), self._glance.picture
+                    )

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.cli.picker.menu import QUESTION, Choice
-from edgeharfer.cli.picker.preview import Glance, Mood
+from edgeharfer.cli.picker.menu import QUESTION, MenuItem
+from edgeharfer.cli.picker.preview import PreviewFrame, PreviewState
 from edgeharfer.runtime.overlay.canvas import (
     SEMIBOLD,
     Color,
@@ -32,10 +32,10 @@ CHOSEN: Color = (78, 57, 40)
 KEYCAP: Color = (66, 51, 41)
 INK: Color = (248, 246, 244)
 SOFT: Color = (196, 184, 174)  # 9:1 on the ground
-MOODS = {Mood.WAITING: YELLOW, Mood.LIVE: MINT, Mood.TROUBLE: ORANGE}
+MOODS = {PreviewState.WAITING: YELLOW, PreviewState.LIVE: MINT, PreviewState.TROUBLE: ORANGE}
 BASE = (800, 480)
 """The size that the measures below are for; everything grows with the window."""
-MOST_LINES = 6
+MAX_LINES = 6
 START = "Start"
 KEYS = (
     ("↑ ↓" if has_truetype() else "Up Down", "choose"),
@@ -49,7 +49,7 @@ KEYS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Page:
+class PickerImage:
     """The picture of the picker, uint8 BGR, and where a pointer finds what. choices: place by number."""
 
     image: Image
@@ -59,10 +59,12 @@ class Page:
     unit: float
 
 
-def compose(choices: Sequence[Choice], at: int, summary: str, glance: Glance, size: tuple[int, int]) -> Page:
+def compose(
+    choices: Sequence[MenuItem], at: int, summary: str, glance: PreviewFrame, size: tuple[int, int]
+) -> PickerImage:
     """The whole window, of `size` (width, height) in pixels."""
     frame = _frame(tuple(choices), at, summary, size)
-    page = Page(frame.image.copy(), frame.choices, frame.start, frame.view, frame.unit)
+    page = PickerImage(frame.image.copy(), frame.choices, frame.start, frame.view, frame.unit)
     if glance.picture is not None:
         _draw_picture(page, glance.picture)
     if glance.picture is None:
@@ -73,7 +75,7 @@ def compose(choices: Sequence[Choice], at: int, summary: str, glance: Glance, si
 
 
 @lru_cache(maxsize=4)
-def _frame(choices: tuple[Choice, ...], at: int, summary: str, size: tuple[int, int]) -> Page:
+def _frame(choices: tuple[MenuItem, ...], at: int, summary: str, size: tuple[int, int]) -> PickerImage:
     """All but what the selected source shows, which alone changes from moment to moment."""
     width, height = size
     unit = min(width / BASE[0], height / BASE[1])
@@ -94,10 +96,10 @@ def _frame(choices: tuple[Choice, ...], at: int, summary: str, size: tuple[int, 
     wide = text_width(START, px(16), SEMIBOLD)
     put_text(image, START, start.x + (start.width - wide) // 2, start.y + start.height // 2, px(16), GROUND,
              SEMIBOLD)  # fmt: skip
-    return Page(image, places, start, view, unit)
+    return PickerImage(image, places, start, view, unit)
 
 
-def _draw_choices(image: Image, choices: Sequence[Choice], at: int, area: Rect, px: Any) -> dict[int, Rect]:
+def _draw_choices(image: Image, choices: Sequence[MenuItem], at: int, area: Rect, px: Any) -> dict[int, Rect]:
     """As many cards as there is room for, the selected one among them."""
     height, gap = px(54), px(8)
     room = max(1, (area.height + gap) // (height + gap))
@@ -115,7 +117,7 @@ def _draw_choices(image: Image, choices: Sequence[Choice], at: int, area: Rect, 
     return places
 
 
-def _draw_choice(image: Image, choice: Choice, place: Rect, px: Any, *, chosen: bool) -> None:
+def _draw_choice(image: Image, choice: MenuItem, place: Rect, px: Any, *, chosen: bool) -> None:
     _lay(image, place, CHOSEN if chosen else PLATE, px(10))
     if chosen:
         _lay(image, Rect(place.x + px(7), place.y + px(10), px(4), place.height - px(20)), BLUE, px(2))
@@ -137,7 +139,7 @@ def _draw_keys(image: Image, area: Rect, px: Any) -> None:
         x += text_width(what, size) + px(16)
 
 
-def _draw_picture(page: Page, picture: Image) -> None:
+def _draw_picture(page: PickerImage, picture: Image) -> None:
     """The whole picture, as large as the view allows, in its middle."""
     rows, columns = picture.shape[:2]
     scale = min(page.view.width / columns, page.view.height / rows)
@@ -149,7 +151,7 @@ def _draw_picture(page: Page, picture: Image) -> None:
     _lay(page.image, Rect(left, top, width, height), shown, round(10 * page.unit))
 
 
-def _draw_status(page: Page, glance: Glance) -> None:
+def _draw_status(page: PickerImage, glance: PreviewFrame) -> None:
     """One line below the picture."""
     size = max(1, round(13 * page.unit))
     middle = page.view.bottom + round(26 * page.unit)
@@ -158,10 +160,10 @@ def _draw_status(page: Page, glance: Glance) -> None:
     put_text(page.image, words, page.view.x + round(1.6 * size), middle, size, SOFT)
 
 
-def _draw_words(page: Page, glance: Glance) -> None:
+def _draw_words(page: PickerImage, glance: PreviewFrame) -> None:
     """In the middle of the view, where there is no picture."""
     size = max(1, round(15 * page.unit))
-    lines = wrap(glance.words, page.view.width - 6 * size, size)[:MOST_LINES]
+    lines = wrap(glance.words, page.view.width - 6 * size, size)[:MAX_LINES]
     x, step = page.view.x + page.view.width // 2, round(1.5 * size)
     middle = page.view.y + page.view.height // 2 - step * (len(lines) - 1) // 2
     dot(page.image, x, middle - 2 * size, max(2, size // 3), MOODS[glance.mood])

@@ -16,17 +16,17 @@ import numpy as np
 
 from edgeharfer.cli.picker.keys import BACKSPACE, DOWN, END, ENTER, ESCAPE, HOME, TAB, UP, Keys
 from edgeharfer.cli.picker.menu import QUESTION, Menu
-from edgeharfer.cli.picker.preview import Mood
+from edgeharfer.cli.picker.preview import PreviewState
 from edgeharfer.runtime.overlay.look import printable
 from edgeharfer.runtime.types import Image
 
 TURN_S = 0.1
-LIST_COLUMNS, LEAST_PICTURE = 38, 24
+LIST_COLUMNS, MIN_PICTURE = 38, 24
 HINTS = "↑↓ choose   Enter start   O open a file   R look again   Esc leave"
 FILE_HINTS = "Tab complete   Enter open   Esc back"
 # ECMA-48 "select graphic rendition"; the colours are the terminal's own, which its user can read.
 _PLAIN, _BOLD, _FAINT, _CHOSEN = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[1;36m"
-_MOODS = {Mood.WAITING: "\x1b[33m", Mood.LIVE: "\x1b[32m", Mood.TROUBLE: "\x1b[31m"}
+_MOODS = {PreviewState.WAITING: "\x1b[33m", PreviewState.LIVE: "\x1b[32m", PreviewState.TROUBLE: "\x1b[31m"}
 _MOVES = {UP: -1, "k": -1, DOWN: 1, "j": 1, HOME: -999, END: 999}
 
 
@@ -86,7 +86,7 @@ class TerminalMenu:
         left += self._choices(width, room - len(left))
         right: list[str] = []
         beside = columns - LIST_COLUMNS - 4
-        if glance.picture is not None and self._colors and beside >= LEAST_PICTURE and room > 1:
+        if glance.picture is not None and self._colors and beside >= MIN_PICTURE and room > 1:
             right = ["", *half_blocks(glance.picture, beside, room - 1, self._colors)]
         body = [
             f"  {one}\x1b[{LIST_COLUMNS + 3}G{other}"

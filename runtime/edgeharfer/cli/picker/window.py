@@ -11,8 +11,8 @@ from types import TracebackType
 import cv2
 
 from edgeharfer.cli.picker.menu import QUESTION, Menu
-from edgeharfer.cli.picker.preview import Glance
-from edgeharfer.cli.picker.screen import GROUND, Page, compose
+from edgeharfer.cli.picker.preview import PreviewFrame
+from edgeharfer.cli.picker.screen import GROUND, PickerImage, compose
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.sinks.display import held_display
 from edgeharfer.runtime.source.images import IMAGE_SUFFIXES
@@ -52,7 +52,7 @@ class PickWindow:
         self._photo = tkinter.PhotoImage(master=root)
         self._label = tkinter.Label(root, image=self._photo, borderwidth=0, background=_hex(GROUND))
         self._label.pack(fill="both", expand=True)
-        self._page: Page | None = None
+        self._page: PickerImage | None = None
         self._drawn: tuple[object, ...] = ()
         self._chosen: str | None = None
         self._error: BaseException | None = None
@@ -109,7 +109,7 @@ class PickWindow:
         finally:
             self._root.after(TURN_MS, self._turn)
 
-    def _draw(self, glance: Glance) -> None:
+    def _draw(self, glance: PreviewFrame) -> None:
         size = self._label.winfo_width(), self._label.winfo_height()
         state = (glance, self._menu.choices, self._menu.at, size)
         if min(size) <= 1 or state == self._drawn:

@@ -15,7 +15,7 @@ from edgeharfer.report.charts.shares import bar, pie
 from edgeharfer.report.charts.style import pdf_pages
 from edgeharfer.report.charts.timeline import emotion_strips, gantt, person_curves
 from edgeharfer.report.charts.transitions import transitions
-from edgeharfer.report.measures import Measures
+from edgeharfer.report.measures import Statistics
 from edgeharfer.report.report import Report
 
 Key = tuple[str, int | None]
@@ -36,7 +36,7 @@ class ChartBook:
             if not report.stills:
                 self.figures["curves", person.track] = person_curves(report, person)
 
-    def _add(self, report: Report, measures: Measures, track: int | None) -> None:
+    def _add(self, report: Report, measures: Statistics, track: int | None) -> None:
         self.figures["bar", track] = bar(report, measures)
         self.figures["pie", track] = pie(report, measures)
         if measures.transitions:

@@ -11,7 +11,7 @@ from edgeharfer.report.palette import ACCENT, INK, MUTED
 from edgeharfer.report.report import Report
 
 _HEIGHT_IN = 2.3
-_MOST_POINTS = 1200
+_MAX_POINTS = 1200
 
 
 def confidence(report: Report) -> Any:
@@ -59,7 +59,7 @@ def _courses(report: Report) -> tuple[Any, Any, Any]:
     mine = [scores.get(sample.frame, []) for sample in samples]
     faces = np.array([len(found) for found in mine], float)
     means = np.array([np.mean(found) if found else np.nan for found in mine])
-    bins = -(-len(times_s) // _MOST_POINTS)
+    bins = -(-len(times_s) // _MAX_POINTS)
     if bins > 1:
         return _binned(times_s, faces, means, bins)
     return times_s, faces, means

@@ -8,20 +8,20 @@ from typing import Any
 from matplotlib.ticker import PercentFormatter
 
 from edgeharfer.report.charts.style import empty, headline, new_figure, styled
-from edgeharfer.report.measures import Measures
+from edgeharfer.report.measures import Statistics
 from edgeharfer.report.palette import INK, MUTED, RULE, paints
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import label_name, percent
 
 _WIDTH_IN, _HEIGHT_IN = 3.4, 2.35
-_MOST_BARS, _BAR_IN, _AROUND_IN = 30, 0.2, 0.55
+_MAX_BARS, _BAR_IN, _AROUND_IN = 30, 0.2, 0.55
 """Of a package with very many labels the most frequent are shown; all are in summary.json."""
 _PIE_AT = (0.145, 0.08, 0.44, 0.78)  # left, bottom, width, height, as shares of the figure
 _NAMED_FROM = 0.06
 """Slices from this share on carry their number; smaller ones have it in the legend alone."""
 
 
-def shown_shares(report: Report, measures: Measures) -> tuple[str, str, Mapping[str, float]]:
+def shown_shares(report: Report, measures: Statistics) -> tuple[str, str, Mapping[str, float]]:
     """Titles of bar and pie, and what they show: one look at a face has probabilities and no shares."""
     if report.stills and measures.sightings == 1:
         return "Probability of each emotion", "Probabilities together", measures.mean_raw
@@ -29,7 +29,7 @@ def shown_shares(report: Report, measures: Measures) -> tuple[str, str, Mapping[
     return "Share of each emotion", whole, measures.shares
 
 
-def bar(report: Report, measures: Measures) -> Any:
+def bar(report: Report, measures: Statistics) -> Any:
     """Every emotion's share, nothing left out, in the order of the model."""
     title, _, shares = shown_shares(report, measures)
     with styled():
@@ -57,7 +57,7 @@ def bar(report: Report, measures: Measures) -> Any:
     return figure
 
 
-def pie(report: Report, measures: Measures) -> Any:
+def pie(report: Report, measures: Statistics) -> Any:
     """The shares as a pie; the legend gives every number."""
     _, title, shares = shown_shares(report, measures)
     with styled():
@@ -88,7 +88,7 @@ def pie(report: Report, measures: Measures) -> Any:
 
 def _largest(shares: Mapping[str, float]) -> dict[str, float]:
     """The largest shares, in their old order."""
-    chosen = sorted(shares, key=lambda label: -shares[label])[:_MOST_BARS]
+    chosen = sorted(shares, key=lambda label: -shares[label])[:_MAX_BARS]
     return {label: share for label, share in shares.items() if label in chosen}
 
 

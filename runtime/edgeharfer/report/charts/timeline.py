@@ -16,8 +16,8 @@ from edgeharfer.report.charts.style import (
     styled,
     time_axis,
 )
-from edgeharfer.report.measures import Person, main_labels
-from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, Paint, paints
+from edgeharfer.report.measures import PersonStatistics, main_labels
+from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, AreaStyle, paints
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
 from edgeharfer.report.words import label_name, person_name
@@ -26,9 +26,9 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 _STRIP_IN, _BAR_IN, _CURVE_IN = 0.34, 0.27, 0.29
 _AROUND_IN = 0.62  # title and axis of a panel
 _LEGEND_IN = 0.42
-_MOST_POINTS = 1200  # of a curve; more would not be seen, and make a heavy page
-_MOST_DOTS = 300
-_MOST_BARS = 24
+_MAX_POINTS = 1200  # of a curve; more would not be seen, and make a heavy page
+_MAX_DOTS = 300
+_MAX_BARS = 24
 
 
 def timeline(report: Report) -> Any:
@@ -60,7 +60,7 @@ def gantt(report: Report) -> Any:
     return figure
 
 
-def person_curves(report: Report, person: Person) -> Any:
+def person_curves(report: Report, person: PersonStatistics) -> Any:
     """One person's label over time, and below it how probable each emotion was."""
     labels = main_labels(report.labels, person.measures)
     with styled():
@@ -76,7 +76,7 @@ def person_curves(report: Report, person: Person) -> Any:
         for row, label in enumerate(reversed(labels)):
             column = report.labels.index(label)
             _curve(axes, row, times_s, smooth[:, column], colours[label])
-            if len(person.rows) <= _MOST_DOTS:
+            if len(person.rows) <= _MAX_DOTS:
                 dots = [at.face.raw[column] * 0.86 + row for at in person.rows]
                 axes.plot([at.sample.time_s for at in person.rows], dots, ".", color=INK, ms=2.2, mew=0)
         axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(label_name, reversed(labels)), "Label"])
@@ -97,7 +97,7 @@ def _gantt_height(report: Report) -> float:
     return max(1.2, len(_gantt_labels(report))) * _BAR_IN + _AROUND_IN
 
 
-def _segments(report: Report, person: Person) -> tuple[Segment, ...]:
+def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
     recording = report.recording
     return emotion_segments(person.rows, recording.step_s, recording.duration_s)
 
@@ -132,16 +132,16 @@ def _draw_gantt(axes: Any, report: Report) -> None:
 
 def _gantt_labels(report: Report) -> list[str]:
     """The labels that lasted longest, as they first appear; those that name no action last."""
-    longest = list(seconds_by_label(report.segments))[:_MOST_BARS]
+    longest = list(seconds_by_label(report.segments))[:_MAX_BARS]
     labels = dict.fromkeys(segment.label for segment in report.segments if segment.label in longest)
     return sorted(labels, key=lambda label: (label == UNCERTAIN, label == BACKGROUND))
 
 
-def action_paint(label: str) -> Paint:
+def action_paint(label: str) -> AreaStyle:
     """Actions stand in rows with names, so only what is none of them looks different."""
     if label == UNCERTAIN:
         return PAINTS[UNCERTAIN]
-    return Paint("#C9D0D9", "", "#9AA3AE") if label == BACKGROUND else Paint(ACCENT)
+    return AreaStyle("#C9D0D9", "", "#9AA3AE") if label == BACKGROUND else AreaStyle(ACCENT)
 
 
 def _no_actions(report: Report) -> str:
@@ -154,7 +154,7 @@ def _no_actions(report: Report) -> str:
 
 
 def _blocks(
-    axes: Any, bottom: float, height: float, segments: Sequence[Segment], colours: dict[str, Paint]
+    axes: Any, bottom: float, height: float, segments: Sequence[Segment], colours: dict[str, AreaStyle]
 ) -> None:
     for label in dict.fromkeys(segment.label for segment in segments):
         paint = colours[label]
@@ -164,11 +164,11 @@ def _blocks(
         )
 
 
-def _curves(person: Person, step_s: float) -> tuple[Any, Any]:
+def _curves(person: PersonStatistics, step_s: float) -> tuple[Any, Any]:
     """Times (n,) and smoothed probabilities (n, classes), with a gap where the face was out of view."""
     times_s = np.array([row.sample.time_s for row in person.rows])
     smooth = np.array([row.probs for row in person.rows])
-    bins = -(-len(times_s) // _MOST_POINTS)
+    bins = -(-len(times_s) // _MAX_POINTS)
     if bins > 1:
         starts = np.arange(0, len(times_s), bins)
         counts = np.diff([*starts, len(times_s)])
@@ -178,7 +178,7 @@ def _curves(person: Person, step_s: float) -> tuple[Any, Any]:
     return np.insert(times_s, gaps, np.nan), np.insert(smooth, gaps, np.nan, axis=0)
 
 
-def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: Paint) -> None:
+def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: AreaStyle) -> None:
     axes.axhline(row, color="#DDE2E8", lw=0.5, zorder=0.5)
     heights = row + 0.86 * values
     axes.fill_between(

@@ -8,16 +8,16 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from edgeharfer.report.charts.style import new_figure, styled
-from edgeharfer.report.measures import Measures
+from edgeharfer.report.measures import Statistics
 from edgeharfer.report.palette import ACCENT, INK
 from edgeharfer.report.words import label_name
 
-_MOST_IN = (3.6, 2.3)
+_MAX_IN = (3.6, 2.3)
 _AROUND_IN, _FIELD_IN = (0.95, 0.75), (0.42, 0.26)  # of the names, and of a field
 _BLUES = LinearSegmentedColormap.from_list("transitions", ["#E8EDF3", ACCENT])
 
 
-def transitions(measures: Measures) -> Any:
+def transitions(measures: Statistics) -> Any:
     """A field for each pair of emotions that took part in a transition; the number says how often.
 
     There must be one at least.
@@ -49,7 +49,7 @@ def transitions(measures: Measures) -> Any:
 def _size_in(fields: int) -> tuple[float, float]:
     width, height = (
         min(most, around + fields * field)
-        for most, around, field in zip(_MOST_IN, _AROUND_IN, _FIELD_IN, strict=True)
+        for most, around, field in zip(_MAX_IN, _AROUND_IN, _FIELD_IN, strict=True)
     )
     return width, height
 

@@ -10,9 +10,9 @@ from edgeharfer.report.analyzer import ModelFacts
 from edgeharfer.report.gallery import Gallery
 from edgeharfer.report.palette import ACCENT
 from edgeharfer.report.pdf import look, texts
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.parts import (
-    Mark,
+    OutlineEntry,
     bullets,
     captioned,
     escaped,
@@ -33,12 +33,12 @@ _HASH_SIGNS = 12
 """Of a model's hash on the page; summary.json has all of it."""
 
 
-def cover(report: Report, edition: Edition) -> list[Any]:
+def cover(report: Report, edition: ReportEdition) -> list[Any]:
     """The first page."""
     one = len(report.recording.samples) == 1
     kind = ("Picture" if one else "Pictures") if report.stills else "Video"
     parts = [
-        Mark("cover", "Summary"),
+        OutlineEntry("cover", "Summary"),
         gap(22),
         words("EMOTION AND ACTION REPORT", look.KICKER),
         words(shortened(report.source.name, 90), look.TITLE),

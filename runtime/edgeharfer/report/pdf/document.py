@@ -21,10 +21,10 @@ from reportlab.platypus import SimpleDocTemplate
 from edgeharfer.report.charts.book import ChartBook, Key
 from edgeharfer.report.palette import MUTED, RULE
 from edgeharfer.report.pdf import look
-from edgeharfer.report.pdf.parts import Place
+from edgeharfer.report.pdf.parts import ChartPlacement
 from edgeharfer.report.words import drawable, shortened
 
-Story = Callable[[list[Place]], list[Any]]
+Story = Callable[[list[ChartPlacement]], list[Any]]
 """Parts of a document, made anew at each call; charts note in the list where they came to stand."""
 
 
@@ -33,13 +33,13 @@ def make_pdf(story: Story, book: ChartBook, *, title: str, footer: str, creator:
     look.register_fonts()
     title, footer = drawable(title), drawable(footer)
     total = _set_pages(story, [], title, lambda canvas, page: None)[1]
-    places: list[Place] = []
+    places: list[ChartPlacement] = []
     pages, _ = _set_pages(story, places, title, lambda canvas, page: _footer(canvas, page, total, footer))
     return _lay_in(pages, places, book.pages, {"/Title": title, "/Creator": creator})
 
 
 def _set_pages(
-    story: Story, places: list[Place], title: str, decorate: Callable[[Any, int], None]
+    story: Story, places: list[ChartPlacement], title: str, decorate: Callable[[Any, int], None]
 ) -> tuple[bytes, int]:
     """The pages with empty rooms for charts, and how many they are."""
     file = io.BytesIO()
@@ -71,7 +71,7 @@ def _footer(canvas: Any, page: int, total: int, text: str) -> None:
 
 
 def _lay_in(
-    pages: bytes, places: list[Place], charts: Mapping[Key, PageObject], metadata: Mapping[str, str]
+    pages: bytes, places: list[ChartPlacement], charts: Mapping[Key, PageObject], metadata: Mapping[str, str]
 ) -> bytes:
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pages)))
     for number, place in enumerate(places):
@@ -82,7 +82,7 @@ def _lay_in(
     return file.getvalue()
 
 
-def _draw(writer: PdfWriter, sheet: PageObject, name: str, chart: PageObject, place: Place) -> None:
+def _draw(writer: PdfWriter, sheet: PageObject, name: str, chart: PageObject, place: ChartPlacement) -> None:
     """Draw a chart on a page, as a form of its own: its resources stay apart from those of the page."""
     form = writer._add_object(_form(chart).clone(writer))
     resources = sheet["/Resources"]

@@ -8,7 +8,7 @@ from edgeharfer.report.gallery import Gallery
 
 
 @dataclass(frozen=True)
-class Edition:
+class ReportEdition:
     """made: the day, in words. gallery: pictures, where they were asked for."""
 
     made: str

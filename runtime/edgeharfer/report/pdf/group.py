@@ -7,24 +7,24 @@ from typing import Any
 
 from reportlab.platypus import KeepTogether
 
-from edgeharfer.report.measures import Measures, main_labels
+from edgeharfer.report.measures import Statistics, main_labels
 from edgeharfer.report.pdf import look, texts
-from edgeharfer.report.pdf.parts import Mark, Rooms, gap, side_by_side, table, words
+from edgeharfer.report.pdf.parts import ChartFlowables, OutlineEntry, gap, side_by_side, table, words
 from edgeharfer.report.report import Report
-from edgeharfer.report.rows import Row
+from edgeharfer.report.rows import FrameRow
 from edgeharfer.report.segments import Segment, seconds_by_label
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds, shortened
 from edgeharfer.runtime.types import UNCERTAIN
 
-_MOST_ROWS = 400
+_MAX_ROWS = 400
 """Lines of a table; the CSV files hold the rest."""
-_MOST_PAIRS = 8
+_MAX_PAIRS = 8
 
 
-def group(report: Report, rooms: Rooms) -> list[Any]:
+def group(report: Report, rooms: ChartFlowables) -> list[Any]:
     """What all faces come to."""
     parts = [
-        Mark("group", "Everybody"),
+        OutlineEntry("group", "Everybody"),
         words("Everybody", look.HEADING),
         words(_in_words(report)),
         rooms.chart("emotions"),
@@ -44,19 +44,19 @@ def group(report: Report, rooms: Rooms) -> list[Any]:
     return [*parts, gap(4), transitions(report.group, rooms, None)] if report.labels else parts
 
 
-def shares(rooms: Rooms, track: int | None) -> Any:
+def shares(rooms: ChartFlowables, track: int | None) -> Any:
     """Bar and pie beside each other."""
     return side_by_side(rooms.chart("bar", track), rooms.chart("pie", track))
 
 
-def transitions(measures: Measures, rooms: Rooms, track: int | None) -> Any:
+def transitions(measures: Statistics, rooms: ChartFlowables, track: int | None) -> Any:
     """The table of transitions and the most frequent ones in words."""
     heading = words("Transitions", look.SUBHEADING)
     if not measures.transitions:
         return KeepTogether([heading, words("No face turned from one named emotion to another.")])
     rows = [
         [f"{label_name(before)} to {label_name(after).lower()}", str(count)]
-        for (before, after), count in list(measures.transitions.items())[:_MOST_PAIRS]
+        for (before, after), count in list(measures.transitions.items())[:_MAX_PAIRS]
     ]
     total = sum(measures.transitions.values())
     header = [f"Most frequent of {total}", "Times"]
@@ -66,10 +66,10 @@ def transitions(measures: Measures, rooms: Rooms, track: int | None) -> Any:
     )
 
 
-def actions(report: Report, rooms: Rooms) -> list[Any]:
+def actions(report: Report, rooms: ChartFlowables) -> list[Any]:
     """The actions of the scene."""
     parts = [
-        Mark("actions", "Actions"),
+        OutlineEntry("actions", "Actions"),
         words("Actions", look.HEADING),
         words(texts.doings(report)),
         rooms.chart("gantt"),
@@ -81,7 +81,7 @@ def actions(report: Report, rooms: Rooms) -> list[Any]:
     total_s = sum(times.values()) or 1.0
     rows = [[label_name(label), seconds(time), percent(time / total_s)] for label, time in times.items()]
     parts += [words("Time of each", look.SUBHEADING), table(["Action", "Time", "Share"], rows, [4, 1, 1])]
-    lines = [_segment_line(item) for item in report.segments[:_MOST_ROWS]]
+    lines = [_segment_line(item) for item in report.segments[:_MAX_ROWS]]
     header = ["Segment", "Start (s)", "End (s)", "Length (s)", "Mean score"]
     parts += [words("Segments", look.SUBHEADING), table(header, lines, [3, 1, 1, 1, 1])]
     return parts + _cut_off(len(report.segments), "actions.csv")
@@ -112,7 +112,7 @@ def _share_table(report: Report) -> Any:
     return table(header, rows, [1.3, *[1.0] * len(names)])
 
 
-def _share_line(name: str, measures: Measures, labels: Sequence[str]) -> list[str]:
+def _share_line(name: str, measures: Statistics, labels: Sequence[str]) -> list[str]:
     return [name, *(percent(measures.shares[label]) if measures.shares[label] else "–" for label in labels)]
 
 
@@ -138,14 +138,14 @@ def _picture_table(report: Report) -> list[Any]:
     samples = report.recording.samples
     rows = [
         [str(place), shortened(sample.picture, 60), ", ".join(by_frame.get(sample.frame, ["–"]))]
-        for place, sample in enumerate(samples[:_MOST_ROWS], 1)
+        for place, sample in enumerate(samples[:_MAX_ROWS], 1)
     ]
     header = ["No.", "Picture", "Faces"]
     parts = [words("Picture by picture", look.SUBHEADING), table(header, rows, [0.5, 3, 4], left=3)]
     return parts + _cut_off(len(samples), "frames.csv")
 
 
-def _told(row: Row) -> str:
+def _told(row: FrameRow) -> str:
     if not row.label:
         return "face"
     name = label_name(row.label)
@@ -153,6 +153,6 @@ def _told(row: Row) -> str:
 
 
 def _cut_off(count: int, file: str) -> list[Any]:
-    if count <= _MOST_ROWS:
+    if count <= _MAX_ROWS:
         return []
-    return [gap(4), words(f"The first {_MOST_ROWS} of {count}; {file} holds them all.", look.SMALL)]
+    return [gap(4), words(f"The first {_MAX_ROWS} of {count}; {file} holds them all.", look.SMALL)]

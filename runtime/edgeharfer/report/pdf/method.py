@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from edgeharfer.report.pdf import look, texts
-from edgeharfer.report.pdf.edition import Edition
-from edgeharfer.report.pdf.parts import Mark, bullets, words
+from edgeharfer.report.pdf.edition import ReportEdition
+from edgeharfer.report.pdf.parts import OutlineEntry, bullets, words
 from edgeharfer.report.report import Report
 
-_MOST_SKIPPED = 40
+_MAX_SKIPPED = 40
 
 
-def method(report: Report, edition: Edition) -> list[Any]:
+def method(report: Report, edition: ReportEdition) -> list[Any]:
     """How it was done, what it cannot say, and what was left out."""
     parts = [
-        Mark("method", "Method and limits"),
+        OutlineEntry("method", "Method and limits"),
         words("Method and limits", look.HEADING),
         words("How it was done", look.SUBHEADING),
         *bullets(texts.method(report)),
@@ -26,5 +26,5 @@ def method(report: Report, edition: Edition) -> list[Any]:
     ]
     if report.source.skipped:
         parts.append(words("Left out", look.SUBHEADING))
-        parts += [words(f"{name}: {why}", look.SMALL) for name, why in report.source.skipped[:_MOST_SKIPPED]]
+        parts += [words(f"{name}: {why}", look.SMALL) for name, why in report.source.skipped[:_MAX_SKIPPED]]
     return parts

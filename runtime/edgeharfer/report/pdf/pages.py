@@ -9,10 +9,10 @@ from reportlab.platypus import CondPageBreak, PageBreak
 from edgeharfer.report.charts.book import ChartBook
 from edgeharfer.report.pdf.cover import cover
 from edgeharfer.report.pdf.document import make_pdf
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.group import actions, group
 from edgeharfer.report.pdf.method import method
-from edgeharfer.report.pdf.parts import Place, Rooms, gap
+from edgeharfer.report.pdf.parts import ChartFlowables, ChartPlacement, gap
 from edgeharfer.report.pdf.person import person_page
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import person_name, shortened
@@ -23,11 +23,11 @@ Page = list[Any]
 _ACTIONS_NEED = 300  # points; with less left on the page they begin on the next
 
 
-def report_pdf(report: Report, book: ChartBook, edition: Edition) -> bytes:
+def report_pdf(report: Report, book: ChartBook, edition: ReportEdition) -> bytes:
     """The whole report: cover, everybody, actions, each person, method and limits."""
 
-    def story(places: list[Place]) -> Page:
-        rooms = Rooms(book, places)
+    def story(places: list[ChartPlacement]) -> Page:
+        rooms = ChartFlowables(book, places)
         everybody = group(report, rooms)
         if report.method.action and not report.stills:
             everybody += [CondPageBreak(_ACTIONS_NEED), gap(14), *actions(report, rooms)]
@@ -37,12 +37,12 @@ def report_pdf(report: Report, book: ChartBook, edition: Edition) -> bytes:
     return _make(report, book, story, f"Emotions and actions: {report.source.name}")
 
 
-def person_pdf(report: Report, book: ChartBook, edition: Edition) -> bytes:
+def person_pdf(report: Report, book: ChartBook, edition: ReportEdition) -> bytes:
     """A report on the one person whom `report.only` names, with nothing on others."""
     (person,) = report.shown
 
-    def story(places: list[Place]) -> Page:
-        page = person_page(report, person, edition, Rooms(book, places))
+    def story(places: list[ChartPlacement]) -> Page:
+        page = person_page(report, person, edition, ChartFlowables(book, places))
         return _separate([page, method(report, edition)])
 
     return _make(

@@ -41,7 +41,7 @@ def gap(points: float) -> Any:
     return Spacer(0, points)
 
 
-class Mark(Flowable):  # type: ignore[misc]
+class OutlineEntry(Flowable):  # type: ignore[misc]
     """An entry of the outline, and a target for links. level: 0 or 1."""
 
     def __init__(self, key: str, title: str, level: int = 0) -> None:
@@ -57,7 +57,7 @@ class Mark(Flowable):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Place:
+class ChartPlacement:
     """Where a chart belongs. page: from 0; x, y: its lower left corner, in points from that of the page."""
 
     chart: Key
@@ -66,10 +66,10 @@ class Place:
     y: float
 
 
-class ChartRoom(Flowable):  # type: ignore[misc]
+class ChartFlowable(Flowable):  # type: ignore[misc]
     """Room of a chart's size, which notes where it came to stand."""
 
-    def __init__(self, chart: Key, size_in: tuple[float, float], places: list[Place]) -> None:
+    def __init__(self, chart: Key, size_in: tuple[float, float], places: list[ChartPlacement]) -> None:
         super().__init__()
         self._chart, self._places = chart, places
         self.width, self.height = size_in[0] * inch, size_in[1] * inch
@@ -79,19 +79,19 @@ class ChartRoom(Flowable):  # type: ignore[misc]
 
     def draw(self) -> None:
         x, y = self.canv.absolutePosition(0, 0)
-        self._places.append(Place(self._chart, self.canv.getPageNumber() - 1, x, y))
+        self._places.append(ChartPlacement(self._chart, self.canv.getPageNumber() - 1, x, y))
 
 
-class Rooms:
+class ChartFlowables:
     """Makes rooms for the charts of a book, which note in `places` where they came to stand."""
 
-    def __init__(self, book: ChartBook, places: list[Place]) -> None:
+    def __init__(self, book: ChartBook, places: list[ChartPlacement]) -> None:
         self._book, self._places = book, places
 
-    def chart(self, name: str, track: int | None = None) -> ChartRoom:
+    def chart(self, name: str, track: int | None = None) -> ChartFlowable:
         """Room for a chart of the book."""
         size_in = self._book.figures[name, track].get_size_inches()
-        return ChartRoom((name, track), size_in, self._places)
+        return ChartFlowable((name, track), size_in, self._places)
 
 
 def side_by_side(*parts: Any, shares: Sequence[float] | None = None) -> Any:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeharfer.report.measures import Person
+from edgeharfer.report.measures import PersonStatistics
 from edgeharfer.report.pdf import look
-from edgeharfer.report.pdf.edition import Edition
+from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.group import shares, transitions
-from edgeharfer.report.pdf.parts import Mark, Rooms, gap, picture, side_by_side, tiles, words
+from edgeharfer.report.pdf.parts import ChartFlowables, OutlineEntry, gap, picture, side_by_side, tiles, words
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import label_name, percent, person_name, seconds
 
 _FACE_SHARE = 0.16  # of the width, where a picture of the face stands beside the figures
 
 
-def person_page(report: Report, person: Person, edition: Edition, rooms: Rooms) -> list[Any]:
+def person_page(
+    report: Report, person: PersonStatistics, edition: ReportEdition, rooms: ChartFlowables
+) -> list[Any]:
     """When a face was seen, and how it looked."""
     name = person_name(person.track)
     parts = [
-        Mark(f"person-{person.track}", name),
+        OutlineEntry(f"person-{person.track}", name),
         words(name, look.HEADING),
         _head(report, person, edition),
         gap(8),
@@ -33,7 +35,7 @@ def person_page(report: Report, person: Person, edition: Edition, rooms: Rooms) 
     return parts
 
 
-def _head(report: Report, person: Person, edition: Edition) -> Any:
+def _head(report: Report, person: PersonStatistics, edition: ReportEdition) -> Any:
     """The figures of a person, beside the face where pictures were asked for."""
     face = edition.gallery.faces.get(person.track) if edition.gallery else None
     if face is None:
@@ -43,7 +45,7 @@ def _head(report: Report, person: Person, edition: Edition) -> Any:
     return side_by_side(portrait, tiles(_tiles(report, person), rest), shares=(_FACE_SHARE, rest))
 
 
-def _tiles(report: Report, person: Person) -> Sequence[tuple[str, str]]:
+def _tiles(report: Report, person: PersonStatistics) -> Sequence[tuple[str, str]]:
     measures, leader = person.measures, person.measures.leader
     if report.stills:
         items = [(percent(person.rows[0].face.score), "score of the face detector")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from edgeharfer.report.analyzer import ModelFacts
-from edgeharfer.report.measures import MIN_SEEN_S, MOST_SHOWN, Person
+from edgeharfer.report.measures import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
@@ -17,13 +17,13 @@ from edgeharfer.runtime.schedule import TRACKING_FPS
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
-_MOST_FINDINGS = 4
+_MAX_FINDINGS = 4
 
 
 def findings(report: Report) -> list[str]:
     """The report in a few sentences, each true of the figures on its pages."""
     told = [_presence(report)]
-    longest = sorted(report.shown, key=lambda person: -len(person.rows))[:_MOST_FINDINGS]
+    longest = sorted(report.shown, key=lambda person: -len(person.rows))[:_MAX_FINDINGS]
     told += [line for person in longest if (line := _looks(report, person))]
     if not longest and (line := _all_look(report)):
         told.append(line)
@@ -52,7 +52,7 @@ def _tracked(report: Report) -> str:
     return f"{text}, and {counted(brief, 'more face', 'more faces')} only briefly." if brief else f"{text}."
 
 
-def _looks(report: Report, person: Person) -> str:
+def _looks(report: Report, person: PersonStatistics) -> str:
     name = person_name(person.track)
     shares = person.measures.shares
     named = [(label, share) for label, share in shares.items() if share > 0 and label != UNCERTAIN]
@@ -130,7 +130,7 @@ def _tracking(report: Report) -> str:
     return (
         f"{text}, {often:g} times a second. “Person” means a face that stays in view: out of view for more "
         f"than {KEEP_S:g} s it comes back under a new number. No one is recognised, and no feature of a face "
-        f"is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MOST_SHOWN} at most; "
+        f"is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MAX_SHOWN} at most; "
         f"the others count in the figures of everybody.{_cuts(report)}"
     )
 

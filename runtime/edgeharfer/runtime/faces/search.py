@@ -39,7 +39,7 @@ LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
 A face as wide as the overlap lies whole in one of them; larger ones the whole frame shows well enough."""
 TILE_EVERY = 2
 """Looks from one tile to the next; all six within twelve looks, 1.2 s at ten a second."""
-MOST_FOLLOWED = 2
+MAX_FOLLOWED = 2
 """More faces cost more one by one than a look at the whole frame."""
 FOLLOWING_LOOK = 2.5
 """Side of the region in which a face is followed, in sides of its box: it may move by 0.75 of them."""
@@ -47,13 +47,13 @@ WIDE_EVERY = 2
 """While faces are followed: looks from the whole frame to a tile and from there to the frame again."""
 CLOSE_LOOK = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
-MOST_CLOSE_LOOKS = 4
+MAX_CLOSE_LOOKS = 4
 SECOND_OPINION_LOOK = 4.0
 """Side of the region that the second opinion sees, in sides of the new face's box.
 
 With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (faces far off, in 19
 clips at home: 36 against 30 % of the looks), and none in 18 clips that show nobody, where 2.5 let 4 pass."""
-MOST_OPINIONS = 4
+MAX_OPINIONS = 4
 """In one look; further new faces wait for the next one."""
 MIN_TILE_PX = 160
 """A smaller tile would only be blown up and show nothing more."""
@@ -105,8 +105,8 @@ class FaceFinder:
         faces, doubtful = judge(found, known)
         # Where both saw a face, the closer look placed it better, whatever its score.
         faces = followed + missed(faces, followed)
-        second_looks = missed(doubtful, followed)[: MOST_CLOSE_LOOKS if frame.still else 1]
-        lost = missed(known, faces)[:MOST_CLOSE_LOOKS]
+        second_looks = missed(doubtful, followed)[: MAX_CLOSE_LOOKS if frame.still else 1]
+        lost = missed(known, faces)[:MAX_CLOSE_LOOKS]
         for box in (*lost, *(face.box for face in second_looks)):
             faces += judge(detector.detect(frame.bgr, close_region(box, CLOSE_LOOK)), known)[0]
         faces = merge(faces)
@@ -122,13 +122,13 @@ class FaceFinder:
         Those refused in the last look are asked about last, so that they do not keep others waiting.
         """
         turn = sorted(new, key=lambda face: any(same_face(face.box, box) for box in self._refused))
-        refused = [face for face in turn[:MOST_OPINIONS] if not found_again(frame, face, opinion)]
+        refused = [face for face in turn[:MAX_OPINIONS] if not found_again(frame, face, opinion)]
         self._refused = [face.box for face in refused]
-        return [*refused, *turn[MOST_OPINIONS:]]
+        return [*refused, *turn[MAX_OPINIONS:]]
 
     def _followed(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         """Known faces where they have moved to, if they are few."""
-        if not self._follow or frame.still or len(known) > MOST_FOLLOWED:
+        if not self._follow or frame.still or len(known) > MAX_FOLLOWED:
             return []
         found: list[Face] = []
         for box in known:

@@ -12,7 +12,7 @@ KEEP_S = 0.8
 """A face not seen for this long is gone; the next one there gets a new number."""
 KEEP_MISSES = 1
 """A face is kept through so many looks that miss it, however far apart the looks are."""
-LONGEST_KEEP_S = 10.0
+MAX_TRACK_GAP_S = 10.0
 """With more time between two looks nobody can tell whether it is the same face."""
 BOX_TIME_CONSTANT_S = 0.06
 MAX_DISTANCE = 1.0
@@ -53,7 +53,7 @@ class Track:
     def alive(self, now_s: float) -> bool:
         """Whether a face found now can be this one: not too long unseen, and not too many looks."""
         unseen_s = now_s - self.seen_s
-        return 0 <= unseen_s <= (LONGEST_KEEP_S if self.misses <= KEEP_MISSES else KEEP_S)
+        return 0 <= unseen_s <= (MAX_TRACK_GAP_S if self.misses <= KEEP_MISSES else KEEP_S)
 
     def offset_at(self, now_s: float) -> tuple[float, float]:
         """How far it will have moved since it was seen, pixels right and down."""

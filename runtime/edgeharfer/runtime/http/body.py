@@ -86,7 +86,7 @@ class Body:
             raise HttpError(400, "too many trailers")
 
 
-class Pace:
+class BodyDeadline:
     """How much longer the server waits for a body.
 
     A client begins with an allowance of `stall_s`. Waiting for it uses the allowance up, and each byte earns
@@ -126,7 +126,7 @@ class Pace:
         return 0.0 if self._since_s is None else self._clock.monotonic() - self._since_s
 
 
-async def received(body: Body, pace: Pace) -> AsyncIterator[bytes]:
+async def received(body: Body, pace: BodyDeadline) -> AsyncIterator[bytes]:
     """The body piece by piece. Raises HttpError where it stops coming, comes too slowly, or breaks off."""
     while pace.left_s > 0:
         pace.wait()

@@ -30,7 +30,7 @@ class _Gone(Exception):
     """The client has left, or does not send or read."""
 
 
-class Connection:
+class HttpConnection:
     """Reads requests and writes responses.
 
     address: of the client, as limits count it. waiting_since_s: since when the server has waited for the
@@ -87,7 +87,7 @@ class Connection:
             request.persistent
             and request.body.finished
             and response.known_length is not None
-            and response.headers.get("Connection") != "close"
+            and response.headers.get("HttpConnection") != "close"
             and not self._ending
         )
         await self._write(response, close=not keep, only_head=request.method == "HEAD")

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
-from edgeharfer.runtime.http.body import Body, Pace, received
+from edgeharfer.runtime.http.body import Body, BodyDeadline, received
 from edgeharfer.runtime.http.errors import HttpError
 
 MAX_JSON_BYTES = 16 * 1024
@@ -87,7 +87,7 @@ class Request:
         """Of the body, in lower case and without parameters."""
         return self.header("content-type").partition(";")[0].strip().lower()
 
-    async def json(self, pace: Pace) -> Mapping[str, Any]:
+    async def json(self, pace: BodyDeadline) -> Mapping[str, Any]:
         """The JSON object in the body. Raises HttpError for anything else and over MAX_JSON_BYTES."""
         if self.media_type != "application/json":
             raise HttpError(415, "send a JSON object")

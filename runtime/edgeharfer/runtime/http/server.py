@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from edgeharfer.runtime.errors import SinkError
-from edgeharfer.runtime.http.connection import Connection
+from edgeharfer.runtime.http.connection import HttpConnection
 from edgeharfer.runtime.http.limiter import ConnectionLimiter
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.origins import OriginPolicy
@@ -51,7 +51,7 @@ class HttpServer:
         self._handler, self._policy, self._limits = handler, policy, limits
         self._headers = {**HEADERS, **headers}
         self._limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
-        self._open: dict[asyncio.Task[None], Connection] = {}
+        self._open: dict[asyncio.Task[None], HttpConnection] = {}
 
     @property
     def connections(self) -> int:
@@ -70,7 +70,7 @@ class HttpServer:
             await self._end()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer, self._limits, self._headers)
+        connection = HttpConnection(reader, writer, self._limits, self._headers)
         if not self._limiter.admit(connection):
             connection.cut()
             return

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Self
 
-from edgeharfer.runtime.inference.protobuf import Budget
+from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
 
 
@@ -28,7 +28,7 @@ class Graph:
 
     @classmethod
     def scan(
-        cls, data: bytes, name: str = "model", *, sha256: str | None = None, budget: Budget | None = None
+        cls, data: bytes, name: str = "model", *, sha256: str | None = None, budget: FieldBudget | None = None
     ) -> Self:
         """The graph of some bytes.
 

@@ -26,7 +26,7 @@ from edgeharfer.runtime.inference.manifest import (
     dump_manifest,
     parse_manifest,
 )
-from edgeharfer.runtime.inference.protobuf import Budget
+from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape
 from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
 
@@ -60,7 +60,7 @@ class Package:
                 f"{self.manifest.name} holds no {precision} {role}: see {self.path / MANIFEST}"
             ) from error
 
-    def read(self, role: str, precision: str = "fp32", budget: Budget | None = None) -> Graph:
+    def read(self, role: str, precision: str = "fp32", budget: FieldBudget | None = None) -> Graph:
         """One model file, read, hashed and scanned. Raises ModelError if it is not what it must be.
 
         budget: of the scan, where several files share one.
@@ -209,7 +209,7 @@ def _spec_of(path: Path) -> FileSpec:
 
 
 def _verify(package: Package) -> None:
-    budget = Budget(MAX_PACKAGE_FIELDS)
+    budget = FieldBudget(MAX_PACKAGE_FIELDS)
     for precision, files in package.manifest.files.items():
         for role, spec in files.items():
             graph = package.read(role, precision, budget)

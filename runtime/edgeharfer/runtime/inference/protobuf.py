@@ -13,7 +13,7 @@ class DamagedError(Exception):
     """Why bytes are refused, in words; the caller adds the name of the file."""
 
 
-class Budget:
+class FieldBudget:
     """How many fields may still be read, in all messages together: each costs about a microsecond."""
 
     def __init__(self, fields: int) -> None:
@@ -38,7 +38,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise DamagedError("damaged: a number in the file does not end")
 
 
-def read_fields(data: memoryview, budget: Budget) -> Iterator[Field]:
+def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
     """The fields of one message, in order. Raises DamagedError where the bytes make no sense."""
     at, size, empty = 0, len(data), data[:0]
     while at < size:
@@ -96,7 +96,7 @@ def as_integers(field: Field) -> list[int]:
     return values
 
 
-def inner(data: memoryview, number: int, budget: Budget) -> list[memoryview]:
+def inner(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
     """Contents of each message field of that number."""
     found = [field for field in read_fields(data, budget) if field[0] == number]
     for field in found:
@@ -104,7 +104,7 @@ def inner(data: memoryview, number: int, budget: Budget) -> list[memoryview]:
     return [field[3] for field in found]
 
 
-def inner_one(data: memoryview, number: int, budget: Budget) -> memoryview:
+def inner_one(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
     """Content of the last one, empty if there is none."""
     found = inner(data, number, budget)
     return found[-1] if found else data[:0]

@@ -16,8 +16,8 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.protobuf import (
     BYTES,
     VARINT,
-    Budget,
     DamagedError,
+    FieldBudget,
     as_integers,
     as_text,
     expect,
@@ -63,13 +63,13 @@ class OnnxInfo:
     initializer_bytes: int
 
 
-def scan_onnx(data: bytes, name: str, budget: Budget | None = None) -> OnnxInfo:
+def scan_onnx(data: bytes, name: str, budget: FieldBudget | None = None) -> OnnxInfo:
     """Facts of a model file. `name` stands in errors. Raises ModelError for damaged or unsafe bytes.
 
     budget: shared by several files; MAX_FIELDS for this one alone where it is not given.
     """
     try:
-        return _Scan(budget or Budget(MAX_FIELDS)).model(memoryview(data))
+        return _Scan(budget or FieldBudget(MAX_FIELDS)).model(memoryview(data))
     except DamagedError as refused:
         raise ModelError(f"{name}: {refused}") from refused
 
@@ -83,7 +83,7 @@ def _elements(dims: list[int]) -> int:
 class _Scan:
     """One walk through one model; keeps the counts that the limits need."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: FieldBudget) -> None:
         self._budget = budget
         self.nodes: Counter[str] = Counter()
         self._node_count = 0
@@ -239,7 +239,7 @@ def _int64s(raw: memoryview) -> list[int]:
     return [int.from_bytes(raw[at : at + 8], "little", signed=True) for at in range(0, len(raw), 8)]
 
 
-def _value_info(data: memoryview, budget: Budget) -> TensorInfo:
+def _value_info(data: memoryview, budget: FieldBudget) -> TensorInfo:
     """ValueInfoProto.name and .type.tensor_type.shape."""
     name, shape = "", list[int | str]()
     for field in read_fields(data, budget):
@@ -257,7 +257,7 @@ def _value_info(data: memoryview, budget: Budget) -> TensorInfo:
     return TensorInfo(name, tuple(shape))
 
 
-def _dimension(data: memoryview, budget: Budget) -> int | str:
+def _dimension(data: memoryview, budget: FieldBudget) -> int | str:
     result: int | str = "?"
     for field in read_fields(data, budget):
         if field[0] == 1:

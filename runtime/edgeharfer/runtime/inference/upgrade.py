@@ -29,7 +29,7 @@ rounding of TensorFloat-32 and FP16 (1/2048) or of INT8 (1/127), grown through t
 _log = logging.getLogger(__name__)
 
 
-class Build(Protocol):
+class BackgroundBuild(Protocol):
     """An engine that is being built."""
 
     def ended(self) -> bool:
@@ -42,7 +42,7 @@ class Build(Protocol):
 class Upgrade:
     """A better session in preparation: its engine is built, then opened in another thread."""
 
-    def __init__(self, build: Build, open_session: Callable[[], Session]) -> None:
+    def __init__(self, build: BackgroundBuild, open_session: Callable[[], Session]) -> None:
         self._build, self._open = build, open_session
         self._thread = ThreadPoolExecutor(1, "engine")
         self._opened: Future[Session] | None = None

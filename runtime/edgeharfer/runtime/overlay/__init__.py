@@ -17,8 +17,8 @@ from edgeharfer.runtime.types import Frame, Image
 
 __all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
 
-MOST_FACES_WITH_BARS = 4
-LEAST_ROWS, LEAST_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
+MAX_FACES_WITH_BARS = 4
+MIN_ROWS, MIN_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
 
 
 def draw(image: Image, result: Result, status: Status | None = None) -> Image:
@@ -31,7 +31,7 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     faces = [(face, box) for face in result.faces if (box := visible(face.box, look.area)) is not None]
     for face, box in faces:
         draw_box(image, face, box, look)
-    if look.area.height < LEAST_ROWS * look.text or look.area.width < LEAST_COLUMNS * look.text:
+    if look.area.height < MIN_ROWS * look.text or look.area.width < MIN_COLUMNS * look.text:
         return image
     taken = [] if status is None else draw_status(image, status, look)
     top = max((strip.bottom for strip in taken), default=0)
@@ -44,7 +44,7 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     for face, box in faces:
         if tag_of(face) is not None or not tags_on:
             taken.append(draw_tag(image, face, box, taken, look))
-    if len(faces) <= MOST_FACES_WITH_BARS:
+    if len(faces) <= MAX_FACES_WITH_BARS:
         taken += [box for _, box in faces]
         for face, box in faces:
             taken += draw_likeliest(image, face, box, taken, look)

@@ -26,7 +26,7 @@ from edgeharfer.runtime.overlay.look import (
     MINT,
     ORANGE,
     YELLOW,
-    Look,
+    OverlayStyle,
     filled,
     humanise,
     label_words,
@@ -43,13 +43,13 @@ STATE_COLORS: Mapping[str, Color] = {
 }  # fmt: skip
 TROUBLE = ORANGE  # any other state of the source
 
-LEAST_NAME, MOST_NAME = 5, 16  # width of the source's name, in sizes of its type
+MIN_NAME, MAX_NAME = 5, 16  # width of the source's name, in sizes of its type
 
 SWEEP_S = 2.4  # the time in which the bar that waits goes there and back
 SWEEP_SHARE = 0.22
 
 
-def draw_status(image: Image, status: Status, look: Look) -> list[Rect]:
+def draw_status(image: Image, status: Status, look: OverlayStyle) -> list[Rect]:
     """The strip at the top: the source on its left, the figures on its right. Returns what they cover."""
     height = look.small + look.pad * 2 - 2
     room = look.area.width - 2 * look.gap
@@ -82,24 +82,24 @@ def _figures(status: Status) -> list[tuple[str, Color]]:
     return figures
 
 
-def _fitting_name(name: str, room: int, look: Look) -> str:
+def _fitting_name(name: str, room: int, look: OverlayStyle) -> str:
     """The source's name, cut to the room; nothing where hardly a word of it would stand."""
-    if room < LEAST_NAME * look.small:
+    if room < MIN_NAME * look.small:
         return ""
     shown = printable(name if "://" in name else PurePath(name).name)
-    return shorten(shown, min(room, MOST_NAME * look.small), look.small)
+    return shorten(shown, min(room, MAX_NAME * look.small), look.small)
 
 
-def _figures_width(figures: Sequence[tuple[str, Color]], look: Look) -> int:
+def _figures_width(figures: Sequence[tuple[str, Color]], look: OverlayStyle) -> int:
     return sum(_slot(text, look) for text, _ in figures) + 2 * look.pad * len(figures)
 
 
-def _slot(text: str, look: Look) -> int:
+def _slot(text: str, look: OverlayStyle) -> int:
     # Every digit is as wide as the widest, so that the strip does not shiver with its figures.
     return text_width(re.sub(r"\d", "0", text), look.small)
 
 
-def _draw_source(image: Image, rect: Rect, words: tuple[str, str], color: Color, look: Look) -> None:
+def _draw_source(image: Image, rect: Rect, words: tuple[str, str], color: Color, look: OverlayStyle) -> None:
     state, name = words
     panel(image, rect, look.radius)
     middle = rect.y + rect.height // 2
@@ -112,7 +112,7 @@ def _draw_source(image: Image, rect: Rect, words: tuple[str, str], color: Color,
         put_text(image, name, x + look.pad, middle, look.small, DIM)
 
 
-def _draw_figures(image: Image, rect: Rect, figures: Sequence[tuple[str, Color]], look: Look) -> None:
+def _draw_figures(image: Image, rect: Rect, figures: Sequence[tuple[str, Color]], look: OverlayStyle) -> None:
     panel(image, rect, look.radius)
     x, middle = rect.x + look.pad, rect.y + rect.height // 2
     for index, (text, color) in enumerate(figures):
@@ -123,11 +123,11 @@ def _draw_figures(image: Image, rect: Rect, figures: Sequence[tuple[str, Color]]
         x += slot + 2 * look.pad
 
 
-def _divide(image: Image, x: int, rect: Rect, look: Look) -> None:
+def _divide(image: Image, x: int, rect: Rect, look: OverlayStyle) -> None:
     image[rect.y + look.pad : rect.bottom - look.pad, x : x + 1] = FAINT
 
 
-def draw_bar(image: Image, reading: Reading, pts_s: float, look: Look) -> Rect:
+def draw_bar(image: Image, reading: Reading, pts_s: float, look: OverlayStyle) -> Rect:
     """The bar at the bottom: the label of the scene and its score. For the background it is a word."""
     label, score = reading.label or UNCERTAIN, reading.score or 0.0
     if reading.ready and label == BACKGROUND:
@@ -156,7 +156,7 @@ def draw_bar(image: Image, reading: Reading, pts_s: float, look: Look) -> Rect:
     return rect
 
 
-def _draw_background(image: Image, look: Look) -> Rect:
+def _draw_background(image: Image, look: OverlayStyle) -> Rect:
     """A small panel that says that nothing goes on."""
     text = label_words(BACKGROUND)
     width, height = text_width(text, look.small) + 2 * look.pad, look.small + look.pad

@@ -21,7 +21,7 @@ from edgeharfer.runtime.overlay.canvas import (
 )
 from edgeharfer.runtime.overlay.look import (
     GREY,
-    Look,
+    OverlayStyle,
     filled,
     free_place,
     humanise,
@@ -32,7 +32,7 @@ from edgeharfer.runtime.overlay.look import (
 from edgeharfer.runtime.types import UNCERTAIN, Box, Image, Reading, TrackedFace
 
 TOP_CLASSES = 3
-LEAST_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
+MIN_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
 
 
 def visible(box: Box, area: Rect) -> Rect | None:
@@ -55,14 +55,14 @@ def _face_color(face: TrackedFace) -> Color:
     return GREY if tag is None else label_color(tag.label or UNCERTAIN)
 
 
-def draw_box(image: Image, face: TrackedFace, box: Rect, look: Look) -> None:
+def draw_box(image: Image, face: TrackedFace, box: Rect, look: OverlayStyle) -> None:
     """A faint outline with strong corners."""
     color = _face_color(face)
     outline(image, box, color, 0.45)
     brackets(image, box, max(2, min(box.width, box.height) // 5), look.line, color)
 
 
-def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
+def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: OverlayStyle) -> Rect:
     """The line on a face: track number, label, per cent; over the box, else under it, else inside."""
     edge, space = look.line + 1, look.pad
     number, label, score = _tag_words(face, look.safe.width - edge - 4 * space, look)
@@ -88,13 +88,13 @@ def draw_tag(image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], 
     return rect
 
 
-def _tag_words(face: TrackedFace, room: int, look: Look) -> tuple[str, str, str]:
+def _tag_words(face: TrackedFace, room: int, look: OverlayStyle) -> tuple[str, str, str]:
     """Number, label and per cent within `room` pixels; the number goes first, then the label's end."""
     number = f"#{face.track}"
     label, score = _face_words(face)
     room -= text_width(score, look.text, SEMIBOLD)
     if text_width(number, look.small) + text_width(label, look.text, SEMIBOLD) > room:
-        number = shorten(number, room - LEAST_LABEL * look.text, look.small)
+        number = shorten(number, room - MIN_LABEL * look.text, look.small)
     return number, shorten(label, room - text_width(number, look.small), look.text, SEMIBOLD), score
 
 
@@ -107,7 +107,7 @@ def _face_words(face: TrackedFace) -> tuple[str, str]:
     return label_words(label), "" if label == UNCERTAIN else percent(tag.score or 0.0)
 
 
-def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
+def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: OverlayStyle) -> Rect:
     gap = look.gap
     places = [
         tag._replace(y=box.y - gap - tag.height),
@@ -120,7 +120,7 @@ def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: Look) -> Rect:
 
 
 def draw_likeliest(
-    image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: Look
+    image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: OverlayStyle
 ) -> list[Rect]:
     """The likeliest classes of the tag as bars beside the face, where there is room for them."""
     tag = tag_of(face)
@@ -145,7 +145,7 @@ def draw_likeliest(
     return [rect]
 
 
-def _bar_places(wanted: Rect, box: Rect, look: Look) -> list[Rect]:
+def _bar_places(wanted: Rect, box: Rect, look: OverlayStyle) -> list[Rect]:
     right, left = box.right + look.gap, box.x - look.gap - wanted.width
     return [
         wanted._replace(x=right, y=box.y),

@@ -38,7 +38,7 @@ WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-\s
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OverlayStyle:
     """Sizes in pixels for one picture size."""
 
     area: Rect
@@ -51,13 +51,13 @@ class Look:
     line: int
 
 
-def look_for(width: int, height: int) -> Look:
+def look_for(width: int, height: int) -> OverlayStyle:
     """The sizes for a picture of `width` by `height` pixels."""
     # Text grows slower than the picture: a small one needs the room, a large one is seen from afar.
     reference = min(height, 0.75 * width) / 480
     text = max(11, round(15 * reference**0.8))
     edge = max(2, text // 4)
-    return Look(
+    return OverlayStyle(
         area=Rect(0, 0, width, height),
         safe=Rect(edge, edge, width - 2 * edge, height - 2 * edge),
         text=text,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.overlay.canvas import DIM, Rect, panel, put_text, shorten, text_width
-from edgeharfer.runtime.overlay.look import Look, free_place, humanise, label_words, percent
+from edgeharfer.runtime.overlay.look import OverlayStyle, free_place, humanise, label_words, percent
 from edgeharfer.runtime.types import Image, Reading, TrackedFace
 
 
@@ -19,7 +19,9 @@ def reading_words(name: str, reading: Reading) -> str:
     return f"{humanise(name)}: {', '.join(words)}"
 
 
-def draw_scene_readings(image: Image, readings: Mapping[str, Reading], top: int, look: Look) -> list[Rect]:
+def draw_scene_readings(
+    image: Image, readings: Mapping[str, Reading], top: int, look: OverlayStyle
+) -> list[Rect]:
     """A line for each reading of the scene, on the left below `top`. Returns what they cover."""
     covered: list[Rect] = []
     for line in _lines(readings):
@@ -33,7 +35,7 @@ def draw_scene_readings(image: Image, readings: Mapping[str, Reading], top: int,
 
 
 def draw_face_readings(
-    image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: Look
+    image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: OverlayStyle
 ) -> list[Rect]:
     """A line for each reading of a face, under or over its box where there is room."""
     covered: list[Rect] = []
@@ -48,7 +50,7 @@ def draw_face_readings(
     return covered
 
 
-def _face_places(size: Rect, box: Rect, used: Sequence[Rect], look: Look) -> list[Rect]:
+def _face_places(size: Rect, box: Rect, used: Sequence[Rect], look: OverlayStyle) -> list[Rect]:
     """Under the box or what stands under it, over the box, inside at its top."""
     gap = look.gap // 2
     panels = sorted(one.bottom for one in used if box.bottom <= one.y < box.bottom + 2 * box.height)
@@ -60,12 +62,12 @@ def _lines(readings: Mapping[str, Reading]) -> list[str]:
     return [reading_words(name, reading) for name, reading in readings.items() if reading.shown == "line"]
 
 
-def _line_rect(line: str, look: Look) -> Rect:
+def _line_rect(line: str, look: OverlayStyle) -> Rect:
     width = min(text_width(line, look.small) + 2 * look.pad, look.safe.width)
     return Rect(0, 0, width, look.small + look.pad)
 
 
-def _draw_line(image: Image, line: str, rect: Rect, look: Look) -> None:
+def _draw_line(image: Image, line: str, rect: Rect, look: OverlayStyle) -> None:
     panel(image, rect, look.radius)
     text = shorten(line, rect.width - 2 * look.pad, look.small)
     put_text(image, text, rect.x + look.pad, rect.y + rect.height // 2, look.small, DIM)

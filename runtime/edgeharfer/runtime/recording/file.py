@@ -45,7 +45,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedFrame:
     """What was seen in one frame.
 
     cut: another scene begins with it. outputs: of the models that ran on it, by `TaskEntry.recorded`.
@@ -70,7 +70,7 @@ class Recording(Source):
         self._clock = clock or SystemClock()
         self._number = 0
         self._last_seq = -1
-        self._rows: dict[int, Seen] = {}
+        self._rows: dict[int, RecordedFrame] = {}
         if not path.is_file():
             raise SourceError(f"{path}: no such file")
         try:
@@ -108,7 +108,7 @@ class Recording(Source):
         self._rows[row.seq] = row
         return Frame(row.seq, row.pts_s, self._clock.monotonic(), self._nothing, row.still)
 
-    def row(self, frame: Frame) -> Seen:
+    def row(self, frame: Frame) -> RecordedFrame:
         """What was seen in a frame."""
         return self._rows[frame.seq]
 
@@ -188,7 +188,7 @@ _HEADER = record(
     },
 )
 _PICTURE = record(
-    Seen,
+    RecordedFrame,
     {
         "seq": whole(0, 1 << 53),
         "pts_s": number(-1e9, 1e9),
@@ -201,7 +201,7 @@ _KEYS = tuple(TASKS[name].recorded for name in PACKAGE_TASKS)
 _OUTPUTS = mapping_of(_KEYS, _unpacked)
 
 
-def _seen(value: object, where: str) -> Seen:
+def _seen(value: object, where: str) -> RecordedFrame:
     """A line: what was seen, and outputs of models under keys of their own."""
     line = free_object(value, where)
     seen = _PICTURE({key: one for key, one in line.items() if key not in _KEYS}, where)

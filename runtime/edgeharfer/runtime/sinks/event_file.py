@@ -15,7 +15,7 @@ from edgeharfer.runtime.lock import try_lock
 from edgeharfer.runtime.staging import cannot_write
 
 _BEGINNING = b'{"kind":'  # of each line
-_LONGEST_LINE = 1024 * 1024
+_MAX_LINE = 1024 * 1024
 # How long the run waits for the reader of a named pipe, once; a reader that is stuck is then passed over.
 _READER_S = 1.0
 
@@ -114,7 +114,7 @@ class FileWriter:
     def _cut_torn_line(self) -> int:
         """The size of the file in whole lines, which it then has."""
         size = self._file.seek(0, os.SEEK_END)
-        start = self._file.seek(max(0, size - _LONGEST_LINE))
+        start = self._file.seek(max(0, size - _MAX_LINE))
         end = self._file.read()
         torn = end[end.rfind(b"\n") + 1 :]
         whole = end[: len(end) - len(torn)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from edgeharfer.runtime.clock import Jump
+from edgeharfer.runtime.clock import ClockJump
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
@@ -38,7 +38,7 @@ def state_to_dict(status: Status) -> dict[str, Any]:
     return {"kind": "state", "state": status.source_state, "elapsed_s": round(status.elapsed_s, 2)}
 
 
-def clock_to_dict(jump: Jump, elapsed_s: float) -> dict[str, Any]:
+def clock_to_dict(jump: ClockJump, elapsed_s: float) -> dict[str, Any]:
     """The `clock` line of a wall clock that was set: what it would have said and what it says; for JSON."""
     return {
         "kind": "clock",
@@ -72,7 +72,7 @@ class EventsSink(Sink):
         self._path = str(path)
         self._writer: _Writer | None = None
         self._state = "live"
-        self._jump: Jump | None = None
+        self._jump: ClockJump | None = None
         self.closed = False
         self._stopping = stopping
 

@@ -16,7 +16,7 @@ from edgeharfer.runtime.types import Frame
 _log = logging.getLogger(__name__)
 
 
-class Outputs:
+class SinkGroup:
     """Hands each result to every sink. Sinks are entered and left by the caller.
 
     A sink that raises SinkError misses that result and is given the next one: a full disk may be freed.

@@ -21,14 +21,14 @@ from edgeharfer.runtime.types import Frame, Image
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 DEFAULT_FPS = 30.0
-HIGHEST_FPS = 120.0
+MAX_FPS = 120.0
 STILL_S = 1.0  # how long a photograph stands
-LONGEST_HOLD_S = 10.0  # a longer silence of the source is cut to nothing
+MAX_HOLD_S = 10.0  # a longer silence of the source is cut to nothing
 COUNT_SLACK = 2  # containers that tell a length in time alone give the frames to one or two
 ROOM_BYTES = 16 * 1024 * 1024  # free space below which nothing more is written
 
 
-class Timeline:
+class FrameTiming:
     """How often each picture stands in a video of constant rate, so that it plays as it was filmed."""
 
     def __init__(self, fps: float) -> None:
@@ -39,12 +39,12 @@ class Timeline:
     def copies(self, pts_s: float) -> int:
         """Pictures that are due up to and with the one at `pts_s`: 0 to skip it, above 1 to hold the last.
 
-        A source that jumps back, or is silent for longer than LONGEST_HOLD_S, goes on without a hole.
+        A source that jumps back, or is silent for longer than MAX_HOLD_S, goes on without a hole.
         """
         if self._origin_s is None:
             self._origin_s = pts_s - self._written / self._fps
         due = math.floor((pts_s - self._origin_s) * self._fps + 0.5) + 1 - self._written
-        if not -self._fps <= due <= LONGEST_HOLD_S * self._fps:
+        if not -self._fps <= due <= MAX_HOLD_S * self._fps:
             self._origin_s = pts_s - self._written / self._fps
             due = 1
         due = max(0, due)
@@ -78,7 +78,7 @@ class VideoSink(Sink):
         self._codec = codec
         self._file = PartialFile(target)
         self._fps = _usable_fps(fps)
-        self._timeline = Timeline(self._fps)
+        self._timeline = FrameTiming(self._fps)
         self._video: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._last: Image | None = None
@@ -173,7 +173,7 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
 def _usable_fps(fps: float | None) -> float:
     if fps is None or not math.isfinite(fps) or fps <= 0:
         return DEFAULT_FPS
-    return min(fps, HIGHEST_FPS)
+    return min(fps, MAX_FPS)
 
 
 def _kinds() -> str:

@@ -32,7 +32,7 @@ INTERVAL_S = 1 / 15
 """Between two pictures."""
 MAX_STREAMS = 8
 LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
-LEAST_HEIGHT, MOST_ENLARGED, LONGEST_SIDE = 480, 4, 1280
+MIN_HEIGHT, MAX_ENLARGED, MAX_SIDE = 480, 4, 1280
 """Of a picture, in pixels, times and pixels."""
 PAGE = Path(__file__).with_name("web_page.html")
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n"
@@ -105,9 +105,9 @@ class WebSink(LiveFeed):
 
     def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
         """The annotated picture, of a size at which its text can be read and a tunnel carries it."""
-        image = annotate(frame, result, status, min_height=min(LEAST_HEIGHT, MOST_ENLARGED * len(frame.bgr)))
+        image = annotate(frame, result, status, min_height=min(MIN_HEIGHT, MAX_ENLARGED * len(frame.bgr)))
         height, width = image.shape[:2]
-        scale = LONGEST_SIDE / max(height, width)
+        scale = MAX_SIDE / max(height, width)
         if scale < 1:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             return cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA))[1].tobytes()

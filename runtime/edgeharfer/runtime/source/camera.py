@@ -13,7 +13,7 @@ from edgeharfer.runtime.errors import CameraError
 from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
 from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.opencv import VideoCapture, codec, describe, nominal_fps, open_capture
-from edgeharfer.runtime.source.orders import Order
+from edgeharfer.runtime.source.orders import OpenRequest
 from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
@@ -31,7 +31,7 @@ def make_source(spec: str, options: SourceOptions) -> Source:
     """Open a camera by its number or device path. Raises CameraError."""
     device = spec if spec.startswith("/") else int(spec)
     wishes = {"width": options.width, "height": options.height, "fps": options.fps}
-    order = Order("camera", "CameraSource", {"device": device, "path": stable_path(device), **wishes})
+    order = OpenRequest("camera", "CameraSource", {"device": device, "path": stable_path(device), **wishes})
     return open_live(f"camera {device}", order, options)
 
 

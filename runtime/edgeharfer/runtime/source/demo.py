@@ -27,7 +27,7 @@ _TOP_BGR, _BOTTOM_BGR, _GLOW_BGR = (74, 48, 34), (142, 104, 72), (96, 118, 150)
 
 
 @dataclass(frozen=True)
-class Wave:
+class Oscillation:
     """base + swing * sin(2 pi t / period_s + phase)."""
 
     base: float
@@ -41,7 +41,7 @@ class Wave:
 
 
 @dataclass(frozen=True)
-class Absence:
+class CyclicAbsence:
     """Leaves the picture for a while in every cycle: out at `leaves_s`, back in at `returns_s`."""
 
     cycle_s: float
@@ -58,15 +58,15 @@ class Absence:
 
 
 @dataclass(frozen=True)
-class Motion:
+class CardMotion:
     """How a card moves: centre (x, y) in pixels, zoom, tilt in degrees; and its light, as a gain."""
 
-    x: Wave
-    y: Wave
-    zoom: Wave
-    tilt: Wave
-    light: Wave
-    absence: Absence | None = None
+    x: Oscillation
+    y: Oscillation
+    zoom: Oscillation
+    tilt: Oscillation
+    light: Oscillation
+    absence: CyclicAbsence | None = None
 
     def matrix(self, time_s: float, size: tuple[int, int]) -> Floats:
         """The 2x3 affine matrix from card to frame."""
@@ -80,24 +80,24 @@ class Motion:
 
 _WARM_BGR = (0.80, 0.94, 1.06)
 # Periods that share no small multiple, so that the view does not seem to repeat.
-_NEAR = Motion(
-    x=Wave(190, 14, 7.3),
-    y=Wave(246, 14, 5.1),
-    zoom=Wave(1.12, 0.07, 9.7),
-    tilt=Wave(0, 6.0, 6.1),
-    light=Wave(0.99, 0.13, 4.3),
+_NEAR = CardMotion(
+    x=Oscillation(190, 14, 7.3),
+    y=Oscillation(246, 14, 5.1),
+    zoom=Oscillation(1.12, 0.07, 9.7),
+    tilt=Oscillation(0, 6.0, 6.1),
+    light=Oscillation(0.99, 0.13, 4.3),
 )
-_FAR = Motion(
-    x=Wave(506, 10, 6.7, 1.0),
-    y=Wave(236, 30, 8.9, 2.0),
-    zoom=Wave(0.78, 0.05, 5.9, 0.5),
-    tilt=Wave(0, 6.0, 7.7, 2.5),
-    light=Wave(0.96, 0.10, 5.3, 1.5),
-    absence=Absence(cycle_s=19.0, leaves_s=10.0, returns_s=14.0, slide_s=1.4, distance=260.0),
+_FAR = CardMotion(
+    x=Oscillation(506, 10, 6.7, 1.0),
+    y=Oscillation(236, 30, 8.9, 2.0),
+    zoom=Oscillation(0.78, 0.05, 5.9, 0.5),
+    tilt=Oscillation(0, 6.0, 7.7, 2.5),
+    light=Oscillation(0.96, 0.10, 5.3, 1.5),
+    absence=CyclicAbsence(cycle_s=19.0, leaves_s=10.0, returns_s=14.0, slide_s=1.4, distance=260.0),
 )
 
 
-class Card:
+class PhotoCard:
     """A photograph with a border, round corners and a shadow, to be laid upon a picture."""
 
     def __init__(self, photo: Image) -> None:
@@ -152,14 +152,14 @@ class DemoSource(BaseSource):
         self.details = describe("drawn", self.size, self.fps)
         photo = decode_image(resources.files(__package__).joinpath(_PORTRAIT).read_bytes(), _PORTRAIT)
         mirrored = _to_bytes(photo[:, ::-1].astype(np.float32) * np.array(_WARM_BGR, np.float32))
-        self._cards = (Card(photo), _NEAR), (Card(mirrored), _FAR)
+        self._cards = (PhotoCard(photo), _NEAR), (PhotoCard(mirrored), _FAR)
         self._lights = _background(0.12), _background(0.88)
         self._seq = 0
 
     def picture(self, seq: int) -> Image:
         """The picture of a number, BGR; a fresh array each time."""
         time_s = seq / FPS
-        share = Wave(0.5, 0.5, 11.3).at(time_s)
+        share = Oscillation(0.5, 0.5, 11.3).at(time_s)
         canvas = np.asarray(cv2.addWeighted(self._lights[0], 1 - share, self._lights[1], share, 0), np.uint8)
         for card, motion in self._cards:
             card.draw(canvas, motion.matrix(time_s, card.size), motion.light.at(time_s))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address
-from edgeharfer.runtime.source.http_client import HttpClient, Response
+from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse
 
 MAX_PLAYLIST_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 256 * 2**20
@@ -24,7 +24,7 @@ _KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Key:
+class SegmentKey:
     """How segments are encrypted: AES-128 in CBC mode. vector: None where it is the segment's number."""
 
     uri: str
@@ -32,21 +32,21 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Part:
+class HlsSegment:
     """A segment, or the map that goes before some. place: its first and last byte + 1 within the file."""
 
     number: int
     uri: str
     place: tuple[int, int] | None = None
-    key: Key | None = None
-    map: Part | None = None
+    key: SegmentKey | None = None
+    map: HlsSegment | None = None
 
 
 @dataclass(frozen=True)
 class Playlist:
     """parts: in order. ended: no more will come. variants: (bandwidth, uri) of a playlist of playlists."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[HlsSegment, ...]
     target_s: float
     ended: bool
     variants: tuple[tuple[int, str], ...]
@@ -59,11 +59,11 @@ def is_playlist(data: bytes) -> bool:
 
 def parse_playlist(text: str) -> Playlist:
     """The parts or variants of a playlist. Raises ValueError for numbers that are none."""
-    parts: list[Part] = []
+    parts: list[HlsSegment] = []
     variants: list[tuple[int, str]] = []
     number, target_s, ended = 0, 1.0, False
-    key: Key | None = None
-    part_map: Part | None = None
+    key: SegmentKey | None = None
+    part_map: HlsSegment | None = None
     place: tuple[int, int] | None = None
     bandwidth: int | None = None
     for line in map(str.strip, text.splitlines()):
@@ -78,7 +78,7 @@ def parse_playlist(text: str) -> Playlist:
             key = _key(_attributes(value))
         elif tag == "#EXT-X-MAP":
             named = _attributes(value)
-            part_map = Part(0, named.get("URI", ""), _place(named.get("BYTERANGE", ""), None), key)
+            part_map = HlsSegment(0, named.get("URI", ""), _place(named.get("BYTERANGE", ""), None), key)
         elif tag == "#EXT-X-BYTERANGE":
             place = _place(value, parts[-1].place if parts else None)
         elif tag == "#EXT-X-STREAM-INF":
@@ -87,7 +87,7 @@ def parse_playlist(text: str) -> Playlist:
             if bandwidth is not None:
                 variants.append((bandwidth, line))
             else:
-                parts.append(Part(number + len(parts), line, place, key, part_map))
+                parts.append(HlsSegment(number + len(parts), line, place, key, part_map))
             bandwidth = place = None
     return Playlist(tuple(parts), target_s, ended, tuple(variants))
 
@@ -96,13 +96,13 @@ def _attributes(text: str) -> dict[str, str]:
     return {name: value.strip('"') for name, value in _ATTRIBUTE.findall(text)}
 
 
-def _key(named: dict[str, str]) -> Key | None:
+def _key(named: dict[str, str]) -> SegmentKey | None:
     if named.get("METHOD", "NONE") == "NONE":
         return None
     if named["METHOD"] != "AES-128" or not named.get("URI"):
         raise ValueError(f"encryption {named['METHOD']}")
     vector = named.get("IV")
-    return Key(named["URI"], int(vector, 16).to_bytes(_KEY_BYTES, "big") if vector else None)
+    return SegmentKey(named["URI"], int(vector, 16).to_bytes(_KEY_BYTES, "big") if vector else None)
 
 
 def _place(text: str, before: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -131,9 +131,9 @@ class HlsFile(io.BufferedIOBase):
         self._check_parts()
         ahead = self._playlist.parts if self._playlist.ended else self._playlist.parts[-_START:]
         self._next = ahead[0].number if ahead else 0
-        self._map: Part | None = None
+        self._map: HlsSegment | None = None
         self._keys: dict[str, bytes] = {}
-        self._response: Response | None = None
+        self._response: HttpClientResponse | None = None
         self._buffer = b""
         self._at = 0
 
@@ -202,7 +202,7 @@ class HlsFile(io.BufferedIOBase):
             else:
                 self._buffer = self._whole(part)
 
-    def _part(self) -> Part | None:
+    def _part(self) -> HlsSegment | None:
         """The next segment; the oldest one there is where it has left the playlist already."""
         return next((part for part in self._playlist.parts if part.number >= self._next), None)
 
@@ -228,12 +228,12 @@ class HlsFile(io.BufferedIOBase):
                 if named is not None:
                     self._client.resolve(named.uri, self._address, "is a playlist that points")
 
-    def _open(self, part: Part) -> Response:
+    def _open(self, part: HlsSegment) -> HttpClientResponse:
         address = self._client.resolve(part.uri, self._address, "is a playlist that points")
         start, end = part.place or (0, None)
         return self._client.get(address, start=start, end=end)
 
-    def _whole(self, part: Part) -> bytes:
+    def _whole(self, part: HlsSegment) -> bytes:
         response = self._open(part)
         try:
             data = response.read_all(_MAX_SEGMENT_BYTES)
@@ -241,7 +241,7 @@ class HlsFile(io.BufferedIOBase):
             response.close()
         return data if part.key is None else self._decrypt(data, part, part.key)
 
-    def _decrypt(self, data: bytes, part: Part, key: Key) -> bytes:
+    def _decrypt(self, data: bytes, part: HlsSegment, key: SegmentKey) -> bytes:
         try:
             from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
         except ImportError:
@@ -250,7 +250,7 @@ class HlsFile(io.BufferedIOBase):
                 "pip install 'edgeharfer[sign]'"
             ) from None
         if key.uri not in self._keys:
-            self._keys = {key.uri: self._whole(Part(0, key.uri))}
+            self._keys = {key.uri: self._whole(HlsSegment(0, key.uri))}
         vector = key.vector or part.number.to_bytes(_KEY_BYTES, "big")
         decryptor = Cipher(algorithms.AES128(self._keys[key.uri]), modes.CBC(vector)).decryptor()
         plain = decryptor.update(data) + decryptor.finalize()

@@ -37,7 +37,9 @@ class HttpClient:
         self._login = None if address.user is None else Login(address.user, address.password or "")
         self._endpoints: dict[tuple[str, str, int], Endpoint] = {}
 
-    def get(self, address: Address | None = None, *, start: int = 0, end: int | None = None) -> Response:
+    def get(
+        self, address: Address | None = None, *, start: int = 0, end: int | None = None
+    ) -> HttpClientResponse:
         """The answer to a GET, redirects followed as far as they may be.
 
         start, end: only these bytes, the last one excluded. Raises SourceError: refused, unreachable, or
@@ -73,7 +75,7 @@ class HttpClient:
             )
         return address
 
-    def _ask(self, address: Address, start: int, end: int | None) -> Response:
+    def _ask(self, address: Address, start: int, end: int | None) -> HttpClientResponse:
         endpoint = self._endpoints.setdefault(address.origin, Endpoint(address))
         login = self._login if address.origin == self._first.origin else None
         for _ in range(_MAX_LOGINS + 1):
@@ -85,7 +87,7 @@ class HttpClient:
 
     def _exchange(
         self, endpoint: Endpoint, address: Address, login: Login | None, start: int, end: int | None
-    ) -> Response:
+    ) -> HttpClientResponse:
         fields = {"Host": address.host_and_port, "User-Agent": "edgeharfer", "Accept": "*/*"}
         if start or end is not None:
             fields["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
@@ -97,7 +99,7 @@ class HttpClient:
             connection = endpoint.connect(self.deadline)
             try:
                 connection.send(f"GET {address.target} HTTP/1.1\r\n{head}\r\n".encode())
-                return Response(self, address, connection, start)
+                return HttpClientResponse(self, address, connection, start)
             except BaseException:
                 connection.close()
                 raise
@@ -105,7 +107,7 @@ class HttpClient:
             raise unreachable(self.name, error) from None
 
 
-class Response:
+class HttpClientResponse:
     """An answer whose head has come. Its body is read from `start` of the file on."""
 
     def __init__(self, client: HttpClient, address: Address, connection: Connection, start: int) -> None:
@@ -159,7 +161,7 @@ class Response:
                 raise SourceError(f"{self._client.name}: a part of its playlist is over {limit >> 10} KiB")
         return data
 
-    def reopen(self, start: int) -> Response:
+    def reopen(self, start: int) -> HttpClientResponse:
         """The same file from another place on. Raises SourceError."""
         return self._client.get(self.address, start=start)
 
@@ -177,7 +179,7 @@ class HttpFile(io.BufferedIOBase):
     it gives parts; elsewhere only bytes ahead can be reached.
     """
 
-    def __init__(self, response: Response, head: bytes = b"") -> None:
+    def __init__(self, response: HttpClientResponse, head: bytes = b"") -> None:
         self._response, self._head = response, head
         self._at = self._wanted = 0
         self._size = response.length

@@ -23,8 +23,8 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
-from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture, receive
-from edgeharfer.runtime.source.orders import Order, to_line
+from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
+from edgeharfer.runtime.source.orders import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
 OPEN_S = 12.0
@@ -37,7 +37,7 @@ _END_S = 0.5
 _KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
 
 
-def open_live(name: str, order: Order, options: SourceOptions) -> Source:
+def open_live(name: str, order: OpenRequest, options: SourceOptions) -> Source:
     """Open a live source so that it can be lost and found: in a process of its own where the system can."""
     if os.name == "posix":
         return IsolatedSource(name, order, options.clock, options.stopping)
@@ -66,7 +66,7 @@ class ReaderProcess(Child):
         """Of the process."""
         return self.process.pid
 
-    def order(self, order: Order) -> None:
+    def order(self, order: OpenRequest) -> None:
         """Have it open a source. Raises OSError where it is gone."""
         self.link.settimeout(_END_S)
         self.link.sendall(to_line(order))
@@ -82,7 +82,7 @@ class IsolatedSource(Source):
     live = restartable = True
 
     def __init__(
-        self, name: str, order: Order, clock: Clock, stopping: Callable[[], bool] = lambda: False
+        self, name: str, order: OpenRequest, clock: Clock, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         """Start the reader and wait until the source is open, 12 s at most.
 
@@ -128,11 +128,11 @@ class IsolatedSource(Source):
                 return None
             try:
                 message = receive(self._reader.link, timeout_s)
-            except BrokenLinkError as error:
+            except ConnectionLost as error:
                 raise SourceError(self._how_it_broke(str(error))) from error
-            if isinstance(message, Picture):
+            if isinstance(message, FrameMessage):
                 return self._frame(message)
-            if isinstance(message, News):
+            if isinstance(message, StatusMessage):
                 self._take_in(message.content)
             return None
 
@@ -157,7 +157,7 @@ class IsolatedSource(Source):
             self._closed = True
             self._end_reader()
 
-    def _frame(self, picture: Picture) -> Frame:
+    def _frame(self, picture: FrameMessage) -> Frame:
         # By the clock of this run, which need not be the one that the reader has stamped it with.
         captured_s = self._clock.monotonic() - (self._shared.monotonic() - picture.captured_s)
         self._start_s = captured_s if self._start_s is None else self._start_s

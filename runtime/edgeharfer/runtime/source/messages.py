@@ -25,12 +25,12 @@ _MAX_TEXT = 64 * 1024
 _WHOLE_S = 5.0
 
 
-class BrokenLinkError(Exception):
+class ConnectionLost(Exception):
     """The other side is gone, or talks nonsense."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class FrameMessage:
     """A picture, uint8 BGR. `captured_s` is monotonic time, which the processes of a machine share."""
 
     seq: int
@@ -39,18 +39,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class News:
+class StatusMessage:
     """Anything else: {"opened": {...}}, {"failed": text, "kind": name} or {"ended": true}."""
 
     content: dict[str, Any]
 
 
-Message = Picture | News
+Message = FrameMessage | StatusMessage
 
 
 def send(link: socket.socket, message: Message) -> None:
-    """Send one message; waits until the other side takes it. Raises BrokenLinkError."""
-    if isinstance(message, Picture):
+    """Send one message; waits until the other side takes it. Raises ConnectionLost."""
+    if isinstance(message, FrameMessage):
         rows, columns = message.bgr.shape[:2]
         header = _HEADER.pack(_PICTURE, rows, columns, message.seq, message.captured_s)
         payload = np.ascontiguousarray(message.bgr).data.cast("B")
@@ -61,11 +61,11 @@ def send(link: socket.socket, message: Message) -> None:
         link.sendall(header)
         link.sendall(payload)
     except OSError as error:
-        raise BrokenLinkError(error.strerror or "failed") from error
+        raise ConnectionLost(error.strerror or "failed") from error
 
 
 def receive(link: socket.socket, timeout_s: float) -> Message | None:
-    """The next message, or None where none begins in time. Raises BrokenLinkError."""
+    """The next message, or None where none begins in time. Raises ConnectionLost."""
     header = bytearray(_HEADER.size)
     link.settimeout(max(timeout_s, 1e-3))  # 0 would mean something else
     try:
@@ -76,15 +76,15 @@ def receive(link: socket.socket, timeout_s: float) -> Message | None:
     _fill(link, memoryview(header)[got:])
     kind, size, columns, seq, captured_s = _HEADER.unpack(header)
     if kind == _PICTURE:
-        return Picture(seq, captured_s, _pixels(link, size, columns))
+        return FrameMessage(seq, captured_s, _pixels(link, size, columns))
     if kind == _TEXT:
-        return News(_content(link, size))
-    raise BrokenLinkError("sent what makes no sense")
+        return StatusMessage(_content(link, size))
+    raise ConnectionLost("sent what makes no sense")
 
 
 def _pixels(link: socket.socket, rows: int, columns: int) -> Image:
     if not 0 < rows * columns <= MAX_MEGAPIXELS * 1_000_000:
-        raise BrokenLinkError(f"sent a picture of {columns}x{rows}")
+        raise ConnectionLost(f"sent a picture of {columns}x{rows}")
     bgr = np.empty((rows, columns, 3), np.uint8)
     _fill(link, bgr.data.cast("B"))
     return bgr
@@ -92,15 +92,15 @@ def _pixels(link: socket.socket, rows: int, columns: int) -> Image:
 
 def _content(link: socket.socket, size: int) -> dict[str, Any]:
     if size > _MAX_TEXT:
-        raise BrokenLinkError(f"sent a text of {size} bytes")
+        raise ConnectionLost(f"sent a text of {size} bytes")
     text = bytearray(size)
     _fill(link, memoryview(text))
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise BrokenLinkError("sent what makes no sense") from error
+        raise ConnectionLost("sent what makes no sense") from error
     if not isinstance(content, dict):
-        raise BrokenLinkError("sent what makes no sense")
+        raise ConnectionLost("sent what makes no sense")
     return content
 
 
@@ -109,7 +109,7 @@ def _fill(link: socket.socket, space: memoryview) -> None:
         try:
             space = space[_receive(link, space) :]
         except TimeoutError as error:
-            raise BrokenLinkError("stopped in the midst of a message") from error
+            raise ConnectionLost("stopped in the midst of a message") from error
 
 
 def _receive(link: socket.socket, space: memoryview) -> int:
@@ -118,7 +118,7 @@ def _receive(link: socket.socket, space: memoryview) -> int:
     except TimeoutError:
         raise
     except OSError as error:
-        raise BrokenLinkError(error.strerror or "failed") from error
+        raise ConnectionLost(error.strerror or "failed") from error
     if not got:
-        raise BrokenLinkError("ended")
+        raise ConnectionLost("ended")
     return got

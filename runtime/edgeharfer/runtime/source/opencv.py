@@ -24,7 +24,7 @@ _ENVIRONMENT = {
 }
 # LOG_LEVEL_SILENT in opencv2/core/utils/logger.defines.hpp.
 _LOG_LEVEL_SILENT = 0
-_HIGHEST_SANE_FPS = 480.0
+_MAX_SANE_FPS = 480.0
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _options_lock = threading.Lock()
 
@@ -124,7 +124,7 @@ def _capture_options(limits: str) -> Iterator[None]:
 def nominal_fps(capture: VideoCapture) -> float | None:
     """The rate that the backend reports, or None where it is nonsense (0, NaN, 1000, 90000)."""
     fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_SANE_FPS else None
+    return fps if math.isfinite(fps) and 0 < fps <= _MAX_SANE_FPS else None
 
 
 def frame_count(capture: VideoCapture) -> int | None:

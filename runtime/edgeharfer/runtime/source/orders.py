@@ -13,7 +13,7 @@ from edgeharfer.runtime.source.base import Source
 
 
 @dataclass(frozen=True)
-class Order:
+class OpenRequest:
     """What to open.
 
     It goes over a socket, never on a command line: a URL among the arguments may hold a password.
@@ -36,11 +36,11 @@ class Order:
         return source
 
 
-def to_line(order: Order) -> bytes:
+def to_line(order: OpenRequest) -> bytes:
     """The order as one line."""
     return json.dumps(asdict(order)).encode("ascii") + b"\n"
 
 
-def from_line(line: bytes) -> Order:
+def from_line(line: bytes) -> OpenRequest:
     """The order that a line holds."""
-    return Order(**json.loads(line))
+    return OpenRequest(**json.loads(line))

@@ -22,26 +22,26 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.source.base import STALE_S, Source
-from edgeharfer.runtime.source.messages import BrokenLinkError, News, Picture
-from edgeharfer.runtime.source.orders import Order, from_line
+from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage
+from edgeharfer.runtime.source.orders import OpenRequest, from_line
 
 # How long a native call may go on once nobody listens any more.
 _GRACE_S = 0.3
 _TICK_S = 0.5
 
 
-class Orders:
+class RequestQueue:
     """The orders as they come in; `over` when there will be none."""
 
     def __init__(self, link: socket.socket) -> None:
         self.over = threading.Event()
         self._done = threading.Event()
-        self._queue: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[OpenRequest | None] = queue.SimpleQueue()
         self._link = link
         self._thread = threading.Thread(target=self._listen, name="orders")
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Order]:
+    def __iter__(self) -> Iterator[OpenRequest]:
         while (order := self._queue.get()) is not None:
             yield order
         self._done.set()
@@ -57,7 +57,7 @@ class Orders:
             os._exit(1)  # nothing else ends a thread that is blocked outside Python
 
 
-class PauseWatch:
+class PauseDetector:
     """Notices when this process did not run for a while, as after SIGSTOP: its clock ran on without it."""
 
     def __init__(self, clock: Clock, over: threading.Event) -> None:
@@ -88,7 +88,7 @@ class PauseWatch:
             self.tick()
 
 
-class Follower:
+class FrameForwarder:
     """Sends what sources give.
 
     A source whose frames were not taken for long, or that was not read for long, is opened again: drivers and
@@ -98,22 +98,22 @@ class Follower:
 
     def __init__(self, link: socket.socket, over: threading.Event, clock: Clock) -> None:
         self._link, self._over, self._clock = link, over, clock
-        self._pauses = PauseWatch(clock, over)
+        self._pauses = PauseDetector(clock, over)
 
-    def follow(self, order: Order) -> None:
-        """Send frames until the source fails or ends. Raises BrokenLinkError where nobody listens."""
+    def follow(self, order: OpenRequest) -> None:
+        """Send frames until the source fails or ends. Raises ConnectionLost where nobody listens."""
         first = 0
         try:
             while not self._over.is_set():
                 with order.open(self._clock) as source:
-                    messages.send(self._link, News({"opened": facts(source)}))
+                    messages.send(self._link, StatusMessage({"opened": facts(source)}))
                     following = self._send_frames(source, first)
                 if following is None:
-                    messages.send(self._link, News({"ended": True}))
+                    messages.send(self._link, StatusMessage({"ended": True}))
                     return
                 first = following
         except SourceError as error:
-            messages.send(self._link, News({"failed": str(error), "kind": type(error).__name__}))
+            messages.send(self._link, StatusMessage({"failed": str(error), "kind": type(error).__name__}))
 
     def close(self) -> None:
         """Wait for its thread, once there will be no more orders."""
@@ -130,7 +130,7 @@ class Follower:
             if self._pauses.paused() and source.frame_count is None:
                 break
             start_s = self._clock.monotonic()
-            messages.send(self._link, Picture(first + frame.seq, frame.captured_s, frame.bgr))
+            messages.send(self._link, FrameMessage(first + frame.seq, frame.captured_s, frame.bgr))
             following = first + frame.seq + 1
             if self._clock.monotonic() - start_s > STALE_S and source.frame_count is None:
                 break
@@ -150,17 +150,19 @@ def facts(source: Source) -> dict[str, Any]:
 def main(descriptor: int) -> None:
     """Follow orders until there are no more."""
     with socket.socket(fileno=descriptor) as link:
-        orders = Orders(link)
-        follower = Follower(link, orders.over, SystemClock())
+        orders = RequestQueue(link)
+        follower = FrameForwarder(link, orders.over, SystemClock())
         for order in orders:
             try:
                 follower.follow(order)
-            except BrokenLinkError:
+            except ConnectionLost:
                 continue  # nobody listens, so there will be no further order
             except Exception as error:  # told where it can be seen, and ends the run there
                 messages.send(
                     link,
-                    News({"failed": redact_within(f"{type(error).__name__}: {error}"), "kind": "defect"}),
+                    StatusMessage(
+                        {"failed": redact_within(f"{type(error).__name__}: {error}"), "kind": "defect"}
+                    ),
                 )
         follower.close()
 

@@ -13,7 +13,7 @@ from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, si
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.source.endpoint import Deadline, unreachable, why
 from edgeharfer.runtime.source.hls import HlsFile, is_playlist
-from edgeharfer.runtime.source.http_client import HttpClient, HttpFile, Response
+from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
 from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.multipart import MultipartPictures
 from edgeharfer.runtime.source.opencv import (
@@ -25,7 +25,7 @@ from edgeharfer.runtime.source.opencv import (
     nominal_fps,
     open_capture,
 )
-from edgeharfer.runtime.source.orders import Order
+from edgeharfer.runtime.source.orders import OpenRequest
 from edgeharfer.runtime.source.references import refuse_references
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
 from edgeharfer.runtime.types import Frame, Image
@@ -44,7 +44,7 @@ _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
 def make_source(spec: str, options: SourceOptions) -> Source:
     """Connect to an address. Raises SourceError."""
     parse_address(spec)
-    order = Order("stream", "StreamSource", {"url": spec, "follow_redirects": options.follow_redirects})
+    order = OpenRequest("stream", "StreamSource", {"url": spec, "follow_redirects": options.follow_redirects})
     return open_live(redact(spec), order, options)
 
 
@@ -116,7 +116,7 @@ class StreamSource(BaseSource):
         self._feed.close()
 
 
-class Feed:
+class StreamDecoder:
     """The pictures of a stream. kind: of compression. error: why no more come, where that is known.
 
     complete: the end of something that has an end was reached.
@@ -146,10 +146,10 @@ class Feed:
         """Let go of the connection."""
 
 
-class MultipartFeed(Feed):
+class MultipartDecoder(StreamDecoder):
     """Motion JPEG in the parts of an HTTP answer."""
 
-    def __init__(self, response: Response, name: str, head: bytes = b"") -> None:
+    def __init__(self, response: HttpClientResponse, name: str, head: bytes = b"") -> None:
         self._response, self._name = response, name
         self._parts = MultipartPictures(response.read_some, response.boundary, head)
         self._data = b""
@@ -178,7 +178,7 @@ class MultipartFeed(Feed):
         self._response.close()
 
 
-class CaptureFeed(Feed):
+class FfmpegDecoder(StreamDecoder):
     """What FFmpeg makes of a stream that comes through a file object or relay of ours."""
 
     def __init__(self, capture: VideoCapture, name: str, origin: HttpFile | HlsFile | RtspRelay) -> None:
@@ -218,7 +218,7 @@ class CaptureFeed(Feed):
 
 def open_feed(
     address: Address, name: str, deadline: Deadline, clock: Clock, *, follow_redirects: bool
-) -> Feed:
+) -> StreamDecoder:
     """Connect. Raises SourceError."""
     if address.scheme in ("rtsp", "rtsps"):
         relay = RtspRelay(address, name, deadline, follow_redirects=follow_redirects)
@@ -231,7 +231,7 @@ def open_feed(
     response = client.get()
     try:
         if response.media_type.startswith("multipart/"):
-            return MultipartFeed(response, name)
+            return MultipartDecoder(response, name)
         return _open_body(client, response, deadline, clock)
     except (OSError, ValueError) as error:
         response.close()
@@ -241,13 +241,15 @@ def open_feed(
         raise
 
 
-def _open_body(client: HttpClient, response: Response, deadline: Deadline, clock: Clock) -> Feed:
+def _open_body(
+    client: HttpClient, response: HttpClientResponse, deadline: Deadline, clock: Clock
+) -> StreamDecoder:
     """By what comes, since servers name the type of a video wrongly more often than not."""
     name, head = client.name, b""
     while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
         head += more
     if head.lstrip().startswith(b"--"):
-        return MultipartFeed(response, name, head)
+        return MultipartDecoder(response, name, head)
     origin: HttpFile | HlsFile
     if is_playlist(head):
         rest = response.read_all(1 << 20)
@@ -265,11 +267,11 @@ def _open_body(client: HttpClient, response: Response, deadline: Deadline, clock
 
 def _decoded(
     name: str, origin: HttpFile | HlsFile | RtspRelay, opener: Callable[[], VideoCapture]
-) -> CaptureFeed:
+) -> FfmpegDecoder:
     try:
         capture = opener()
         if capture.isOpened():
-            return CaptureFeed(capture, name, origin)
+            return FfmpegDecoder(capture, name, origin)
         capture.release()
         error = origin.error
         if isinstance(error, SourceError):

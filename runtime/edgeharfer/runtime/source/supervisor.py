@@ -24,7 +24,7 @@ from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.types import Frame, Image
 
 
-class State(StrEnum):
+class SourceState(StrEnum):
     """What a source is doing, by the names that results and pictures carry."""
 
     CONNECTING = "connecting"
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Patience:
+class SourceTimeouts:
     """Seconds.
 
     stalled: without a frame until STALLED, and three times the usual interval of a slower source; lost: until
@@ -54,7 +54,7 @@ class Patience:
     longest_pause: float = 5.0
 
 
-_TROUBLE = frozenset({State.STALLED, State.FROZEN, State.LOST})
+_TROUBLE = frozenset({SourceState.STALLED, SourceState.FROZEN, SourceState.LOST})
 
 _log = logging.getLogger(__name__)
 
@@ -67,12 +67,12 @@ class Supervisor:
     connection.
     """
 
-    def __init__(self, source: Source, clock: Clock, patience: Patience | None = None) -> None:
+    def __init__(self, source: Source, clock: Clock, patience: SourceTimeouts | None = None) -> None:
         """Take over a restartable source that is open."""
-        self.state = State.CONNECTING
+        self.state = SourceState.CONNECTING
         self.breaks = self.reconnects = 0
-        self._source, self._clock, self._patience = source, clock, patience or Patience()
-        self._sameness = Sameness()
+        self._source, self._clock, self._patience = source, clock, patience or SourceTimeouts()
+        self._sameness = FreezeDetector()
         self._trouble_s: float | None = None  # since when
         self._since_s = clock.monotonic()  # of the last frame, or of the state where none came in it
         self._interval_s = 0.0  # from frame to frame, of late
@@ -87,7 +87,7 @@ class Supervisor:
 
     def next(self, timeout_s: float) -> Frame | None:
         """The next frame worth looking at, or None where none came in time. Raises what is no SourceError."""
-        if self.state in (State.LOST, State.BACKOFF):
+        if self.state in (SourceState.LOST, SourceState.BACKOFF):
             self._wait(timeout_s)
             return None
         try:
@@ -102,30 +102,30 @@ class Supervisor:
 
     def _arrival(self, frame: Frame) -> Frame | None:
         now_s = self._clock.monotonic()
-        if self.state is not State.CONNECTING:
+        if self.state is not SourceState.CONNECTING:
             self._interval_s += (now_s - self._since_s - self._interval_s) / 2
         self._since_s = now_s
         same_s = self._sameness.seconds(frame)
         if same_s >= self._patience.frozen:
-            self._enter(State.FROZEN, f"the same picture for {same_s:.1f} s")
+            self._enter(SourceState.FROZEN, f"the same picture for {same_s:.1f} s")
             return None
         self._resume()
         return self._renumbered(frame)
 
     def _silence(self) -> None:
         silent_s = self._clock.monotonic() - self._since_s
-        if self.state is State.CONNECTING:
+        if self.state is SourceState.CONNECTING:
             if silent_s > self._patience.connect:
                 self._fail(f"{self._source.name}: does not answer within {self._patience.connect:g} s")
         elif silent_s > self._patience.lost:
             self._fail(f"{self._source.name}: no frame for {silent_s:.1f} s")
         elif silent_s > max(self._patience.stalled, 3 * self._interval_s):
-            self._enter(State.STALLED, f"no frame for {silent_s:.1f} s")
+            self._enter(SourceState.STALLED, f"no frame for {silent_s:.1f} s")
 
     def _fail(self, why: str) -> None:
-        first = self.state is not State.CONNECTING or self._pause_s == 0.0
+        first = self.state is not SourceState.CONNECTING or self._pause_s == 0.0
         self._pause_s = min(2 * self._pause_s or self._patience.first_pause, self._patience.longest_pause)
-        self._enter(State.LOST if first else State.BACKOFF, why)
+        self._enter(SourceState.LOST if first else SourceState.BACKOFF, why)
         self._since_s = self._clock.monotonic()
 
     def _wait(self, timeout_s: float) -> None:
@@ -133,7 +133,7 @@ class Supervisor:
         if left_s > 0:
             self._clock.sleep(min(left_s, timeout_s))
             return
-        self._enter(State.CONNECTING, "")
+        self._enter(SourceState.CONNECTING, "")
         self._since_s, self._interval_s = self._clock.monotonic(), 0.0
         self._first_seq = self._next_seq
         try:
@@ -145,7 +145,7 @@ class Supervisor:
         self.reconnects += self._pause_s > 0
         self.breaks += self._trouble_s is not None
         self._pause_s = 0.0
-        self._enter(State.LIVE, "")
+        self._enter(SourceState.LIVE, "")
 
     def _renumbered(self, frame: Frame) -> Frame:
         if self._start_s is None:
@@ -154,7 +154,7 @@ class Supervisor:
         self._next_seq = seq + 1
         return replace(frame, seq=seq, pts_s=frame.captured_s - self._start_s)
 
-    def _enter(self, state: State, why: str) -> None:
+    def _enter(self, state: SourceState, why: str) -> None:
         """One line in the log for each state that a person should know of; the attempts are for debugging."""
         if state is self.state:
             return
@@ -163,14 +163,14 @@ class Supervisor:
         if state in _TROUBLE:
             _log.warning("%s: %s: %s", name, state, why.removeprefix(f"{name}: "))
             self._trouble_s = now_s if self._trouble_s is None else self._trouble_s
-        elif state is State.LIVE and self._trouble_s is not None:
+        elif state is SourceState.LIVE and self._trouble_s is not None:
             _log.warning("%s: live again after %.1f s", name, now_s - self._trouble_s)
             self._trouble_s = None
         else:
             _log.debug("%s: %s %s", name, state, why)
 
 
-class Sameness:
+class FreezeDetector:
     """How long a picture has been the same, to the last byte: no sensor gives that, a hung one does."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
+from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.5
@@ -152,7 +152,7 @@ class ActionTask:
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = Decision(model.manifest.labels, model.manifest.threshold)
+        self._decision = LabelDecision(model.manifest.labels, model.manifest.threshold)
         self._standing: Action | None = None
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:

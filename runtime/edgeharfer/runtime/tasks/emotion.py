@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
+from edgeharfer.runtime.faces.tracks import MAX_TRACK_GAP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
@@ -19,7 +19,7 @@ from edgeharfer.runtime.tasks import EMOTION, TASKS
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import Reader
 from edgeharfer.runtime.tasks.pictures import PictureModel
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
+from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
@@ -108,7 +108,7 @@ class EmotionRecognizer:
     ) -> None:
         self._model, self._time_constant_s = model, time_constant_s
         self._threshold = model.manifest.threshold if threshold is None else threshold
-        self._by_track: dict[int, tuple[Smoother, Decision]] = {}
+        self._by_track: dict[int, tuple[Smoother, LabelDecision]] = {}
         self._felt: dict[int, Emotion] = {}
 
     def reset(self) -> None:
@@ -133,7 +133,7 @@ class EmotionRecognizer:
 
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
-            decision = Decision(self._model.manifest.labels, self._threshold)
+            decision = LabelDecision(self._model.manifest.labels, self._threshold)
             self._by_track[number] = Smoother(self._time_constant_s), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)
@@ -184,7 +184,7 @@ class EmotionTask:
         """Note who is in view; a face out of view for longer than a track lasts is forgotten."""
         self._met_s |= dict.fromkeys((face.track for face in faces), frame.pts_s)
         for number, met_s in list(self._met_s.items()):
-            if not 0 <= frame.pts_s - met_s <= LONGEST_KEEP_S:
+            if not 0 <= frame.pts_s - met_s <= MAX_TRACK_GAP_S:
                 for known in (self._met_s, self._read_s, self._read_of_s):
                     known.pop(number, None)
 

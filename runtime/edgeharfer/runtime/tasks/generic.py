@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.faces.tracks import LONGEST_KEEP_S
+from edgeharfer.runtime.faces.tracks import MAX_TRACK_GAP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import FACES, Manifest
 from edgeharfer.runtime.inference.package import Package
@@ -14,7 +14,7 @@ from edgeharfer.runtime.tasks import open_model
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.pictures import BATCHES, PictureModel
-from edgeharfer.runtime.tasks.smoothing import Decision, Smoother
+from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Floats, Frame, Reading, TrackedFace
 
 TIME_CONSTANT_S = 0.35
@@ -58,13 +58,13 @@ class GenericTask(Task):
         self.model.close()
 
 
-class Averaged:
+class AveragedOutputs:
     """The outputs of one face or of the scene, averaged over time: a label with probabilities, or values."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._names = manifest.labels or manifest.value_names
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = Decision(manifest.labels, manifest.threshold) if manifest.labels else None
+        self._decision = LabelDecision(manifest.labels, manifest.threshold) if manifest.labels else None
 
     def update(self, outputs: Floats, now_s: float) -> Reading:
         """Take in the outputs (classes or values,) at a time."""
@@ -102,19 +102,21 @@ class FaceTask(GenericTask):
         self._read_s |= dict.fromkeys(found, frame.pts_s)
         tracks = [track for track, face in found.items() if face is not None]
         return {
-            track: self._averages.setdefault(track, Averaged(self.model.manifest)).update(row, frame.pts_s)
+            track: self._averages.setdefault(track, AveragedOutputs(self.model.manifest)).update(
+                row, frame.pts_s
+            )
             for track, row in zip(tracks, self._pictures.classify(crops), strict=True)
         }
 
     def reset(self) -> None:
         """Forget every face."""
-        self._averages: dict[int, Averaged] = {}
+        self._averages: dict[int, AveragedOutputs] = {}
         self._seen_s: dict[int, float] = {}
         self._read_s: dict[int, float] = {}
 
     def _forget_old(self, now_s: float) -> None:
         """A face that was not read for longer than a track lasts is a new one."""
-        for track in [track for track, at_s in self._read_s.items() if now_s - at_s > LONGEST_KEEP_S]:
+        for track in [track for track, at_s in self._read_s.items() if now_s - at_s > MAX_TRACK_GAP_S]:
             for known in (self._averages, self._seen_s, self._read_s):
                 known.pop(track, None)
 
@@ -125,7 +127,7 @@ class FrameTask(GenericTask):
     def __init__(self, model: PictureModel) -> None:
         super().__init__(model, "scene")
         self._pictures = model
-        self._average, self._read_s = Averaged(model.manifest), -math.inf
+        self._average, self._read_s = AveragedOutputs(model.manifest), -math.inf
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
         """The reading of a frame whose turn it is."""
@@ -136,7 +138,7 @@ class FrameTask(GenericTask):
 
     def reset(self) -> None:
         """Forget all frames."""
-        self._average = Averaged(self.model.manifest)
+        self._average = AveragedOutputs(self.model.manifest)
         self._read_s = -math.inf
 
 
@@ -146,7 +148,7 @@ class ClipTask(GenericTask):
     def __init__(self, model: ActionModel) -> None:
         super().__init__(model, "scene")
         self._clips, self._ring = model, FeatureRing(model.window)
-        self._average = Averaged(model.manifest)
+        self._average = AveragedOutputs(model.manifest)
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
         """The reading of the window that ends with this frame, where the frame belongs in it."""
@@ -155,10 +157,10 @@ class ClipTask(GenericTask):
         self._ring.push(frame.pts_s, self._clips.encode(frame.bgr))
         if self._ring.ready:
             return self._average.update(self._clips.classify(self._ring.window()), frame.pts_s)
-        self._average = Averaged(self.model.manifest)  # a gap emptied the window
+        self._average = AveragedOutputs(self.model.manifest)  # a gap emptied the window
         return Reading(UNCERTAIN, {})
 
     def reset(self) -> None:
         """Forget the window."""
         self._ring.reset()
-        self._average = Averaged(self.model.manifest)
+        self._average = AveragedOutputs(self.model.manifest)

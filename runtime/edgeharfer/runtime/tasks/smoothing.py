@@ -39,7 +39,7 @@ class Smoother:
         return self._mean
 
 
-class Decision:
+class LabelDecision:
     """Chooses a label: "uncertain" below the threshold, and no change for the sake of a hair's breadth."""
 
     def __init__(self, labels: Sequence[str], threshold: float, hysteresis: float = HYSTERESIS) -> None:

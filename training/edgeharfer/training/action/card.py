@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BACKGROUND
-from edgeharfer.training.action.judge import Verdict
+from edgeharfer.training.action.judge import CrossValidationResult
 from edgeharfer.training.action.networks import ACTION_NETWORKS, MOTION
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.records import markdown_table
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A finished training.
 
     skipped: clips and why. backbone: architecture, weights and hash. history: a row per head and epoch.
@@ -27,7 +27,7 @@ class Run:
     clip_set: ClipSet
     skipped: Mapping[str, str]
     backbone: Mapping[str, str]
-    verdict: Verdict
+    verdict: CrossValidationResult
     history: Sequence[Row]
 
     @property
@@ -115,7 +115,7 @@ _MOTION_LIMITS = """\
 _BESIDE = ", beside a linear classifier of the window's mean features; their logits are added"
 
 
-def _told(run: Run) -> dict[str, str]:
+def _told(run: TrainingRun) -> dict[str, str]:
     """What the model is and where it ends, for the card."""
     recipe, motion = run.recipe, run.recipe.motion
     model, limits = (_MOTION, _MOTION_LIMITS) if recipe.arch == MOTION else (_PICTURES, _PICTURES_LIMITS)
@@ -133,12 +133,12 @@ def _told(run: Run) -> dict[str, str]:
     return {"model": model.format(**values), "limits": limits.format(**values)}
 
 
-def _beside(run: Run) -> str:
+def _beside(run: TrainingRun) -> str:
     found = run.verdict.aside
     return "" if found is None else _BESIDE_DATA.format(label=run.recipe.background, **found)
 
 
-def model_card(run: Run) -> str:
+def model_card(run: TrainingRun) -> str:
     """The card of the package, Markdown."""
     recipe, figures, live = run.recipe, run.figures, run.verdict.live
     spread, torn = recipe.sampling == "uniform", recipe.grouping == "clips"

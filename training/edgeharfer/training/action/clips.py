@@ -17,7 +17,7 @@ _SLACK_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class ClipFeatures:
     """Features of some frames of a clip, or of windows of it.
 
     frames: their numbers, of windows those of the last frames, int64 (n,). features: float (n, size).
@@ -28,7 +28,7 @@ class Track:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class EncodedClip:
     """A clip's features.
 
     times: of every frame, seconds, float64. plain: of the frames that the runtime would encode, float32.
@@ -42,10 +42,10 @@ class Clip:
     source: str
     sha256: str
     times: Times
-    plain: Track
-    views: tuple[Track, ...]
+    plain: ClipFeatures
+    views: tuple[ClipFeatures, ...]
     scene: Floats
-    whole: Track | None = None
+    whole: ClipFeatures | None = None
 
     @property
     def aside(self) -> bool:
@@ -63,7 +63,7 @@ class Clip:
         """The features of these windows, float32 (windows, frames, size)."""
         return np.asarray(self.plain.features[self.rows(window)], np.float32)
 
-    def play(self, track: Track, start: float, offsets: Times) -> Floats:
+    def play(self, track: ClipFeatures, start: float, offsets: Times) -> Floats:
         """A window of a track, float32 (frames, size). offsets: of its pictures from its begin, seconds.
 
         start: 0 is the earliest begin, 1 the latest that leaves the window full.
@@ -72,7 +72,7 @@ class Clip:
         latest = max(0.0, float(times[-1] - times[0] - offsets[-1]))
         return self.at(track, times[0] + start * latest + offsets)
 
-    def at(self, track: Track, wanted: Times) -> Floats:
+    def at(self, track: ClipFeatures, wanted: Times) -> Floats:
         """The first features at or after each time, float32 (n, size); after the last ones they are held."""
         times = self.times[track.frames]
         rows = np.searchsorted(times, wanted - _SLACK_S).clip(max=len(times) - 1)

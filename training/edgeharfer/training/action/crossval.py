@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.folds import assign_folds, group_clips
 from edgeharfer.training.action.head import HeadRecipe, Row, read_windows, train_head
 from edgeharfer.training.action.recipe import ActionRecipe
@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 class ClipSet:
     """Encoded clips, their class as an index into `labels`, and the fold that holds each one out."""
 
-    clips: list[Clip]
+    clips: list[EncodedClip]
     labels: tuple[str, ...]
     truth: NDArray[np.int64]
     groups: list[str]
@@ -38,7 +38,7 @@ class ClipSet:
         """The clips that figures are of: not those set aside (see `Clip.aside`)."""
         return np.array([not clip.aside for clip in self.clips])
 
-    def take(self, chosen: NDArray[np.bool_]) -> tuple[list[Clip], NDArray[np.int64]]:
+    def take(self, chosen: NDArray[np.bool_]) -> tuple[list[EncodedClip], NDArray[np.int64]]:
         """Some clips and their classes."""
         return [clip for clip, keep in zip(self.clips, chosen, strict=True) if keep], self.truth[chosen]
 
@@ -69,7 +69,7 @@ class ClipSet:
         return line
 
 
-def split_clips(clips: list[Clip], labels: tuple[str, ...], recipe: ActionRecipe) -> ClipSet:
+def split_clips(clips: list[EncodedClip], labels: tuple[str, ...], recipe: ActionRecipe) -> ClipSet:
     """The clips with their classes, groups and folds. Raises ConfigError for fewer groups than folds."""
     truth = np.array([labels.index(clip.label) for clip in clips], np.int64)
     groups = group_clips(clips, recipe.grouping, recipe.subject)
@@ -92,7 +92,7 @@ class Trainer:
     history: list[dict[str, object]] = field(default_factory=list)
     heads: dict[str, keras.Model] = field(default_factory=dict)
 
-    def cross_validate(self, windows: Callable[[Clip], Floats], what: str) -> list[Floats]:
+    def cross_validate(self, windows: Callable[[EncodedClip], Floats], what: str) -> list[Floats]:
         """Out-of-fold probabilities (windows, classes) of each clip. windows: what it is judged by."""
         found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
         for fold in np.unique(self.clip_set.folds).tolist():

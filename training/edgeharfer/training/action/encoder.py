@@ -68,7 +68,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Sight:
+class InputRepresentation:
     """What heads are trained on and end up in.
 
     store: makes features of clips. whole: puts a head on what made them, clip -> probabilities.
@@ -85,7 +85,7 @@ class Sight:
 
 def make_sight(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
-) -> Sight:
+) -> InputRepresentation:
     """As the recipe wants it. Features stay in `folder`. Raises ConfigError for weights that do not fit."""
     make = _see_motion if recipe.arch == MOTION else _see_pictures
     return make(recipe, weights, folder, threads, report)
@@ -93,15 +93,15 @@ def make_sight(
 
 def _see_pictures(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
-) -> Sight:
+) -> InputRepresentation:
     encoder = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
     store = ClipStore(folder, recipe.clip_spec, make_encoder(encoder, threads, report))
-    return Sight(store, lambda head: action_model(encoder, head))
+    return InputRepresentation(store, lambda head: action_model(encoder, head))
 
 
 def _see_motion(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
-) -> Sight:
+) -> InputRepresentation:
     spec = recipe.motion
     network = backbone("MobileNetV2", spec.width, spec.height, weights, alpha=recipe.alpha)
     trunk = motion_trunk(recipe.frames, recipe.width, recipe.height, cut_off(network, spec.layer), spec)
@@ -112,4 +112,4 @@ def _see_motion(
         folder, recipe.clip_spec, pixels, trunk=seen.run, shaker=recipe.shaker, draws=recipe.view_windows
     )
     encoder = picture_encoder(recipe.width, recipe.height)
-    return Sight(store, lambda head: action_model(encoder, on_trunk(trunk, head)))
+    return InputRepresentation(store, lambda head: action_model(encoder, on_trunk(trunk, head)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.clips import EncodedClip
 
 NEIGHBOURS = 10
 _NAMED = re.compile(r"(?:^|[_-])g(\d+)(?:[_-]|$)")
@@ -28,7 +28,7 @@ RULES = {
 """What must not be torn apart, by the setting `grouping`."""
 
 
-def group_clips(clips: Sequence[Clip], by: str = "scenes", pattern: str = "") -> list[str]:
+def group_clips(clips: Sequence[EncodedClip], by: str = "scenes", pattern: str = "") -> list[str]:
     """The group of each clip.
 
     A `gNN` in the name decides, within the class. For all other clips `by` does: "scenes" puts those
@@ -44,16 +44,16 @@ def group_clips(clips: Sequence[Clip], by: str = "scenes", pattern: str = "") ->
     return [name or block for name, block in zip(named, blocks, strict=True)]
 
 
-def _stem(clip: Clip) -> str:
+def _stem(clip: EncodedClip) -> str:
     return PurePosixPath(clip.name).stem
 
 
-def _named(clip: Clip) -> str | None:
+def _named(clip: EncodedClip) -> str | None:
     found = _NAMED.search(_stem(clip))
     return f"{clip.label} g{found[1]}" if found else None
 
 
-def _subjects(clips: Sequence[Clip], pattern: str) -> list[str | None]:
+def _subjects(clips: Sequence[EncodedClip], pattern: str) -> list[str | None]:
     matches = [re.search(pattern, _stem(clip)) for clip in clips]
     if not any(matches):
         raise ConfigError(
@@ -75,7 +75,7 @@ def check_pattern(pattern: str) -> None:
         )
 
 
-def _scenes(clips: Sequence[Clip], named: Sequence[str | None]) -> list[str]:
+def _scenes(clips: Sequence[EncodedClip], named: Sequence[str | None]) -> list[str]:
     unnamed = [i for i, name in enumerate(named) if name is None]
     groups = [""] * len(clips)
     if unnamed:
@@ -85,7 +85,7 @@ def _scenes(clips: Sequence[Clip], named: Sequence[str | None]) -> list[str]:
     return groups
 
 
-def _block(clip: Clip) -> str:
+def _block(clip: EncodedClip) -> str:
     digits = re.findall(r"\d+", _stem(clip))
     block = f"block {(int(digits[-1]) - 1) // NEIGHBOURS}" if digits else _stem(clip)
     return f"{clip.label} {clip.source} {block}"

@@ -13,14 +13,14 @@ from edgeharfer.runtime.tasks.action import FeatureRing
 _NOTHING = np.zeros(0, np.float32)
 
 
-class Picker(Protocol):
+class FramePicker(Protocol):
     """Asked about every frame of a clip in order."""
 
     def wants(self, number: int, pts_s: float) -> bool:
         """Whether the frame of this number and time is taken; it counts as taken then."""
 
 
-class Grid:
+class RuntimeGrid:
     """The frames that the runtime would encode; or, half a grid step `later`, those between them.
 
     seconds: of the clip, after which it takes no more.
@@ -42,7 +42,7 @@ class Grid:
         return True
 
 
-class Spread:
+class EvenSpread:
     """`count` frames spread evenly over a clip of `total` frames; all of a shorter clip."""
 
     def __init__(self, total: int, count: int) -> None:

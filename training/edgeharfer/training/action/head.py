@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip, Track
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import scale_branch
 from edgeharfer.training.action.linear import fit_linear, set_linear
 from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import NAMES, Sampler
-from edgeharfer.training.loop import Average
+from edgeharfer.training.loop import WeightAverage
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.registry import ACTION_NETWORKS
 
@@ -94,7 +94,7 @@ def check_name(setting: str, name: str, names: Collection[str]) -> None:
 
 
 def train_head(
-    clips: Sequence[Clip],
+    clips: Sequence[EncodedClip],
     labels: NDArray[np.int64],
     classes: int,
     sampler: Sampler,
@@ -126,8 +126,8 @@ def train_head(
         recipe.schedule,
     )  # fmt: skip
     head.compile(optimizer=optimizer, loss="categorical_crossentropy")
-    average, rows = Average(head, recipe.ema), []
-    drawer = WindowDrawer(clips, labels, classes, sampler, recipe)
+    average, rows = WeightAverage(head, recipe.ema), []
+    drawer = WindowSampler(clips, labels, classes, sampler, recipe)
     for epoch in range(recipe.epochs):
         losses = []
         for x, y in drawer.batches(steps, np.random.default_rng((recipe.seed, epoch))):
@@ -146,7 +146,7 @@ def train_head(
 
 def add_linear(
     head: keras.Model,
-    clips: Sequence[Clip],
+    clips: Sequence[EncodedClip],
     labels: NDArray[np.int64],
     classes: int,
     sampler: Sampler,
@@ -168,19 +168,21 @@ def add_linear(
         scale_branch(head, "temporal", recipe.temporal_weight)
 
 
-def _loss(head: keras.Model, clips: Sequence[Clip], labels: NDArray[np.int64], sampler: Sampler) -> float:
+def _loss(
+    head: keras.Model, clips: Sequence[EncodedClip], labels: NDArray[np.int64], sampler: Sampler
+) -> float:
     """Mean cross-entropy of what the clips are judged by."""
     probs = read_windows(head, [sampler.judged(clip) for clip in clips])
     losses = [-np.log(one[:, label]).mean() for one, label in zip(probs, labels, strict=True)]
     return float(np.mean(losses))
 
 
-class WindowDrawer:
+class WindowSampler:
     """Draws training windows; `draw_weights` says which clips they come from."""
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[EncodedClip],
         labels: NDArray[np.int64],
         classes: int,
         sampler: Sampler,
@@ -201,10 +203,10 @@ class WindowDrawer:
                 x, y = self._mix(x, y, rng)
             yield x, y
 
-    def _draw(self, clip: Clip, rng: np.random.Generator) -> Floats:
+    def _draw(self, clip: EncodedClip, rng: np.random.Generator) -> Floats:
         return self._sampler.draw(clip, self._choose(self._sampler.tracks(clip), rng), rng)
 
-    def _choose(self, tracks: Sequence[Track], rng: np.random.Generator) -> Track:
+    def _choose(self, tracks: Sequence[ClipFeatures], rng: np.random.Generator) -> ClipFeatures:
         plain, *views = tracks
         if not views or rng.random() < self._recipe.plain_share:
             return plain

@@ -17,7 +17,7 @@ from edgeharfer.training.action.crossval import ClipSet, Trainer
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class CrossValidationResult:
     """Out-of-fold findings.
 
     figures: of clips judged as they were sampled in training, as `summarize_clips` gives them. live: of
@@ -46,7 +46,7 @@ class Verdict:
         }
 
 
-def judge(trainer: Trainer) -> Verdict:
+def judge(trainer: Trainer) -> CrossValidationResult:
     """Train a head a fold and judge each clip by the one that has not seen it.
 
     Temperature and threshold are those of live windows, since `run` uses them there.
@@ -61,7 +61,7 @@ def judge(trainer: Trainer) -> Verdict:
         whole = trainer.cross_validate(recipe.sampler.judged, "the whole clip")
         probs = [soften(windows, temperature) for windows in whole]
     quiet = labels.index(recipe.background) if recipe.background in labels else None
-    return Verdict(
+    return CrossValidationResult(
         figures=_summary(probs, clip_set, own),
         live=_summary(live, clip_set, own),
         aside=None if own.all() else _summary(live, clip_set, ~own),

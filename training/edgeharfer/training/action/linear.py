@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.sampling import Sampler
 
-_LEAST_DEVIATION = 1e-2
+_MIN_DEVIATION = 1e-2
 """Of a squashed feature, so that one which hardly ever varies is not blown up."""
 
 
 def fit_linear(
-    clips: Sequence[Clip],
+    clips: Sequence[EncodedClip],
     labels: NDArray[np.int64],
     clip_weights: NDArray[np.float64],
     classes: int,
@@ -44,14 +44,14 @@ def fit_linear(
     weights = np.repeat(clip_weights / [len(one) for one in rows], [len(one) for one in rows])[:, None]
     targets = np.eye(classes)[np.repeat(labels, [len(one) for one in rows])]
     mean, share = (weights * x).sum(axis=0), (weights * targets).sum(axis=0)
-    deviation = np.sqrt((weights * (x - mean) ** 2).sum(axis=0)) + _LEAST_DEVIATION
+    deviation = np.sqrt((weights * (x - mean) ** 2).sum(axis=0)) + _MIN_DEVIATION
     z = (x - mean) / deviation
     gram = (z * weights).T @ z + ridge * np.eye(z.shape[1])
     kernel = np.linalg.solve(gram, (z * weights).T @ (targets - share)) / deviation[:, None]
     return kernel.astype(np.float32), (share - mean @ kernel).astype(np.float32)
 
 
-def window_means(clip: Clip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:
+def window_means(clip: EncodedClip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:
     """Mean features (n, size): of all windows of the clip, and of some of each changed copy."""
     drawn = [sampler.draw(clip, view, rng) for view in clip.views for _ in range(view_windows)]
     plain = sampler.judged(clip).mean(axis=1)

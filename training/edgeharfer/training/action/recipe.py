@@ -11,7 +11,7 @@ from edgeharfer.training.action.folds import RULES, check_pattern
 from edgeharfer.training.action.head import HeadRecipe, check_name
 from edgeharfer.training.action.motion import MotionSpec
 from edgeharfer.training.action.networks import MOTION
-from edgeharfer.training.action.sampling import ByTime, Sampler, Whole, make_sampler
+from edgeharfer.training.action.sampling import EncodedWindows, Sampler, TimedWindows, make_sampler
 from edgeharfer.training.action.store import ClipSpec
 from edgeharfer.training.action.views import ViewRanges
 
@@ -71,12 +71,12 @@ class ActionRecipe(HeadRecipe):
     @property
     def sampler(self) -> Sampler:
         """How windows are made of an encoded clip."""
-        return Whole() if self.arch == MOTION else self.shaker
+        return EncodedWindows() if self.arch == MOTION else self.shaker
 
     @property
     def live_sampler(self) -> Sampler:
         """The same, but clips are judged by the windows that `run` would see."""
-        return self.sampler if self.sampling == "time" else ByTime(self.clip_spec.window)
+        return self.sampler if self.sampling == "time" else TimedWindows(self.clip_spec.window)
 
     @property
     def shaker(self) -> Sampler:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from edgeharfer.runtime.staging import write_json
-from edgeharfer.training.action.card import Run, model_card
+from edgeharfer.training.action.card import TrainingRun, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
 from edgeharfer.training.records import class_table, environment, shares, write_history
 
@@ -29,7 +29,7 @@ LEGEND = {
 }
 
 
-def save_run(out: Path, model: keras.Model, run: Run) -> None:
+def save_run(out: Path, model: keras.Model, run: TrainingRun) -> None:
     """Write everything into the folder `out`."""
     model.save(out / "model.keras")
     write_json(out / "labels.json", list(run.labels))
@@ -48,7 +48,7 @@ def save_run(out: Path, model: keras.Model, run: Run) -> None:
     (out / "MODELCARD.md").write_text(model_card(run), encoding="utf-8")
 
 
-def metrics(run: Run) -> dict[str, object]:
+def metrics(run: TrainingRun) -> dict[str, object]:
     """All figures, and all that they depend on."""
     return {
         "cross_validation": run.figures,
@@ -69,7 +69,7 @@ def metrics(run: Run) -> dict[str, object]:
     }  # fmt: skip
 
 
-def package_facts(run: Run) -> dict[str, object]:
+def package_facts(run: TrainingRun) -> dict[str, object]:
     """What the exporter puts into the manifest."""
     recipe, spec, live = run.recipe, run.recipe.clip_spec, run.verdict.live
     return {
@@ -99,7 +99,7 @@ def package_facts(run: Run) -> dict[str, object]:
     }
 
 
-def _aside(run: Run) -> dict[str, object]:
+def _aside(run: TrainingRun) -> dict[str, object]:
     """How many of the clips beside the data's own were called what they count as."""
     found = run.verdict.aside
     return {} if found is None else {"clips_beside": found["n"], "top1_beside": round(found["top1"], 4)}
@@ -122,7 +122,7 @@ def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
     ]
 
 
-def report_text(run: Run) -> str:
+def report_text(run: TrainingRun) -> str:
     """The figures for people."""
     verdict, spread, aside = run.verdict, run.recipe.sampling == "uniform", run.verdict.aside
     beside = f"beside these, {{n}} clips that count as {run.recipe.background}: top-1 {{top1:.4f}}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip, Times, Track
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip, Times
 
 NAMES = ("time", "uniform")
 """Ways to put windows together of pictures; windows that were encoded whole are only read."""
@@ -24,72 +24,72 @@ NAMES = ("time", "uniform")
 class Sampler(Protocol):
     """One way to make windows of a clip."""
 
-    def judged(self, clip: Clip) -> Floats:
+    def judged(self, clip: EncodedClip) -> Floats:
         """The windows that a clip is judged by, float32 (windows, frames, size)."""
 
-    def tracks(self, clip: Clip) -> tuple[Track, ...]:
+    def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         """What windows can be drawn from: the unchanged clip first, then its changed copies."""
 
-    def draw(self, clip: Clip, track: Track, rng: np.random.Generator) -> Floats:
+    def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
         """A window to be taught, float32 (frames, size)."""
 
 
 @dataclass(frozen=True)
-class ByTime:
+class TimedWindows:
     """Windows in steps of time. speed: they play up to so much slower or faster. jitter: see `shaken`."""
 
     window: WindowSpec
     speed: float = 0.0
     jitter: float = 0.0
 
-    def judged(self, clip: Clip) -> Floats:
+    def judged(self, clip: EncodedClip) -> Floats:
         return clip.windows(self.window)
 
-    def tracks(self, clip: Clip) -> tuple[Track, ...]:
+    def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         return clip.plain, *clip.views
 
-    def draw(self, clip: Clip, track: Track, rng: np.random.Generator) -> Floats:
+    def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
         step_s = self.window.seconds / self.window.frames * rng.uniform(1 - self.speed, 1 + self.speed)
         steps = shaken(np.arange(self.window.frames, dtype=np.float64), self.jitter, rng)
         return clip.play(track, rng.uniform(0, 1), step_s * steps)
 
 
 @dataclass(frozen=True)
-class Uniform:
+class UniformWindow:
     """One window, spread over the whole clip. jitter: see `shaken`; a step is the clip's own."""
 
     frames: int
     jitter: float = 0.0
 
-    def judged(self, clip: Clip) -> Floats:
+    def judged(self, clip: EncodedClip) -> Floats:
         whole, steps = self.tracks(clip)[0], np.arange(self.frames, dtype=np.float64)
         return clip.at(whole, self._times(clip, whole, steps))[None]
 
-    def tracks(self, clip: Clip) -> tuple[Track, ...]:
+    def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         assert clip.whole is not None, "clips are encoded by the same sampling as they are taught by"
         return clip.whole, *clip.views
 
-    def draw(self, clip: Clip, track: Track, rng: np.random.Generator) -> Floats:
+    def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
         steps = shaken(np.arange(self.frames, dtype=np.float64), self.jitter, rng)
         return clip.at(track, self._times(clip, track, steps))
 
     @staticmethod
-    def _times(clip: Clip, track: Track, steps: Times) -> Times:
+    def _times(clip: EncodedClip, track: ClipFeatures, steps: Times) -> Times:
         """Times of the track's pictures, by their place in it; the last picture's after its end."""
         times = clip.times[track.frames]
         return np.interp(steps, np.arange(len(times)), times)
 
 
-class Whole:
+class EncodedWindows:
     """Windows that were encoded whole: a row of features each, where others have one for each picture."""
 
-    def judged(self, clip: Clip) -> Floats:
+    def judged(self, clip: EncodedClip) -> Floats:
         return np.asarray(clip.plain.features[:, None], np.float32)
 
-    def tracks(self, clip: Clip) -> tuple[Track, ...]:
+    def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         return clip.plain, *clip.views
 
-    def draw(self, clip: Clip, track: Track, rng: np.random.Generator) -> Floats:
+    def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
         return np.asarray(track.features[rng.integers(len(track.features))][None], np.float32)
 
 
@@ -103,4 +103,4 @@ def shaken(steps: Times, jitter: float, rng: np.random.Generator) -> Times:
 
 def make_sampler(name: str, window: WindowSpec, speed: float, jitter: float) -> Sampler:
     """The sampler of a recipe."""
-    return ByTime(window, speed, jitter) if name == "time" else Uniform(window.frames, jitter)
+    return TimedWindows(window, speed, jitter) if name == "time" else UniformWindow(window.frames, jitter)

@@ -20,12 +20,12 @@ from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.clips import Clip, Track
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.find import ClipFile
 from edgeharfer.training.action.folds import scene_of, thumbnail
-from edgeharfer.training.action.grid import Grid, Picker, Spread
+from edgeharfer.training.action.grid import EvenSpread, FramePicker, RuntimeGrid
 from edgeharfer.training.action.sampling import Sampler
-from edgeharfer.training.action.views import View, ViewRanges, draw_views
+from edgeharfer.training.action.views import ClipView, ViewRanges, draw_views
 from edgeharfer.training.records import file_hash
 
 Arrays = dict[str, NDArray[Any]]
@@ -55,7 +55,7 @@ class ClipSpec:
     view_seconds: float = 4.0
     ranges: ViewRanges = field(default_factory=ViewRanges)
 
-    def draw_views(self, digest: str) -> list[View]:
+    def draw_views(self, digest: str) -> list[ClipView]:
         """The changes made to the clip of this SHA-256."""
         return draw_views(self.views, self.ranges, (int(digest[:16], 16),))
 
@@ -69,7 +69,7 @@ class ClipStore:
     encoder: Encoder
     encoded: int = 0
 
-    def load(self, file: ClipFile) -> Clip:
+    def load(self, file: ClipFile) -> EncodedClip:
         """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
             digest = file_hash(path)
@@ -81,12 +81,12 @@ class ClipStore:
                 self.encoded += 1
         return self.clip(file, digest, arrays)
 
-    def clip(self, file: ClipFile, digest: str, arrays: Arrays) -> Clip:
+    def clip(self, file: ClipFile, digest: str, arrays: Arrays) -> EncodedClip:
         """The clip of what `encode` gave."""
         spread = self.spec.sampling == "uniform"
         count = 1 + spread + self.spec.views
-        tracks = [Track(arrays[f"frames{i}"], arrays[f"features{i}"]) for i in range(count)]
-        return Clip(
+        tracks = [ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"]) for i in range(count)]
+        return EncodedClip(
             file.name, file.label, file.source, digest, arrays["times"], tracks[0],
             tuple(track for track in tracks[1 + spread :] if len(track.frames)), arrays["scene"],
             tracks[1] if spread else None,
@@ -96,15 +96,17 @@ class ClipStore:
         facts = [_CACHE_VERSION, digest, self.encoder.digest, asdict(self.spec)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
-    def _tracks(self, path: Path, digest: str) -> list[tuple[View, Picker]]:
+    def _tracks(self, path: Path, digest: str) -> list[tuple[ClipView, FramePicker]]:
         """What is kept of a clip: the change and the frames of each track; those of the runtime first."""
         spec, views = self.spec, self.spec.draw_views(digest)
-        live: tuple[View, Picker] = (View(), Grid(spec.window))
+        live: tuple[ClipView, FramePicker] = (ClipView(), RuntimeGrid(spec.window))
         if spec.sampling == "uniform":
             # Decoded twice, since not every file knows how many frames it has.
             total = sum(1 for _ in read_frames(path))
-            return [live, *((view, Spread(total, spec.window.frames)) for view in (View(), *views))]
-        grids = [Grid(spec.window, later=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))]
+            return [live, *((view, EvenSpread(total, spec.window.frames)) for view in (ClipView(), *views))]
+        grids = [
+            RuntimeGrid(spec.window, later=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))
+        ]
         return [live, *zip(views, grids, strict=True)]
 
     def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
@@ -126,16 +128,16 @@ class ClipStore:
         arrays: Arrays = {"times": np.array(times, np.float64), "scene": scene_of(thumbnails)}
         for i, (numbers, features) in enumerate(zip(frames, rows, strict=True)):
             arrays[f"frames{i}"] = np.array(numbers, np.int64)
-            unchanged = tracks[i][0] == View()
+            unchanged = tracks[i][0] == ClipView()
             arrays[f"features{i}"] = np.array(features, np.float32 if unchanged else np.float16)
         return arrays
 
 
 def load_clips(
     files: Sequence[ClipFile], store: ClipStore, report: Callable[[str], None]
-) -> tuple[list[Clip], dict[str, str]]:
+) -> tuple[list[EncodedClip], dict[str, str]]:
     """All clips that can be read, each content once, and the reason for each that was skipped."""
-    clips: list[Clip] = []
+    clips: list[EncodedClip] = []
     skipped: dict[str, str] = {}
     first: dict[str, str] = {}
     for done, file in enumerate(files, 1):
@@ -190,20 +192,20 @@ class WindowStore(ClipStore):
         rng = np.random.default_rng(int(digest[:16], 16))
         kept: Arrays = {"times": clip.times, "scene": clip.scene}
         for i in range(1 + self.spec.views):
-            track = Track(arrays[f"frames{i}"], arrays[f"features{i}"])
+            track = ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"])
             found = self._drawn(clip, track, rng) if i else self._live(clip)
             kept[f"frames{i}"], kept[f"features{i}"] = found.frames, found.features
         return kept
 
-    def _live(self, clip: Clip) -> Track:
+    def _live(self, clip: EncodedClip) -> ClipFeatures:
         pictures = np.asarray(clip.plain.features, np.float32)
         windows = clip.rows(self.spec.window)
         rows = [self.trunk(pictures[one][None]).ravel() for one in windows]
-        return Track(clip.plain.frames[windows[:, -1]], np.stack(rows))
+        return ClipFeatures(clip.plain.frames[windows[:, -1]], np.stack(rows))
 
-    def _drawn(self, clip: Clip, track: Track, rng: np.random.Generator) -> Track:
+    def _drawn(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> ClipFeatures:
         """Of a view that holds a picture at all; one that begins after the end of a clip does not."""
         if not len(track.frames):
             return track
         rows = [self.trunk(self.shaker.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)]
-        return Track(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))
+        return ClipFeatures(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))

@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.training.action.card import Run
-from edgeharfer.training.action.clips import Clip
+from edgeharfer.training.action.card import TrainingRun
+from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.confidence import fold_in
 from edgeharfer.training.action.crossval import Trainer, split_clips
 from edgeharfer.training.action.encoder import make_sight
@@ -70,7 +70,7 @@ def train_action(
     fold_in(head, verdict.temperature)
     model = sight.whole(head)
     name = "none" if weights is None else Path(weights).name
-    run = Run(
+    run = TrainingRun(
         recipe=recipe,
         clip_set=clip_set,
         skipped=skipped,
@@ -83,7 +83,7 @@ def train_action(
     return model
 
 
-def order_labels(wanted: set[str], clips: Sequence[Clip], skipped: dict[str, str]) -> tuple[str, ...]:
+def order_labels(wanted: set[str], clips: Sequence[EncodedClip], skipped: dict[str, str]) -> tuple[str, ...]:
     """All classes in alphabetical order, background last. Raises SourceError for one without a clip."""
     labels = (*sorted(wanted - {BACKGROUND}), *sorted(wanted & {BACKGROUND}))
     empty = [label for label in labels if label not in {clip.label for clip in clips}]

@@ -36,7 +36,7 @@ class ViewRanges:
 
 
 @dataclass(frozen=True)
-class View:
+class ClipView:
     """One change, to be made to every picture of a clip.
 
     crop: left, top, width, height as shares of the picture. gamma, contrast: 1 is unchanged. tint: gains
@@ -89,7 +89,7 @@ class View:
         return np.asarray(np.clip(lit * 255 + 0.5, 0, 255), np.uint8)[:, None, :]
 
 
-_UNCHANGED = View()
+_UNCHANGED = ClipView()
 _HIDDEN = 127
 
 
@@ -120,7 +120,7 @@ def _coarsen(bgr: Image, share: float) -> Image:
     return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def draw_view(ranges: ViewRanges, rng: np.random.Generator) -> View:
+def draw_view(ranges: ViewRanges, rng: np.random.Generator) -> ClipView:
     """A random view."""
     area, stretch = (
         rng.uniform(ranges.smallest_crop, 1.0),
@@ -129,7 +129,7 @@ def draw_view(ranges: ViewRanges, rng: np.random.Generator) -> View:
     width, height = min(1.0, float(np.sqrt(area * stretch))), min(1.0, float(np.sqrt(area / stretch)))
     left, top = float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height))
     gains = rng.uniform(1 - ranges.tint, 1 + ranges.tint, 3)
-    return View(
+    return ClipView(
         mirror=bool(rng.random() < 0.5),
         crop=(left, top, width, height),
         gamma=float(np.exp(rng.uniform(-ranges.gamma, ranges.gamma))),
@@ -152,7 +152,7 @@ def _draw_box(largest: float, rng: np.random.Generator) -> tuple[float, float, f
     return float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height)), width, height
 
 
-def draw_views(count: int, ranges: ViewRanges, seed: tuple[int, ...]) -> list[View]:
+def draw_views(count: int, ranges: ViewRanges, seed: tuple[int, ...]) -> list[ClipView]:
     """`count` views of one clip: its mirror image first, then random ones. The seed decides them."""
     rng = np.random.default_rng(seed)
-    return [View(mirror=True), *(draw_view(ranges, rng) for _ in range(count - 1))][:count]
+    return [ClipView(mirror=True), *(draw_view(ranges, rng) for _ in range(count - 1))][:count]

@@ -66,7 +66,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class AnnotatedPerson:
     """Someone in a picture. image: folder/file as EMOTIC has it."""
 
     image: str
@@ -83,7 +83,7 @@ class Person:
         return counts / max(1, len(shown))
 
 
-def read_emotic(path: Path) -> list[Person]:
+def read_emotic(path: Path) -> list[AnnotatedPerson]:
     """Everyone in Annotations.mat or in one of the csv files.
 
     Raises SourceError: unreadable, of another layout, or with a category that EMOTIC does not have.
@@ -94,7 +94,7 @@ def read_emotic(path: Path) -> list[Person]:
     return people
 
 
-def _from_mat(path: Path) -> Iterator[Person]:
+def _from_mat(path: Path) -> Iterator[AnnotatedPerson]:
     found = load_mat(path, *SPLITS)
     if not found:
         raise SourceError(f"{path}: not EMOTIC's Annotations.mat: it has none of {', '.join(SPLITS)}")
@@ -116,7 +116,7 @@ def _labels(person: object) -> list[str]:
     return [text(category) for category in each(member(person, "annotations_categories", "categories"))]
 
 
-def _from_csv(path: Path) -> Iterator[Person]:
+def _from_csv(path: Path) -> Iterator[AnnotatedPerson]:
     columns = ("Folder", "Filename", "Categorical_Labels")
     for line, row in read_table(path, columns, "EMOTIC's csv"):
         where = f"{path}: line {line}"
@@ -134,8 +134,8 @@ def _listed(cell: str, where: str) -> list[str]:
     return labels
 
 
-def _person(image: str, categories: Sequence[str], where: str) -> Person:
+def _person(image: str, categories: Sequence[str], where: str) -> AnnotatedPerson:
     unknown = next((category for category in categories if category not in TO_EMOTION), None)
     if unknown is not None:
         raise SourceError(f"{where}: EMOTIC has no category {unknown[:60]!r}")
-    return Person(image, tuple(categories))
+    return AnnotatedPerson(image, tuple(categories))

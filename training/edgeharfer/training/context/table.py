@@ -23,7 +23,7 @@ from edgeharfer.evaluate.dataset import canonical
 from edgeharfer.evaluate.ferplus import LABELS
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.staging import cannot_write, replaced_file
-from edgeharfer.training.context.emotic import Person, read_emotic
+from edgeharfer.training.context.emotic import AnnotatedPerson, read_emotic
 from edgeharfer.training.context.mpii import Activity, read_mpii
 from edgeharfer.training.records import file_hash
 from edgeharfer.training.tables import read_table
@@ -37,7 +37,7 @@ Seen = tuple[Counts, str]
 
 
 @dataclass(frozen=True)
-class Context:
+class ContextCounts:
     """Counts of emotions with actions.
 
     actions: names, sorted. counts: (8, actions), how many people, in parts where one shows two emotions.
@@ -68,7 +68,7 @@ def build_context(
     mpii: Path | None = None,
     pairs: Path | None = None,
     smoothing: float = SMOOTHING,
-) -> Context:
+) -> ContextCounts:
     """Count what the files say together.
 
     emotic: Annotations.mat, or csv files of its splits. mpii: its .mat or csv. pairs: csv with the columns
@@ -94,7 +94,7 @@ def build_context(
         "people_joined": len(shared),
         "pairs": len(told),
     }
-    return Context(*_counted(seen), smoothing, source)
+    return ContextCounts(*_counted(seen), smoothing, source)
 
 
 def _counted(seen: Sequence[Seen]) -> tuple[tuple[str, ...], Counts]:
@@ -105,14 +105,14 @@ def _counted(seen: Sequence[Seen]) -> tuple[tuple[str, ...], Counts]:
     return actions, counts
 
 
-def join(people: Sequence[Person], activities: Sequence[Activity]) -> list[Seen]:
+def join(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
     """People with an emotion in pictures whose activity is told; pictures are the same by their file name."""
     category = {PurePosixPath(activity.image).name: activity.category for activity in activities}
     named = ((person.shares(), PurePosixPath(person.image).name) for person in people)
     return [(emotions, category[name]) for emotions, name in named if name in category and emotions.any()]
 
 
-def independent(people: Sequence[Person], activities: Sequence[Activity]) -> list[Seen]:
+def independent(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
     """All people's emotions, dealt out to the activities by how common each is."""
     emotions = np.sum([person.shares() for person in people], axis=0)
     common = Counter(activity.category for activity in activities)
@@ -140,7 +140,7 @@ def read_pairs(path: Path) -> list[Seen]:
     return seen
 
 
-def write_context(context: Context, out: Path) -> None:
+def write_context(context: ContextCounts, out: Path) -> None:
     """Write context.json, whole or not at all. Raises SinkError."""
     try:
         with replaced_file(out) as file:

@@ -29,7 +29,7 @@ HEADS = {"fer7": FER7, "fer8": ferplus.LABELS}
 
 
 @dataclass
-class Targets:
+class HeadTargets:
     """What the heads should say: float32 (n, classes) each; a row of zeros teaches nothing."""
 
     by_head: dict[str, Floats]
@@ -46,7 +46,7 @@ def make_targets(
     smoothing: float = 0.0,
     majority: bool = False,
     weight_cap: float = 0.0,
-) -> Targets:
+) -> HeadTargets:
     """FER-2013's labels, smoothed, and what the FER+ votes say where there are any.
 
     majority: the second head learns the label of the majority instead of the votes' distribution; where
@@ -63,7 +63,7 @@ def make_targets(
         for rows in by_head.values():
             weights = class_weights(rows, weight_cap).astype(np.float32)
             rows *= weights[rows.argmax(axis=1)][:, None]
-    return Targets(by_head)
+    return HeadTargets(by_head)
 
 
 def _majority_row(votes: Floats) -> Floats:
@@ -91,7 +91,7 @@ def split_validation(faces: Faces, share: float, seed: int) -> tuple[Faces, Face
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingData:
     """All that training needs, read once."""
 
     train: Faces
@@ -116,7 +116,7 @@ def prepare_data(
     drop_copies: bool = True,
     limit: int | None = None,
     report: Callable[[str], None],
-) -> Prepared:
+) -> TrainingData:
     """Read, drop copies, align, and take the validation share away.
 
     The evaluation split serves two ends only: its copies leave the training pictures, and it is scored
@@ -149,4 +149,4 @@ def prepare_data(
         "data_sha256": file_hash(data) if data.is_file() else None,
         "votes_sha256": file_hash(votes_file) if votes_file else None,
     }
-    return Prepared(train, validation, test, votes, facts)
+    return TrainingData(train, validation, test, votes, facts)

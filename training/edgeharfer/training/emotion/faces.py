@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
-from edgeharfer.evaluate.dataset import TEST_SPLITS, TRAIN_SPLITS, Dataset, Sample, canonical
+from edgeharfer.evaluate.dataset import TEST_SPLITS, TRAIN_SPLITS, Dataset, LabelledFile, canonical
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
@@ -28,8 +28,8 @@ __all__ = [
     "FER7",
     "SIDE",
     "Color",
+    "ExcludedImage",
     "Faces",
-    "LeftOut",
     "align",
     "check_votes",
     "read_faces",
@@ -45,7 +45,7 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class ExcludedImage:
     """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""
 
     name: str
@@ -66,7 +66,7 @@ class Faces:
     pictures: Image
     labels: NDArray[np.int64]
     aligned: Image
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[ExcludedImage] = field(default_factory=list)
     split: str = ""
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Faces:
         """The chosen ones. With `why` the others count as left out, as copies of what `of` names by index."""
         index = np.asarray(index, np.int64)
         gone = np.setdiff1d(np.arange(len(self)), index).tolist() if why else []
-        left_out = [LeftOut(self.names[i], why, (of or {}).get(i, "")) for i in gone]
+        left_out = [ExcludedImage(self.names[i], why, (of or {}).get(i, "")) for i in gone]
         names = [self.names[i] for i in index]
         arrays = self.pictures[index], self.labels[index], self.aligned[index]
         return Faces(names, *arrays, [*self.left_out, *left_out], self.split)
@@ -148,16 +148,16 @@ def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
     samples, left_out = [], []
     for sample in data.split(split):
         if canonical(sample.label) not in FER7:
-            left_out.append(LeftOut(sample.name, f"class {sample.label}"))
+            left_out.append(ExcludedImage(sample.name, f"class {sample.label}"))
         elif (picture := _read_picture(data, sample)) is None:
-            left_out.append(LeftOut(sample.name, UNREADABLE))
+            left_out.append(ExcludedImage(sample.name, UNREADABLE))
         else:
             label = FER7.index(canonical(sample.label))
             samples.append((sample.file, _fit(picture, side, color), label))
     return _faces(samples, left_out, split, side, color)
 
 
-def _read_picture(data: Dataset, sample: Sample) -> Image | None:
+def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
     try:
         return decode_image(data.read(sample), sample.name)
     except SourceError:
@@ -167,11 +167,11 @@ def _read_picture(data: Dataset, sample: Sample) -> Image | None:
 def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[str, Faces]:
     rows, bad = read_rows(path, votes)
     samples: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
-    left_out: dict[str, list[LeftOut]] = defaultdict(list)
+    left_out: dict[str, list[ExcludedImage]] = defaultdict(list)
     for row in rows:
         samples[row.split].append((row.name, _fit(row.picture, side, color), row.label))
     for fault in bad:
-        left_out[fault.split].append(LeftOut(f"line {fault.line}: {fault.why}", UNREADABLE))
+        left_out[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.why}", UNREADABLE))
     return {
         split: _faces(samples[split], left_out[split], split, side, color)
         for split in SPLITS.values()
@@ -189,7 +189,11 @@ def _fit(picture: Image, side: int, color: Color) -> Image:
 
 
 def _faces(
-    samples: Sequence[tuple[str, Image, int]], left_out: list[LeftOut], split: str, side: int, color: Color
+    samples: Sequence[tuple[str, Image, int]],
+    left_out: list[ExcludedImage],
+    split: str,
+    side: int,
+    color: Color,
 ) -> Faces:
     """Names, pictures and labels as arrays, also where there are none."""
     shape = (side, side) if color == "gray" else (side, side, 3)

@@ -24,7 +24,7 @@ _FILE = re.compile(r"\w[\w-]*\.png", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class KaggleRow:
     """One face. name: the file that it becomes. label: index into FER7. picture: uint8 (48, 48)."""
 
     name: str
@@ -34,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class InvalidRow:
     """A row that holds no face: where it stands and what is wrong. split: train, if Usage is what is."""
 
     line: int
@@ -42,7 +42,7 @@ class BadRow:
     why: str
 
 
-def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[Row], list[BadRow]]:
+def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow], list[InvalidRow]]:
     """The faces of the table, and the rows that are damaged.
 
     A picture is named by its row's number, fer0000000.png and on. ferplus: a FER+ table that names them
@@ -58,7 +58,7 @@ def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[Row], list[
         try:
             rows.append(_row(name, record))
         except (ValueError, OverflowError) as error:
-            bad.append(BadRow(line, SPLITS.get(record["Usage"], "train"), str(error)))
+            bad.append(InvalidRow(line, SPLITS.get(record["Usage"], "train"), str(error)))
     if names is not None and not _match(usages, [usage for usage, _ in names]):
         raise SourceError(
             f"{ferplus}: its {len(names)} rows are not those of {path} ({len(usages)} rows): "
@@ -94,7 +94,7 @@ def names_by_row(table: Path) -> list[tuple[str, str]] | None:
     return [(usage, name or f"fer9{number:06d}.png") for number, (usage, name) in enumerate(rows)]
 
 
-def _row(name: str, record: Mapping[str, str]) -> Row:
+def _row(name: str, record: Mapping[str, str]) -> KaggleRow:
     """Raises ValueError or OverflowError that say what is wrong."""
     if record["Usage"] not in SPLITS:
         raise ValueError(f"Usage is {record['Usage'][:40]!r}, not one of {', '.join(SPLITS)}")
@@ -104,4 +104,4 @@ def _row(name: str, record: Mapping[str, str]) -> Row:
     if len(values) != SIDE * SIDE:
         raise ValueError(f"{len(values)} pixel values instead of {SIDE * SIDE}")
     picture = np.array(values, np.uint8).reshape(SIDE, SIDE)
-    return Row(name, SPLITS[record["Usage"]], int(record["emotion"]), picture)
+    return KaggleRow(name, SPLITS[record["Usage"]], int(record["emotion"]), picture)

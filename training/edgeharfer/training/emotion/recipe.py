@@ -15,7 +15,7 @@ UNMIXED = FaceAugmentation(mixup_probability=0)
 
 
 @dataclass(frozen=True)
-class Finish:
+class FinishingPhase:
     """A part after the main one, which goes through a schedule of its own once.
 
     batch_share: of the main part's batch. aligned_share: as the recipe's, of which the larger counts.
@@ -77,11 +77,11 @@ class EmotionRecipe:
     dtype: str = "float32"
     seed: int = 1
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
-    finish: tuple[Finish, ...] = (
-        Finish(9),
-        Finish(14),
-        Finish(7, batch_share=1.0, augmentation=FaceAugmentation()),
-        Finish(6, augmentation=UNMIXED),
+    finish: tuple[FinishingPhase, ...] = (
+        FinishingPhase(9),
+        FinishingPhase(14),
+        FinishingPhase(7, batch_share=1.0, augmentation=FaceAugmentation()),
+        FinishingPhase(6, augmentation=UNMIXED),
     )
 
     def phases(self) -> dict[str, EmotionRecipe]:

@@ -19,7 +19,7 @@ from edgeharfer.runtime.tasks.emotion import ratio, reweigh
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
-from edgeharfer.training.emotion.data import Prepared, make_targets, true_labels
+from edgeharfer.training.emotion.data import TrainingData, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
@@ -32,9 +32,9 @@ Over a third of FER+ is neutral; with that prior a live face would seldom be tol
 contempt never. FER-2013's own labels are even enough. Chosen on training and held-back pictures: the most
 that costs them hardly any top-1."""
 ASSUMED_IN_WORDS = {0.0: "those shares", 0.5: "their square roots"}
-LEAST_RECALL, LEAST_PICTURES = 0.48, 20
+MIN_RECALL, MIN_PICTURES = 0.48, 20
 """A class of that many held-back pictures of which fewer are found gets a larger share."""
-LIFT, MOST_LOST = 1.05, 0.005
+LIFT, MAX_LOST = 1.05, 0.005
 """Factor of one step, and the most that all steps may cost in top-1 on those pictures."""
 SPLITS_IN_WORDS = {"val": "PublicTest"}
 """What FER-2013's authors call a split of the usual folders."""
@@ -109,7 +109,7 @@ class HeadFigures:
 
 
 def score_heads(
-    prepared: Prepared,
+    prepared: TrainingData,
     validation_logits: Mapping[str, Floats],
     test_logits: Mapping[str, Floats],
     *,
@@ -156,7 +156,7 @@ def save_run(
     model: keras.Model,
     recipe: EmotionRecipe,
     spec: InputSpec,
-    prepared: Prepared,
+    prepared: TrainingData,
     heads: list[HeadFigures],
     history: list[dict[str, float]],
 ) -> None:
@@ -208,7 +208,7 @@ def save_run(
     )
 
 
-def run_facts(prepared: Prepared, spec: InputSpec, heads: list[HeadFigures]) -> dict[str, object]:
+def run_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadFigures]) -> dict[str, object]:
     """What the exporter puts into the manifests."""
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
@@ -226,16 +226,16 @@ def weak_lifts(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...])
     """How many times more the classes that are seldom found must be assumed, so that they are.
 
     probs: (pictures, classes) of held-back pictures; truth: (pictures,), -1 where nothing is said. A network
-    that calls a class too seldom gains by it; where it does not, MOST_LOST bounds the price.
+    that calls a class too seldom gains by it; where it does not, MAX_LOST bounds the price.
     """
     probs, truth = probs[truth >= 0], truth[truth >= 0]
     weights = np.ones(len(labels), np.float32)
     counts = np.bincount(truth, minlength=len(labels))
-    least = float((probs.argmax(axis=1) == truth).mean()) - MOST_LOST
+    least = float((probs.argmax(axis=1) == truth).mean()) - MAX_LOST
     for _ in range(100):
         right = (probs * weights).argmax(axis=1) == truth
         recalls = np.bincount(truth, right, len(labels)) / np.maximum(counts, 1)
-        weak = (recalls < LEAST_RECALL) & (counts >= LEAST_PICTURES)
+        weak = (recalls < MIN_RECALL) & (counts >= MIN_PICTURES)
         raised = np.where(weak, weights * LIFT, weights).astype(np.float32)
         if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < least:
             break

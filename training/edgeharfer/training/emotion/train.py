@@ -15,7 +15,13 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import color, normalize, prepare, resize
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.augment import augment, mix
-from edgeharfer.training.emotion.data import Prepared, Targets, make_targets, prepare_data, true_labels
+from edgeharfer.training.emotion.data import (
+    HeadTargets,
+    TrainingData,
+    make_targets,
+    prepare_data,
+    true_labels,
+)
 from edgeharfer.training.emotion.faces import Faces
 from edgeharfer.training.emotion.networks import (
     add_l2,
@@ -26,7 +32,7 @@ from edgeharfer.training.emotion.networks import (
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.run import TEMPERATURES, save_run, score_heads
 from edgeharfer.training.emotion.sheets import augmentation_sheet
-from edgeharfer.training.loop import Plan, fit, soup
+from edgeharfer.training.loop import TrainingPlan, fit, soup
 from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.records import open_board
@@ -88,7 +94,7 @@ def train_emotion(
 
 
 def build_model(
-    recipe: EmotionRecipe, prepared: Prepared, weights: str | Path | None, dtype: str
+    recipe: EmotionRecipe, prepared: TrainingData, weights: str | Path | None, dtype: str
 ) -> keras.Model:
     """The recipe's network with a head for each label set; dtype: of its computation."""
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
@@ -105,7 +111,7 @@ def build_model(
 def train_phase(
     model: keras.Model,
     phase: EmotionRecipe,
-    prepared: Prepared,
+    prepared: TrainingData,
     spec: InputSpec,
     validate: Callable[[keras.Model], dict[str, float]],
     folder: Path,
@@ -127,12 +133,14 @@ def train_phase(
         weight_cap=phase.class_weight_cap,
     )  # fmt: skip
     batches = make_batches(prepared.train, targets, phase, spec)
-    plan = Plan(phase.epochs, phase.ema, phase.patience, phase.plateau * (phase.schedule == "plateau"))
+    plan = TrainingPlan(
+        phase.epochs, phase.ema, phase.patience, phase.plateau * (phase.schedule == "plateau")
+    )
     return fit(model, batches, validate, plan, folder, **options)
 
 
 def make_batches(
-    faces: Faces, targets: Targets, recipe: EmotionRecipe, spec: InputSpec
+    faces: Faces, targets: HeadTargets, recipe: EmotionRecipe, spec: InputSpec
 ) -> Callable[[int], Iterator[Any]]:
     """Augmented batches of an epoch; the epoch's number and the seed decide them entirely."""
 
@@ -160,7 +168,7 @@ def as_input(picture: Image, spec: InputSpec) -> Image:
     return color(resize(picture, spec.width, spec.height), spec)
 
 
-def make_validation(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
+def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
     """Top-1 of each head on the runtime's crops of held-out pictures; their mean is the score."""
     truth = true_labels(prepared.validation, prepared.votes)
 
@@ -175,7 +183,7 @@ def make_validation(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Mode
     return validate
 
 
-def held_back_loss(prepared: Prepared, spec: InputSpec) -> Callable[[keras.Model], float]:
+def held_back_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
     """Mean cross-entropy of the heads, each at its best temperature: it moves less by chance than top-1."""
     targets = make_targets(prepared.validation, prepared.votes).by_head
 
