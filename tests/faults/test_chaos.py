@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from edgeharfer.chaos import process_faults
 from edgeharfer.chaos.fault import Fault, FaultEnvironment, FaultNotApplicable, slowdown
 from edgeharfer.chaos.source_faults import freeze
+from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout, WatchedRun
 from edgeharfer.chaos.trial import FAULTS, attempt, exit_code, line, report, trial
-from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout, WatchedRun
 from edgeharfer.cli.chaos import chaos, run_options
 from edgeharfer.runtime.clock import ManualClock
 from mjpeg_server import MjpegServer, allowed_s

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import edgeharfer.cli
-from edgeharfer.chaos.watched import WatchedRun
+from edgeharfer.chaos.supervised import WatchedRun
 from edgeharfer.runtime.child import child_command, child_environment
 from mjpeg_server import MjpegServer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.chaos.watched import WatchedRun
+from edgeharfer.chaos.supervised import WatchedRun
 from edgeharfer.runtime.source.base import STALE_S
 from mjpeg_server import MjpegServer
 

@@ -19,7 +19,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.isolated import IsolatedSource
-from edgeharfer.runtime.source.orders import OpenRequest
+from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.types import Frame
 from mjpeg_server import MjpegServer, allowed_s, jpeg, moving, wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.chaos.watched import WatchedRun
+from edgeharfer.chaos.supervised import WatchedRun
 from mjpeg_server import MjpegServer, allowed_s
 
 Figures = Callable[..., None]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.chaos.watched import WatchedRun
+from edgeharfer.chaos.supervised import WatchedRun
 from kiosk_process import KioskProcess
 from mjpeg_server import MjpegServer, allowed_s, wait_until
 

@@ -18,8 +18,8 @@ from edgeharfer.runtime.overlay import (
     faces,
     humanise,
     label_color,
-    look,
     readings,
+    style,
 )
 from edgeharfer.runtime.overlay.canvas import Rect, put_text, shorten, text_width, wrap
 from edgeharfer.runtime.result import Result
@@ -187,7 +187,7 @@ def test_the_fill_of_the_action_bar_follows_its_score() -> None:
             Result(0, 0.0, 1.0, readings={"action": Action("A", score, ready=True)}),
             Status(),
         )
-        return int((image[470 - 7] == np.array(look.MINT)).all(axis=1).sum())
+        return int((image[470 - 7] == np.array(style.MINT)).all(axis=1).sum())
 
     assert filled(0.0) == 0
     assert filled(0.5) == pytest.approx(filled(1.0) / 2, abs=3)
@@ -243,7 +243,7 @@ def test_no_action_is_said_quietly() -> None:
     )
     taken = [np.count_nonzero((one != ground).any(axis=2)[240:]) for one in (calm, busy)]
     assert 0 < taken[0] < taken[1] / 8
-    assert not (calm == np.array(look.MINT)).all(axis=2)[240:].any()
+    assert not (calm == np.array(style.MINT)).all(axis=2)[240:].any()
 
 
 def test_the_three_likeliest_emotions_stand_beside_a_face(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from edgeharfer.cli.picker import screen
 from edgeharfer.cli.picker.menu import MenuItem
 from edgeharfer.cli.picker.preview import PreviewFrame, PreviewState
 from edgeharfer.cli.picker.screen import PickerImage, compose
-from edgeharfer.runtime.overlay.look import BLUE
+from edgeharfer.runtime.overlay.style import BLUE
 
 CHOICES = [MenuItem(str(number), f"Camera {number}", f"/dev/video{number}") for number in range(12)]
 PICTURE = np.full((480, 640, 3), (40, 160, 90), np.uint8)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeharfer.report.measures import MAX_LABELS, MAX_SHOWN, main_labels, measure, people
 from edgeharfer.report.rows import label_rows
 from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.report.statistics import MAX_LABELS, MAX_SHOWN, main_labels, measure, people
 from tiny_reports import LABELS, SURE, recording, report
 
 

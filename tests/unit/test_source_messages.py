@@ -12,7 +12,7 @@ import pytest
 
 from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive, send
-from edgeharfer.runtime.source.orders import OpenRequest, from_line, to_line
+from edgeharfer.runtime.source.requests import OpenRequest, from_line, to_line
 
 Link = tuple[socket.socket, socket.socket]
 

@@ -11,9 +11,9 @@ import numpy as np
 from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.scene import intensity_to_dict
-from edgeharfer.report.measures import PersonStatistics
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
+from edgeharfer.report.statistics import PersonStatistics
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 MAX_POINTS = 400

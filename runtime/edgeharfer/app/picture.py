@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeharfer.runtime.overlay.canvas import Rect
 from edgeharfer.runtime.overlay.faces import draw_box, draw_tag, visible
-from edgeharfer.runtime.overlay.look import look_for
+from edgeharfer.runtime.overlay.style import look_for
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Frame, Image, TrackedFace
 

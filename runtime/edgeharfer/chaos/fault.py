@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 
 from edgeharfer.chaos.server import MjpegServer
-from edgeharfer.chaos.watched import WatchedRun
+from edgeharfer.chaos.supervised import WatchedRun
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.source.demo import DemoSource
 

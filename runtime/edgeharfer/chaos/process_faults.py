@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeharfer.chaos.fault import Fault, FaultEnvironment, FaultNotApplicable
-from edgeharfer.chaos.watched import RecoveryError, WatchedRun
+from edgeharfer.chaos.supervised import RecoveryError, WatchedRun
 from edgeharfer.runtime.inference.package import shipped_packages
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
@@ -83,7 +83,10 @@ def full_disk(site: FaultEnvironment) -> float:
 
 
 def small_disk(disk: Path) -> list[str]:
-    """A command that runs another one with a small disk of its own there. Raises FaultNotApplicable where none can."""
+    """A command that runs another one with a small disk of its own there.
+
+    Raises FaultNotApplicable where that cannot be done.
+    """
     spaces = ["unshare", "--user", "--map-root-user", "--mount"]
     mount = ["sh", "-c", _SMALL_DISK, "sh", str(DISK_BYTES), str(disk)]
     try:

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from edgeharfer.chaos.fault import FPS, Fault, FaultEnvironment, FaultNotApplicable, demo_pictures
-from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout, WatchedRun
+from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout, WatchedRun
 
 NOTICED_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""

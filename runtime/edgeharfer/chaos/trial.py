@@ -20,7 +20,7 @@ from edgeharfer.chaos.fault import (
 from edgeharfer.chaos.process_faults import PROCESS_FAULTS
 from edgeharfer.chaos.server import MjpegServer
 from edgeharfer.chaos.source_faults import SOURCE_FAULTS
-from edgeharfer.chaos.watched import RecoveryError, RecoveryTimeout
+from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout
 
 FAULTS: tuple[Fault, ...] = (*SOURCE_FAULTS, *PROCESS_FAULTS)
 WIDTH, HEIGHT = 640, 480

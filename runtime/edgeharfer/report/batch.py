@@ -10,7 +10,7 @@ from edgeharfer.report.job import ReportJob
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import NO_BREAK, counted, label_name, percent
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.overlay.look import printable
+from edgeharfer.runtime.overlay.style import printable
 
 REPORT_BYTES = 1 << 20
 """Writing a report takes about as long as watching so much video; for the time left."""

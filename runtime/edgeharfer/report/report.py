@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeharfer.report.analyzer import AnalysisMethod
-from edgeharfer.report.measures import PersonStatistics, Statistics, measure, people, with_pages
 from edgeharfer.report.record import Observations
 from edgeharfer.report.rows import FrameRow, label_rows
 from edgeharfer.report.segments import Segment, join
 from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.report.statistics import PersonStatistics, Statistics, measure, people, with_pages
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.source.unreadable import describe_unreadable
 

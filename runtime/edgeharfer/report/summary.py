@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.report.measures import PersonStatistics, Statistics
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
+from edgeharfer.report.statistics import PersonStatistics, Statistics
 from edgeharfer.runtime.versions import product_version
 
 FORMAT = 1

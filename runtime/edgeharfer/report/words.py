@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from edgeharfer.runtime.overlay.look import label_words, printable
+from edgeharfer.runtime.overlay.style import label_words, printable
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _MINUTES_FROM_S = 120.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeharfer.cli.picker.preview import Opener, Preview, PreviewFrame, PreviewState
-from edgeharfer.runtime.overlay.look import printable
+from edgeharfer.runtime.overlay.style import printable
 from edgeharfer.runtime.source import named_sources
 from edgeharfer.runtime.source.cameras import Camera
 

@@ -23,7 +23,7 @@ from edgeharfer.runtime.overlay.canvas import (
     text_width,
     wrap,
 )
-from edgeharfer.runtime.overlay.look import BLUE, MINT, ORANGE, YELLOW
+from edgeharfer.runtime.overlay.style import BLUE, MINT, ORANGE, YELLOW
 from edgeharfer.runtime.types import Floats, Image
 
 GROUND: Color = (30, 21, 15)

@@ -17,7 +17,7 @@ import numpy as np
 from edgeharfer.cli.picker.keys import BACKSPACE, DOWN, END, ENTER, ESCAPE, HOME, TAB, UP, Keys
 from edgeharfer.cli.picker.menu import QUESTION, Menu
 from edgeharfer.cli.picker.preview import PreviewState
-from edgeharfer.runtime.overlay.look import printable
+from edgeharfer.runtime.overlay.style import printable
 from edgeharfer.runtime.types import Image
 
 TURN_S = 0.1

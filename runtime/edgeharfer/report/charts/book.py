@@ -15,8 +15,8 @@ from edgeharfer.report.charts.shares import bar, pie
 from edgeharfer.report.charts.style import pdf_pages
 from edgeharfer.report.charts.timeline import emotion_strips, gantt, person_curves
 from edgeharfer.report.charts.transitions import transitions
-from edgeharfer.report.measures import Statistics
 from edgeharfer.report.report import Report
+from edgeharfer.report.statistics import Statistics
 
 Key = tuple[str, int | None]
 

@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.ticker import PercentFormatter
 
 from edgeharfer.report.charts.style import empty, headline, new_figure, styled
-from edgeharfer.report.measures import Statistics
 from edgeharfer.report.palette import INK, MUTED, RULE, paints
 from edgeharfer.report.report import Report
+from edgeharfer.report.statistics import Statistics
 from edgeharfer.report.words import label_name, percent
 
 _WIDTH_IN, _HEIGHT_IN = 3.4, 2.35

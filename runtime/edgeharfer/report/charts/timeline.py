@@ -16,10 +16,10 @@ from edgeharfer.report.charts.style import (
     styled,
     time_axis,
 )
-from edgeharfer.report.measures import PersonStatistics, main_labels
 from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, AreaStyle, paints
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
+from edgeharfer.report.statistics import PersonStatistics, main_labels
 from edgeharfer.report.words import label_name, person_name
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 

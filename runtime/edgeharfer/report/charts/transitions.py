@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from edgeharfer.report.charts.style import new_figure, styled
-from edgeharfer.report.measures import Statistics
 from edgeharfer.report.palette import ACCENT, INK
+from edgeharfer.report.statistics import Statistics
 from edgeharfer.report.words import label_name
 
 _MAX_IN = (3.6, 2.3)

@@ -9,7 +9,7 @@ from reportlab.platypus import CondPageBreak
 from edgeharfer.report.analyzer import ModelFacts
 from edgeharfer.report.gallery import Gallery
 from edgeharfer.report.palette import ACCENT
-from edgeharfer.report.pdf import look, texts
+from edgeharfer.report.pdf import styles, texts
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.parts import (
     OutlineEntry,
@@ -40,20 +40,20 @@ def cover(report: Report, edition: ReportEdition) -> list[Any]:
     parts = [
         OutlineEntry("cover", "Summary"),
         gap(22),
-        words("EMOTION AND ACTION REPORT", look.KICKER),
-        words(shortened(report.source.name, 90), look.TITLE),
-        words(f"{kind}: {report.source.details}. Report of {edition.made}.", look.SUBTITLE),
+        words("EMOTION AND ACTION REPORT", styles.KICKER),
+        words(shortened(report.source.name, 90), styles.TITLE),
+        words(f"{kind}: {report.source.details}. Report of {edition.made}.", styles.SUBTITLE),
         tiles(_tiles(report)),
         gap(10),
-        words("At a glance", look.SUBHEADING),
+        words("At a glance", styles.SUBHEADING),
         *bullets([escaped(text) for text in texts.findings(report)]),
-        words("Facts", look.SUBHEADING),
+        words("Facts", styles.SUBHEADING),
         facts(_facts(report)),
         gap(8),
         marked_up(
             "The labels say what faces look like to a model, not what people feel: see "
             f'<a href="#method" color="{ACCENT}">Method and limits</a>. {texts.privacy(edition.pictured)}',
-            look.SMALL,
+            styles.SMALL,
         ),
     ]
     return parts + (_scenes(edition.gallery) if edition.gallery else [])
@@ -128,10 +128,10 @@ def _faces(report: Report) -> str:
 
 
 def _scenes(gallery: Gallery) -> list[Any]:
-    width = look.CONTENT_WIDTH / _COLUMNS - 8
+    width = styles.CONTENT_WIDTH / _COLUMNS - 8
     cells = [
         captioned(picture(scene.jpeg, width), scene.name or seconds(scene.time_s)) for scene in gallery.scenes
     ]
     rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
     filled = [row + [""] * (_COLUMNS - len(row)) for row in rows]
-    return [CondPageBreak(180), words("Pictures", look.SUBHEADING), *(side_by_side(*row) for row in filled)]
+    return [CondPageBreak(180), words("Pictures", styles.SUBHEADING), *(side_by_side(*row) for row in filled)]

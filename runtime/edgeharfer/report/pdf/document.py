@@ -20,7 +20,7 @@ from reportlab.platypus import SimpleDocTemplate
 
 from edgeharfer.report.charts.book import ChartBook, Key
 from edgeharfer.report.palette import MUTED, RULE
-from edgeharfer.report.pdf import look
+from edgeharfer.report.pdf import styles
 from edgeharfer.report.pdf.parts import ChartPlacement
 from edgeharfer.report.words import drawable, shortened
 
@@ -30,7 +30,7 @@ Story = Callable[[list[ChartPlacement]], list[Any]]
 
 def make_pdf(story: Story, book: ChartBook, *, title: str, footer: str, creator: str) -> bytes:
     """A4 pages, numbered "2 / 9", with an outline; text can be selected, fonts are embedded."""
-    look.register_fonts()
+    styles.register_fonts()
     title, footer = drawable(title), drawable(footer)
     total = _set_pages(story, [], title, lambda canvas, page: None)[1]
     places: list[ChartPlacement] = []
@@ -44,9 +44,9 @@ def _set_pages(
     """The pages with empty rooms for charts, and how many they are."""
     file = io.BytesIO()
     frame_padding = 6  # ReportLab's own, on all sides
-    side, top, bottom = (margin - frame_padding for margin in (look.SIDE, look.TOP, look.BOTTOM))
+    side, top, bottom = (margin - frame_padding for margin in (styles.SIDE, styles.TOP, styles.BOTTOM))
     document = SimpleDocTemplate(
-        file, pagesize=look.PAGE, leftMargin=side, rightMargin=side, topMargin=top, bottomMargin=bottom,
+        file, pagesize=styles.PAGE, leftMargin=side, rightMargin=side, topMargin=top, bottomMargin=bottom,
         title=title, lang="en", invariant=1,
     )  # fmt: skip
 
@@ -59,14 +59,14 @@ def _set_pages(
 
 def _footer(canvas: Any, page: int, total: int, text: str) -> None:
     canvas.saveState()
-    y = look.BOTTOM - 20
+    y = styles.BOTTOM - 20
     canvas.setStrokeColor(HexColor(RULE))
     canvas.setLineWidth(0.5)
-    canvas.line(look.SIDE, y + 11, look.PAGE[0] - look.SIDE, y + 11)
+    canvas.line(styles.SIDE, y + 11, styles.PAGE[0] - styles.SIDE, y + 11)
     canvas.setFillColor(HexColor(MUTED))
-    canvas.setFont(look.FONT, 7)
-    canvas.drawString(look.SIDE, y, shortened(text, 96))
-    canvas.drawRightString(look.PAGE[0] - look.SIDE, y, f"{page} / {total}")
+    canvas.setFont(styles.FONT, 7)
+    canvas.drawString(styles.SIDE, y, shortened(text, 96))
+    canvas.drawRightString(styles.PAGE[0] - styles.SIDE, y, f"{page} / {total}")
     canvas.restoreState()
 
 

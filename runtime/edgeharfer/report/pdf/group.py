@@ -7,12 +7,12 @@ from typing import Any
 
 from reportlab.platypus import KeepTogether
 
-from edgeharfer.report.measures import Statistics, main_labels
-from edgeharfer.report.pdf import look, texts
+from edgeharfer.report.pdf import styles, texts
 from edgeharfer.report.pdf.parts import ChartFlowables, OutlineEntry, gap, side_by_side, table, words
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
 from edgeharfer.report.segments import Segment, seconds_by_label
+from edgeharfer.report.statistics import Statistics, main_labels
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds, shortened
 from edgeharfer.runtime.types import UNCERTAIN
 
@@ -25,7 +25,7 @@ def group(report: Report, rooms: ChartFlowables) -> list[Any]:
     """What all faces come to."""
     parts = [
         OutlineEntry("group", "Everybody"),
-        words("Everybody", look.HEADING),
+        words("Everybody", styles.HEADING),
         words(_in_words(report)),
         rooms.chart("emotions"),
         gap(8),
@@ -34,10 +34,10 @@ def group(report: Report, rooms: ChartFlowables) -> list[Any]:
     if report.stills:
         return parts + _picture_table(report)
     if report.labels and report.shown:
-        parts += [words("Share of each emotion", look.SUBHEADING), _share_table(report)]
+        parts += [words("Share of each emotion", styles.SUBHEADING), _share_table(report)]
     parts += [
         gap(6),
-        KeepTogether([words("Confidence and coverage", look.SUBHEADING), rooms.chart("confidence")]),
+        KeepTogether([words("Confidence and coverage", styles.SUBHEADING), rooms.chart("confidence")]),
     ]
     if report.shown:
         parts += [gap(4), _people_table(report)]
@@ -51,7 +51,7 @@ def shares(rooms: ChartFlowables, track: int | None) -> Any:
 
 def transitions(measures: Statistics, rooms: ChartFlowables, track: int | None) -> Any:
     """The table of transitions and the most frequent ones in words."""
-    heading = words("Transitions", look.SUBHEADING)
+    heading = words("Transitions", styles.SUBHEADING)
     if not measures.transitions:
         return KeepTogether([heading, words("No face turned from one named emotion to another.")])
     rows = [
@@ -60,7 +60,7 @@ def transitions(measures: Statistics, rooms: ChartFlowables, track: int | None) 
     ]
     total = sum(measures.transitions.values())
     header = [f"Most frequent of {total}", "Times"]
-    listed = table(header, rows, [3, 1], width=0.4 * look.CONTENT_WIDTH)
+    listed = table(header, rows, [3, 1], width=0.4 * styles.CONTENT_WIDTH)
     return KeepTogether(
         [heading, side_by_side(rooms.chart("transitions", track), listed, shares=(0.56, 0.44))]
     )
@@ -70,7 +70,7 @@ def actions(report: Report, rooms: ChartFlowables) -> list[Any]:
     """The actions of the scene."""
     parts = [
         OutlineEntry("actions", "Actions"),
-        words("Actions", look.HEADING),
+        words("Actions", styles.HEADING),
         words(texts.doings(report)),
         rooms.chart("gantt"),
         gap(6),
@@ -80,10 +80,10 @@ def actions(report: Report, rooms: ChartFlowables) -> list[Any]:
     times = seconds_by_label(report.segments)
     total_s = sum(times.values()) or 1.0
     rows = [[label_name(label), seconds(time), percent(time / total_s)] for label, time in times.items()]
-    parts += [words("Time of each", look.SUBHEADING), table(["Action", "Time", "Share"], rows, [4, 1, 1])]
+    parts += [words("Time of each", styles.SUBHEADING), table(["Action", "Time", "Share"], rows, [4, 1, 1])]
     lines = [_segment_line(item) for item in report.segments[:_MAX_ROWS]]
     header = ["Segment", "Start (s)", "End (s)", "Length (s)", "Mean score"]
-    parts += [words("Segments", look.SUBHEADING), table(header, lines, [3, 1, 1, 1, 1])]
+    parts += [words("Segments", styles.SUBHEADING), table(header, lines, [3, 1, 1, 1, 1])]
     return parts + _cut_off(len(report.segments), "actions.csv")
 
 
@@ -141,7 +141,7 @@ def _picture_table(report: Report) -> list[Any]:
         for place, sample in enumerate(samples[:_MAX_ROWS], 1)
     ]
     header = ["No.", "Picture", "Faces"]
-    parts = [words("Picture by picture", look.SUBHEADING), table(header, rows, [0.5, 3, 4], left=3)]
+    parts = [words("Picture by picture", styles.SUBHEADING), table(header, rows, [0.5, 3, 4], left=3)]
     return parts + _cut_off(len(samples), "frames.csv")
 
 
@@ -155,4 +155,4 @@ def _told(row: FrameRow) -> str:
 def _cut_off(count: int, file: str) -> list[Any]:
     if count <= _MAX_ROWS:
         return []
-    return [gap(4), words(f"The first {_MAX_ROWS} of {count}; {file} holds them all.", look.SMALL)]
+    return [gap(4), words(f"The first {_MAX_ROWS} of {count}; {file} holds them all.", styles.SMALL)]

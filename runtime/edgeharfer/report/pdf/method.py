@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeharfer.report.pdf import look, texts
+from edgeharfer.report.pdf import styles, texts
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.parts import OutlineEntry, bullets, words
 from edgeharfer.report.report import Report
@@ -16,15 +16,15 @@ def method(report: Report, edition: ReportEdition) -> list[Any]:
     """How it was done, what it cannot say, and what was left out."""
     parts = [
         OutlineEntry("method", "Method and limits"),
-        words("Method and limits", look.HEADING),
-        words("How it was done", look.SUBHEADING),
+        words("Method and limits", styles.HEADING),
+        words("How it was done", styles.SUBHEADING),
         *bullets(texts.method(report)),
-        words("What it cannot say", look.SUBHEADING),
+        words("What it cannot say", styles.SUBHEADING),
         *bullets(texts.limits(report)),
-        words("Privacy", look.SUBHEADING),
+        words("Privacy", styles.SUBHEADING),
         words(texts.privacy(edition.pictured)),
     ]
     if report.source.skipped:
-        parts.append(words("Left out", look.SUBHEADING))
-        parts += [words(f"{name}: {why}", look.SMALL) for name, why in report.source.skipped[:_MAX_SKIPPED]]
+        parts.append(words("Left out", styles.SUBHEADING))
+        parts += [words(f"{name}: {why}", styles.SMALL) for name, why in report.source.skipped[:_MAX_SKIPPED]]
     return parts

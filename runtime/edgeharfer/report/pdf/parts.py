@@ -12,11 +12,11 @@ from reportlab.lib.units import inch
 from reportlab.platypus import Flowable, Image, Paragraph, Spacer, Table
 
 from edgeharfer.report.charts.book import ChartBook, Key
-from edgeharfer.report.pdf import look
+from edgeharfer.report.pdf import styles
 from edgeharfer.report.words import drawable
 
 
-def words(text: str, style: Any = look.BODY) -> Any:
+def words(text: str, style: Any = styles.BODY) -> Any:
     """A paragraph of plain text; nothing in it is taken for markup."""
     return Paragraph(escaped(text), style)
 
@@ -26,14 +26,14 @@ def escaped(text: str) -> str:
     return escape(drawable(text))
 
 
-def marked_up(text: str, style: Any = look.BODY, **options: Any) -> Any:
+def marked_up(text: str, style: Any = styles.BODY, **options: Any) -> Any:
     """A paragraph of our own text with ReportLab's inline tags."""
     return Paragraph(text, style, **options)
 
 
 def bullets(texts: Sequence[str]) -> list[Any]:
     """A list; our own text."""
-    return [marked_up(text, look.BULLET, bulletText="•") for text in texts]
+    return [marked_up(text, styles.BULLET, bulletText="•") for text in texts]
 
 
 def gap(points: float) -> Any:
@@ -97,7 +97,9 @@ class ChartFlowables:
 def side_by_side(*parts: Any, shares: Sequence[float] | None = None) -> Any:
     """Parts in one row over the whole width, each at the left of its column; shares: of the width."""
     shares = shares or [1 / len(parts)] * len(parts)
-    return Table([list(parts)], colWidths=[share * look.CONTENT_WIDTH for share in shares], style=look.PLAIN)
+    return Table(
+        [list(parts)], colWidths=[share * styles.CONTENT_WIDTH for share in shares], style=styles.PLAIN
+    )
 
 
 def table(
@@ -106,7 +108,7 @@ def table(
     widths: Sequence[float],
     *,
     left: int = 1,
-    width: float = look.CONTENT_WIDTH,
+    width: float = styles.CONTENT_WIDTH,
 ) -> Any:
     """A table that repeats its header on each page.
 
@@ -116,26 +118,30 @@ def table(
     unit = width / sum(widths)
     heads = [words(text, _aligned(i, left, head=True)) for i, text in enumerate(header)]
     cells = [[words(text, _aligned(i, left)) for i, text in enumerate(row)] for row in rows]
-    return Table([heads, *cells], colWidths=[part * unit for part in widths], style=look.TABLE, repeatRows=1)
+    return Table(
+        [heads, *cells], colWidths=[part * unit for part in widths], style=styles.TABLE, repeatRows=1
+    )
 
 
 def _aligned(column: int, left: int, *, head: bool = False) -> Any:
     if column < left:
-        return look.HEAD_CELL if head else look.CELL
-    return look.HEAD_CELL_RIGHT if head else look.CELL_RIGHT
+        return styles.HEAD_CELL if head else styles.CELL
+    return styles.HEAD_CELL_RIGHT if head else styles.CELL_RIGHT
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Any:
     """Names and what they are, in two columns."""
-    cells = [[words(name, look.HEAD_CELL), words(value, look.CELL)] for name, value in rows]
-    width = look.CONTENT_WIDTH
-    return Table(cells, colWidths=[0.27 * width, 0.73 * width], style=look.FACTS)
+    cells = [[words(name, styles.HEAD_CELL), words(value, styles.CELL)] for name, value in rows]
+    width = styles.CONTENT_WIDTH
+    return Table(cells, colWidths=[0.27 * width, 0.73 * width], style=styles.FACTS)
 
 
 def tiles(items: Sequence[tuple[str, str]], share: float = 1.0) -> Any:
     """Figures that are seen first: (figure, what it is); over a share of the width."""
-    cells = [[[words(figure, look.TILE_NUMBER), words(what, look.TILE_WORDS)] for figure, what in items]]
-    return Table(cells, colWidths=[share * look.CONTENT_WIDTH / len(items)] * len(items), style=look.TILES)
+    cells = [[[words(figure, styles.TILE_NUMBER), words(what, styles.TILE_WORDS)] for figure, what in items]]
+    return Table(
+        cells, colWidths=[share * styles.CONTENT_WIDTH / len(items)] * len(items), style=styles.TILES
+    )
 
 
 def picture(jpeg: bytes, width: float) -> Any:
@@ -148,4 +154,4 @@ def picture(jpeg: bytes, width: float) -> Any:
 def captioned(image: Any, caption: str) -> list[Any]:
     """A picture with a line below."""
     image.hAlign = "LEFT"
-    return [image, words(caption, look.SMALL)]
+    return [image, words(caption, styles.SMALL)]

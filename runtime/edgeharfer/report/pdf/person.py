@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeharfer.report.measures import PersonStatistics
-from edgeharfer.report.pdf import look
+from edgeharfer.report.pdf import styles
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.group import shares, transitions
 from edgeharfer.report.pdf.parts import ChartFlowables, OutlineEntry, gap, picture, side_by_side, tiles, words
 from edgeharfer.report.report import Report
+from edgeharfer.report.statistics import PersonStatistics
 from edgeharfer.report.words import label_name, percent, person_name, seconds
 
 _FACE_SHARE = 0.16  # of the width, where a picture of the face stands beside the figures
@@ -23,7 +23,7 @@ def person_page(
     name = person_name(person.track)
     parts = [
         OutlineEntry(f"person-{person.track}", name),
-        words(name, look.HEADING),
+        words(name, styles.HEADING),
         _head(report, person, edition),
         gap(8),
     ]
@@ -41,7 +41,7 @@ def _head(report: Report, person: PersonStatistics, edition: ReportEdition) -> A
     if face is None:
         return tiles(_tiles(report, person))
     rest = 1 - _FACE_SHARE
-    portrait = picture(face, (_FACE_SHARE - 0.02) * look.CONTENT_WIDTH)
+    portrait = picture(face, (_FACE_SHARE - 0.02) * styles.CONTENT_WIDTH)
     return side_by_side(portrait, tiles(_tiles(report, person), rest), shares=(_FACE_SHARE, rest))
 
 

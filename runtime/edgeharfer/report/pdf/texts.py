@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from edgeharfer.report.analyzer import ModelFacts
-from edgeharfer.report.measures import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.report.statistics import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.detectors import detector_title
 from edgeharfer.runtime.faces.tracks import KEEP_S

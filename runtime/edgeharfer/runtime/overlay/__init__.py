@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeharfer.runtime.overlay.bars import PHOTO, draw_bar, draw_status
 from edgeharfer.runtime.overlay.faces import draw_box, draw_likeliest, draw_tag, tag_of, visible
-from edgeharfer.runtime.overlay.look import humanise, label_color, label_words, look_for
 from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
+from edgeharfer.runtime.overlay.style import humanise, label_color, label_words, look_for
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image

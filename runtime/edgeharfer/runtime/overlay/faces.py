@@ -19,7 +19,7 @@ from edgeharfer.runtime.overlay.canvas import (
     shorten,
     text_width,
 )
-from edgeharfer.runtime.overlay.look import (
+from edgeharfer.runtime.overlay.style import (
     GREY,
     OverlayStyle,
     filled,

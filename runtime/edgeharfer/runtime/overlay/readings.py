@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.overlay.canvas import DIM, Rect, panel, put_text, shorten, text_width
-from edgeharfer.runtime.overlay.look import OverlayStyle, free_place, humanise, label_words, percent
+from edgeharfer.runtime.overlay.style import OverlayStyle, free_place, humanise, label_words, percent
 from edgeharfer.runtime.types import Image, Reading, TrackedFace
 
 

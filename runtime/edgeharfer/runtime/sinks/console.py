@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from edgeharfer.runtime.overlay.look import humanise, label_words
+from edgeharfer.runtime.overlay.style import humanise, label_words
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import has_room

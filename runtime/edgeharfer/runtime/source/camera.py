@@ -13,7 +13,7 @@ from edgeharfer.runtime.errors import CameraError
 from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
 from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.opencv import VideoCapture, codec, describe, nominal_fps, open_capture
-from edgeharfer.runtime.source.orders import OpenRequest
+from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")

@@ -24,7 +24,7 @@ from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
-from edgeharfer.runtime.source.orders import OpenRequest, to_line
+from edgeharfer.runtime.source.requests import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
 OPEN_S = 12.0

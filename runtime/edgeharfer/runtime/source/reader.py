@@ -23,7 +23,7 @@ from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage
-from edgeharfer.runtime.source.orders import OpenRequest, from_line
+from edgeharfer.runtime.source.requests import OpenRequest, from_line
 
 # How long a native call may go on once nobody listens any more.
 _GRACE_S = 0.3

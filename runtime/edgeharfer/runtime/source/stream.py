@@ -25,8 +25,8 @@ from edgeharfer.runtime.source.opencv import (
     nominal_fps,
     open_capture,
 )
-from edgeharfer.runtime.source.orders import OpenRequest
 from edgeharfer.runtime.source.references import refuse_references
+from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
 from edgeharfer.runtime.types import Frame, Image
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BACKGROUND
-from edgeharfer.training.action.judge import CrossValidationResult
 from edgeharfer.training.action.networks import ACTION_NETWORKS, MOTION
 from edgeharfer.training.action.recipe import ActionRecipe
+from edgeharfer.training.action.validation import CrossValidationResult
 from edgeharfer.training.records import markdown_table
 
 Row = Mapping[str, Any]

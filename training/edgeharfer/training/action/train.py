@@ -14,11 +14,11 @@ from edgeharfer.training.action.confidence import fold_in
 from edgeharfer.training.action.crossval import Trainer, split_clips
 from edgeharfer.training.action.encoder import make_sight
 from edgeharfer.training.action.find import BACKGROUND, find_clips
-from edgeharfer.training.action.judge import judge
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.run import save_run
 from edgeharfer.training.action.sheets import write_clip_sheet, write_mistakes
 from edgeharfer.training.action.store import load_clips
+from edgeharfer.training.action.validation import judge
 
 __all__ = ["ActionRecipe", "train_action"]
 
