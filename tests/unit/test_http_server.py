@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import socket
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,3 +281,25 @@ def test_a_policy_names_all_that_is_allowed() -> None:
         "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     assert content_policy(img="'self'") == expected
+
+
+def test_the_end_closes_a_connection_whose_task_has_not_begun() -> None:
+    async def work(client: socket.socket) -> None:
+        server = HttpServer(Router(ROUTES), {}, OriginPolicy(), HttpLimits())
+        asyncio.get_running_loop().call_soon(client.connect, listener.getsockname())
+
+        async def accepted() -> None:
+            while not server.connections:
+                await asyncio.sleep(0)
+
+        await server.run(listener, accepted())
+
+    listener = listen(LOOPBACK, 0, "")
+    with socket.socket() as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client.settimeout(PATIENCE_S)
+        asyncio.run(work(client))
+        gc.collect()
+        with suppress(ConnectionError):
+            assert client.recv(1) == b""
+    assert not caught

@@ -147,8 +147,8 @@ def task_option(command: F) -> F:
         type=addable_task,
         metavar="NAME|PACKAGE",
         multiple=True,
-        help="Further task, such as headpose, or the folder of a package for one; can be given more than "
-        "once. See `edgeharfer tasks`.",
+        help=f"Additional task: {', '.join(EXTRA_TASKS)}, or the folder of a model package; repeatable. "
+        "See `edgeharfer tasks`.",
     )(command)
 
 

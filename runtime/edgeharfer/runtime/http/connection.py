@@ -87,7 +87,7 @@ class HttpConnection:
             request.persistent
             and request.body.finished
             and response.known_length is not None
-            and response.headers.get("HttpConnection") != "close"
+            and response.headers.get("Connection") != "close"
             and not self._ending
         )
         await self._write(response, close=not keep, only_head=request.method == "HEAD")

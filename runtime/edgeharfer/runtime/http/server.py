@@ -79,7 +79,10 @@ class HttpServer:
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._limiter.remove(self._open.pop(task))
+        connection = self._open.pop(task)
+        self._limiter.remove(connection)
+        if task.cancelled():  # perhaps before it began, and then nothing else closes the socket
+            connection.cut()
 
     async def _end(self) -> None:
         for task, connection in self._open.items():
@@ -93,6 +96,7 @@ class HttpServer:
             task.cancel()
         if self._open:
             await asyncio.wait(self._open)
+        await asyncio.sleep(0)  # sockets that were cut are closed in the next turn of the loop
 
 
 class ServerThread:
