@@ -259,7 +259,9 @@ def test_the_help_offers_each_of_them(found: Any) -> None:
     words = " ".join(found["help"].split())
     assert "--tally FILE.txt Number of faces." in words
     assert "[auto|mirror|window|web|none]" in words
-    assert "flat:LEVEL" in words and "[dots|auto|" in words and "Additional task: brightness, headpose" in words
+    assert (
+        "flat:LEVEL" in words and "[dots|auto|" in words and "Additional task: brightness, headpose" in words
+    )
     assert "how bright it is" in found["tasks"]
     assert "|tiny]" in found["train"]
 
