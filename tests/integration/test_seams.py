@@ -78,7 +78,7 @@ class Brightness(Task):
 """,
         f"{RUNTIME}/tasks/__init__.py",
         "TASKS: Mapping",
-        '    "brightness": TaskEntry(task="brightness:Brightness", scope="scene", summary="how bright it is"),',
+        '    "brightness": TaskEntry(task="brightness:Brightness", scope="scene", summary="the light"),',
     ),
     "source": Addition(
         f"{RUNTIME}/source/flat.py",
@@ -262,7 +262,7 @@ def test_the_help_offers_each_of_them(found: Any) -> None:
     assert (
         "flat:LEVEL" in words and "[dots|auto|" in words and "Additional task: brightness, headpose" in words
     )
-    assert "how bright it is" in found["tasks"]
+    assert "the light" in found["tasks"]
     assert "|tiny]" in found["train"]
 
 
