@@ -22,6 +22,7 @@ from edgeharfer.runtime.child import end_child, start_child
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.inference.package import Package
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {
@@ -246,7 +247,8 @@ class JobQueue:
             still=job.still,
             folder=str(job.folder / REPORT),
             fps=settings.fps,
-            pipeline=dict(settings.pipeline),
+            pipeline={name: _package_path(value) for name, value in settings.pipeline.items()},
+            signature_key=None if settings.signature_key is None else str(settings.signature_key),
             messages=self._messages,
             context=None if settings.context is None else str(settings.context),
             limits=asdict(settings.limits),
@@ -274,6 +276,11 @@ def _refuse_texts(head: bytes) -> None:
     """Before all of it has come: what begins like nothing known will not become a video."""
     if len(head) >= 4096 and sniff(head) is None:
         raise HttpError(415, "neither a video nor a picture, whatever its name says")
+
+
+def _package_path(option: Any) -> Any:
+    """The folder in place of a loaded package; the worker loads and checks it for itself."""
+    return str(option.path) if isinstance(option, Package) else option
 
 
 def digest_file(job: AnalysisJob) -> Path:

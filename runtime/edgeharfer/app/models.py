@@ -13,7 +13,7 @@ from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
 from edgeharfer.runtime.versions import product_version
 
@@ -60,7 +60,9 @@ class LiveModels:
 def emotion_manifest(pipeline: Mapping[str, Any]) -> Manifest | None:
     """Of the emotion package that a pipeline with these options runs; None where emotions are off."""
     package = pipeline.get(EMOTION, TASKS[EMOTION].package)
-    return None if package is None else load_package(package, EMOTION).manifest
+    if package is None:
+        return None
+    return (package if isinstance(package, Package) else load_package(package, EMOTION)).manifest
 
 
 def intensity_of(pipeline: Mapping[str, Any]) -> IntensityEstimator:

@@ -63,6 +63,7 @@ class Settings:
     sources: tuple[str, ...] = ()
     follow_redirects: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
+    signature_key: Path | None = None
     fps: float = 4.0
     messages: Path | None = None
     context: Path | None = None

@@ -12,7 +12,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,8 +25,10 @@ from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, UserLimits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.strict_json import compact_json
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 DIGEST = "digest.json"
 TELL_STEP = 0.01
@@ -43,6 +45,7 @@ class AnalysisRequest:
     folder: str
     fps: float
     pipeline: dict[str, Any] = field(default_factory=dict)
+    signature_key: str | None = None
     messages: dict[str, str] = field(default_factory=dict)
     context: str | None = None
     limits: dict[str, Any] = field(default_factory=dict)
@@ -84,8 +87,10 @@ def work(order: AnalysisRequest, tell: Callable[[float], None], stopping: Callab
     from edgeharfer.report.inputs import ReportTask, make_input
     from edgeharfer.report.job import ReportJob
 
-    backend = Backend(**order.pipeline.get("backend", {}))
-    analyzer = Analyzer(fps=order.fps, **{**order.pipeline, "backend": backend})
+    pipeline = {**order.pipeline, "backend": Backend(**order.pipeline.get("backend", {}))}
+    if order.signature_key is not None:
+        pipeline |= _signed_packages(order.pipeline, Path(order.signature_key))
+    analyzer = Analyzer(fps=order.fps, **pipeline)
     analyzer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:
@@ -96,11 +101,20 @@ def work(order: AnalysisRequest, tell: Callable[[float], None], stopping: Callab
     if written is None:
         return False
     reading = ReportDigest(
-        intensity_of(order.pipeline), LikelyActions(read_table(_path(order.context))), order.messages
+        intensity_of(pipeline), LikelyActions(read_table(_path(order.context))), order.messages
     )
     digest = compact_json(reading.digest(written.report))
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
+
+
+def _signed_packages(pipeline: Mapping[str, Any], key: Path) -> dict[str, Package | None]:
+    """The packages of these pipeline options, whose signatures are checked before anything else of them."""
+    names = {task: pipeline.get(task, TASKS[task].package) for task in PACKAGE_TASKS}
+    return {
+        task: None if name is None else load_package(name, task, require_signature=key)
+        for task, name in names.items()
+    }
 
 
 def _path(text: str | None) -> Path | None:
