@@ -43,7 +43,7 @@ def configure(port: int, **changes: Any) -> KioskConfig:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_module, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(mqtt_module, "MAX_PAUSE_S", 0.2)
-    monkeypatch.setattr(mqtt_module, "CORRECT_EVERY_S", 0.1)
+    monkeypatch.setattr(mqtt_module, "CORRECTION_INTERVAL_S", 0.1)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_a_status_that_is_not_true_is_corrected(broker: Broker, outbox: Outbox) 
 def test_a_status_that_may_not_be_read_is_published_again_and_again(
     tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_module, "UNREAD_EVERY_S", 0.2)
+    monkeypatch.setattr(mqtt_module, "STATUS_REPEAT_S", 0.2)
     rights = tmp_path / "rights"
     rights.write_text("topic write #\nuser listener\ntopic readwrite #\n", encoding="utf-8")
     login = {"username": "listener", "password": ""}

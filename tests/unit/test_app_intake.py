@@ -14,7 +14,7 @@ import pytest
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.sniff import sniff
-from edgeharfer.app.workspace import Workspace, clear_leftovers
+from edgeharfer.app.workspace import Workspace, remove_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.source import open_source
 from films import write_film
@@ -130,7 +130,7 @@ def test_leftovers_go_and_the_folder_of_another_app_stays(tmp_path: Path) -> Non
     (left / "clip.mp4").write_bytes(b"x")
     with Workspace(tmp_path) as running:
         assert not left.exists()
-        assert clear_leftovers(tmp_path) == []
+        assert remove_leftovers(tmp_path) == []
         assert running.path.exists()
 
 

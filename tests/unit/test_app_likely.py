@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.context import ContextTable, read_table
-from edgeharfer.app.likely import LEAST, TRUST, LikelyActions, Suggestion, activities_of, mean_emotion
+from edgeharfer.app.likely import (
+    MIN_PROBABILITY,
+    TRUST,
+    LikelyActions,
+    Suggestion,
+    activities_of,
+    mean_emotion,
+)
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import load_package
 
@@ -71,7 +78,7 @@ def test_only_what_stands_out_is_suggested() -> None:
     assert model.suggest({"neutral": 1.0}, {"background": 1.0}) == ()
     assert [label for label in read_table().emotions if model.suggest({label: 1.0}, {})] == []
     [first, *_] = model.suggest({"happy": 0.8, "neutral": 0.2}, {"BlowingCandles": 0.8, "background": 0.2})
-    assert first.activity == "celebrating" and LEAST < first.probability < 0.95
+    assert first.activity == "celebrating" and MIN_PROBABILITY < first.probability < 0.95
     assert isinstance(first, Suggestion)
 
 

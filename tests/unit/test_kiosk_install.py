@@ -18,7 +18,7 @@ from edgeharfer.kiosk.install import (
     check_program,
     check_systemd,
     install,
-    plan,
+    plan_files,
     run_command,
     systemd_version,
 )
@@ -30,7 +30,7 @@ PROGRAM = Path("/opt/edgeharfer/bin/edgeharfer")
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A command in a place that the service may see."""
-    monkeypatch.setattr(module, "HIDDEN", ("/home",))
+    monkeypatch.setattr(module, "HIDDEN_FOLDERS", ("/home",))
     path = tmp_path / "edgeharfer"
     path.write_text("#!/bin/sh\n", encoding="utf-8")
     path.chmod(0o755)
@@ -117,7 +117,7 @@ def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path)
 
 
 def test_the_plan_writes_nothing(tmp_path: Path) -> None:
-    texts = plan(InstallPaths(tmp_path), PROGRAM)
+    texts = plan_files(InstallPaths(tmp_path), PROGRAM)
     assert texts[tmp_path / "etc/edgeharfer/kiosk.toml"] == default_text()
     assert f"ExecStart={PROGRAM} kiosk run --config /etc/edgeharfer/kiosk.toml" in "".join(texts.values())
     assert files_below(tmp_path) == set()
@@ -128,7 +128,7 @@ def test_a_refused_purpose_is_refused_at_installation(tmp_path: Path) -> None:
     places.config.parent.mkdir(parents=True)
     places.config.write_text("[site]\npurpose = 'workplace'\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"Art\. 5\(1\)\(f\)"):
-        plan(places, PROGRAM)
+        plan_files(places, PROGRAM)
 
 
 def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> Non
     path = tmp_path / "edgeharfer"
     path.write_text("", encoding="utf-8")
     path.chmod(0o755)
-    if any(path.is_relative_to(folder) for folder in module.HIDDEN):
+    if any(path.is_relative_to(folder) for folder in module.HIDDEN_FOLDERS):
         with pytest.raises(ConfigError, match="under /opt"):
             check_program(path)
 

@@ -24,7 +24,7 @@ MIN_TOKEN, MAX_TOKEN = 16, 512
 COOKIE = "edgeharfer_session"
 SESSION_S = 12 * 3600.0
 MAX_SESSIONS = 1000
-GUESSES, GUESS_WINDOW_S = 10, 60.0
+MAX_WRONG_TOKENS, WRONG_TOKEN_WINDOW_S = 10, 60.0
 """Wrong tokens from one client address, and the seconds they count, before more of them get status 429."""
 MAX_ADDRESSES = 1000
 """Client addresses whose wrong tokens are remembered."""
@@ -81,9 +81,9 @@ class Authenticator:
     def rate_limited(self, address: str) -> bool:
         """Whether a client address has sent too many wrong tokens in the last minute."""
         wrong = self._wrong.get(address)
-        if wrong is None or len(wrong) < GUESSES:
+        if wrong is None or len(wrong) < MAX_WRONG_TOKENS:
             return False
-        return self._clock.monotonic() - wrong[0] < GUESS_WINDOW_S
+        return self._clock.monotonic() - wrong[0] < WRONG_TOKEN_WINDOW_S
 
     def check(self, token: bytes, address: str) -> Verdict:
         """Compare a token from a client address, in the same time for every wrong one of its length.
@@ -99,13 +99,13 @@ class Authenticator:
         return "wrong"
 
     def _count_wrong(self, address: str) -> None:
-        wrong = self._wrong.pop(address, deque[float](maxlen=GUESSES))
+        wrong = self._wrong.pop(address, deque[float](maxlen=MAX_WRONG_TOKENS))
         while len(self._wrong) >= MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]  # the one that was quiet for longest
         wrong.append(self._clock.monotonic())
         self._wrong[address] = wrong
 
-    def admit(self) -> str:
+    def create_session(self) -> str:
         """A new session's name, for a cookie."""
         now_s = self._clock.monotonic()
         live = {name: end_s for name, end_s in self._sessions.items() if end_s > now_s}
@@ -115,10 +115,10 @@ class Authenticator:
         self._sessions = {**live, session: now_s + SESSION_S}
         return session
 
-    def knows_session(self, session: str) -> bool:
+    def is_valid_session(self, session: str) -> bool:
         """Whether a cookie's session is one of ours, and not too old."""
         return self._sessions.get(session, 0.0) > self._clock.monotonic()
 
-    def dismiss(self, session: str) -> None:
+    def end_session(self, session: str) -> None:
         """End a session."""
         self._sessions.pop(session, None)

@@ -19,7 +19,7 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 MAX_POINTS = 400
 MAX_PEOPLE = 12
 MAX_SEGMENTS = 200
-SAY_FROM = 0.5
+MIN_MESSAGE_SHARE = 0.5
 """Something is said of a person who looked one way for at least this share of the time."""
 FORMAT = 1
 
@@ -72,7 +72,7 @@ class ReportDigest:
             "label": leader[0] if leader else UNCERTAIN,
             "share": round(share, 4),
             **intensity_to_dict(self._mean_intensity(person.rows, report.labels)),
-            "message": self.messages.get(leader[0], "") if leader and share >= SAY_FROM else "",
+            "message": self.messages.get(leader[0], "") if leader and share >= MIN_MESSAGE_SHARE else "",
             "points": [self._point(rows, report.labels) for rows in _bins(person.rows)],
         }
 
@@ -91,9 +91,11 @@ class ReportDigest:
         }
 
     def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
-        found = [self.intensity.of(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs]
-        told = [one for one in found if one is not None]
-        return sum(told) / len(told) if told else None
+        found = [
+            self.intensity.estimate(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs
+        ]
+        known = [one for one in found if one is not None]
+        return sum(known) / len(known) if known else None
 
     def _suggestions(self, report: Report) -> list[dict[str, Any]]:
         seen = [row for row in report.rows if row.probs]
@@ -115,8 +117,8 @@ def _bins(rows: Sequence[FrameRow]) -> list[Sequence[FrameRow]]:
 
 
 def _mean_probs(rows: Sequence[FrameRow]) -> list[float]:
-    told = [row.probs for row in rows if row.probs]
-    return [float(value) for value in np.mean(told, axis=0)] if told else []
+    known = [row.probs for row in rows if row.probs]
+    return [float(value) for value in np.mean(known, axis=0)] if known else []
 
 
 def _mean_action(report: Report) -> dict[str, float]:

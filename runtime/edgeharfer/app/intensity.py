@@ -30,7 +30,7 @@ class IntensityEstimator:
 
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, probs: Mapping[str, float]) -> float | None:
+    def estimate(self, probs: Mapping[str, float]) -> float | None:
         """0, nobody would see an emotion, to 1, everybody would; None for a package without "neutral"."""
         if NEUTRAL not in probs:
             return None

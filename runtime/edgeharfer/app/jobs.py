@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from edgeharfer.app.settings import MEGABYTE, Settings
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
-from edgeharfer.app.sources import without_folders
+from edgeharfer.app.sources import strip_folders
 from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
@@ -33,10 +33,10 @@ FILES: Mapping[str, str] = {
 }
 """What of a report can be downloaded."""
 REPORT = "report"
-SPARE_BYTES = 200 * MEGABYTE
+MIN_FREE_BYTES = 200 * MEGABYTE
 """Left free on the disk: for the report, and for everybody else."""
-END_S = 2.0
-MAX_KEPT = 32
+STOP_TIMEOUT_S = 2.0
+MAX_REPORTS = 32
 _MAX_NAME = 60
 _OPEN = ("receiving", "waiting", "working")
 
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 class AnalysisJob:
     """One upload.
 
-    address: of the client that sends it. pace: of its bytes. patience: ends the wait for them when
+    address: of the client that sends it. pace: of its bytes. receive_timeout: ends the wait for them when
     another upload takes its place. share: of the work that is done. ended_s: when it was done, failed or
     cancelled.
     """
@@ -56,8 +56,8 @@ class AnalysisJob:
     folder: Path
     name: str
     address: str
-    pace: BodyDeadline
-    patience: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    deadline: BodyDeadline
+    receive_timeout: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     phase: Phase = "receiving"
     share: float = 0.0
     error: str = ""
@@ -120,23 +120,23 @@ class JobQueue:
         if size is not None and size > limits.upload_bytes:
             raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
         self._make_room(address)
-        if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
+        if self._workspace.free_bytes() < (size or 0) + MIN_FREE_BYTES:
             raise HttpError(507, "there is no room on the disk for it")
-        self._drop_oldest()
+        self._remove_oldest()
         stem = folder_name(name)[:_MAX_NAME]
-        pace = BodyDeadline(self._clock, limits, limits.upload_s)
-        job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
+        deadline = BodyDeadline(self._clock, limits, limits.upload_s)
+        job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, deadline)
         self._jobs[job.id] = job
         return job
 
     async def receive(self, job: AnalysisJob, chunks: AsyncIterator[bytes]) -> None:
         """Take in the bytes and queue the work. Raises HttpError, and forgets all, where that cannot be."""
         try:
-            async with job.patience:
+            async with job.receive_timeout:
                 await self._store(job, chunks)
         except OSError as error:  # TimeoutError is one
             self.remove(job)
-            if job.patience.expired():
+            if job.receive_timeout.expired():
                 raise HttpError(408, "the upload was too slow, and another one took its place") from error
             _log.warning("an upload cannot be stored: %s", error)
             raise HttpError(507, f"cannot be stored: {error.strerror or type(error).__name__}") from error
@@ -151,9 +151,9 @@ class JobQueue:
         limits = self._settings.limits
         sending = [job for job in self._jobs.values() if job.phase == "receiving"]
         own = [job for job in sending if job.address == address]
-        if len(own) >= limits.uploads_per_address and not _give_up_slowest(own):
+        if len(own) >= limits.uploads_per_address and not _cancel_slowest(own):
             raise HttpError(503, f"{len(own)} uploads come from your address already; try again later")
-        if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _give_up_slowest(sending):
+        if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _cancel_slowest(sending):
             raise HttpError(503, f"{limits.queued} analyses wait already; try again later")
 
     async def cancel(self, job: AnalysisJob) -> None:
@@ -192,7 +192,7 @@ class JobQueue:
                     raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
                 if len(head) < HEAD_BYTES:
                     head += chunk
-                    _refuse_texts(head)
+                    _reject_unknown(head)
                 await asyncio.to_thread(file.write, chunk)
         kind = sniff(head)
         if kind is None:
@@ -205,7 +205,7 @@ class JobQueue:
             job.phase = "working"
             try:
                 async with asyncio.timeout(self._settings.limits.work_s):
-                    await self._follow(job)
+                    await self._run_worker(job)
             except TimeoutError:
                 job.phase, job.error = "failed", "it takes too long: cut it, or make it smaller"
             except OSError as error:
@@ -217,30 +217,30 @@ class JobQueue:
                 if job.file is not None:
                     job.file.unlink(missing_ok=True)  # nothing of the upload is kept but its report
 
-    async def _follow(self, job: AnalysisJob) -> None:
+    async def _run_worker(self, job: AnalysisJob) -> None:
         process = await start_child("edgeharfer.app.worker", MPLBACKEND="Agg")
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(self._order(job).to_line())
+            process.stdin.write(self._make_request(job).to_line())
             async for line in process.stdout:
-                self._take(job, json.loads(line))
+                self._handle_message(job, json.loads(line))
             await process.wait()
         finally:
-            await end_child(process, END_S)
+            await end_child(process, STOP_TIMEOUT_S)
         if job.phase == "working":
             job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
             _log.warning("an analysis ended by itself with exit code %s", process.returncode)
 
-    def _take(self, job: AnalysisJob, news: Mapping[str, Any]) -> None:
-        if "share" in news:
-            job.share = float(news["share"])
-        elif "failed" in news:
-            _log.info("an analysis failed: %s", news["failed"])
-            job.phase, job.error = "failed", without_folders(str(news["failed"]))
-        elif "done" in news:
+    def _handle_message(self, job: AnalysisJob, message: Mapping[str, Any]) -> None:
+        if "share" in message:
+            job.share = float(message["share"])
+        elif "failed" in message:
+            _log.info("an analysis failed: %s", message["failed"])
+            job.phase, job.error = "failed", strip_folders(str(message["failed"]))
+        elif "done" in message:
             job.phase, job.share = "done", 1.0
 
-    def _order(self, job: AnalysisJob) -> AnalysisRequest:
+    def _make_request(self, job: AnalysisJob) -> AnalysisRequest:
         settings = self._settings
         return AnalysisRequest(
             file=str(job.file),
@@ -254,25 +254,25 @@ class JobQueue:
             limits=asdict(settings.limits),
         )
 
-    def _drop_oldest(self) -> None:
+    def _remove_oldest(self) -> None:
         """Reports that were kept longest make room for new ones."""
         ended = sorted((job.ended_s, job.id) for job in self._jobs.values() if job.ended_s is not None)
-        for _, job_id in ended[: max(0, len(ended) - MAX_KEPT + 1)]:
+        for _, job_id in ended[: max(0, len(ended) - MAX_REPORTS + 1)]:
             self.remove(self._jobs[job_id])
 
 
-def _give_up_slowest(sending: list[AnalysisJob]) -> bool:
+def _cancel_slowest(sending: list[AnalysisJob]) -> bool:
     """End the slowest of these uploads; False where all of them move."""
-    slow = [job for job in sending if job.phase == "receiving" and job.pace.slow]
+    slow = [job for job in sending if job.phase == "receiving" and job.deadline.slow]
     if not slow:
         return False
-    slowest = min(slow, key=lambda job: job.pace.left_s)
+    slowest = min(slow, key=lambda job: job.deadline.left_s)
     slowest.phase = "cancelled"
-    slowest.patience.reschedule(asyncio.get_running_loop().time())
+    slowest.receive_timeout.reschedule(asyncio.get_running_loop().time())
     return True
 
 
-def _refuse_texts(head: bytes) -> None:
+def _reject_unknown(head: bytes) -> None:
     """Before all of it has come: what begins like nothing known will not become a video."""
     if len(head) >= 4096 and sniff(head) is None:
         raise HttpError(415, "neither a video nor a picture, whatever its name says")

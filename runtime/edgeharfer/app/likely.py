@@ -27,9 +27,9 @@ from edgeharfer.app.context import ContextTable
 
 TRUST = 0.75
 """Of the action model: the share of windows in which the one that ships is right (0.7497)."""
-LEAST = 0.4
+MIN_PROBABILITY = 0.4
 """Less probable activities are not worth a word."""
-MOST = 3
+MAX_SUGGESTIONS = 3
 
 Shares = NDArray[np.float64]
 
@@ -50,11 +50,11 @@ class LikelyActions:
         joint = table.joint
         self._prior: Shares = joint.sum(axis=0)
         self._lift: Shares = joint / np.outer(joint.sum(axis=1), self._prior)  # P(e | a) / P(e)
-        self._places = {_plain(name): place for place, name in enumerate(table.actions)}
+        self._indices = {_normalize(name): index for index, name in enumerate(table.actions)}
 
     def posterior(self, emotion: Mapping[str, float], action: Mapping[str, float]) -> dict[str, float]:
         """P(activity | both), sums to 1; an empty mapping tells nothing, and both empty gives the prior."""
-        weights = self._by_action(action) * self._by_emotion(emotion)
+        weights = self._action_posterior(action) * self._emotion_likelihood(emotion)
         shares = weights / weights.sum()
         return dict(zip(self._table.actions, shares.tolist(), strict=True))
 
@@ -63,21 +63,21 @@ class LikelyActions:
         if not emotion and not action:
             return ()
         found = self.posterior(emotion, action)
-        best = sorted(found, key=lambda name: -found[name])[:MOST]
-        if found[best[0]] < LEAST:
+        best = sorted(found, key=lambda name: -found[name])[:MAX_SUGGESTIONS]
+        if found[best[0]] < MIN_PROBABILITY:
             return ()
         return tuple(Suggestion(name, found[name]) for name in best if found[name] >= found[best[0]] / 3)
 
-    def _by_action(self, action: Mapping[str, float]) -> Shares:
-        told = np.zeros(len(self._table.actions))
+    def _action_posterior(self, action: Mapping[str, float]) -> Shares:
+        evidence = np.zeros(len(self._table.actions))
         for label, p in action.items():
-            places = [self._places[name] for name in activities_of(label) if name in self._places]
-            for place in places:
-                told[place] += p / len(places)
-        known = min(1.0, float(told.sum()))
-        return (1 - self._trust * known) * self._prior + self._trust * told
+            indices = [self._indices[name] for name in activities_of(label) if name in self._indices]
+            for index in indices:
+                evidence[index] += p / len(indices)
+        known = min(1.0, float(evidence.sum()))
+        return (1 - self._trust * known) * self._prior + self._trust * evidence
 
-    def _by_emotion(self, emotion: Mapping[str, float]) -> Shares:
+    def _emotion_likelihood(self, emotion: Mapping[str, float]) -> Shares:
         q = np.array([max(0.0, emotion.get(name, 0.0)) for name in self._table.emotions])
         if q.sum() <= 0:
             return np.ones(len(self._table.actions))
@@ -93,14 +93,14 @@ def mean_emotion(faces: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def activities_of(label: str) -> tuple[str, ...]:
     """The activities that an action model's label stands for, in plain form: itself, and what is listed."""
-    return (_plain(label), *_listed().get(_plain(label), ()))
+    return (_normalize(label), *_load_activities().get(_normalize(label), ()))
 
 
 @cache
-def _listed() -> dict[str, tuple[str, ...]]:
+def _load_activities() -> dict[str, tuple[str, ...]]:
     text = resources.files(__package__).joinpath("activities.json").read_text(encoding="utf-8")
-    return {_plain(label): tuple(map(_plain, names)) for label, names in json.loads(text).items()}
+    return {_normalize(label): tuple(map(_normalize, names)) for label, names in json.loads(text).items()}
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return "".join(sign for sign in name.casefold() if sign.isalnum())

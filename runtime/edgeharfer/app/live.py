@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeharfer.app.feed import AppFeed
 from edgeharfer.app.scene import SceneSummary
-from edgeharfer.app.sources import shown, without_folders
+from edgeharfer.app.sources import display_name, strip_folders
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
@@ -36,10 +36,10 @@ class LiveSession:
         clock: Clock,
         *,
         idle_stop_s: float = 0.0,
-        most: int = 32,
+        max_viewers: int = 32,
         follow_redirects: bool = False,
     ) -> None:
-        self.feed = AppFeed(make_scene, clock, most)
+        self.feed = AppFeed(make_scene, clock, max_viewers)
         self._options, self._clock = options, clock
         self._idle_stop_s, self._follow_redirects = idle_stop_s, follow_redirects
         self._changing = asyncio.Lock()
@@ -50,9 +50,9 @@ class LiveSession:
     async def start(self, spec: str) -> None:
         """Watch another source in place of the one before."""
         async with self._changing:
-            await self._end()
+            await self._join()
             self._stop = threading.Event()
-            self.feed.begin(shown(spec))
+            self.feed.begin(display_name(spec))
             self.feed.watched_s = self._clock.monotonic()
             self._thread = threading.Thread(target=self._run, args=(spec, self._stop), name="live")
             self._thread.start()
@@ -60,10 +60,10 @@ class LiveSession:
     async def stop(self) -> None:
         """Watch nothing."""
         async with self._changing:
-            await self._end()
+            await self._join()
             self.feed.begin()
 
-    async def end_if_unwatched(self) -> None:
+    async def stop_if_unwatched(self) -> None:
         """End a run that has had no viewer for long. Called once a second."""
         unwatched_s = self._clock.monotonic() - self.feed.watched_s
         runs = self._thread is not None and self._thread.is_alive()
@@ -71,7 +71,7 @@ class LiveSession:
             _log.info("there is no viewer: the live view ends")
             await self.stop()
 
-    async def _end(self) -> None:
+    async def _join(self) -> None:
         self._stop.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
@@ -81,29 +81,29 @@ class LiveSession:
         """The thread: whatever goes wrong is told on the page."""
         error = ""
         try:
-            self._watch(spec, stop)
+            self._process(spec, stop)
         except KeyboardInterrupt:  # stopped while it was opened
             pass
         except EdgeharferError as lack:
             _log.warning("the live view ended: %s", lack)
-            error = without_folders(str(lack))
+            error = strip_folders(str(lack))
         except Exception as defect:
             _log.exception("the live view broke off")
             why = f"{type(defect).__name__}: {redact_within(str(defect))}"
-            error = without_folders(f"a defect, please report it: {why}")
+            error = strip_folders(f"a defect, please report it: {why}")
         self.feed.end(error)
 
-    def _watch(self, spec: str, stop: threading.Event) -> None:
+    def _process(self, spec: str, stop: threading.Event) -> None:
         with open_source(
             spec, follow_redirects=self._follow_redirects, clock=self._clock, stopping=stop.is_set
         ) as source:
-            pipeline = self._ready_pipeline()
+            pipeline = self._loaded_pipeline()
             pipeline.reset()
-            self.feed.opened(source.name, pipeline.models, pipeline.providers)
+            self.feed.set_source(source.name, pipeline.models, pipeline.providers)
             with Capture(source, pace="realtime", clock=self._clock) as capture:
                 Runner(pipeline, capture, [self.feed], stopping=stop.is_set, clock=self._clock).run()
 
-    def _ready_pipeline(self) -> Pipeline:
+    def _loaded_pipeline(self) -> Pipeline:
         """The models, loaded at the first start and kept."""
         if self._pipeline is None:
             pipeline = Pipeline(**self._options, clock=self._clock)

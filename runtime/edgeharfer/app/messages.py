@@ -13,11 +13,11 @@ from edgeharfer.runtime.strict_json import fail, load_json, mapping_of
 from edgeharfer.runtime.types import UNCERTAIN
 
 FER8 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-MAX_SIGNS = 160
+MAX_LENGTH = 160
 MAX_BYTES = 64 * 1024
 HOLD_S = 2.0
 """A label has to stand for so long before anything is said of it: a passing look is nobody's business."""
-FORGET_S = 2.0
+DISPLAY_S = 2.0
 """What was said stays for so long after the label has gone, so that it can be read."""
 
 
@@ -33,26 +33,26 @@ def read_messages(path: Path | None = None, labels: Iterable[str] = ()) -> dict[
         data, where = read_limited(path, MAX_BYTES, "give --messages a JSON file"), str(path)
     known = tuple(dict.fromkeys((*FER8, *labels, UNCERTAIN)))
     try:
-        return dict(mapping_of(known, _line)(load_json(data.decode(), where), where))
+        return dict(mapping_of(known, _message_text)(load_json(data.decode(), where), where))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: not UTF-8: save it as UTF-8") from error
     except ModelError as error:
         raise ConfigError(str(error)) from error
 
 
-def _line(value: object, where: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_SIGNS or not value.isprintable():
-        fail(where, f"must be one line of text of at most {MAX_SIGNS} signs")
+def _message_text(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_LENGTH or not value.isprintable():
+        fail(where, f"must be one line of text of at most {MAX_LENGTH} characters")
     return value
 
 
 @dataclass
-class _Standing:
+class _TrackMessage:
     label: str
     since_s: float
     seen_s: float
-    said: str = ""
-    said_s: float = 0.0
+    text: str = ""
+    shown_s: float = 0.0
 
 
 class MessageComposer:
@@ -63,27 +63,27 @@ class MessageComposer:
 
     def __init__(self, messages: Mapping[str, str]) -> None:
         self._messages = messages
-        self._by_track: dict[int, _Standing] = {}
+        self._by_track: dict[int, _TrackMessage] = {}
 
     def reset(self) -> None:
         """Forget everybody."""
         self._by_track.clear()
 
-    def say(self, track: int, label: str, now_s: float) -> str:
+    def update(self, track: int, label: str, now_s: float) -> str:
         """What stands to be said of a tracked face that has this label now; "" is nothing."""
-        standing = self._by_track.get(track)
-        if standing is None or now_s < standing.seen_s:
-            standing = self._by_track[track] = _Standing(label, now_s, now_s)
-        if label != standing.label:
-            standing.label, standing.since_s = label, now_s
-        standing.seen_s = now_s
-        if now_s - standing.since_s >= HOLD_S:
-            standing.said, standing.said_s = self._messages.get(label, ""), now_s
-        elif now_s - standing.said_s > FORGET_S:
-            standing.said = ""
-        return standing.said
+        state = self._by_track.get(track)
+        if state is None or now_s < state.seen_s:
+            state = self._by_track[track] = _TrackMessage(label, now_s, now_s)
+        if label != state.label:
+            state.label, state.since_s = label, now_s
+        state.seen_s = now_s
+        if now_s - state.since_s >= HOLD_S:
+            state.text, state.shown_s = self._messages.get(label, ""), now_s
+        elif now_s - state.shown_s > DISPLAY_S:
+            state.text = ""
+        return state.text
 
-    def keep(self, tracks: Iterable[int]) -> None:
+    def retain(self, tracks: Iterable[int]) -> None:
         """Forget all others."""
         known = set(tracks)
         self._by_track = {track: one for track, one in self._by_track.items() if track in known}

@@ -30,7 +30,7 @@ class LiveModels:
         self._settings = settings
         manifest = emotion_manifest(settings.pipeline)
         self.labels = manifest.labels if manifest else ()
-        self._intensity = intensity_of(settings.pipeline)
+        self._intensity = load_intensity_estimator(settings.pipeline)
         self.messages = read_messages(settings.messages, self.labels)
         self._table = read_table(settings.context)
         self._likely = LikelyActions(self._table)
@@ -65,7 +65,7 @@ def emotion_manifest(pipeline: Mapping[str, Any]) -> Manifest | None:
     return (package if isinstance(package, Package) else load_package(package, EMOTION)).manifest
 
 
-def intensity_of(pipeline: Mapping[str, Any]) -> IntensityEstimator:
+def load_intensity_estimator(pipeline: Mapping[str, Any]) -> IntensityEstimator:
     """How the strength of an emotion is read with these options of a pipeline."""
     manifest = emotion_manifest(pipeline)
     return for_prior(manifest, pipeline.get("prior", DEFAULT_PRIOR)) if manifest else IntensityEstimator()

@@ -19,7 +19,7 @@ QUALITY = 82
 def encode(frame: Frame, result: Result) -> bytes:
     """The frame with its faces marked, as JPEG."""
     image, scale = fit(frame.bgr)
-    mark(image, result.faces, scale)
+    draw_faces(image, result.faces, scale)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
@@ -34,7 +34,7 @@ def fit(bgr: Image) -> tuple[Image, float]:
     return np.asarray(cv2.resize(bgr, size, interpolation=how), np.uint8), scale
 
 
-def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
+def draw_faces(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
     """Draw boxes and their words into the picture; boxes are of the picture before it was scaled."""
     look = look_for(image.shape[1], image.shape[0])
     seen = [(face, visible(face.box.scaled(scale), look.area)) for face in faces]

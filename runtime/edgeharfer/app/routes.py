@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from edgeharfer.app.access import COOKIE, GUESS_WINDOW_S, SESSION_S, Authenticator, Verdict
+from edgeharfer.app.access import COOKIE, SESSION_S, WRONG_TOKEN_WINDOW_S, Authenticator, Verdict
 from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
 from edgeharfer.app.live import LiveSession
 from edgeharfer.app.models import LiveModels
 from edgeharfer.app.settings import Settings
-from edgeharfer.app.sources import chosen, find_choices, shown
+from edgeharfer.app.sources import display_name, list_sources, resolve_choice
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.http.body import BodyDeadline, received
@@ -76,7 +76,7 @@ class Routes:
             self._clock,
             idle_stop_s=settings.idle_stop_s,
             follow_redirects=settings.follow_redirects,
-            most=settings.limits.viewers,
+            max_viewers=settings.limits.viewers,
         )
         self.jobs = JobQueue(settings, self._models.messages, self._workspace, self._clock)
         ticking = asyncio.create_task(self._tick())
@@ -91,14 +91,14 @@ class Routes:
         while True:
             await asyncio.sleep(TICK_S)
             self.jobs.remove_expired()
-            await self.live.end_if_unwatched()
+            await self.live.stop_if_unwatched()
 
     async def _handle(self, request: Request) -> Response:
         """Raises HttpError without a right token or session where one is needed."""
         if self._authenticator.required and request.path not in OPEN_PATHS:
             verdict = self._verdict(request)
             if verdict == "limited":
-                raise _too_many_guesses()
+                raise _too_many_wrong_tokens()
             if verdict == "wrong" and request.path == "/" and request.method in ("GET", "HEAD"):
                 raise HttpError(303, "the token is needed", {"Location": "/login"})
             if verdict == "wrong":
@@ -112,36 +112,36 @@ class Routes:
             return (
                 self._authenticator.check(bearer, request.client) if scheme.lower() == "bearer" else "wrong"
             )
-        return "right" if self._authenticator.knows_session(request.cookie(COOKIE)) else "wrong"
+        return "right" if self._authenticator.is_valid_session(request.cookie(COOKIE)) else "wrong"
 
     async def _health(self, request: Request) -> Response:
         return json_response({"status": "healthy"})
 
     async def _log_in(self, request: Request) -> Response:
-        token = (await request.json(self._pace())).get("token")
+        token = (await request.json(self._body_deadline())).get("token")
         if not isinstance(token, str):
             raise HttpError(400, "the token has to be a text")
         verdict = self._authenticator.check(token.strip().encode(), request.client)
         if verdict == "limited":
-            raise _too_many_guesses()
+            raise _too_many_wrong_tokens()
         if verdict == "wrong":
             raise HttpError(401, "that is not the token")
         secure = request.header("origin").startswith("https:")
-        cookie = _cookie(self._authenticator.admit(), int(SESSION_S), secure=secure)
+        cookie = _cookie(self._authenticator.create_session(), int(SESSION_S), secure=secure)
         return json_response({"admitted": True}, headers=cookie)
 
     async def _log_out(self, request: Request) -> Response:
-        self._authenticator.dismiss(request.cookie(COOKIE))
+        self._authenticator.end_session(request.cookie(COOKIE))
         return json_response({"admitted": False}, headers=_cookie("", 0))
 
     async def _about(self, request: Request) -> Response:
         return json_response({**self._models.about(), "asks_token": self._authenticator.required})
 
     async def _sources(self, request: Request) -> Response:
-        return json_response(await asyncio.to_thread(find_choices, self._settings))
+        return json_response(await asyncio.to_thread(list_sources, self._settings))
 
     async def _start(self, request: Request) -> Response:
-        choice = (await request.json(self._pace())).get("source")
+        choice = (await request.json(self._body_deadline())).get("source")
         if (
             not isinstance(choice, str)
             or not choice.strip()
@@ -149,11 +149,11 @@ class Routes:
             or "\0" in choice
         ):
             raise HttpError(400, "name a source")
-        spec = chosen(choice.strip(), self._settings)
+        spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
             raise HttpError(403, "only the sources that the app was started with can be watched here")
         await self.live.start(spec)
-        return json_response({"source": shown(spec)}, 202)
+        return json_response({"source": display_name(spec)}, 202)
 
     async def _stop(self, request: Request) -> Response:
         await self.live.stop()
@@ -174,7 +174,7 @@ class Routes:
         if request.body.length == 0:
             raise HttpError(400, "the file is empty")
         job = self.jobs.open(request.query.get("name", ""), request.body.length, request.client)
-        await self.jobs.receive(job, received(request.body, job.pace))
+        await self.jobs.receive(job, received(request.body, job.deadline))
         return json_response(self.jobs.state(job), 202)
 
     async def _state(self, request: Request) -> Response:
@@ -194,7 +194,7 @@ class Routes:
             raise HttpError(404, "there is no such file in a report")
         return download(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
 
-    def _pace(self) -> BodyDeadline:
+    def _body_deadline(self) -> BodyDeadline:
         limits = self._settings.limits
         return BodyDeadline(self._clock, limits, limits.body_s)
 
@@ -213,6 +213,6 @@ def _cookie(session: str, age_s: int, *, secure: bool = False) -> dict[str, str]
     return {"Set-Cookie": f"{COOKIE}={session}; {flags}"}
 
 
-def _too_many_guesses() -> HttpError:
+def _too_many_wrong_tokens() -> HttpError:
     why = "too many wrong tokens from this address; wait a minute, or use the right one"
-    return HttpError(429, why, {"Retry-After": f"{GUESS_WINDOW_S:.0f}"})
+    return HttpError(429, why, {"Retry-After": f"{WRONG_TOKEN_WINDOW_S:.0f}"})

@@ -16,7 +16,7 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 HISTORY = 12
 SUGGEST_EVERY_S = 1.0
 """A suggestion that changed with every frame could not be read."""
-_NOTHING = frozenset({UNCERTAIN, BACKGROUND})
+_NO_ACTION = frozenset({UNCERTAIN, BACKGROUND})
 _GAP_S = 1.0
 
 
@@ -40,19 +40,19 @@ class ActionHistory:
     """The last actions, oldest first; nothing in particular leaves a gap."""
 
     def __init__(self) -> None:
-        self._stretches: deque[ActionSpan] = deque(maxlen=HISTORY)
+        self._spans: deque[ActionSpan] = deque(maxlen=HISTORY)
 
     def add(self, action: Action, now_s: float) -> None:
         """Take in what goes on now. Times ascend."""
-        if not action.ready or action.label in _NOTHING:
+        if not action.ready or action.label in _NO_ACTION:
             return
-        last = self._stretches[-1] if self._stretches else None
+        last = self._spans[-1] if self._spans else None
         if last is not None and last.label == action.label and now_s - last.end_s <= _GAP_S:
             last.extend(now_s, action.score)
         else:
-            self._stretches.append(ActionSpan(action.label, now_s, now_s, action.score))
+            self._spans.append(ActionSpan(action.label, now_s, now_s, action.score))
 
-    def tell(self) -> list[dict[str, Any]]:
+    def to_list(self) -> list[dict[str, Any]]:
         """Ready for JSON."""
         return [
             {
@@ -61,7 +61,7 @@ class ActionHistory:
                 "end_s": round(one.end_s, 2),
                 "score": round(one.score, 4),
             }
-            for one in self._stretches
+            for one in self._spans
         ]
 
 
@@ -72,7 +72,7 @@ class SceneSummary:
         self, intensity: IntensityEstimator, likely: LikelyActions, messages: Mapping[str, str]
     ) -> None:
         self._intensity, self._likely = intensity, likely
-        self._speaker, self._history = MessageComposer(messages), ActionHistory()
+        self._composer, self._history = MessageComposer(messages), ActionHistory()
         self._suggestions: tuple[Suggestion, ...] = ()
         self._suggested_s: float | None = None
 
@@ -80,13 +80,13 @@ class SceneSummary:
         """What to tell after this result, ready for JSON."""
         if result.action is not None:
             self._history.add(result.action, result.pts_s)
-        self._speaker.keep(face.track for face in result.faces)
-        self._suggest(result)
+        self._composer.retain(face.track for face in result.faces)
+        self._update_suggestions(result)
         return {
             "pts_s": round(result.pts_s, 3),
             "people": [self._person(face, result.pts_s) for face in result.faces],
             "action": None if result.action is None else action_to_dict(result.action),
-            "history": self._history.tell(),
+            "history": self._history.to_list(),
             "likely": [
                 {"activity": one.activity, "probability": round(one.probability, 4)}
                 for one in self._suggestions
@@ -96,7 +96,7 @@ class SceneSummary:
     def _person(self, face: TrackedFace, now_s: float) -> dict[str, Any]:
         if face.emotion is None:
             return {"track": face.track, "score": round(face.score, 4), "emotion": None}
-        strength = self._intensity.of(face.emotion.probs)
+        strength = self._intensity.estimate(face.emotion.probs)
         return {
             "track": face.track,
             "score": round(face.score, 4),
@@ -105,11 +105,11 @@ class SceneSummary:
                 "score": round(face.emotion.score, 4),
                 "probs": {label: round(p, 4) for label, p in face.emotion.probs.items()},
                 **intensity_to_dict(strength),
-                "message": self._speaker.say(face.track, face.emotion.label, now_s),
+                "message": self._composer.update(face.track, face.emotion.label, now_s),
             },
         }
 
-    def _suggest(self, result: Result) -> None:
+    def _update_suggestions(self, result: Result) -> None:
         now_s = result.pts_s
         if self._suggested_s is not None and 0 <= now_s - self._suggested_s < SUGGEST_EVERY_S:
             return

@@ -24,13 +24,13 @@ _PATHS = (
 )
 
 
-def find_choices(settings: Settings) -> dict[str, Any]:
+def list_sources(settings: Settings) -> dict[str, Any]:
     """The sources to offer, ready for JSON. free: others may be named, too.
 
     A stream is offered by its place in the list, since its address may hold a password.
     """
     named = [
-        {"value": f"#{place}", "name": shown(spec), "kind": "named"}
+        {"value": f"#{place}", "name": display_name(spec), "kind": "named"}
         for place, spec in enumerate(settings.sources)
     ]
     if is_exposed(settings):
@@ -42,7 +42,7 @@ def find_choices(settings: Settings) -> dict[str, Any]:
     return {"sources": [*named, *cameras, *others], "free": True}
 
 
-def chosen(choice: str, settings: Settings) -> str | None:
+def resolve_choice(choice: str, settings: Settings) -> str | None:
     """The source that a choice stands for; None for one that may not be watched."""
     if choice.startswith("#") and choice[1:].isdecimal():
         place = int(choice[1:])
@@ -50,13 +50,13 @@ def chosen(choice: str, settings: Settings) -> str | None:
     return None if is_exposed(settings) else choice
 
 
-def shown(spec: str) -> str:
+def display_name(spec: str) -> str:
     """A source as clients may see it: a stream without its password, a file without its folder."""
     safe = redact(spec)
     return safe if "://" in spec else Path(safe).name or safe
 
 
-def without_folders(text: str) -> str:
+def strip_folders(text: str) -> str:
     """An error message for a client: of each absolute path only the file name is left.
 
     Where files lie on the server is for its log.

@@ -1,6 +1,6 @@
 """The process that looks at one upload; `jobs` starts it as `python -m edgeharfer.app.worker`.
 
-An order comes in as one line of JSON, and what becomes of it goes out, one object a line: {"share": 0.4},
+An request comes in as one line of JSON, and what becomes of it goes out, one object a line: {"share": 0.4},
 then {"done": true} or {"failed": "why"}. It ends when its input does: whoever asked for it has gone, or
 has changed his mind. A file that makes a decoder crash or swell ends this process and nothing else.
 """
@@ -31,7 +31,7 @@ from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 DIGEST = "digest.json"
-TELL_STEP = 0.01
+PROGRESS_STEP = 0.01
 NICENESS = 5
 """An upload waits rather than the live view."""
 
@@ -56,52 +56,56 @@ class AnalysisRequest:
 
 
 class ProgressReporter:
-    """Sends news, and knows whether anybody listens still."""
+    """Sends message, and knows whether anybody listens still."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._told = -1.0
+        self._reported = -1.0
 
-    def share(self, share: float) -> None:
+    def report(self, share: float) -> None:
         """How much is done, told in steps."""
-        if share - self._told >= TELL_STEP:
-            self._told = share
-            self.say({"share": round(share, 3)})
+        if share - self._reported >= PROGRESS_STEP:
+            self._reported = share
+            self.send({"share": round(share, 3)})
 
-    def say(self, news: dict[str, Any]) -> None:
-        self._out.write(json.dumps(news) + "\n")
+    def send(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 
 
-def work(order: AnalysisRequest, tell: Callable[[float], None], stopping: Callable[[], bool]) -> bool:
+def analyze(
+    request: AnalysisRequest, progress: Callable[[float], None], stopping: Callable[[], bool]
+) -> bool:
     """Watch the upload and write its report and digest; False where it was stopped.
 
     Raises EdgeharferError where the upload cannot be read or is too large, MemoryError where it swells.
     """
-    limits, path = UserLimits(**order.limits), Path(order.file)
-    (check_picture if order.still else check_video)(path, limits)
+    limits, path = UserLimits(**request.limits), Path(request.file)
+    (check_picture if request.still else check_video)(path, limits)
     # Models and charts take a second or two to load, and what is refused need not wait for them.
     from edgeharfer.app.digest import ReportDigest
-    from edgeharfer.app.models import intensity_of
+    from edgeharfer.app.models import load_intensity_estimator
     from edgeharfer.report.analyzer import Analyzer
     from edgeharfer.report.inputs import ReportTask, make_input
     from edgeharfer.report.job import ReportJob
 
-    pipeline = {**order.pipeline, "backend": Backend(**order.pipeline.get("backend", {}))}
-    if order.signature_key is not None:
-        pipeline |= _signed_packages(order.pipeline, Path(order.signature_key))
-    analyzer = Analyzer(fps=order.fps, **pipeline)
+    pipeline = {**request.pipeline, "backend": Backend(**request.pipeline.get("backend", {}))}
+    if request.signature_key is not None:
+        pipeline |= _signed_packages(request.pipeline, Path(request.signature_key))
+    analyzer = Analyzer(fps=request.fps, **pipeline)
     analyzer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:
         check_length(source, path, limits)
-    folder = Path(order.folder)
+    folder = Path(request.folder)
     job = ReportJob(analyzer, duration_s=limits.video_s)
-    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), tell, stopping)
+    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), progress, stopping)
     if written is None:
         return False
     reading = ReportDigest(
-        intensity_of(pipeline), LikelyActions(read_table(_path(order.context))), order.messages
+        load_intensity_estimator(pipeline),
+        LikelyActions(read_table(_path(request.context))),
+        request.messages,
     )
     digest = compact_json(reading.digest(written.report))
     (folder / DIGEST).write_text(digest, encoding="ascii")
@@ -145,18 +149,18 @@ def _memory_bytes() -> int | None:
 
 
 @contextlib.contextmanager
-def own_output() -> Iterator[IO[str]]:
-    """Standard output for the news alone; what libraries print goes nowhere."""
-    kept = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    with os.fdopen(kept, "w", encoding="ascii") as out:
+def redirected_output() -> Iterator[IO[str]]:
+    """Standard output for the message alone; what libraries print goes devnull."""
+    stdout = os.dup(1)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+    with os.fdopen(stdout, "w", encoding="ascii") as out:
         yield out
 
 
 def input_ended() -> bool:
-    """Whether whoever asked has closed the line; it says nothing more after the order."""
+    """Whether whoever asked has closed the line; it says nothing more after the request."""
     return os.name == "posix" and bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
 
 
@@ -172,25 +176,25 @@ def read_line(descriptor: int) -> bytes:
 
 
 def main() -> None:
-    """Follow one order."""
+    """Follow one request."""
     line = read_line(sys.stdin.fileno())
     if not line:
         return
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    with own_output() as out:
-        teller = ProgressReporter(out)
+    with redirected_output() as out:
+        reporter = ProgressReporter(out)
         try:
-            done = work(AnalysisRequest(**json.loads(line)), teller.share, input_ended)
+            done = analyze(AnalysisRequest(**json.loads(line)), reporter.report, input_ended)
         except EdgeharferError as error:
-            teller.say({"failed": str(error)})
+            reporter.send({"failed": str(error)})
         except (MemoryError, cv2.error):
-            teller.say({"failed": "it cannot be decoded, or takes more memory than an analysis may"})
+            reporter.send({"failed": "it cannot be decoded, or takes more memory than an analysis may"})
         except Exception as error:  # told where it can be seen
-            teller.say({"failed": f"a defect, please report it: {type(error).__name__}: {error}"})
+            reporter.send({"failed": f"a defect, please report it: {type(error).__name__}: {error}"})
         else:
             if done:
-                teller.say({"done": True})
+                reporter.send({"done": True})
 
 
 if __name__ == "__main__":

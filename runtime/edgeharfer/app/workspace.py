@@ -42,7 +42,7 @@ class Workspace(Closing):
             self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(self._parent)
             with locked_folder(self._parent):  # or another app would clear this one before it has its lock
-                clear_leftovers(self._parent)
+                remove_leftovers(self._parent)
                 self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
                 self._lock = FileLock(self.path / LOCK)
                 with suppress(OSError):  # a file system without locks
@@ -72,11 +72,11 @@ def default_parent() -> Path:
     return Path(tempfile.gettempdir()) / f"edgeharfer-{user}"
 
 
-def clear_leftovers(parent: Path) -> list[Path]:
+def remove_leftovers(parent: Path) -> list[Path]:
     """Remove the folders of apps that are no more, and tell which."""
     gone = []
     for folder in sorted(parent.glob(f"{PREFIX}*")):
-        if folder.is_dir() and not folder.is_symlink() and not _held(folder / LOCK):
+        if folder.is_dir() and not folder.is_symlink() and not _is_locked(folder / LOCK):
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder)
     if gone:
@@ -95,7 +95,7 @@ def _check_private(folder: Path) -> None:
         raise SinkError(f"{folder}: others can look into it; chmod 700 it or give another --upload-dir")
 
 
-def _held(lock: Path) -> bool:
+def _is_locked(lock: Path) -> bool:
     """Whether a running app holds the lock, or nothing can be locked there."""
     try:
         with FileLock(lock) as own:

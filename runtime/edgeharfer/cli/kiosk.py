@@ -41,12 +41,12 @@ def kiosk() -> None:
 @root_option
 def install(dry_run: bool, browser: str, root: Path) -> None:
     """Write the systemd unit, the configuration and the state folder, and start the service."""
-    from edgeharfer.kiosk.install import InstallPaths, plan, run_command
+    from edgeharfer.kiosk.install import InstallPaths, plan_files, run_command
     from edgeharfer.kiosk.install import install as install_service
 
     places, program = InstallPaths(root), command_path()
     if dry_run:
-        for path, content in plan(places, program, browser).items():
+        for path, content in plan_files(places, program, browser).items():
             click.echo(f"# {path}\n{content}")
         click.echo(f"# {places.state}/\n# the state folder: outbox, calibration, models")
         return
@@ -103,11 +103,11 @@ def run(config: Path, state: Path, duration: float | None) -> None:
 @click.option("--source", metavar="FILE|demo", help="Idle footage in place of the kiosk's own camera.")
 def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> None:
     """Watch the idle site, without labels: set the thresholds so that nothing is told of it."""
-    from edgeharfer.kiosk.calibrate import calibrate_site, describe
+    from edgeharfer.kiosk.calibrate import calibrate_site, summarize
     from edgeharfer.kiosk.config import load_config
 
     found = calibrate_site(load_config(config), state, seconds=60 * minutes, source=source)
-    click.echo(describe(found))
+    click.echo(summarize(found))
 
 
 def command_path() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeharfer.kiosk.calibration import SiteCalibration, learn, save
+from edgeharfer.kiosk.calibration import SiteCalibration, learn_floors, save_calibration
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
@@ -42,9 +42,9 @@ def calibrate_site(
             clock=clock,
             prepare=lambda frame: hide_zones(frame, zones),
         ).run()
-    found = learn(results.seen, config.decisions)
-    save(found, state)
-    return found
+    calibration = learn_floors(results.seen, config.decisions)
+    save_calibration(calibration, state)
+    return calibration
 
 
 class _Results(Sink):
@@ -57,10 +57,12 @@ class _Results(Sink):
         self.seen.append(result)
 
 
-def describe(found: SiteCalibration) -> str:
+def summarize(calibration: SiteCalibration) -> str:
     """The outcome in words."""
-    raised = [f"{label} {floor:.2f}" for labels in found.floors.values() for label, floor in labels.items()]
+    raised = [
+        f"{label} {floor:.2f}" for labels in calibration.floors.values() for label, floor in labels.items()
+    ]
     return (
-        f"{found.seconds:.0f} s of idle footage: {found.alarms_before:.0f} false alarms an hour before, "
-        f"{found.alarms_after:.0f} after\nleast scores: {', '.join(raised) or 'none to raise'}"
+        f"{calibration.seconds:.0f} s of idle footage: {calibration.alarms_before:.0f} false alarms an hour before, "
+        f"{calibration.alarms_after:.0f} after\nleast scores: {', '.join(raised) or 'none to raise'}"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.kiosk.config import DecisionConfig
-from edgeharfer.kiosk.decisions import NOTHING, Decisions
+from edgeharfer.kiosk.decisions import NO_DECISION, Decisions
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular
 from edgeharfer.runtime.result import Result
@@ -21,9 +21,9 @@ from edgeharfer.runtime.tasks import PACKAGE_TASKS
 FILE = "calibration.json"
 QUANTILE = 0.99
 MARGIN = 0.05
-HIGHEST = 0.95
+MAX_FLOOR = 0.95
 """A label that is so sure of itself on an idle site could never be told otherwise."""
-REST = frozenset({"neutral"})
+REST_LABELS = frozenset({"neutral"})
 """Emotions that are no alarm: what a face at rest should be."""
 HOUR_S = 3600.0
 
@@ -41,7 +41,7 @@ class SiteCalibration:
     alarms_after: float
 
 
-def learn(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
+def learn_floors(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
     """Floors from the first half of idle results; what they change is measured on the second half.
 
     Raises ConfigError where there are too few.
@@ -61,12 +61,12 @@ def learn(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
 
 def alarms_per_hour(results: Sequence[Result], decisions: Decisions) -> float:
     """Decisions that an idle site starts, other than that a face is at rest."""
-    events = [event for result in results for event in decisions.take(result)]
-    alarms = [event for event in events if event.phase == "start" and event.label not in REST]
+    events = [event for result in results for event in decisions.update(result)]
+    alarms = [event for event in events if event.phase == "start" and event.label not in REST_LABELS]
     return len(alarms) * HOUR_S / max(1e-9, results[-1].pts_s - results[0].pts_s)
 
 
-def save(calibration: SiteCalibration, state: Path) -> None:
+def save_calibration(calibration: SiteCalibration, state: Path) -> None:
     """Keep it for the service. Raises SinkError."""
     path = state / FILE
     try:
@@ -106,6 +106,6 @@ def _floors(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """A little above what each label reaches while nothing happens."""
     if not scores:
         return {}
-    labels = scores[0].keys() - NOTHING - REST
+    labels = scores[0].keys() - NO_DECISION - REST_LABELS
     reached = {label: float(np.quantile([probs[label] for probs in scores], QUANTILE)) for label in labels}
-    return {label: round(min(HIGHEST, value + MARGIN), 4) for label, value in sorted(reached.items())}
+    return {label: round(min(MAX_FLOOR, value + MARGIN), 4) for label, value in sorted(reached.items())}

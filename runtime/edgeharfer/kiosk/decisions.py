@@ -18,7 +18,7 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading
 Phase = Literal["start", "end"]
 SubjectKey = tuple[str, int | None]
 """Task, and track of the face; None for the scene."""
-NOTHING = frozenset({UNCERTAIN, BACKGROUND})
+NO_DECISION = frozenset({UNCERTAIN, BACKGROUND})
 """Labels that are no decision."""
 FLIP_WINDOW_S = 60.0
 
@@ -78,51 +78,51 @@ class DecisionState:
 
     def __init__(self, kind: str, person: int | None, rules: DecisionConfig) -> None:
         self.kind, self.person, self._rules = kind, person, rules
-        self._standing: _Run | None = None
-        self._next: _Run | None = None
+        self._current: _Run | None = None
+        self._pending: _Run | None = None
         self._ended_s: dict[str, float] = {}
 
     @property
     def label(self) -> str | None:
         """What is decided now."""
-        return self._standing.label if self._standing else None
+        return self._current.label if self._current else None
 
     def update(
         self, label: str | None, score: float, now_s: float, absent: str = "changed"
     ) -> Iterator[Event]:
         """Take in what is seen now, None for nothing. absent: why a decision ends that nothing follows."""
-        standing = self._standing
-        if standing is not None and standing.label == label:
-            standing.add(score, now_s)
-            self._next = None
+        current = self._current
+        if current is not None and current.label == label:
+            current.add(score, now_s)
+            self._pending = None
             return
-        if self._next is None or self._next.label != (label or ""):
-            self._next = _Run(label or "", now_s, now_s)
-        self._next.add(score, now_s)
-        if now_s - self._next.since_s < self._rules.min_duration_s:
+        if self._pending is None or self._pending.label != (label or ""):
+            self._pending = _Run(label or "", now_s, now_s)
+        self._pending.add(score, now_s)
+        if now_s - self._pending.since_s < self._rules.min_duration_s:
             return
-        if standing is not None:
-            yield self._end(standing, self._next.since_s, now_s, "changed" if label else absent)
+        if current is not None:
+            yield self._end(current, self._pending.since_s, now_s, "changed" if label else absent)
         if label is not None and self._may_start(label, now_s):
-            yield self._start(self._next, now_s)
+            yield self._start(self._pending, now_s)
 
     def close(self, now_s: float, reason: str) -> Iterator[Event]:
         """End what stands, at the last time it was seen."""
-        if self._standing is not None:
-            yield self._end(self._standing, self._standing.last_s, now_s, reason)
-        self._next = None
+        if self._current is not None:
+            yield self._end(self._current, self._current.last_s, now_s, reason)
+        self._pending = None
 
     def _may_start(self, label: str, now_s: float) -> bool:
         ended_s = self._ended_s.get(label)
         return ended_s is None or now_s - ended_s >= self._rules.cooldown_s
 
     def _start(self, run: _Run, now_s: float) -> Event:
-        self._standing, self._next = run, None
+        self._current, self._pending = run, None
         run.decision = uuid.uuid4().hex
         return self._event(run, "start", None, now_s - run.since_s)
 
     def _end(self, run: _Run, end_s: float, now_s: float, reason: str) -> Event:
-        self._standing = None
+        self._current = None
         self._ended_s[run.label] = end_s
         return self._event(run, "end", end_s, now_s - end_s, reason)
 
@@ -151,7 +151,7 @@ class FlipCounter:
 class Decisions:
     """The decisions on a stream of results: of each task that gives labels, for the scene and for each face.
 
-    raw, decided: flips of what the models say and of what is told, for comparison.
+    raw, decided: flips of what the models say and of what is label, for comparison.
     floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
     """
 
@@ -161,7 +161,7 @@ class Decisions:
         self._rules, self._floors = rules, floors or {}
         self._subjects: dict[SubjectKey, DecisionState] = {}
         self._raw: dict[SubjectKey, str | None] = {}
-        self.raw, self.decided = FlipCounter(), FlipCounter()
+        self.raw_flips, self.decided_flips = FlipCounter(), FlipCounter()
         self.now_s = 0.0
 
     @property
@@ -175,11 +175,11 @@ class Decisions:
         return tuple(self._labels(of_faces=True))
 
     @property
-    def known(self) -> set[int]:
+    def tracks(self) -> set[int]:
         """Tracks of which something is decided or about to be."""
         return {person for _, person in self._subjects if person is not None}
 
-    def take(self, result: Result) -> list[Event]:
+    def update(self, result: Result) -> list[Event]:
         """The events that follow from one result."""
         self.now_s = result.pts_s
         seen = _labelled(result)
@@ -205,14 +205,14 @@ class Decisions:
         subject = self._subjects[key]
         label, score = (reading.label, reading.score or 0.0) if reading and reading.ready else (None, 0.0)
         floor = max(self._rules.min_score, self._floors.get(subject.kind, {}).get(label or "", 0.0))
-        told = None if label in NOTHING or score < floor else label
-        if self._raw.get(key) != told:
-            self.raw.add(self.now_s)
-            self._raw[key] = told
+        label = None if label in NO_DECISION or score < floor else label
+        if self._raw.get(key) != label:
+            self.raw_flips.add(self.now_s)
+            self._raw[key] = label
         absent = "left" if reading is None and subject.person is not None else "changed"
-        events = list(subject.update(told, score, self.now_s, absent))
+        events = list(subject.update(label, score, self.now_s, absent))
         if events:  # an end and a start are one change of the label
-            self.decided.add(self.now_s)
+            self.decided_flips.add(self.now_s)
         return events
 
     def _forget(self, seen: Container[SubjectKey]) -> None:

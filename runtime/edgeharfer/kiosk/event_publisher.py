@@ -12,7 +12,7 @@ from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import EphemeralIds
-from edgeharfer.kiosk.topics import Topics, event_payload, left_open_payload, to_json
+from edgeharfer.kiosk.topics import Topics, event_payload, interrupted_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.result import Result
@@ -49,15 +49,15 @@ class EventPublisher(Sink):
         if status.breaks != self._breaks:
             self._breaks = status.breaks
             self.end_all("lost")
-        self._publish(self.decisions.take(result))
-        self._ids.keep(self.decisions.known)
+        self._publish(self.decisions.update(result))
+        self._ids.retain(self.decisions.tracks)
         self._metrics.show_flips(self.decisions)
 
     def end_all(self, reason: str) -> None:
         """End every decision that stands."""
         self._retried_s = -math.inf
         self._publish(self.decisions.close(reason))
-        self._ids.keep(())
+        self._ids.retain(())
 
     def _publish(self, events: Iterable[Event]) -> None:
         if self._outbox is not None:
@@ -112,5 +112,5 @@ class EventPublisher(Sink):
 def end_open_decisions(outbox: Outbox) -> None:
     """End the decisions that a process that was killed had started and not ended. Raises SinkError."""
     for message in outbox.open_decisions():
-        payload = left_open_payload(json.loads(message.payload))
+        payload = interrupted_payload(json.loads(message.payload))
         outbox.put(payload["id"], message.topic, to_json(payload), ends=payload["decision"])

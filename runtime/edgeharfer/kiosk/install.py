@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from edgeharfer.kiosk.config import KioskConfig, default_config, default_text, load_config
 from edgeharfer.kiosk.privacy import check_purpose
-from edgeharfer.kiosk.unit import BROWSER_NAME, NAME, OLDEST_SYSTEMD, browser_unit_text, unit_text
+from edgeharfer.kiosk.unit import BROWSER_NAME, MIN_SYSTEMD, NAME, browser_unit_text, unit_text
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.staging import write_durable
 
-HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
+HIDDEN_FOLDERS = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 """Folders that the unit's own protection hides from the service."""
 
 T = TypeVar("T")
@@ -53,61 +53,61 @@ class InstallPaths:
         """Where systemd really keeps the state of a service with DynamicUser."""
         return self.root / "var/lib/private/edgeharfer"
 
-    def of_system(self, path: Path) -> Path:
+    def installed(self, path: Path) -> Path:
         """The path as the installed system will see it."""
         return Path("/") / path.relative_to(self.root)
 
 
-def plan(places: InstallPaths, program: Path, browser: str = "") -> dict[Path, str]:
+def plan_files(paths: InstallPaths, program: Path, browser: str = "") -> dict[Path, str]:
     """Path -> text of what `install` writes; a configuration that is there already stays as it is.
 
     browser: the command of the browser that a further unit starts; "" for no such unit.
     Raises ConfigError for a configuration that cannot be used.
     """
-    present = places.config.is_file()
-    config = load_config(places.config) if present else default_config()
+    present = paths.config.is_file()
+    config = load_config(paths.config) if present else default_config()
     check_purpose(config)
-    unit = unit_text(config, program, places.of_system(places.config), systemd=systemd_version(places))
-    texts = {places.unit: unit}
+    unit = unit_text(config, program, paths.installed(paths.config), systemd=systemd_version(paths))
+    texts = {paths.unit: unit}
     if not present:
-        texts[places.config] = default_text()
+        texts[paths.config] = default_text()
     if browser:
-        texts[places.browser_unit] = browser_unit_text(config, browser)
+        texts[paths.browser_unit] = browser_unit_text(config, browser)
     return texts
 
 
-def install(places: InstallPaths, program: Path, run: Command, browser: str = "") -> list[str]:
+def install(paths: InstallPaths, program: Path, run: Command, browser: str = "") -> list[str]:
     """Write the files, make the state folder, and have systemd enable and start it. Returns what was done.
 
     The configuration may hold passwords and is for root alone; systemd hands a copy to the service.
     """
     check_program(program)
-    check_systemd(systemd_version(places))
+    check_systemd(systemd_version(paths))
     done = []
-    for path, content in plan(places, program, browser).items():
-        attempt(path, partial(_write, path, content, 0o600 if path == places.config else 0o644))
+    for path, content in plan_files(paths, program, browser).items():
+        attempt(path, partial(_write, path, content, 0o600 if path == paths.config else 0o644))
         done.append(f"wrote {path}")
     if browser:
         done.append(f"as the user of the desktop: systemctl --user enable --now {BROWSER_NAME}")
-    if attempt(places.config, partial(_hide_from_others, places.config)):
-        done.append(f"made {places.config} unreadable for other users")
-    attempt(places.private_state, lambda: _make_state(places))
-    done.append(f"made {places.state}")
-    if manages(places):
-        for words in (["daemon-reload"], ["enable", NAME], ["restart", NAME]):
-            run(["systemctl", *words])
+    if attempt(paths.config, partial(_hide_from_others, paths.config)):
+        done.append(f"made {paths.config} unreadable for other users")
+    attempt(paths.private_state, lambda: _make_state(paths))
+    done.append(f"made {paths.state}")
+    if systemd_runs(paths):
+        for arguments in (["daemon-reload"], ["enable", NAME], ["restart", NAME]):
+            run(["systemctl", *arguments])
         return [*done, f"enabled and started {NAME}"]
     return [*done, f"systemd does not run here: on the device, systemctl enable --now {NAME}"]
 
 
-def manages(places: InstallPaths) -> bool:
-    """Whether systemd runs here and these places are its own (sd_booted(3))."""
-    return places.root == Path("/") and Path("/run/systemd/system").is_dir()
+def systemd_runs(paths: InstallPaths) -> bool:
+    """Whether systemd runs here and these paths are its own (sd_booted(3))."""
+    return paths.root == Path("/") and Path("/run/systemd/system").is_dir()
 
 
-def systemd_version(places: InstallPaths) -> int:
+def systemd_version(paths: InstallPaths) -> int:
     """Of the systemd that is going to read the unit; 0 where that is not known."""
-    if not manages(places):
+    if not systemd_runs(paths):
         return 0
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
     found = re.match(r"systemd (\d+)", done.stdout)
@@ -116,9 +116,9 @@ def systemd_version(places: InstallPaths) -> int:
 
 def check_systemd(version: int) -> None:
     """Raise ConfigError for a version that could not hand the configuration to the service."""
-    if 0 < version < OLDEST_SYSTEMD:
+    if 0 < version < MIN_SYSTEMD:
         raise ConfigError(
-            f"systemd {version} is too old for the service, which needs {OLDEST_SYSTEMD} or newer; update "
+            f"systemd {version} is too old for the service, which needs {MIN_SYSTEMD} or newer; update "
             "the system, or run the kiosk as a container (docs/deploy/container.md)"
         )
 
@@ -128,7 +128,7 @@ def check_program(program: Path) -> None:
     if not (program.is_file() and os.access(program, os.X_OK)):
         raise ConfigError(f"{program}: there is no such command; install edgeharfer into this environment")
     interpreter = program.with_name("python").resolve()
-    pairs = [(path, folder) for path in (program, interpreter) for folder in HIDDEN]
+    pairs = [(path, folder) for path in (program, interpreter) for folder in HIDDEN_FOLDERS]
     for path, folder in (pair for pair in pairs if pair[0].is_relative_to(pair[1])):
         raise ConfigError(
             f"{path}: the service sees nothing below {folder}; install edgeharfer into a virtual "
@@ -136,17 +136,17 @@ def check_program(program: Path) -> None:
         )
 
 
-def run_command(words: Sequence[str]) -> None:
+def run_command(arguments: Sequence[str]) -> None:
     """Run a command of the system. Raises SinkError with its last line where it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise SinkError(f"{' '.join(words)}: {reason}")
+        raise SinkError(f"{' '.join(arguments)}: {reason}")
 
 
-def configuration(places: InstallPaths) -> KioskConfig | None:
+def configuration(paths: InstallPaths) -> KioskConfig | None:
     """What is installed, None where nothing is."""
-    return load_config(places.config) if places.config.is_file() else None
+    return load_config(paths.config) if paths.config.is_file() else None
 
 
 def _write(path: Path, content: str, mode: int) -> None:
@@ -163,12 +163,12 @@ def _hide_from_others(path: Path) -> bool:
     return True
 
 
-def _make_state(places: InstallPaths) -> None:
+def _make_state(paths: InstallPaths) -> None:
     """As systemd makes it: private/NAME, and NAME a link to it."""
-    places.private_state.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    places.private_state.mkdir(mode=0o700, exist_ok=True)
-    if not (places.state.is_symlink() or places.state.exists()):
-        places.state.symlink_to(Path("private") / places.state.name)
+    paths.private_state.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.private_state.mkdir(mode=0o700, exist_ok=True)
+    if not (paths.state.is_symlink() or paths.state.exists()):
+        paths.state.symlink_to(Path("private") / paths.state.name)
 
 
 def attempt(path: Path, action: Callable[[], T]) -> T:

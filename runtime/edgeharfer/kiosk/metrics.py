@@ -115,8 +115,8 @@ class Metrics(Sink):
         self.starts.set(math.nan if count is None else count)
 
     def show_flips(self, decisions: Decisions) -> None:
-        self.flips.labels("model").set(decisions.raw.per_minute(decisions.now_s))
-        self.flips.labels("decision").set(decisions.decided.per_minute(decisions.now_s))
+        self.flips.labels("model").set(decisions.raw_flips.per_minute(decisions.now_s))
+        self.flips.labels("decision").set(decisions.decided_flips.per_minute(decisions.now_s))
 
     def show_models(self, version: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         named = {**dict(models.items()), **{f"{k}_provider": v for k, v in providers.items()}}

@@ -18,7 +18,7 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, make_tasks
 
-LOOK_EVERY_S = 1.0
+POLL_INTERVAL_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class ModelReloader:
         self._config, self._state, self._clock, self._load = config, state, clock, load
         self._loaded: tuple[ModelSelection, Pipeline] | None = None
         self._thread: threading.Thread | None = None
-        self._looked_s = clock.monotonic()
+        self._polled_s = clock.monotonic()
         self.failures = 0
         self.selection, self.pipeline = self._load_first()
 
@@ -108,8 +108,8 @@ class ModelReloader:
         if self._thread is not None:
             return self._take_over()
         now_s = self._clock.monotonic()
-        if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
+        if now_s - self._polled_s >= POLL_INTERVAL_S:
+            self._polled_s = now_s
             selection = select_models(self._config, self._state)
             if selection != self.selection:
                 load = partial(self._load_in_background, selection)

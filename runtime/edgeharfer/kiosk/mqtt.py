@@ -37,15 +37,15 @@ KEEPALIVE_S = 3
 CONNECT_TIMEOUT_S = 1.0
 """Of one attempt, which nothing ends sooner: a stop has to wait for it. The next one follows."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
-CORRECT_EVERY_S = 1.0
+CORRECTION_INTERVAL_S = 1.0
 """Shortest time between two corrections of the retained status."""
-UNREAD_EVERY_S = 8.0
+STATUS_REPEAT_S = 8.0
 """Where the broker does not let the kiosk read its status, it is published again so often."""
 ONLINE = b'"online"'
-SHORT_S, MAX_SHORT = 10.0, 5
+SHORT_CONNECTION_S, MAX_SHORT_CONNECTIONS = 10.0, 5
 """So many connections in a row that end so soon are taken for two clients with one id."""
-GOODBYE_S = 0.6
-EXPIRE_EVERY_S = 3600.0
+SHUTDOWN_S = 0.6
+EXPIRE_INTERVAL_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class MqttPublisher(Closing):
         self._failing = False
         self._logged = ""
         self._failure = ""
-        self._short = 0
+        self._short_connections = 0
         self._status_read, self._status_wrong, self._leaving = False, False, False
         self._status_s = 0.0
         self._stopping = threading.Event()
@@ -107,7 +107,9 @@ class MqttPublisher(Closing):
             self._expire()
             start_s = self._clock.monotonic()
             self._run_connection()
-            self._count_short(self.connections > before and self._clock.monotonic() - start_s < SHORT_S)
+            self._count_short_connections(
+                self.connections > before and self._clock.monotonic() - start_s < SHORT_CONNECTION_S
+            )
             pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, MAX_PAUSE_S)
             self._stopping.wait(pause_s)
         self._detach_callbacks()
@@ -117,19 +119,19 @@ class MqttPublisher(Closing):
         self._client.on_connect = self._client.on_disconnect = None
         self._client.on_publish = self._client.on_message = None
 
-    def _count_short(self, short: bool) -> None:
+    def _count_short_connections(self, short: bool) -> None:
         """Use a random client id, until the next start, after some short connections in a row.
 
         Two kiosks with the same id, as copies of one disk have it, end each other's connections. What was
         not acknowledged is still in the outbox and is sent again.
         """
-        self._short = self._short + 1 if short else 0
-        if self._short < MAX_SHORT or self._stopping.is_set():
+        self._short_connections = self._short_connections + 1 if short else 0
+        if self._short_connections < MAX_SHORT_CONNECTIONS or self._stopping.is_set():
             return
         _log.warning(
             "mqtt %s: cut off again and again; using a random client id until the next start", self._address
         )
-        self._short = 0
+        self._short_connections = 0
         self._detach_callbacks()
         self._in_flight.clear()
         self._client = self._make_client(secrets.token_hex(ID_BYTES))
@@ -141,7 +143,7 @@ class MqttPublisher(Closing):
         try:
             self._client.connect(mqtt.host, mqtt.port, KEEPALIVE_S)
         except (OSError, UnicodeError) as error:
-            self._fail(*describe(error))
+            self._fail(*describe_error(error))
             return
         while not self._stopping.is_set():
             if self._client.loop(LOOP_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -166,7 +168,7 @@ class MqttPublisher(Closing):
     def _expire(self) -> None:
         """Delete what is too old, whether the broker is there or not."""
         now_s = self._clock.monotonic()
-        if self._expired_s is not None and now_s - self._expired_s < EXPIRE_EVERY_S:
+        if self._expired_s is not None and now_s - self._expired_s < EXPIRE_INTERVAL_S:
             return
         self._expired_s = now_s
         try:
@@ -180,7 +182,7 @@ class MqttPublisher(Closing):
         self._failing = True
 
     def _send(self) -> None:
-        for message in self._outbox.first(MAX_IN_FLIGHT):
+        for message in self._outbox.oldest(MAX_IN_FLIGHT):
             self._in_flight[self._client.publish(message.topic, message.payload, qos=1).mid] = message.seq
 
     def _delete_acknowledged(self) -> None:
@@ -192,17 +194,17 @@ class MqttPublisher(Closing):
         """Send the remaining events, within a time limit, then publish that the kiosk was stopped."""
         self._leaving = True
         if self.connected:
-            until_s = self._clock.monotonic() + GOODBYE_S
-            self._loop_until(self._everything_is_sent, until_s, transfer=True)
+            until_s = self._clock.monotonic() + SHUTDOWN_S
+            self._loop_until(self._all_sent, until_s, transfer=True)
             last = self._client.publish(
                 self._topics.status, _status("offline", "stopped"), qos=1, retain=True
             )
-            self._loop_until(last.is_published, until_s + GOODBYE_S / 2, transfer=False)
+            self._loop_until(last.is_published, until_s + SHUTDOWN_S / 2, transfer=False)
         if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._client.loop(LOOP_S)
 
-    def _everything_is_sent(self) -> bool:
-        return not self._in_flight and not self._outbox.first(1)
+    def _all_sent(self) -> bool:
+        return not self._in_flight and not self._outbox.oldest(1)
 
     def _loop_until(self, done: Callable[[], bool], until_s: float, *, transfer: bool) -> None:
         while not done() and self._clock.monotonic() < until_s:
@@ -258,7 +260,7 @@ class MqttPublisher(Closing):
     def _correct_status(self) -> None:
         if self._leaving or (self._status_read and not self._status_wrong):
             return
-        pause_s = CORRECT_EVERY_S if self._status_wrong else UNREAD_EVERY_S
+        pause_s = CORRECTION_INTERVAL_S if self._status_wrong else STATUS_REPEAT_S
         if self._clock.monotonic() - self._status_s >= pause_s:
             self._publish_online()
 
@@ -278,7 +280,7 @@ class MqttPublisher(Closing):
         self._logged = kind
 
 
-def describe(error: OSError | UnicodeError) -> tuple[str, str]:
+def describe_error(error: OSError | UnicodeError) -> tuple[str, str]:
     """The kind of a failed connection, and the reason in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "certificate", (

@@ -58,17 +58,17 @@ class OutboxMessage:
 class Outbox(Closing):
     """A queue in a file, for one writer and one reader in any threads.
 
-    retention_days: older events are deleted undelivered, as is the oldest beyond `most`; both are counted
+    retention_days: older events are deleted undelivered, as is the oldest beyond `max_events`; both are counted
     in `dropped`. A file that SQLite cannot read is set aside and a new one begun. Raises SinkError.
     """
 
     def __init__(
-        self, path: Path, clock: Clock, *, retention_days: float = 7.0, most: int = MAX_EVENTS
+        self, path: Path, clock: Clock, *, retention_days: float = 7.0, max_events: int = MAX_EVENTS
     ) -> None:
         self.dropped = 0
-        self._path, self._clock, self._most = path, clock, most
+        self._path, self._clock, self._max_events = path, clock, max_events
         self._retention_s = retention_days * DAY_S
-        self._lock, self._jumping = threading.Lock(), threading.Lock()
+        self._lock, self._jump_lock = threading.Lock(), threading.Lock()
         self._jumps = ClockJumpDetector(clock)
         self._db = self._open()
 
@@ -80,7 +80,7 @@ class Outbox(Closing):
 
         starts, ends: the decision that the event starts or ends, recorded in the same transaction.
         """
-        self._follow_clock()
+        self._adjust_to_clock()
         event = identity, topic, payload, self._clock.wall()
         with self._transaction():
             self._db.execute(
@@ -108,7 +108,7 @@ class Outbox(Closing):
         )
         return str(self._run("SELECT id FROM client")[0][0])
 
-    def first(self, count: int) -> list[OutboxMessage]:
+    def oldest(self, count: int) -> list[OutboxMessage]:
         """The oldest events, at most `count`."""
         rows = self._run("SELECT seq, topic, payload FROM outbox ORDER BY seq LIMIT ?", (count,))
         return [OutboxMessage(*row) for row in rows]
@@ -121,15 +121,15 @@ class Outbox(Closing):
 
     def expire(self) -> None:
         """Delete what is too old or too much."""
-        self._follow_clock()
+        self._adjust_to_clock()
         before = len(self)
         self._run("DELETE FROM outbox WHERE put_at < ?", (self._clock.wall() - self._retention_s,))
-        self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._most,))
+        self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._max_events,))
         self.dropped += before - len(self)
 
-    def _follow_clock(self) -> None:
+    def _adjust_to_clock(self) -> None:
         """An event stays as old when the wall clock is set: a clock that comes right deletes none."""
-        with self._jumping:
+        with self._jump_lock:
             if jump := self._jumps.look():
                 jump_s = jump.is_s - jump.was_s
                 self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))

@@ -86,7 +86,7 @@ class EphemeralIds:
         """The name of a track in view."""
         return self._names.setdefault(track, secrets.token_hex(ID_BYTES))
 
-    def keep(self, tracks: Collection[int]) -> None:
+    def retain(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
         self._names = {track: name for track, name in self._names.items() if track in tracks}
 
@@ -107,11 +107,11 @@ def blur_faces(bgr: Image, faces: Sequence[TrackedFace]) -> Image:
     """A copy in which each face is a few coarse squares."""
     blurred = bgr.copy()
     for face in faces:
-        _coarsen(blurred, face.box)
+        _pixelate(blurred, face.box)
     return blurred
 
 
-def _coarsen(image: Image, box: Box) -> None:
+def _pixelate(image: Image, box: Box) -> None:
     rows, columns = image.shape[:2]
     across, down = box.width * BLUR_MARGIN, box.height * BLUR_MARGIN
     left, right = int(max(0, box.x - across)), int(min(columns, box.x + box.width + across))

@@ -55,7 +55,7 @@ def run_kiosk(
     """
     check_purpose(config)
     clock = clock or SystemClock()
-    over = _over(stopping, duration_s, clock)
+    over = _stop_condition(stopping, duration_s, clock)
     with ExitStack() as stack:
         metrics, state = Metrics(), KioskState(config, clock)
         watchdog = WatchdogPinger(notify, watchdog_s(), clock)
@@ -76,13 +76,13 @@ def run_kiosk(
         events = EventPublisher(decisions, outbox, Topics(config), metrics, clock)
         stack.callback(events.end_all, "stopped")
         service = Service(config, models, events, state, metrics, clock, over, outbox=outbox, mqtt=mqtt)
-        _announce(config, port.port)
+        _log_addresses(config, port.port)
         notify("READY=1\nSTATUS=models loaded")
         stack.callback(notify, "STOPPING=1")
         service.run()
 
 
-def _announce(config: KioskConfig, port: int) -> None:
+def _log_addresses(config: KioskConfig, port: int) -> None:
     page = f"http://127.0.0.1:{port}/"
     _log.info("%s shows the page, /readyz and /metrics", page)
     if config.screen.view == "window":
@@ -136,7 +136,7 @@ class Service:
         opener: Callable[..., Source] = open_source,
     ) -> None:
         self._config, self._models, self._events, self._state = config, models, events, state
-        self._metrics, self._clock, self._over, self._opener = metrics, clock, over, opener
+        self._metrics, self._clock, self._stop_condition, self._opener = metrics, clock, over, opener
         self._jumps = ClockJumpDetector(clock)
         privacy = config.privacy
         self._notice = PrivacyNotice(
@@ -152,10 +152,10 @@ class Service:
     def run(self) -> None:
         """Until it is over."""
         pause_s = FIRST_PAUSE_S
-        while not self._over():
+        while not self._stop_condition():
             result_s = self._health.result_s
             self._run_source()
-            if self._over():
+            if self._stop_condition():
                 return
             worked = self._health.result_s != result_s
             pause_s = FIRST_PAUSE_S if worked else min(2 * pause_s, MAX_PAUSE_S)
@@ -179,7 +179,7 @@ class Service:
                     self._models.pipeline,
                     capture,
                     self._sinks,
-                    stopping=self._over,
+                    stopping=self._stop_condition,
                     clock=self._clock,
                     prepare=lambda frame: hide_zones(frame, self._config.privacy.ignore_zones),
                     before_frame=self._before_frame,
@@ -206,7 +206,7 @@ class Service:
         """Called many times while a live source is opened, which has a time limit: whether to give up."""
         self._health.update()
         self._watchdog.waiting("connecting")
-        return self._over()
+        return self._stop_condition()
 
     def _wait(self, pause_s: float) -> None:
         """There is no source: nothing that was seen before holds now."""
@@ -215,13 +215,15 @@ class Service:
         self._health.set_source_state("lost")
         self._state.show(ScreenContent(state="lost"))
         until_s = self._clock.monotonic() + pause_s
-        while not self._over() and self._clock.monotonic() < until_s:
+        while not self._stop_condition() and self._clock.monotonic() < until_s:
             self._health.update()
             self._watchdog.waiting("lost")
             self._clock.sleep(WAIT_S)
         self._watchdog.ping()
 
 
-def _over(stopping: Callable[[], bool], duration_s: float | None, clock: Clock) -> Callable[[], bool]:
+def _stop_condition(
+    stopping: Callable[[], bool], duration_s: float | None, clock: Clock
+) -> Callable[[], bool]:
     end_s = None if duration_s is None else clock.monotonic() + duration_s
     return lambda: stopping() or (end_s is not None and clock.monotonic() >= end_s)

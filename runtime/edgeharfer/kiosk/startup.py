@@ -23,7 +23,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 15.0
 STEP_S = 0.1
 TIMEOUT_S = 90.0
 """What systemd is asked to wait from each attempt on, as long as the unit's TimeoutStartSec."""
-PASSING = frozenset({
+TRANSIENT_ERRNOS = frozenset({
     errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE,
     errno.ENOMEM, errno.ENOSPC,
 })  # fmt: skip
@@ -64,7 +64,7 @@ class Startup:
             try:
                 done = action()
             except SinkError as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 if str(error) != logged:
                     logged = str(error)
@@ -90,10 +90,12 @@ class Startup:
             self._clock.sleep(STEP_S)
 
 
-def passes(error: SinkError) -> bool:
+def is_transient(error: SinkError) -> bool:
     """Whether the fault ends without anybody changing the configuration: a taken port, a full disk."""
     cause = error.__cause__
-    return isinstance(cause, sqlite3.Error) or (isinstance(cause, OSError) and cause.errno in PASSING)
+    return isinstance(cause, sqlite3.Error) or (
+        isinstance(cause, OSError) and cause.errno in TRANSIENT_ERRNOS
+    )
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def event_payload(event: Event, person: str | None, now_s: float, wall_s: float)
     }
 
 
-def left_open_payload(start: Mapping[str, Any]) -> dict[str, Any]:
+def interrupted_payload(start: Mapping[str, Any]) -> dict[str, Any]:
     """The end of a decision whose process was killed: when it ended, nobody knows.
 
     start: the payload of the event that started it.

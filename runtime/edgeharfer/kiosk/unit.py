@@ -12,9 +12,9 @@ BROWSER_NAME = "edgeharfer-kiosk-browser.service"
 BROWSER_OPTIONS = "--kiosk --noerrdialogs --disable-session-crashed-bubble --no-first-run"
 USER = "edgeharfer"
 CONFIG_CREDENTIAL = "kiosk.toml"
-OLDEST_SYSTEMD = 247
+MIN_SYSTEMD = 247
 """The first with LoadCredential."""
-STEPS_SYSTEMD = 254
+RESTART_STEPS_SYSTEMD = 254
 """The first with pauses that grow from restart to restart."""
 MARK = "# Written by `edgeharfer kiosk install`"
 
@@ -121,7 +121,7 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
         watchdog_s=config.limits.watchdog_s,
         memory_mb=config.limits.memory_mb,
         groups="video render" if gpu else "video",
-        pauses=_pauses(systemd),
+        pauses=_restart_delays(systemd),
         credentials=_credentials(config, config_path),
         # CUDA and TensorRT compile kernels while they run
         write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
@@ -153,9 +153,9 @@ def _devices(gpu: bool) -> list[str]:
     return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm"] if gpu else cameras
 
 
-def _pauses(systemd: int) -> str:
+def _restart_delays(systemd: int) -> str:
     """Between restarts, which never end: growing where systemd can do that, else always the same."""
-    if systemd >= STEPS_SYSTEMD:
+    if systemd >= RESTART_STEPS_SYSTEMD:
         return "RestartSec=2\nRestartSteps=5\nRestartMaxDelaySec=30\n"
     return "RestartSec=5\n"
 

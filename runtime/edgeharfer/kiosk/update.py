@@ -37,7 +37,7 @@ from edgeharfer.runtime.types import Image
 CURRENT, PREVIOUS = "current", "previous"
 SUM_TOLERANCE = 1e-3
 RUNS = 9
-SLOWER_AT_MOST = 1.5
+MAX_SLOWDOWN = 1.5
 SLACK_MS = 5.0
 
 
@@ -55,9 +55,9 @@ class InstalledUpdate:
 
     task: str
     folder: Path
-    before: Path | None
+    previous: Path | None
     trial: PackageTrial
-    trial_before: PackageTrial | None
+    previous_trial: PackageTrial | None
 
 
 def current_package(state: Path, task: str) -> Path | None:
@@ -94,14 +94,14 @@ def install_package(
     folder = _copy(package, state / "models" / task, require_signature)
     try:
         try_out(load_package(folder))
-        trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
+        trial, previous_trial = _try_both(load_package(folder), before or replaces, task, clock)
     except BaseException:  # a stop as well: what was not tried to the end is not kept
         if folder != before:
             shutil.rmtree(folder)
         raise
     _switch(state / "models" / task, folder)
     hand_over(state / "models", state)  # the service must be able to roll back
-    return InstalledUpdate(task, folder, before, trial, trial_before)
+    return InstalledUpdate(task, folder, before, trial, previous_trial)
 
 
 def roll_back(state: Path, task: str) -> Path | None:
@@ -138,7 +138,7 @@ def _try_both(
     if before == "off":
         return trial, None
     old = try_package(load_package(before, task), clock)
-    limit_ms = SLOWER_AT_MOST * old.median_ms + SLACK_MS
+    limit_ms = MAX_SLOWDOWN * old.median_ms + SLACK_MS
     if trial.median_ms > limit_ms:
         raise ModelError(
             f"{package.manifest.name}: {trial.median_ms:.1f} ms an answer here, where {before} takes "

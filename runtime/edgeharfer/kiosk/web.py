@@ -42,9 +42,9 @@ class WebPort(ServerThread):
         async def scrape(request: Request) -> Response:
             return Response(metrics(), METRICS_TYPE)
 
-        def probe(word: str, lack: str, well: bool) -> Response:
-            content = {"status": word if well else lack, **kiosk.health()}
-            return json_response(content, 200 if well else 503)
+        def probe(word: str, problem: str, passed: bool) -> Response:
+            content = {"status": word if passed else problem, **kiosk.health()}
+            return json_response(content, 200 if passed else 503)
 
         async def healthy(request: Request) -> Response:
             return probe("healthy", "hangs", kiosk.healthy)
