@@ -226,7 +226,7 @@ def test_no_more_wait_than_may_and_a_lost_worker_is_told(app: App, tmp_path: Pat
     assert app.ask("DELETE", f"/api/jobs/{second}").status == 200
     until(lambda: workers())
     os.kill(workers()[0], signal.SIGKILL)
-    assert "gave up" in app.finished(first)["error"]
+    assert "corrupt or unsupported video" in app.finished(first)["error"]
     app.ask("DELETE", f"/api/jobs/{first}")
 
 

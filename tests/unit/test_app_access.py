@@ -43,7 +43,7 @@ def test_a_token_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
 def test_what_is_no_secret_is_no_token(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_text(text, encoding="ascii")
-    with pytest.raises(ConfigError, match="16 to 512 signs") as told:
+    with pytest.raises(ConfigError, match="16 to 512 characters") as told:
         read_token(file, {})
     assert "short" not in str(told.value).replace(str(file), "")
 
@@ -81,7 +81,7 @@ def test_an_origin_is_the_host_itself(origin: str, allowed: bool) -> None:
 
 
 def test_bytes_of_the_environment_that_are_no_text_are_no_token() -> None:
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not valid UTF-8"):
         read_token(None, {access.TOKEN_VARIABLE: "0123456789abcdef\udcff"})
 
 

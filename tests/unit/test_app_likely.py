@@ -126,10 +126,10 @@ def test_a_table_of_one_s_own_is_read(tmp_path: Path) -> None:
     [
         ({"format": 2}, "format"),
         ({"counts": [[1.0]]}, "counts"),
-        ({"counts": [[1.0, 2.0], [3.0]]}, "one row an emotion"),
+        ({"counts": [[1.0, 2.0], [3.0]]}, "one row per emotion"),
         ({"counts": [[-1.0], [2.0]]}, "counts"),
-        ({"counts": [[0.0], [0.0]], "smoothing": 0}, "nobody was counted"),
-        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "stands twice"),
+        ({"counts": [[0.0], [0.0]], "smoothing": 0}, "counts: all are zero"),
+        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "contains a name twice"),
         ({"source": {}}, "relation"),
         ({"more": 1}, "unknown key"),
     ],

@@ -1,4 +1,4 @@
-"""What the page draws of a report: thinned, and small however long the video was."""
+"""Digest of a report for the page: downsampled to a bounded size, however long the video is."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ MAX_POINTS = 400
 MAX_PEOPLE = 12
 MAX_SEGMENTS = 200
 MIN_MESSAGE_SHARE = 0.5
-"""Something is said of a person who looked one way for at least this share of the time."""
+"""Smallest share of the time that a person's main emotion needs for a message about it."""
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ReportDigest:
-    """How a report is read for the page."""
+    """Makes the digest of a report.
+
+    Attributes:
+        intensity: Estimates how strong an emotion looks.
+        likely: Suggests likely activities.
+        messages: Message for each emotion label.
+    """
 
     intensity: IntensityEstimator
     likely: LikelyActions
     messages: Mapping[str, str]
 
     def digest(self, report: Report) -> dict[str, Any]:
-        """Ready for JSON. Times in seconds, shares between 0 and 1, boxes in pixels."""
+        """The digest as a JSON-serialisable dictionary: times in seconds, shares 0 to 1, boxes in pixels."""
         people = _longest(report)
         return {
             "format": FORMAT,
@@ -77,7 +83,7 @@ class ReportDigest:
         }
 
     def _point(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> dict[str, Any]:
-        """One or more neighbouring samples as one."""
+        """One point of the chart for a bin of consecutive samples."""
         middle = rows[len(rows) // 2]
         strength = self._mean_intensity(rows, labels)
         box = middle.face.box
@@ -105,13 +111,13 @@ class ReportDigest:
 
 
 def _longest(report: Report) -> list[PersonStatistics]:
-    """Those who were seen longest, by number."""
+    """The people in view for the longest time, at most `MAX_PEOPLE`, ordered by track number."""
     longest = sorted(report.persons, key=lambda person: -len(person.rows))[:MAX_PEOPLE]
     return sorted(longest, key=lambda person: person.track)
 
 
 def _bins(rows: Sequence[FrameRow]) -> list[Sequence[FrameRow]]:
-    """The rows in order of time, a few to a bin where there are too many of them."""
+    """Split the rows, in order of time, into at most `MAX_POINTS` bins."""
     size = -(-len(rows) // MAX_POINTS)
     return [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
 
@@ -122,7 +128,7 @@ def _mean_probs(rows: Sequence[FrameRow]) -> list[float]:
 
 
 def _mean_action(report: Report) -> dict[str, float]:
-    """How much of the time, weighed by its score, each action went on; what is left over is nothing known."""
+    """Score-weighted share of the time of each action; the sum is below 1 if some of it is unknown."""
     readings = report.recording.readings
     totals: dict[str, float] = {}
     for reading in readings:

@@ -1,4 +1,4 @@
-"""What the live page shows, and who is watching."""
+"""The feed of the live page: the newest picture and state, and the number of viewers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from edgeharfer.runtime.types import Frame
 Phase = Literal["off", "starting", "running", "ended", "failed"]
 
 INTERVAL_S = 1 / 20
-"""Between two pictures: more would cost more than it shows."""
+"""Shortest time between two encoded pictures."""
 VIEWER_TIMEOUT_S = 4.0
-"""A viewer that has not asked for so long has left."""
+"""A viewer without a request for this long no longer counts."""
 
 
 class AppFeed(LiveFeed):
-    """The feed of one run after another. make_scene: a new one for each. most: viewers at a time."""
+    """The feed of consecutive runs.
+
+    Args:
+        make_scene: Creates the summary of a new run.
+        clock: The clock.
+        max_viewers: Most viewers at a time.
+    """
 
     _phase: Phase
     _run: Mapping[str, Any]
@@ -40,7 +46,7 @@ class AppFeed(LiveFeed):
 
     @property
     def viewers(self) -> int:
-        """How many are watching."""
+        """Number of current viewers."""
         now_s = self._clock.monotonic()
         self._viewers = {
             name: at_s for name, at_s in self._viewers.items() if now_s - at_s < VIEWER_TIMEOUT_S
@@ -48,22 +54,34 @@ class AppFeed(LiveFeed):
         return len(self._viewers)
 
     async def view(self, viewer: str, after: int) -> Snapshot:
-        """What is newer than `after`, or the same again after a while. Raises HttpError for one too many."""
+        """Wait for a picture newer than `after`; after a timeout return the newest one again.
+
+        Args:
+            viewer: Id that the viewer chose.
+            after: Number of the picture that the viewer has.
+
+        Raises:
+            HttpError: Too many viewers.
+        """
         if self.viewers >= self._max_viewers and viewer not in self._viewers:
-            raise HttpError(503, f"{self._max_viewers} viewers are connected already; try again later")
+            raise HttpError(503, f"{self._max_viewers} viewers are already connected; try again later")
         self._viewers[viewer] = self.watched_s = self._clock.monotonic()
         await self.wait(after)
         self._viewers[viewer] = self._clock.monotonic()
         return await self.snapshot()
 
     def begin(self, source: str = "") -> None:
-        """Forget the run before, which has ended. source: of the next one; "" where there is none."""
+        """Reset for a new run.
+
+        Args:
+            source: Name of its source, as clients may see it; "" when nothing is running.
+        """
         with self._lock:
             self._begin(source)
         self.notify()
 
     def set_source(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
-        """The source and the models are there, and the first picture is near."""
+        """Publish the opened source and the loaded models, before the first picture."""
         with self._lock:
             self._run = {"source": display_name(source), "models": dict(models), "providers": dict(providers)}
         self.notify()
@@ -75,7 +93,7 @@ class AppFeed(LiveFeed):
         super().write(frame, result, status)
 
     def end(self, error: str = "") -> None:
-        """Nothing further will come; `error` says why where the run failed."""
+        """Mark the run as ended, or as failed with this error message."""
         with self._lock:
             self._phase, self._error = "failed" if error else "ended", error
         self.notify()

@@ -1,4 +1,4 @@
-"""The live view: one source and one pipeline for all viewers, started and stopped from the page."""
+"""The live view: one source and one pipeline, shared by all viewers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 class LiveSession:
-    """Used in one event loop; the run has a thread of its own.
+    """Starts and stops the live run, from one event loop; the run has its own thread.
 
-    make_scene: a new one for each run. idle_stop_s: the run ends after so long without a viewer; 0 is
-    never. most: viewers at a time. follow_redirects: as of `open_source`.
+    Args:
+        options: Keyword arguments of `Pipeline`.
+        make_scene: Creates the scene summary of a run.
+        clock: The clock.
+        idle_stop_s: Stop the run after this long without viewers; 0 never stops it.
+        max_viewers: Most viewers at a time.
+        follow_redirects: Let streams connect to other servers, see `open_source`.
     """
 
     def __init__(
@@ -48,7 +53,7 @@ class LiveSession:
         self._stop = threading.Event()
 
     async def start(self, spec: str) -> None:
-        """Watch another source in place of the one before."""
+        """Start a source, and stop the current one."""
         async with self._changing:
             await self._join()
             self._stop = threading.Event()
@@ -58,17 +63,17 @@ class LiveSession:
             self._thread.start()
 
     async def stop(self) -> None:
-        """Watch nothing."""
+        """Stop the current source."""
         async with self._changing:
             await self._join()
             self.feed.begin()
 
     async def stop_if_unwatched(self) -> None:
-        """End a run that has had no viewer for long. Called once a second."""
+        """Stop a run that has had no viewer for `idle_stop_s`. To be called about once a second."""
         unwatched_s = self._clock.monotonic() - self.feed.watched_s
         runs = self._thread is not None and self._thread.is_alive()
         if self._idle_stop_s and runs and unwatched_s > self._idle_stop_s:
-            _log.info("there is no viewer: the live view ends")
+            _log.info("stopped the live view: no viewer for %.0f s", unwatched_s)
             await self.stop()
 
     async def _join(self) -> None:
@@ -78,19 +83,19 @@ class LiveSession:
             self._thread = None
 
     def _run(self, spec: str, stop: threading.Event) -> None:
-        """The thread: whatever goes wrong is told on the page."""
+        """Run in the thread; an error is shown on the page."""
         error = ""
         try:
             self._process(spec, stop)
-        except KeyboardInterrupt:  # stopped while it was opened
+        except KeyboardInterrupt:  # stopped while the source was opened
             pass
-        except EdgeharferError as lack:
-            _log.warning("the live view ended: %s", lack)
-            error = strip_folders(str(lack))
-        except Exception as defect:
-            _log.exception("the live view broke off")
-            why = f"{type(defect).__name__}: {redact_within(str(defect))}"
-            error = strip_folders(f"a defect, please report it: {why}")
+        except EdgeharferError as failure:
+            _log.warning("the live view failed: %s", failure)
+            error = strip_folders(str(failure))
+        except Exception as bug:
+            _log.exception("the live view failed with an internal error")
+            reason = f"{type(bug).__name__}: {redact_within(str(bug))}"
+            error = strip_folders(f"internal error, please report it: {reason}")
         self.feed.end(error)
 
     def _process(self, spec: str, stop: threading.Event) -> None:
@@ -104,7 +109,7 @@ class LiveSession:
                 Runner(pipeline, capture, [self.feed], stopping=stop.is_set, clock=self._clock).run()
 
     def _loaded_pipeline(self) -> Pipeline:
-        """The models, loaded at the first start and kept."""
+        """The pipeline, created and warmed up at the first start."""
         if self._pipeline is None:
             pipeline = Pipeline(**self._options, clock=self._clock)
             pipeline.warm_up()

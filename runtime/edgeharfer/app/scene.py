@@ -1,4 +1,4 @@
-"""What the live page tells of a result beside the picture: people, the action and what went before, hints."""
+"""Summary of the live results for the page: people, action, action history and suggestions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 
 HISTORY = 12
 SUGGEST_EVERY_S = 1.0
-"""A suggestion that changed with every frame could not be read."""
+"""Suggestions change at most this often, so that they can be read."""
 _NO_ACTION = frozenset({UNCERTAIN, BACKGROUND})
 _GAP_S = 1.0
 
 
 @dataclass
 class ActionSpan:
-    """A time with one action. score: the mean while it lasted."""
+    """A time span with one action.
+
+    Attributes:
+        label: The action.
+        start_s: Start, in presentation time.
+        end_s: End, in presentation time.
+        score: Mean score, 0 to 1.
+        readings: Number of results with this action.
+    """
 
     label: str
     start_s: float
@@ -37,13 +45,13 @@ class ActionSpan:
 
 
 class ActionHistory:
-    """The last actions, oldest first; nothing in particular leaves a gap."""
+    """The last `HISTORY` actions, oldest first, without background and uncertain."""
 
     def __init__(self) -> None:
         self._spans: deque[ActionSpan] = deque(maxlen=HISTORY)
 
     def add(self, action: Action, now_s: float) -> None:
-        """Take in what goes on now. Times ascend."""
+        """Add the current action. Times must ascend."""
         if not action.ready or action.label in _NO_ACTION:
             return
         last = self._spans[-1] if self._spans else None
@@ -53,7 +61,7 @@ class ActionHistory:
             self._spans.append(ActionSpan(action.label, now_s, now_s, action.score))
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Ready for JSON."""
+        """The spans as JSON-serialisable dictionaries."""
         return [
             {
                 "label": one.label,
@@ -66,7 +74,13 @@ class ActionHistory:
 
 
 class SceneSummary:
-    """Follows the results of one source, in order of time."""
+    """Summarises the results of one run, in order of time.
+
+    Args:
+        intensity: Estimates expression intensity.
+        likely: Suggests activities.
+        messages: Message of each emotion label.
+    """
 
     def __init__(
         self, intensity: IntensityEstimator, likely: LikelyActions, messages: Mapping[str, str]
@@ -77,7 +91,7 @@ class SceneSummary:
         self._suggested_s: float | None = None
 
     def update(self, result: Result) -> dict[str, Any]:
-        """What to tell after this result, ready for JSON."""
+        """Update with a result, and return the summary as a JSON-serialisable dictionary."""
         if result.action is not None:
             self._history.add(result.action, result.pts_s)
         self._composer.retain(face.track for face in result.faces)
@@ -121,7 +135,7 @@ class SceneSummary:
 
 
 def action_to_dict(action: Action) -> dict[str, Any]:
-    """The action with its likeliest classes, ready for JSON."""
+    """The action with its three most probable classes, JSON-serialisable."""
     best = sorted(action.probs.items(), key=lambda item: -item[1])[:3]
     return {
         "label": action.label if action.ready else UNCERTAIN,
@@ -132,6 +146,6 @@ def action_to_dict(action: Action) -> dict[str, Any]:
 
 
 def intensity_to_dict(intensity: float | None) -> dict[str, Any]:
-    """The strength as figure and word, ready for JSON; null where it cannot be told."""
+    """The intensity as a number and as a word, JSON-serialisable; both None if unknown."""
     word = None if intensity is None else intensity_word(intensity)
     return {"intensity": None if intensity is None else round(intensity, 4), "strength": word}

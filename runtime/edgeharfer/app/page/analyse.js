@@ -1,4 +1,4 @@
-// Uploads and recordings: sent, followed while they are looked at, and shown.
+// Uploads and recordings: sends them, shows the progress of their analysis, and shows the result.
 import { announce, ask, part, percent, say } from "./parts.js";
 import { Studio } from "./record.js";
 import { showResult } from "./result.js";
@@ -10,7 +10,7 @@ export class Analyse {
     this.about = about;
     this.studio = new Studio(about.limits.record_s, (file) => this.send(file), (text) => this.complain(text));
     const { upload_mb, video_s, keep_s } = about.limits;
-    say(part("terms"), `Up to ${upload_mb} MB and ${video_s / 60 >= 2 ? `${Math.round(video_s / 60)} minutes` : `${Math.round(video_s)} seconds`}. The file is deleted once it is looked at, the report after ${Math.round(keep_s / 60)} minutes.`);
+    say(part("terms"), `Up to ${upload_mb} MB and ${video_s / 60 >= 2 ? `${Math.round(video_s / 60)} minutes` : `${Math.round(video_s)} seconds`}. The file is deleted after the analysis, the report after ${Math.round(keep_s / 60)} minutes.`);
     part("choose").addEventListener("click", () => part("file").click());
     part("file").addEventListener("change", () => this.picked());
     part("record").addEventListener("click", () => this.record());
@@ -59,7 +59,7 @@ export class Analyse {
     part("complaint").hidden = true;
     const { upload_mb } = this.about.limits;
     if (file.size > upload_mb * 1e6) {
-      this.complain(`${file.name} is larger than ${upload_mb} MB, which is the most.`);
+      this.complain(`${file.name} is larger than ${upload_mb} MB, the limit for uploads.`);
       return;
     }
     this.file = file;
@@ -73,16 +73,16 @@ export class Analyse {
     }
   }
 
-  // XMLHttpRequest tells how much is sent; fetch does not.
+  // XMLHttpRequest reports the progress of an upload; fetch does not.
   upload(file) {
     return new Promise((done, fail) => {
       const request = this.request = new XMLHttpRequest();
       request.open("POST", `api/jobs?name=${encodeURIComponent(file.name.slice(0, 200))}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
-      request.upload.addEventListener("progress", (event) => this.tell("Sending", event.loaded / file.size));
-      request.addEventListener("load", () => request.status === 202 ? done(request.response) : fail(new Error(request.response?.error ?? `The app answered ${request.status}.`)));
-      request.addEventListener("error", () => fail(new Error("The upload broke off.")));
+      request.upload.addEventListener("progress", (event) => this.tell("Uploading", event.loaded / file.size));
+      request.addEventListener("load", () => request.status === 202 ? done(request.response) : fail(new Error(request.response?.error ?? `The upload failed (HTTP ${request.status}).`)));
+      request.addEventListener("error", () => fail(new Error("The upload was interrupted.")));
       request.addEventListener("abort", () => fail(new Error("")));
       request.send(file);
     });
@@ -93,12 +93,12 @@ export class Analyse {
     while (this.job?.id === job.id && ["waiting", "working"].includes(job.phase)) {
       const queued = job.phase === "waiting" && job.ahead > 0;
       const starting = job.phase === "waiting" || job.share === 0;
-      this.tell(queued ? `Waiting, ${job.ahead} before it` : starting ? "Starting" : job.share < 1 ? "Looking at it" : "Writing the report", starting ? null : job.share);
+      this.tell(queued ? `Queued, ${job.ahead} ahead` : starting ? "Starting" : job.share < 1 ? "Analysing" : "Writing the report", starting ? null : job.share);
       await new Promise((next) => setTimeout(next, ASK_MS));
       job = await ask(`api/jobs/${job.id}`);
     }
     if (this.job?.id !== job.id) return;
-    if (job.phase !== "done") throw new Error(job.error || "It was not done.");
+    if (job.phase !== "done") throw new Error(job.error || "The analysis failed.");
     await this.finish(job);
   }
 
@@ -147,7 +147,7 @@ export class Analyse {
     part("progress").hidden = false;
     say(part("progress-name"), name);
     this.told = "";
-    this.tell("Sending", 0);
+    this.tell("Uploading", 0);
     part("cancel").focus();
   }
 

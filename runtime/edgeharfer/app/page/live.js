@@ -1,10 +1,10 @@
-// The live view: asks for the newest picture and its facts, one answer at a time.
+// The live view: polls the newest picture and state, one request at a time.
 import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
 
 const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", FEW = 2;
 const TROUBLES = {
-  lost: "The source is lost", backoff: "The source is lost, trying again", connecting: "Connecting to the source",
-  stalled: "The source gives no picture", frozen: "The picture does not change",
+  lost: "Source lost", backoff: "Source lost, reconnecting", connecting: "Connecting to the source",
+  stalled: "No picture from the source", frozen: "The picture is frozen",
 };
 
 export class Live {
@@ -60,13 +60,13 @@ export class Live {
     if (on) this.look(this.turn);
   }
 
-  // One question at a time, so that a slow line gives fewer pictures and not older ones.
+  // One request at a time, so that a slow connection shows fewer pictures rather than older ones.
   async look(turn) {
     while (this.watching && turn === this.turn) {
       try {
         await this.ask();
       } catch {
-        this.mood("Connection lost, trying again", "bad");
+        this.mood("Connection lost, reconnecting", "bad");
         await new Promise((done) => setTimeout(done, RETRY_MS));
       }
     }
@@ -119,15 +119,15 @@ export class Live {
     const trouble = state.status && TROUBLES[state.status.source_state];
     if (state.run === "off") this.mood("Off", "over");
     else if (state.run === "starting") this.mood("Starting", "wait");
-    else if (state.run === "failed") this.mood("It did not work", "bad");
+    else if (state.run === "failed") this.mood("Failed", "bad");
     else if (state.run === "ended") this.mood("The source has ended", "over");
     else if (trouble) this.mood(trouble, "bad");
     else if (state.idle_s > IDLE_S) this.mood(`No new picture for ${Math.round(state.idle_s)} s`, "wait");
     else this.mood("Live", "good");
-    const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "The models are loaded, which takes a moment the first time."]
-      : state.error ? ["It did not work", state.error]
-      : state.run === "ended" ? ["It has ended", "Press Start to watch again."]
-      : ["Nothing is being watched", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
+    const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "Loading the models takes a moment the first time."]
+      : state.error ? ["The live view failed", state.error]
+      : state.run === "ended" ? ["The source has ended", "Press Start to watch again."]
+      : ["No source selected", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
     say(part("empty-head"), head);
     say(part("empty-text"), text);
     part("picture").classList.toggle("stale", state.run !== "running");
@@ -154,7 +154,7 @@ export class Live {
 
   renderAction(action, off) {
     const known = action?.ready && !quiet(action.label);
-    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Not asked for") : !action.ready ? "Gathering motion …" : words(action.label));
+    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Off") : !action.ready ? "Gathering motion …" : words(action.label));
     part("action").classList.toggle("quiet", !known);
     say(part("action-score"), known ? percent(action.score) : "");
     part("action-bar").style.width = known ? percent(action.score).replace(" ", "") : "0";
@@ -167,7 +167,7 @@ export class Live {
     fillList(part("people"), "person", sorted, (item, person) => this.renderPerson(item, person, sorted.length));
   }
 
-  // A crowd has its three likeliest emotions each, or the page would be all bars.
+  // With many people, only the three most probable emotions of each are shown.
   renderPerson(item, person, people) {
     const emotion = person.emotion ?? { label: "", score: 0, probs: {}, message: "", strength: null };
     const known = emotion.label && !quiet(emotion.label);

@@ -1,4 +1,4 @@
-// Small things that every view uses.
+// Helpers for all views.
 export const part = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const minutes = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
@@ -11,7 +11,7 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// "BoxingPunchingBag" as a person writes it, and words for the labels that name nothing.
+// Human-readable form of a label: "Boxing punching bag" for "BoxingPunchingBag".
 export function words(label) {
   if (quiet(label)) return QUIET[label];
   const text = label.replace(/([a-z0-9])(?=[A-Z])|([A-Z])(?=[A-Z][a-z])|[_\-\s]+/g, "$1$2 ").trim()
@@ -39,7 +39,7 @@ export const order = (method, content) => ({
   body: JSON.stringify(content),
 });
 
-// As many children as there are entries, made from a template, each filled by `fill`.
+// Makes one child per entry from a template, and fills each with `fill`.
 export function fillList(list, template, entries, fill) {
   while (list.children.length > entries.length) list.lastElementChild.remove();
   while (list.children.length < entries.length) list.append(part(template).content.cloneNode(true));

@@ -1,10 +1,10 @@
-// Records from the browser's own camera. Nothing is sent before the recording has ended.
+// Records from the browser's camera. Nothing is uploaded before the recording has ended.
 import { part, say } from "./parts.js";
 
 const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm", "video/mp4"];
 
 export class Studio {
-  // done: called with the recording as a File. complain: called with what went wrong.
+  // done: called with the recording as a File. complain: called with an error message.
   constructor(most, done, complain) {
     this.most = most;
     this.done = done;
@@ -15,13 +15,13 @@ export class Studio {
 
   async open() {
     if (!navigator.mediaDevices || !window.MediaRecorder) {
-      this.complain("A browser gives its camera to pages on this machine and to https pages alone.");
+      this.complain("Browsers allow camera access only on https pages and on this machine.");
       return;
     }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } }, audio: false });
     } catch (error) {
-      this.complain(error.name === "NotFoundError" ? "There is no camera." : "The browser did not give its camera: allow it for this page.");
+      this.complain(error.name === "NotFoundError" ? "No camera found." : "Camera access was denied. Allow it for this page in the browser.");
       return;
     }
     part("drop").hidden = true;

@@ -1,11 +1,11 @@
-// One finished analysis: figures, charts, the browser's own copy of the video, downloads.
+// A finished analysis: figures, charts, the browser's copy of the video, downloads.
 import { Timeline, drawStrip, svg } from "./charts.js";
 import { fillBar, fillLines, fillList, guesses, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
 
 const shown = (shares) => Object.entries(shares).filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1]);
 let address = "";
 
-// Fills the page, and returns what draws the charts anew for another width.
+// Fills the page, and returns a function that redraws the charts for a new width.
 export function showResult(job, digest, file, about) {
   const film = digest.kind === "video";
   say(part("result-name"), file?.name ?? digest.name);
@@ -19,7 +19,7 @@ export function showResult(job, digest, file, about) {
   fillShares(digest.group.shares);
   fillWords(digest);
   fillTable(digest);
-  say(part("keeping"), `The upload is deleted already. This report goes ${Math.round(about.limits.keep_s / 60)} minutes after it was made.`);
+  say(part("keeping"), `The upload has been deleted. This report will be deleted ${Math.round(about.limits.keep_s / 60)} minutes after the analysis.`);
   if (address) URL.revokeObjectURL(address);
   address = file ? URL.createObjectURL(file) : "";
   return film ? showFilm(digest) : showPhoto(digest);
@@ -142,7 +142,7 @@ function fillLegend(labels) {
   }));
 }
 
-// The picture as the browser has it, with the faces marked over it.
+// The browser's copy of the picture, with the faces marked.
 function showPhoto(digest) {
   const faces = digest.people.map((person) => ({ person, point: person.points[0] }));
   const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "in view")}`).join(", ") });
