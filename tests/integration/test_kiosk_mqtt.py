@@ -364,7 +364,7 @@ def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
         put(outbox, 1)
         login = {"username": "kiosk", "password_file": str(tmp_path / "wrong")}
         with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()) as publisher:
-            eventually(lambda: "the broker refuses: Not authorized" in publisher.state)
+            eventually(lambda: "the broker refused the connection: Not authorized" in publisher.state)
         assert len(outbox) == 1
         login["password_file"] = str(tmp_path / "right")
         with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()):
@@ -391,7 +391,7 @@ def test_tls_takes_the_broker_of_its_authority_and_no_other(tmp_path: Path) -> N
         with MqttPublisher(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/theirs.pem"), outbox, SystemClock()
         ) as publisher:
-            eventually(lambda: "certificate is not accepted: self-signed" in publisher.state)
+            eventually(lambda: "certificate cannot be verified: self-signed" in publisher.state)
         assert len(outbox) == 1
         with MqttPublisher(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/ours.pem"), outbox, SystemClock()

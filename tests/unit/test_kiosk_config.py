@@ -55,7 +55,7 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[source]\nsource = 'ftp://u:PW@camera/1'", r"source: ftp://\*\*\*@camera/1: not a source"),
         ("[source]\ncamera = ''", "source: .*empty"),
         ("[network]\nallow = ['192.168.1.7/24']", "host bits"),
-        ("[privacy]\nrecord = true", "keeps no pictures"),
+        ("[privacy]\nrecord = true", "stores no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),
         ("[screen]\nturn = 45", "screen.turn"),
         ("[models]\ntasks = ['pose']", "models.tasks.*headpose"),

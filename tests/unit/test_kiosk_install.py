@@ -64,9 +64,7 @@ def test_a_unit_that_shows_the_page_is_written_where_a_browser_is_named(
     text = places.browser_unit.read_text(encoding="utf-8")
     assert places.browser_unit == places.root / "etc/systemd/user/edgeharfer-kiosk-browser.service"
     assert re.search(r"^ExecStart=chromium --kiosk .*http://127\.0\.0\.1:9464/$", text, re.MULTILINE)
-    assert (
-        "as the user of the desktop: systemctl --user enable --now edgeharfer-kiosk-browser.service" in done
-    )
+    assert "run as the desktop user: systemctl --user enable --now edgeharfer-kiosk-browser.service" in done
     places.config.write_text("[health]\nport = 8080\n", encoding="utf-8")
     install(places, program, nothing, "chromium")
     assert "http://127.0.0.1:8080/\n" in places.browser_unit.read_text(encoding="utf-8")
@@ -80,7 +78,7 @@ def test_only_the_owner_may_read_the_configuration(tmp_path: Path, program: Path
     places.config.chmod(0o644)
     done = install(places, program, nothing)
     assert stat.S_IMODE(places.config.stat().st_mode) == 0o640
-    assert f"made {places.config} unreadable for other users" in done
+    assert f"removed access of other users to {places.config}" in done
     assert not any("unreadable" in line for line in install(places, program, nothing))
 
 
@@ -132,7 +130,7 @@ def test_a_refused_purpose_is_refused_at_installation(tmp_path: Path) -> None:
 
 
 def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such command"):
+    with pytest.raises(ConfigError, match="command not found"):
         check_program(tmp_path / "edgeharfer")
     path = tmp_path / "edgeharfer"
     path.write_text("", encoding="utf-8")
@@ -144,7 +142,7 @@ def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path, program: Path) -> None:
     (tmp_path / "root").write_text("a file", encoding="utf-8")
-    with pytest.raises(SinkError, match="run it as root"):
+    with pytest.raises(SinkError, match="run the command as root"):
         install(InstallPaths(tmp_path / "root"), program, nothing)
 
 

@@ -151,7 +151,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, caplog: pytest.
     fill(path, 2)
     assert payloads(path) == [b"event 0", b"event 1"]
     assert path.with_suffix(".broken").exists()
-    assert "set aside as outbox.broken" in caplog.text
+    assert "renamed to outbox.broken" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
     with Outbox(path, ManualClock()) as outbox:
         pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
         outbox._db.execute(f"PRAGMA max_page_count={pages}")
-        with pytest.raises(SinkError, match="free space"):
+        with pytest.raises(SinkError, match="free disk space"):
             outbox.put("large", "t", b"x" * 100_000)
         outbox._db.execute("PRAGMA max_page_count=100000")
         outbox.put("small", "t", b"after")

@@ -174,7 +174,7 @@ def test_a_package_that_is_much_slower_is_refused(tmp_path: Path, monkeypatch: p
         return module.PackageTrial(real(package, clock).probs, speeds[package.manifest.name])
 
     monkeypatch.setattr(module, "try_package", timed)
-    with pytest.raises(ModelError, match=r"21\.0 ms an answer here.*at most 20\.0 ms"):
+    with pytest.raises(ModelError, match=r"21\.0 ms per inference.*limit is 20\.0 ms"):
         install_package(new, tmp_path / "state", replaces=str(old))
     speeds["tiny-1"] = 19.0
     assert install_package(new, tmp_path / "state", replaces=str(old)).trial.median_ms == 19.0

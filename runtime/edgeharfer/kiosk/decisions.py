@@ -1,6 +1,6 @@
-"""Decisions in place of noise: a label that stands becomes one start and one end.
+"""Debounced decisions: a label that lasts becomes one start event and one end event.
 
-All times are the source's, in seconds; the scores are those of the label, 0 to 1.
+All times are presentation times of the source in seconds; scores are 0 to 1.
 """
 
 from __future__ import annotations
@@ -17,20 +17,29 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading
 
 Phase = Literal["start", "end"]
 SubjectKey = tuple[str, int | None]
-"""Task, and track of the face; None for the scene."""
+"""Task, and the track of the face or None for the scene."""
 NO_DECISION = frozenset({UNCERTAIN, BACKGROUND})
-"""Labels that are no decision."""
+"""Labels that never become a decision."""
 FLIP_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change: a decision started, or ended.
+    """The start or end of a decision.
 
-    id: of this message, for who must not count it twice. decision: the same in start and end. kind: the task.
-    person: the track's number, None for the scene. delay_s: from the first sight of it to this message.
-    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
-    ends nothing: the next one does, with "process ended" (`end_open_decisions`).
+    Attributes:
+        id: Unique id of the event, for deduplication.
+        decision: Id of the decision, the same for its start and end.
+        kind: The task.
+        phase: "start" or "end".
+        label: The label.
+        person: Track of the face; None for the scene.
+        start_s: When the label was first seen.
+        end_s: When it ended; None at the start.
+        mean_score: Mean score of the label.
+        delay_s: From the change of the label to this event.
+        reason: Why it ended: "changed", "left", "lost" or "stopped"; "" at the start. The next process ends
+            the decisions of a killed one with "process ended" (`end_open_decisions`).
     """
 
     id: str
@@ -52,7 +61,7 @@ class Event:
 
 @dataclass(slots=True)
 class _Run:
-    """A label and how long it has been seen without a break."""
+    """An uninterrupted run of one label."""
 
     label: str
     since_s: float
@@ -70,10 +79,15 @@ class _Run:
 
 
 class DecisionState:
-    """What is decided of one thing: of the scene, or of one face.
+    """The decision about one subject, the scene or a face, for one task.
 
-    A label becomes a decision when it stood for `min_duration_s`, and ends when something else, or nothing,
-    stood as long. The same label stays quiet for `cooldown_s` after its end.
+    A label becomes a decision after `min_duration_s`. The decision ends when another label, or none, has
+    lasted as long. The same label cannot start again for `cooldown_s` after its end.
+
+    Args:
+        kind: The task.
+        person: Track of the face; None for the scene.
+        rules: The thresholds.
     """
 
     def __init__(self, kind: str, person: int | None, rules: DecisionConfig) -> None:
@@ -84,13 +98,20 @@ class DecisionState:
 
     @property
     def label(self) -> str | None:
-        """What is decided now."""
+        """The label of the current decision."""
         return self._current.label if self._current else None
 
     def update(
         self, label: str | None, score: float, now_s: float, absent: str = "changed"
     ) -> Iterator[Event]:
-        """Take in what is seen now, None for nothing. absent: why a decision ends that nothing follows."""
+        """Update with the current label.
+
+        Args:
+            label: The label; None if there is none.
+            score: Its score.
+            now_s: The time.
+            absent: Reason for the end of a decision that no other label follows.
+        """
         current = self._current
         if current is not None and current.label == label:
             current.add(score, now_s)
@@ -107,7 +128,7 @@ class DecisionState:
             yield self._start(self._pending, now_s)
 
     def close(self, now_s: float, reason: str) -> Iterator[Event]:
-        """End what stands, at the last time it was seen."""
+        """End the current decision at the time its label was last seen."""
         if self._current is not None:
             yield self._end(self._current, self._current.last_s, now_s, reason)
         self._pending = None
@@ -134,7 +155,7 @@ class DecisionState:
 
 
 class FlipCounter:
-    """Changes of a label within the last minute."""
+    """Counts label changes within the last minute."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
@@ -149,10 +170,17 @@ class FlipCounter:
 
 
 class Decisions:
-    """The decisions on a stream of results: of each task that gives labels, for the scene and for each face.
+    """The decisions for a stream of results: for each task with labels, for the scene and for each face.
 
-    raw, decided: flips of what the models say and of what is label, for comparison.
-    floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
+    Args:
+        rules: The thresholds.
+        floors: Task -> label -> minimum score from the site's calibration; the larger of it and
+            `rules.min_score` applies.
+
+    Attributes:
+        raw_flips: Label changes of the models.
+        decided_flips: Label changes of the decisions.
+        now_s: Time of the last result.
     """
 
     def __init__(
@@ -166,21 +194,21 @@ class Decisions:
 
     @property
     def scene_label(self) -> str | None:
-        """What is decided of the scene, by the first task that has decided something."""
+        """Label of the first task with a decision about the scene."""
         return next((label for label in self._labels(of_faces=False)), None)
 
     @property
     def face_labels(self) -> tuple[str, ...]:
-        """What is decided of the faces."""
+        """Labels of the decisions about faces."""
         return tuple(self._labels(of_faces=True))
 
     @property
     def tracks(self) -> set[int]:
-        """Tracks of which something is decided or about to be."""
+        """Tracks with a current or pending decision."""
         return {person for _, person in self._subjects if person is not None}
 
     def update(self, result: Result) -> list[Event]:
-        """The events that follow from one result."""
+        """Update with a result, and return the events that follow from it."""
         self.now_s = result.pts_s
         seen = _labelled(result)
         for kind, person in seen:
@@ -190,7 +218,7 @@ class Decisions:
         return events
 
     def close(self, reason: str) -> list[Event]:
-        """End everything, for a source that is gone or a service that stops."""
+        """End all decisions, because the source was lost or the service stops."""
         events = [event for one in self._subjects.values() for event in one.close(self.now_s, reason)]
         self._subjects = {key: one for key, one in self._subjects.items() if one.person is None}
         self._raw.clear()
@@ -216,7 +244,7 @@ class Decisions:
         return events
 
     def _forget(self, seen: Container[SubjectKey]) -> None:
-        """Forget faces that are gone. The scene stays, and with it how long a label has to be quiet."""
+        """Forget faces that have left. The scene is kept, because its cooldown still applies."""
         for key, subject in list(self._subjects.items()):
             if subject.person is not None and key not in seen and subject.label is None:
                 del self._subjects[key]
@@ -224,7 +252,7 @@ class Decisions:
 
 
 def _labelled(result: Result) -> dict[SubjectKey, Reading]:
-    """The readings with a label: those of the scene first."""
+    """All readings with a label, those of the scene first."""
     people = [(None, result.readings), *((face.track, face.readings) for face in result.faces)]
     return {
         (task, person): reading

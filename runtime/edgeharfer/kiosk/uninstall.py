@@ -1,4 +1,4 @@
-"""Uninstall: what the product wrote is removed, everything else is left and named."""
+"""Uninstalls the service: removes the product's own files, and lists everything else."""
 
 from __future__ import annotations
 
@@ -19,19 +19,30 @@ _FILES = re.compile(
     r"lock|\.?(starts|calibration\.json)(\.part)?|outbox\.(db(-wal|-shm|-journal)?|broken)"
     r"|models/(action|emotion)/\.?(current|previous)(\.part)?|\.cache/edgeharfer/.+|\.nv/ComputeCache/.+"
 )
-"""Files and links of the state folder: the kiosk's own, and what ONNX Runtime and CUDA keep for it."""
+"""Files and links in the state folder: those of the kiosk, and the caches of ONNX Runtime and CUDA."""
 _FOLDERS = re.compile(r"models(/(action|emotion))?|\.cache(/edgeharfer(/.+)?)?|\.nv(/ComputeCache(/.+)?)?")
 _PACKAGES = re.compile(r"models/(action|emotion)/(\..+\.part|[^/]+-[0-9a-f]{8})")
-"""Folders of `models install`: in them, the files of the package."""
+"""Package folders written by `models install`."""
 
 Own = Callable[[Path], bool]
 
 
 def uninstall(paths: InstallPaths, run: Command, *, purge: bool = False) -> list[str]:
-    """Stop the service and remove what was written for it. Returns what was done, and what was left and why.
+    """Stop the service and remove its files.
 
-    Removed are the unit, the configuration as `install` wrote it, and of the state folder what the service,
-    `kiosk calibrate` and `models install` keep there. purge: a configuration that was edited goes as well.
+    Removes the units, an unedited configuration, and the files of the service, `kiosk calibrate` and
+    `models install` in the state folder.
+
+    Args:
+        paths: Where it is installed.
+        run: Runs a command, see `install.run_command`.
+        purge: Also remove an edited configuration.
+
+    Returns:
+        What was removed, and what was left and why, one line each.
+
+    Raises:
+        SinkError: A kiosk is still running, or a file cannot be removed.
     """
     ours = _is_ours(paths.unit)
     if ours and systemd_runs(paths):
@@ -48,7 +59,11 @@ def _is_ours(unit: Path) -> bool:
 
 
 def _check_unused(paths: InstallPaths) -> None:
-    """Raise SinkError where a kiosk that systemd did not start still runs on the state folder."""
+    """Check that no kiosk that was started by hand uses the state folder.
+
+    Raises:
+        SinkError: One does.
+    """
     path = paths.state / LOCK
     if not path.is_file():
         return
@@ -85,10 +100,10 @@ def _remove_config(paths: InstallPaths, *, purge: bool) -> Iterator[str]:
 
 
 def _remove_state(paths: InstallPaths) -> Iterator[str]:
-    """The folder where systemd keeps it and the link to it, or the folder of a kiosk started by hand."""
+    """Remove systemd's state folder and the link to it, or the folder of a kiosk started by hand."""
     for folder in (paths.private_state, paths.state):
         if folder.is_symlink():
-            if not folder.exists():  # what it names was removed just now
+            if not folder.exists():  # its target was just removed
                 yield _remove(folder)
             elif folder == paths.private_state or folder.resolve() != paths.private_state.resolve():
                 yield f"left {folder}: a link to {folder.resolve()}, not made by edgeharfer"
@@ -100,7 +115,7 @@ def _remove_state(paths: InstallPaths) -> Iterator[str]:
 
 
 def _remove_own(folder: Path, state: Path) -> Iterator[Path]:
-    """Remove what is the product's own below a folder, following no link; the paths that are left."""
+    """Remove the product's own files below a folder without following links; yields the paths left."""
     own = _owner(folder, state)
     for child in _children(folder):
         if child.is_dir() and not child.is_symlink():
@@ -119,13 +134,13 @@ def _remove_own(folder: Path, state: Path) -> Iterator[Path]:
 
 
 def _owner(folder: Path, state: Path) -> Own:
-    """Which files of a folder are the product's own."""
+    """A predicate for the product's own files in a folder."""
     name = "" if folder == state else folder.relative_to(state).as_posix()
     if not _PACKAGES.fullmatch(name):
         return lambda path: _FILES.fullmatch(path.relative_to(state).as_posix()) is not None
     try:
         names = set(file_names(load_package(folder)))
-    except ModelError:  # damaged or cut off: which files belong to it is not known
+    except ModelError:  # damaged: its other files are unknown
         names = {MANIFEST}
     return lambda path: path.name in names
 

@@ -1,4 +1,4 @@
-// Asks the service four times a second what to show; whatever fails is tried again.
+// Polls the service four times a second; failed requests are retried.
 "use strict";
 const byId = (id) => document.getElementById(id);
 const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // a slow walk round a circle, so that nothing burns in
@@ -30,7 +30,7 @@ function show(state) {
   setText("caption", `${state.blurred ? "Faces are blurred. " : ""}No picture is stored.`);
   byId("camera").hidden = !state.camera;
   byId("state").className = state.state;
-  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, the camera is being looked for …");
+  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, connecting to the camera …");
   turn(state.turn);
 }
 
