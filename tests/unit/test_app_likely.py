@@ -142,5 +142,5 @@ def test_another_layout_is_an_error(tmp_path: Path, changes: dict[str, object], 
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --context"):
+    with pytest.raises(ConfigError, match="pass a JSON file to --context"):
         read_table(tmp_path / "none.json")

@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_an_error(tmp_path: Path, content: object, why: str
 
 
 def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --messages a JSON file"):
+    with pytest.raises(ConfigError, match="pass a JSON file to --messages"):
         read_messages(tmp_path / "none.json")
     (tmp_path / "latin.json").write_bytes(b'{"happy": "sch\xf6n"}')
     with pytest.raises(ConfigError, match="UTF-8"):

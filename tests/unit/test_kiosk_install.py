@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.kiosk import install as module
-from edgeharfer.kiosk.config import default_text, handed_over
+from edgeharfer.kiosk.config import default_text, credential_or_file
 from edgeharfer.kiosk.install import (
     InstallPaths,
     check_program,
@@ -90,11 +90,11 @@ def test_the_service_reads_the_copy_that_systemd_hands_over(
     for path in (config, credentials / "kiosk.toml"):
         path.write_text("", encoding="utf-8")
     environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    assert handed_over(config, environment) == config
+    assert credential_or_file(config, environment) == config
     monkeypatch.setattr(os, "access", lambda path, mode: path != config)
-    assert handed_over(config, environment) == credentials / "kiosk.toml"
-    assert handed_over(config, {}) == config
-    assert handed_over(tmp_path / "other.toml", environment) == tmp_path / "other.toml"
+    assert credential_or_file(config, environment) == credentials / "kiosk.toml"
+    assert credential_or_file(config, {}) == config
+    assert credential_or_file(tmp_path / "other.toml", environment) == tmp_path / "other.toml"
 
 
 def test_a_systemd_without_credentials_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> Non
     path.write_text("", encoding="utf-8")
     path.chmod(0o755)
     if any(path.is_relative_to(folder) for folder in module.HIDDEN_FOLDERS):
-        with pytest.raises(ConfigError, match="under /opt"):
+        with pytest.raises(ConfigError, match="such as /opt"):
             check_program(path)
 
 

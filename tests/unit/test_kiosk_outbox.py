@@ -155,7 +155,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, caplog: pytest.
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="check the folder"):
+    with pytest.raises(SinkError, match="check folder permissions"):
         Outbox(tmp_path / "gone" / "outbox.db", ManualClock())
 
 

@@ -79,6 +79,7 @@ class AnalysisJob:
 
     @property
     def is_open(self) -> bool:
+        """Whether the upload or its analysis is still going on."""
         return self.phase in _OPEN
 
     def to_dict(self, ahead: int) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class ActionSpan:
     readings: int = 1
 
     def extend(self, now_s: float, score: float) -> None:
+        """Add a further result with the same action."""
         self.readings += 1
         self.end_s = now_s
         self.score += (score - self.score) / self.readings

@@ -43,6 +43,7 @@ class UserLimits(HttpLimits):
 
     @property
     def upload_bytes(self) -> int:
+        """Size limit of an upload in bytes."""
         return int(self.upload_mb * MEGABYTE)
 
     @property

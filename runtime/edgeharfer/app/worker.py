@@ -81,6 +81,7 @@ class ProgressReporter:
             self.send({"share": round(share, 3)})
 
     def send(self, message: dict[str, Any]) -> None:
+        """Write one message."""
         self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 

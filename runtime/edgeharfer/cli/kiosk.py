@@ -88,12 +88,12 @@ def status(root: Path) -> None:
 def run(config: Path, state: Path, duration: float | None) -> None:
     """Run the service in the foreground, as the unit does."""
     from edgeharfer.cli.stopping import stop_signals
-    from edgeharfer.kiosk.config import handed_over, load_config
+    from edgeharfer.kiosk.config import credential_or_file, load_config
 
     with needs_extra("kiosk"):
         from edgeharfer.kiosk.service import run_kiosk
     with stop_signals() as stopping:
-        run_kiosk(load_config(handed_over(config)), state, stopping=stopping, duration_s=duration)
+        run_kiosk(load_config(credential_or_file(config)), state, stopping=stopping, duration_s=duration)
 
 
 @kiosk.command()
@@ -118,7 +118,7 @@ def command_path() -> Path:
 def show_status(places: InstallPaths) -> bool:
     """Print the state of installation and service; whether it is ready."""
     from edgeharfer.kiosk.config import HealthConfig
-    from edgeharfer.kiosk.install import configuration
+    from edgeharfer.kiosk.install import installed_config
     from edgeharfer.kiosk.probe import fetch
 
     installed, port = places.config.is_file(), HealthConfig().port
@@ -131,7 +131,7 @@ def show_status(places: InstallPaths) -> bool:
     click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
     if not installed:
         return False
-    if not secret and (config := configuration(places)) is not None:
+    if not secret and (config := installed_config(places)) is not None:
         port = config.health.port
     code, text = fetch(port, "/readyz")
     click.echo(f"service {text}")

@@ -48,7 +48,7 @@ def _task(value: object, where: str) -> str:
     return str(value)
 
 
-Words = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
+ShortText = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
 PathText = Annotated[str, text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")]
 Topic = Annotated[str, text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")]
 PackageName = Annotated[str, text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")]
@@ -80,12 +80,13 @@ class SourceConfig:
         follow_redirects: Let a stream connect to other servers that it redirects or points to.
     """
 
-    camera: Words = "0"
-    source: Words = ""
+    camera: ShortText = "0"
+    source: ShortText = ""
     follow_redirects: bool = False
 
     @property
     def spec(self) -> str:
+        """The configured source, as `open_source` takes it."""
         return self.source or self.camera
 
 
@@ -145,15 +146,19 @@ class ScreenConfig:
     """
 
     view: Annotated[str, choice(*VIEWS)] = "page"
-    title: Words = "Welcome"
-    message: Words = "Come closer: this display answers to what you do."
+    title: ShortText = "Welcome"
+    message: ShortText = "Come closer: this display answers to what you do."
     show_camera: bool = True
     turn: Annotated[int, whole(0, 270)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
-    """The port on 127.0.0.1 for /healthz, /readyz, /metrics and the page."""
+    """The HTTP server on 127.0.0.1.
+
+    Attributes:
+        port: Port of /healthz, /readyz, /metrics and the page.
+    """
 
     port: Annotated[int, whole(0, 65535)] = 9464
 
@@ -175,11 +180,23 @@ class DecisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """The MQTT broker; without a host nothing is sent."""
+    """The MQTT broker.
+
+    Attributes:
+        host: Host name or address; "" sends nothing.
+        port: Port.
+        username: User name; "" for none.
+        password_file: File with the password in its first line.
+        tls: Use TLS.
+        ca_file: CA certificates; "" for those of the system.
+        prefix: First part of every topic.
+        discovery: Announce the sensors to Home Assistant.
+        discovery_prefix: Topic prefix of Home Assistant's discovery.
+    """
 
     host: Annotated[str, _host] = ""
     port: Annotated[int, whole(1, 65535)] = 1883
-    username: Words = ""
+    username: ShortText = ""
     password_file: PathText = ""
     tls: bool = False
     ca_file: PathText = ""
@@ -206,7 +223,7 @@ class PrivacyConfig:
     retention_days: Annotated[float, number(0.01, 365)] = 7.0
     blur_faces: bool = True
     notice_required: bool = True
-    notice: Words = (
+    notice: ShortText = (
         "A camera here estimates what people do and how their faces look. No picture is stored or sent. "
         "Touch to agree; walk on and nothing is estimated of your face."
     )
@@ -216,14 +233,23 @@ class PrivacyConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Networks that the service may connect to besides this machine, such as "192.168.1.20/32"."""
+    """The firewall of the service.
+
+    Attributes:
+        allow: Networks that the service may connect to besides this machine, such as "192.168.1.20/32".
+    """
 
     allow: Annotated[tuple[str, ...], _networks] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Limits enforced by systemd."""
+    """Limits enforced by systemd.
+
+    Attributes:
+        memory_mb: Memory limit (MemoryMax).
+        watchdog_s: Watchdog interval (WatchdogSec).
+    """
 
     memory_mb: Annotated[int, whole(256, 1 << 20)] = 1024
     watchdog_s: Annotated[int, whole(2, 600)] = 10
@@ -255,15 +281,19 @@ def default_config() -> KioskConfig:
     return _parse(tomllib.loads(default_text()), "the shipped kiosk.toml")
 
 
-def handed_over(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """The file, or where only root may read it, the copy that systemd made (LoadCredential)."""
+def credential_or_file(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file, or systemd's copy of it (LoadCredential) if only root can read the file."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     copy = Path(folder, path.name) if folder else path
     return copy if copy.is_file() and not os.access(path, os.R_OK) else path
 
 
 def load_config(path: Path) -> KioskConfig:
-    """Read and check a file. Raises ConfigError naming the file and the key."""
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
+    """
     return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
 
 

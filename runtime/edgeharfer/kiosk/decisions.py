@@ -56,6 +56,7 @@ class Event:
 
     @property
     def duration_s(self) -> float | None:
+        """How long the decision lasted; None at its start."""
         return None if self.end_s is None else self.end_s - self.start_s
 
 
@@ -161,9 +162,11 @@ class FlipCounter:
         self._times: deque[float] = deque()
 
     def add(self, now_s: float) -> None:
+        """Count a change."""
         self._times.append(now_s)
 
     def per_minute(self, now_s: float) -> int:
+        """Number of changes in the last minute."""
         while self._times and now_s - self._times[0] > FLIP_WINDOW_S:
             self._times.popleft()
         return len(self._times)

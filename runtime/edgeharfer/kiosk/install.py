@@ -37,6 +37,7 @@ class InstallPaths:
 
     @property
     def unit(self) -> Path:
+        """The unit of the service."""
         return self.root / "etc/systemd/system" / NAME
 
     @property
@@ -46,10 +47,12 @@ class InstallPaths:
 
     @property
     def config(self) -> Path:
+        """The configuration file."""
         return self.root / "etc/edgeharfer/kiosk.toml"
 
     @property
     def state(self) -> Path:
+        """The state folder."""
         return self.root / "var/lib/edgeharfer"
 
     @property
@@ -57,7 +60,7 @@ class InstallPaths:
         """The state folder as systemd stores it for a service with DynamicUser."""
         return self.root / "var/lib/private/edgeharfer"
 
-    def installed(self, path: Path) -> Path:
+    def installed_path(self, path: Path) -> Path:
         """The path as seen by the installed system, without `root`."""
         return Path("/") / path.relative_to(self.root)
 
@@ -79,7 +82,7 @@ def plan_files(paths: InstallPaths, program: Path, browser: str = "") -> dict[Pa
     present = paths.config.is_file()
     config = load_config(paths.config) if present else default_config()
     check_purpose(config)
-    unit = unit_text(config, program, paths.installed(paths.config), systemd=systemd_version(paths))
+    unit = unit_text(config, program, paths.installed_path(paths.config), systemd=systemd_version(paths))
     texts = {paths.unit: unit}
     if not present:
         texts[paths.config] = default_text()
@@ -181,7 +184,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise SinkError(f"{' '.join(arguments)}: {reason}")
 
 
-def configuration(paths: InstallPaths) -> KioskConfig | None:
+def installed_config(paths: InstallPaths) -> KioskConfig | None:
     """The installed configuration; None if there is none."""
     return load_config(paths.config) if paths.config.is_file() else None
 

@@ -103,6 +103,7 @@ class Metrics(Sink):
         self._readings = set(found)
 
     def count_event(self, event: Event) -> None:
+        """Count an event and, for a start, its delay."""
         self.events.labels(event.kind, event.phase).inc()
         if event.phase == "start":
             self.delay.observe(max(0.0, event.delay_s))
@@ -113,6 +114,7 @@ class Metrics(Sink):
         self._dropped = total
 
     def show_state(self, state: str) -> None:
+        """Set the state of the source."""
         for one in STATES:
             self.state.labels(one).set(one == state)
 
@@ -121,10 +123,12 @@ class Metrics(Sink):
         self.starts.set(math.nan if count is None else count)
 
     def show_flips(self, decisions: Decisions) -> None:
+        """Set the label changes per minute of models and decisions."""
         self.flips.labels("model").set(decisions.raw_flips.per_minute(decisions.now_s))
         self.flips.labels("decision").set(decisions.decided_flips.per_minute(decisions.now_s))
 
     def show_models(self, version: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
+        """Set version, models and providers in use."""
         named = {**dict(models.items()), **{f"{k}_provider": v for k, v in providers.items()}}
         self.info.info({"version": version, **named})
 

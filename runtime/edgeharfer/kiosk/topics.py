@@ -21,6 +21,7 @@ class Topics:
         self.status = f"{self.base}/status"
 
     def event(self, kind: str) -> str:
+        """The topic for events of a task."""
         return f"{self.base}/event/{kind}"
 
 

@@ -131,14 +131,14 @@ def roll_back(state: Path, task: str) -> Path | None:
     Returns:
         Its folder; None if there is none, so that the configured package is used.
     """
-    home = state / "models" / task
-    bad, previous = current_package(state, task), home / PREVIOUS
+    task_folder = state / "models" / task
+    current, previous = current_package(state, task), task_folder / PREVIOUS
     target = previous.resolve() if previous.is_symlink() and previous.exists() else None
-    if target is None or target == bad:
-        (home / CURRENT).unlink(missing_ok=True)
-        sync_folder(home)
+    if target is None or target == current:
+        (task_folder / CURRENT).unlink(missing_ok=True)
+        sync_folder(task_folder)
         return None
-    _link(home / CURRENT, target)
+    _link(task_folder / CURRENT, target)
     previous.unlink()
     return target
 
@@ -185,9 +185,9 @@ def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Im
     return float(np.median(times))
 
 
-def _copy(package: Package, home: Path, key: Path | None) -> Path:
-    """Copy a package to `home`/<name>-<hash> by way of a temporary folder, and verify the copy."""
-    folder = home / f"{package.manifest.name}-{_digest(package)[:8]}"
+def _copy(package: Package, task_folder: Path, key: Path | None) -> Path:
+    """Copy a package to `task_folder`/<name>-<hash> by way of a temporary folder, and verify the copy."""
+    folder = task_folder / f"{package.manifest.name}-{_digest(package)[:8]}"
     if folder.is_dir():
         verify_package(folder, require_signature=key)
         return folder
@@ -195,10 +195,10 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
         with temporary_folder(folder) as part:
             for name in file_names(package):
                 _copy_file(package.path / name, part / name)
-            with locked_folder(home):
+            with locked_folder(task_folder):
                 if not folder.is_dir():  # another process may have created it
                     part.rename(folder)
-        sync_folder(home)
+        sync_folder(task_folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     verify_package(folder, require_signature=key)  # verify what was written
@@ -215,9 +215,9 @@ def _digest(package: Package) -> str:
 def file_names(package: Package) -> list[str]:
     """Names of the files of a package that are installed: manifest, graphs and accompanying documents."""
     models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
-    papers = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
-    beside = [name for name in papers if (package.path / name).is_file()]
-    return list(dict.fromkeys([MANIFEST, *models, *package.manifest.other_files, *beside]))
+    documents = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
+    present = [name for name in documents if (package.path / name).is_file()]
+    return list(dict.fromkeys([MANIFEST, *models, *package.manifest.other_files, *present]))
 
 
 def _copy_file(source: Path, target: Path) -> None:
@@ -229,16 +229,16 @@ def _copy_file(source: Path, target: Path) -> None:
         os.fsync(write.fileno())
 
 
-def _switch(home: Path, folder: Path) -> None:
+def _switch(task_folder: Path, folder: Path) -> None:
     """Make a package the current one, keep the previous one, and remove all others."""
-    current = home / CURRENT
+    current = task_folder / CURRENT
     before = current.resolve() if current.is_symlink() and current.exists() else None
     if before == folder:
         return
     if before is not None:
-        _link(home / PREVIOUS, before)
+        _link(task_folder / PREVIOUS, before)
     _link(current, folder)
-    for other in home.iterdir():
+    for other in task_folder.iterdir():
         hidden = other.name.startswith(".")  # another process is copying into it
         if other.is_dir() and not other.is_symlink() and not hidden and other not in (folder, before):
             shutil.rmtree(other)

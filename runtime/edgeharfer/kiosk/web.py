@@ -52,8 +52,8 @@ class WebPort(ServerThread):
         async def scrape(request: Request) -> Response:
             return Response(metrics(), METRICS_TYPE)
 
-        def probe(word: str, problem: str, passed: bool) -> Response:
-            content = {"status": word if passed else problem, **kiosk.health()}
+        def probe(healthy: str, problem: str, passed: bool) -> Response:
+            content = {"status": healthy if passed else problem, **kiosk.health()}
             return json_response(content, 200 if passed else 503)
 
         async def healthy(request: Request) -> Response:

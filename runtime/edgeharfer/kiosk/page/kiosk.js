@@ -1,7 +1,7 @@
 // Polls the service four times a second; failed requests are retried.
 "use strict";
 const byId = (id) => document.getElementById(id);
-const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // a slow walk round a circle, so that nothing burns in
+const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // moves the page slowly in a circle against burn-in
 
 const QUIET = { uncertain: "Not sure", background: "No action" };
 
@@ -68,7 +68,7 @@ async function refreshPicture() {
         if (picture) URL.revokeObjectURL(picture);
         picture = next;
       }
-    } catch { /* the next turn asks again */ }
+    } catch { /* retried in the next turn */ }
   }
   setTimeout(refreshPicture, 120);
 }
