@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.kiosk import install as module
-from edgeharfer.kiosk.config import default_text, credential_or_file
+from edgeharfer.kiosk.config import credential_or_file, default_text
 from edgeharfer.kiosk.install import (
     InstallPaths,
     check_program,

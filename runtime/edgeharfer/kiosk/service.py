@@ -225,7 +225,7 @@ class Service:
     def _while_connecting(self) -> bool:
         """Update the health while a live source is opened; whether to stop. Polled many times a second."""
         self._health.update()
-        self._watchdog.waiting("connecting")
+        self._watchdog.observe_state("connecting")
         return self._stop_condition()
 
     def _wait(self, pause_s: float) -> None:
@@ -237,7 +237,7 @@ class Service:
         until_s = self._clock.monotonic() + pause_s
         while not self._stop_condition() and self._clock.monotonic() < until_s:
             self._health.update()
-            self._watchdog.waiting("lost")
+            self._watchdog.observe_state("lost")
             self._clock.sleep(WAIT_S)
         self._watchdog.ping()
 

@@ -70,9 +70,9 @@ class WatchdogPinger(Sink):
         self.ping()
 
     def refresh(self, status: Status) -> None:
-        self.waiting(status.source_state)
+        self.observe_state(status.source_state)
 
-    def waiting(self, state: str) -> None:
+    def observe_state(self, state: str) -> None:
         """Ping without a frame, if the source is in a supervised state that has not lasted too long."""
         now_s = self._clock.monotonic()
         if state != self._state:

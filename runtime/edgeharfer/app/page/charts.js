@@ -53,7 +53,7 @@ export class Timeline {
   }
 
   // Groups of consecutive points; a gap means that the face was out of view.
-  stretches() {
+  segments() {
     const gap = Math.max(2.1 * this.digest.step_s, 3 * this.end / 400), found = [];
     for (const point of this.person.points) {
       const last = found.at(-1)?.at(-1);
@@ -65,10 +65,10 @@ export class Timeline {
 
   areas() {
     const shapes = [];
-    for (const stretch of this.stretches()) {
+    for (const segment of this.segments()) {
       // A sample stands for the time until the next one, so the last one is drawn twice.
-      const rows = [...stretch, stretch.at(-1)];
-      const times = [...stretch.map((point) => point.t), Math.min(this.end, stretch.at(-1).t + this.digest.step_s)];
+      const rows = [...segment, segment.at(-1)];
+      const times = [...segment.map((point) => point.t), Math.min(this.end, segment.at(-1).t + this.digest.step_s)];
       const along = (values) => values.map((value, i) => `${this.x(times[i]).toFixed(1)},${(TOP + AREA * (1 - value)).toFixed(1)}`);
       let base = rows.map(() => 0);
       this.digest.labels.forEach((label, place) => {
@@ -84,9 +84,9 @@ export class Timeline {
 
   line() {
     const bottom = TOP + AREA + GAP + LINE;
-    return this.stretches().filter((stretch) => stretch[0].intensity !== null).map((stretch) => {
-      const last = { ...stretch.at(-1), t: Math.min(this.end, stretch.at(-1).t + this.digest.step_s) };
-      const points = [...stretch, last].map((point) => `${this.x(point.t).toFixed(1)},${(bottom - LINE * point.intensity).toFixed(1)}`);
+    return this.segments().filter((segment) => segment[0].intensity !== null).map((segment) => {
+      const last = { ...segment.at(-1), t: Math.min(this.end, segment.at(-1).t + this.digest.step_s) };
+      const points = [...segment, last].map((point) => `${this.x(point.t).toFixed(1)},${(bottom - LINE * point.intensity).toFixed(1)}`);
       return svg("polyline", { class: "strength", points: points.join(" ") });
     });
   }
@@ -103,7 +103,7 @@ export class Timeline {
   }
 
   // Moves the cursor, and returns a description of that moment.
-  look(time) {
+  moveCursor(time) {
     for (const mark of this.marks) for (const end of ["x1", "x2"]) mark.setAttribute(end, this.x(time));
     const near = this.person.points.reduce((best, point) => Math.abs(point.t - time) < Math.abs(best.t - time) ? point : best);
     if (Math.abs(near.t - time) > Math.max(this.digest.step_s, this.end / 400) * 1.5) return `${seconds(time)}: not in view`;

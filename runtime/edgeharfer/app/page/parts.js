@@ -7,7 +7,7 @@ export const LABEL_UNCERTAIN = "uncertain", LABEL_BACKGROUND = "background";
 const QUIET = { [LABEL_UNCERTAIN]: "Not sure", [LABEL_BACKGROUND]: "No action" };
 export const quiet = (label) => Object.hasOwn(QUIET, label);
 
-export function say(node, text) {
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -23,7 +23,7 @@ let colors = {};
 export function setColors(found) { colors = found; }
 export function paint(node, label) { node.style.setProperty("--label", colors[label] ?? "#9aa3ae"); }
 
-export function announce(text) { say(part("announce"), text); }
+export function announce(text) { setText(part("announce"), text); }
 
 export async function ask(address, options = {}) {
   const answer = await fetch(address, options);
@@ -49,8 +49,8 @@ export function fillList(list, template, entries, fill) {
 export function fillBar(item, [label, share], strong = false) {
   paint(item, label);
   item.classList.toggle("leads", strong);
-  say(item.querySelector(".name"), words(label));
-  say(item.querySelector(".share"), percent(share));
+  setText(item.querySelector(".name"), words(label));
+  setText(item.querySelector(".share"), percent(share));
   item.querySelector("i").style.width = share < 0.005 ? "0" : `${Math.min(100, 100 * share).toFixed(1)}%`;
 }
 

@@ -46,7 +46,7 @@ function turn(degrees) {
   screen.style.rotate = `${degrees}deg`;
 }
 
-async function look() {
+async function poll() {
   try {
     const answer = await fetch("/state.json");
     show(await answer.json());
@@ -54,7 +54,7 @@ async function look() {
     setText("state", "One moment …");
     byId("state").className = "";
   }
-  setTimeout(look, 250);
+  setTimeout(poll, 250);
 }
 
 let picture = "";
@@ -81,5 +81,5 @@ function shift() {
 
 byId("notice").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
 setInterval(shift, SHIFT_EVERY_MS);
-look();
+poll();
 refreshPicture();
