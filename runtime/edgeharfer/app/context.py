@@ -90,10 +90,10 @@ def read_table(path: Path | None = None) -> ContextTable:
     else:
         data, where = read_limited(path, MAX_BYTES, "pass a JSON file to --context"), str(path)
     try:
-        found = record(_File)(load_json(data, where), where)
+        file = record(_File)(load_json(data, where), where)
     except ModelError as error:
         raise ConfigError(f"{error}; create the file with: edgeharfer train context") from error
-    return _table(found, where)
+    return _table(file, where)
 
 
 def _table(file: _File, where: str) -> ContextTable:

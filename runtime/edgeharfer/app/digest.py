@@ -97,17 +97,17 @@ class ReportDigest:
         }
 
     def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
-        found = [
+        intensities = [
             self.intensity.estimate(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs
         ]
-        known = [one for one in found if one is not None]
+        known = [one for one in intensities if one is not None]
         return sum(known) / len(known) if known else None
 
     def _suggestions(self, report: Report) -> list[dict[str, Any]]:
         seen = [row for row in report.rows if row.probs]
         emotion = dict(zip(report.labels, _mean_probs(seen), strict=True)) if seen else {}
-        found = self.likely.suggest(emotion, _mean_action(report))
-        return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in found]
+        suggestions = self.likely.suggest(emotion, _mean_action(report))
+        return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in suggestions]
 
 
 def _longest(report: Report) -> list[PersonStatistics]:

@@ -67,11 +67,13 @@ class LikelyActions:
         """The most likely activities, best first; empty if none is likely enough or there is no evidence."""
         if not emotion and not action:
             return ()
-        found = self.posterior(emotion, action)
-        best = sorted(found, key=lambda name: -found[name])[:MAX_SUGGESTIONS]
-        if found[best[0]] < MIN_PROBABILITY:
+        posterior = self.posterior(emotion, action)
+        best = sorted(posterior, key=lambda name: -posterior[name])[:MAX_SUGGESTIONS]
+        if posterior[best[0]] < MIN_PROBABILITY:
             return ()
-        return tuple(Suggestion(name, found[name]) for name in best if found[name] >= found[best[0]] / 3)
+        return tuple(
+            Suggestion(name, posterior[name]) for name in best if posterior[name] >= posterior[best[0]] / 3
+        )
 
     def _action_posterior(self, action: Mapping[str, float]) -> Shares:
         evidence = np.zeros(len(self._table.actions))

@@ -175,9 +175,11 @@ class Routes:
         viewer, after = request.query.get("viewer", ""), request.query.get("after", "")
         if not _VIEWER.fullmatch(viewer) or not re.fullmatch(r"-?\d{1,15}", after):
             raise HttpError(400, "the query parameters viewer and after are required")
-        found = await self.live.feed.view(viewer, int(after))
-        jpeg = found.jpeg if found.number != int(after) else b""
-        return Response(found.state + jpeg, UPLOAD_TYPE, headers={"X-State-Bytes": str(len(found.state))})
+        snapshot = await self.live.feed.view(viewer, int(after))
+        jpeg = snapshot.jpeg if snapshot.number != int(after) else b""
+        return Response(
+            snapshot.state + jpeg, UPLOAD_TYPE, headers={"X-State-Bytes": str(len(snapshot.state))}
+        )
 
     async def _upload(self, request: Request) -> Response:
         if request.media_type != UPLOAD_TYPE:

@@ -62,5 +62,5 @@ def display_name(spec: str) -> str:
 def strip_folders(text: str) -> str:
     """Reduce each absolute path in an error message to its file name, before clients see it."""
     for path in _PATHS:
-        text = path.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+        text = path.sub(lambda match: re.split(r"[\\/]", match[0].rstrip("\\/"))[-1], text)
     return text

@@ -138,8 +138,8 @@ def systemd_version(paths: InstallPaths) -> int:
     if not systemd_runs(paths):
         return 0
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
-    found = re.match(r"systemd (\d+)", done.stdout)
-    return int(found[1]) if found else 0
+    match = re.match(r"systemd (\d+)", done.stdout)
+    return int(match[1]) if match else 0
 
 
 def check_systemd(version: int) -> None:

@@ -90,17 +90,17 @@ class Metrics(Sink):
     def _show_readings(self, result: Result) -> None:
         """Set the values of the scene and of the largest face, and remove those without a face."""
         face = max(result.faces, key=lambda face: face.box.area, default=None)
-        found = {
+        values = {
             (task, name): value
             for readings in (result.readings, face.readings if face else {})
             for task, reading in readings.items()
             for name, value in (reading.values or {}).items()
         }
-        for key in self._readings - found.keys():
+        for key in self._readings - values.keys():
             self.reading.remove(*key)
-        for key, value in found.items():
+        for key, value in values.items():
             self.reading.labels(*key).set(value)
-        self._readings = set(found)
+        self._readings = set(values)
 
     def count_event(self, event: Event) -> None:
         """Count an event and, for a start, its delay."""
