@@ -158,7 +158,7 @@ def test_a_port_that_is_taken_at_start_is_taken_over_when_it_is_free(
         thread = threading.Thread(target=work)
         thread.start()
         try:
-            wait_until(lambda: "cannot listen" in caplog.text)
+            wait_until(lambda: "port is in use" in caplog.text)
             assert thread.is_alive() and not ended
             holder.close()
             wait_until(lambda: fetch(port, "/readyz")[0] == 200)
@@ -166,7 +166,7 @@ def test_a_port_that_is_taken_at_start_is_taken_over_when_it_is_free(
             stopping.set()
             thread.join(20)
     assert ended == [None]
-    assert caplog.text.count("cannot listen") == 2, "told when it begins and when it has passed"
+    assert caplog.text.count("port is in use") == 2, "told when it begins and when it has passed"
 
 
 DISK = """
