@@ -131,7 +131,7 @@ def test_a_text_called_mp4_is_told_from_a_video(page: Page, app: App, tmp_path: 
     file = tmp_path / "film.mp4"
     file.write_text("#EXTM3U\n/etc/passwd\n" * 1000, encoding="ascii")
     send(page, file)
-    assert page.text("complaint") == "Neither a video nor a picture, whatever its name says"
+    assert page.text("complaint") == "Unsupported format: the file content is neither a video nor a picture"
     page.forgive("415")
     assert set(app.folder.iterdir()) == before
 
@@ -222,7 +222,7 @@ def test_a_source_that_is_not_there_is_told(app: App, browser: Browser) -> None:
     page.run("document.getElementById('source').dispatchEvent(new Event('change'))")
     page.run("document.getElementById('other').value = '/nowhere/clip.mp4'")
     page.click("start")
-    page.until("document.getElementById('live-state').textContent === 'It did not work'")
+    page.until("document.getElementById('live-state').textContent === 'Failed'")
     assert "no such file" in page.text("empty-text")
     page.close()
 
@@ -263,7 +263,7 @@ def test_the_token_opens_the_page(browser: Browser, tmp_path: Path) -> None:
         page.run("document.getElementById('token').value = 'wrong, but long enough'")
         page.run("document.getElementById('form').requestSubmit()")
         page.until("!document.getElementById('complaint').hidden")
-        assert page.text("complaint") == "that is not the token"
+        assert page.text("complaint") == "Wrong token"
         page.run(f"document.getElementById('token').value = '{token}'")
         page.run("document.getElementById('form').requestSubmit()")
         page.until("!document.getElementById('logout').hidden")

@@ -43,7 +43,7 @@ def configure(port: int, **changes: Any) -> KioskConfig:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_module, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(mqtt_module, "MAX_PAUSE_S", 0.2)
-    monkeypatch.setattr(mqtt_module, "CORRECT_EVERY_S", 0.1)
+    monkeypatch.setattr(mqtt_module, "CORRECTION_INTERVAL_S", 0.1)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_a_status_that_is_not_true_is_corrected(broker: Broker, outbox: Outbox) 
 def test_a_status_that_may_not_be_read_is_published_again_and_again(
     tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_module, "UNREAD_EVERY_S", 0.2)
+    monkeypatch.setattr(mqtt_module, "STATUS_REPEAT_S", 0.2)
     rights = tmp_path / "rights"
     rights.write_text("topic write #\nuser listener\ntopic readwrite #\n", encoding="utf-8")
     login = {"username": "listener", "password": ""}
@@ -364,7 +364,7 @@ def test_a_password_is_needed_and_given(tmp_path: Path) -> None:
         put(outbox, 1)
         login = {"username": "kiosk", "password_file": str(tmp_path / "wrong")}
         with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()) as publisher:
-            eventually(lambda: "the broker refuses: Not authorized" in publisher.state)
+            eventually(lambda: "the broker refused the connection: Not authorized" in publisher.state)
         assert len(outbox) == 1
         login["password_file"] = str(tmp_path / "right")
         with MqttPublisher(configure(broker.port, **login), outbox, SystemClock()):
@@ -391,7 +391,7 @@ def test_tls_takes_the_broker_of_its_authority_and_no_other(tmp_path: Path) -> N
         with MqttPublisher(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/theirs.pem"), outbox, SystemClock()
         ) as publisher:
-            eventually(lambda: "certificate is not accepted: self-signed" in publisher.state)
+            eventually(lambda: "certificate cannot be verified: self-signed" in publisher.state)
         assert len(outbox) == 1
         with MqttPublisher(
             configure(broker.port, tls=True, ca_file=f"{tmp_path}/ours.pem"), outbox, SystemClock()

@@ -96,7 +96,7 @@ def test_an_end_is_put_once_and_after_what_waits(tmp_path: Path) -> None:
         with Outbox(tmp_path / "outbox.db", SystemClock()) as outbox:
             end_open_decisions(outbox)
     with Outbox(tmp_path / "outbox.db", SystemClock()) as outbox:
-        payloads = [message.payload for message in outbox.first(9)]
+        payloads = [message.payload for message in outbox.oldest(9)]
     assert len(payloads) == 4 and payloads[0] == payloads[2] == b"b"
     end = json.loads(payloads[3])
     assert (end["id"], end["phase"], end["reason"]) == ("a-end", "end", "process ended")

@@ -105,7 +105,7 @@ def test_the_page_shows_what_is_decided(site: Site) -> None:
     assert page.run("document.getElementById('notice').hidden")
     assert page.run("getComputedStyle(document.body).cursor") == "none"
     site.show(ScreenContent("lost"))
-    page.until("document.getElementById('state').textContent.includes('being looked for')")
+    page.until("document.getElementById('state').textContent.includes('connecting to the camera')")
     assert page.text("headline") == page.text("title") == "Welcome" and page.text("moods") == ""
 
 

@@ -172,7 +172,7 @@ SCRIPT = """
 import contextlib, io, json, sys
 from pathlib import Path
 from edgeharfer.app.settings import Settings
-from edgeharfer.app.sources import find_choices
+from edgeharfer.app.sources import list_sources
 from edgeharfer.cli import run_command
 from edgeharfer.cli.picker.menu import Menu
 from edgeharfer.kiosk.config import load_config
@@ -215,7 +215,7 @@ print(json.dumps({
     "mirror": said("run", "--source", "grey", "--view", "mirror", "--detector", "dots", *off),
     "kiosk": kiosk('[source]\\nsource = "flat:7"\\n[models]\\ndetector = "dots"\\ntasks = ["brightness"]'),
     "refused": kiosk('[source]\\nsource = "nothing://x"'),
-    "app": [one["name"] for one in find_choices(Settings())["sources"]],
+    "app": [one["name"] for one in list_sources(Settings())["sources"]],
     "picker": [one.title for one in Menu(list, open_source).choices],
 }))
 """

@@ -1,14 +1,18 @@
-"""`--require-signature` where packages are used: a run, its configuration, the kiosk and what it installs."""
+"""`--require-signature` where packages are used: a run, the kiosk and what it installs, the app."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tiny_models
 import tiny_patterns
+from app_parts import App, running, write_clip
 from edgeharfer.cli import run_command
+from edgeharfer.cli.app import app as app_command
+from edgeharfer.cli.app import make_settings
 from edgeharfer.kiosk.config import default_config, load_config
 from edgeharfer.kiosk.models import ModelSelection, load_pipeline
 from edgeharfer.kiosk.update import current_package
@@ -18,6 +22,7 @@ from edgeharfer.runtime.inference.package import sign_package, verify_package
 from edgeharfer.runtime.inference.signature import SIGNATURE, make_keys
 
 pytest.importorskip("cryptography", reason="needs the sign extra")
+pytest.importorskip("reportlab", reason="needs the app extra")
 
 RUN = ["run", "--source", "demo", "--max-frames", "2", "--view", "none", "--pace", "fast", "--action", "off"]
 
@@ -84,3 +89,26 @@ def test_a_link_in_a_package_takes_nothing_along(tmp_path: Path, capsys: pytest.
     assert install(package, tmp_path / "state", "--config", str(tmp_path / "none.toml")) == 2
     assert "MODELCARD.md" in capsys.readouterr().err
     assert not any(path.is_file() for path in (tmp_path / "state").rglob("*"))
+
+
+@pytest.fixture
+def signed_app(tmp_path: Path, public: Path) -> Iterator[tuple[App, Path]]:
+    """The app as `app --require-signature` starts it, and the folder of its signed package."""
+    folder = tiny_models.emotion_package(tmp_path / "p").path
+    sign_package(folder, tmp_path / "key")
+    words = ["--action", "off", "--emotion", str(folder), "--require-signature", str(public)]
+    options = app_command.make_context("app", words).params
+    with running(tmp_path / "uploads", make_settings(options)) as app:
+        yield app, folder
+
+
+def test_the_app_analyses_uploads_with_signed_packages_only(
+    tmp_path: Path, signed_app: tuple[App, Path]
+) -> None:
+    app, folder = signed_app
+    clip = write_clip(tmp_path / "clip.webm").read_bytes()
+    state = app.finished(app.upload(clip).json["id"])
+    assert (state["phase"], state["error"]) == ("done", "")
+    (folder / SIGNATURE).unlink()
+    state = app.finished(app.upload(clip).json["id"])
+    assert state["phase"] == "failed" and "not signed" in state["error"]

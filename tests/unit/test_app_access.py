@@ -11,7 +11,7 @@ from edgeharfer.app import access
 from edgeharfer.app.access import Authenticator, check_bind, read_token
 from edgeharfer.app.server import origin_policy
 from edgeharfer.app.settings import Settings
-from edgeharfer.app.sources import chosen
+from edgeharfer.app.sources import resolve_choice
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.http.origins import client_address, is_loopback
@@ -43,7 +43,7 @@ def test_a_token_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
 def test_what_is_no_secret_is_no_token(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_text(text, encoding="ascii")
-    with pytest.raises(ConfigError, match="16 to 512 signs") as told:
+    with pytest.raises(ConfigError, match="16 to 512 characters") as told:
         read_token(file, {})
     assert "short" not in str(told.value).replace(str(file), "")
 
@@ -81,7 +81,7 @@ def test_an_origin_is_the_host_itself(origin: str, allowed: bool) -> None:
 
 
 def test_bytes_of_the_environment_that_are_no_text_are_no_token() -> None:
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not valid UTF-8"):
         read_token(None, {access.TOKEN_VARIABLE: "0123456789abcdef\udcff"})
 
 
@@ -89,10 +89,10 @@ def test_wrong_tokens_are_limited_by_address_and_the_right_one_never_is() -> Non
     clock = ManualClock(1000.0)
     authenticator = Authenticator(TOKEN, clock)
     verdicts = [authenticator.check(b"guess number %04d" % n, "192.0.2.1") for n in range(12)]
-    assert verdicts == ["wrong"] * access.GUESSES + ["limited"] * 2
+    assert verdicts == ["wrong"] * access.MAX_WRONG_TOKENS + ["limited"] * 2
     assert authenticator.check(TOKEN.encode(), "192.0.2.1") == "right"
     assert authenticator.check(b"guess", "192.0.2.2") == "wrong"
-    clock.sleep(access.GUESS_WINDOW_S + 1)
+    clock.sleep(access.WRONG_TOKEN_WINDOW_S + 1)
     assert authenticator.check(b"guess", "192.0.2.1") == "wrong"
 
 
@@ -100,15 +100,18 @@ def test_the_limit_ends_for_a_client_that_asks_all_the_time() -> None:
     clock = ManualClock(1000.0)
     authenticator = Authenticator(TOKEN, clock)
     verdicts = []
-    for _ in range(int(access.GUESS_WINDOW_S) + 1):
+    for _ in range(int(access.WRONG_TOKEN_WINDOW_S) + 1):
         verdicts.append(authenticator.check(b"guess", "192.0.2.1"))
         clock.sleep(1.0)
-    assert verdicts.count("limited") == access.GUESS_WINDOW_S - access.GUESSES and verdicts[-1] == "wrong"
+    assert (
+        verdicts.count("limited") == access.WRONG_TOKEN_WINDOW_S - access.MAX_WRONG_TOKENS
+        and verdicts[-1] == "wrong"
+    )
 
 
 def test_addresses_with_wrong_tokens_are_bounded() -> None:
     authenticator = Authenticator(TOKEN, ManualClock(1000.0))
-    for _ in range(access.GUESSES):
+    for _ in range(access.MAX_WRONG_TOKENS):
         authenticator.check(b"guess", "busy")
     for number in range(access.MAX_ADDRESSES - 1):
         authenticator.check(b"guess", str(number))
@@ -129,26 +132,28 @@ def test_a_client_is_an_address_or_its_ipv6_network(host: str | None, address: s
 def test_sessions_end_by_time_and_by_leaving() -> None:
     clock = ManualClock(1000.0)
     authenticator = Authenticator(TOKEN, clock)
-    first, second = authenticator.admit(), authenticator.admit()
-    assert first != second and authenticator.knows_session(first) and not authenticator.knows_session("")
-    authenticator.dismiss(first)
-    assert not authenticator.knows_session(first) and authenticator.knows_session(second)
+    first, second = authenticator.create_session(), authenticator.create_session()
+    assert (
+        first != second and authenticator.is_valid_session(first) and not authenticator.is_valid_session("")
+    )
+    authenticator.end_session(first)
+    assert not authenticator.is_valid_session(first) and authenticator.is_valid_session(second)
     clock.sleep(access.SESSION_S + 1)
-    assert not authenticator.knows_session(second)
+    assert not authenticator.is_valid_session(second)
 
 
 def test_sessions_are_bounded() -> None:
     clock = ManualClock(1000.0)
     authenticator = Authenticator(TOKEN, clock)
-    oldest = authenticator.admit()
+    oldest = authenticator.create_session()
     for _ in range(access.MAX_SESSIONS):
         clock.sleep(0.001)
-        newest = authenticator.admit()
-    assert not authenticator.knows_session(oldest) and authenticator.knows_session(newest)
+        newest = authenticator.create_session()
+    assert not authenticator.is_valid_session(oldest) and authenticator.is_valid_session(newest)
 
 
 def test_only_this_machine_names_sources_freely() -> None:
-    assert chosen("/clip.mp4", Settings(sources=("rtsp://x",))) == "/clip.mp4"
-    assert chosen("#0", Settings(sources=("rtsp://x",))) == "rtsp://x"
-    assert chosen("/clip.mp4", EXPOSED) is None and chosen("#0", EXPOSED) is None
-    assert chosen("#0", replace(EXPOSED, sources=("0",))) == "0"
+    assert resolve_choice("/clip.mp4", Settings(sources=("rtsp://x",))) == "/clip.mp4"
+    assert resolve_choice("#0", Settings(sources=("rtsp://x",))) == "rtsp://x"
+    assert resolve_choice("/clip.mp4", EXPOSED) is None and resolve_choice("#0", EXPOSED) is None
+    assert resolve_choice("#0", replace(EXPOSED, sources=("0",))) == "0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeharfer.app.sources import shown, without_folders
+from edgeharfer.app.sources import display_name, strip_folders
 
 
 @pytest.mark.parametrize(("text", "told"), [
@@ -22,9 +22,13 @@ from edgeharfer.app.sources import shown, without_folders
     ("30 frames/s and/or 1/2", "30 frames/s and/or 1/2"), ("/", "/"), ("", ""),
 ])  # fmt: skip
 def test_of_a_path_only_the_name_is_left(text: str, told: str) -> None:
-    assert without_folders(text) == told
+    assert strip_folders(text) == told
 
 
 def test_sources_are_shown_without_folder_and_password() -> None:
-    assert shown("/srv/films/door.mp4") == "door.mp4" and shown("demo") == "demo" and shown("0") == "0"
-    assert shown("rtsp://me:secret@camera.example/live") == "rtsp://***@camera.example/live"
+    assert (
+        display_name("/srv/films/door.mp4") == "door.mp4"
+        and display_name("demo") == "demo"
+        and display_name("0") == "0"
+    )
+    assert display_name("rtsp://me:secret@camera.example/live") == "rtsp://***@camera.example/live"

@@ -39,7 +39,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     limits = UserLimits()
     assert (
         f"{limits.megapixels:g} megapixels" in PAGE
-        and f"only from {likely.LEAST:.0%}".replace("%", " %") in PAGE
+        and f"only from {likely.MIN_PROBABILITY:.0%}".replace("%", " %") in PAGE
     )
     assert f"stand for {messages.HOLD_S:g} s" in PAGE and f"*t* = {likely.TRUST}" in PAGE
     assert limits.stall_s == 15 and limits.head_s == limits.body_s == 10
@@ -47,7 +47,9 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"at least {limits.least_rate / 1000:.0f} kB a second" in PAGE
     assert f"too slow for {SLOW_SHARE * limits.stall_s:.0f} s" in PAGE
     assert f"{limits.connections}, of them {limits.connections_per_address} from one address" in PAGE
-    assert f"{access.GUESSES} a minute from one address" in PAGE and access.GUESS_WINDOW_S == 60
+    assert (
+        f"{access.MAX_WRONG_TOKENS} a minute from one address" in PAGE and access.WRONG_TOKEN_WINDOW_S == 60
+    )
     assert (
         VIEW == KIOSK
         and f"take {VIEW.connections} connections" in PAGE

@@ -14,7 +14,7 @@ import pytest
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.sniff import sniff
-from edgeharfer.app.workspace import Workspace, clear_leftovers
+from edgeharfer.app.workspace import Workspace, remove_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.source import open_source
 from films import write_film
@@ -79,11 +79,11 @@ def test_large_pictures_are_refused_by_their_header(tmp_path: Path) -> None:
 def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
     path = clip(tmp_path, "a.avi", "MJPG", 30)
     check_video(path, UserLimits())
-    with pytest.raises(SourceError, match=r"64x48 pixels are larger than 0\.003 megapixels"):
+    with pytest.raises(SourceError, match=r"64x48 pixels are more than the limit of 0\.003 megapixels"):
         check_video(path, UserLimits(megapixels=0.003))
     with open_source(path) as source:
         check_length(source, path, UserLimits(video_s=3))
-        with pytest.raises(SourceError, match="3 s long, and 1 s"):
+        with pytest.raises(SourceError, match="3 s long; the limit is 1 s"):
             check_length(source, path, UserLimits(video_s=1))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match="cut off or damaged"):
@@ -93,9 +93,9 @@ def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
 # Takes 10 MB more than it has, and then 400 MB, of the 200 MB that it may.
 SWELL = """
 import numpy as np
-from edgeharfer.app.settings import Limits
+from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.worker import limit_resources
-limit_resources(Limits(memory_mb=200))
+limit_resources(UserLimits(memory_mb=200))
 np.ones(10_000_000, np.uint8)
 try:
     np.ones(400_000_000, np.uint8)
@@ -130,7 +130,7 @@ def test_leftovers_go_and_the_folder_of_another_app_stays(tmp_path: Path) -> Non
     (left / "clip.mp4").write_bytes(b"x")
     with Workspace(tmp_path) as running:
         assert not left.exists()
-        assert clear_leftovers(tmp_path) == []
+        assert remove_leftovers(tmp_path) == []
         assert running.path.exists()
 
 
@@ -144,5 +144,5 @@ def test_a_folder_into_which_others_look_is_refused(tmp_path: Path) -> None:
 def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "uploads").symlink_to(tmp_path / "real")
-    with pytest.raises(SinkError, match="belongs to somebody else"), Workspace(tmp_path / "uploads"):
+    with pytest.raises(SinkError, match="belongs to another user"), Workspace(tmp_path / "uploads"):
         pass

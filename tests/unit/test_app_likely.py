@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from edgeharfer.app.context import ContextTable, read_table
-from edgeharfer.app.likely import LEAST, TRUST, LikelyActions, Suggestion, activities_of, mean_emotion
+from edgeharfer.app.likely import (
+    MIN_PROBABILITY,
+    TRUST,
+    LikelyActions,
+    Suggestion,
+    activities_of,
+    mean_emotion,
+)
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import load_package
 
@@ -71,7 +78,7 @@ def test_only_what_stands_out_is_suggested() -> None:
     assert model.suggest({"neutral": 1.0}, {"background": 1.0}) == ()
     assert [label for label in read_table().emotions if model.suggest({label: 1.0}, {})] == []
     [first, *_] = model.suggest({"happy": 0.8, "neutral": 0.2}, {"BlowingCandles": 0.8, "background": 0.2})
-    assert first.activity == "celebrating" and LEAST < first.probability < 0.95
+    assert first.activity == "celebrating" and MIN_PROBABILITY < first.probability < 0.95
     assert isinstance(first, Suggestion)
 
 
@@ -119,10 +126,10 @@ def test_a_table_of_one_s_own_is_read(tmp_path: Path) -> None:
     [
         ({"format": 2}, "format"),
         ({"counts": [[1.0]]}, "counts"),
-        ({"counts": [[1.0, 2.0], [3.0]]}, "one row an emotion"),
+        ({"counts": [[1.0, 2.0], [3.0]]}, "one row per emotion"),
         ({"counts": [[-1.0], [2.0]]}, "counts"),
-        ({"counts": [[0.0], [0.0]], "smoothing": 0}, "nobody was counted"),
-        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "stands twice"),
+        ({"counts": [[0.0], [0.0]], "smoothing": 0}, "counts: all are zero"),
+        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "contains a name twice"),
         ({"source": {}}, "relation"),
         ({"more": 1}, "unknown key"),
     ],
@@ -135,5 +142,5 @@ def test_another_layout_is_an_error(tmp_path: Path, changes: dict[str, object], 
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --context"):
+    with pytest.raises(ConfigError, match="pass a JSON file to --context"):
         read_table(tmp_path / "none.json")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.app.messages import FER8, FORGET_S, HOLD_S, MAX_SIGNS, MessageComposer, read_messages
+from edgeharfer.app.messages import DISPLAY_S, FER8, HOLD_S, MAX_LENGTH, MessageComposer, read_messages
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import UNCERTAIN
 
@@ -38,7 +38,7 @@ def test_labels_of_another_package_are_known(tmp_path: Path) -> None:
     [
         ({"merry": "x"}, "unknown key 'merry'; known are angry, "),
         ({"happy": 3}, "happy: must be one line"),
-        ({"happy": "x" * (MAX_SIGNS + 1)}, "at most 160 signs"),
+        ({"happy": "x" * (MAX_LENGTH + 1)}, "at most 160 characters"),
         ({"happy": "two\nlines"}, "one line"),
         ({"happy": "turned \u202e round"}, "one line"),
         ([], "must be an object"),
@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_an_error(tmp_path: Path, content: object, why: str
 
 
 def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --messages a JSON file"):
+    with pytest.raises(ConfigError, match="pass a JSON file to --messages"):
         read_messages(tmp_path / "none.json")
     (tmp_path / "latin.json").write_bytes(b'{"happy": "sch\xf6n"}')
     with pytest.raises(ConfigError, match="UTF-8"):
@@ -61,30 +61,30 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_of_a_passing_look() -> None:
-    speaker = MessageComposer({"happy": "Looks pleased.", "sad": "Looks low."})
-    assert [speaker.say(1, "happy", time / 2) for time in range(3)] == ["", "", ""]
-    assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."
-    assert speaker.say(1, "sad", HOLD_S + 0.1) == "Looks pleased."  # it can be read to its end
-    assert speaker.say(1, "happy", HOLD_S + 0.2) == "Looks pleased."
-    assert speaker.say(1, "sad", HOLD_S + 0.3) == "Looks pleased."
-    assert speaker.say(1, "sad", HOLD_S + 0.3 + HOLD_S) == "Looks low."
+    composer = MessageComposer({"happy": "Looks pleased.", "sad": "Looks low."})
+    assert [composer.update(1, "happy", time / 2) for time in range(3)] == ["", "", ""]
+    assert composer.update(1, "happy", HOLD_S) == "Looks pleased."
+    assert composer.update(1, "sad", HOLD_S + 0.1) == "Looks pleased."  # it can be read to its end
+    assert composer.update(1, "happy", HOLD_S + 0.2) == "Looks pleased."
+    assert composer.update(1, "sad", HOLD_S + 0.3) == "Looks pleased."
+    assert composer.update(1, "sad", HOLD_S + 0.3 + HOLD_S) == "Looks low."
 
 
 def test_what_was_said_goes_with_the_look() -> None:
-    speaker = MessageComposer({"happy": "Looks pleased."})
-    speaker.say(1, "happy", 0.0)
-    assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."
-    assert speaker.say(1, "neutral", HOLD_S + 0.5) == "Looks pleased."
-    assert speaker.say(1, "neutral", HOLD_S + FORGET_S + 0.1) == ""
+    composer = MessageComposer({"happy": "Looks pleased."})
+    composer.update(1, "happy", 0.0)
+    assert composer.update(1, "happy", HOLD_S) == "Looks pleased."
+    assert composer.update(1, "neutral", HOLD_S + 0.5) == "Looks pleased."
+    assert composer.update(1, "neutral", HOLD_S + DISPLAY_S + 0.1) == ""
 
 
 def test_people_are_told_apart_and_forgotten() -> None:
-    speaker = MessageComposer({"happy": "Looks pleased."})
+    composer = MessageComposer({"happy": "Looks pleased."})
     for track in (1, 2):
-        speaker.say(track, "happy", 0.0)
-    assert speaker.say(1, "happy", HOLD_S) == "Looks pleased."
-    speaker.keep([2])
-    assert speaker.say(1, "happy", HOLD_S + 0.1) == ""
-    assert speaker.say(2, "happy", HOLD_S + 0.1) == "Looks pleased."
-    speaker.reset()
-    assert speaker.say(2, "happy", HOLD_S + 0.2) == ""
+        composer.update(track, "happy", 0.0)
+    assert composer.update(1, "happy", HOLD_S) == "Looks pleased."
+    composer.retain([2])
+    assert composer.update(1, "happy", HOLD_S + 0.1) == ""
+    assert composer.update(2, "happy", HOLD_S + 0.1) == "Looks pleased."
+    composer.reset()
+    assert composer.update(2, "happy", HOLD_S + 0.2) == ""

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.kiosk import calibrate as calibrate_module
-from edgeharfer.kiosk.calibrate import calibrate_site, describe
-from edgeharfer.kiosk.calibration import HIGHEST, MARGIN, alarms_per_hour, learn, load_floors, save
+from edgeharfer.kiosk.calibrate import calibrate_site, summarize
+from edgeharfer.kiosk.calibration import (
+    MARGIN,
+    MAX_FLOOR,
+    alarms_per_hour,
+    learn_floors,
+    load_floors,
+    save_calibration,
+)
 from edgeharfer.kiosk.config import DecisionConfig, KioskConfig, ModelsConfig, SiteConfig, SourceConfig
 from edgeharfer.kiosk.decisions import Decisions
 from edgeharfer.runtime.errors import ConfigError, ModelError
@@ -36,7 +43,7 @@ def idle(seconds: int = 120) -> list[Result]:
 
 
 def test_false_alarms_go_and_a_surer_action_stays() -> None:
-    found = learn(idle(), RULES)
+    found = learn_floors(idle(), RULES)
     assert found.alarms_before > 500 and found.alarms_after == 0
     assert found.seconds == pytest.approx(119.9)
     assert found.floors["action"]["Biking"] == pytest.approx(0.62 + MARGIN)
@@ -47,26 +54,26 @@ def test_false_alarms_go_and_a_surer_action_stays() -> None:
 
 
 def test_a_quiet_site_changes_next_to_nothing() -> None:
-    found = learn([result(n, 0.1) for n in range(600)], RULES)
+    found = learn_floors([result(n, 0.1) for n in range(600)], RULES)
     assert (found.alarms_before, found.alarms_after) == (0, 0)
     assert max(found.floors["action"].values()) < RULES.min_score
 
 
 def test_no_floor_makes_a_label_impossible() -> None:
-    found = learn([result(n, 0.999) for n in range(600)], RULES)
-    assert found.floors["action"]["Biking"] == HIGHEST
+    found = learn_floors([result(n, 0.999) for n in range(600)], RULES)
+    assert found.floors["action"]["Biking"] == MAX_FLOOR
 
 
 def test_too_little_footage_is_told() -> None:
     for results in ([], idle()[:3]):
         with pytest.raises(ConfigError, match="too little footage"):
-            learn(results, RULES)
+            learn_floors(results, RULES)
 
 
 def test_the_service_reads_what_was_kept(tmp_path: Path) -> None:
     assert load_floors(tmp_path) == {}
-    found = learn(idle(), RULES)
-    save(found, tmp_path / "state")
+    found = learn_floors(idle(), RULES)
+    save_calibration(found, tmp_path / "state")
     assert load_floors(tmp_path / "state") == found.floors
 
 
@@ -89,6 +96,6 @@ def test_a_site_is_calibrated_from_its_source(tmp_path: Path, monkeypatch: pytes
     assert found.seconds == pytest.approx(3.9)
     assert set(found.floors["action"]) == set(ACTIONS) - {"background"}
     assert load_floors(tmp_path / "state") == found.floors
-    assert "4 s of idle footage" in describe(found)
+    assert "4 s of idle footage" in summarize(found)
     with pytest.raises(ConfigError, match="5\\(1\\)"):
         calibrate_site(KioskConfig(site=SiteConfig(purpose="education")), tmp_path, seconds=1)

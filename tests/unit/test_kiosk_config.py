@@ -46,8 +46,8 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[mqtt]\nca_file = '/etc/ca.pem'", "mqtt.tls"),
         ("[mqtt]\nhost = '192.168.1.20'\nusername = 'k'", "mqtt.tls = true"),
         ("[mqtt]\nhost = 'broker.example'", "network.allow"),
-        ("[source]\nsource = 'rtsp://camera.example/1'", "camera.example is a name"),
-        ("[source]\nsource = 'rtsp://u:[PW]@camera/1'", "camera is a name"),
+        ("[source]\nsource = 'rtsp://camera.example/1'", "camera.example is a host name"),
+        ("[source]\nsource = 'rtsp://u:[PW]@camera/1'", "camera is a host name"),
         (
             "[source]\nsource = 'rtsp://u:PW@camera:99999/1'",
             r"source: rtsp://\*\*\*@camera:99999/1: not an address",
@@ -55,7 +55,7 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[source]\nsource = 'ftp://u:PW@camera/1'", r"source: ftp://\*\*\*@camera/1: not a source"),
         ("[source]\ncamera = ''", "source: .*empty"),
         ("[network]\nallow = ['192.168.1.7/24']", "host bits"),
-        ("[privacy]\nrecord = true", "keeps no pictures"),
+        ("[privacy]\nrecord = true", "stores no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),
         ("[screen]\nturn = 45", "screen.turn"),
         ("[models]\ntasks = ['pose']", "models.tasks.*headpose"),
@@ -75,7 +75,7 @@ def test_emotions_at_work_and_at_school_are_refused_with_the_law(tmp_path: Path,
     config = load(tmp_path, f"[site]\npurpose = '{purpose}'")
     with pytest.raises(ConfigError) as caught:
         check_purpose(config)
-    for words in ("2024/1689", "Art. 5(1)(f)", "50(3)", "Ask counsel", purpose):
+    for words in ("2024/1689", "Art. 5(1)(f)", "50(3)", "Seek legal advice", purpose):
         assert words in str(caught.value)
 
 

@@ -34,7 +34,7 @@ def results(actions: Iterable[Action | None], faces: Sequence[Sequence[TrackedFa
 
 def run(found: list[Result], decisions: Decisions | None = None) -> list[Event]:
     decisions = decisions or Decisions(RULES)
-    return [event for result in found for event in decisions.take(result)]
+    return [event for result in found for event in decisions.update(result)]
 
 
 def test_a_label_that_stands_has_one_start_and_one_end() -> None:
@@ -124,7 +124,7 @@ def test_labels_of_further_tasks_are_decided_too_and_numbers_are_not() -> None:
 def test_a_face_that_left_is_forgotten() -> None:
     decisions = Decisions(RULES)
     run(results([None] * 20, [[face(1, "happy")]] * 10 + [[]] * 10), decisions)
-    assert (decisions.known, decisions.face_labels) == (set(), ())
+    assert (decisions.tracks, decisions.face_labels) == (set(), ())
 
 
 def test_a_source_that_is_lost_ends_everything_where_it_was_last_seen() -> None:
@@ -142,15 +142,19 @@ def test_flips_are_counted_before_and_after() -> None:
     decisions = Decisions(RULES)
     actions = [scene("Biking" if n // 2 % 2 else "Archery") for n in range(100)]
     events = run(results(actions), decisions)
-    assert decisions.raw.per_minute(decisions.now_s) == 50
-    assert decisions.decided.per_minute(decisions.now_s) == len(events) == 0
-    assert decisions.raw.per_minute(decisions.now_s + 59.8) == 1
+    assert decisions.raw_flips.per_minute(decisions.now_s) == 50
+    assert decisions.decided_flips.per_minute(decisions.now_s) == len(events) == 0
+    assert decisions.raw_flips.per_minute(decisions.now_s + 59.8) == 1
 
 
 def test_an_end_and_a_start_are_one_flip() -> None:
     decisions = Decisions(RULES)
     run(results([scene("Biking")] * 10 + [scene("Archery")] * 10), decisions)
-    assert decisions.raw.per_minute(decisions.now_s) == decisions.decided.per_minute(decisions.now_s) == 2
+    assert (
+        decisions.raw_flips.per_minute(decisions.now_s)
+        == decisions.decided_flips.per_minute(decisions.now_s)
+        == 2
+    )
 
 
 def test_ids_are_never_the_same() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from edgeharfer.kiosk import install as module
-from edgeharfer.kiosk.config import default_text, handed_over
+from edgeharfer.kiosk.config import credential_or_file, default_text
 from edgeharfer.kiosk.install import (
     InstallPaths,
     check_program,
     check_systemd,
     install,
-    plan,
+    plan_files,
     run_command,
     systemd_version,
 )
@@ -30,7 +30,7 @@ PROGRAM = Path("/opt/edgeharfer/bin/edgeharfer")
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A command in a place that the service may see."""
-    monkeypatch.setattr(module, "HIDDEN", ("/home",))
+    monkeypatch.setattr(module, "HIDDEN_FOLDERS", ("/home",))
     path = tmp_path / "edgeharfer"
     path.write_text("#!/bin/sh\n", encoding="utf-8")
     path.chmod(0o755)
@@ -64,9 +64,7 @@ def test_a_unit_that_shows_the_page_is_written_where_a_browser_is_named(
     text = places.browser_unit.read_text(encoding="utf-8")
     assert places.browser_unit == places.root / "etc/systemd/user/edgeharfer-kiosk-browser.service"
     assert re.search(r"^ExecStart=chromium --kiosk .*http://127\.0\.0\.1:9464/$", text, re.MULTILINE)
-    assert (
-        "as the user of the desktop: systemctl --user enable --now edgeharfer-kiosk-browser.service" in done
-    )
+    assert "run as the desktop user: systemctl --user enable --now edgeharfer-kiosk-browser.service" in done
     places.config.write_text("[health]\nport = 8080\n", encoding="utf-8")
     install(places, program, nothing, "chromium")
     assert "http://127.0.0.1:8080/\n" in places.browser_unit.read_text(encoding="utf-8")
@@ -80,7 +78,7 @@ def test_only_the_owner_may_read_the_configuration(tmp_path: Path, program: Path
     places.config.chmod(0o644)
     done = install(places, program, nothing)
     assert stat.S_IMODE(places.config.stat().st_mode) == 0o640
-    assert f"made {places.config} unreadable for other users" in done
+    assert f"removed access of other users to {places.config}" in done
     assert not any("unreadable" in line for line in install(places, program, nothing))
 
 
@@ -92,11 +90,11 @@ def test_the_service_reads_the_copy_that_systemd_hands_over(
     for path in (config, credentials / "kiosk.toml"):
         path.write_text("", encoding="utf-8")
     environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    assert handed_over(config, environment) == config
+    assert credential_or_file(config, environment) == config
     monkeypatch.setattr(os, "access", lambda path, mode: path != config)
-    assert handed_over(config, environment) == credentials / "kiosk.toml"
-    assert handed_over(config, {}) == config
-    assert handed_over(tmp_path / "other.toml", environment) == tmp_path / "other.toml"
+    assert credential_or_file(config, environment) == credentials / "kiosk.toml"
+    assert credential_or_file(config, {}) == config
+    assert credential_or_file(tmp_path / "other.toml", environment) == tmp_path / "other.toml"
 
 
 def test_a_systemd_without_credentials_is_refused(tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_a_second_install_keeps_the_configuration(tmp_path: Path, program: Path)
 
 
 def test_the_plan_writes_nothing(tmp_path: Path) -> None:
-    texts = plan(InstallPaths(tmp_path), PROGRAM)
+    texts = plan_files(InstallPaths(tmp_path), PROGRAM)
     assert texts[tmp_path / "etc/edgeharfer/kiosk.toml"] == default_text()
     assert f"ExecStart={PROGRAM} kiosk run --config /etc/edgeharfer/kiosk.toml" in "".join(texts.values())
     assert files_below(tmp_path) == set()
@@ -128,23 +126,23 @@ def test_a_refused_purpose_is_refused_at_installation(tmp_path: Path) -> None:
     places.config.parent.mkdir(parents=True)
     places.config.write_text("[site]\npurpose = 'workplace'\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"Art\. 5\(1\)\(f\)"):
-        plan(places, PROGRAM)
+        plan_files(places, PROGRAM)
 
 
 def test_a_command_that_the_service_cannot_see_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such command"):
+    with pytest.raises(ConfigError, match="command not found"):
         check_program(tmp_path / "edgeharfer")
     path = tmp_path / "edgeharfer"
     path.write_text("", encoding="utf-8")
     path.chmod(0o755)
-    if any(path.is_relative_to(folder) for folder in module.HIDDEN):
-        with pytest.raises(ConfigError, match="under /opt"):
+    if any(path.is_relative_to(folder) for folder in module.HIDDEN_FOLDERS):
+        with pytest.raises(ConfigError, match="such as /opt"):
             check_program(path)
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path, program: Path) -> None:
     (tmp_path / "root").write_text("a file", encoding="utf-8")
-    with pytest.raises(SinkError, match="run it as root"):
+    with pytest.raises(SinkError, match="run the command as root"):
         install(InstallPaths(tmp_path / "root"), program, nothing)
 
 

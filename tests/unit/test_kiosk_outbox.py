@@ -37,48 +37,48 @@ def fill(path: Path, count: int) -> None:
 
 def payloads(path: Path) -> list[bytes]:
     with Outbox(path, ManualClock()) as outbox:
-        return [message.payload for message in outbox.first(10_000)]
+        return [message.payload for message in outbox.oldest(10_000)]
 
 
 def test_events_come_out_in_order_and_stay_until_removed(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db", ManualClock()) as outbox:
         for name in "abc":
             outbox.put(name, f"topic/{name}", name.encode())
-        first = outbox.first(2)
+        first = outbox.oldest(2)
         assert [(message.topic, message.payload) for message in first] == [
             ("topic/a", b"a"),
             ("topic/b", b"b"),
         ]
         assert len(outbox) == 3
         outbox.remove([message.seq for message in first])
-        assert [message.payload for message in outbox.first(9)] == [b"c"]
+        assert [message.payload for message in outbox.oldest(9)] == [b"c"]
 
 
 def test_an_id_is_put_once(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db", ManualClock()) as outbox:
         outbox.put("same", "t", b"1")
         outbox.put("same", "t", b"2")
-        assert [message.payload for message in outbox.first(9)] == [b"1"]
+        assert [message.payload for message in outbox.oldest(9)] == [b"1"]
 
 
 def test_numbers_are_never_used_again(tmp_path: Path) -> None:
     fill(tmp_path / "outbox.db", 3)
     with Outbox(tmp_path / "outbox.db", ManualClock()) as outbox:
-        last = outbox.first(9)[-1].seq
-        outbox.remove([message.seq for message in outbox.first(9)])
+        last = outbox.oldest(9)[-1].seq
+        outbox.remove([message.seq for message in outbox.oldest(9)])
         outbox.put("next", "t", b"")
-        assert outbox.first(1)[0].seq > last
+        assert outbox.oldest(1)[0].seq > last
 
 
 def test_old_events_and_too_many_are_deleted_and_counted(tmp_path: Path) -> None:
     clock = ManualClock(1e9)
-    with Outbox(tmp_path / "outbox.db", clock, retention_days=7, most=5) as outbox:
+    with Outbox(tmp_path / "outbox.db", clock, retention_days=7, max_events=5) as outbox:
         outbox.put("old", "t", b"old")
         clock.sleep(8 * DAY_S)
         for number in range(8):
             outbox.put(str(number), "t", str(number).encode())
         outbox.expire()
-        assert [message.payload for message in outbox.first(9)] == [b"3", b"4", b"5", b"6", b"7"]
+        assert [message.payload for message in outbox.oldest(9)] == [b"3", b"4", b"5", b"6", b"7"]
         assert outbox.dropped == 4
 
 
@@ -93,7 +93,7 @@ def test_two_threads_share_it(tmp_path: Path) -> None:
         writer.start()
         taken: list[bytes] = []
         while len(taken) < 100:
-            messages = outbox.first(10)
+            messages = outbox.oldest(10)
             taken += [message.payload for message in messages]
             outbox.remove([message.seq for message in messages])
         writer.join()
@@ -151,11 +151,11 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, caplog: pytest.
     fill(path, 2)
     assert payloads(path) == [b"event 0", b"event 1"]
     assert path.with_suffix(".broken").exists()
-    assert "set aside as outbox.broken" in caplog.text
+    assert "renamed to outbox.broken" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="check the folder"):
+    with pytest.raises(SinkError, match="check folder permissions"):
         Outbox(tmp_path / "gone" / "outbox.db", ManualClock())
 
 
@@ -165,8 +165,8 @@ def test_a_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
     with Outbox(path, ManualClock()) as outbox:
         pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
         outbox._db.execute(f"PRAGMA max_page_count={pages}")
-        with pytest.raises(SinkError, match="free space"):
+        with pytest.raises(SinkError, match="free disk space"):
             outbox.put("large", "t", b"x" * 100_000)
         outbox._db.execute("PRAGMA max_page_count=100000")
         outbox.put("small", "t", b"after")
-        assert [message.payload for message in outbox.first(9)] == [b"event 0", b"after"]
+        assert [message.payload for message in outbox.oldest(9)] == [b"event 0", b"after"]

@@ -47,7 +47,7 @@ def test_names_are_random_and_forgotten_with_the_track() -> None:
     names = EphemeralIds()
     first = names.name(1)
     assert names.name(1) == first != names.name(2)
-    names.keep({2})
+    names.retain({2})
     assert names.name(1) != first
 
 

@@ -83,7 +83,7 @@ class Bench:
         return value
 
     def payloads(self) -> list[dict[str, object]]:
-        return [json.loads(message.payload) for message in self.outbox.first(1000)]
+        return [json.loads(message.payload) for message in self.outbox.oldest(1000)]
 
 
 def frames_of(pipeline: FakePipeline) -> Iterator[tuple[Frame, frozenset[str]]]:
@@ -227,7 +227,7 @@ def test_ignored_zones_reach_no_model(tmp_path: Path) -> None:
 
 
 def test_new_models_take_over_between_two_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeharfer.kiosk.models.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("edgeharfer.kiosk.models.POLL_INTERVAL_S", 0.0)
     bench, new = Bench(tmp_path), FakePipeline("new")
 
     def install() -> None:
@@ -246,7 +246,7 @@ def test_new_models_take_over_between_two_frames(tmp_path: Path, monkeypatch: py
 
 
 def test_models_that_do_not_load_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeharfer.kiosk.models.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("edgeharfer.kiosk.models.POLL_INTERVAL_S", 0.0)
     bench = Bench(tmp_path)
 
     def fail(*_: object) -> None:

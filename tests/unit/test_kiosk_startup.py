@@ -139,7 +139,10 @@ def test_a_lock_is_for_one_and_can_be_taken_again(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(SinkError, match="give a folder by --state"), state_lock(tmp_path / "file" / "state"):
+    with (
+        pytest.raises(SinkError, match="choose another folder with --state"),
+        state_lock(tmp_path / "file" / "state"),
+    ):
         pass
 
 

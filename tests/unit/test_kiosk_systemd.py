@@ -82,7 +82,7 @@ def test_a_state_that_never_ends_is_a_hang(state: str, seconds: float) -> None:
     clock, sent = ManualClock(), list[float]()
     watchdog = WatchdogPinger(lambda _: sent.append(clock.now_s), 10.0, clock)
     for _ in range(600):
-        watchdog.waiting(state)
+        watchdog.observe_state(state)
         clock.sleep(0.1)
     assert max(sent, default=0.0) == pytest.approx(seconds, abs=2.6)
 
@@ -91,7 +91,7 @@ def test_states_that_follow_each_other_keep_it_alive() -> None:
     clock, sent = ManualClock(), list[float]()
     watchdog = WatchdogPinger(lambda _: sent.append(clock.now_s), 10.0, clock)
     for step in range(600):
-        watchdog.waiting("connecting" if step // 50 % 2 else "backoff")
+        watchdog.observe_state("connecting" if step // 50 % 2 else "backoff")
         clock.sleep(0.1)
     assert max(sent) > 57
 

@@ -27,7 +27,7 @@ def nothing(words: Sequence[str]) -> None:
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallPaths:
     """An installation below a folder that stands for /."""
-    monkeypatch.setattr(install_module, "HIDDEN", ("/home",))
+    monkeypatch.setattr(install_module, "HIDDEN_FOLDERS", ("/home",))
     program = tmp_path / "edgeharfer"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)

@@ -67,15 +67,15 @@ def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> No
     first, second, third = packages(tmp_path)
     state = tmp_path / "state"
     update = install_package(first, state, replaces="off", clock=ManualClock())
-    assert (update.task, update.before, update.trial_before) == ("emotion", None, None)
+    assert (update.task, update.previous, update.previous_trial) == ("emotion", None, None)
     assert current_package(state, "emotion") == update.folder
     install_package(second, state, replaces="off", clock=ManualClock())
     last = install_package(third, state, replaces="off", clock=ManualClock())
     names = installed(state)
     assert {name.rpartition("-")[0] for name in names if name.startswith("tiny")} == {"tiny-1", "tiny-2"}
     assert names & {"current", "previous"} == {"current", "previous"} and len(names) == 4
-    assert last.trial_before is not None
-    assert np.array_equal(last.trial.probs, last.trial_before.probs)
+    assert last.previous_trial is not None
+    assert np.array_equal(last.trial.probs, last.previous_trial.probs)
 
 
 def test_a_roll_back_returns_to_the_one_before_and_then_to_the_configurations(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_package_that_is_much_slower_is_refused(tmp_path: Path, monkeypatch: p
         return module.PackageTrial(real(package, clock).probs, speeds[package.manifest.name])
 
     monkeypatch.setattr(module, "try_package", timed)
-    with pytest.raises(ModelError, match=r"21\.0 ms an answer here.*at most 20\.0 ms"):
+    with pytest.raises(ModelError, match=r"21\.0 ms per inference.*limit is 20\.0 ms"):
         install_package(new, tmp_path / "state", replaces=str(old))
     speeds["tiny-1"] = 19.0
     assert install_package(new, tmp_path / "state", replaces=str(old)).trial.median_ms == 19.0

@@ -1,4 +1,4 @@
-"""The table of which emotions go with which activities, as `edgeharfer train context` writes it."""
+"""The table of how often emotions occur with activities, as written by `edgeharfer train context`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ MAX_BYTES = 4 * 2**20
 MAX_EMOTIONS, MAX_ACTIONS = 64, 2000
 RELATIONS = ("joint", "independent", "assumed")
 
-_NAME = text(r"[^\x00-\x1f\x7f]{1,80}", "a name of 1 to 80 signs")
+_NAME = text(r"[^\x00-\x1f\x7f]{1,80}", "a name of 1 to 80 characters")
 
 
 @dataclass(frozen=True)
 class ContextTable:
-    """Counts of emotions (rows) with activities (columns).
+    """Co-occurrence counts of emotions and activities.
 
-    smoothing: added to every count before shares are made of them, so that nothing is impossible.
-    relation: "joint" where both were seen of the same person, "independent" where nothing was joined,
-    "assumed" for the table that ships, which nobody has counted.
+    Attributes:
+        emotions: Names of the rows.
+        actions: Names of the columns.
+        counts: (emotions, activities), float64.
+        smoothing: Added to every count, so that no combination has probability zero.
+        relation: "joint" if both were observed for the same person, "independent" if they come from
+            separate data, "assumed" for estimates such as those of the shipped table.
     """
 
     emotions: tuple[str, ...]
@@ -48,14 +52,14 @@ class ContextTable:
 
     @property
     def joint(self) -> NDArray[np.float64]:
-        """P(emotion, activity), (emotions, activities), sums to 1."""
+        """P(emotion, activity), shape (emotions, activities); sums to 1."""
         smoothed = self.counts + self.smoothing
         shares: NDArray[np.float64] = smoothed / smoothed.sum()
         return shares
 
 
 def _relation(value: object, where: str) -> str:
-    """Only the relation matters here; the other entries say where the counts come from."""
+    """Read the relation; the other entries of the source are documentation."""
     return choice(*RELATIONS)(free_object(value, where).get("relation"), f"{where}.relation")
 
 
@@ -73,29 +77,33 @@ class _File:
 
 
 def read_table(path: Path | None = None) -> ContextTable:
-    """The table of a file; None is the one that ships.
+    """Read a context table.
 
-    Raises ConfigError: unreadable, another layout, a table without counts.
+    Args:
+        path: A JSON file; None for the shipped table.
+
+    Raises:
+        ConfigError: The file cannot be read, has another layout or holds no counts.
     """
     if path is None:
         data, where = resources.files(__package__).joinpath("context.json").read_bytes(), "context.json"
     else:
-        data, where = read_limited(path, MAX_BYTES, "give --context a JSON file"), str(path)
+        data, where = read_limited(path, MAX_BYTES, "pass a JSON file to --context"), str(path)
     try:
-        found = record(_File)(load_json(data, where), where)
+        file = record(_File)(load_json(data, where), where)
     except ModelError as error:
-        raise ConfigError(f"{error}; make it with: edgeharfer train context") from error
-    return _table(found, where)
+        raise ConfigError(f"{error}; create the file with: edgeharfer train context") from error
+    return _table(file, where)
 
 
 def _table(file: _File, where: str) -> ContextTable:
     counts = [len(row) for row in file.counts]
     if counts != [len(file.actions)] * len(file.emotions):
-        raise ConfigError(f"{where}: counts: one row an emotion and one count an action are needed")
+        raise ConfigError(f"{where}: counts: must have one row per emotion and one column per action")
     for what, names in (("emotions", file.emotions), ("actions", file.actions)):
         if len(set(names)) != len(names):
-            raise ConfigError(f"{where}: {what}: a name stands twice")
+            raise ConfigError(f"{where}: {what}: contains a name twice")
     table = np.array(file.counts, np.float64)
     if table.sum() + file.smoothing <= 0:
-        raise ConfigError(f"{where}: counts: nobody was counted")
+        raise ConfigError(f"{where}: counts: all are zero")
     return ContextTable(file.emotions, file.actions, table, file.smoothing, file.source)

@@ -1,4 +1,4 @@
-"""What the page draws of a report: thinned, and small however long the video was."""
+"""Digest of a report for the page: downsampled to a bounded size, however long the video is."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 MAX_POINTS = 400
 MAX_PEOPLE = 12
 MAX_SEGMENTS = 200
-SAY_FROM = 0.5
-"""Something is said of a person who looked one way for at least this share of the time."""
+MIN_MESSAGE_SHARE = 0.5
+"""Smallest share of the time that a person's main emotion needs for a message about it."""
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ReportDigest:
-    """How a report is read for the page."""
+    """Makes the digest of a report.
+
+    Attributes:
+        intensity: Estimates how strong an emotion looks.
+        likely: Suggests likely activities.
+        messages: Message for each emotion label.
+    """
 
     intensity: IntensityEstimator
     likely: LikelyActions
     messages: Mapping[str, str]
 
     def digest(self, report: Report) -> dict[str, Any]:
-        """Ready for JSON. Times in seconds, shares between 0 and 1, boxes in pixels."""
+        """The digest as a JSON-serialisable dictionary: times in seconds, shares 0 to 1, boxes in pixels."""
         people = _longest(report)
         return {
             "format": FORMAT,
@@ -72,12 +78,12 @@ class ReportDigest:
             "label": leader[0] if leader else UNCERTAIN,
             "share": round(share, 4),
             **intensity_to_dict(self._mean_intensity(person.rows, report.labels)),
-            "message": self.messages.get(leader[0], "") if leader and share >= SAY_FROM else "",
+            "message": self.messages.get(leader[0], "") if leader and share >= MIN_MESSAGE_SHARE else "",
             "points": [self._point(rows, report.labels) for rows in _bins(person.rows)],
         }
 
     def _point(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> dict[str, Any]:
-        """One or more neighbouring samples as one."""
+        """One point of the chart for a bin of consecutive samples."""
         middle = rows[len(rows) // 2]
         strength = self._mean_intensity(rows, labels)
         box = middle.face.box
@@ -91,36 +97,38 @@ class ReportDigest:
         }
 
     def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
-        found = [self.intensity.of(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs]
-        told = [one for one in found if one is not None]
-        return sum(told) / len(told) if told else None
+        intensities = [
+            self.intensity.estimate(dict(zip(labels, row.probs, strict=True))) for row in rows if row.probs
+        ]
+        known = [one for one in intensities if one is not None]
+        return sum(known) / len(known) if known else None
 
     def _suggestions(self, report: Report) -> list[dict[str, Any]]:
         seen = [row for row in report.rows if row.probs]
         emotion = dict(zip(report.labels, _mean_probs(seen), strict=True)) if seen else {}
-        found = self.likely.suggest(emotion, _mean_action(report))
-        return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in found]
+        suggestions = self.likely.suggest(emotion, _mean_action(report))
+        return [{"activity": one.activity, "probability": round(one.probability, 4)} for one in suggestions]
 
 
 def _longest(report: Report) -> list[PersonStatistics]:
-    """Those who were seen longest, by number."""
+    """The people in view for the longest time, at most `MAX_PEOPLE`, ordered by track number."""
     longest = sorted(report.persons, key=lambda person: -len(person.rows))[:MAX_PEOPLE]
     return sorted(longest, key=lambda person: person.track)
 
 
 def _bins(rows: Sequence[FrameRow]) -> list[Sequence[FrameRow]]:
-    """The rows in order of time, a few to a bin where there are too many of them."""
+    """Split the rows, in order of time, into at most `MAX_POINTS` bins."""
     size = -(-len(rows) // MAX_POINTS)
     return [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
 
 
 def _mean_probs(rows: Sequence[FrameRow]) -> list[float]:
-    told = [row.probs for row in rows if row.probs]
-    return [float(value) for value in np.mean(told, axis=0)] if told else []
+    known = [row.probs for row in rows if row.probs]
+    return [float(value) for value in np.mean(known, axis=0)] if known else []
 
 
 def _mean_action(report: Report) -> dict[str, float]:
-    """How much of the time, weighed by its score, each action went on; what is left over is nothing known."""
+    """Score-weighted share of the time of each action; the sum is below 1 if some of it is unknown."""
     readings = report.recording.readings
     totals: dict[str, float] = {}
     for reading in readings:

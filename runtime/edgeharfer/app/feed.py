@@ -1,4 +1,4 @@
-"""What the live page shows, and who is watching."""
+"""The feed of the live page: the newest picture and state, and the number of viewers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from edgeharfer.app import picture
 from edgeharfer.app.scene import SceneSummary
-from edgeharfer.app.sources import shown
+from edgeharfer.app.sources import display_name
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.result import Result
@@ -18,52 +18,72 @@ from edgeharfer.runtime.types import Frame
 Phase = Literal["off", "starting", "running", "ended", "failed"]
 
 INTERVAL_S = 1 / 20
-"""Between two pictures: more would cost more than it shows."""
-GONE_S = 4.0
-"""A viewer that has not asked for so long has left."""
+"""Shortest time between two encoded pictures."""
+VIEWER_TIMEOUT_S = 4.0
+"""A viewer without a request for this long no longer counts."""
 
 
 class AppFeed(LiveFeed):
-    """The feed of one run after another. make_scene: a new one for each. most: viewers at a time."""
+    """The feed of consecutive runs.
+
+    Args:
+        make_scene: Creates the summary of a new run.
+        clock: The clock.
+        max_viewers: Most viewers at a time.
+    """
 
     _phase: Phase
     _run: Mapping[str, Any]
     _details: Mapping[str, Any]
     _scene: SceneSummary
 
-    def __init__(self, make_scene: Callable[[], SceneSummary], clock: Clock, most: int = 32) -> None:
+    def __init__(self, make_scene: Callable[[], SceneSummary], clock: Clock, max_viewers: int = 32) -> None:
         super().__init__(clock, INTERVAL_S)
-        self._make_scene, self._most = make_scene, most
+        self._make_scene, self._max_viewers = make_scene, max_viewers
         self._viewers: dict[str, float] = {}
         self.watched_s = clock.monotonic()
         self._begin("")
 
     @property
     def viewers(self) -> int:
-        """How many are watching."""
+        """Number of current viewers."""
         now_s = self._clock.monotonic()
-        self._viewers = {name: at_s for name, at_s in self._viewers.items() if now_s - at_s < GONE_S}
+        self._viewers = {
+            name: at_s for name, at_s in self._viewers.items() if now_s - at_s < VIEWER_TIMEOUT_S
+        }
         return len(self._viewers)
 
     async def view(self, viewer: str, after: int) -> Snapshot:
-        """What is newer than `after`, or the same again after a while. Raises HttpError for one too many."""
-        if self.viewers >= self._most and viewer not in self._viewers:
-            raise HttpError(503, f"{self._most} viewers are connected already; try again later")
+        """Wait for a picture newer than `after`; after a timeout return the newest one again.
+
+        Args:
+            viewer: Id that the viewer chose.
+            after: Number of the picture that the viewer has.
+
+        Raises:
+            HttpError: Too many viewers.
+        """
+        if self.viewers >= self._max_viewers and viewer not in self._viewers:
+            raise HttpError(503, f"{self._max_viewers} viewers are already connected; try again later")
         self._viewers[viewer] = self.watched_s = self._clock.monotonic()
         await self.wait(after)
         self._viewers[viewer] = self._clock.monotonic()
         return await self.snapshot()
 
     def begin(self, source: str = "") -> None:
-        """Forget the run before, which has ended. source: of the next one; "" where there is none."""
+        """Reset for a new run.
+
+        Args:
+            source: Name of its source, as clients may see it; "" when nothing is running.
+        """
         with self._lock:
             self._begin(source)
         self.notify()
 
-    def opened(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
-        """The source and the models are there, and the first picture is near."""
+    def set_source(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
+        """Publish the opened source and the loaded models, before the first picture."""
         with self._lock:
-            self._run = {"source": shown(source), "models": dict(models), "providers": dict(providers)}
+            self._run = {"source": display_name(source), "models": dict(models), "providers": dict(providers)}
         self.notify()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
@@ -73,7 +93,7 @@ class AppFeed(LiveFeed):
         super().write(frame, result, status)
 
     def end(self, error: str = "") -> None:
-        """Nothing further will come; `error` says why where the run failed."""
+        """Mark the run as ended, or as failed with this error message."""
         with self._lock:
             self._phase, self._error = "failed" if error else "ended", error
         self.notify()
@@ -86,7 +106,9 @@ class AppFeed(LiveFeed):
             "number": self.number,
             "idle_s": self._idle_s(),
             "viewers": len(self._viewers),
-            "status": {**figures(status), "source_name": shown(status.source_name)} if status else None,
+            "status": {**figures(status), "source_name": display_name(status.source_name)}
+            if status
+            else None,
             **self._run,
             **self._details,
             "printed": self.encoded,

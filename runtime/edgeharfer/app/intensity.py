@@ -1,11 +1,11 @@
-"""How strongly an emotion shows: the share of people who would see something other than a neutral face.
+"""Expression intensity: the estimated share of people who would not call a face neutral.
 
-The emotion packages learn the votes of FER+, ten people a picture (Barsoum et al. 2016, arXiv:1608.01041),
-so a probability estimates the share of votes that a label would get, and intensity is one minus the share
-of neutral. It tells how visible an expression is, not how much is felt.
+The emotion packages are trained on the votes of FER+, ten annotators per picture (Barsoum et al. 2016,
+arXiv:1608.01041), so a probability estimates the share of votes of a label, and the intensity is one minus
+the share of neutral. It measures how visible an expression is, not how strongly an emotion is felt.
 
-A pipeline answers under a prior of its own choice (`--prior`), which makes neutral rarer than in the votes.
-That is undone first, class by class: p'(class) is proportional to p(class) / weight(class).
+`--prior` reweighs the classes, which makes neutral rarer than in the votes. The weights are undone first:
+p'(class) is proportional to p(class) / weight(class).
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from edgeharfer.runtime.tasks.emotion import prior_weights
 
 NEUTRAL = "neutral"
 CLEAR, STRONG = 1 / 3, 2 / 3
-"""Thirds of the votes: under the first few would see anything, over the second most would."""
+"""Thirds of the votes: below the first an expression is "faint", above the second "strong"."""
 
 
 @dataclass(frozen=True)
 class IntensityEstimator:
-    """Reads the strength of an emotion off its probabilities.
+    """Estimates the intensity of an expression from the class probabilities.
 
-    weights: what each class's probability was multiplied with; none where the prior was left alone.
+    Attributes:
+        weights: Factor that the prior applied to each class; empty if the prior was not changed.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, probs: Mapping[str, float]) -> float | None:
-        """0, nobody would see an emotion, to 1, everybody would; None for a package without "neutral"."""
+    def estimate(self, probs: Mapping[str, float]) -> float | None:
+        """The intensity, 0 (neutral) to 1; None for a package without the label "neutral"."""
         if NEUTRAL not in probs:
             return None
         votes = {label: p / self.weights.get(label, 1.0) for label, p in probs.items()}
@@ -40,7 +41,11 @@ class IntensityEstimator:
 
 
 def for_prior(manifest: Manifest, prior: str) -> IntensityEstimator:
-    """The reading for a package that answers under a prior. Raises ConfigError as the pipeline does."""
+    """Create the estimator for a package that runs with a prior.
+
+    Raises:
+        ConfigError: The package does not support this prior.
+    """
     weights = prior_weights(manifest, prior)
     if weights is None:
         return IntensityEstimator()
@@ -48,7 +53,7 @@ def for_prior(manifest: Manifest, prior: str) -> IntensityEstimator:
 
 
 def intensity_word(intensity: float) -> str:
-    """ "faint", "clear" or "strong"."""
+    """The intensity in words: "faint", "clear" or "strong"."""
     if intensity < CLEAR:
         return "faint"
     return "clear" if intensity < STRONG else "strong"

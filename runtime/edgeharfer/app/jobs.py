@@ -1,4 +1,4 @@
-"""Uploads and what becomes of them: received, looked at one after the other, kept for a while, gone."""
+"""Analysis jobs: uploads are received, analysed one at a time, and kept for a limited time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeharfer.app.settings import MEGABYTE, Settings
+from edgeharfer.app.settings import MEGABYTE, Settings, UserLimits
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
-from edgeharfer.app.sources import without_folders
+from edgeharfer.app.sources import strip_folders
 from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
@@ -22,6 +22,7 @@ from edgeharfer.runtime.child import end_child, start_child
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
+from edgeharfer.runtime.inference.package import Package
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {
@@ -30,12 +31,12 @@ FILES: Mapping[str, str] = {
     "actions.csv": "text/csv; charset=utf-8",
     "summary.json": "application/json",
 }
-"""What of a report can be downloaded."""
+"""Files of a report that can be downloaded, with their media types."""
 REPORT = "report"
-SPARE_BYTES = 200 * MEGABYTE
-"""Left free on the disk: for the report, and for everybody else."""
-END_S = 2.0
-MAX_KEPT = 32
+MIN_FREE_BYTES = 200 * MEGABYTE
+"""Disk space that an upload leaves free, for the report and for other programs."""
+STOP_TIMEOUT_S = 2.0
+MAX_REPORTS = 32
 _MAX_NAME = 60
 _OPEN = ("receiving", "waiting", "working")
 
@@ -44,19 +45,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class AnalysisJob:
-    """One upload.
+    """One upload and its analysis.
 
-    address: of the client that sends it. pace: of its bytes. patience: ends the wait for them when
-    another upload takes its place. share: of the work that is done. ended_s: when it was done, failed or
-    cancelled.
+    Attributes:
+        id: Random id.
+        folder: Private folder of the job.
+        name: File name without its suffix.
+        address: Client address of the sender.
+        deadline: Deadline of the upload, and whether it is slow.
+        receive_timeout: Ends the upload when a newer one takes its place.
+        phase: What the job is doing.
+        share: Share of the analysis that is done, 0 to 1.
+        error: Why the job failed, "" if it did not.
+        still: Whether the upload is a picture.
+        file: The uploaded file, None until it is complete.
+        ended_s: When the analysis ended, in monotonic seconds.
+        task: The running analysis.
     """
 
     id: str
     folder: Path
     name: str
     address: str
-    pace: BodyDeadline
-    patience: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    deadline: BodyDeadline
+    receive_timeout: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     phase: Phase = "receiving"
     share: float = 0.0
     error: str = ""
@@ -67,10 +79,11 @@ class AnalysisJob:
 
     @property
     def is_open(self) -> bool:
+        """Whether the upload or its analysis is still going on."""
         return self.phase in _OPEN
 
     def to_dict(self, ahead: int) -> dict[str, Any]:
-        """Ready for JSON. ahead: how many go first."""
+        """The state as a JSON-serialisable dictionary; `ahead` is the number of jobs before this one."""
         return {
             "id": self.id,
             "name": self.name,
@@ -82,7 +95,7 @@ class AnalysisJob:
 
 
 class JobQueue:
-    """All uploads of an app. Made, and used, in one event loop."""
+    """All jobs of an app. It is created and used in one event loop."""
 
     def __init__(
         self, settings: Settings, messages: Mapping[str, str], workspace: Workspace, clock: Clock
@@ -93,91 +106,105 @@ class JobQueue:
         self._working = asyncio.Lock()
 
     def get(self, job_id: str) -> AnalysisJob:
-        """Raises HttpError for an upload that is not, or no longer, there."""
+        """The job of this id.
+
+        Raises:
+            HttpError: It does not exist, or has expired.
+        """
         job = self._jobs.get(job_id)
         if job is None:
-            raise HttpError(404, "no such analysis; it may have been cleared away")
+            raise HttpError(404, "analysis not found; it may have expired")
         return job
 
     def state(self, job: AnalysisJob) -> dict[str, Any]:
-        """The state of an upload, ready for JSON."""
+        """The state of a job as a JSON-serialisable dictionary."""
         waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
         return job.to_dict(waiting.index(job) if job in waiting else 0)
 
     def open(self, name: str, size: int | None, address: str) -> AnalysisJob:
-        """Room for an upload that is about to come.
+        """Create the job of an upload that is about to be sent.
 
         Args:
-            name: Of the file, as its sender says.
-            size: As its sender says, None where that is not told.
-            address: Of the sender, as limits count it.
+            name: The client's name for the file.
+            size: Content-Length in bytes, None if unknown.
+            address: Client address, for the limit per address.
 
         Raises:
-            HttpError: It is too large, or too many are sent, wait or are analysed already.
+            HttpError: The upload is too large, the disk is full, or there are too many jobs.
         """
         limits = self._settings.limits
         if size is not None and size > limits.upload_bytes:
-            raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+            raise _too_large(limits)
         self._make_room(address)
-        if self._workspace.free_bytes() < (size or 0) + SPARE_BYTES:
-            raise HttpError(507, "there is no room on the disk for it")
-        self._drop_oldest()
+        if self._workspace.free_bytes() < (size or 0) + MIN_FREE_BYTES:
+            raise HttpError(507, "not enough disk space on the server")
+        self._remove_oldest()
         stem = folder_name(name)[:_MAX_NAME]
-        pace = BodyDeadline(self._clock, limits, limits.upload_s)
-        job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, pace)
+        deadline = BodyDeadline(self._clock, limits, limits.upload_s)
+        job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, deadline)
         self._jobs[job.id] = job
         return job
 
     async def receive(self, job: AnalysisJob, chunks: AsyncIterator[bytes]) -> None:
-        """Take in the bytes and queue the work. Raises HttpError, and forgets all, where that cannot be."""
+        """Store the upload and queue its analysis.
+
+        Raises:
+            HttpError: The upload is too large, too slow or of an unsupported format, or cannot be stored. The
+                job is then removed.
+        """
         try:
-            async with job.patience:
+            async with job.receive_timeout:
                 await self._store(job, chunks)
         except OSError as error:  # TimeoutError is one
             self.remove(job)
-            if job.patience.expired():
-                raise HttpError(408, "the upload was too slow, and another one took its place") from error
-            _log.warning("an upload cannot be stored: %s", error)
-            raise HttpError(507, f"cannot be stored: {error.strerror or type(error).__name__}") from error
-        except BaseException:  # the sender left, too
+            if job.receive_timeout.expired():
+                raise HttpError(408, "the upload was too slow and was replaced by another one") from error
+            _log.warning("cannot store an upload: %s", error)
+            reason = error.strerror or type(error).__name__
+            raise HttpError(507, f"the upload cannot be stored: {reason}") from error
+        except BaseException:  # includes a client that disconnected
             self.remove(job)
             raise
         job.phase = "waiting"
         job.task = asyncio.create_task(self._work(job))
 
     def _make_room(self, address: str) -> None:
-        """Raises HttpError where no place is free and every upload moves."""
+        """Cancel the slowest upload if there are too many.
+
+        Raises:
+            HttpError: There are too many, and none of them is slow.
+        """
         limits = self._settings.limits
         sending = [job for job in self._jobs.values() if job.phase == "receiving"]
         own = [job for job in sending if job.address == address]
-        if len(own) >= limits.uploads_per_address and not _give_up_slowest(own):
-            raise HttpError(503, f"{len(own)} uploads come from your address already; try again later")
-        if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _give_up_slowest(sending):
-            raise HttpError(503, f"{limits.queued} analyses wait already; try again later")
+        if len(own) >= limits.uploads_per_address and not _cancel_slowest(own):
+            raise HttpError(503, f"your address already sends {len(own)} uploads; try again later")
+        if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _cancel_slowest(sending):
+            raise HttpError(503, f"{limits.queued} analyses are already queued; try again later")
 
     async def cancel(self, job: AnalysisJob) -> None:
-        """Stop the work, if it goes on, and clear everything of it away."""
+        """Stop the analysis if it is running, and remove the job."""
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
         self.remove(job)
 
     def remove(self, job: AnalysisJob) -> None:
-        """Forget it, with its files."""
+        """Remove the job and its files."""
         self._jobs.pop(job.id, None)
         if job.is_open:
             job.phase = "cancelled"
         shutil.rmtree(job.folder, ignore_errors=True)
 
     def remove_expired(self) -> None:
-        """Clear away what is older than reports are kept."""
+        """Remove the jobs whose report is older than `UserLimits.keep_s`."""
         limit_s = self._clock.monotonic() - self._settings.limits.keep_s
         for job in list(self._jobs.values()):
             if job.ended_s is not None and job.ended_s <= limit_s:
                 self.remove(job)
 
     async def close(self) -> None:
-        """End all work and clear all away."""
+        """Cancel and remove all jobs."""
         for job in list(self._jobs.values()):
             await self.cancel(job)
 
@@ -188,14 +215,14 @@ class JobQueue:
             async for chunk in chunks:
                 received += len(chunk)
                 if received > limits.upload_bytes:
-                    raise HttpError(413, f"larger than {limits.upload_mb:g} MB, which is the most")
+                    raise _too_large(limits)
                 if len(head) < HEAD_BYTES:
                     head += chunk
-                    _refuse_texts(head)
+                    _reject_unknown(head)
                 await asyncio.to_thread(file.write, chunk)
         kind = sniff(head)
         if kind is None:
-            raise HttpError(415, "neither a video nor a picture, whatever its name says")
+            raise _unsupported()
         job.still = kind.still
         job.file = part.rename(job.folder / f"{job.name}{kind.suffix}")
 
@@ -204,78 +231,93 @@ class JobQueue:
             job.phase = "working"
             try:
                 async with asyncio.timeout(self._settings.limits.work_s):
-                    await self._follow(job)
+                    await self._run_worker(job)
             except TimeoutError:
-                job.phase, job.error = "failed", "it takes too long: cut it, or make it smaller"
-            except OSError as error:
-                _log.warning("an analysis cannot be started: %s", error)
                 job.phase = "failed"
-                job.error = f"cannot be started: {error.strerror or type(error).__name__}"
+                job.error = "the analysis took too long; use a shorter or smaller video"
+            except OSError as error:
+                _log.warning("cannot start an analysis: %s", error)
+                job.phase = "failed"
+                job.error = f"the analysis cannot be started: {error.strerror or type(error).__name__}"
             finally:
                 job.ended_s = self._clock.monotonic()
                 if job.file is not None:
-                    job.file.unlink(missing_ok=True)  # nothing of the upload is kept but its report
+                    job.file.unlink(missing_ok=True)  # only the report is kept
 
-    async def _follow(self, job: AnalysisJob) -> None:
+    async def _run_worker(self, job: AnalysisJob) -> None:
         process = await start_child("edgeharfer.app.worker", MPLBACKEND="Agg")
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(self._order(job).to_line())
+            process.stdin.write(self._make_request(job).to_line())
             async for line in process.stdout:
-                self._take(job, json.loads(line))
+                self._handle_message(job, json.loads(line))
             await process.wait()
         finally:
-            await end_child(process, END_S)
+            await end_child(process, STOP_TIMEOUT_S)
         if job.phase == "working":
-            job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
-            _log.warning("an analysis ended by itself with exit code %s", process.returncode)
+            job.phase, job.error = "failed", "corrupt or unsupported video: the analysis crashed"
+            _log.warning("the analysis process ended unexpectedly with exit code %s", process.returncode)
 
-    def _take(self, job: AnalysisJob, news: Mapping[str, Any]) -> None:
-        if "share" in news:
-            job.share = float(news["share"])
-        elif "failed" in news:
-            _log.info("an analysis failed: %s", news["failed"])
-            job.phase, job.error = "failed", without_folders(str(news["failed"]))
-        elif "done" in news:
+    def _handle_message(self, job: AnalysisJob, message: Mapping[str, Any]) -> None:
+        if "share" in message:
+            job.share = float(message["share"])
+        elif "failed" in message:
+            _log.info("analysis failed: %s", message["failed"])
+            job.phase, job.error = "failed", strip_folders(str(message["failed"]))
+        elif "done" in message:
             job.phase, job.share = "done", 1.0
 
-    def _order(self, job: AnalysisJob) -> AnalysisRequest:
+    def _make_request(self, job: AnalysisJob) -> AnalysisRequest:
         settings = self._settings
         return AnalysisRequest(
             file=str(job.file),
             still=job.still,
             folder=str(job.folder / REPORT),
             fps=settings.fps,
-            pipeline=dict(settings.pipeline),
+            pipeline={name: _package_path(value) for name, value in settings.pipeline.items()},
+            signature_key=None if settings.signature_key is None else str(settings.signature_key),
             messages=self._messages,
             context=None if settings.context is None else str(settings.context),
             limits=asdict(settings.limits),
         )
 
-    def _drop_oldest(self) -> None:
-        """Reports that were kept longest make room for new ones."""
+    def _remove_oldest(self) -> None:
+        """Remove the oldest reports beyond `MAX_REPORTS`."""
         ended = sorted((job.ended_s, job.id) for job in self._jobs.values() if job.ended_s is not None)
-        for _, job_id in ended[: max(0, len(ended) - MAX_KEPT + 1)]:
+        for _, job_id in ended[: max(0, len(ended) - MAX_REPORTS + 1)]:
             self.remove(self._jobs[job_id])
 
 
-def _give_up_slowest(sending: list[AnalysisJob]) -> bool:
-    """End the slowest of these uploads; False where all of them move."""
-    slow = [job for job in sending if job.phase == "receiving" and job.pace.slow]
+def _cancel_slowest(sending: list[AnalysisJob]) -> bool:
+    """Cancel the slowest of these uploads; False if none of them is slow."""
+    slow = [job for job in sending if job.phase == "receiving" and job.deadline.slow]
     if not slow:
         return False
-    slowest = min(slow, key=lambda job: job.pace.left_s)
+    slowest = min(slow, key=lambda job: job.deadline.left_s)
     slowest.phase = "cancelled"
-    slowest.patience.reschedule(asyncio.get_running_loop().time())
+    slowest.receive_timeout.reschedule(asyncio.get_running_loop().time())
     return True
 
 
-def _refuse_texts(head: bytes) -> None:
-    """Before all of it has come: what begins like nothing known will not become a video."""
+def _reject_unknown(head: bytes) -> None:
+    """Reject an unsupported format early, before the whole upload was received."""
     if len(head) >= 4096 and sniff(head) is None:
-        raise HttpError(415, "neither a video nor a picture, whatever its name says")
+        raise _unsupported()
+
+
+def _too_large(limits: UserLimits) -> HttpError:
+    return HttpError(413, f"the file is larger than {limits.upload_mb:g} MB, the limit for uploads")
+
+
+def _unsupported() -> HttpError:
+    return HttpError(415, "unsupported format: the file content is neither a video nor a picture")
+
+
+def _package_path(option: Any) -> Any:
+    """Replace a loaded package by its folder; the worker loads and checks it itself."""
+    return str(option.path) if isinstance(option, Package) else option
 
 
 def digest_file(job: AnalysisJob) -> Path:
-    """Where the page's view of a report lies."""
+    """Path of the digest that the page shows."""
     return job.folder / REPORT / DIGEST

@@ -1,4 +1,4 @@
-"""The live view: one source and one pipeline for all viewers, started and stopped from the page."""
+"""The live view: one source and one pipeline, shared by all viewers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeharfer.app.feed import AppFeed
 from edgeharfer.app.scene import SceneSummary
-from edgeharfer.app.sources import shown, without_folders
+from edgeharfer.app.sources import display_name, strip_folders
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
@@ -23,10 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 class LiveSession:
-    """Used in one event loop; the run has a thread of its own.
+    """Starts and stops the live run, from one event loop; the run has its own thread.
 
-    make_scene: a new one for each run. idle_stop_s: the run ends after so long without a viewer; 0 is
-    never. most: viewers at a time. follow_redirects: as of `open_source`.
+    Args:
+        options: Keyword arguments of `Pipeline`.
+        make_scene: Creates the scene summary of a run.
+        clock: The clock.
+        idle_stop_s: Stop the run after this long without viewers; 0 never stops it.
+        max_viewers: Most viewers at a time.
+        follow_redirects: Let streams connect to other servers, see `open_source`.
     """
 
     def __init__(
@@ -36,10 +41,10 @@ class LiveSession:
         clock: Clock,
         *,
         idle_stop_s: float = 0.0,
-        most: int = 32,
+        max_viewers: int = 32,
         follow_redirects: bool = False,
     ) -> None:
-        self.feed = AppFeed(make_scene, clock, most)
+        self.feed = AppFeed(make_scene, clock, max_viewers)
         self._options, self._clock = options, clock
         self._idle_stop_s, self._follow_redirects = idle_stop_s, follow_redirects
         self._changing = asyncio.Lock()
@@ -48,63 +53,63 @@ class LiveSession:
         self._stop = threading.Event()
 
     async def start(self, spec: str) -> None:
-        """Watch another source in place of the one before."""
+        """Start a source, and stop the current one."""
         async with self._changing:
-            await self._end()
+            await self._join()
             self._stop = threading.Event()
-            self.feed.begin(shown(spec))
+            self.feed.begin(display_name(spec))
             self.feed.watched_s = self._clock.monotonic()
             self._thread = threading.Thread(target=self._run, args=(spec, self._stop), name="live")
             self._thread.start()
 
     async def stop(self) -> None:
-        """Watch nothing."""
+        """Stop the current source."""
         async with self._changing:
-            await self._end()
+            await self._join()
             self.feed.begin()
 
-    async def end_if_unwatched(self) -> None:
-        """End a run that has had no viewer for long. Called once a second."""
+    async def stop_if_unwatched(self) -> None:
+        """Stop a run that has had no viewer for `idle_stop_s`. To be called about once a second."""
         unwatched_s = self._clock.monotonic() - self.feed.watched_s
         runs = self._thread is not None and self._thread.is_alive()
         if self._idle_stop_s and runs and unwatched_s > self._idle_stop_s:
-            _log.info("there is no viewer: the live view ends")
+            _log.info("stopped the live view: no viewer for %.0f s", unwatched_s)
             await self.stop()
 
-    async def _end(self) -> None:
+    async def _join(self) -> None:
         self._stop.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
     def _run(self, spec: str, stop: threading.Event) -> None:
-        """The thread: whatever goes wrong is told on the page."""
+        """Run in the thread; an error is shown on the page."""
         error = ""
         try:
-            self._watch(spec, stop)
-        except KeyboardInterrupt:  # stopped while it was opened
+            self._process(spec, stop)
+        except KeyboardInterrupt:  # stopped while the source was opened
             pass
-        except EdgeharferError as lack:
-            _log.warning("the live view ended: %s", lack)
-            error = without_folders(str(lack))
-        except Exception as defect:
-            _log.exception("the live view broke off")
-            why = f"{type(defect).__name__}: {redact_within(str(defect))}"
-            error = without_folders(f"a defect, please report it: {why}")
+        except EdgeharferError as failure:
+            _log.warning("the live view failed: %s", failure)
+            error = strip_folders(str(failure))
+        except Exception as bug:
+            _log.exception("the live view failed with an internal error")
+            reason = f"{type(bug).__name__}: {redact_within(str(bug))}"
+            error = strip_folders(f"internal error, please report it: {reason}")
         self.feed.end(error)
 
-    def _watch(self, spec: str, stop: threading.Event) -> None:
+    def _process(self, spec: str, stop: threading.Event) -> None:
         with open_source(
             spec, follow_redirects=self._follow_redirects, clock=self._clock, stopping=stop.is_set
         ) as source:
-            pipeline = self._ready_pipeline()
+            pipeline = self._loaded_pipeline()
             pipeline.reset()
-            self.feed.opened(source.name, pipeline.models, pipeline.providers)
+            self.feed.set_source(source.name, pipeline.models, pipeline.providers)
             with Capture(source, pace="realtime", clock=self._clock) as capture:
                 Runner(pipeline, capture, [self.feed], stopping=stop.is_set, clock=self._clock).run()
 
-    def _ready_pipeline(self) -> Pipeline:
-        """The models, loaded at the first start and kept."""
+    def _loaded_pipeline(self) -> Pipeline:
+        """The pipeline, created and warmed up at the first start."""
         if self._pipeline is None:
             pipeline = Pipeline(**self._options, clock=self._clock)
             pipeline.warm_up()

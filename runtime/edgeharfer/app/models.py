@@ -1,4 +1,4 @@
-"""What the app knows of its models before any of them runs: labels, colours, how to read their answers."""
+"""Facts about the app's models that are known before they are loaded: labels, colours, messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.settings import Settings
 from edgeharfer.report.palette import paints
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
 from edgeharfer.runtime.versions import product_version
 
@@ -21,26 +21,28 @@ DEFAULT_PRIOR = "package"
 
 
 class LiveModels:
-    """Reads the emotion package's manifest, the messages and the table.
+    """The emotion package's manifest, the messages and the context table.
 
-    Raises ModelError for a package that cannot be trusted, ConfigError for the other two.
+    Raises:
+        ModelError: The emotion package cannot be used.
+        ConfigError: The messages or the table cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         manifest = emotion_manifest(settings.pipeline)
         self.labels = manifest.labels if manifest else ()
-        self._intensity = intensity_of(settings.pipeline)
+        self._intensity = load_intensity_estimator(settings.pipeline)
         self.messages = read_messages(settings.messages, self.labels)
         self._table = read_table(settings.context)
         self._likely = LikelyActions(self._table)
 
     def scene(self) -> SceneSummary:
-        """For a run."""
+        """Create the scene summary of a run."""
         return SceneSummary(self._intensity, self._likely, self.messages)
 
     def about(self) -> dict[str, Any]:
-        """What the page has to know, ready for JSON."""
+        """The body of /api/about, JSON-serialisable."""
         limits = self._settings.limits
         return {
             "version": product_version(),
@@ -58,12 +60,14 @@ class LiveModels:
 
 
 def emotion_manifest(pipeline: Mapping[str, Any]) -> Manifest | None:
-    """Of the emotion package that a pipeline with these options runs; None where emotions are off."""
+    """Manifest of the emotion package for these options of `Pipeline`; None if emotions are off."""
     package = pipeline.get(EMOTION, TASKS[EMOTION].package)
-    return None if package is None else load_package(package, EMOTION).manifest
+    if package is None:
+        return None
+    return (package if isinstance(package, Package) else load_package(package, EMOTION)).manifest
 
 
-def intensity_of(pipeline: Mapping[str, Any]) -> IntensityEstimator:
-    """How the strength of an emotion is read with these options of a pipeline."""
+def load_intensity_estimator(pipeline: Mapping[str, Any]) -> IntensityEstimator:
+    """The intensity estimator for these options of `Pipeline`."""
     manifest = emotion_manifest(pipeline)
     return for_prior(manifest, pipeline.get("prior", DEFAULT_PRIOR)) if manifest else IntensityEstimator()

@@ -1,4 +1,4 @@
-"""The live picture: the faces marked, and nothing that the page says in words beside it."""
+"""The live picture: the frame with labelled face boxes, as JPEG."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Frame, Image, TrackedFace
 
 MIN_HEIGHT, MAX_SIDE = 480, 1280
-"""Pixels: so that text can be read, and so that a picture of a large camera still goes over a slow line."""
+"""Bounds of the picture in pixels: readable labels, and a size for slow connections."""
 QUALITY = 82
 
 
 def encode(frame: Frame, result: Result) -> bytes:
-    """The frame with its faces marked, as JPEG."""
+    """Draw the faces into a copy of the frame and encode it as JPEG."""
     image, scale = fit(frame.bgr)
-    mark(image, result.faces, scale)
+    draw_faces(image, result.faces, scale)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def fit(bgr: Image) -> tuple[Image, float]:
-    """A copy of a size that is good to look at, and how many times larger it is."""
+    """Scale a picture into the bounds.
+
+    Args:
+        bgr: (height, width, 3), uint8.
+
+    Returns:
+        A copy, and its scale relative to `bgr`.
+    """
     height, width = bgr.shape[:2]
     scale = min(max(1.0, MIN_HEIGHT / height), MAX_SIDE / max(height, width))
     if scale == 1.0:
@@ -34,8 +41,14 @@ def fit(bgr: Image) -> tuple[Image, float]:
     return np.asarray(cv2.resize(bgr, size, interpolation=how), np.uint8), scale
 
 
-def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
-    """Draw boxes and their words into the picture; boxes are of the picture before it was scaled."""
+def draw_faces(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
+    """Draw boxes and labels into the picture.
+
+    Args:
+        image: The scaled picture, modified in place.
+        faces: Faces with boxes in the coordinates of the unscaled picture.
+        scale: Scale of `image`.
+    """
     look = look_for(image.shape[1], image.shape[0])
     seen = [(face, visible(face.box.scaled(scale), look.area)) for face in faces]
     taken: list[Rect] = []

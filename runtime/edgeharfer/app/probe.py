@@ -1,4 +1,4 @@
-"""Whether an upload is of a size that this machine wants to decode, seen before it is decoded."""
+"""Checks the size and length of an upload before it is decoded."""
 
 from __future__ import annotations
 
@@ -17,42 +17,54 @@ HEAD_BYTES = 1 << 20
 
 
 def check_picture(path: Path, limits: UserLimits) -> None:
-    """Raises SourceError for a picture whose header claims too many pixels, or no size at all."""
+    """Check the picture size in the file header.
+
+    Raises:
+        SourceError: The size is missing or too large.
+    """
     with path.open("rb") as file:
         size = size_from_header(file.read(HEAD_BYTES))
     if size is None:
-        raise SourceError(f"{path.name}: the picture tells no size: it is damaged")
+        raise SourceError(f"{path.name}: the picture has no size in its header; it is damaged")
     _check_size(size, path.name, limits)
 
 
 def check_video(path: Path, limits: UserLimits) -> None:
-    """Raises SourceError for a video that is none, or whose frames or rate are too large."""
+    """Check that a video can be opened, and its frame size.
+
+    Raises:
+        SourceError: The file is not a video, or its frames are too large.
+    """
     capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
-            raise SourceError(f"{path.name}: cannot be read as a video: it is cut off or damaged")
+            raise SourceError(f"{path.name}: cannot be read as a video; the file is cut off or damaged")
         size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     finally:
         capture.release()
     if min(size) < 1:
-        raise SourceError(f"{path.name}: there is no picture in it, only sound or other data")
+        raise SourceError(f"{path.name}: contains no video stream, only audio or other data")
     _check_size(size, path.name, limits)
 
 
 def check_length(source: Source, path: Path, limits: UserLimits) -> None:
-    """Raises SourceError for a video that is too long, as far as it says how long it is."""
+    """Check the duration of a video, if its header states one.
+
+    Raises:
+        SourceError: The video is too long.
+    """
     if not source.fps:
         return
     frames = expected_frames(source, str(path))
     if frames is not None and frames / source.fps > limits.video_s + 1:
         raise SourceError(
-            f"{path.name}: {frames / source.fps:.0f} s long, and {limits.video_s:.0f} s are the most: cut it"
+            f"{path.name}: {frames / source.fps:.0f} s long; the limit is {limits.video_s:.0f} s"
         )
 
 
 def _check_size(size: tuple[int, int], name: str, limits: UserLimits) -> None:
     if size[0] * size[1] > limits.megapixels * 1e6:
         raise SourceError(
-            f"{name}: pictures of {size[0]}x{size[1]} pixels are larger than "
-            f"{limits.megapixels:g} megapixels: make it smaller"
+            f"{name}: {size[0]}x{size[1]} pixels are more than the limit of "
+            f"{limits.megapixels:g} megapixels; use a smaller resolution"
         )

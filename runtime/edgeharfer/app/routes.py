@@ -1,4 +1,4 @@
-"""The app's addresses: the page and its parts, the live view, uploads and reports."""
+"""The HTTP routes of the app: page, login, live view, uploads and reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from edgeharfer.app.access import COOKIE, GUESS_WINDOW_S, SESSION_S, Authenticator, Verdict
+from edgeharfer.app.access import COOKIE, SESSION_S, WRONG_TOKEN_WINDOW_S, Authenticator, Verdict
 from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
 from edgeharfer.app.live import LiveSession
 from edgeharfer.app.models import LiveModels
 from edgeharfer.app.settings import Settings
-from edgeharfer.app.sources import chosen, find_choices, shown
+from edgeharfer.app.sources import display_name, list_sources, resolve_choice
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.http.body import BodyDeadline, received
@@ -25,16 +25,23 @@ PAGE = Path(__file__).with_name("page")
 MAX_SOURCE_LENGTH = 2000
 TICK_S = 1.0
 UPLOAD_TYPE = "application/octet-stream"
-"""No form of another site can send that; a script of another site asks first, and is refused."""
+"""Media type of uploads. Cross-site forms cannot send it, and scripts need a CORS preflight, which fails."""
 OPEN_PATHS = frozenset({"/login", "/api/login", "/app.css", "/login.js", "/icon.svg", "/healthz"})
-"""Needs no token: the page that asks for it, and whether the app is there."""
+"""Paths without a token: the login page and its files, and the health check."""
 _VIEWER = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class Routes:
-    """What the app answers at each address, while `running`.
+    """The handlers of all routes, with the live view and the job queue behind them.
 
-    Raises ConfigError or ModelError where messages, context or packages cannot be used.
+    Args:
+        settings: The settings of the app.
+        workspace: Where uploads and reports are stored.
+        clock: The clock.
+
+    Raises:
+        ConfigError: Messages or context table cannot be used.
+        ModelError: The emotion package cannot be used.
     """
 
     live: LiveSession
@@ -68,7 +75,7 @@ class Routes:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Handler]:
-        """The live view and the analyses, with the handler of all requests."""
+        """Run the live view and the job queue; yields the handler of all requests."""
         settings = self._settings
         self.live = LiveSession(
             settings.pipeline,
@@ -76,7 +83,7 @@ class Routes:
             self._clock,
             idle_stop_s=settings.idle_stop_s,
             follow_redirects=settings.follow_redirects,
-            most=settings.limits.viewers,
+            max_viewers=settings.limits.viewers,
         )
         self.jobs = JobQueue(settings, self._models.messages, self._workspace, self._clock)
         ticking = asyncio.create_task(self._tick())
@@ -91,90 +98,96 @@ class Routes:
         while True:
             await asyncio.sleep(TICK_S)
             self.jobs.remove_expired()
-            await self.live.end_if_unwatched()
+            await self.live.stop_if_unwatched()
 
     async def _handle(self, request: Request) -> Response:
-        """Raises HttpError without a right token or session where one is needed."""
+        """Handle a request.
+
+        Raises:
+            HttpError: A token is needed and neither the token nor the session is valid.
+        """
         if self._authenticator.required and request.path not in OPEN_PATHS:
             verdict = self._verdict(request)
             if verdict == "limited":
-                raise _too_many_guesses()
+                raise _too_many_wrong_tokens()
             if verdict == "wrong" and request.path == "/" and request.method in ("GET", "HEAD"):
-                raise HttpError(303, "the token is needed", {"Location": "/login"})
+                raise HttpError(303, "log in first", {"Location": "/login"})
             if verdict == "wrong":
-                raise HttpError(401, "the token is missing, wrong or too old; open the page again")
+                raise HttpError(401, "missing or invalid token, or expired session; log in again")
         return await self._router(request)
 
     def _verdict(self, request: Request) -> Verdict:
         scheme, _, token = request.header("authorization").partition(" ")
         if token:
-            bearer = token.encode("latin-1").strip()  # the bytes as they were sent
+            bearer = token.encode("latin-1").strip()  # the raw bytes of the header
             return (
                 self._authenticator.check(bearer, request.client) if scheme.lower() == "bearer" else "wrong"
             )
-        return "right" if self._authenticator.knows_session(request.cookie(COOKIE)) else "wrong"
+        return "right" if self._authenticator.is_valid_session(request.cookie(COOKIE)) else "wrong"
 
     async def _health(self, request: Request) -> Response:
         return json_response({"status": "healthy"})
 
     async def _log_in(self, request: Request) -> Response:
-        token = (await request.json(self._pace())).get("token")
+        token = (await request.json(self._body_deadline())).get("token")
         if not isinstance(token, str):
-            raise HttpError(400, "the token has to be a text")
+            raise HttpError(400, "token must be a string")
         verdict = self._authenticator.check(token.strip().encode(), request.client)
         if verdict == "limited":
-            raise _too_many_guesses()
+            raise _too_many_wrong_tokens()
         if verdict == "wrong":
-            raise HttpError(401, "that is not the token")
+            raise HttpError(401, "wrong token")
         secure = request.header("origin").startswith("https:")
-        cookie = _cookie(self._authenticator.admit(), int(SESSION_S), secure=secure)
+        cookie = _cookie(self._authenticator.create_session(), int(SESSION_S), secure=secure)
         return json_response({"admitted": True}, headers=cookie)
 
     async def _log_out(self, request: Request) -> Response:
-        self._authenticator.dismiss(request.cookie(COOKIE))
+        self._authenticator.end_session(request.cookie(COOKIE))
         return json_response({"admitted": False}, headers=_cookie("", 0))
 
     async def _about(self, request: Request) -> Response:
         return json_response({**self._models.about(), "asks_token": self._authenticator.required})
 
     async def _sources(self, request: Request) -> Response:
-        return json_response(await asyncio.to_thread(find_choices, self._settings))
+        return json_response(await asyncio.to_thread(list_sources, self._settings))
 
     async def _start(self, request: Request) -> Response:
-        choice = (await request.json(self._pace())).get("source")
+        choice = (await request.json(self._body_deadline())).get("source")
         if (
             not isinstance(choice, str)
             or not choice.strip()
             or len(choice) > MAX_SOURCE_LENGTH
             or "\0" in choice
         ):
-            raise HttpError(400, "name a source")
-        spec = chosen(choice.strip(), self._settings)
+            raise HttpError(400, f"source must be a string of 1 to {MAX_SOURCE_LENGTH} characters")
+        spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
-            raise HttpError(403, "only the sources that the app was started with can be watched here")
+            raise HttpError(403, "only sources given with --source can be opened from other machines")
         await self.live.start(spec)
-        return json_response({"source": shown(spec)}, 202)
+        return json_response({"source": display_name(spec)}, 202)
 
     async def _stop(self, request: Request) -> Response:
         await self.live.stop()
         return json_response({"source": ""})
 
     async def _view(self, request: Request) -> Response:
-        """A picture and its state in one response: the state first, as long as X-State-Bytes says."""
+        """The state as JSON, whose length is in X-State-Bytes, followed by the picture as JPEG."""
         viewer, after = request.query.get("viewer", ""), request.query.get("after", "")
         if not _VIEWER.fullmatch(viewer) or not re.fullmatch(r"-?\d{1,15}", after):
-            raise HttpError(400, "viewer and after are needed")
-        found = await self.live.feed.view(viewer, int(after))
-        jpeg = found.jpeg if found.number != int(after) else b""
-        return Response(found.state + jpeg, UPLOAD_TYPE, headers={"X-State-Bytes": str(len(found.state))})
+            raise HttpError(400, "the query parameters viewer and after are required")
+        snapshot = await self.live.feed.view(viewer, int(after))
+        jpeg = snapshot.jpeg if snapshot.number != int(after) else b""
+        return Response(
+            snapshot.state + jpeg, UPLOAD_TYPE, headers={"X-State-Bytes": str(len(snapshot.state))}
+        )
 
     async def _upload(self, request: Request) -> Response:
         if request.media_type != UPLOAD_TYPE:
-            raise HttpError(415, f"send the bytes of the file as {UPLOAD_TYPE}")
+            raise HttpError(415, f"send the file as {UPLOAD_TYPE}")
         if request.body.length == 0:
             raise HttpError(400, "the file is empty")
         job = self.jobs.open(request.query.get("name", ""), request.body.length, request.client)
-        await self.jobs.receive(job, received(request.body, job.pace))
+        await self.jobs.receive(job, received(request.body, job.deadline))
         return json_response(self.jobs.state(job), 202)
 
     async def _state(self, request: Request) -> Response:
@@ -191,10 +204,10 @@ class Routes:
     async def _file(self, request: Request) -> Response:
         job, file = self._finished(request), request.params["file"]
         if file not in FILES:
-            raise HttpError(404, "there is no such file in a report")
+            raise HttpError(404, "unknown report file")
         return download(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
 
-    def _pace(self) -> BodyDeadline:
+    def _body_deadline(self) -> BodyDeadline:
         limits = self._settings.limits
         return BodyDeadline(self._clock, limits, limits.body_s)
 
@@ -204,7 +217,7 @@ class Routes:
     def _finished(self, request: Request) -> AnalysisJob:
         job = self._job(request)
         if job.phase != "done":
-            raise HttpError(409, "the analysis is not done")
+            raise HttpError(409, "the analysis has not finished")
         return job
 
 
@@ -213,6 +226,6 @@ def _cookie(session: str, age_s: int, *, secure: bool = False) -> dict[str, str]
     return {"Set-Cookie": f"{COOKIE}={session}; {flags}"}
 
 
-def _too_many_guesses() -> HttpError:
-    why = "too many wrong tokens from this address; wait a minute, or use the right one"
-    return HttpError(429, why, {"Retry-After": f"{GUESS_WINDOW_S:.0f}"})
+def _too_many_wrong_tokens() -> HttpError:
+    reason = "too many wrong tokens from this address; wait a minute or use the correct token"
+    return HttpError(429, reason, {"Retry-After": f"{WRONG_TOKEN_WINDOW_S:.0f}"})

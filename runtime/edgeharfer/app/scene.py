@@ -1,4 +1,4 @@
-"""What the live page tells of a result beside the picture: people, the action and what went before, hints."""
+"""Summary of the live results for the page: people, action, action history and suggestions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 
 HISTORY = 12
 SUGGEST_EVERY_S = 1.0
-"""A suggestion that changed with every frame could not be read."""
-_NOTHING = frozenset({UNCERTAIN, BACKGROUND})
+"""Suggestions change at most this often, so that they can be read."""
+_NO_ACTION = frozenset({UNCERTAIN, BACKGROUND})
 _GAP_S = 1.0
 
 
 @dataclass
 class ActionSpan:
-    """A time with one action. score: the mean while it lasted."""
+    """A time span with one action.
+
+    Attributes:
+        label: The action.
+        start_s: Start, in presentation time.
+        end_s: End, in presentation time.
+        score: Mean score, 0 to 1.
+        readings: Number of results with this action.
+    """
 
     label: str
     start_s: float
@@ -31,29 +39,30 @@ class ActionSpan:
     readings: int = 1
 
     def extend(self, now_s: float, score: float) -> None:
+        """Add a further result with the same action."""
         self.readings += 1
         self.end_s = now_s
         self.score += (score - self.score) / self.readings
 
 
 class ActionHistory:
-    """The last actions, oldest first; nothing in particular leaves a gap."""
+    """The last `HISTORY` actions, oldest first, without background and uncertain."""
 
     def __init__(self) -> None:
-        self._stretches: deque[ActionSpan] = deque(maxlen=HISTORY)
+        self._spans: deque[ActionSpan] = deque(maxlen=HISTORY)
 
     def add(self, action: Action, now_s: float) -> None:
-        """Take in what goes on now. Times ascend."""
-        if not action.ready or action.label in _NOTHING:
+        """Add the current action. Times must ascend."""
+        if not action.ready or action.label in _NO_ACTION:
             return
-        last = self._stretches[-1] if self._stretches else None
+        last = self._spans[-1] if self._spans else None
         if last is not None and last.label == action.label and now_s - last.end_s <= _GAP_S:
             last.extend(now_s, action.score)
         else:
-            self._stretches.append(ActionSpan(action.label, now_s, now_s, action.score))
+            self._spans.append(ActionSpan(action.label, now_s, now_s, action.score))
 
-    def tell(self) -> list[dict[str, Any]]:
-        """Ready for JSON."""
+    def to_list(self) -> list[dict[str, Any]]:
+        """The spans as JSON-serialisable dictionaries."""
         return [
             {
                 "label": one.label,
@@ -61,32 +70,38 @@ class ActionHistory:
                 "end_s": round(one.end_s, 2),
                 "score": round(one.score, 4),
             }
-            for one in self._stretches
+            for one in self._spans
         ]
 
 
 class SceneSummary:
-    """Follows the results of one source, in order of time."""
+    """Summarises the results of one run, in order of time.
+
+    Args:
+        intensity: Estimates expression intensity.
+        likely: Suggests activities.
+        messages: Message of each emotion label.
+    """
 
     def __init__(
         self, intensity: IntensityEstimator, likely: LikelyActions, messages: Mapping[str, str]
     ) -> None:
         self._intensity, self._likely = intensity, likely
-        self._speaker, self._history = MessageComposer(messages), ActionHistory()
+        self._composer, self._history = MessageComposer(messages), ActionHistory()
         self._suggestions: tuple[Suggestion, ...] = ()
         self._suggested_s: float | None = None
 
     def update(self, result: Result) -> dict[str, Any]:
-        """What to tell after this result, ready for JSON."""
+        """Update with a result, and return the summary as a JSON-serialisable dictionary."""
         if result.action is not None:
             self._history.add(result.action, result.pts_s)
-        self._speaker.keep(face.track for face in result.faces)
-        self._suggest(result)
+        self._composer.retain(face.track for face in result.faces)
+        self._update_suggestions(result)
         return {
             "pts_s": round(result.pts_s, 3),
             "people": [self._person(face, result.pts_s) for face in result.faces],
             "action": None if result.action is None else action_to_dict(result.action),
-            "history": self._history.tell(),
+            "history": self._history.to_list(),
             "likely": [
                 {"activity": one.activity, "probability": round(one.probability, 4)}
                 for one in self._suggestions
@@ -96,7 +111,7 @@ class SceneSummary:
     def _person(self, face: TrackedFace, now_s: float) -> dict[str, Any]:
         if face.emotion is None:
             return {"track": face.track, "score": round(face.score, 4), "emotion": None}
-        strength = self._intensity.of(face.emotion.probs)
+        strength = self._intensity.estimate(face.emotion.probs)
         return {
             "track": face.track,
             "score": round(face.score, 4),
@@ -105,11 +120,11 @@ class SceneSummary:
                 "score": round(face.emotion.score, 4),
                 "probs": {label: round(p, 4) for label, p in face.emotion.probs.items()},
                 **intensity_to_dict(strength),
-                "message": self._speaker.say(face.track, face.emotion.label, now_s),
+                "message": self._composer.update(face.track, face.emotion.label, now_s),
             },
         }
 
-    def _suggest(self, result: Result) -> None:
+    def _update_suggestions(self, result: Result) -> None:
         now_s = result.pts_s
         if self._suggested_s is not None and 0 <= now_s - self._suggested_s < SUGGEST_EVERY_S:
             return
@@ -121,7 +136,7 @@ class SceneSummary:
 
 
 def action_to_dict(action: Action) -> dict[str, Any]:
-    """The action with its likeliest classes, ready for JSON."""
+    """The action with its three most probable classes, JSON-serialisable."""
     best = sorted(action.probs.items(), key=lambda item: -item[1])[:3]
     return {
         "label": action.label if action.ready else UNCERTAIN,
@@ -132,6 +147,6 @@ def action_to_dict(action: Action) -> dict[str, Any]:
 
 
 def intensity_to_dict(intensity: float | None) -> dict[str, Any]:
-    """The strength as figure and word, ready for JSON; null where it cannot be told."""
+    """The intensity as a number and as a word, JSON-serialisable; both None if unknown."""
     word = None if intensity is None else intensity_word(intensity)
     return {"intensity": None if intensity is None else round(intensity, 4), "strength": word}

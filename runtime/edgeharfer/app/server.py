@@ -1,4 +1,4 @@
-"""Runs the app: its routes behind the bounded HTTP server, and a clean end."""
+"""Runs the app: its routes behind the HTTP server, until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,13 +25,20 @@ HEADERS = {
 def serve(
     settings: Settings, ready: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
 ) -> None:
-    """Run the app until `stopping` says so, which is asked ten times a second.
+    """Run the app until it is stopped.
 
-    ready: called with the address once it can be opened. Raises ConfigError for an address that needs a
-    token, SinkError for a port that cannot be used, and what `Routes` and `Workspace` raise.
+    Args:
+        settings: The settings.
+        ready: Called with the URL once the app accepts connections.
+        stopping: Polled ten times a second; returns True to stop.
+
+    Raises:
+        ConfigError: The address needs a token, or messages or context cannot be used.
+        ModelError: The emotion package cannot be used.
+        SinkError: The port or the folder for uploads cannot be used.
     """
     check_bind(settings)
-    listener = listen(settings.host, settings.port, "give another one with --port")
+    listener = listen(settings.host, settings.port, "choose another one with --port")
     with listener, Workspace(settings.folder) as workspace:
         asyncio.run(_serve(Routes(settings, workspace), settings, listener, ready, stopping))
 
@@ -54,7 +61,7 @@ async def _serve(
 
 
 def origin_policy(settings: Settings) -> OriginPolicy:
-    """The names of the app: this machine's, those of --name, and any address where it listens for others."""
+    """Accepted Host and Origin headers: loopback names, those of --name, and any address if exposed."""
     exposed = not is_loopback(settings.host)
     names = {*settings.names, settings.host} if exposed else settings.names
     return OriginPolicy(
@@ -63,5 +70,5 @@ def origin_policy(settings: Settings) -> OriginPolicy:
         schemes=frozenset({"http", "https"}),
         linked=frozenset({"/", "/login"}),
         host_status=421,
-        host_advice="start the app with --name for a proxy's",
+        host_advice="pass the host name of a proxy to --name",
     )

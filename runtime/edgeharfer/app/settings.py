@@ -1,4 +1,4 @@
-"""What an app is started with: models, limits, and who may reach it."""
+"""The settings of the app."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True)
 class UserLimits(HttpLimits):
-    """What one person may ask of this machine, beside the limits of the server.
+    """Limits for users of the app, in addition to those of the HTTP server.
 
-    upload_mb: of one file. video_s: of one video; record_s: of a recording in the browser. queued: analyses
-    that wait or run. keep_s: how long a report is kept. megapixels: of a picture or a frame. work_s: how
-    long one analysis may take. memory_mb: how much more memory an analysis may take than its models do.
-    upload_s: the longest that the server waits for the bytes of one upload. viewers: at a time.
+    Attributes:
+        upload_mb: Size of an upload.
+        video_s: Length of a video.
+        record_s: Length of a recording in the browser.
+        queued: Analyses that are waiting or running.
+        keep_s: How long a report is kept.
+        megapixels: Size of a picture or video frame.
+        work_s: Duration of an analysis.
+        memory_mb: Memory of an analysis in addition to that of its models.
+        upload_s: Duration of an upload.
+        viewers: Viewers of the live view at a time.
     """
 
     upload_mb: float = 200.0
@@ -36,24 +43,34 @@ class UserLimits(HttpLimits):
 
     @property
     def upload_bytes(self) -> int:
+        """Size limit of an upload in bytes."""
         return int(self.upload_mb * MEGABYTE)
 
     @property
     def uploads_per_address(self) -> int:
-        """Uploads that one client address may be sending at a time: one place is left to others."""
+        """Simultaneous uploads from one client address; one place stays free for others."""
         return max(1, self.queued - 1)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One app.
+    """The settings of one app.
 
-    host, port: where it listens. names: other names under which browsers reach it, through a proxy.
-    token: what a browser has to know; "" where none is asked for. sources: what may be watched live beside
-    the cameras. follow_redirects: streams may connect to other servers that they name.
-    pipeline: options of the models, as `Pipeline` takes them. fps: emotions read a second of
-    an upload. messages, context: files in place of those that ship. idle_stop_s: the live view ends after
-    so long without a viewer; 0 is never. folder: where uploads lie while they are looked at.
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 for any free one.
+        names: Host names of proxies.
+        token: The access token; "" for none.
+        sources: Sources offered for the live view in addition to the cameras.
+        follow_redirects: Let streams connect to other servers that they redirect or point to.
+        pipeline: Keyword arguments of `Pipeline`.
+        signature_key: Public key that the packages of `pipeline` must be signed with.
+        fps: Samples per second of an uploaded video.
+        messages: Replaces the shipped messages.
+        context: Replaces the shipped context table.
+        idle_stop_s: Stop the live view after this long without viewers; 0 never stops it.
+        folder: Parent folder for uploads; None for one in the temporary folder.
+        limits: Limits for users.
     """
 
     host: str = LOOPBACK
@@ -63,6 +80,7 @@ class Settings:
     sources: tuple[str, ...] = ()
     follow_redirects: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
+    signature_key: Path | None = None
     fps: float = 4.0
     messages: Path | None = None
     context: Path | None = None

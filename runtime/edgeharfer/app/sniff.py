@@ -1,7 +1,7 @@
-"""What a file is by its first bytes, whatever it is called. Only what is listed reaches a decoder.
+"""Detects media formats by the first bytes of a file. Only the listed formats reach a decoder.
 
-FFmpeg goes by content, too, and knows formats that open other files or addresses in turn (playlists,
-concatenations, SDP). They are texts, and no text is listed here.
+FFmpeg also detects formats by content, and some of its formats open other files or addresses (playlists,
+concatenations, SDP). Those are text formats, and none is listed here.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HEAD_BYTES = 64 * 1024
-"""So much of the beginning is looked at."""
+"""Number of bytes that are examined."""
 _TS_PACKET, _TS_SYNC = 188, 0x47  # ISO/IEC 13818-1, 2.4.3
 _PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # ISO/IEC 23008-12
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFormat:
-    """A format. still: one picture. suffix: of the name that the file gets here."""
+    """A media format.
+
+    Attributes:
+        name: Common name.
+        still: Whether it is a picture rather than a video.
+        suffix: Suffix of the stored file.
+    """
 
     name: str
     still: bool
@@ -24,7 +30,7 @@ class MediaFormat:
 
 
 def sniff(head: bytes) -> MediaFormat | None:
-    """The format of a file that begins so; None for anything that is neither a video nor a picture."""
+    """Detect the format of a file from its first bytes; None if it is not a supported one."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
@@ -32,7 +38,7 @@ def sniff(head: bytes) -> MediaFormat | None:
         return _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
         return None if head[8:12] in _PICTURE_BRANDS else MediaFormat("MP4", False, ".mp4")
-    if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # QuickTime before ftyp was
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # QuickTime files without ftyp
         return MediaFormat("QuickTime", False, ".mov")
     packets = head[: 4 * _TS_PACKET : _TS_PACKET]
     if len(packets) == 4 and set(packets) == {_TS_SYNC}:
@@ -46,7 +52,7 @@ _STARTS = (
     (b"BM", MediaFormat("BMP", True, ".bmp")),
     (b"II*\0", MediaFormat("TIFF", True, ".tif")),
     (b"MM\0*", MediaFormat("TIFF", True, ".tif")),
-    (b"\x1aE\xdf\xa3", MediaFormat("Matroska", False, ".mkv")),  # WebM, too
+    (b"\x1aE\xdf\xa3", MediaFormat("Matroska", False, ".mkv")),  # also WebM
     (b"FLV\x01", MediaFormat("FLV", False, ".flv")),
     (b"OggS", MediaFormat("Ogg", False, ".ogv")),
     (b"\x00\x00\x01\xba", MediaFormat("MPEG", False, ".mpg")),

@@ -1,7 +1,7 @@
-"""What can be watched live, and by whom.
+"""Sources of the live view.
 
-Whoever sits at this machine may name any file or stream. Others could read files and reach addresses that
-way which are none of their business, so they choose from what the app was started with.
+Users of this machine may open any file or stream. Users of other machines can only choose from the sources
+that the app was started with, so that they cannot read files or reach other addresses through it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ _PATHS = (
 )
 
 
-def find_choices(settings: Settings) -> dict[str, Any]:
-    """The sources to offer, ready for JSON. free: others may be named, too.
+def list_sources(settings: Settings) -> dict[str, Any]:
+    """The sources to choose from, JSON-serialisable.
 
-    A stream is offered by its place in the list, since its address may hold a password.
+    Configured sources are identified by their index, because a URL may contain a password.
+
+    Returns:
+        "sources" is the list; "free" says whether any other source may be entered.
     """
     named = [
-        {"value": f"#{place}", "name": shown(spec), "kind": "named"}
+        {"value": f"#{place}", "name": display_name(spec), "kind": "named"}
         for place, spec in enumerate(settings.sources)
     ]
     if is_exposed(settings):
@@ -42,25 +45,22 @@ def find_choices(settings: Settings) -> dict[str, Any]:
     return {"sources": [*named, *cameras, *others], "free": True}
 
 
-def chosen(choice: str, settings: Settings) -> str | None:
-    """The source that a choice stands for; None for one that may not be watched."""
+def resolve_choice(choice: str, settings: Settings) -> str | None:
+    """The source for a choice; None if it is not allowed."""
     if choice.startswith("#") and choice[1:].isdecimal():
         place = int(choice[1:])
         return settings.sources[place] if place < len(settings.sources) else None
     return None if is_exposed(settings) else choice
 
 
-def shown(spec: str) -> str:
-    """A source as clients may see it: a stream without its password, a file without its folder."""
+def display_name(spec: str) -> str:
+    """A source as shown to clients: a URL without its password, a file without its folder."""
     safe = redact(spec)
     return safe if "://" in spec else Path(safe).name or safe
 
 
-def without_folders(text: str) -> str:
-    """An error message for a client: of each absolute path only the file name is left.
-
-    Where files lie on the server is for its log.
-    """
+def strip_folders(text: str) -> str:
+    """Reduce each absolute path in an error message to its file name, before clients see it."""
     for path in _PATHS:
-        text = path.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+        text = path.sub(lambda match: re.split(r"[\\/]", match[0].rstrip("\\/"))[-1], text)
     return text

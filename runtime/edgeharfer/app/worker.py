@@ -1,8 +1,8 @@
-"""The process that looks at one upload; `jobs` starts it as `python -m edgeharfer.app.worker`.
+"""The process that analyses one upload; `jobs` starts it as `python -m edgeharfer.app.worker`.
 
-An order comes in as one line of JSON, and what becomes of it goes out, one object a line: {"share": 0.4},
-then {"done": true} or {"failed": "why"}. It ends when its input does: whoever asked for it has gone, or
-has changed his mind. A file that makes a decoder crash or swell ends this process and nothing else.
+The request is one line of JSON on standard input. Messages go to standard output, one JSON object per line:
+{"share": 0.4} for progress, then {"done": true} or {"failed": "reason"}. When standard input is closed, the
+analysis is cancelled. A file that makes a decoder crash or run out of memory affects only this process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,82 +25,123 @@ from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, UserLimits
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.strict_json import compact_json
+from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 DIGEST = "digest.json"
-TELL_STEP = 0.01
+PROGRESS_STEP = 0.01
 NICENESS = 5
-"""An upload waits rather than the live view."""
+"""Lower priority than the live view."""
 
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """What to do. file: the upload. still: a picture. folder: for the report. pipeline: as of `Settings`."""
+    """What to analyse, and how.
+
+    Attributes:
+        file: The upload.
+        still: Whether it is a picture.
+        folder: Folder for the report.
+        fps: Samples per second of a video.
+        pipeline: Keyword arguments of `Pipeline`; packages by name or folder.
+        signature_key: Public key file that the packages must be signed with.
+        messages: Message of each emotion label.
+        context: The context table; None for the shipped one.
+        limits: Fields of `UserLimits`.
+    """
 
     file: str
     still: bool
     folder: str
     fps: float
     pipeline: dict[str, Any] = field(default_factory=dict)
+    signature_key: str | None = None
     messages: dict[str, str] = field(default_factory=dict)
     context: str | None = None
     limits: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
-        """As one line."""
+        """The request as one line of JSON."""
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
 
 
 class ProgressReporter:
-    """Sends news, and knows whether anybody listens still."""
+    """Writes messages to the parent process."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._told = -1.0
+        self._reported = -1.0
 
-    def share(self, share: float) -> None:
-        """How much is done, told in steps."""
-        if share - self._told >= TELL_STEP:
-            self._told = share
-            self.say({"share": round(share, 3)})
+    def report(self, share: float) -> None:
+        """Report the share that is done, 0 to 1, in steps of `PROGRESS_STEP`."""
+        if share - self._reported >= PROGRESS_STEP:
+            self._reported = share
+            self.send({"share": round(share, 3)})
 
-    def say(self, news: dict[str, Any]) -> None:
-        self._out.write(json.dumps(news) + "\n")
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message."""
+        self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 
 
-def work(order: AnalysisRequest, tell: Callable[[float], None], stopping: Callable[[], bool]) -> bool:
-    """Watch the upload and write its report and digest; False where it was stopped.
+def analyze(
+    request: AnalysisRequest, progress: Callable[[float], None], stopping: Callable[[], bool]
+) -> bool:
+    """Analyse the upload and write its report and digest.
 
-    Raises EdgeharferError where the upload cannot be read or is too large, MemoryError where it swells.
+    Args:
+        request: What to analyse.
+        progress: Called with the share that is done, 0 to 1.
+        stopping: Returns True to stop.
+
+    Returns:
+        False if it was stopped.
+
+    Raises:
+        EdgeharferError: The upload cannot be read or is too large, or a model cannot be used.
+        MemoryError: Decoding exceeds the memory limit.
     """
-    limits, path = UserLimits(**order.limits), Path(order.file)
-    (check_picture if order.still else check_video)(path, limits)
-    # Models and charts take a second or two to load, and what is refused need not wait for them.
+    limits, path = UserLimits(**request.limits), Path(request.file)
+    (check_picture if request.still else check_video)(path, limits)
+    # Imported late: loading models and charts takes seconds, which a rejected upload need not wait for.
     from edgeharfer.app.digest import ReportDigest
-    from edgeharfer.app.models import intensity_of
+    from edgeharfer.app.models import load_intensity_estimator
     from edgeharfer.report.analyzer import Analyzer
     from edgeharfer.report.inputs import ReportTask, make_input
     from edgeharfer.report.job import ReportJob
 
-    backend = Backend(**order.pipeline.get("backend", {}))
-    analyzer = Analyzer(fps=order.fps, **{**order.pipeline, "backend": backend})
+    pipeline = {**request.pipeline, "backend": Backend(**request.pipeline.get("backend", {}))}
+    if request.signature_key is not None:
+        pipeline |= _signed_packages(request.pipeline, Path(request.signature_key))
+    analyzer = Analyzer(fps=request.fps, **pipeline)
     analyzer.warm_up()
     limit_resources(limits)
     with open_source(path) as source:
         check_length(source, path, limits)
-    folder = Path(order.folder)
+    folder = Path(request.folder)
     job = ReportJob(analyzer, duration_s=limits.video_s)
-    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), tell, stopping)
+    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), progress, stopping)
     if written is None:
         return False
     reading = ReportDigest(
-        intensity_of(order.pipeline), LikelyActions(read_table(_path(order.context))), order.messages
+        load_intensity_estimator(pipeline),
+        LikelyActions(read_table(_path(request.context))),
+        request.messages,
     )
     digest = compact_json(reading.digest(written.report))
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
+
+
+def _signed_packages(pipeline: Mapping[str, Any], key: Path) -> dict[str, Package | None]:
+    """Load the packages of these pipeline options and check their signatures."""
+    names = {task: pipeline.get(task, TASKS[task].package) for task in PACKAGE_TASKS}
+    return {
+        task: None if name is None else load_package(name, task, require_signature=key)
+        for task, name in names.items()
+    }
 
 
 def _path(text: str | None) -> Path | None:
@@ -108,7 +149,7 @@ def _path(text: str | None) -> Path | None:
 
 
 def limit_resources(limits: UserLimits) -> None:
-    """Bound memory and processor time where the system can: a small file may decode to a huge one."""
+    """Limit memory and CPU time where the system supports it: a small file may decode to a huge one."""
     try:
         import resource
     except ImportError:  # Windows
@@ -123,7 +164,7 @@ def limit_resources(limits: UserLimits) -> None:
 
 
 def _memory_bytes() -> int | None:
-    """Address space in use; None where there is no /proc."""
+    """Address space in use, in bytes; None without /proc."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -131,23 +172,23 @@ def _memory_bytes() -> int | None:
 
 
 @contextlib.contextmanager
-def own_output() -> Iterator[IO[str]]:
-    """Standard output for the news alone; what libraries print goes nowhere."""
-    kept = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    with os.fdopen(kept, "w", encoding="ascii") as out:
+def redirected_output() -> Iterator[IO[str]]:
+    """Reserve standard output for messages; what libraries print is discarded."""
+    stdout = os.dup(1)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+    with os.fdopen(stdout, "w", encoding="ascii") as out:
         yield out
 
 
 def input_ended() -> bool:
-    """Whether whoever asked has closed the line; it says nothing more after the order."""
+    """Whether the parent has closed standard input; it sends nothing after the request."""
     return os.name == "posix" and bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
 
 
 def read_line(descriptor: int) -> bytes:
-    """One line, and not a byte of what may follow; empty where the input ends before it does."""
+    """Read one line without buffering beyond it; empty if the input ends before the newline."""
     line = b""
     while not line.endswith(b"\n"):
         more = os.read(descriptor, 1 << 16)
@@ -158,25 +199,25 @@ def read_line(descriptor: int) -> bytes:
 
 
 def main() -> None:
-    """Follow one order."""
+    """Read one request, analyse it and report the outcome."""
     line = read_line(sys.stdin.fileno())
     if not line:
         return
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    with own_output() as out:
-        teller = ProgressReporter(out)
+    with redirected_output() as out:
+        reporter = ProgressReporter(out)
         try:
-            done = work(AnalysisRequest(**json.loads(line)), teller.share, input_ended)
+            done = analyze(AnalysisRequest(**json.loads(line)), reporter.report, input_ended)
         except EdgeharferError as error:
-            teller.say({"failed": str(error)})
+            reporter.send({"failed": str(error)})
         except (MemoryError, cv2.error):
-            teller.say({"failed": "it cannot be decoded, or takes more memory than an analysis may"})
-        except Exception as error:  # told where it can be seen
-            teller.say({"failed": f"a defect, please report it: {type(error).__name__}: {error}"})
+            reporter.send({"failed": "the file cannot be decoded within the memory limit"})
+        except Exception as error:  # shown on the page
+            reporter.send({"failed": f"internal error, please report it: {type(error).__name__}: {error}"})
         else:
             if done:
-                teller.say({"done": True})
+                reporter.send({"done": True})
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ def make_settings(options: dict[str, Any]) -> Any:
         sources=tuple(options["sources"]),
         follow_redirects=options["follow_redirects"],
         pipeline=pipeline_options(options),
+        signature_key=options["require_signature"],
         fps=options["fps"],
         messages=options["messages"],
         context=options["context"],

@@ -41,12 +41,12 @@ def kiosk() -> None:
 @root_option
 def install(dry_run: bool, browser: str, root: Path) -> None:
     """Write the systemd unit, the configuration and the state folder, and start the service."""
-    from edgeharfer.kiosk.install import InstallPaths, plan, run_command
+    from edgeharfer.kiosk.install import InstallPaths, plan_files, run_command
     from edgeharfer.kiosk.install import install as install_service
 
     places, program = InstallPaths(root), command_path()
     if dry_run:
-        for path, content in plan(places, program, browser).items():
+        for path, content in plan_files(places, program, browser).items():
             click.echo(f"# {path}\n{content}")
         click.echo(f"# {places.state}/\n# the state folder: outbox, calibration, models")
         return
@@ -88,12 +88,12 @@ def status(root: Path) -> None:
 def run(config: Path, state: Path, duration: float | None) -> None:
     """Run the service in the foreground, as the unit does."""
     from edgeharfer.cli.stopping import stop_signals
-    from edgeharfer.kiosk.config import handed_over, load_config
+    from edgeharfer.kiosk.config import credential_or_file, load_config
 
     with needs_extra("kiosk"):
         from edgeharfer.kiosk.service import run_kiosk
     with stop_signals() as stopping:
-        run_kiosk(load_config(handed_over(config)), state, stopping=stopping, duration_s=duration)
+        run_kiosk(load_config(credential_or_file(config)), state, stopping=stopping, duration_s=duration)
 
 
 @kiosk.command()
@@ -103,11 +103,11 @@ def run(config: Path, state: Path, duration: float | None) -> None:
 @click.option("--source", metavar="FILE|demo", help="Idle footage in place of the kiosk's own camera.")
 def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> None:
     """Watch the idle site, without labels: set the thresholds so that nothing is told of it."""
-    from edgeharfer.kiosk.calibrate import calibrate_site, describe
+    from edgeharfer.kiosk.calibrate import calibrate_site, summarize
     from edgeharfer.kiosk.config import load_config
 
     found = calibrate_site(load_config(config), state, seconds=60 * minutes, source=source)
-    click.echo(describe(found))
+    click.echo(summarize(found))
 
 
 def command_path() -> Path:
@@ -118,7 +118,7 @@ def command_path() -> Path:
 def show_status(places: InstallPaths) -> bool:
     """Print the state of installation and service; whether it is ready."""
     from edgeharfer.kiosk.config import HealthConfig
-    from edgeharfer.kiosk.install import configuration
+    from edgeharfer.kiosk.install import installed_config
     from edgeharfer.kiosk.probe import fetch
 
     installed, port = places.config.is_file(), HealthConfig().port
@@ -131,7 +131,7 @@ def show_status(places: InstallPaths) -> bool:
     click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
     if not installed:
         return False
-    if not secret and (config := configuration(places)) is not None:
+    if not secret and (config := installed_config(places)) is not None:
         port = config.health.port
     code, text = fetch(port, "/readyz")
     click.echo(f"service {text}")

@@ -134,5 +134,5 @@ def install(path: Path, config: Path, state: Path, require_signature: Path | Non
     task = load_package(path, require_signature=key).manifest.task
     replaces = getattr(settings.models, task, "off")
     update = install_package(path, state, replaces=replaces, require_signature=key)
-    before = update.before or "as configured"
+    before = update.previous or "as configured"
     click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms an answer; before: {before}")

@@ -1,1 +1,1 @@
-"""The kiosk: a service that runs unattended, publishes decisions to a broker and follows the law."""
+"""The kiosk: an unattended service that publishes decisions by MQTT and enforces privacy rules."""

@@ -1,10 +1,10 @@
-"""Watch an idle site for a while and keep what follows from it."""
+"""Site calibration: run on idle footage, and save the score floors derived from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from edgeharfer.kiosk.calibration import SiteCalibration, learn, save
+from edgeharfer.kiosk.calibration import SiteCalibration, learn_floors, save_calibration
 from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
@@ -21,9 +21,20 @@ from edgeharfer.runtime.types import Frame
 def calibrate_site(
     config: KioskConfig, state: Path, *, seconds: float, source: str | None = None, clock: Clock | None = None
 ) -> SiteCalibration:
-    """Learn the floors from idle footage and keep them; no picture is stored.
+    """Derive the score floors from idle footage, and save them. No picture is stored.
 
-    Raises CameraError or SourceError without footage, ConfigError where there is too little.
+    Args:
+        config: The kiosk's configuration.
+        state: The state folder.
+        seconds: Length of the footage.
+        source: Footage in place of the configured source.
+        clock: The clock.
+
+    Raises:
+        SourceError: The source cannot be read.
+        ConfigError: There is too little footage.
+        ModelError: A package cannot be used.
+        SinkError: The state folder cannot be written.
     """
     check_purpose(config)
     clock = clock or SystemClock()
@@ -42,13 +53,13 @@ def calibrate_site(
             clock=clock,
             prepare=lambda frame: hide_zones(frame, zones),
         ).run()
-    found = learn(results.seen, config.decisions)
-    save(found, state)
-    return found
+    calibration = learn_floors(results.seen, config.decisions)
+    save_calibration(calibration, state)
+    return calibration
 
 
 class _Results(Sink):
-    """Keeps the results."""
+    """Collects the results."""
 
     def __init__(self) -> None:
         self.seen: list[Result] = []
@@ -57,10 +68,12 @@ class _Results(Sink):
         self.seen.append(result)
 
 
-def describe(found: SiteCalibration) -> str:
-    """The outcome in words."""
-    raised = [f"{label} {floor:.2f}" for labels in found.floors.values() for label, floor in labels.items()]
+def summarize(calibration: SiteCalibration) -> str:
+    """The outcome as text for the terminal."""
+    raised = [
+        f"{label} {floor:.2f}" for labels in calibration.floors.values() for label, floor in labels.items()
+    ]
     return (
-        f"{found.seconds:.0f} s of idle footage: {found.alarms_before:.0f} false alarms an hour before, "
-        f"{found.alarms_after:.0f} after\nleast scores: {', '.join(raised) or 'none to raise'}"
+        f"{calibration.seconds:.0f} s of idle footage: {calibration.alarms_before:.0f} false alarms per hour "
+        f"before, {calibration.alarms_after:.0f} after\nminimum scores: {', '.join(raised) or 'unchanged'}"
     )

@@ -1,4 +1,4 @@
-"""What a site's idle footage taught: the least score of each label, so that the idle site tells nothing."""
+"""Score floors of a site: a minimum score per label, chosen so that an idle site causes no decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.kiosk.config import DecisionConfig
-from edgeharfer.kiosk.decisions import NOTHING, Decisions
+from edgeharfer.kiosk.decisions import NO_DECISION, Decisions
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular
 from edgeharfer.runtime.result import Result
@@ -21,10 +21,10 @@ from edgeharfer.runtime.tasks import PACKAGE_TASKS
 FILE = "calibration.json"
 QUANTILE = 0.99
 MARGIN = 0.05
-HIGHEST = 0.95
-"""A label that is so sure of itself on an idle site could never be told otherwise."""
-REST = frozenset({"neutral"})
-"""Emotions that are no alarm: what a face at rest should be."""
+MAX_FLOOR = 0.95
+"""Upper bound of a floor, so that no label is disabled completely."""
+REST_LABELS = frozenset({"neutral"})
+"""Labels that are expected at an idle site and do not count as false alarms."""
 HOUR_S = 3600.0
 
 Floors = Mapping[str, Mapping[str, float]]
@@ -32,8 +32,14 @@ Floors = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class SiteCalibration:
-    """floors: kind -> label -> least score. Alarms: decisions an hour on idle footage, those of the half
-    that was not learned from, without and with the floors."""
+    """The outcome of a calibration.
+
+    Attributes:
+        seconds: Length of the footage.
+        floors: Task -> label -> minimum score, 0 to 1.
+        alarms_before: Decisions per hour without the floors, on the half that was not used to derive them.
+        alarms_after: The same with the floors.
+    """
 
     seconds: float
     floors: Floors
@@ -41,14 +47,15 @@ class SiteCalibration:
     alarms_after: float
 
 
-def learn(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
-    """Floors from the first half of idle results; what they change is measured on the second half.
+def learn_floors(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
+    """Derive floors from the first half of idle results, and measure their effect on the second half.
 
-    Raises ConfigError where there are too few.
+    Raises:
+        ConfigError: There are too few results.
     """
     half = len(results) // 2
     if half < 2 or results[-1].pts_s <= results[0].pts_s:
-        raise ConfigError("calibration: too little footage; let the camera watch the idle site for a minute")
+        raise ConfigError("calibration: too little footage; record the idle site for at least a minute")
     floors = {kind: _floors(scores) for kind, scores in _scores(results[:half]).items()}
     rest = results[half:]
     return SiteCalibration(
@@ -60,14 +67,18 @@ def learn(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
 
 
 def alarms_per_hour(results: Sequence[Result], decisions: Decisions) -> float:
-    """Decisions that an idle site starts, other than that a face is at rest."""
-    events = [event for result in results for event in decisions.take(result)]
-    alarms = [event for event in events if event.phase == "start" and event.label not in REST]
+    """Decisions per hour on idle footage, without those of `REST_LABELS`."""
+    events = [event for result in results for event in decisions.update(result)]
+    alarms = [event for event in events if event.phase == "start" and event.label not in REST_LABELS]
     return len(alarms) * HOUR_S / max(1e-9, results[-1].pts_s - results[0].pts_s)
 
 
-def save(calibration: SiteCalibration, state: Path) -> None:
-    """Keep it for the service. Raises SinkError."""
+def save_calibration(calibration: SiteCalibration, state: Path) -> None:
+    """Save a calibration to the state folder of the service.
+
+    Raises:
+        SinkError: The folder cannot be written.
+    """
     path = state / FILE
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -78,7 +89,11 @@ def save(calibration: SiteCalibration, state: Path) -> None:
 
 
 def load_floors(state: Path) -> Floors:
-    """The floors of the last calibration, none where there was none. Raises ModelError for a damaged file."""
+    """Load the floors of the last calibration; empty without one.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
     path = state / FILE
     if not path.exists():
         return {}
@@ -92,7 +107,7 @@ def load_floors(state: Path) -> Floors:
 
 
 def _scores(results: Sequence[Result]) -> dict[str, list[Mapping[str, float]]]:
-    """The probabilities of each task, of the scene and of faces; default tasks are always there."""
+    """The probabilities of each task, for scene and faces; the default tasks are always included."""
     scores: dict[str, list[Mapping[str, float]]] = {task: [] for task in PACKAGE_TASKS}
     for result in results:
         for readings in (result.readings, *(face.readings for face in result.faces)):
@@ -103,9 +118,9 @@ def _scores(results: Sequence[Result]) -> dict[str, list[Mapping[str, float]]]:
 
 
 def _floors(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """A little above what each label reaches while nothing happens."""
+    """`MARGIN` above the `QUANTILE` of each label's score, at most `MAX_FLOOR`."""
     if not scores:
         return {}
-    labels = scores[0].keys() - NOTHING - REST
+    labels = scores[0].keys() - NO_DECISION - REST_LABELS
     reached = {label: float(np.quantile([probs[label] for probs in scores], QUANTILE)) for label in labels}
-    return {label: round(min(HIGHEST, value + MARGIN), 4) for label, value in sorted(reached.items())}
+    return {label: round(min(MAX_FLOOR, value + MARGIN), 4) for label, value in sorted(reached.items())}

@@ -1,6 +1,6 @@
 """The kiosk's configuration: one strict TOML file, read once at start.
 
-Every key has a default, which `default_text` writes down with its meaning; an unknown key is an error.
+Every key has a default, documented in the file of `default_text`; an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
 REFUSED_PURPOSES = ("workplace", "education")
 VIEWS = ("page", "none", "window")
-"""The last one is of older files and means the page."""
+"""Values of screen.view. "window" is accepted from older files and means "page"."""
 TEMPLATE = Path(__file__).with_name("kiosk.toml")
 
 Zone = tuple[float, float, float, float]
-"""Left, top, width and height as shares of the picture, 0 to 1."""
+"""Left, top, width and height as fractions of the picture, 0 to 1."""
 
 
 def _zone(value: object, where: str) -> Zone:
@@ -48,7 +48,7 @@ def _task(value: object, where: str) -> str:
     return str(value)
 
 
-Words = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
+ShortText = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
 PathText = Annotated[str, text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")]
 Topic = Annotated[str, text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")]
 PackageName = Annotated[str, text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")]
@@ -59,7 +59,12 @@ _networks = list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)
 
 @dataclass(frozen=True, slots=True)
 class SiteConfig:
-    """Where it stands and what for. name: part of every topic."""
+    """The site.
+
+    Attributes:
+        name: Part of every MQTT topic.
+        purpose: Use of the site; emotions are refused for "workplace" and "education".
+    """
 
     name: Annotated[str, _name] = "kiosk"
     purpose: Annotated[str, choice(*PURPOSES)] = "public"
@@ -67,27 +72,43 @@ class SiteConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """Where the pictures come from, in the words of `edgeharfer run`.
+    """The source, as in `edgeharfer run --source`.
 
-    follow_redirects: a stream may connect to other servers that it names.
+    Attributes:
+        camera: Camera number or device path.
+        source: Any other source; takes precedence over `camera`.
+        follow_redirects: Let a stream connect to other servers that it redirects or points to.
     """
 
-    camera: Words = "0"
-    source: Words = ""
+    camera: ShortText = "0"
+    source: ShortText = ""
     follow_redirects: bool = False
 
     @property
     def spec(self) -> str:
+        """The configured source, as `open_source` takes it."""
         return self.source or self.camera
 
 
 @dataclass(frozen=True, slots=True)
 class ModelsConfig:
-    """Packages and how they run; "off" leaves one out. tasks: further ones, by name or folder."""
+    """The models and their backend.
+
+    Attributes:
+        action: Package name or folder; "off" to disable.
+        emotion: The same.
+        detector: Face detector.
+        provider: Execution provider.
+        precision: Precision of the weights.
+        threads: ONNX Runtime intra-op threads.
+        face_rate: Face-detection rate in Hz (halved while faces are still); 0 is every frame.
+        require_signature: Public key file that packages must be signed with; "" for none.
+        tasks: Additional tasks, by name or package folder.
+    """
 
     action: PackageName = TASKS[ACTION].package
     emotion: PackageName = TASKS[EMOTION].package
-    # Not "auto", which blurs fewer of the faces in doubt.
+    # Not "auto", which finds, and so blurs, fewer of the uncertain faces.
     detector: Annotated[str, choice(*DETECTORS)] = "blazeface"
     provider: Annotated[str, choice(*provider_choices())] = AUTO
     precision: Annotated[str, choice(AUTO, *PRECISIONS)] = AUTO
@@ -98,41 +119,59 @@ class ModelsConfig:
 
     @property
     def backend(self) -> Backend:
-        """What they run on."""
+        """The backend of all models."""
         return Backend.parse(self.provider, precision=self.precision, threads=self.threads)
 
     @property
     def reads_faces(self) -> bool:
-        """Whether anything is estimated of faces."""
+        """Whether any task reads faces."""
         return self.emotion != "off" or bool(self.tasks)
 
     @property
     def signature_key(self) -> Path | None:
-        """The file of the key that packages must be signed with, None where they need not be."""
+        """The public key file that packages must be signed with; None if signatures are not required."""
         return Path(self.require_signature) if self.require_signature else None
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenConfig:
-    """The page. turn: degrees clockwise, for a screen that is mounted sideways."""
+    """The page on the screen.
+
+    Attributes:
+        view: "page" or "none".
+        title: Heading.
+        message: Text below it.
+        show_camera: Show a small camera picture.
+        turn: Rotation in degrees clockwise, for a screen mounted sideways.
+    """
 
     view: Annotated[str, choice(*VIEWS)] = "page"
-    title: Words = "Welcome"
-    message: Words = "Come closer: this display answers to what you do."
+    title: ShortText = "Welcome"
+    message: ShortText = "Come closer: this display answers to what you do."
     show_camera: bool = True
     turn: Annotated[int, whole(0, 270)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
-    """The loopback port of /healthz, /readyz, /metrics and the page."""
+    """The HTTP server on 127.0.0.1.
+
+    Attributes:
+        port: Port of /healthz, /readyz, /metrics and the page.
+    """
 
     port: Annotated[int, whole(0, 65535)] = 9464
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionConfig:
-    """When a label becomes a decision."""
+    """When a label becomes a decision.
+
+    Attributes:
+        min_duration_s: How long the label must last.
+        cooldown_s: Shortest time between the end of a decision and the same decision of the same subject.
+        min_score: Smallest score, 0 to 1.
+    """
 
     min_duration_s: Annotated[float, number(0, 60)] = 0.6
     cooldown_s: Annotated[float, number(0, 3600)] = 2.0
@@ -141,11 +180,23 @@ class DecisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """The broker; without a host nothing is sent."""
+    """The MQTT broker.
+
+    Attributes:
+        host: Host name or address; "" sends nothing.
+        port: Port.
+        username: User name; "" for none.
+        password_file: File with the password in its first line.
+        tls: Use TLS.
+        ca_file: CA certificates; "" for those of the system.
+        prefix: First part of every topic.
+        discovery: Announce the sensors to Home Assistant.
+        discovery_prefix: Topic prefix of Home Assistant's discovery.
+    """
 
     host: Annotated[str, _host] = ""
     port: Annotated[int, whole(1, 65535)] = 1883
-    username: Words = ""
+    username: ShortText = ""
     password_file: PathText = ""
     tls: bool = False
     ca_file: PathText = ""
@@ -156,13 +207,23 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True)
 class PrivacyConfig:
-    """What is kept, shown and asked."""
+    """Privacy settings.
+
+    Attributes:
+        record: Must be False; the kiosk stores no pictures.
+        retention_days: Age at which undelivered events are deleted.
+        blur_faces: Blur faces in every view.
+        notice_required: Estimate nothing of faces until the notice is confirmed.
+        notice: Text of the notice.
+        notice_forget_s: The notice is shown again after this long with nobody in view.
+        ignore_zones: Parts of the picture that are blackened before any model.
+    """
 
     record: bool = False
     retention_days: Annotated[float, number(0.01, 365)] = 7.0
     blur_faces: bool = True
     notice_required: bool = True
-    notice: Words = (
+    notice: ShortText = (
         "A camera here estimates what people do and how their faces look. No picture is stored or sent. "
         "Touch to agree; walk on and nothing is estimated of your face."
     )
@@ -172,14 +233,23 @@ class PrivacyConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Addresses that the service may talk to beside this machine's own, such as "192.168.1.20/32"."""
+    """The firewall of the service.
+
+    Attributes:
+        allow: Networks that the service may connect to besides this machine, such as "192.168.1.20/32".
+    """
 
     allow: Annotated[tuple[str, ...], _networks] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What systemd holds the service to."""
+    """Limits enforced by systemd.
+
+    Attributes:
+        memory_mb: Memory limit (MemoryMax).
+        watchdog_s: Watchdog interval (WatchdogSec).
+    """
 
     memory_mb: Annotated[int, whole(256, 1 << 20)] = 1024
     watchdog_s: Annotated[int, whole(2, 600)] = 10
@@ -187,7 +257,7 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class KioskConfig:
-    """All sections."""
+    """All sections of the configuration."""
 
     site: SiteConfig = field(default_factory=SiteConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
@@ -202,24 +272,28 @@ class KioskConfig:
 
 
 def default_text() -> str:
-    """The file that `kiosk install` writes: all keys with their defaults and meanings."""
+    """The default configuration file: all keys with defaults and comments."""
     return TEMPLATE.read_text(encoding="utf-8")
 
 
 def default_config() -> KioskConfig:
-    """The configuration of the file as shipped."""
+    """The default configuration."""
     return _parse(tomllib.loads(default_text()), "the shipped kiosk.toml")
 
 
-def handed_over(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """The file, or where only root may read it, the copy that systemd made (LoadCredential)."""
+def credential_or_file(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file, or systemd's copy of it (LoadCredential) if only root can read the file."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     copy = Path(folder, path.name) if folder else path
     return copy if copy.is_file() and not os.access(path, os.R_OK) else path
 
 
 def load_config(path: Path) -> KioskConfig:
-    """Read and check a file. Raises ConfigError naming the file and the key."""
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
+    """
     return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
 
 
@@ -230,17 +304,23 @@ def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
 
 
 def _check(config: KioskConfig, where: str) -> None:
-    """Check what no single key shows."""
+    """Check the combinations of keys.
+
+    Raises:
+        ConfigError: Two keys contradict each other.
+    """
     if config.screen.turn % 90:
         raise ConfigError(f"{where}: screen.turn must be 0, 90, 180 or 270")
     if config.privacy.record:
         raise ConfigError(
-            f"{where}: privacy.record: the kiosk keeps no pictures; use `edgeharfer run --save`"
+            f"{where}: privacy.record: the kiosk stores no pictures; use `edgeharfer run --save`"
         )
     if config.mqtt.ca_file and not config.mqtt.tls:
-        raise ConfigError(f"{where}: mqtt.ca_file needs mqtt.tls = true")
+        raise ConfigError(f"{where}: mqtt.ca_file requires mqtt.tls = true")
     if config.mqtt.username and not config.mqtt.tls and not is_loopback(config.mqtt.host):
-        raise ConfigError(f"{where}: mqtt.username over the network needs mqtt.tls = true, or it is readable")
+        raise ConfigError(
+            f"{where}: mqtt.username requires mqtt.tls = true, or the password is sent unencrypted"
+        )
     for network in config.network.allow:
         try:
             ip_network(network)
@@ -253,13 +333,13 @@ def _check(config: KioskConfig, where: str) -> None:
         raise ConfigError(f"{where}: source: {error}") from error
     if not config.network.allow and (named := [host for host in hosts if not is_address(host)]):
         raise ConfigError(
-            f"{where}: {named[0]} is a name, and the firewall of the service knows addresses only: "
-            "give its address, or list its network and the DNS server under network.allow"
+            f"{where}: {named[0]} is a host name, but the service's firewall allows only addresses; "
+            "use the IP address, or add its network and the DNS server to network.allow"
         )
 
 
 def remote_hosts(config: KioskConfig) -> list[str]:
-    """Hosts beside this machine that the configuration names: the broker, a network camera."""
+    """Configured hosts other than this machine: the broker and the network camera."""
     hosts = [config.mqtt.host]
     if is_url(config.source.spec):
         hosts.append(parse_address(config.source.spec).host)
@@ -272,7 +352,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether the host is given by its address rather than its name."""
+    """Whether the host is an IP address or network rather than a name."""
     try:
         ip_network(host)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Decisions in place of noise: a label that stands becomes one start and one end.
+"""Debounced decisions: a label that lasts becomes one start event and one end event.
 
-All times are the source's, in seconds; the scores are those of the label, 0 to 1.
+All times are presentation times of the source in seconds; scores are 0 to 1.
 """
 
 from __future__ import annotations
@@ -17,20 +17,29 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Reading
 
 Phase = Literal["start", "end"]
 SubjectKey = tuple[str, int | None]
-"""Task, and track of the face; None for the scene."""
-NOTHING = frozenset({UNCERTAIN, BACKGROUND})
-"""Labels that are no decision."""
+"""Task, and the track of the face or None for the scene."""
+NO_DECISION = frozenset({UNCERTAIN, BACKGROUND})
+"""Labels that never become a decision."""
 FLIP_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change: a decision started, or ended.
+    """The start or end of a decision.
 
-    id: of this message, for who must not count it twice. decision: the same in start and end. kind: the task.
-    person: the track's number, None for the scene. delay_s: from the first sight of it to this message.
-    reason: why it ended, "changed", "left", "lost" or "stopped"; empty at the start. A process that is killed
-    ends nothing: the next one does, with "process ended" (`end_open_decisions`).
+    Attributes:
+        id: Unique id of the event, for deduplication.
+        decision: Id of the decision, the same for its start and end.
+        kind: The task.
+        phase: "start" or "end".
+        label: The label.
+        person: Track of the face; None for the scene.
+        start_s: When the label was first seen.
+        end_s: When it ended; None at the start.
+        mean_score: Mean score of the label.
+        delay_s: From the change of the label to this event.
+        reason: Why it ended: "changed", "left", "lost" or "stopped"; "" at the start. The next process ends
+            the decisions of a killed one with "process ended" (`end_open_decisions`).
     """
 
     id: str
@@ -47,12 +56,13 @@ class Event:
 
     @property
     def duration_s(self) -> float | None:
+        """How long the decision lasted; None at its start."""
         return None if self.end_s is None else self.end_s - self.start_s
 
 
 @dataclass(slots=True)
 class _Run:
-    """A label and how long it has been seen without a break."""
+    """An uninterrupted run of one label."""
 
     label: str
     since_s: float
@@ -70,59 +80,71 @@ class _Run:
 
 
 class DecisionState:
-    """What is decided of one thing: of the scene, or of one face.
+    """The decision about one subject, the scene or a face, for one task.
 
-    A label becomes a decision when it stood for `min_duration_s`, and ends when something else, or nothing,
-    stood as long. The same label stays quiet for `cooldown_s` after its end.
+    A label becomes a decision after `min_duration_s`. The decision ends when another label, or none, has
+    lasted as long. The same label cannot start again for `cooldown_s` after its end.
+
+    Args:
+        kind: The task.
+        person: Track of the face; None for the scene.
+        rules: The thresholds.
     """
 
     def __init__(self, kind: str, person: int | None, rules: DecisionConfig) -> None:
         self.kind, self.person, self._rules = kind, person, rules
-        self._standing: _Run | None = None
-        self._next: _Run | None = None
+        self._current: _Run | None = None
+        self._pending: _Run | None = None
         self._ended_s: dict[str, float] = {}
 
     @property
     def label(self) -> str | None:
-        """What is decided now."""
-        return self._standing.label if self._standing else None
+        """The label of the current decision."""
+        return self._current.label if self._current else None
 
     def update(
         self, label: str | None, score: float, now_s: float, absent: str = "changed"
     ) -> Iterator[Event]:
-        """Take in what is seen now, None for nothing. absent: why a decision ends that nothing follows."""
-        standing = self._standing
-        if standing is not None and standing.label == label:
-            standing.add(score, now_s)
-            self._next = None
+        """Update with the current label.
+
+        Args:
+            label: The label; None if there is none.
+            score: Its score.
+            now_s: The time.
+            absent: Reason for the end of a decision that no other label follows.
+        """
+        current = self._current
+        if current is not None and current.label == label:
+            current.add(score, now_s)
+            self._pending = None
             return
-        if self._next is None or self._next.label != (label or ""):
-            self._next = _Run(label or "", now_s, now_s)
-        self._next.add(score, now_s)
-        if now_s - self._next.since_s < self._rules.min_duration_s:
+        if self._pending is None or self._pending.label != (label or ""):
+            self._pending = _Run(label or "", now_s, now_s)
+        self._pending.add(score, now_s)
+        if now_s - self._pending.since_s < self._rules.min_duration_s:
             return
-        if standing is not None:
-            yield self._end(standing, self._next.since_s, now_s, "changed" if label else absent)
+        if current is not None:
+            yield self._end(current, self._pending.since_s, now_s, "changed" if label else absent)
         if label is not None and self._may_start(label, now_s):
-            yield self._start(self._next, now_s)
+            yield self._start(self._pending, now_s)
 
     def close(self, now_s: float, reason: str) -> Iterator[Event]:
-        """End what stands, at the last time it was seen."""
-        if self._standing is not None:
-            yield self._end(self._standing, self._standing.last_s, now_s, reason)
-        self._next = None
+        """End the current decision at the time its label was last seen."""
+        if self._current is not None:
+            yield self._end(self._current, self._current.last_s, now_s, reason)
+        self._pending = None
 
     def _may_start(self, label: str, now_s: float) -> bool:
         ended_s = self._ended_s.get(label)
         return ended_s is None or now_s - ended_s >= self._rules.cooldown_s
 
     def _start(self, run: _Run, now_s: float) -> Event:
-        self._standing, self._next = run, None
+        self._current, self._pending = run, None
         run.decision = uuid.uuid4().hex
         return self._event(run, "start", None, now_s - run.since_s)
 
     def _end(self, run: _Run, end_s: float, now_s: float, reason: str) -> Event:
-        self._standing = None
+        self._current = None
         self._ended_s[run.label] = end_s
         return self._event(run, "end", end_s, now_s - end_s, reason)
 
@@ -134,25 +156,34 @@ class DecisionState:
 
 
 class FlipCounter:
-    """Changes of a label within the last minute."""
+    """Counts label changes within the last minute."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
 
     def add(self, now_s: float) -> None:
+        """Count a change."""
         self._times.append(now_s)
 
     def per_minute(self, now_s: float) -> int:
+        """Number of changes in the last minute."""
         while self._times and now_s - self._times[0] > FLIP_WINDOW_S:
             self._times.popleft()
         return len(self._times)
 
 
 class Decisions:
-    """The decisions on a stream of results: of each task that gives labels, for the scene and for each face.
+    """The decisions for a stream of results: for each task with labels, for the scene and for each face.
 
-    raw, decided: flips of what the models say and of what is told, for comparison.
-    floors: kind -> label -> least score, where a site's calibration asks for more than `rules.min_score`.
+    Args:
+        rules: The thresholds.
+        floors: Task -> label -> minimum score from the site's calibration; the larger of it and
+            `rules.min_score` applies.
+
+    Attributes:
+        raw_flips: Label changes of the models.
+        decided_flips: Label changes of the decisions.
+        now_s: Time of the last result.
     """
 
     def __init__(
@@ -161,26 +192,26 @@ class Decisions:
         self._rules, self._floors = rules, floors or {}
         self._subjects: dict[SubjectKey, DecisionState] = {}
         self._raw: dict[SubjectKey, str | None] = {}
-        self.raw, self.decided = FlipCounter(), FlipCounter()
+        self.raw_flips, self.decided_flips = FlipCounter(), FlipCounter()
         self.now_s = 0.0
 
     @property
     def scene_label(self) -> str | None:
-        """What is decided of the scene, by the first task that has decided something."""
+        """Label of the first task with a decision about the scene."""
         return next((label for label in self._labels(of_faces=False)), None)
 
     @property
     def face_labels(self) -> tuple[str, ...]:
-        """What is decided of the faces."""
+        """Labels of the decisions about faces."""
         return tuple(self._labels(of_faces=True))
 
     @property
-    def known(self) -> set[int]:
-        """Tracks of which something is decided or about to be."""
+    def tracks(self) -> set[int]:
+        """Tracks with a current or pending decision."""
         return {person for _, person in self._subjects if person is not None}
 
-    def take(self, result: Result) -> list[Event]:
-        """The events that follow from one result."""
+    def update(self, result: Result) -> list[Event]:
+        """Update with a result, and return the events that follow from it."""
         self.now_s = result.pts_s
         seen = _labelled(result)
         for kind, person in seen:
@@ -190,7 +221,7 @@ class Decisions:
         return events
 
     def close(self, reason: str) -> list[Event]:
-        """End everything, for a source that is gone or a service that stops."""
+        """End all decisions, because the source was lost or the service stops."""
         events = [event for one in self._subjects.values() for event in one.close(self.now_s, reason)]
         self._subjects = {key: one for key, one in self._subjects.items() if one.person is None}
         self._raw.clear()
@@ -205,18 +236,18 @@ class Decisions:
         subject = self._subjects[key]
         label, score = (reading.label, reading.score or 0.0) if reading and reading.ready else (None, 0.0)
         floor = max(self._rules.min_score, self._floors.get(subject.kind, {}).get(label or "", 0.0))
-        told = None if label in NOTHING or score < floor else label
-        if self._raw.get(key) != told:
-            self.raw.add(self.now_s)
-            self._raw[key] = told
+        label = None if label in NO_DECISION or score < floor else label
+        if self._raw.get(key) != label:
+            self.raw_flips.add(self.now_s)
+            self._raw[key] = label
         absent = "left" if reading is None and subject.person is not None else "changed"
-        events = list(subject.update(told, score, self.now_s, absent))
+        events = list(subject.update(label, score, self.now_s, absent))
         if events:  # an end and a start are one change of the label
-            self.decided.add(self.now_s)
+            self.decided_flips.add(self.now_s)
         return events
 
     def _forget(self, seen: Container[SubjectKey]) -> None:
-        """Forget faces that are gone. The scene stays, and with it how long a label has to be quiet."""
+        """Forget faces that have left. The scene is kept, because its cooldown still applies."""
         for key, subject in list(self._subjects.items()):
             if subject.person is not None and key not in seen and subject.label is None:
                 del self._subjects[key]
@@ -224,7 +255,7 @@ class Decisions:
 
 
 def _labelled(result: Result) -> dict[SubjectKey, Reading]:
-    """The readings with a label: those of the scene first."""
+    """All readings with a label, those of the scene first."""
     people = [(None, result.readings), *((face.track, face.readings) for face in result.faces)]
     return {
         (task, person): reading

@@ -1,6 +1,6 @@
-"""Home Assistant's MQTT discovery: the kiosk announces its sensors, and nobody has to type them in.
+"""Home Assistant's MQTT discovery: announces the kiosk's sensors.
 
-The keys are those of https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
+The keys are defined at https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ONLINE = "{{ value_json.state }}"
 
 
 def discovery_messages(config: KioskConfig, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Topic and payload of each sensor, to be retained."""
+    """Topic and payload of the retained discovery message of each sensor."""
     topics, node = Topics(config), f"edgeharfer_{config.site.name}"
     device = {
         "identifiers": [node],
@@ -67,7 +67,7 @@ def discovery_messages(config: KioskConfig, version: str) -> Iterator[tuple[str,
 
 
 def _labelled_tasks(config: KioskConfig) -> Iterator[tuple[str, str]]:
-    """Name and icon of each task that runs and gives labels."""
+    """Name and icon of each enabled task with labels."""
     for name in PACKAGE_TASKS:
         if getattr(config.models, name) != "off":
             yield name, TASKS[name].icon
@@ -77,7 +77,7 @@ def _labelled_tasks(config: KioskConfig) -> Iterator[tuple[str, str]]:
         else:
             try:
                 manifest = load_package(task).manifest
-            except ModelError as error:  # it was there when the service started
+            except ModelError as error:  # the package was removed after the service started
                 _log.warning("discovery: %s", error)
                 continue
             name, gives_labels, icon = manifest.task, bool(manifest.labels), DEFAULT_ICON

@@ -1,4 +1,4 @@
-"""From results to events: decisions are written to the outbox, with random names for people."""
+"""Turns results into events in the outbox, with random names for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.outbox import Outbox
 from edgeharfer.kiosk.privacy import EphemeralIds
-from edgeharfer.kiosk.topics import Topics, event_payload, left_open_payload, to_json
+from edgeharfer.kiosk.topics import Topics, event_payload, interrupted_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.result import Result
@@ -26,10 +26,11 @@ _log = logging.getLogger(__name__)
 
 
 class EventPublisher(Sink):
-    """Decides on every result and puts the events into the outbox; without one, events are only counted.
+    """Updates the decisions with each result and stores their events in the outbox.
 
-    An event that the disk refuses is counted, and inference goes on. A lost start loses its end as well;
-    the end of a decision whose start is in the outbox waits in memory until it can be written.
+    Without an outbox, events are only counted. If an event cannot be written, it is counted as lost and
+    inference continues. If a start was lost, its end is dropped as well. If only the end cannot be written,
+    it is kept in memory and retried.
     """
 
     def __init__(
@@ -45,19 +46,19 @@ class EventPublisher(Sink):
         self._retried_s = clock.monotonic()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        """Decide on a result, and publish what changed."""
+        """Update the decisions with a result, and store their events."""
         if status.breaks != self._breaks:
             self._breaks = status.breaks
             self.end_all("lost")
-        self._publish(self.decisions.take(result))
-        self._ids.keep(self.decisions.known)
+        self._publish(self.decisions.update(result))
+        self._ids.retain(self.decisions.tracks)
         self._metrics.show_flips(self.decisions)
 
     def end_all(self, reason: str) -> None:
-        """End every decision that stands."""
+        """End all decisions with this reason."""
         self._retried_s = -math.inf
         self._publish(self.decisions.close(reason))
-        self._ids.keep(())
+        self._ids.retain(())
 
     def _publish(self, events: Iterable[Event]) -> None:
         if self._outbox is not None:
@@ -83,7 +84,7 @@ class EventPublisher(Sink):
             self._late.append((event, payload))
 
     def _retry_late(self, outbox: Outbox) -> None:
-        """Write the ends that were refused before, tried once a second, so that they stay in order."""
+        """Write the ends that could not be written before, in order; tried every `RETRY_S`."""
         now_s = self._clock.monotonic()
         if not self._late or now_s - self._retried_s < RETRY_S:
             return
@@ -92,7 +93,7 @@ class EventPublisher(Sink):
             self._late.popleft()
 
     def _put(self, outbox: Outbox, event: Event, payload: bytes) -> bool:
-        """Whether the event is in the outbox now."""
+        """Store an event; whether it succeeded."""
         try:
             outbox.put(
                 event.id,
@@ -104,13 +105,17 @@ class EventPublisher(Sink):
             self._failing = False
         except SinkError as error:
             if not self._failing:
-                _log.warning("%s; events are lost until it works again", error)
+                _log.warning("%s; events are lost until the outbox can be written", error)
             self._failing = True
         return not self._failing
 
 
 def end_open_decisions(outbox: Outbox) -> None:
-    """End the decisions that a process that was killed had started and not ended. Raises SinkError."""
+    """End the decisions that a killed process left open.
+
+    Raises:
+        SinkError: The outbox cannot be read or written.
+    """
     for message in outbox.open_decisions():
-        payload = left_open_payload(json.loads(message.payload))
+        payload = interrupted_payload(json.loads(message.payload))
         outbox.put(payload["id"], message.topic, to_json(payload), ends=payload["decision"])

@@ -1,4 +1,4 @@
-"""Whether the service works, for /readyz, the metrics and systemd's status line."""
+"""Health of the service, for /readyz, the metrics and systemd's status line."""
 
 from __future__ import annotations
 
@@ -20,17 +20,28 @@ from edgeharfer.runtime.types import Frame
 from edgeharfer.runtime.versions import product_version
 
 FRESH_S = 2.0
-"""Without a result for so long the service is not ready."""
+"""Without a result for this long the service is not ready."""
 
 _log = logging.getLogger(__name__)
 
 
 class HealthMonitor(Sink):
-    """Follows the source and the results. `update` is called between frames, and while there is no source.
+    """Monitors the source and the results. `update` is called between frames and while there is no source.
 
     Args:
-        send: Takes "STATUS=…" for systemd.
+        models: The pipeline in use.
+        notice: The privacy notice.
+        state: Receives the health.
+        metrics: Receives the figures.
+        clock: The clock.
         jumps: Shared with the runs of the source, so that each jump of the wall clock is logged once.
+        send: Sends "STATUS=…" to systemd.
+        outbox: The outbox, if there is a broker.
+        mqtt: The publisher, if there is a broker.
+
+    Attributes:
+        source_state: State of the source.
+        result_s: Monotonic time of the last result; None before the first.
     """
 
     def __init__(
@@ -48,7 +59,6 @@ class HealthMonitor(Sink):
     ) -> None:
         self.source_state = ""
         self.result_s: float | None = None
-        """Time of the last result."""
         self._models, self._notice, self._state, self._metrics = models, notice, state, metrics
         self._clock, self._jumps, self._send, self._outbox, self._mqtt = clock, jumps, send, outbox, mqtt
         if outbox is not None:
@@ -75,7 +85,7 @@ class HealthMonitor(Sink):
         self._metrics.show_models(product_version(), pipeline.models, pipeline.providers)
 
     def update(self) -> None:
-        """Publish what holds at this moment."""
+        """Publish the current health."""
         if jump := self._jumps.look():
             _log.warning("%s", jump)
         problem = self._problem()
@@ -88,7 +98,7 @@ class HealthMonitor(Sink):
             self._metrics.outbox_dropped.set(self._outbox.dropped)
 
     def _problem(self) -> str:
-        """Why the service is not ready, empty when it is."""
+        """Why the service is not ready; "" if it is."""
         if self.source_state != "live":
             return f"source {self.source_state or 'starting'}"
         fresh = self.result_s is not None and self._clock.monotonic() - self.result_s < FRESH_S

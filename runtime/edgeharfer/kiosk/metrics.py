@@ -1,4 +1,4 @@
-"""Figures for Prometheus, in a registry of the kiosk's own."""
+"""Prometheus metrics, in a registry of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics(Sink):
-    """What the service counts; `text` returns it in the format of Prometheus."""
+    """The metrics of the service; `text` renders them for Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -32,36 +32,42 @@ class Metrics(Sink):
             return Counter(f"edgeharfer_{name}", help, labels, registry=self.registry)
 
         self.info = Info("edgeharfer", "Version, models and providers in use", registry=self.registry)
-        self.frames = counter("frames_total", "Frames that became a result")
-        self.dropped = counter("frames_dropped_total", "Frames pushed out by newer ones")
+        self.frames = counter("frames_total", "Processed frames")
+        self.dropped = counter("frames_dropped_total", "Frames dropped in favour of newer ones")
         self.age = Histogram(
             "edgeharfer_frame_age_seconds",
-            "Age of a frame at its result",
+            "Age of a frame when its result is ready",
             registry=self.registry,
             buckets=SECONDS,
         )
         self.stages = Histogram(
-            "edgeharfer_stage_seconds", "Time of a stage", ["stage"], registry=self.registry, buckets=SECONDS
+            "edgeharfer_stage_seconds",
+            "Processing time of a stage",
+            ["stage"],
+            registry=self.registry,
+            buckets=SECONDS,
         )
-        self.state = gauge("source_state", "1 for the state that the source is in", "state")
-        self.ready = gauge("ready", "1 while /readyz says so")
-        self.reconnects = counter("source_reconnects_total", "How often the source was opened again")
-        self.starts = gauge("starts", "How often the service has been started since it was installed")
+        self.state = gauge("source_state", "1 for the current state of the source", "state")
+        self.ready = gauge("ready", "1 while the service is ready")
+        self.reconnects = counter("source_reconnects_total", "Times the source was reopened")
+        self.starts = gauge("starts", "Starts of the service since its installation")
         self.people = gauge("people", "Faces in view")
-        self.reading = gauge("reading", "Numbers of further tasks, of the largest face", "task", "name")
+        self.reading = gauge("reading", "Values of additional tasks, for the largest face", "task", "name")
         self.notice = gauge("notice_given", "1 while emotions may be estimated")
         self.events = counter("events_total", "Decisions that started or ended", "type", "phase")
         self.delay = Histogram(
-            "edgeharfer_decision_delay_seconds", "From the first sight of a label to its decision",
+            "edgeharfer_decision_delay_seconds", "From the first frame with a label to its decision",
             registry=self.registry, buckets=DELAYS,
         )  # fmt: skip
         self.flips = gauge("flips_per_minute", "Label changes in the last minute", "of")
-        self.outbox = gauge("outbox_events", "Events that wait for the broker")
-        self.outbox_dropped = gauge("outbox_dropped", "Events deleted undelivered: too old or too many")
-        self.connected = gauge("mqtt_connected", "1 while the broker answers")
-        self.errors = counter("errors_total", "Failures that the service outlived", "where")
-        self.temperature = gauge("temperature_celsius", "Of the machine's thermal zones", "zone")
-        self.memory = gauge("resident_memory_bytes", "Memory of this process")
+        self.outbox = gauge("outbox_events", "Events waiting for the broker")
+        self.outbox_dropped = gauge(
+            "outbox_dropped", "Undelivered events that were deleted: too old or too many"
+        )
+        self.connected = gauge("mqtt_connected", "1 while connected to the broker")
+        self.errors = counter("errors_total", "Errors that the service recovered from", "where")
+        self.temperature = gauge("temperature_celsius", "Temperature of a thermal zone", "zone")
+        self.memory = gauge("resident_memory_bytes", "Resident memory of this process")
         self._dropped = 0
         self._readings: set[tuple[str, str]] = set()
 
@@ -82,48 +88,52 @@ class Metrics(Sink):
         self._show_readings(result)
 
     def _show_readings(self, result: Result) -> None:
-        """Numbers of the scene and of the largest face; without a face its numbers are gone."""
+        """Set the values of the scene and of the largest face, and remove those without a face."""
         face = max(result.faces, key=lambda face: face.box.area, default=None)
-        found = {
+        values = {
             (task, name): value
             for readings in (result.readings, face.readings if face else {})
             for task, reading in readings.items()
             for name, value in (reading.values or {}).items()
         }
-        for key in self._readings - found.keys():
+        for key in self._readings - values.keys():
             self.reading.remove(*key)
-        for key, value in found.items():
+        for key, value in values.items():
             self.reading.labels(*key).set(value)
-        self._readings = set(found)
+        self._readings = set(values)
 
     def count_event(self, event: Event) -> None:
+        """Count an event and, for a start, its delay."""
         self.events.labels(event.kind, event.phase).inc()
         if event.phase == "start":
             self.delay.observe(max(0.0, event.delay_s))
 
     def count_dropped(self, total: int) -> None:
-        """Count dropped frames. total: of one run; the next one begins at zero."""
+        """Count dropped frames. `total` is that of the current run; the next run starts at zero."""
         self.dropped.inc(total - self._dropped if total >= self._dropped else total)
         self._dropped = total
 
     def show_state(self, state: str) -> None:
+        """Set the state of the source."""
         for one in STATES:
             self.state.labels(one).set(one == state)
 
     def show_starts(self, count: int | None) -> None:
-        """count: None where it is not known."""
+        """Set the number of starts; None if unknown."""
         self.starts.set(math.nan if count is None else count)
 
     def show_flips(self, decisions: Decisions) -> None:
-        self.flips.labels("model").set(decisions.raw.per_minute(decisions.now_s))
-        self.flips.labels("decision").set(decisions.decided.per_minute(decisions.now_s))
+        """Set the label changes per minute of models and decisions."""
+        self.flips.labels("model").set(decisions.raw_flips.per_minute(decisions.now_s))
+        self.flips.labels("decision").set(decisions.decided_flips.per_minute(decisions.now_s))
 
     def show_models(self, version: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
+        """Set version, models and providers in use."""
         named = {**dict(models.items()), **{f"{k}_provider": v for k, v in providers.items()}}
         self.info.info({"version": version, **named})
 
     def text(self) -> bytes:
-        """The exposition format, with the machine's figures of this moment."""
+        """The metrics in Prometheus's text format, with current memory and temperatures."""
         memory_mb = rss_mb()
         if memory_mb is not None:
             self.memory.set(memory_mb * 2**20)

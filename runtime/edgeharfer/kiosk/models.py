@@ -1,4 +1,4 @@
-"""The models in use: another package is loaded in the background, then takes over between two frames."""
+"""The models in use; a newly installed package is loaded in the background and replaces the old one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS, make_tasks
 
-LOOK_EVERY_S = 1.0
+POLL_INTERVAL_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSelection:
-    """Name or folder of the package of each task; None is off."""
+    """Name or folder of the package of each task; None disables the task."""
 
     action: str | None
     emotion: str | None
 
 
 def select_models(config: KioskConfig, state: Path) -> ModelSelection:
-    """The installed packages; where none was installed, what the configuration names."""
+    """The installed packages, or those of the configuration where none is installed."""
     chosen: dict[str, str | None] = {}
     for task in PACKAGE_TASKS:
         named = getattr(config.models, task)
@@ -47,12 +47,15 @@ def load_pipeline(
     """Load, check and warm up the models.
 
     Args:
-        stopping: Called between the parts, which take seconds on a busy machine.
+        config: The kiosk's configuration.
+        selection: The packages.
+        clock: The clock.
+        stopping: Polled between the steps, each of which can take seconds; returns True to stop.
 
     Raises:
         ModelError: A package cannot be used, or has no signature where one is required.
         KeyboardInterrupt: `stopping` returned True.
-        EdgeharferError: As of `Pipeline`.
+        EdgeharferError: See `Pipeline`.
     """
     models = config.models
 
@@ -80,12 +83,20 @@ def _check(stopping: Callable[[], bool]) -> None:
 
 
 class ModelReloader:
-    """Holds the pipeline in use and looks for newly installed packages.
+    """Holds the pipeline in use, and reloads it when packages are installed.
 
-    Where these cannot be loaded, their installation is rolled back and the pipeline stays.
+    If a new package cannot be loaded, its installation is rolled back and the pipeline stays in use.
 
     Args:
-        load: Makes the pipeline of a selection.
+        config: The kiosk's configuration.
+        state: The state folder.
+        clock: The clock.
+        load: Creates the pipeline of a selection.
+
+    Attributes:
+        failures: Number of packages that could not be loaded.
+        selection: The packages in use.
+        pipeline: The pipeline in use.
     """
 
     def __init__(
@@ -99,17 +110,17 @@ class ModelReloader:
         self._config, self._state, self._clock, self._load = config, state, clock, load
         self._loaded: tuple[ModelSelection, Pipeline] | None = None
         self._thread: threading.Thread | None = None
-        self._looked_s = clock.monotonic()
+        self._polled_s = clock.monotonic()
         self.failures = 0
         self.selection, self.pipeline = self._load_first()
 
     def poll(self) -> bool:
-        """Whether another pipeline has taken over since the last call. Called between frames."""
+        """Switch to a newly loaded pipeline, if there is one; whether it did. To be called between frames."""
         if self._thread is not None:
             return self._take_over()
         now_s = self._clock.monotonic()
-        if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
+        if now_s - self._polled_s >= POLL_INTERVAL_S:
+            self._polled_s = now_s
             selection = select_models(self._config, self._state)
             if selection != self.selection:
                 load = partial(self._load_in_background, selection)
@@ -128,7 +139,7 @@ class ModelReloader:
         self.pipeline.close()
 
     def _load_first(self) -> tuple[ModelSelection, Pipeline]:
-        """At start an installed package that cannot be loaded must not stop the service."""
+        """Load the installed packages; roll back those that cannot be loaded, and load the ones before."""
         selection = select_models(self._config, self._state)
         try:
             return selection, self._load(self._config, selection, self._clock)
@@ -141,7 +152,7 @@ class ModelReloader:
     def _load_in_background(self, selection: ModelSelection) -> None:
         try:
             self._loaded = selection, self._load(self._config, selection, self._clock)
-        except KeyboardInterrupt:  # the service stops and needs no other models
+        except KeyboardInterrupt:  # the service is stopping
             return
         except EdgeharferError as error:
             self._roll_back(selection, error)
@@ -159,9 +170,9 @@ class ModelReloader:
         return True
 
     def _roll_back(self, selection: ModelSelection, error: EdgeharferError) -> bool:
-        """Undo each installation of this selection; whether there was one."""
+        """Roll back the installed packages of this selection; whether there were any."""
         self.failures += 1
-        _log.warning("models: %s; the ones before stay in use", error)
+        _log.warning("models: %s; the previous models stay in use", error)
         changed = [
             task
             for task in PACKAGE_TASKS
@@ -172,6 +183,6 @@ class ModelReloader:
             for task in changed:
                 roll_back(self._state, task)
         except OSError as problem:
-            _log.warning("models: cannot be rolled back: %s", problem)
+            _log.warning("models: rollback failed: %s", problem)
             return False
         return bool(changed)

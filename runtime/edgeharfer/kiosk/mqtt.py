@@ -1,8 +1,9 @@
-"""Publishes the events of the outbox by MQTT, in a thread of its own that alone uses the connection.
+"""Publishes the events of the outbox by MQTT, in a thread of its own.
 
-The retained status can be overwritten while the kiosk works: by the last will of an older connection that
-the broker closes late, or by another kiosk of the same name. So the kiosk subscribes to its own status topic,
-and publishes "online" again when it receives anything else there. Received messages have no other effect.
+The retained status can be overwritten while the kiosk is online: by the last will of an older connection
+that the broker closes late, or by another kiosk with the same name. The kiosk therefore subscribes to its own
+status topic and publishes "online" again when it receives anything else. Received messages have no other
+effect.
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ from edgeharfer.runtime.errors import ConfigError, SinkError
 
 MAX_IN_FLIGHT = 100
 """Most unacknowledged events; they are deleted from the outbox together."""
-LOOP_S = 0.05  # longest wait of the network loop, and so of an event before it is sent
+LOOP_S = 0.05
+"""Longest wait of the network loop, and so the longest delay of an event."""
 KEEPALIVE_S = 3
-"""A dead link is noticed after twice this time here, and after 1.5 times by the broker."""
+"""A dead connection is detected after twice this time here, and after 1.5 times by the broker."""
 CONNECT_TIMEOUT_S = 1.0
-"""Of one attempt, which nothing ends sooner: a stop has to wait for it. The next one follows."""
+"""Timeout of one connection attempt. It cannot be interrupted, so stopping may take as long."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
-CORRECT_EVERY_S = 1.0
+CORRECTION_INTERVAL_S = 1.0
 """Shortest time between two corrections of the retained status."""
-UNREAD_EVERY_S = 8.0
-"""Where the broker does not let the kiosk read its status, it is published again so often."""
+STATUS_REPEAT_S = 8.0
+"""Interval for publishing the status again if the broker does not allow the kiosk to read it."""
 ONLINE = b'"online"'
-SHORT_S, MAX_SHORT = 10.0, 5
-"""So many connections in a row that end so soon are taken for two clients with one id."""
-GOODBYE_S = 0.6
-EXPIRE_EVERY_S = 3600.0
+SHORT_CONNECTION_S, MAX_SHORT_CONNECTIONS = 10.0, 5
+"""This many consecutive connections that end this soon indicate two clients with the same id."""
+SHUTDOWN_S = 0.6
+EXPIRE_INTERVAL_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +55,28 @@ _log = logging.getLogger(__name__)
 class MqttPublisher(Closing):
     """Connects, publishes the events of the outbox, and deletes those that the broker has acknowledged.
 
-    Leaving the `with` block publishes "offline", ends the connection and joins the thread.
+    Leaving the `with` block publishes "offline", disconnects and joins the thread.
+
+    Args:
+        config: The kiosk's configuration.
+        outbox: The events to publish.
+        clock: The clock.
+        version: Version of the product, for discovery.
+
+    Attributes:
+        connected: Whether the broker has accepted the connection.
+        connections: Number of connections so far.
+        state: "connected", or why it is not connected.
+
+    Raises:
+        ConfigError: The password or CA file cannot be used.
+        SinkError: The outbox cannot be read.
     """
 
     def __init__(self, config: KioskConfig, outbox: Outbox, clock: Clock, *, version: str = "") -> None:
         self.connected = False
         self.connections = 0
         self.state = "connecting"
-        """"connected", or why not, in words."""
         self._config, self._outbox, self._clock, self._version = config, outbox, clock, version
         self._topics = Topics(config)
         self._in_flight: dict[int, int] = {}
@@ -68,7 +84,7 @@ class MqttPublisher(Closing):
         self._failing = False
         self._logged = ""
         self._failure = ""
-        self._short = 0
+        self._short_connections = 0
         self._status_read, self._status_wrong, self._leaving = False, False, False
         self._status_s = 0.0
         self._stopping = threading.Event()
@@ -85,7 +101,11 @@ class MqttPublisher(Closing):
         self._thread.join()
 
     def _make_client(self, name: str) -> Client:
-        """name: the same after a restart, so that the broker ends a connection that the restart left open."""
+        """Create the client.
+
+        Args:
+            name: Client id; the same one after a restart, so that the broker closes the old connection.
+        """
         mqtt = self._config.mqtt
         name = f"edgeharfer-{self._config.site.name}-{name}"
         client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTv311)
@@ -107,7 +127,9 @@ class MqttPublisher(Closing):
             self._expire()
             start_s = self._clock.monotonic()
             self._run_connection()
-            self._count_short(self.connections > before and self._clock.monotonic() - start_s < SHORT_S)
+            self._count_short_connections(
+                self.connections > before and self._clock.monotonic() - start_s < SHORT_CONNECTION_S
+            )
             pause_s = FIRST_PAUSE_S if self.connections > before else min(2 * pause_s, MAX_PAUSE_S)
             self._stopping.wait(pause_s)
         self._detach_callbacks()
@@ -117,31 +139,32 @@ class MqttPublisher(Closing):
         self._client.on_connect = self._client.on_disconnect = None
         self._client.on_publish = self._client.on_message = None
 
-    def _count_short(self, short: bool) -> None:
-        """Use a random client id, until the next start, after some short connections in a row.
+    def _count_short_connections(self, short: bool) -> None:
+        """After several short connections in a row, use a random client id until the next start.
 
-        Two kiosks with the same id, as copies of one disk have it, end each other's connections. What was
-        not acknowledged is still in the outbox and is sent again.
+        Two kiosks with the same id, such as copies of one disk, close each other's connections.
+        Unacknowledged events are still in the outbox and are sent again.
         """
-        self._short = self._short + 1 if short else 0
-        if self._short < MAX_SHORT or self._stopping.is_set():
+        self._short_connections = self._short_connections + 1 if short else 0
+        if self._short_connections < MAX_SHORT_CONNECTIONS or self._stopping.is_set():
             return
         _log.warning(
-            "mqtt %s: cut off again and again; using a random client id until the next start", self._address
+            "mqtt %s: the broker keeps closing the connection; using a random client id until the next start",
+            self._address,
         )
-        self._short = 0
+        self._short_connections = 0
         self._detach_callbacks()
         self._in_flight.clear()
         self._client = self._make_client(secrets.token_hex(ID_BYTES))
 
     def _run_connection(self) -> None:
-        """One connection, from its beginning to its end."""
+        """Connect, and transfer events until the connection or the service ends."""
         mqtt = self._config.mqtt
         self._failure = ""
         try:
             self._client.connect(mqtt.host, mqtt.port, KEEPALIVE_S)
         except (OSError, UnicodeError) as error:
-            self._fail(*describe(error))
+            self._fail(*describe_error(error))
             return
         while not self._stopping.is_set():
             if self._client.loop(LOOP_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -159,14 +182,14 @@ class MqttPublisher(Closing):
             if not self._in_flight:
                 self._send()
             self._failing = False
-        except SinkError as error:  # what cannot be deleted now is deleted, or sent again, later
+        except SinkError as error:  # events that are not deleted are sent again
             self._log_failure(error)
         self._expire()
 
     def _expire(self) -> None:
-        """Delete what is too old, whether the broker is there or not."""
+        """Delete events that are too old, whether or not there is a connection."""
         now_s = self._clock.monotonic()
-        if self._expired_s is not None and now_s - self._expired_s < EXPIRE_EVERY_S:
+        if self._expired_s is not None and now_s - self._expired_s < EXPIRE_INTERVAL_S:
             return
         self._expired_s = now_s
         try:
@@ -180,7 +203,7 @@ class MqttPublisher(Closing):
         self._failing = True
 
     def _send(self) -> None:
-        for message in self._outbox.first(MAX_IN_FLIGHT):
+        for message in self._outbox.oldest(MAX_IN_FLIGHT):
             self._in_flight[self._client.publish(message.topic, message.payload, qos=1).mid] = message.seq
 
     def _delete_acknowledged(self) -> None:
@@ -192,17 +215,17 @@ class MqttPublisher(Closing):
         """Send the remaining events, within a time limit, then publish that the kiosk was stopped."""
         self._leaving = True
         if self.connected:
-            until_s = self._clock.monotonic() + GOODBYE_S
-            self._loop_until(self._everything_is_sent, until_s, transfer=True)
+            until_s = self._clock.monotonic() + SHUTDOWN_S
+            self._loop_until(self._all_sent, until_s, transfer=True)
             last = self._client.publish(
                 self._topics.status, _status("offline", "stopped"), qos=1, retain=True
             )
-            self._loop_until(last.is_published, until_s + GOODBYE_S / 2, transfer=False)
+            self._loop_until(last.is_published, until_s + SHUTDOWN_S / 2, transfer=False)
         if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._client.loop(LOOP_S)
 
-    def _everything_is_sent(self) -> bool:
-        return not self._in_flight and not self._outbox.first(1)
+    def _all_sent(self) -> bool:
+        return not self._in_flight and not self._outbox.oldest(1)
 
     def _loop_until(self, done: Callable[[], bool], until_s: float, *, transfer: bool) -> None:
         while not done() and self._clock.monotonic() < until_s:
@@ -215,7 +238,8 @@ class MqttPublisher(Closing):
         self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._fail("refused", f"the broker refuses: {code}; check mqtt.username and its password")
+            advice = "check mqtt.username and mqtt.password_file"
+            self._fail("refused", f"the broker refused the connection: {code}; {advice}")
             return
         self.connected, self.state = True, "connected"
         self.connections += 1
@@ -251,14 +275,14 @@ class MqttPublisher(Closing):
             self._acknowledged.append(seq)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
-        """Only the status topic is subscribed to."""
+        """Check the status; no other topic is subscribed to."""
         self._status_read = True
         self._status_wrong = ONLINE not in message.payload
 
     def _correct_status(self) -> None:
         if self._leaving or (self._status_read and not self._status_wrong):
             return
-        pause_s = CORRECT_EVERY_S if self._status_wrong else UNREAD_EVERY_S
+        pause_s = CORRECTION_INTERVAL_S if self._status_wrong else STATUS_REPEAT_S
         if self._clock.monotonic() - self._status_s >= pause_s:
             self._publish_online()
 
@@ -271,27 +295,35 @@ class MqttPublisher(Closing):
         return f"{self._config.mqtt.host}:{self._config.mqtt.port}"
 
     def _fail(self, kind: str, reason: str) -> None:
-        """No connection: always shown by /readyz, and logged when its kind changes."""
+        """Record a connection failure; it is logged when its kind changes."""
         self._failure, self.state = reason, f"not connected: {reason}"
         if kind != self._logged:
-            _log.warning("mqtt %s: %s; events are kept and sent later", self._address, reason)
+            _log.warning("mqtt %s: %s; events are stored and sent later", self._address, reason)
         self._logged = kind
 
 
-def describe(error: OSError | UnicodeError) -> tuple[str, str]:
-    """The kind of a failed connection, and the reason in words."""
+def describe_error(error: OSError | UnicodeError) -> tuple[str, str]:
+    """The kind of a connection failure, and a message."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "certificate", (
-            f"the broker's certificate is not accepted: {error.verify_message}; check mqtt.ca_file, "
+            f"the broker's certificate cannot be verified: {error.verify_message}; check mqtt.ca_file, "
             "mqtt.host and the clock"
         )
     if isinstance(error, ssl.SSLError):
-        return "tls", f"no TLS connection: {error.reason or error}; check mqtt.port and tls"
+        return "tls", f"TLS handshake failed: {error.reason or error}; check mqtt.port and mqtt.tls"
     return "away", f"cannot be reached: {getattr(error, 'strerror', None) or error}"
 
 
 def read_password(path: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The first line of what systemd hands over (LoadCredential), else of the file itself."""
+    """Read the password: the first line of systemd's credential, or of the file without one.
+
+    Args:
+        path: The file, as configured.
+        environment: The environment variables.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, "mqtt-password") if folder else Path(path)
     try:
@@ -301,12 +333,20 @@ def read_password(path: str, environment: Mapping[str, str] = os.environ) -> str
 
 
 def set_tls(client: Client, ca_file: str) -> None:
-    """Accept only a broker whose certificate is signed by these authorities for its name."""
+    """Enable TLS with certificate and host name verification.
+
+    Args:
+        client: The client.
+        ca_file: CA certificates; "" for those of the system.
+
+    Raises:
+        ConfigError: The CA file cannot be used.
+    """
     try:
         client.tls_set(ca_certs=ca_file or None)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{ca_file or 'the system authorities'}: mqtt.ca_file cannot be used: {error}"
+            f"{ca_file or 'the system CA certificates'}: mqtt.ca_file cannot be used: {error}"
         ) from error
 
 

@@ -1,10 +1,9 @@
-"""Events that wait for the broker, on disk: SQLite in WAL mode, synced before `put` returns.
+"""The outbox: events waiting for the broker, stored in SQLite (WAL mode, synced before `put` returns).
 
-An event leaves the outbox only after the broker's acknowledgement. A crash between the two sends it once
-more under the same id, so whoever drops known ids misses none and counts none twice.
+An event is deleted only after the broker has acknowledged it. After a crash in between it is sent again with
+the same id, so a subscriber that ignores known ids receives each event exactly once.
 
-Decisions that have started and not ended are kept as well, so that the next process can end those of a
-process that was killed.
+Open decisions are stored as well, so that the next process can end those of a killed one.
 """
 
 from __future__ import annotations
@@ -48,7 +47,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """One event that waits for the broker."""
+    """An event waiting for the broker.
+
+    Attributes:
+        seq: Sequence number.
+        topic: MQTT topic.
+        payload: JSON, encoded.
+    """
 
     seq: int
     topic: str
@@ -56,19 +61,30 @@ class OutboxMessage:
 
 
 class Outbox(Closing):
-    """A queue in a file, for one writer and one reader in any threads.
+    """A persistent queue, for one writer and one reader in any threads.
 
-    retention_days: older events are deleted undelivered, as is the oldest beyond `most`; both are counted
-    in `dropped`. A file that SQLite cannot read is set aside and a new one begun. Raises SinkError.
+    A corrupt file is renamed to *.broken, and a new one is created.
+
+    Args:
+        path: The SQLite file.
+        clock: The clock.
+        retention_days: Older events are deleted undelivered.
+        max_events: The oldest events beyond this number are deleted undelivered.
+
+    Attributes:
+        dropped: Number of events that were deleted undelivered.
+
+    Raises:
+        SinkError: The file cannot be opened.
     """
 
     def __init__(
-        self, path: Path, clock: Clock, *, retention_days: float = 7.0, most: int = MAX_EVENTS
+        self, path: Path, clock: Clock, *, retention_days: float = 7.0, max_events: int = MAX_EVENTS
     ) -> None:
         self.dropped = 0
-        self._path, self._clock, self._most = path, clock, most
+        self._path, self._clock, self._max_events = path, clock, max_events
         self._retention_s = retention_days * DAY_S
-        self._lock, self._jumping = threading.Lock(), threading.Lock()
+        self._lock, self._jump_lock = threading.Lock(), threading.Lock()
         self._jumps = ClockJumpDetector(clock)
         self._db = self._open()
 
@@ -76,11 +92,19 @@ class Outbox(Closing):
         return int(self._run("SELECT count(*) FROM outbox")[0][0])
 
     def put(self, identity: str, topic: str, payload: bytes, *, starts: str = "", ends: str = "") -> None:
-        """Store an event; it is on disk when this returns. An id that is known already is not stored again.
+        """Store an event; it is on disk when this returns. An id that is already stored is ignored.
 
-        starts, ends: the decision that the event starts or ends, recorded in the same transaction.
+        Args:
+            identity: Unique id of the event.
+            topic: MQTT topic.
+            payload: JSON, encoded.
+            starts: Id of the decision that the event starts, recorded in the same transaction.
+            ends: Id of the decision that the event ends.
+
+        Raises:
+            SinkError: The file cannot be written.
         """
-        self._follow_clock()
+        self._adjust_to_clock()
         event = identity, topic, payload, self._clock.wall()
         with self._transaction():
             self._db.execute(
@@ -96,40 +120,40 @@ class Outbox(Closing):
             self._db.commit()
 
     def open_decisions(self) -> list[OutboxMessage]:
-        """The events that started the decisions that have not ended, oldest first."""
+        """The start events of all open decisions, oldest first."""
         rows = self._run("SELECT seq, topic, payload FROM open_decisions ORDER BY seq")
         return [OutboxMessage(*row) for row in rows]
 
     def client_id(self) -> str:
-        """A random name of this file, the same at each call and after a restart."""
+        """A random MQTT client id, created once per file."""
         self._run(
             "INSERT INTO client (id) SELECT ? WHERE NOT EXISTS (SELECT * FROM client)",
             (secrets.token_hex(ID_BYTES),),
         )
         return str(self._run("SELECT id FROM client")[0][0])
 
-    def first(self, count: int) -> list[OutboxMessage]:
+    def oldest(self, count: int) -> list[OutboxMessage]:
         """The oldest events, at most `count`."""
         rows = self._run("SELECT seq, topic, payload FROM outbox ORDER BY seq LIMIT ?", (count,))
         return [OutboxMessage(*row) for row in rows]
 
     def remove(self, seqs: Sequence[int]) -> None:
-        """Delete what the broker has acknowledged."""
+        """Delete acknowledged events."""
         with self._transaction():
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
             self._db.commit()
 
     def expire(self) -> None:
-        """Delete what is too old or too much."""
-        self._follow_clock()
+        """Delete events that are too old or beyond the maximum number."""
+        self._adjust_to_clock()
         before = len(self)
         self._run("DELETE FROM outbox WHERE put_at < ?", (self._clock.wall() - self._retention_s,))
-        self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._most,))
+        self._run("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (self._max_events,))
         self.dropped += before - len(self)
 
-    def _follow_clock(self) -> None:
-        """An event stays as old when the wall clock is set: a clock that comes right deletes none."""
-        with self._jumping:
+    def _adjust_to_clock(self) -> None:
+        """Shift the stored times when the wall clock is set, so that events keep their age."""
+        with self._jump_lock:
             if jump := self._jumps.look():
                 jump_s = jump.is_s - jump.was_s
                 self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))
@@ -146,7 +170,7 @@ class Outbox(Closing):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Hold the lock; an error of SQLite rolls back and becomes a SinkError."""
+        """Hold the lock; on an SQLite error, roll back and raise SinkError."""
         with self._lock:
             try:
                 yield
@@ -154,38 +178,38 @@ class Outbox(Closing):
                 if self._db.in_transaction:
                     self._db.rollback()
                 raise SinkError(
-                    f"{self._path}: cannot be written ({error}); check its disk's free space"
+                    f"{self._path}: cannot be written ({error}); check free disk space"
                 ) from error
 
     def _open(self) -> sqlite3.Connection:
         try:
             try:
                 return _connect(self._path)
-            except sqlite3.OperationalError:  # the folder or the disk, not the file
+            except sqlite3.OperationalError:  # a problem of the folder or disk, not of the file
                 raise
             except sqlite3.DatabaseError as error:
                 self._set_aside(error)
                 return _connect(self._path)
         except (sqlite3.Error, OSError) as error:
             raise SinkError(
-                f"{self._path}: cannot be opened ({error}); check the folder, its rights and free space"
+                f"{self._path}: cannot be opened ({error}); check folder permissions and free disk space"
             ) from error
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         aside = self._path.with_suffix(".broken")
-        _log.warning("%s: %s; set aside as %s", self._path, error, aside.name)
+        _log.warning("%s: %s; renamed to %s", self._path, error, aside.name)
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path.replace(aside)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """FULL syncs the log at each commit: a power cut takes nothing that was committed."""
+    """Open the database. With synchronous=FULL, committed events survive a power failure."""
     db = sqlite3.connect(path, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA secure_delete=ON")  # what was deleted is overwritten
+        db.execute("PRAGMA secure_delete=ON")  # overwrite deleted events
         db.executescript(_SCHEMA)
         db.commit()
         db.execute("SELECT count(*) FROM outbox").fetchone()

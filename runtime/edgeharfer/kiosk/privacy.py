@@ -1,6 +1,6 @@
-"""What the kiosk may not do: emotions at work or at school, before the notice, in ignored zones.
+"""Privacy rules: refused purposes, the notice, random names, ignored zones and blurred faces.
 
-The law meant is Regulation (EU) 2024/1689, the AI Act. Nothing here is legal advice.
+The rules follow Regulation (EU) 2024/1689, the AI Act. Nothing here is legal advice.
 """
 
 from __future__ import annotations
@@ -22,27 +22,34 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.pipeline import Pipeline
 
 BLUR_CELLS = 6
-"""A face is shown in so many coarse squares across: nobody can be told from them."""
+"""Squares per side of a blurred face, too few to recognise anybody."""
 BLUR_MARGIN = 0.2
 ID_BYTES = 4
 
 
 def check_purpose(config: KioskConfig) -> None:
-    """Raise ConfigError where the law forbids to infer emotions at this site."""
+    """Check that emotions may be recognised for the purpose of the site.
+
+    Raises:
+        ConfigError: The AI Act prohibits it.
+    """
     purpose = config.site.purpose
     if purpose in REFUSED_PURPOSES and config.models.emotion != "off":
         raise ConfigError(
             f'site.purpose = "{purpose}": emotion recognition is refused. Regulation (EU) 2024/1689 (AI Act) '
-            "Art. 5(1)(f) prohibits inferring emotions in the workplace and in education, medical and safety "
-            "reasons apart, and Art. 50(3) asks that the people exposed are told. Ask counsel; set "
-            'models.emotion = "off" to run with actions alone'
+            "Art. 5(1)(f) prohibits inferring emotions in the workplace and in education, except for medical "
+            "or safety reasons, and Art. 50(3) requires informing the people exposed. Seek legal advice, or "
+            'set models.emotion = "off" to recognise actions only'
         )
 
 
 class PrivacyNotice:
-    """The notice: no face is read until somebody confirms it on the screen.
+    """The privacy notice: tasks that read faces are off until it is confirmed on the screen.
 
-    The confirmation is forgotten when nobody was in view for `forget_s`, so the next person is asked again.
+    Args:
+        required: Whether a confirmation is needed.
+        forget_s: The confirmation expires after this long with nobody in view.
+        clock: The clock.
     """
 
     def __init__(self, *, required: bool, forget_s: float, clock: Clock) -> None:
@@ -52,17 +59,17 @@ class PrivacyNotice:
 
     @property
     def given(self) -> bool:
-        """Whether faces may be read."""
+        """Whether tasks may read faces."""
         recent = self._clock.monotonic() - self._seen_s <= self._forget_s
         return (self._confirmed and recent) or not self._required
 
     def confirm(self) -> None:
-        """Somebody confirmed the notice."""
+        """Record a confirmation."""
         self._confirmed = True
         self._seen_s = self._clock.monotonic()
 
     def observe(self, people: int) -> None:
-        """Note how many people are in view now."""
+        """Record how many people are in view."""
         self._confirmed = self._confirmed and self.given
         if people:
             self._seen_s = self._clock.monotonic()
@@ -77,7 +84,7 @@ class PrivacyNotice:
 
 
 class EphemeralIds:
-    """Random names for tracks, forgotten with the track: no event tells who came back."""
+    """Random names for tracks, forgotten with the track, so that events cannot be linked to a person."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
@@ -86,13 +93,13 @@ class EphemeralIds:
         """The name of a track in view."""
         return self._names.setdefault(track, secrets.token_hex(ID_BYTES))
 
-    def keep(self, tracks: Collection[int]) -> None:
+    def retain(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
         self._names = {track: name for track, name in self._names.items() if track in tracks}
 
 
 def hide_zones(frame: Frame, zones: Sequence[Zone]) -> Frame:
-    """The frame with the zones blackened, for the models and every view; the same one without zones."""
+    """Blacken the zones of a frame; without zones, the frame itself is returned."""
     if not zones:
         return frame
     hidden = frame.bgr.copy()
@@ -104,14 +111,19 @@ def hide_zones(frame: Frame, zones: Sequence[Zone]) -> Frame:
 
 
 def blur_faces(bgr: Image, faces: Sequence[TrackedFace]) -> Image:
-    """A copy in which each face is a few coarse squares."""
+    """A copy of the picture with pixelated faces.
+
+    Args:
+        bgr: (height, width, 3), uint8.
+        faces: Faces with boxes in pixels.
+    """
     blurred = bgr.copy()
     for face in faces:
-        _coarsen(blurred, face.box)
+        _pixelate(blurred, face.box)
     return blurred
 
 
-def _coarsen(image: Image, box: Box) -> None:
+def _pixelate(image: Image, box: Box) -> None:
     rows, columns = image.shape[:2]
     across, down = box.width * BLUR_MARGIN, box.height * BLUR_MARGIN
     left, right = int(max(0, box.x - across)), int(min(columns, box.x + box.width + across))

@@ -1,4 +1,4 @@
-"""Ask the running service how it is, over its loopback port."""
+"""Queries the running service over its loopback port."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ TIMEOUT_S = 2.0
 
 
 def fetch(port: int, path: str) -> tuple[int, str]:
-    """Status and text of an answer; (0, why) where nothing answers."""
+    """HTTP status and body of a response; (0, reason) if there is none."""
     link = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
     try:
         link.request("GET", path)
         answer = link.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:
-        return 0, f"nothing answers at http://{LOOPBACK}:{port}{path} ({type(error).__name__})"
+        return 0, f"no response from http://{LOOPBACK}:{port}{path} ({type(error).__name__})"
     finally:
         link.close()

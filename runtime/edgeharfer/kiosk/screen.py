@@ -1,4 +1,4 @@
-"""The sink behind the page: what is decided, the picture, and the notice while it is not confirmed."""
+"""The sink for the page: decisions, picture and privacy notice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeharfer.runtime.types import Frame
 
 
 class ScreenSink(Sink):
-    """Shows each result. Put it behind the sink that makes the decisions."""
+    """Shows each result. It must come after the sink that updates the decisions."""
 
     def __init__(
         self, config: KioskConfig, state: KioskState, decisions: Decisions, notice: PrivacyNotice

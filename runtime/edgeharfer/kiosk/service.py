@@ -1,4 +1,4 @@
-"""The kiosk: runs of its source, one after the other, with sinks for events, metrics, screen and watchdog."""
+"""The kiosk service: runs its source again and again, with sinks for events, metrics, screen and watchdog."""
 
 from __future__ import annotations
 
@@ -47,15 +47,22 @@ def run_kiosk(
     duration_s: float | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run until `stopping` returns True. A passing fault, such as a full disk or a taken port, is waited out.
+    """Run the kiosk until it is stopped. Transient faults, such as a full disk or a port in use, are retried.
+
+    Args:
+        config: The configuration.
+        state_folder: The state folder.
+        stopping: Polled often; returns True to stop.
+        duration_s: Stop after this time; None for no limit.
+        clock: The clock.
 
     Raises:
-        EdgeharferError: A person has to act, such as for another process on the same state folder.
-        KeyboardInterrupt: Stopped before the models were loaded for the first time.
+        EdgeharferError: A fault needs attention, such as another process using the state folder.
+        KeyboardInterrupt: Stopped before the models were loaded.
     """
     check_purpose(config)
     clock = clock or SystemClock()
-    over = _over(stopping, duration_s, clock)
+    over = _stop_condition(stopping, duration_s, clock)
     with ExitStack() as stack:
         metrics, state = Metrics(), KioskState(config, clock)
         watchdog = WatchdogPinger(notify, watchdog_s(), clock)
@@ -70,24 +77,24 @@ def run_kiosk(
             stack.enter_context(outbox)
         models = ModelReloader(config, state_folder, clock, load=partial(load_pipeline, stopping=stopping))
         stack.callback(models.close)
-        if mqtt is not None:  # last, so that "online" is published by a kiosk that works
+        if mqtt is not None:  # last, so that "online" is published once the kiosk works
             stack.enter_context(mqtt)
         decisions = Decisions(config.decisions, load_floors(state_folder))
         events = EventPublisher(decisions, outbox, Topics(config), metrics, clock)
         stack.callback(events.end_all, "stopped")
         service = Service(config, models, events, state, metrics, clock, over, outbox=outbox, mqtt=mqtt)
-        _announce(config, port.port)
+        _log_addresses(config, port.port)
         notify("READY=1\nSTATUS=models loaded")
         stack.callback(notify, "STOPPING=1")
         service.run()
 
 
-def _announce(config: KioskConfig, port: int) -> None:
+def _log_addresses(config: KioskConfig, port: int) -> None:
     page = f"http://127.0.0.1:{port}/"
     _log.info("%s shows the page, /readyz and /metrics", page)
     if config.screen.view == "window":
         _log.warning(
-            'screen.view = "window": there is no window any more; show %s in a browser in kiosk mode '
+            'screen.view = "window" is no longer supported; open %s in a browser in kiosk mode '
             "(docs/kiosk.md)",
             page,
         )
@@ -96,9 +103,14 @@ def _announce(config: KioskConfig, port: int) -> None:
 def open_mqtt(
     config: KioskConfig, state_folder: Path, clock: Clock
 ) -> tuple[Outbox, MqttPublisher] | tuple[None, None]:
-    """Open the outbox, end what a killed process left open, and prepare the connection to the broker.
+    """Open the outbox, end the open decisions of a killed process, and create the publisher.
 
-    Without a broker nothing is stored. Raises SinkError, or ConfigError for an unusable password or CA file.
+    Returns:
+        Both, or (None, None) without a broker.
+
+    Raises:
+        SinkError: The outbox cannot be used.
+        ConfigError: The password or CA file cannot be used.
     """
     if not config.mqtt.host:
         return None, None
@@ -112,12 +124,20 @@ def open_mqtt(
 
 
 class Service:
-    """Opens the source, runs it to its end, and opens it again after a pause that grows.
+    """Runs the source to its end, and reopens it with an exponential backoff.
 
     Args:
-        over: Whether to stop; called many times a second.
-        send: Takes messages for systemd.
-        opener: Opens the source, as `open_source`.
+        config: The configuration.
+        models: The models in use.
+        events: The event publisher.
+        state: The state for page and health checks.
+        metrics: The metrics.
+        clock: The clock.
+        over: Polled many times a second; returns True to stop.
+        outbox: The outbox, if there is a broker.
+        mqtt: The publisher, if there is a broker.
+        send: Sends messages to systemd.
+        opener: Opens the source, see `open_source`.
     """
 
     def __init__(
@@ -136,7 +156,7 @@ class Service:
         opener: Callable[..., Source] = open_source,
     ) -> None:
         self._config, self._models, self._events, self._state = config, models, events, state
-        self._metrics, self._clock, self._over, self._opener = metrics, clock, over, opener
+        self._metrics, self._clock, self._stop_condition, self._opener = metrics, clock, over, opener
         self._jumps = ClockJumpDetector(clock)
         privacy = config.privacy
         self._notice = PrivacyNotice(
@@ -150,12 +170,12 @@ class Service:
         self._sinks = [events, metrics, screen, self._health, self._watchdog]
 
     def run(self) -> None:
-        """Until it is over."""
+        """Run until `over` returns True."""
         pause_s = FIRST_PAUSE_S
-        while not self._over():
+        while not self._stop_condition():
             result_s = self._health.result_s
             self._run_source()
-            if self._over():
+            if self._stop_condition():
                 return
             worked = self._health.result_s != result_s
             pause_s = FIRST_PAUSE_S if worked else min(2 * pause_s, MAX_PAUSE_S)
@@ -179,7 +199,7 @@ class Service:
                     self._models.pipeline,
                     capture,
                     self._sinks,
-                    stopping=self._over,
+                    stopping=self._stop_condition,
                     clock=self._clock,
                     prepare=lambda frame: hide_zones(frame, self._config.privacy.ignore_zones),
                     before_frame=self._before_frame,
@@ -192,9 +212,9 @@ class Service:
             return
 
     def _before_frame(self) -> Pipeline:
-        """Take over new models and a confirmation of the notice; the pipeline to use."""
+        """Apply new models and a confirmation of the notice; returns the pipeline for the frame."""
         if self._models.poll():
-            self._events.end_all("changed")  # its tracks are numbered from 1 again, and are other people
+            self._events.end_all("changed")  # the new pipeline numbers its tracks from 1 again
             self._health.show_models()
         if self._state.pop_confirmation():
             self._notice.confirm()
@@ -203,25 +223,27 @@ class Service:
         return self._models.pipeline
 
     def _while_connecting(self) -> bool:
-        """Called many times while a live source is opened, which has a time limit: whether to give up."""
+        """Update the health while a live source is opened; whether to stop. Polled many times a second."""
         self._health.update()
-        self._watchdog.waiting("connecting")
-        return self._over()
+        self._watchdog.observe_state("connecting")
+        return self._stop_condition()
 
     def _wait(self, pause_s: float) -> None:
-        """There is no source: nothing that was seen before holds now."""
+        """End all decisions, reset the pipeline and wait before the source is reopened."""
         self._events.end_all("lost")
         self._models.pipeline.reset()
         self._health.set_source_state("lost")
         self._state.show(ScreenContent(state="lost"))
         until_s = self._clock.monotonic() + pause_s
-        while not self._over() and self._clock.monotonic() < until_s:
+        while not self._stop_condition() and self._clock.monotonic() < until_s:
             self._health.update()
-            self._watchdog.waiting("lost")
+            self._watchdog.observe_state("lost")
             self._clock.sleep(WAIT_S)
         self._watchdog.ping()
 
 
-def _over(stopping: Callable[[], bool], duration_s: float | None, clock: Clock) -> Callable[[], bool]:
+def _stop_condition(
+    stopping: Callable[[], bool], duration_s: float | None, clock: Clock
+) -> Callable[[], bool]:
     end_s = None if duration_s is None else clock.monotonic() + duration_s
     return lambda: stopping() or (end_s is not None and clock.monotonic() >= end_s)

@@ -1,4 +1,4 @@
-"""The service's start: the lock on its state folder, the count of starts, and waiting for faults to pass."""
+"""Start of the service: lock on the state folder, count of starts, and retries of transient faults."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LOCK, STARTS = "lock", "starts"
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 15.0
 STEP_S = 0.1
 TIMEOUT_S = 90.0
-"""What systemd is asked to wait from each attempt on, as long as the unit's TimeoutStartSec."""
-PASSING = frozenset({
+"""Extension of systemd's start timeout at each attempt, equal to the unit's TimeoutStartSec."""
+TRANSIENT_ERRNOS = frozenset({
     errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE,
     errno.ENOMEM, errno.ENOSPC,
 })  # fmt: skip
@@ -32,11 +32,20 @@ _log = logging.getLogger(__name__)
 
 
 class Startup:
-    """Runs the steps of the start; one that fails by a passing fault is tried again until it succeeds.
+    """Runs the steps of the start, and retries those that fail with a transient fault.
 
-    Meanwhile the watchdog is pinged, systemd is asked for more time, and its STATUS names the fault.
+    During retries the watchdog is pinged, the start timeout is extended, and systemd's status shows the
+    fault.
 
-    stopping: a person or systemd ends the service. over: that, or the time given by --duration is up.
+    Args:
+        stopping: Returns True when the service is stopped.
+        over: Returns True when the service is stopped or the time of --duration is up.
+        watchdog: Pinged during retries.
+        clock: The clock.
+        send: Sends messages to systemd.
+
+    Attributes:
+        show: Called repeatedly with the fault while it lasts, for /readyz.
     """
 
     def __init__(
@@ -51,29 +60,29 @@ class Startup:
         self._stopping, self._over, self._watchdog = stopping, over, watchdog
         self._clock, self._send = clock, send
         self.show: Callable[[str], None] = lambda fault: None
-        """Called again and again while a fault lasts, for /readyz."""
 
     def step(self, action: Callable[[], T]) -> T:
-        """What `action` returns in the end.
+        """Run an action, with retries, and return its result.
 
-        Raises SinkError for a fault that a person has to remove, or one that outlasts --duration;
-        KeyboardInterrupt for a stop meanwhile.
+        Raises:
+            SinkError: The fault is not transient, or lasts longer than --duration.
+            KeyboardInterrupt: The service was stopped.
         """
         pause_s, logged = FIRST_PAUSE_S, ""
         while True:
             try:
                 done = action()
             except SinkError as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 if str(error) != logged:
                     logged = str(error)
-                    _log.warning("%s; trying again until it works", error)
+                    _log.warning("%s; retrying", error)
                 self._wait(pause_s, error)
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
                 if logged:
-                    _log.warning("the fault has passed: %s", logged)
+                    _log.warning("recovered from: %s", logged)
                     self.show("starting")
                 return done
 
@@ -90,23 +99,31 @@ class Startup:
             self._clock.sleep(STEP_S)
 
 
-def passes(error: SinkError) -> bool:
-    """Whether the fault ends without anybody changing the configuration: a taken port, a full disk."""
+def is_transient(error: SinkError) -> bool:
+    """Whether the fault may end without intervention, such as a port in use or a full disk."""
     cause = error.__cause__
-    return isinstance(cause, sqlite3.Error) or (isinstance(cause, OSError) and cause.errno in PASSING)
+    return isinstance(cause, sqlite3.Error) or (
+        isinstance(cause, OSError) and cause.errno in TRANSIENT_ERRNOS
+    )
 
 
 @contextmanager
 def state_lock(state: Path) -> Iterator[None]:
-    """Make the state folder and hold it. Raises SinkError where another process holds it."""
+    """Create the state folder and lock it.
+
+    Raises:
+        SinkError: The folder cannot be written, or another process has locked it.
+    """
     lock = FileLock(state / LOCK)
     try:
         state.mkdir(parents=True, exist_ok=True)
         free = lock.acquire()
     except OSError as error:
-        raise SinkError(f"{state}: cannot be written ({error.strerror}); give a folder by --state") from error
+        raise SinkError(
+            f"{state}: cannot be written ({error.strerror}); choose another folder with --state"
+        ) from error
     if not free:
-        raise SinkError(f"{state}: in use by another kiosk; stop that one, or give another folder by --state")
+        raise SinkError(f"{state}: in use by another kiosk; stop it or choose another folder with --state")
     try:
         yield
     finally:
@@ -114,7 +131,7 @@ def state_lock(state: Path) -> Iterator[None]:
 
 
 def count_start(state: Path) -> int | None:
-    """How often the service was started, this time included; None where the count cannot be kept."""
+    """Increment and return the number of starts of the service; None if it cannot be stored."""
     path = state / STARTS
     try:
         state.mkdir(parents=True, exist_ok=True)

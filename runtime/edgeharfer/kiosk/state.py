@@ -1,4 +1,4 @@
-"""What browsers and probes see: set by the run, read by the threads of the HTTP server."""
+"""State shared between the run, which sets it, and the HTTP server, which reads it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ from edgeharfer.runtime.types import Frame, Image
 
 PICTURE_WIDTH = 480
 HANG_S = 10.0
-"""Without an update for so long the service is not healthy."""
+"""Without an update for this long the service is not healthy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenContent:
-    """What the page shows. notice: the text to confirm, empty when nothing has to be confirmed."""
+    """What the page shows.
+
+    Attributes:
+        state: State of the source.
+        people: Number of faces in view.
+        action: Label of the action; "" for none.
+        emotions: Labels of the faces.
+        notice: The notice to confirm; "" if none is needed.
+    """
 
     state: str = "starting"
     people: int = 0
@@ -32,7 +40,7 @@ class ScreenContent:
 
 
 class KioskState:
-    """The newest content and picture of the screen, the health, and a visitor's confirmation."""
+    """The newest screen content and picture, the health, and a visitor's confirmation. Thread-safe."""
 
     def __init__(self, config: KioskConfig, clock: Clock) -> None:
         self._screen, self._blur, self._clock = config.screen, config.privacy.blur_faces, clock
@@ -44,22 +52,27 @@ class KioskState:
         self._updated_s = clock.monotonic()
 
     def set_health(self, problem: str, details: Mapping[str, Any]) -> None:
-        """Called regularly by the run. problem: why the service is not ready, empty when it is."""
+        """Set the health; the run calls it regularly.
+
+        Args:
+            problem: Why the service is not ready; "" if it is.
+            details: Further entries of /healthz and /readyz.
+        """
         with self._lock:
             self._updated_s, self._problem, self._details = self._clock.monotonic(), problem, details
 
     def show(self, content: ScreenContent, view: tuple[Frame, Result] | None = None) -> None:
-        """Set the content of the screen; without a view there is no picture."""
+        """Set the screen content, and the frame and result of the picture; None for no picture."""
         with self._lock:
             self._content, self._view = content, view
 
     def set_source_state(self, state: str) -> None:
-        """Show another state of the source, and leave the rest as it is."""
+        """Change the state of the source in the screen content."""
         with self._lock:
             self._content = replace(self._content, state=state)
 
     def confirm(self) -> None:
-        """A visitor confirmed the notice."""
+        """Record that a visitor confirmed the notice."""
         with self._lock:
             self._confirmed = True
 
@@ -71,13 +84,13 @@ class KioskState:
 
     @property
     def healthy(self) -> bool:
-        """The run goes on."""
+        """Whether the run was updated recently."""
         with self._lock:
             return self._clock.monotonic() - self._updated_s < HANG_S
 
     @property
     def ready(self) -> bool:
-        """Results come."""
+        """Whether the service produces results."""
         with self._lock:
             return self._clock.monotonic() - self._updated_s < HANG_S and not self._problem
 
@@ -88,7 +101,7 @@ class KioskState:
             return {"lack": self._problem, "idle_s": idle_s, **self._details}
 
     def content(self) -> dict[str, Any]:
-        """The body of /state.json, from which the page is drawn."""
+        """The body of /state.json, for the page."""
         with self._lock:
             return {
                 "title": self._screen.title,
@@ -100,7 +113,7 @@ class KioskState:
             }
 
     def picture(self) -> bytes:
-        """The newest picture as JPEG, faces blurred; empty where there is none to show."""
+        """The newest picture as JPEG, with blurred faces if configured; empty if there is none."""
         with self._lock:
             view = self._view if self._screen.show_camera else None
         if view is None:
@@ -109,7 +122,7 @@ class KioskState:
 
 
 def shown_picture(frame: Frame, result: Result, *, blur: bool) -> Image:
-    """A small picture, mirrored: people expect to see themselves as in a mirror."""
+    """The picture for the page: scaled down, and mirrored because people expect a mirror image."""
     image = blur_faces(frame.bgr, result.faces) if blur else frame.bgr
     height, width = image.shape[:2]
     size = PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width))

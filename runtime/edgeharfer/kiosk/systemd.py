@@ -1,4 +1,4 @@
-"""Messages to systemd: sd_notify(3), and the ping that its watchdog expects."""
+"""Messages to systemd: sd_notify(3) and watchdog pings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edgeharfer.runtime.types import Frame
 
 PINGS_PER_INTERVAL = 4
 SUPERVISED = frozenset({"connecting", "lost", "backoff"})
-"""States in which the source is retried, with a time limit for each attempt."""
+"""States of the source in which connection attempts, each with a timeout, count as progress."""
 MAX_STATE_S = 20.0
-"""None of these states lasts as long while the retries work."""
+"""A supervised state that lasts longer than this indicates a hang."""
 
 
 def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Send lines such as "READY=1", "WATCHDOG=1" or "STATUS=…" to NOTIFY_SOCKET.
 
-    A leading "@" of the address stands for the zero byte of the abstract namespace. A manager that is
-    about to restart may not listen; the message is then lost, as with sd_notify itself.
+    A leading "@" of the address means an abstract socket. While systemd restarts, messages can be lost, as
+    with sd_notify itself.
 
     Returns:
         Whether the message was sent; False without NOTIFY_SOCKET.
@@ -41,7 +41,7 @@ def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_s(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds within which systemd expects a ping, None where it expects none."""
+    """The watchdog interval in seconds; None if systemd expects no pings."""
     microseconds = environment.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
@@ -49,14 +49,15 @@ def watchdog_s(environment: Mapping[str, str] = os.environ) -> float | None:
 
 
 class WatchdogPinger(Sink):
-    """Pings on results, so that systemd restarts the service when any stage hangs.
+    """Pings the watchdog on results, so that systemd restarts the service when any stage hangs.
 
-    Put it behind all other sinks: a sink that hangs then stops the ping as well. While there is no camera,
-    the attempts to reach it count instead of results. There is no timer and no thread of its own.
+    It must be the last sink, so that a hanging sink also stops the pings. While there is no camera,
+    connection attempts count instead of results. It uses no timer and no thread.
 
     Args:
-        send: Takes "WATCHDOG=1".
-        interval_s: As systemd expects it; None sends no ping.
+        send: Sends "WATCHDOG=1".
+        interval_s: The watchdog interval; None sends no pings.
+        clock: The clock.
     """
 
     def __init__(self, send: Callable[[str], object], interval_s: float | None, clock: Clock) -> None:
@@ -69,10 +70,10 @@ class WatchdogPinger(Sink):
         self.ping()
 
     def refresh(self, status: Status) -> None:
-        self.waiting(status.source_state)
+        self.observe_state(status.source_state)
 
-    def waiting(self, state: str) -> None:
-        """There is no frame, and the source is in this state: ping while it is retried."""
+    def observe_state(self, state: str) -> None:
+        """Ping without a frame, if the source is in a supervised state that has not lasted too long."""
         now_s = self._clock.monotonic()
         if state != self._state:
             self._state, self._state_s = state, now_s
@@ -80,7 +81,7 @@ class WatchdogPinger(Sink):
             self.ping()
 
     def ping(self) -> None:
-        """Progress was made: a frame became a result, or an attempt ended. Sent as often as it is needed."""
+        """Report progress; a ping is sent `PINGS_PER_INTERVAL` times per interval."""
         now_s = self._clock.monotonic()
         if self._pause_s is None or (self._last_s is not None and now_s - self._last_s < self._pause_s):
             return

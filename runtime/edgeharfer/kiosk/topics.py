@@ -1,4 +1,4 @@
-"""What is said to the broker: topics and payloads, as the JSON schemas beside this file describe them."""
+"""MQTT topics and payloads, as described by the JSON schemas in the folder `schemas`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from edgeharfer.runtime.strict_json import compact_json
 
 
 class Topics:
-    """The topics of one site."""
+    """The MQTT topics of one site."""
 
     def __init__(self, config: KioskConfig) -> None:
         self.base = f"{config.mqtt.prefix}/{config.site.name}"
         self.status = f"{self.base}/status"
 
     def event(self, kind: str) -> str:
+        """The topic for events of a task."""
         return f"{self.base}/event/{kind}"
 
 
 def event_payload(event: Event, person: str | None, now_s: float, wall_s: float) -> dict[str, Any]:
-    """An event as it is sent. person: an ephemeral name. now_s, wall_s: the same moment in both times."""
+    """The payload of an event.
+
+    Args:
+        event: The event.
+        person: Random name of the person; None for the scene.
+        now_s: The current presentation time of the source.
+        wall_s: The same moment in wall-clock time.
+    """
     ended = None if event.end_s is None else _stamp(wall_s - (now_s - event.end_s))
     return {
         "kind": "event",
@@ -44,10 +52,11 @@ def event_payload(event: Event, person: str | None, now_s: float, wall_s: float)
     }
 
 
-def left_open_payload(start: Mapping[str, Any]) -> dict[str, Any]:
-    """The end of a decision whose process was killed: when it ended, nobody knows.
+def interrupted_payload(start: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload of the end of a decision whose process was killed, without the unknown end time.
 
-    start: the payload of the event that started it.
+    Args:
+        start: Payload of the start event.
     """
     return {
         **start,
@@ -61,17 +70,17 @@ def left_open_payload(start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def status_payload(state: str, reason: str) -> dict[str, Any]:
-    """ "online" or "offline", and why."""
+    """The payload of the status: "online" or "offline", and the reason."""
     return {"kind": "status", "state": state, "reason": reason}
 
 
 def to_json(payload: Mapping[str, Any]) -> bytes:
-    """Compact ASCII."""
+    """Encode a payload as compact ASCII JSON."""
     return compact_json(payload).encode("ascii")
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON schema (2020-12) of one kind of payload: "event", "status" or "discovery"."""
+    """Load the JSON schema (2020-12) of a payload: "event", "status" or "discovery"."""
     text = resources.files(__package__).joinpath("schemas", f"{name}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded

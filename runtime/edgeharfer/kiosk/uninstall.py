@@ -1,4 +1,4 @@
-"""Uninstall: what the product wrote is removed, everything else is left and named."""
+"""Uninstalls the service: removes the product's own files, and lists everything else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeharfer.kiosk.config import default_text
-from edgeharfer.kiosk.install import Command, InstallPaths, attempt, manages
+from edgeharfer.kiosk.install import Command, InstallPaths, attempt, systemd_runs
 from edgeharfer.kiosk.startup import LOCK
 from edgeharfer.kiosk.unit import MARK, NAME
 from edgeharfer.kiosk.update import file_names
@@ -19,26 +19,37 @@ _FILES = re.compile(
     r"lock|\.?(starts|calibration\.json)(\.part)?|outbox\.(db(-wal|-shm|-journal)?|broken)"
     r"|models/(action|emotion)/\.?(current|previous)(\.part)?|\.cache/edgeharfer/.+|\.nv/ComputeCache/.+"
 )
-"""Files and links of the state folder: the kiosk's own, and what ONNX Runtime and CUDA keep for it."""
+"""Files and links in the state folder: those of the kiosk, and the caches of ONNX Runtime and CUDA."""
 _FOLDERS = re.compile(r"models(/(action|emotion))?|\.cache(/edgeharfer(/.+)?)?|\.nv(/ComputeCache(/.+)?)?")
 _PACKAGES = re.compile(r"models/(action|emotion)/(\..+\.part|[^/]+-[0-9a-f]{8})")
-"""Folders of `models install`: in them, the files of the package."""
+"""Package folders written by `models install`."""
 
 Own = Callable[[Path], bool]
 
 
-def uninstall(places: InstallPaths, run: Command, *, purge: bool = False) -> list[str]:
-    """Stop the service and remove what was written for it. Returns what was done, and what was left and why.
+def uninstall(paths: InstallPaths, run: Command, *, purge: bool = False) -> list[str]:
+    """Stop the service and remove its files.
 
-    Removed are the unit, the configuration as `install` wrote it, and of the state folder what the service,
-    `kiosk calibrate` and `models install` keep there. purge: a configuration that was edited goes as well.
+    Removes the units, an unedited configuration, and the files of the service, `kiosk calibrate` and
+    `models install` in the state folder.
+
+    Args:
+        paths: Where it is installed.
+        run: Runs a command, see `install.run_command`.
+        purge: Also remove an edited configuration.
+
+    Returns:
+        What was removed, and what was left and why, one line each.
+
+    Raises:
+        SinkError: A kiosk is still running, or a file cannot be removed.
     """
-    ours = _is_ours(places.unit)
-    if ours and manages(places):
+    ours = _is_ours(paths.unit)
+    if ours and systemd_runs(paths):
         run(["systemctl", "disable", "--now", NAME])
-    _check_unused(places)
-    done = [*_remove_unit(places, ours=ours), *_remove_config(places, purge=purge), *_remove_state(places)]
-    if ours and manages(places):
+    _check_unused(paths)
+    done = [*_remove_unit(paths, ours=ours), *_remove_config(paths, purge=purge), *_remove_state(paths)]
+    if ours and systemd_runs(paths):
         run(["systemctl", "daemon-reload"])
     return done or ["nothing was installed"]
 
@@ -47,60 +58,64 @@ def _is_ours(unit: Path) -> bool:
     return unit.is_file() and attempt(unit, unit.read_bytes).startswith(MARK.encode())
 
 
-def _check_unused(places: InstallPaths) -> None:
-    """Raise SinkError where a kiosk that systemd did not start still runs on the state folder."""
-    path = places.state / LOCK
+def _check_unused(paths: InstallPaths) -> None:
+    """Check that no kiosk that was started by hand uses the state folder.
+
+    Raises:
+        SinkError: One does.
+    """
+    path = paths.state / LOCK
     if not path.is_file():
         return
     lock = FileLock(path)
     free = attempt(path, lock.acquire)
     lock.close()
     if not free:
-        raise SinkError(f"{places.state}: in use by a kiosk that is still running; stop it first")
+        raise SinkError(f"{paths.state}: in use by a kiosk that is still running; stop it first")
 
 
-def _remove_unit(places: InstallPaths, *, ours: bool) -> Iterator[str]:
+def _remove_unit(paths: InstallPaths, *, ours: bool) -> Iterator[str]:
     if ours:
-        yield _remove(places.unit)
-    elif places.unit.exists():
-        yield f"left {places.unit}: not written by `kiosk install`"
-    if _is_ours(places.browser_unit):
-        yield _remove(places.browser_unit)
-    drop_ins = places.unit.with_name(f"{NAME}.d")
+        yield _remove(paths.unit)
+    elif paths.unit.exists():
+        yield f"left {paths.unit}: not written by `kiosk install`"
+    if _is_ours(paths.browser_unit):
+        yield _remove(paths.browser_unit)
+    drop_ins = paths.unit.with_name(f"{NAME}.d")
     if drop_ins.is_dir():
         yield f"left {drop_ins}: written by an administrator (systemctl edit)"
 
 
-def _remove_config(places: InstallPaths, *, purge: bool) -> Iterator[str]:
-    folder = places.config.parent
-    if places.config.is_file():
-        if purge or attempt(places.config, places.config.read_bytes) == default_text().encode():
-            yield _remove(places.config)
+def _remove_config(paths: InstallPaths, *, purge: bool) -> Iterator[str]:
+    folder = paths.config.parent
+    if paths.config.is_file():
+        if purge or attempt(paths.config, paths.config.read_bytes) == default_text().encode():
+            yield _remove(paths.config)
         else:
-            yield f"left {places.config}: edited; `kiosk uninstall --purge` removes it as well"
-    others = [path for path in _children(folder) if path != places.config]
+            yield f"left {paths.config}: edited; `kiosk uninstall --purge` removes it as well"
+    others = [path for path in _children(folder) if path != paths.config]
     yield from (f"left {path}: not written by edgeharfer" for path in others)
     if folder.is_dir() and not _children(folder):
         yield _remove_folder(folder)
 
 
-def _remove_state(places: InstallPaths) -> Iterator[str]:
-    """The folder where systemd keeps it and the link to it, or the folder of a kiosk started by hand."""
-    for folder in (places.private_state, places.state):
+def _remove_state(paths: InstallPaths) -> Iterator[str]:
+    """Remove systemd's state folder and the link to it, or the folder of a kiosk started by hand."""
+    for folder in (paths.private_state, paths.state):
         if folder.is_symlink():
-            if not folder.exists():  # what it names was removed just now
+            if not folder.exists():  # its target was just removed
                 yield _remove(folder)
-            elif folder == places.private_state or folder.resolve() != places.private_state.resolve():
+            elif folder == paths.private_state or folder.resolve() != paths.private_state.resolve():
                 yield f"left {folder}: a link to {folder.resolve()}, not made by edgeharfer"
         elif folder.is_dir():
-            left = list(_sweep(folder, folder))
+            left = list(_remove_own(folder, folder))
             yield from (f"left {path}: not written by edgeharfer" for path in left)
             if not left:
                 yield _remove_folder(folder)
 
 
-def _sweep(folder: Path, state: Path) -> Iterator[Path]:
-    """Remove what is the product's own below a folder, following no link; the paths that are left."""
+def _remove_own(folder: Path, state: Path) -> Iterator[Path]:
+    """Remove the product's own files below a folder without following links; yields the paths left."""
     own = _owner(folder, state)
     for child in _children(folder):
         if child.is_dir() and not child.is_symlink():
@@ -108,7 +123,7 @@ def _sweep(folder: Path, state: Path) -> Iterator[Path]:
             if not (_FOLDERS.fullmatch(name) or _PACKAGES.fullmatch(name)):
                 yield child
                 continue
-            left = list(_sweep(child, state))
+            left = list(_remove_own(child, state))
             yield from left
             if not left:
                 attempt(child, child.rmdir)
@@ -119,13 +134,13 @@ def _sweep(folder: Path, state: Path) -> Iterator[Path]:
 
 
 def _owner(folder: Path, state: Path) -> Own:
-    """Which files of a folder are the product's own."""
+    """A predicate for the product's own files in a folder."""
     name = "" if folder == state else folder.relative_to(state).as_posix()
     if not _PACKAGES.fullmatch(name):
         return lambda path: _FILES.fullmatch(path.relative_to(state).as_posix()) is not None
     try:
         names = set(file_names(load_package(folder)))
-    except ModelError:  # damaged or cut off: which files belong to it is not known
+    except ModelError:  # damaged: its other files are unknown
         names = {MANIFEST}
     return lambda path: path.name in names
 

@@ -1,4 +1,4 @@
-"""The systemd unit of the kiosk: what it may touch is what its configuration names, and no more."""
+"""The systemd units of the kiosk, sandboxed to what the configuration needs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ BROWSER_NAME = "edgeharfer-kiosk-browser.service"
 BROWSER_OPTIONS = "--kiosk --noerrdialogs --disable-session-crashed-bubble --no-first-run"
 USER = "edgeharfer"
 CONFIG_CREDENTIAL = "kiosk.toml"
-OLDEST_SYSTEMD = 247
-"""The first with LoadCredential."""
-STEPS_SYSTEMD = 254
-"""The first with pauses that grow from restart to restart."""
+MIN_SYSTEMD = 247
+"""The first version with LoadCredential."""
+RESTART_STEPS_SYSTEMD = 254
+"""The first version with RestartSteps."""
 MARK = "# Written by `edgeharfer kiosk install`"
 
 _UNIT = """\
-{mark}; changes belong into a drop-in (systemctl edit {name}).
+{mark}; put changes into a drop-in (systemctl edit {name}).
 [Unit]
-Description=edgeharfer kiosk: actions and emotions before a camera
+Description=edgeharfer kiosk: action and emotion recognition
 After=network.target
 StartLimitIntervalSec=0
 
@@ -34,10 +34,10 @@ TimeoutStartSec=90
 TimeoutStopSec=5
 Restart=always
 {pauses}
-# Memory holds pictures: no core dumps
+# No core dumps: memory contains pictures
 LimitCORE=0
 
-# A user of its own, made at start and gone at stop
+# A temporary user, created at start and removed at stop
 DynamicUser=yes
 User={user}
 SupplementaryGroups={groups}
@@ -54,7 +54,7 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 {write_execute}
-# The file system is for reading, the state folder apart
+# Read-only file system, except for the state folder
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
@@ -72,14 +72,14 @@ RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 
-# Cameras, and nothing else of /dev
+# Only cameras in /dev
 DevicePolicy=closed
 {devices}
 
 MemoryMax={memory_mb}M
 TasksMax=128
 
-# Sockets of this machine, and the addresses that the configuration names
+# Network: this machine, and the configured addresses
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 IPAddressDeny=any
 IPAddressAllow={addresses}
@@ -89,7 +89,7 @@ WantedBy=multi-user.target
 """
 
 _BROWSER_UNIT = """\
-{mark}; changes belong into a drop-in (systemctl --user edit {name}).
+{mark}; put changes into a drop-in (systemctl --user edit {name}).
 [Unit]
 Description=edgeharfer kiosk: the page on the screen
 PartOf=graphical-session.target
@@ -107,9 +107,13 @@ WantedBy=graphical-session.target
 
 
 def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd: int = 0) -> str:
-    """The unit for a configuration.
+    """The unit of the service.
 
-    program: the `edgeharfer` command, absolute. systemd: the version that reads the unit, 0 if unknown.
+    Args:
+        config: The configuration.
+        program: The `edgeharfer` command, absolute.
+        config_path: Path of the configuration file on the installed system.
+        systemd: Version of systemd; 0 if unknown.
     """
     gpu = config.models.provider not in (AUTO, "cpu")
     text = _UNIT.format(
@@ -121,9 +125,9 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
         watchdog_s=config.limits.watchdog_s,
         memory_mb=config.limits.memory_mb,
         groups="video render" if gpu else "video",
-        pauses=_pauses(systemd),
+        pauses=_restart_delays(systemd),
         credentials=_credentials(config, config_path),
-        # CUDA and TensorRT compile kernels while they run
+        # CUDA and TensorRT compile kernels at run time
         write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
         devices="\n".join(f"DeviceAllow={one} rw" for one in _devices(gpu)),
         addresses=" ".join(["localhost", *allowed_addresses(config)]),
@@ -132,7 +136,7 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
 
 
 def browser_unit_text(config: KioskConfig, browser: str) -> str:
-    """The unit of the desktop's user that shows the page. browser: a command of Chromium's family."""
+    """The user unit that shows the page, for the command of a Chromium-based browser."""
     return _BROWSER_UNIT.format(
         mark=MARK,
         name=BROWSER_NAME,
@@ -143,7 +147,7 @@ def browser_unit_text(config: KioskConfig, browser: str) -> str:
 
 
 def allowed_addresses(config: KioskConfig) -> list[str]:
-    """Addresses and networks beside this machine's own."""
+    """Addresses and networks that the service may connect to besides this machine."""
     named = [host for host in remote_hosts(config) if is_address(host)]
     return list(dict.fromkeys([*named, *config.network.allow]))
 
@@ -153,21 +157,21 @@ def _devices(gpu: bool) -> list[str]:
     return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm"] if gpu else cameras
 
 
-def _pauses(systemd: int) -> str:
-    """Between restarts, which never end: growing where systemd can do that, else always the same."""
-    if systemd >= STEPS_SYSTEMD:
+def _restart_delays(systemd: int) -> str:
+    """The delay between restarts: increasing if systemd supports it, else constant."""
+    if systemd >= RESTART_STEPS_SYSTEMD:
         return "RestartSec=2\nRestartSteps=5\nRestartMaxDelaySec=30\n"
     return "RestartSec=5\n"
 
 
 def _credentials(config: KioskConfig, config_path: Path) -> str:
-    """Files that only root may read and of which the service gets a copy; the path is taken up to the end."""
+    """LoadCredential lines for files that only root can read; the path extends to the end of the line."""
     files = {CONFIG_CREDENTIAL: str(config_path), "mqtt-password": config.mqtt.password_file}
     lines = [f"LoadCredential={name}:{path.replace('%', '%%')}\n" for name, path in files.items() if path]
     return "".join(lines)
 
 
 def _escape(path: Path) -> str:
-    """A path as ExecStart takes it: systemd.unit(5) expands % and splits at spaces."""
+    """Quote a path for ExecStart, where systemd.unit(5) expands % and splits at spaces."""
     text = str(path).replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"')
     return f'"{text}"' if " " in text else text

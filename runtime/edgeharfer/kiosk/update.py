@@ -1,8 +1,8 @@
-"""New models on a kiosk that runs: checked, tried, switched by one rename, and undone by another.
+"""Model updates of a running kiosk: verify, try out, and switch or roll back by an atomic rename.
 
-STATE/models/<task>/<name>-<hash>/     packages; the one in use and the one before are kept
-STATE/models/<task>/current            a link to the one in use; without it the configuration's
-STATE/models/<task>/previous           a link to the one before
+STATE/models/<task>/<name>-<hash>/     packages; the current and the previous one are kept
+STATE/models/<task>/current            link to the current package; without it the configured one is used
+STATE/models/<task>/previous           link to the previous package
 """
 
 from __future__ import annotations
@@ -37,13 +37,18 @@ from edgeharfer.runtime.types import Image
 CURRENT, PREVIOUS = "current", "previous"
 SUM_TOLERANCE = 1e-3
 RUNS = 9
-SLOWER_AT_MOST = 1.5
+MAX_SLOWDOWN = 1.5
 SLACK_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class PackageTrial:
-    """What a package answered to the golden inputs, and how long one answer took."""
+    """The outcome of running a package on the golden inputs.
+
+    Attributes:
+        probs: Probabilities, (inputs, classes).
+        median_ms: Median time of one inference.
+    """
 
     probs: Answers
     median_ms: float
@@ -51,17 +56,25 @@ class PackageTrial:
 
 @dataclass(frozen=True, slots=True)
 class InstalledUpdate:
-    """What `install_package` did."""
+    """The outcome of `install_package`.
+
+    Attributes:
+        task: Task of the package.
+        folder: Folder of the installed package.
+        previous: Folder of the package that was installed before; None if there was none.
+        trial: Trial of the package.
+        previous_trial: Trial of the package that it replaces; None if the task was off.
+    """
 
     task: str
     folder: Path
-    before: Path | None
+    previous: Path | None
     trial: PackageTrial
-    trial_before: PackageTrial | None
+    previous_trial: PackageTrial | None
 
 
 def current_package(state: Path, task: str) -> Path | None:
-    """The installed package in use, None where the configuration's is."""
+    """Folder of the installed package; None if the configured one is used."""
     link = state / "models" / task / CURRENT
     return link.resolve() if link.is_symlink() and link.exists() else None
 
@@ -76,57 +89,73 @@ def install_package(
 ) -> InstalledUpdate:
     """Verify and copy a package, try the copy on the golden inputs, and switch to it.
 
-    It is tried in a child process first: a graph may crash or never end.
+    The first trial runs in a child process, because a graph may crash or hang. A running service switches
+    within seconds. If an error is raised, nothing has changed.
 
-    replaces: the package that is used where none was installed yet; the new one may not be much slower.
-    require_signature: the file of the public key that it must be signed with.
-    A running service follows within seconds. Raises ModelError and leaves everything as it was where the
-    package is damaged, answers otherwise than it should, or is too slow here; SinkError for a full disk.
+    Args:
+        source: Folder of the package.
+        state: The state folder.
+        replaces: The configured package; "off" for none. The new package must not be much slower than the
+            installed one, or this one if none is installed.
+        require_signature: Public key file that the package must be signed with.
+        clock: The clock.
+
+    Raises:
+        ModelError: The package is damaged, gives wrong results or is too slow on this machine.
+        SinkError: The state folder cannot be written.
     """
     clock = clock or SystemClock()
     package = verify_package(str(source.resolve()), require_signature=require_signature)
     task = package.manifest.task
     if task not in PACKAGE_TASKS:
         raise ModelError(
-            f"{source}: a package for the task {task}; {' and '.join(PACKAGE_TASKS)} can be installed"
+            f"{source}: a package for {task}; only those for {' and '.join(PACKAGE_TASKS)} can be installed"
         )
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)
     try:
         try_out(load_package(folder))
-        trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
-    except BaseException:  # a stop as well: what was not tried to the end is not kept
+        trial, previous_trial = _try_both(load_package(folder), before or replaces, task, clock)
+    except BaseException:  # also when interrupted
         if folder != before:
             shutil.rmtree(folder)
         raise
     _switch(state / "models" / task, folder)
     hand_over(state / "models", state)  # the service must be able to roll back
-    return InstalledUpdate(task, folder, before, trial, trial_before)
+    return InstalledUpdate(task, folder, before, trial, previous_trial)
 
 
 def roll_back(state: Path, task: str) -> Path | None:
-    """Return to the package before; the configuration's (None) where there is none, or only the same one."""
-    home = state / "models" / task
-    bad, previous = current_package(state, task), home / PREVIOUS
+    """Switch back to the previous package.
+
+    Returns:
+        Its folder; None if there is none, so that the configured package is used.
+    """
+    task_folder = state / "models" / task
+    current, previous = current_package(state, task), task_folder / PREVIOUS
     target = previous.resolve() if previous.is_symlink() and previous.exists() else None
-    if target is None or target == bad:
-        (home / CURRENT).unlink(missing_ok=True)
-        sync_folder(home)
+    if target is None or target == current:
+        (task_folder / CURRENT).unlink(missing_ok=True)
+        sync_folder(task_folder)
         return None
-    _link(home / CURRENT, target)
+    _link(task_folder / CURRENT, target)
     previous.unlink()
     return target
 
 
 def try_package(package: Package, clock: Clock) -> PackageTrial:
-    """Answers and speed on the golden inputs. Raises ModelError for answers that are none."""
+    """Run a package on the golden inputs, and check and time its results.
+
+    Raises:
+        ModelError: The results are not probabilities, not reproducible, or differ from the golden ones.
+    """
     answer = answerer(package)
     frames = golden_frames()
     probs = answer(frames)
     if not np.isfinite(probs).all() or np.abs(probs.sum(axis=1) - 1).max() > SUM_TOLERANCE or probs.min() < 0:
-        raise ModelError(f"{package.path}: its answers to the golden inputs are no probabilities")
+        raise ModelError(f"{package.path}: the outputs for the golden inputs are not probabilities")
     if not np.allclose(answer(frames), probs, atol=1e-6):
-        raise ModelError(f"{package.path}: answers the same input differently each time")
+        raise ModelError(f"{package.path}: the outputs differ between runs on the same input")
     check_golden(package)
     return PackageTrial(probs, _median_ms(answer, frames[:1], clock))
 
@@ -138,11 +167,11 @@ def _try_both(
     if before == "off":
         return trial, None
     old = try_package(load_package(before, task), clock)
-    limit_ms = SLOWER_AT_MOST * old.median_ms + SLACK_MS
+    limit_ms = MAX_SLOWDOWN * old.median_ms + SLACK_MS
     if trial.median_ms > limit_ms:
         raise ModelError(
-            f"{package.manifest.name}: {trial.median_ms:.1f} ms an answer here, where {before} takes "
-            f"{old.median_ms:.1f} ms; at most {limit_ms:.1f} ms are allowed, so it was not installed"
+            f"{package.manifest.name}: not installed: {trial.median_ms:.1f} ms per inference on this "
+            f"machine, where {before} takes {old.median_ms:.1f} ms; the limit is {limit_ms:.1f} ms"
         )
     return trial, old
 
@@ -156,9 +185,9 @@ def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Im
     return float(np.median(times))
 
 
-def _copy(package: Package, home: Path, key: Path | None) -> Path:
-    """The package below `home` under its name and hash; whole before it carries that name."""
-    folder = home / f"{package.manifest.name}-{_digest(package)[:8]}"
+def _copy(package: Package, task_folder: Path, key: Path | None) -> Path:
+    """Copy a package to `task_folder`/<name>-<hash> by way of a temporary folder, and verify the copy."""
+    folder = task_folder / f"{package.manifest.name}-{_digest(package)[:8]}"
     if folder.is_dir():
         verify_package(folder, require_signature=key)
         return folder
@@ -166,33 +195,33 @@ def _copy(package: Package, home: Path, key: Path | None) -> Path:
         with temporary_folder(folder) as part:
             for name in file_names(package):
                 _copy_file(package.path / name, part / name)
-            with locked_folder(home):
-                if not folder.is_dir():  # another process may have installed it
+            with locked_folder(task_folder):
+                if not folder.is_dir():  # another process may have created it
                     part.rename(folder)
-        sync_folder(home)
+        sync_folder(task_folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    verify_package(folder, require_signature=key)  # what is used is what was read back
+    verify_package(folder, require_signature=key)  # verify what was written
     return folder
 
 
 def _digest(package: Package) -> str:
-    """Of manifest and signature: a package that is signed later is another one."""
+    """SHA-256 of manifest and signature, so that signing a package later changes it."""
     paths = [package.path / name for name in (MANIFEST, SIGNATURE)]
     content = b"".join(read_regular(path, MAX_MODEL_BYTES) for path in paths if path.exists())
     return hashlib.sha256(content).hexdigest()
 
 
 def file_names(package: Package) -> list[str]:
-    """The files of a package that are installed: graphs, manifest, and the papers that are there."""
+    """Names of the files of a package that are installed: manifest, graphs and accompanying documents."""
     models = [spec.file for files in package.manifest.files.values() for spec in files.values()]
-    papers = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
-    beside = [name for name in papers if (package.path / name).is_file()]
-    return list(dict.fromkeys([MANIFEST, *models, *package.manifest.other_files, *beside]))
+    documents = ("MODELCARD.md", "receipt.json", GOLDEN, SIGNATURE)
+    present = [name for name in documents if (package.path / name).is_file()]
+    return list(dict.fromkeys([MANIFEST, *models, *package.manifest.other_files, *present]))
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """A link in a package could name any file of whoever installs it, so none is followed."""
+    """Copy a regular file. Links are not followed, because they could point to any file on the machine."""
     data = read_regular(source, MAX_MODEL_BYTES)
     with target.open("xb") as write:
         write.write(data)
@@ -200,23 +229,23 @@ def _copy_file(source: Path, target: Path) -> None:
         os.fsync(write.fileno())
 
 
-def _switch(home: Path, folder: Path) -> None:
-    """Make a package the current one, keep the one before, remove all others."""
-    current = home / CURRENT
+def _switch(task_folder: Path, folder: Path) -> None:
+    """Make a package the current one, keep the previous one, and remove all others."""
+    current = task_folder / CURRENT
     before = current.resolve() if current.is_symlink() and current.exists() else None
     if before == folder:
         return
     if before is not None:
-        _link(home / PREVIOUS, before)
+        _link(task_folder / PREVIOUS, before)
     _link(current, folder)
-    for other in home.iterdir():
-        hidden = other.name.startswith(".")  # another process copies into it
+    for other in task_folder.iterdir():
+        hidden = other.name.startswith(".")  # another process is copying into it
         if other.is_dir() and not other.is_symlink() and not hidden and other not in (folder, before):
             shutil.rmtree(other)
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point a link elsewhere by one rename: it is the old or the new one at any time."""
+    """Replace a link atomically."""
     part = temporary_path(link)
     part.symlink_to(target.name)
     part.replace(link)

@@ -1,4 +1,4 @@
-"""The loopback port: health, metrics, and the page for a browser in kiosk mode."""
+"""The HTTP server on the loopback port: health, metrics, and the page for a browser in kiosk mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class WebPort(ServerThread):
-    """Serves while the `with` block lasts. Raises SinkError for a port that is taken."""
+    """Serves while the `with` block lasts.
+
+    Args:
+        port: Port on 127.0.0.1; 0 for any free one.
+        kiosk: The state to serve.
+        metrics: Renders the metrics.
+        limits: Limits of the server.
+
+    Raises:
+        SinkError: The port is in use.
+    """
 
     def __init__(
         self, port: int, kiosk: KioskState, metrics: Callable[[], bytes], limits: HttpLimits = LIMITS
@@ -36,15 +46,15 @@ class WebPort(ServerThread):
         async def picture(request: Request) -> Response:
             jpeg = await asyncio.to_thread(kiosk.picture)
             if not jpeg:
-                raise HttpError(503, "there is no picture yet")
+                raise HttpError(503, "no picture available")
             return Response(jpeg, "image/jpeg")
 
         async def scrape(request: Request) -> Response:
             return Response(metrics(), METRICS_TYPE)
 
-        def probe(word: str, lack: str, well: bool) -> Response:
-            content = {"status": word if well else lack, **kiosk.health()}
-            return json_response(content, 200 if well else 503)
+        def probe(healthy: str, problem: str, passed: bool) -> Response:
+            content = {"status": healthy if passed else problem, **kiosk.health()}
+            return json_response(content, 200 if passed else 503)
 
         async def healthy(request: Request) -> Response:
             return probe("healthy", "hangs", kiosk.healthy)

@@ -1,5 +1,5 @@
-// Uploads and recordings: sent, followed while they are looked at, and shown.
-import { announce, ask, part, percent, say } from "./parts.js";
+// Uploads and recordings: sends them, shows the progress of their analysis, and shows the result.
+import { announce, ask, part, percent, setText } from "./parts.js";
 import { Studio } from "./record.js";
 import { showResult } from "./result.js";
 
@@ -8,16 +8,16 @@ const ASK_MS = 400, KEY = "edgeharfer-analysis";
 export class Analyse {
   constructor(about) {
     this.about = about;
-    this.studio = new Studio(about.limits.record_s, (file) => this.send(file), (text) => this.complain(text));
+    this.studio = new Studio(about.limits.record_s, (file) => this.send(file), (text) => this.showError(text));
     const { upload_mb, video_s, keep_s } = about.limits;
-    say(part("terms"), `Up to ${upload_mb} MB and ${video_s / 60 >= 2 ? `${Math.round(video_s / 60)} minutes` : `${Math.round(video_s)} seconds`}. The file is deleted once it is looked at, the report after ${Math.round(keep_s / 60)} minutes.`);
+    setText(part("terms"), `Up to ${upload_mb} MB and ${video_s / 60 >= 2 ? `${Math.round(video_s / 60)} minutes` : `${Math.round(video_s)} seconds`}. The file is deleted after the analysis, the report after ${Math.round(keep_s / 60)} minutes.`);
     part("choose").addEventListener("click", () => part("file").click());
-    part("file").addEventListener("change", () => this.picked());
+    part("file").addEventListener("change", () => this.fileChosen());
     part("record").addEventListener("click", () => this.record());
     part("cancel").addEventListener("click", () => this.cancel());
-    part("delete").addEventListener("click", () => this.forget());
+    part("delete").addEventListener("click", () => this.deleteReport());
     part("another").addEventListener("click", () => this.reset());
-    this.takeDrops();
+    this.acceptDrops();
     const kept = sessionStorage.getItem(KEY);
     if (kept) this.resume(kept);
   }
@@ -27,7 +27,7 @@ export class Analyse {
     if (on && this.redraw) this.redraw();
   }
 
-  takeDrops() {
+  acceptDrops() {
     const zone = part("drop");
     for (const name of ["dragenter", "dragover"]) {
       addEventListener(name, (event) => {
@@ -44,7 +44,7 @@ export class Analyse {
     });
   }
 
-  picked() {
+  fileChosen() {
     const [file] = part("file").files;
     if (file) this.send(file);
     part("file").value = "";
@@ -59,7 +59,7 @@ export class Analyse {
     part("complaint").hidden = true;
     const { upload_mb } = this.about.limits;
     if (file.size > upload_mb * 1e6) {
-      this.complain(`${file.name} is larger than ${upload_mb} MB, which is the most.`);
+      this.showError(`${file.name} is larger than ${upload_mb} MB, the limit for uploads.`);
       return;
     }
     this.file = file;
@@ -73,16 +73,16 @@ export class Analyse {
     }
   }
 
-  // XMLHttpRequest tells how much is sent; fetch does not.
+  // XMLHttpRequest reports the progress of an upload; fetch does not.
   upload(file) {
     return new Promise((done, fail) => {
       const request = this.request = new XMLHttpRequest();
       request.open("POST", `api/jobs?name=${encodeURIComponent(file.name.slice(0, 200))}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
-      request.upload.addEventListener("progress", (event) => this.tell("Sending", event.loaded / file.size));
-      request.addEventListener("load", () => request.status === 202 ? done(request.response) : fail(new Error(request.response?.error ?? `The app answered ${request.status}.`)));
-      request.addEventListener("error", () => fail(new Error("The upload broke off.")));
+      request.upload.addEventListener("progress", (event) => this.showProgress("Uploading", event.loaded / file.size));
+      request.addEventListener("load", () => request.status === 202 ? done(request.response) : fail(new Error(request.response?.error ?? `The upload failed (HTTP ${request.status}).`)));
+      request.addEventListener("error", () => fail(new Error("The upload was interrupted.")));
       request.addEventListener("abort", () => fail(new Error("")));
       request.send(file);
     });
@@ -93,12 +93,12 @@ export class Analyse {
     while (this.job?.id === job.id && ["waiting", "working"].includes(job.phase)) {
       const queued = job.phase === "waiting" && job.ahead > 0;
       const starting = job.phase === "waiting" || job.share === 0;
-      this.tell(queued ? `Waiting, ${job.ahead} before it` : starting ? "Starting" : job.share < 1 ? "Looking at it" : "Writing the report", starting ? null : job.share);
+      this.showProgress(queued ? `Queued, ${job.ahead} ahead` : starting ? "Starting" : job.share < 1 ? "Analysing" : "Writing the report", starting ? null : job.share);
       await new Promise((next) => setTimeout(next, ASK_MS));
       job = await ask(`api/jobs/${job.id}`);
     }
     if (this.job?.id !== job.id) return;
-    if (job.phase !== "done") throw new Error(job.error || "It was not done.");
+    if (job.phase !== "done") throw new Error(job.error || "The analysis failed.");
     await this.finish(job);
   }
 
@@ -124,18 +124,18 @@ export class Analyse {
 
   async cancel() {
     this.request?.abort();
-    await this.drop();
+    await this.deleteJob();
     this.reset();
     announce("The analysis was cancelled.");
   }
 
-  async forget() {
-    await this.drop();
+  async deleteReport() {
+    await this.deleteJob();
     this.reset();
     announce("The report was deleted.");
   }
 
-  async drop() {
+  async deleteJob() {
     const id = this.job?.id;
     this.job = undefined;
     if (id) await fetch(`api/jobs/${id}`, { method: "DELETE" }).catch(() => undefined);
@@ -145,28 +145,28 @@ export class Analyse {
     part("intake").hidden = true;
     part("result").hidden = true;
     part("progress").hidden = false;
-    say(part("progress-name"), name);
-    this.told = "";
-    this.tell("Sending", 0);
+    setText(part("progress-name"), name);
+    this.announced = "";
+    this.showProgress("Uploading", 0);
     part("cancel").focus();
   }
 
-  tell(text, share) {
-    say(part("progress-text"), text);
-    say(part("progress-share"), share === null ? "" : percent(share));
+  showProgress(text, share) {
+    setText(part("progress-text"), text);
+    setText(part("progress-share"), share === null ? "" : percent(share));
     if (share === null) part("progress-bar").removeAttribute("value");
     else part("progress-bar").value = share;
-    if (text !== this.told) announce(text);
-    this.told = text;
+    if (text !== this.announced) announce(text);
+    this.announced = text;
   }
 
   fail(error) {
     this.reset();
-    if (error.message) this.complain(error.message);
+    if (error.message) this.showError(error.message);
   }
 
-  complain(text) {
-    say(part("complaint"), text.charAt(0).toUpperCase() + text.slice(1));
+  showError(text) {
+    setText(part("complaint"), text.charAt(0).toUpperCase() + text.slice(1));
     part("complaint").hidden = false;
   }
 

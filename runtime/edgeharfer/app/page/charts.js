@@ -1,4 +1,4 @@
-// Charts as SVG, drawn from the figures that the app gives; colours come by class and property alone.
+// Charts as SVG, drawn from the digest of a report; colours are set by classes and custom properties only.
 import { minutes, paint, percent, quiet, seconds, words } from "./parts.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
@@ -12,7 +12,7 @@ export function svg(name, attributes = {}, text = "") {
   return node;
 }
 
-// Stacked shares of one person over time, the strength below, and a mark for the moment looked at.
+// Stacked emotion shares of one person over time, the strength below, and a cursor.
 export class Timeline {
   constructor(holder, digest) {
     this.holder = holder;
@@ -52,8 +52,8 @@ export class Timeline {
     return lines;
   }
 
-  // Neighbouring points; where the face was out of view there is a gap.
-  stretches() {
+  // Groups of consecutive points; a gap means that the face was out of view.
+  segments() {
     const gap = Math.max(2.1 * this.digest.step_s, 3 * this.end / 400), found = [];
     for (const point of this.person.points) {
       const last = found.at(-1)?.at(-1);
@@ -65,10 +65,10 @@ export class Timeline {
 
   areas() {
     const shapes = [];
-    for (const stretch of this.stretches()) {
+    for (const segment of this.segments()) {
       // A sample stands for the time until the next one, so the last one is drawn twice.
-      const rows = [...stretch, stretch.at(-1)];
-      const times = [...stretch.map((point) => point.t), Math.min(this.end, stretch.at(-1).t + this.digest.step_s)];
+      const rows = [...segment, segment.at(-1)];
+      const times = [...segment.map((point) => point.t), Math.min(this.end, segment.at(-1).t + this.digest.step_s)];
       const along = (values) => values.map((value, i) => `${this.x(times[i]).toFixed(1)},${(TOP + AREA * (1 - value)).toFixed(1)}`);
       let base = rows.map(() => 0);
       this.digest.labels.forEach((label, place) => {
@@ -84,9 +84,9 @@ export class Timeline {
 
   line() {
     const bottom = TOP + AREA + GAP + LINE;
-    return this.stretches().filter((stretch) => stretch[0].intensity !== null).map((stretch) => {
-      const last = { ...stretch.at(-1), t: Math.min(this.end, stretch.at(-1).t + this.digest.step_s) };
-      const points = [...stretch, last].map((point) => `${this.x(point.t).toFixed(1)},${(bottom - LINE * point.intensity).toFixed(1)}`);
+    return this.segments().filter((segment) => segment[0].intensity !== null).map((segment) => {
+      const last = { ...segment.at(-1), t: Math.min(this.end, segment.at(-1).t + this.digest.step_s) };
+      const points = [...segment, last].map((point) => `${this.x(point.t).toFixed(1)},${(bottom - LINE * point.intensity).toFixed(1)}`);
       return svg("polyline", { class: "strength", points: points.join(" ") });
     });
   }
@@ -102,8 +102,8 @@ export class Timeline {
     return group;
   }
 
-  // Put the mark to a moment, and say what stands there.
-  look(time) {
+  // Moves the cursor, and returns a description of that moment.
+  moveCursor(time) {
     for (const mark of this.marks) for (const end of ["x1", "x2"]) mark.setAttribute(end, this.x(time));
     const near = this.person.points.reduce((best, point) => Math.abs(point.t - time) < Math.abs(best.t - time) ? point : best);
     if (Math.abs(near.t - time) > Math.max(this.digest.step_s, this.end / 400) * 1.5) return `${seconds(time)}: not in view`;
@@ -112,7 +112,7 @@ export class Timeline {
   }
 }
 
-// What went on: one lane for each action, longest first.
+// The actions over time: one lane per action, longest first.
 export function drawStrip(holder, digest) {
   const total = new Map();
   for (const one of digest.actions) total.set(one.label, (total.get(one.label) ?? 0) + one.end_s - one.start_s);
@@ -120,7 +120,7 @@ export function drawStrip(holder, digest) {
   if (!known.length) {
     const empty = document.createElement("p");
     empty.className = "soft";
-    empty.textContent = digest.actions.length ? "No action was recognised." : "No actions were looked for, or the video is too short for one.";
+    empty.textContent = digest.actions.length ? "No action was recognised." : "Action recognition is off, or the video is too short.";
     holder.replaceChildren(empty);
     return;
   }

@@ -1,10 +1,10 @@
-// The live view: asks for the newest picture and its facts, one answer at a time.
-import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
+// The live view: polls the newest picture and state, one request at a time.
+import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, setText, seconds, words } from "./parts.js";
 
 const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", FEW = 2;
 const TROUBLES = {
-  lost: "The source is lost", backoff: "The source is lost, trying again", connecting: "Connecting to the source",
-  stalled: "The source gives no picture", frozen: "The picture does not change",
+  lost: "Source lost", backoff: "Source lost, reconnecting", connecting: "Connecting to the source",
+  stalled: "No picture from the source", frozen: "The picture is frozen",
 };
 
 export class Live {
@@ -16,21 +16,21 @@ export class Live {
     this.number = -1;
     part("source-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     part("stop").addEventListener("click", () => this.stop());
-    part("source").addEventListener("change", () => this.chosen());
-    this.offer();
+    part("source").addEventListener("change", () => this.sourceChanged());
+    this.loadSources();
   }
 
-  async offer() {
+  async loadSources() {
     const found = await ask("api/sources");
     const options = found.sources.map((one) => new Option(one.kind === "camera" ? `Camera: ${one.name}` : one.name, one.value));
     if (found.free) options.push(new Option("File or stream …", OTHER));
     part("source").replaceChildren(...options);
     part("start").disabled = options.length === 0;
-    if (!options.length) say(part("empty-text"), "The app was started without a source to watch.");
-    this.chosen();
+    if (!options.length) setText(part("empty-text"), "The app was started without a source to watch.");
+    this.sourceChanged();
   }
 
-  chosen() {
+  sourceChanged() {
     part("other-field").hidden = part("source").value !== OTHER;
     part("other").required = !part("other-field").hidden;
   }
@@ -57,16 +57,16 @@ export class Live {
     if (on === this.watching) return;
     this.watching = on;
     this.turn += 1;
-    if (on) this.look(this.turn);
+    if (on) this.poll(this.turn);
   }
 
-  // One question at a time, so that a slow line gives fewer pictures and not older ones.
-  async look(turn) {
+  // One request at a time, so that a slow connection shows fewer pictures rather than older ones.
+  async poll(turn) {
     while (this.watching && turn === this.turn) {
       try {
         await this.ask();
       } catch {
-        this.mood("Connection lost, trying again", "bad");
+        this.mood("Connection lost, reconnecting", "bad");
         await new Promise((done) => setTimeout(done, RETRY_MS));
       }
     }
@@ -105,7 +105,7 @@ export class Live {
     part("stop").hidden = over;
     part("start").hidden = !over;
     part("source").disabled = part("other").disabled = !over;
-    this.tellMood(state);
+    this.renderMood(state);
     this.renderFigures(state);
     this.renderAction(off ? null : state.action, off);
     this.renderPeople(state.people);
@@ -115,48 +115,48 @@ export class Live {
     fillLines(part("history"), state.history.toReversed().map((one) => `${words(one.label)} · ${percent(one.score)} · ${seconds(one.start_s)} to ${seconds(one.end_s)}`));
   }
 
-  tellMood(state) {
+  renderMood(state) {
     const trouble = state.status && TROUBLES[state.status.source_state];
     if (state.run === "off") this.mood("Off", "over");
     else if (state.run === "starting") this.mood("Starting", "wait");
-    else if (state.run === "failed") this.mood("It did not work", "bad");
+    else if (state.run === "failed") this.mood("Failed", "bad");
     else if (state.run === "ended") this.mood("The source has ended", "over");
     else if (trouble) this.mood(trouble, "bad");
     else if (state.idle_s > IDLE_S) this.mood(`No new picture for ${Math.round(state.idle_s)} s`, "wait");
     else this.mood("Live", "good");
-    const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "The models are loaded, which takes a moment the first time."]
-      : state.error ? ["It did not work", state.error]
-      : state.run === "ended" ? ["It has ended", "Press Start to watch again."]
-      : ["Nothing is being watched", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
-    say(part("empty-head"), head);
-    say(part("empty-text"), text);
+    const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "Loading the models takes a moment the first time."]
+      : state.error ? ["The live view failed", state.error]
+      : state.run === "ended" ? ["The source has ended", "Press Start to watch again."]
+      : ["No source selected", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
+    setText(part("empty-head"), head);
+    setText(part("empty-text"), text);
     part("picture").classList.toggle("stale", state.run !== "running");
     if (state.run === "failed") part("picture").hidden = true, part("empty").hidden = false;
   }
 
   mood(text, kind) {
     const changed = part("live-state").dataset.mood !== kind;
-    say(part("live-state"), text);
+    setText(part("live-state"), text);
     part("live-state").dataset.mood = kind;
     if (changed && kind === "bad") announce(text);
   }
 
   renderFigures(state) {
     const status = state.status ?? { fps: 0, latency_ms: 0, frames_dropped: 0, provider: "" }, none = !state.status || state.run === "off";
-    say(part("fps"), none ? "–" : status.fps.toFixed(status.fps < 10 ? 1 : 0));
-    say(part("latency"), none ? "–" : `${status.latency_ms.toFixed(1)} ms`);
-    say(part("dropped"), none ? "–" : String(status.frames_dropped));
-    say(part("provider"), none ? "–" : status.provider || "–");
+    setText(part("fps"), none ? "–" : status.fps.toFixed(status.fps < 10 ? 1 : 0));
+    setText(part("latency"), none ? "–" : `${status.latency_ms.toFixed(1)} ms`);
+    setText(part("dropped"), none ? "–" : String(status.frames_dropped));
+    setText(part("provider"), none ? "–" : status.provider || "–");
     const precisions = new Set(Object.values(state.models).map((name) => name.split(" ").at(-1).toUpperCase()));
-    say(part("precision"), [...precisions].join(" + ") || "–");
-    say(part("viewers"), String(state.viewers));
+    setText(part("precision"), [...precisions].join(" + ") || "–");
+    setText(part("viewers"), String(state.viewers));
   }
 
   renderAction(action, off) {
     const known = action?.ready && !quiet(action.label);
-    say(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Not asked for") : !action.ready ? "Gathering motion …" : words(action.label));
+    setText(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Off") : !action.ready ? "Gathering motion …" : words(action.label));
     part("action").classList.toggle("quiet", !known);
-    say(part("action-score"), known ? percent(action.score) : "");
+    setText(part("action-score"), known ? percent(action.score) : "");
     part("action-bar").style.width = known ? percent(action.score).replace(" ", "") : "0";
     part("action-bar").parentElement.hidden = Boolean(action?.ready) && action.label === LABEL_BACKGROUND;
   }
@@ -167,22 +167,22 @@ export class Live {
     fillList(part("people"), "person", sorted, (item, person) => this.renderPerson(item, person, sorted.length));
   }
 
-  // A crowd has its three likeliest emotions each, or the page would be all bars.
+  // With many people, only the three most probable emotions of each are shown.
   renderPerson(item, person, people) {
     const emotion = person.emotion ?? { label: "", score: 0, probs: {}, message: "", strength: null };
     const known = emotion.label && !quiet(emotion.label);
     item.dataset.track = person.track;
     paint(item, emotion.label);
-    say(item.querySelector(".who"), `Person ${person.track}`);
-    say(item.querySelector(".chip"), emotion.strength ? `${emotion.strength} · ${percent(emotion.intensity)}` : "");
+    setText(item.querySelector(".who"), `Person ${person.track}`);
+    setText(item.querySelector(".chip"), emotion.strength ? `${emotion.strength} · ${percent(emotion.intensity)}` : "");
     item.querySelector(".chip").hidden = !emotion.strength;
     item.querySelector(".chip").title = "Strength: the share of people who would see something other than a neutral face";
-    say(item.querySelector("strong"), emotion.label ? words(emotion.label) : "In view");
+    setText(item.querySelector("strong"), emotion.label ? words(emotion.label) : "In view");
     item.querySelector("strong").classList.toggle("quiet", !known);
-    say(item.querySelector(".score"), known ? percent(emotion.score) : "");
+    setText(item.querySelector(".score"), known ? percent(emotion.score) : "");
     const all = Object.entries(emotion.probs), likeliest = all.toSorted((one, other) => other[1] - one[1]).slice(0, 3);
     fillList(item.querySelector(".bars"), "bar", people > FEW ? likeliest : all, (row, entry) => fillBar(row, entry, entry[0] === emotion.label));
     item.querySelector(".message").hidden = !emotion.message;
-    say(item.querySelector(".message"), emotion.message);
+    setText(item.querySelector(".message"), emotion.message);
   }
 }

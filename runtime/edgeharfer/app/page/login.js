@@ -1,4 +1,4 @@
-// Shows the token, gets a cookie, opens the page.
+// Logs in: sends the token, receives a session cookie, opens the page.
 "use strict";
 const form = document.getElementById("form"), complaint = document.getElementById("complaint");
 
@@ -15,9 +15,10 @@ form.addEventListener("submit", async (event) => {
       location.replace("./");
       return;
     }
-    complaint.textContent = (await answer.json()).error;
+    const { error } = await answer.json();
+    complaint.textContent = error.charAt(0).toUpperCase() + error.slice(1);
   } catch {
-    complaint.textContent = "The app does not answer.";
+    complaint.textContent = "The app is not responding.";
   }
   complaint.hidden = false;
 });

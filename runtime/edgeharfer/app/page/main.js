@@ -1,4 +1,4 @@
-// Which view is open, and what both of them need to know.
+// Switches between the views, and loads what both of them need.
 import { Analyse } from "./analyse.js";
 import { Live } from "./live.js";
 import { ask, part, setColors } from "./parts.js";
@@ -8,7 +8,7 @@ const about = await ask("api/about");
 setColors(about.colors);
 part("version").textContent = about.version ? `edgeharfer ${about.version}` : "";
 part("where").textContent = about.asks_token
-  ? "What you send is looked at on the machine that shows this page, and nowhere else."
+  ? "Uploads are analysed on the server of this page and sent nowhere else."
   : "Nothing leaves this machine.";
 part("logout").hidden = !about.asks_token;
 part("logout").addEventListener("click", async () => {

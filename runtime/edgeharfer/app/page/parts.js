@@ -1,4 +1,4 @@
-// Small things that every view uses.
+// Helpers for all views.
 export const part = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const minutes = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
@@ -7,11 +7,11 @@ export const LABEL_UNCERTAIN = "uncertain", LABEL_BACKGROUND = "background";
 const QUIET = { [LABEL_UNCERTAIN]: "Not sure", [LABEL_BACKGROUND]: "No action" };
 export const quiet = (label) => Object.hasOwn(QUIET, label);
 
-export function say(node, text) {
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// "BoxingPunchingBag" as a person writes it, and words for the labels that name nothing.
+// Human-readable form of a label: "Boxing punching bag" for "BoxingPunchingBag".
 export function words(label) {
   if (quiet(label)) return QUIET[label];
   const text = label.replace(/([a-z0-9])(?=[A-Z])|([A-Z])(?=[A-Z][a-z])|[_\-\s]+/g, "$1$2 ").trim()
@@ -23,7 +23,7 @@ let colors = {};
 export function setColors(found) { colors = found; }
 export function paint(node, label) { node.style.setProperty("--label", colors[label] ?? "#9aa3ae"); }
 
-export function announce(text) { say(part("announce"), text); }
+export function announce(text) { setText(part("announce"), text); }
 
 export async function ask(address, options = {}) {
   const answer = await fetch(address, options);
@@ -39,7 +39,7 @@ export const order = (method, content) => ({
   body: JSON.stringify(content),
 });
 
-// As many children as there are entries, made from a template, each filled by `fill`.
+// Makes one child per entry from a template, and fills each with `fill`.
 export function fillList(list, template, entries, fill) {
   while (list.children.length > entries.length) list.lastElementChild.remove();
   while (list.children.length < entries.length) list.append(part(template).content.cloneNode(true));
@@ -49,8 +49,8 @@ export function fillList(list, template, entries, fill) {
 export function fillBar(item, [label, share], strong = false) {
   paint(item, label);
   item.classList.toggle("leads", strong);
-  say(item.querySelector(".name"), words(label));
-  say(item.querySelector(".share"), percent(share));
+  setText(item.querySelector(".name"), words(label));
+  setText(item.querySelector(".share"), percent(share));
   item.querySelector("i").style.width = share < 0.005 ? "0" : `${Math.min(100, 100 * share).toFixed(1)}%`;
 }
 

@@ -1,34 +1,34 @@
-// Records from the browser's own camera. Nothing is sent before the recording has ended.
-import { part, say } from "./parts.js";
+// Records from the browser's camera. Nothing is uploaded before the recording has ended.
+import { part, setText } from "./parts.js";
 
 const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm", "video/mp4"];
 
 export class Studio {
-  // done: called with the recording as a File. complain: called with what went wrong.
-  constructor(most, done, complain) {
+  // done: called with the recording as a File. showError: called with an error message.
+  constructor(most, done, showError) {
     this.most = most;
     this.done = done;
-    this.complain = complain;
+    this.showError = showError;
     part("shoot").addEventListener("click", () => (this.recorder?.state === "recording" ? this.recorder.stop() : this.shoot()));
     part("leave").addEventListener("click", () => this.close());
   }
 
   async open() {
     if (!navigator.mediaDevices || !window.MediaRecorder) {
-      this.complain("A browser gives its camera to pages on this machine and to https pages alone.");
+      this.showError("Browsers allow camera access only on https pages and on this machine.");
       return;
     }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } }, audio: false });
     } catch (error) {
-      this.complain(error.name === "NotFoundError" ? "There is no camera." : "The browser did not give its camera: allow it for this page.");
+      this.showError(error.name === "NotFoundError" ? "No camera found." : "Camera access was denied. Allow it for this page in the browser.");
       return;
     }
     part("drop").hidden = true;
     part("studio").hidden = false;
     part("preview").srcObject = this.stream;
     await part("preview").play();
-    this.tell("Ready", "over", "Start recording");
+    this.showStatus("Ready", "over", "Start recording");
     part("shoot").focus();
   }
 
@@ -46,7 +46,7 @@ export class Studio {
 
   tick() {
     const passed = (performance.now() - this.began) / 1000;
-    this.tell(`Recording ${passed.toFixed(0)} of ${this.most.toFixed(0)} s`, "bad", "Stop and analyse");
+    this.showStatus(`Recording ${passed.toFixed(0)} of ${this.most.toFixed(0)} s`, "bad", "Stop and analyse");
     if (passed >= this.most && this.recorder.state === "recording") this.recorder.stop();
   }
 
@@ -72,9 +72,9 @@ export class Studio {
     part("drop").hidden = false;
   }
 
-  tell(text, mood, next) {
-    say(part("clock"), text);
+  showStatus(text, mood, next) {
+    setText(part("clock"), text);
     part("clock").dataset.mood = mood;
-    say(part("shoot"), next);
+    setText(part("shoot"), next);
   }
 }

@@ -1,15 +1,15 @@
-// One finished analysis: figures, charts, the browser's own copy of the video, downloads.
+// A finished analysis: figures, charts, the browser's copy of the video, downloads.
 import { Timeline, drawStrip, svg } from "./charts.js";
-import { fillBar, fillLines, fillList, guesses, paint, part, percent, quiet, say, seconds, words } from "./parts.js";
+import { fillBar, fillLines, fillList, guesses, paint, part, percent, quiet, setText, seconds, words } from "./parts.js";
 
 const shown = (shares) => Object.entries(shares).filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1]);
 let address = "";
 
-// Fills the page, and returns what draws the charts anew for another width.
+// Fills the page, and returns a function that redraws the charts for a new width.
 export function showResult(job, digest, file, about) {
   const film = digest.kind === "video";
-  say(part("result-name"), file?.name ?? digest.name);
-  say(part("result-facts"), [film ? seconds(digest.duration_s) : "Picture", `${digest.width} × ${digest.height}`, film ? `${digest.samples} samples` : ""].filter(Boolean).join(" · "));
+  setText(part("result-name"), file?.name ?? digest.name);
+  setText(part("result-facts"), [film ? seconds(digest.duration_s) : "Picture", `${digest.width} × ${digest.height}`, film ? `${digest.samples} samples` : ""].filter(Boolean).join(" · "));
   for (const [id, name] of [["get-pdf", "report.pdf"], ["get-frames", "frames.csv"], ["get-actions", "actions.csv"]]) part(id).href = `api/jobs/${job.id}/${name}`;
   part("get-actions").hidden = !film;
   part("time-card").hidden = !film || !digest.people.length;
@@ -17,9 +17,9 @@ export function showResult(job, digest, file, about) {
   part("photo-card").hidden = film || !digest.people.length;
   fillTiles(digest);
   fillShares(digest.group.shares);
-  fillWords(digest);
+  fillMessages(digest);
   fillTable(digest);
-  say(part("keeping"), `The upload is deleted already. This report goes ${Math.round(about.limits.keep_s / 60)} minutes after it was made.`);
+  setText(part("keeping"), `The upload has been deleted. This report will be deleted ${Math.round(about.limits.keep_s / 60)} minutes after the analysis.`);
   if (address) URL.revokeObjectURL(address);
   address = file ? URL.createObjectURL(file) : "";
   return film ? showFilm(digest) : showPhoto(digest);
@@ -49,7 +49,7 @@ function fillShares(shares) {
   else fillLines(part("shares"), ["No face was seen."]);
 }
 
-function fillWords(digest) {
+function fillMessages(digest) {
   const lines = digest.people.filter((person) => person.message).map((person) => `Person ${person.track}: ${person.message}`);
   fillLines(part("said"), lines);
   fillLines(part("guess"), guesses(digest.likely));
@@ -85,16 +85,16 @@ function showFilm(digest) {
   const used = () => digest.labels.filter((label) => person.points.some((point) => (point.probs[digest.labels.indexOf(label)] ?? 0) >= 0.02));
   moment.max = String(digest.duration_s);
   moment.value = "0";
-  const look = () => {
-    const text = timeline.look(Number(moment.value));
-    say(part("moment-text"), text);
+  const updateMoment = () => {
+    const text = timeline.moveCursor(Number(moment.value));
+    setText(part("moment-text"), text);
     moment.setAttribute("aria-valuetext", text);
   };
   const draw = () => {
     if (person) {
       timeline.draw(person);
       fillLegend(used());
-      look();
+      updateMoment();
     }
     drawStrip(part("strip"), digest);
   };
@@ -112,7 +112,7 @@ function showFilm(digest) {
     return pill;
   }));
   moment.oninput = () => {
-    look();
+    updateMoment();
     if (!part("player").hidden) player.currentTime = Number(moment.value);
   };
   part("player").hidden = true;
@@ -123,7 +123,7 @@ function showFilm(digest) {
   player.ontimeupdate = () => {
     if (player.paused) return;
     moment.value = String(player.currentTime);
-    look();
+    updateMoment();
   };
   player.onclick = () => (player.paused ? player.play() : player.pause());
   if (address) player.src = address;
@@ -142,7 +142,7 @@ function fillLegend(labels) {
   }));
 }
 
-// The picture as the browser has it, with the faces marked over it.
+// The browser's copy of the picture, with the faces marked.
 function showPhoto(digest) {
   const faces = digest.people.map((person) => ({ person, point: person.points[0] }));
   const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "in view")}`).join(", ") });

@@ -1,7 +1,7 @@
-// Asks the service four times a second what to show; whatever fails is tried again.
+// Polls the service four times a second; failed requests are retried.
 "use strict";
 const byId = (id) => document.getElementById(id);
-const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // a slow walk round a circle, so that nothing burns in
+const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // moves the page slowly in a circle against burn-in
 
 const QUIET = { uncertain: "Not sure", background: "No action" };
 
@@ -30,7 +30,7 @@ function show(state) {
   setText("caption", `${state.blurred ? "Faces are blurred. " : ""}No picture is stored.`);
   byId("camera").hidden = !state.camera;
   byId("state").className = state.state;
-  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, the camera is being looked for …");
+  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, connecting to the camera …");
   turn(state.turn);
 }
 
@@ -46,7 +46,7 @@ function turn(degrees) {
   screen.style.rotate = `${degrees}deg`;
 }
 
-async function look() {
+async function poll() {
   try {
     const answer = await fetch("/state.json");
     show(await answer.json());
@@ -54,7 +54,7 @@ async function look() {
     setText("state", "One moment …");
     byId("state").className = "";
   }
-  setTimeout(look, 250);
+  setTimeout(poll, 250);
 }
 
 let picture = "";
@@ -68,7 +68,7 @@ async function refreshPicture() {
         if (picture) URL.revokeObjectURL(picture);
         picture = next;
       }
-    } catch { /* the next turn asks again */ }
+    } catch { /* retried in the next turn */ }
   }
   setTimeout(refreshPicture, 120);
 }
@@ -81,5 +81,5 @@ function shift() {
 
 byId("notice").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
 setInterval(shift, SHIFT_EVERY_MS);
-look();
+poll();
 refreshPicture();
