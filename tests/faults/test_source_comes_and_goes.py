@@ -256,7 +256,7 @@ def test_a_stop_comes_through_a_peer_that_never_answers(server: MjpegServer, fig
 def test_a_reader_does_not_outlive_the_process_that_started_it(server: MjpegServer) -> None:
     source = open_source(server.url)
     assert isinstance(source, IsolatedSource) and source._reader is not None
-    source._reader.link.close()  # as the system does for a process that was killed
+    source._reader.sock.close()  # as the system does for a process that was killed
     assert source._reader.process.wait(10) is not None
     source.close()
 

@@ -19,8 +19,8 @@ from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import Request, Response
 from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
-from edgeharfer.runtime.http.router import Handler, Route, Router, download, static_routes
-from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
+from edgeharfer.runtime.http.router import Handler, Route, Router, file_response, static_routes
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_security_policy, listen
 
 PATIENCE_S = 10.0
 HOST = "Host: localhost"
@@ -256,7 +256,7 @@ def test_files_of_a_folder_are_served_and_downloads_have_names(tmp_path: Path) -
     routes = static_routes(tmp_path)
 
     async def report(request: Request) -> Response:
-        return download(tmp_path / request.params["name"], "text/plain", "Größe.txt")
+        return file_response(tmp_path / request.params["name"], "text/plain", "Größe.txt")
 
     with serving(Router([*routes, Route("GET", "/get/{name}", report)])) as server:
         assert ask(server, request("GET /")).endswith(b"index.html")
@@ -278,4 +278,4 @@ def test_a_policy_names_all_that_is_allowed() -> None:
     expected = (
         "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    assert content_policy(img="'self'") == expected
+    assert content_security_policy(img="'self'") == expected

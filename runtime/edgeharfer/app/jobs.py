@@ -264,7 +264,7 @@ def _give_up_slowest(sending: list[AnalysisJob]) -> bool:
     slow = [job for job in sending if job.phase == "receiving" and job.pace.slow]
     if not slow:
         return False
-    slowest = min(slow, key=lambda job: job.pace.left_s)
+    slowest = min(slow, key=lambda job: job.pace.remaining_s)
     slowest.phase = "cancelled"
     slowest.patience.reschedule(asyncio.get_running_loop().time())
     return True
