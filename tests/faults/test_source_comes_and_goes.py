@@ -263,7 +263,7 @@ def test_a_reader_does_not_outlive_the_process_that_started_it(server: MjpegServ
 
 def test_a_reader_that_cannot_be_started_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    with pytest.raises(SourceError, match="reader cannot be started"):
+    with pytest.raises(SourceError, match="reader process cannot be started"):
         open_source("http://127.0.0.1:1/x")
 
 

@@ -164,9 +164,17 @@ def test_requests_are_answered_in_turn_on_one_connection(server: ServerThread) -
     assert statuses(ask(server, request("GET /").replace(b"1.1", b"1.0") + request("GET /"))) == [200]
 
 
+def test_a_response_that_closes_the_connection_is_the_last() -> None:
+    async def refuse(request: Request) -> Response:
+        raise HttpError(408, "too late", {"Connection": "close"})
+
+    with serving(refuse) as server:
+        assert statuses(ask(server, request("GET /") * 2)) == [408]
+
+
 def test_an_error_is_one_line_of_json_with_safe_headers(server: ServerThread) -> None:
     head, _, body = ask(server, request("GET /nothing")).partition(b"\r\n\r\n")
-    assert body == b'{"error":"there is nothing at this address"}'
+    assert body == b'{"error":"not found"}'
     for field in (b"Cache-Control: no-store", b"X-Content-Type-Options: nosniff", b"X-Frame-Options: DENY"):
         assert field in head
 

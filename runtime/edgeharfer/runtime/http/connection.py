@@ -173,10 +173,10 @@ class HttpConnection:
             self.waiting_since_s = None
 
     def _set_option(self, option: int, value: int | bytes) -> None:
-        own = self._writer.get_extra_info("socket")
-        if own is not None:
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None:
             with suppress(OSError):  # macOS rejects it for a connection that the client has reset
-                own.setsockopt(socket.SOL_SOCKET, option, value)
+                sock.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 async def _respond(request: Request, handler: Handler, policy: OriginPolicy) -> Response:

@@ -84,7 +84,7 @@ class CameraSource(BaseSource):
         self._capture = (connect or _connect)(device if path is None else path)
         try:
             self._request(width, height, fps)
-            self._first: Image | None = self._first_picture()
+            self._first: Image | None = self._first_image()
         except CameraError:
             self._capture.release()
             raise
@@ -103,12 +103,12 @@ class CameraSource(BaseSource):
             if value is not None:
                 self._capture.set(prop, float(value))
 
-    def _first_picture(self) -> Image:
+    def _first_image(self) -> Image:
         for _ in range(_FIRST_FRAME_ATTEMPTS):
             if self._capture.grab():
-                picture = self._retrieve()
-                if picture is not None:
-                    return picture
+                image = self._retrieve()
+                if image is not None:
+                    return image
         raise CameraError(f"{self.name}: no frames received: reconnect it, or try --source demo")
 
     def _describe(self, first: Image) -> None:
@@ -117,28 +117,28 @@ class CameraSource(BaseSource):
         self.details = describe(codec(self._capture), self.size, self.fps)
 
     def _next(self) -> Frame:
-        picture, self._first = self._first, None
-        if picture is None:
-            picture = self._picture()
-        frame = self._frame(self._seq, None, picture)
+        image, self._first = self._first, None
+        if image is None:
+            image = self._next_image()
+        frame = self._frame(self._seq, None, image)
         self._seq += 1
         return frame
 
-    def _picture(self) -> Image:
+    def _next_image(self) -> Image:
         silent = bad = 0
         while silent < _MAX_SILENT_READS and bad < _MAX_CONSECUTIVE_ERRORS:
             if not self._capture.grab():
                 silent += 1
-            elif (picture := self._retrieve()) is None:
+            elif (image := self._retrieve()) is None:
                 bad += 1
             else:
-                return picture
+                return image
         raise CameraError(f"{self.name}: connection lost, no more frames received: check the cable")
 
     def _retrieve(self) -> Image | None:
-        good, picture = self._capture.retrieve()
-        if good and picture is not None and picture.size:
-            return picture
+        good, image = self._capture.retrieve()
+        if good and image is not None and image.size:
+            return image
         self.bad_pictures += 1
         self._seq += 1
         return None

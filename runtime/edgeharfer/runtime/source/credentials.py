@@ -53,16 +53,16 @@ class Login:
             return _HASHES[_hash_name(challenge)](":".join(parts).encode()).hexdigest()
 
         realm, nonce = challenge.get("realm", ""), challenge.get("nonce", "")
-        secret, request = digest(self._user, realm, self._password), digest(method, uri)
+        ha1, ha2 = digest(self._user, realm, self._password), digest(method, uri)
         fields = {"username": self._user, "realm": realm, "nonce": nonce, "uri": uri}
         plain = ""
         if "auth" in re.split(r"[\s,]+", challenge.get("qop", "")):
             self._count += 1
-            count, own = f"{self._count:08x}", secrets.token_hex(8)
-            fields |= {"response": digest(secret, nonce, count, own, "auth", request), "cnonce": own}
+            count, cnonce = f"{self._count:08x}", secrets.token_hex(8)
+            fields |= {"response": digest(ha1, nonce, count, cnonce, "auth", ha2), "cnonce": cnonce}
             plain = f", qop=auth, nc={count}"
         else:
-            fields["response"] = digest(secret, nonce, request)
+            fields["response"] = digest(ha1, nonce, ha2)
         if "opaque" in challenge:
             fields["opaque"] = challenge["opaque"]
         if "algorithm" in challenge:

@@ -42,11 +42,11 @@ def decode_image(data: bytes, where: str) -> Image:
     _check_size(size_from_header(data), where)
     if _is_cut_jpeg(data) or _is_broken_png(data):
         raise SourceError(f"{where}: the image is truncated or corrupt: copy or download it again")
-    picture = _decode(data)
-    if picture is None or picture.size == 0:
+    image = _decode(data)
+    if image is None or image.size == 0:
         raise SourceError(f"{where}: corrupt or unsupported image: convert it to JPEG or PNG")
-    _check_size((picture.shape[1], picture.shape[0]), where)
-    return picture
+    _check_size((image.shape[1], image.shape[0]), where)
+    return image
 
 
 def size_from_header(data: bytes) -> tuple[int, int] | None:
@@ -71,10 +71,10 @@ def size_from_header(data: bytes) -> tuple[int, int] | None:
 def _decode(data: bytes) -> Image | None:
     silence_opencv()
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _check_size(size: tuple[int, int] | None, where: str) -> None:

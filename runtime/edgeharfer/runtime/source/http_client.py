@@ -156,8 +156,8 @@ class HttpClientResponse:
         """
         name = self._client.name
         if self.status == (206 if partial else 200):
-            place = re.match(r"bytes (\d+)-", self._content_range)
-            if not partial or place is None or int(place[1]) == self.start:
+            content_range = re.match(r"bytes (\d+)-", self._content_range)
+            if not partial or content_range is None or int(content_range[1]) == self.start:
                 return
         self.close()
         if self.status == 401:

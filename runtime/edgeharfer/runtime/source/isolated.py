@@ -64,12 +64,12 @@ class ReaderProcess(Child):
         Raises:
             OSError: The process cannot be started.
         """
-        self.sock, theirs = socket.socketpair()
-        with theirs:
+        self.sock, child_sock = socket.socketpair()
+        with child_sock:
             try:
                 super().__init__(
-                    child_command(f"{__package__}.reader", str(theirs.fileno())),
-                    pass_fds=(theirs.fileno(),),
+                    child_command(f"{__package__}.reader", str(child_sock.fileno())),
+                    pass_fds=(child_sock.fileno(),),
                     patience_s=_STOP_S,
                 )
             except OSError:

@@ -177,7 +177,7 @@ class MultipartDecoder(StreamDecoder):
         try:
             data = self._parts.next()
         except OSError as error:
-            self._error = SourceError(f"{self._name}: connection lost: {describe_error(error)}")
+            self._error = SourceError(f"{self._name}: no video received: {describe_error(error)}")
             return False
         self._data = data or b""
         return data is not None

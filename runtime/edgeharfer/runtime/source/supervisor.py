@@ -190,14 +190,14 @@ class FreezeDetector:
     """
 
     def __init__(self) -> None:
-        self._picture: Image | None = None
+        self._image: Image | None = None
         self._since_s = 0.0
 
     def seconds(self, frame: Frame) -> float:
         """Return for how many seconds frames have been identical to this one; 0 for a new image."""
-        if self._picture is None or not _equal(self._picture, frame.bgr):
+        if self._image is None or not _equal(self._image, frame.bgr):
             self._since_s = frame.captured_s
-        self._picture = frame.bgr
+        self._image = frame.bgr
         return frame.captured_s - self._since_s
 
 

@@ -59,13 +59,13 @@ class VideoFileSource(BaseSource):
         self._times = FrameTimes(self.fps or _DEFAULT_FPS)
 
     def _next(self) -> Frame | None:
-        picture, self._first = self._first, None
-        if picture is None:
-            good, picture = self._capture.read()
-            if not good or picture is None:
+        image, self._first = self._first, None
+        if image is None:
+            good, image = self._capture.read()
+            if not good or image is None:
                 self._check_complete()
                 return None
-        frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), picture)
+        frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), image)
         self._seq += 1
         return frame
 
@@ -124,7 +124,9 @@ def _open(path: Path) -> VideoCapture:
     if not capture.isOpened():
         with path.open("rb") as file:
             reject_references(file.read(4096), str(path))
-        raise SourceError(f"{path}: corrupt or unsupported video: convert it to MP4 (H.264) or copy it again")
+        raise SourceError(
+            f"{path}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
+        )
     return capture
 
 
