@@ -69,15 +69,18 @@ def parse_address(url: str) -> Address:
     Raises:
         SourceError: The URL is malformed or its scheme is not supported.
     """
-    check_url(url)
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
+    if scheme not in PORTS:
+        raise SourceError(
+            f"{redact(url)}: unsupported URL scheme: use rtsp://, rtsps://, http:// or https://"
+        )
     end = next((index for index, sign in enumerate(rest) if sign in "/?#"), len(rest))
     authority, target = rest[:end], rest[end:].partition("#")[0]
-    login, at, place = authority.rpartition("@")
+    login, at, host = authority.rpartition("@")
     user, colon, password = login.partition(":")
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]+))(?::([0-9]{1,5})?)?", place)
-    if found is None or _SPACES.search(place) or not int(found[3] or 1) <= 65535:
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]+))(?::([0-9]{1,5})?)?", host)
+    if found is None or _SPACES.search(host) or not int(found[3] or 1) <= 65535:
         raise SourceError(
             f"{redact(url)}: invalid URL: use {scheme}://user:password@host:port/path, "
             "with / ? # @ in the password written as %2F %3F %23 %40"
@@ -92,19 +95,6 @@ def parse_address(url: str) -> Address:
         unquote(user) if at else None,
         unquote(password) if colon else None,
     )
-
-
-def check_url(url: str) -> str:
-    """Return the URL redacted for display.
-
-    Raises:
-        SourceError: The scheme is not supported.
-    """
-    if url.partition("://")[0].lower() not in PORTS:
-        raise SourceError(
-            f"{redact(url)}: unsupported URL scheme: use rtsp://, rtsps://, http:// or https://"
-        )
-    return redact(url)
 
 
 def redact(text: str) -> str:

@@ -19,7 +19,7 @@ from edgeharfer.runtime.types import Image
 
 # Type, rows of the frame or bytes of the text, columns, frame number, timestamp.
 _HEADER = struct.Struct("<4sIIQd")
-_PICTURE, _TEXT = b"PICT", b"TEXT"
+_FRAME, _TEXT = b"PICT", b"TEXT"
 _MAX_TEXT = 64 * 1024
 # The rest of a message arrives at once, unless its sender was stopped while sending.
 _MESSAGE_TIMEOUT_S = 5.0
@@ -62,7 +62,7 @@ def send(sock: socket.socket, message: Message) -> None:
     """
     if isinstance(message, FrameMessage):
         rows, columns = message.bgr.shape[:2]
-        header = _HEADER.pack(_PICTURE, rows, columns, message.seq, message.captured_s)
+        header = _HEADER.pack(_FRAME, rows, columns, message.seq, message.captured_s)
         payload = np.ascontiguousarray(message.bgr).data.cast("B")
     else:
         payload = memoryview(json.dumps(message.content).encode("ascii"))
@@ -96,7 +96,7 @@ def receive(sock: socket.socket, timeout_s: float) -> Message | None:
     sock.settimeout(_MESSAGE_TIMEOUT_S)
     _receive_exactly(sock, memoryview(header)[got:])
     kind, size, columns, seq, captured_s = _HEADER.unpack(header)
-    if kind == _PICTURE:
+    if kind == _FRAME:
         return FrameMessage(seq, captured_s, _pixels(sock, size, columns))
     if kind == _TEXT:
         return StatusMessage(_content(sock, size))

@@ -26,8 +26,8 @@ class MultipartReader:
         """
         self._read, self._buffer = read, bytearray(head)
         name = boundary.strip().strip('"').encode("latin-1", "replace")
-        self._announced = {b"\n--" + name.removeprefix(b"--")} if name else set()
-        self._seen = next(iter(self._announced), b"\n--")
+        self._declared = {b"\n--" + name.removeprefix(b"--")} if name else set()
+        self._seen = next(iter(self._declared), b"\n--")
 
     def next(self) -> bytes | None:
         """Return the bytes of the next image, which may be empty or damaged, or None at the end."""
@@ -42,17 +42,17 @@ class MultipartReader:
     def _read_header(self) -> dict[bytes, bytes] | None:
         """Return the header of the next part, skipping boundaries and empty lines before it."""
         fields: dict[bytes, bytes] = {}
-        begun = False
+        in_header = False
         while (line := self._read_line()) is not None:
             if line.startswith(b"--"):
                 self._seen = b"\n" + (line.removesuffix(b"--") or line)
                 fields.clear()
-                begun = True
+                in_header = True
             elif line:
                 key, colon, value = line.partition(b":")
                 if colon and len(fields) < _MAX_FIELDS:
                     fields[key.strip().lower()] = value.strip().lower()
-            elif fields or begun:
+            elif fields or in_header:
                 return fields
         return None
 
@@ -76,7 +76,7 @@ class MultipartReader:
 
     def _read_until_boundary(self) -> bytes | None:
         """Return the bytes up to the next boundary, the declared one or one equal to the last."""
-        markers, start = {*self._announced, self._seen}, 0
+        markers, start = {*self._declared, self._seen}, 0
         overlap = max(map(len, markers))
         while not (ends := [end for one in markers if (end := self._buffer.find(one, start)) >= 0]):
             start = max(0, len(self._buffer) - overlap)

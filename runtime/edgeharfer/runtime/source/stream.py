@@ -8,7 +8,7 @@ import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.address import Address, check_url, parse_address, redact
+from edgeharfer.runtime.source.address import Address, parse_address, redact
 from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.source.endpoint import Deadline, describe_error, unreachable_error
@@ -76,7 +76,7 @@ class StreamSource(BaseSource):
         Raises:
             SourceError: The URL is invalid, no video is received, or another server would be needed.
         """
-        super().__init__(check_url(url), clock)
+        super().__init__(redact(url), clock)
         self._seq = 0
         address = parse_address(url)
         self._deadline = Deadline(clock, OPEN_S)
