@@ -256,14 +256,14 @@ def test_a_stop_comes_through_a_peer_that_never_answers(server: MjpegServer, fig
 def test_a_reader_does_not_outlive_the_process_that_started_it(server: MjpegServer) -> None:
     source = open_source(server.url)
     assert isinstance(source, IsolatedSource) and source._reader is not None
-    source._reader.link.close()  # as the system does for a process that was killed
+    source._reader.sock.close()  # as the system does for a process that was killed
     assert source._reader.process.wait(10) is not None
     source.close()
 
 
 def test_a_reader_that_cannot_be_started_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    with pytest.raises(SourceError, match="reader cannot be started"):
+    with pytest.raises(SourceError, match="reader process cannot be started"):
         open_source("http://127.0.0.1:1/x")
 
 

@@ -286,8 +286,12 @@ def test_what_does_not_fit_is_refused_by_the_registries(found: Any) -> None:
     code, _, err = found["wrong"]
     assert code == 2 and "wrong.toml: tally: must be a value" in err
     code, _, err = found["nothing"]
-    assert code == 2 and "nothing://x: not a source; name one of FILE|DIR|GLOB" in err and "flat:LEVEL" in err
-    assert "kiosk.toml: source: nothing://x: not a source" in found["refused"]
+    assert (
+        code == 2
+        and "nothing://x: not a supported source; use one of FILE|DIR|GLOB" in err
+        and "flat:LEVEL" in err
+    )
+    assert "kiosk.toml: source: nothing://x: not a supported source" in found["refused"]
 
 
 def test_kiosk_app_and_picker_know_them(found: Any) -> None:

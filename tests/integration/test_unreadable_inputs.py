@@ -88,7 +88,7 @@ def test_a_video_that_breaks_off_is_named(
     code, summary = run(path, tmp_path / "stats.json")
     assert code == 2
     assert summary["unreadable"] == 20 - summary["frames_processed"] > 3
-    assert f"{name}: the file is cut off" in capsys.readouterr().err
+    assert f"{name}: the file is truncated" in capsys.readouterr().err
     code, summary = run(path, tmp_path / "stats.json", "--max-frames", "3")
     assert (code, summary["unreadable"]) == (0, 0), "the end was not looked at"
 
@@ -106,7 +106,7 @@ def test_lost_frames_in_a_damaged_video_are_counted(
     code, summary = run(path, tmp_path / "stats.json")
     assert code == 2
     assert summary["unreadable"] == 20 - summary["frames_processed"] > 0
-    assert "the file is damaged" in capsys.readouterr().err
+    assert "the file is corrupt" in capsys.readouterr().err
 
 
 def test_a_report_names_what_it_could_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

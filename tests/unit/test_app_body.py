@@ -15,28 +15,28 @@ from edgeharfer.runtime.http.messages import MAX_JSON_BYTES, Request
 
 
 def make_pace(clock: ManualClock, deadline_s: float = 1000.0) -> BodyDeadline:
-    return BodyDeadline(clock, HttpLimits(stall_s=15.0, least_rate=100.0), deadline_s)
+    return BodyDeadline(clock, HttpLimits(stall_s=15.0, min_rate=100.0), deadline_s)
 
 
 def seconds_until_given_up(pace: BodyDeadline, clock: ManualClock, step_s: float, count: int) -> float:
     """How long a sender of so many bytes a step is waited for."""
     start_s = clock.monotonic()
-    while pace.left_s > 0 and clock.monotonic() - start_s < 5000:
-        pace.wait()
+    while pace.remaining_s > 0 and clock.monotonic() - start_s < 5000:
+        pace.start_wait()
         clock.sleep(step_s)
-        pace.received(count)
+        pace.end_wait(count)
     return clock.monotonic() - start_s
 
 
 def test_a_sender_that_stands_still_is_given_up() -> None:
     clock = ManualClock(1000.0)
     pace = make_pace(clock)
-    pace.wait()
-    assert pace.left_s == 15 and not pace.slow
+    pace.start_wait()
+    assert pace.remaining_s == 15 and not pace.slow
     clock.sleep(10)
-    assert pace.left_s == 5 and pace.slow
+    assert pace.remaining_s == 5 and pace.slow
     clock.sleep(5)
-    assert pace.left_s == 0
+    assert pace.remaining_s == 0
 
 
 @pytest.mark.parametrize(("step_s", "count", "least_s", "most_s"), [
@@ -53,7 +53,7 @@ def test_a_sender_may_pause_and_may_not_be_slow(
 def test_bytes_sent_at_once_earn_no_credit_for_later() -> None:
     clock = ManualClock(1000.0)
     pace = make_pace(clock)
-    pace.received(1_000_000)
+    pace.end_wait(1_000_000)
     assert seconds_until_given_up(pace, clock, 1.0, 1) < 17
 
 
@@ -61,10 +61,10 @@ def test_time_in_which_the_server_is_busy_does_not_count() -> None:
     clock = ManualClock(1000.0)
     pace = make_pace(clock)
     for _ in range(100):
-        pace.wait()
-        pace.received(1)
+        pace.start_wait()
+        pace.end_wait(1)
         clock.sleep(60)
-    assert pace.left_s == 15 and not pace.slow
+    assert pace.remaining_s == 15 and not pace.slow
 
 
 def test_a_body_has_a_deadline_however_fast_it_comes() -> None:

@@ -9,7 +9,7 @@ from edgeharfer.app import access, likely, messages
 from edgeharfer.app.settings import UserLimits
 from edgeharfer.cli.app import app
 from edgeharfer.kiosk.web import LIMITS as KIOSK
-from edgeharfer.runtime.http.body import SLOW_SHARE
+from edgeharfer.runtime.http.body import SLOW_FRACTION
 from edgeharfer.runtime.sinks.web import LIMITS as VIEW
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -44,8 +44,8 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"stand for {messages.HOLD_S:g} s" in PAGE and f"*t* = {likely.TRUST}" in PAGE
     assert limits.stall_s == 15 and limits.head_s == limits.body_s == 10
     assert f"within {limits.upload_s / 60:.0f} minutes" in PAGE
-    assert f"at least {limits.least_rate / 1000:.0f} kB a second" in PAGE
-    assert f"too slow for {SLOW_SHARE * limits.stall_s:.0f} s" in PAGE
+    assert f"at least {limits.min_rate / 1000:.0f} kB a second" in PAGE
+    assert f"too slow for {SLOW_FRACTION * limits.stall_s:.0f} s" in PAGE
     assert f"{limits.connections}, of them {limits.connections_per_address} from one address" in PAGE
     assert (
         f"{access.MAX_WRONG_TOKENS} a minute from one address" in PAGE and access.WRONG_TOKEN_WINDOW_S == 60

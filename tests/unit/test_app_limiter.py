@@ -13,7 +13,7 @@ class Link:
     waiting_since_s: float | None = 0.0
     closed: bool = False
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.closed = True
 
 

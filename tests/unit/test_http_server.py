@@ -21,8 +21,8 @@ from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import Request, Response
 from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
-from edgeharfer.runtime.http.router import Handler, Route, Router, download, static_routes
-from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
+from edgeharfer.runtime.http.router import Handler, Route, Router, file_response, static_routes
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_security_policy, listen
 
 PATIENCE_S = 10.0
 HOST = "Host: localhost"
@@ -166,9 +166,17 @@ def test_requests_are_answered_in_turn_on_one_connection(server: ServerThread) -
     assert statuses(ask(server, request("GET /").replace(b"1.1", b"1.0") + request("GET /"))) == [200]
 
 
+def test_a_response_that_closes_the_connection_is_the_last() -> None:
+    async def refuse(request: Request) -> Response:
+        raise HttpError(408, "too late", {"Connection": "close"})
+
+    with serving(refuse) as server:
+        assert statuses(ask(server, request("GET /") * 2)) == [408]
+
+
 def test_an_error_is_one_line_of_json_with_safe_headers(server: ServerThread) -> None:
     head, _, body = ask(server, request("GET /nothing")).partition(b"\r\n\r\n")
-    assert body == b'{"error":"there is nothing at this address"}'
+    assert body == b'{"error":"not found"}'
     for field in (b"Cache-Control: no-store", b"X-Content-Type-Options: nosniff", b"X-Frame-Options: DENY"):
         assert field in head
 
@@ -258,7 +266,7 @@ def test_files_of_a_folder_are_served_and_downloads_have_names(tmp_path: Path) -
     routes = static_routes(tmp_path)
 
     async def report(request: Request) -> Response:
-        return download(tmp_path / request.params["name"], "text/plain", "Größe.txt")
+        return file_response(tmp_path / request.params["name"], "text/plain", "Größe.txt")
 
     with serving(Router([*routes, Route("GET", "/get/{name}", report)])) as server:
         assert ask(server, request("GET /")).endswith(b"index.html")
@@ -280,7 +288,7 @@ def test_a_policy_names_all_that_is_allowed() -> None:
     expected = (
         "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    assert content_policy(img="'self'") == expected
+    assert content_security_policy(img="'self'") == expected
 
 
 def test_the_end_closes_a_connection_whose_task_has_not_begun() -> None:

@@ -50,9 +50,12 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[source]\nsource = 'rtsp://u:[PW]@camera/1'", "camera is a host name"),
         (
             "[source]\nsource = 'rtsp://u:PW@camera:99999/1'",
-            r"source: rtsp://\*\*\*@camera:99999/1: not an address",
+            r"source: rtsp://\*\*\*@camera:99999/1: invalid URL",
         ),
-        ("[source]\nsource = 'ftp://u:PW@camera/1'", r"source: ftp://\*\*\*@camera/1: not a source"),
+        (
+            "[source]\nsource = 'ftp://u:PW@camera/1'",
+            r"source: ftp://\*\*\*@camera/1: not a supported source",
+        ),
         ("[source]\ncamera = ''", "source: .*empty"),
         ("[network]\nallow = ['192.168.1.7/24']", "host bits"),
         ("[privacy]\nrecord = true", "stores no pictures"),

@@ -71,7 +71,7 @@ def test_opencv_before_4_13_is_silenced_too(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
     monkeypatch.delattr(cv2.utils, "logging")
     monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
-    opencv.quiet()
+    opencv.silence_opencv()
     assert levels == [0]
 
 

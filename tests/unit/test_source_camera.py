@@ -112,7 +112,7 @@ def test_a_camera_that_is_busy_is_let_go_and_exits_3() -> None:
 
 def test_a_camera_that_gives_nothing_is_let_go() -> None:
     device = FakeDevice(["none"] * 100)
-    with pytest.raises(CameraError, match=r"no picture.*--source demo"):
+    with pytest.raises(CameraError, match=r"no frames received.*--source demo"):
         camera(device)
     assert device.released == 1
     assert len(device.script) >= 90

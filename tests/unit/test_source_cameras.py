@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.runtime.source.cameras import PROBED, Camera, find_cameras
+from edgeharfer.runtime.source.cameras import PROBE_COUNT, Camera, find_cameras
 from edgeharfer.runtime.types import Image
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tree is Linux's")
@@ -132,4 +132,4 @@ def test_elsewhere_few_numbers_are_tried_and_let_go() -> None:
 
     found = find_cameras(platform="darwin", probe=probe)
     assert found == [Camera("0", 0, "camera 0"), Camera("2", 2, "camera 2")]
-    assert [number.released for number in tried] == [1] * PROBED
+    assert [number.released for number in tried] == [1] * PROBE_COUNT

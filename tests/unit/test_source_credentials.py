@@ -21,14 +21,14 @@ def response(value: str | None) -> str:
 def test_the_example_of_rfc_7617() -> None:
     login = Login("Aladdin", "open sesame")
     assert login.authorize("GET", "/") is None
-    assert login.challenge(['Basic realm="WallyWorld"'])
+    assert login.accept_challenge(['Basic realm="WallyWorld"'])
     assert login.authorize("GET", "/") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
 
 
 def test_the_example_of_rfc_2069_as_corrected() -> None:
     """Without qop, as most cameras ask."""
     login = Login("Mufasa", "CircleOfLife")
-    assert login.challenge([OLD])
+    assert login.accept_challenge([OLD])
     assert response(login.authorize("GET", "/dir/index.html")) == "1949323746fe6a43ef61f9606e7febea"
 
 
@@ -47,7 +47,7 @@ def test_the_examples_of_rfc_7616(algorithm: str, expected: str, monkeypatch: py
     asked = (
         f'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm={algorithm}, nonce="{nonce}"'
     )
-    assert login.challenge([asked])
+    assert login.accept_challenge([asked])
     value = login.authorize("GET", "/dir/index.html")
     assert response(value) == expected
     assert value and "nc=00000001" in value and f"algorithm={algorithm}" in value
@@ -56,23 +56,23 @@ def test_the_examples_of_rfc_7616(algorithm: str, expected: str, monkeypatch: py
 
 def test_digest_goes_before_basic_and_unknown_ones_are_passed_over() -> None:
     login = Login("a", "b")
-    assert not login.challenge(["Negotiate", 'Digest realm="x", nonce="y", algorithm=MD5-sess'])
-    assert login.challenge(['Basic realm="x"', OLD])
+    assert not login.accept_challenge(["Negotiate", 'Digest realm="x", nonce="y", algorithm=MD5-sess'])
+    assert login.accept_challenge(['Basic realm="x"', OLD])
     assert (login.authorize("GET", "/") or "").startswith("Digest ")
 
 
 def test_a_second_challenge_means_a_wrong_password_unless_the_nonce_is_new() -> None:
     login = Login("a", "b")
-    assert login.challenge([OLD])
-    assert not login.challenge([OLD])
-    assert login.challenge([f"{OLD}, stale=TRUE"])
-    assert login.challenge([OLD.replace("dcd9", "0000")])
+    assert login.accept_challenge([OLD])
+    assert not login.accept_challenge([OLD])
+    assert login.accept_challenge([f"{OLD}, stale=TRUE"])
+    assert login.accept_challenge([OLD.replace("dcd9", "0000")])
     basic = Login("a", "b")
-    assert basic.challenge(["Basic realm=x"]) and not basic.challenge(["Basic realm=x"])
+    assert basic.accept_challenge(["Basic realm=x"]) and not basic.accept_challenge(["Basic realm=x"])
 
 
 def test_a_server_cannot_end_the_field() -> None:
     login = Login('a"b\\c', "pw")
-    assert login.challenge(['Digest realm="x\r\nEvil: 1", nonce="y"'])
+    assert login.accept_challenge(['Digest realm="x\r\nEvil: 1", nonce="y"'])
     value = login.authorize("GET", "/") or ""
     assert "\r" not in value and "\n" not in value and 'username="a\\"b\\\\c"' in value

@@ -69,10 +69,10 @@ def test_nobody_listens(link: Link) -> None:
 def test_a_message_that_stops_in_the_midst_is_given_up(
     link: Link, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "_WHOLE_S", 0.02)
+    monkeypatch.setattr(messages, "_MESSAGE_TIMEOUT_S", 0.02)
     whole = struct.pack("<4sIIQd", b"PICT", 4, 4, 0, 0.0) + bytes(48)
     link[1].sendall(whole[:size])
-    with pytest.raises(ConnectionLost, match="in the midst"):
+    with pytest.raises(ConnectionLost, match="in the middle"):
         receive(link[0], 20)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeharfer.runtime.source.multipart import MAX_PICTURE_BYTES, MultipartPictures
+from edgeharfer.runtime.source.multipart import MAX_PART_BYTES, MultipartReader
 
 PICTURES = [b"\xff\xd8one\n--x\n\xff\xd9", b"\xff\xd8two\r\n\xff\xd9", b"", b"\xff\xd8four\xff\xd9"]
 TYPE = b"Content-Type: image/jpeg\r\n"
@@ -23,7 +23,7 @@ def reader(data: bytes, step: int) -> Callable[[int], bytes]:
 
 
 def pictures(data: bytes, boundary: str = "frame", step: int = 7) -> list[bytes]:
-    parts = MultipartPictures(reader(data, step), boundary)
+    parts = MultipartReader(reader(data, step), boundary)
     return list(iter(parts.next, None))
 
 
@@ -87,5 +87,5 @@ def test_a_picture_without_an_end_is_given_up() -> None:
         asked.append(size)
         return bytes(1 << 20) if len(asked) > 1 else b"--frame\r\n\r\n"
 
-    assert MultipartPictures(endless, "frame").next() is None
-    assert len(asked) < MAX_PICTURE_BYTES // (1 << 20) + 4
+    assert MultipartReader(endless, "frame").next() is None
+    assert len(asked) < MAX_PART_BYTES // (1 << 20) + 4

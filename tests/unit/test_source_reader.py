@@ -82,7 +82,7 @@ def link() -> Iterator[Link]:
 def follow(link: Link, clock: ManualClock, order: Opening) -> list[int]:
     over = threading.Event()
     follower = FrameForwarder(link, over, clock)  # type: ignore[arg-type]
-    follower.follow(order)  # type: ignore[arg-type]
+    follower.forward(order)  # type: ignore[arg-type]
     over.set()
     follower.close()
     return link.numbers()

@@ -136,12 +136,12 @@ def test_the_pause_is_short_again_after_a_success() -> None:
 
 
 def test_a_connection_that_never_answers_is_given_up() -> None:
-    patience = SourceTimeouts()
+    timeouts = SourceTimeouts()
     watched = Watched("frame", "lost", *["none"] * 1000)
-    watched.run(1 + patience.connect + patience.connect)
+    watched.run(1 + timeouts.connect + timeouts.connect)
     assert len(watched.source.attempts_s) == 2
     assert watched.source.attempts_s[1] - watched.source.attempts_s[0] == pytest.approx(
-        patience.connect + 2 * patience.first_pause, abs=0.3
+        timeouts.connect + 2 * timeouts.first_pause, abs=0.3
     )
 
 
@@ -165,4 +165,4 @@ def test_a_change_of_size_is_no_freeze() -> None:
     for step in range(100):
         clock.sleep(0.1)
         frame = Frame(step, 0.0, clock.monotonic(), pictures[step % 2])
-        assert supervisor._arrival(frame) is not None
+        assert supervisor._on_frame(frame) is not None

@@ -293,7 +293,7 @@ def _cancel_slowest(sending: list[AnalysisJob]) -> bool:
     slow = [job for job in sending if job.phase == "receiving" and job.deadline.slow]
     if not slow:
         return False
-    slowest = min(slow, key=lambda job: job.deadline.left_s)
+    slowest = min(slow, key=lambda job: job.deadline.remaining_s)
     slowest.phase = "cancelled"
     slowest.receive_timeout.reschedule(asyncio.get_running_loop().time())
     return True

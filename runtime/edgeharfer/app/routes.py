@@ -16,10 +16,10 @@ from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import display_name, list_sources, resolve_choice
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.http.body import BodyDeadline, received
+from edgeharfer.runtime.http.body import BodyDeadline, read_body
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.messages import Request, Response, json_response
-from edgeharfer.runtime.http.router import Handler, Route, Router, download, static_route, static_routes
+from edgeharfer.runtime.http.router import Handler, Route, Router, file_response, static_route, static_routes
 
 PAGE = Path(__file__).with_name("page")
 MAX_SOURCE_LENGTH = 2000
@@ -187,7 +187,7 @@ class Routes:
         if request.body.length == 0:
             raise HttpError(400, "the file is empty")
         job = self.jobs.open(request.query.get("name", ""), request.body.length, request.client)
-        await self.jobs.receive(job, received(request.body, job.deadline))
+        await self.jobs.receive(job, read_body(request.body, job.deadline))
         return json_response(self.jobs.state(job), 202)
 
     async def _state(self, request: Request) -> Response:
@@ -205,7 +205,7 @@ class Routes:
         job, file = self._finished(request), request.params["file"]
         if file not in FILES:
             raise HttpError(404, "unknown report file")
-        return download(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
+        return file_response(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
 
     def _body_deadline(self) -> BodyDeadline:
         limits = self._settings.limits

@@ -11,11 +11,11 @@ from edgeharfer.app.routes import Routes
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.http.origins import OriginPolicy, is_loopback
-from edgeharfer.runtime.http.server import HttpServer, content_policy, listen, url_of
+from edgeharfer.runtime.http.server import HttpServer, content_security_policy, listen, listener_url
 
 POLL_S = 0.1
 HEADERS = {
-    "Content-Security-Policy": content_policy(
+    "Content-Security-Policy": content_security_policy(
         script="'self'", style="'self'", img="'self' blob:", media="blob:", connect="'self'"
     ),
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), interest-cohort=()",
@@ -51,7 +51,7 @@ async def _serve(
     stopping: Callable[[], bool],
 ) -> None:
     async def until_stopping() -> None:
-        ready(url_of(listener))
+        ready(listener_url(listener))
         while not stopping():
             await asyncio.sleep(POLL_S)
 
@@ -68,7 +68,7 @@ def origin_policy(settings: Settings) -> OriginPolicy:
         names=frozenset(name.lower() for name in names),
         any_address=exposed,
         schemes=frozenset({"http", "https"}),
-        linked=frozenset({"/", "/login"}),
+        linkable=frozenset({"/", "/login"}),
         host_status=421,
-        host_advice="pass the host name of a proxy to --name",
+        host_hint="pass the host name of a proxy to --name",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
-from edgeharfer.runtime.source import kind_of, named_sources
+from edgeharfer.runtime.source import named_sources, source_kind
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
 
@@ -40,7 +40,8 @@ def list_sources(settings: Settings) -> dict[str, Any]:
         return {"sources": named, "free": False}
     cameras = [{"value": str(one.path), "name": one.name, "kind": "camera"} for one in find_cameras()]
     others = [
-        {"value": spec, "name": kind.title, "kind": kind_of(spec)} for spec, kind in named_sources().items()
+        {"value": spec, "name": kind.title, "kind": source_kind(spec)}
+        for spec, kind in named_sources().items()
     ]
     return {"sources": [*named, *cameras, *others], "free": True}
 

@@ -10,7 +10,7 @@ import click
 from edgeharfer.cli.extras import check_extra
 from edgeharfer.cli.options import config_option, model_options, path_option, pipeline_options, source_spec
 from edgeharfer.cli.stopping import stop_signals
-from edgeharfer.runtime.source import specs
+from edgeharfer.runtime.source import source_metavar
 
 
 @click.command()
@@ -24,7 +24,7 @@ from edgeharfer.runtime.source import specs
     "--token-file", metavar="FILE", help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does."
 )
 @click.option(
-    "--source", "sources", type=source_spec, multiple=True, metavar=specs(),
+    "--source", "sources", type=source_spec, multiple=True, metavar=source_metavar(),
     help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
 )  # fmt: skip
 @click.option(

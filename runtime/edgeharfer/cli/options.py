@@ -14,7 +14,7 @@ from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
-from edgeharfer.runtime.source import kind_of
+from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable, make_tasks
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,7 +60,7 @@ def _finite(setting: object) -> bool:
 def source_spec(value: object) -> str:
     """What names a source, checked by its form alone: nothing is opened."""
     try:
-        kind_of(str(value))
+        source_kind(str(value))
     except SourceError as error:
         raise click.BadParameter(str(error)) from error
     return str(value)

@@ -21,7 +21,7 @@ from edgeharfer.cli.options import (
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.sinks import SINKS, views, writers
-from edgeharfer.runtime.source import specs
+from edgeharfer.runtime.source import source_metavar
 from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def writer_options(command: F) -> F:
     "--camera", default="0", show_default=True, metavar="N|PATH", help="Camera by number or device path."
 )
 @click.option(
-    "--source", type=source_spec, metavar=specs(), help="A video, image, folder, stream, or the demo."
+    "--source",
+    type=source_spec,
+    metavar=source_metavar(),
+    help="A video, image, folder, stream, or the demo.",
 )
 @click.option(
     "--follow-redirects", is_flag=True,

@@ -20,7 +20,7 @@ from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
-from edgeharfer.runtime.source import kind_of
+from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.address import is_url, parse_address
 from edgeharfer.runtime.strict_json import choice, fail, list_of, number, read_as, record, text, whole
 from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
@@ -327,7 +327,7 @@ def _check(config: KioskConfig, where: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
     try:
-        kind_of(config.source.spec)
+        source_kind(config.source.spec)
         hosts = remote_hosts(config)
     except SourceError as error:
         raise ConfigError(f"{where}: source: {error}") from error

@@ -12,12 +12,12 @@ from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import Request, Response, json_response
 from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
 from edgeharfer.runtime.http.router import Route, Router, static_routes
-from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_security_policy, listen
 
 PAGE = Path(__file__).with_name("page")
 LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
 HEADERS = {
-    "Content-Security-Policy": content_policy(
+    "Content-Security-Policy": content_security_policy(
         style="'self'", script="'self'", connect="'self'", img="'self' blob:"
     )
 }

@@ -14,15 +14,15 @@ import cv2
 
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.source import SOURCES, Source, kind_of
+from edgeharfer.runtime.source import SOURCES, Source, source_kind
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.images import (
     IMAGE_SUFFIXES,
     folder_images,
     glob_files,
-    in_natural_order,
     is_glob,
     is_sequence,
+    natural_sort,
     sequence_files,
 )
 from edgeharfer.runtime.source.opencv import open_capture
@@ -79,7 +79,7 @@ def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
 def check_ends(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
     """Raises ConfigError for what goes on for ever, such as the demo, unless a duration is given."""
     for item in inputs if duration_s is None else ():
-        if SOURCES[kind_of(item.spec)].endless:
+        if SOURCES[source_kind(item.spec)].endless:
             raise ConfigError(f"{item.spec}: has no end; say how much of it with --duration SECONDS")
 
 
@@ -130,7 +130,7 @@ def expected_frames(source: Source, spec: str, duration_s: float | None = None) 
 
 
 def _expand(text: str) -> Iterator[str]:
-    kind = SOURCES[kind_of(text)]
+    kind = SOURCES[source_kind(text)]
     if kind.live:
         raise ConfigError(
             f"{redact(text)}: has no end; record it first (edgeharfer run --save FILE.mp4) and analyze "
@@ -141,7 +141,7 @@ def _expand(text: str) -> Iterator[str]:
         yield str(path) if kind.is_path else text
         return
     files = _visible_files(path) if path.is_dir() else _files(str(path))
-    videos = in_natural_order(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+    videos = natural_sort(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
     yield from map(str, videos)
     if not videos or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         yield str(path)  # one with neither tells so when it is opened
@@ -157,7 +157,7 @@ def _visible_files(folder: Path) -> list[Path]:
 def _files(spec: str) -> list[Path]:
     """The files behind a specification; none where it names nothing."""
     path = Path(spec)
-    if not SOURCES[kind_of(spec)].is_path:
+    if not SOURCES[source_kind(spec)].is_path:
         return []
     try:
         if path.is_file():
@@ -210,7 +210,7 @@ def _unreadable_before(folder: Path) -> int:
 
 
 def _count_packets(spec: str) -> int | None:
-    if not (SOURCES[kind_of(spec)].is_path and Path(spec).is_file()):
+    if not (SOURCES[source_kind(spec)].is_path and Path(spec).is_file()):
         return None
     capture = open_capture(str(Path(spec).absolute()), cv2.CAP_FFMPEG)
     try:

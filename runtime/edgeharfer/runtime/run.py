@@ -18,7 +18,7 @@ from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_lack
 from edgeharfer.runtime.source import Source, open_source
-from edgeharfer.runtime.source.unreadable import conclusion, describe_unreadable
+from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_summary
 
 NO_VIEW = "none"
 
@@ -93,7 +93,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
         stopped = stopping()
     for line in describe_unreadable(source):
         say(f"edgeharfer: {line}")
-    if (error := conclusion(source)) and not stopped:
+    if (error := unreadable_summary(source)) and not stopped:
         raise SourceError(error)
 
 

@@ -1,4 +1,4 @@
-"""Request bodies as they arrive, from clients that may be slow, lie, or stop."""
+"""Reading of request bodies, from clients that may be slow, send invalid data, or stop."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from edgeharfer.runtime.http.limits import HttpLimits
 
 PIECE_BYTES = 64 * 1024
 MAX_TRAILERS = 16
-SLOW_SHARE = 0.2
-"""A client that has used up this share of its allowance is slow: another upload may take its place."""
+SLOW_FRACTION = 0.2
+"""A client that has used up this fraction of its allowance is slow: another upload may replace it."""
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class Body:
-    """The body of one request, read once.
+    """The body of a request, which can be read once.
 
-    length: in bytes, None for a chunked body. proceed: called before the first read, where the client waits
-    for "100 Continue". waiting: entered while the server waits for the client.
+    Attributes:
+        length: Length in bytes, None for a chunked body.
+        finished: Whether the body was read to its end.
     """
 
     def __init__(
@@ -31,34 +32,46 @@ class Body:
         reader: asyncio.StreamReader,
         length: int | None,
         *,
-        proceed: Callable[[], None] | None = None,
+        send_continue: Callable[[], None] | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """Prepare to read the body.
+
+        Args:
+            reader: Connection, positioned at the start of the body.
+            length: Length in bytes, None for a chunked body.
+            send_continue: Sends "100 Continue"; None unless the client waits for it.
+            waiting: Context entered while the server waits for the client.
+        """
         self.length = length
         self.finished = length == 0
-        self._reader, self._proceed, self._waiting = reader, proceed, waiting
+        self._reader, self._send_continue, self._waiting = reader, send_continue, waiting
         self._left = length or 0  # of the body, or of the chunk
         self._between_chunks = False
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether the client sends the body only when it is told to, and was not told yet."""
-        return self._proceed is not None
+    def awaits_continue(self) -> bool:
+        """Whether the client still waits for "100 Continue" before it sends the body."""
+        return self._send_continue is not None
 
     async def read(self) -> bytes:
-        """The next piece; b"" at the end. Raises HttpError 400 where the body breaks off or is malformed."""
+        """Return the next part of the body, b"" at the end.
+
+        Raises:
+            HttpError: 400, the body is incomplete or malformed.
+        """
         if self.finished:
             return b""
-        if self._proceed is not None:
-            self._proceed()
-            self._proceed = None
+        if self._send_continue is not None:
+            self._send_continue()
+            self._send_continue = None
         try:
             with self._waiting():
                 return await self._read()
         except asyncio.LimitOverrunError as error:
-            raise HttpError(400, "a chunk of the request has no size") from error
+            raise HttpError(400, "invalid chunk size in the request body") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise HttpError(400, "the request was not sent to its end") from error
+            raise HttpError(400, "the request body is incomplete") from error
 
     async def _read(self) -> bytes:
         if self.length is None and self._left == 0:
@@ -76,67 +89,78 @@ class Body:
         end = await self._reader.readexactly(2) if self._between_chunks else b"\r\n"
         size = _CHUNK_SIZE.fullmatch(await self._reader.readuntil(b"\r\n"))
         if end != b"\r\n" or size is None:
-            raise HttpError(400, "a chunk of the request has no size")
+            raise HttpError(400, "invalid chunk size in the request body")
         self._left, self._between_chunks = int(size[1], 16), True
         if self._left == 0:
             for _ in range(MAX_TRAILERS):
                 if await self._reader.readuntil(b"\r\n") == b"\r\n":
                     self.finished = True
                     return
-            raise HttpError(400, "too many trailers")
+            raise HttpError(400, "too many trailer fields")
 
 
 class BodyDeadline:
-    """How much longer the server waits for a body.
+    """The time left to receive a body.
 
-    A client begins with an allowance of `stall_s`. Waiting for it uses the allowance up, and each byte earns
-    1 / `least_rate` seconds of it back, never beyond `stall_s`. So it may pause, and may not be slower than
-    `least_rate` for long. All waits together end at `deadline_s`. Time in which the server does
-    other things does not count.
+    A client starts with an allowance of `stall_s` seconds. Waiting reduces it, and each byte adds
+    1 / `min_rate` seconds, up to `stall_s`. So a client may pause, but not be slower than `min_rate` for
+    long. The total waiting time is limited to `deadline_s`; time that the server spends on other work does
+    not count.
     """
 
     def __init__(self, clock: Clock, limits: HttpLimits, deadline_s: float) -> None:
+        """Start with a full allowance.
+
+        Args:
+            clock: Monotonic clock.
+            limits: `stall_s` and `min_rate` are used.
+            deadline_s: Maximum total waiting time in seconds.
+        """
         self._clock = clock
-        self._stall_s, self._least_rate = limits.stall_s, limits.least_rate
+        self._stall_s, self._min_rate = limits.stall_s, limits.min_rate
         self._allowance_s, self._deadline_s = limits.stall_s, deadline_s
         self._since_s: float | None = None
 
     @property
-    def left_s(self) -> float:
-        """Seconds until the server gives up."""
+    def remaining_s(self) -> float:
+        """Seconds until the request times out."""
         return min(self._allowance_s, self._deadline_s) - self._waited_s
 
     @property
     def slow(self) -> bool:
-        """Whether the client has been slower than the least rate for a while."""
-        return self._allowance_s - self._waited_s < (1 - SLOW_SHARE) * self._stall_s
+        """Whether the client has been slower than the minimum rate for a while."""
+        return self._allowance_s - self._waited_s < (1 - SLOW_FRACTION) * self._stall_s
 
-    def wait(self) -> None:
-        """The server begins to wait for bytes."""
+    def start_wait(self) -> None:
+        """Record that the server starts to wait for data."""
         self._since_s = self._clock.monotonic()
 
-    def received(self, count: int) -> None:
-        """The wait is over: so many bytes have come."""
+    def end_wait(self, count: int) -> None:
+        """Record that `count` bytes were received."""
         waited_s, self._since_s = self._waited_s, None
         self._deadline_s -= waited_s
-        self._allowance_s = min(self._stall_s, self._allowance_s - waited_s + count / self._least_rate)
+        self._allowance_s = min(self._stall_s, self._allowance_s - waited_s + count / self._min_rate)
 
     @property
     def _waited_s(self) -> float:
         return 0.0 if self._since_s is None else self._clock.monotonic() - self._since_s
 
 
-async def received(body: Body, pace: BodyDeadline) -> AsyncIterator[bytes]:
-    """The body piece by piece. Raises HttpError where it stops coming, comes too slowly, or breaks off."""
-    while pace.left_s > 0:
-        pace.wait()
+async def read_body(body: Body, deadline: BodyDeadline) -> AsyncIterator[bytes]:
+    """Yield the parts of a body.
+
+    Raises:
+        HttpError: The body is incomplete or malformed (400), or was sent too slowly (408).
+    """
+    while deadline.remaining_s > 0:
+        deadline.start_wait()
         try:
-            async with asyncio.timeout(pace.left_s):
+            async with asyncio.timeout(deadline.remaining_s):
                 piece = await body.read()
         except TimeoutError:
             break
-        pace.received(len(piece))
+        deadline.end_wait(len(piece))
         if not piece:
             return
         yield piece
-    raise HttpError(408, "the request stopped coming, or came too slowly", {"Connection": "close"})
+    raise HttpError(408, "the request body was not received in time", {"Connection": "close"})

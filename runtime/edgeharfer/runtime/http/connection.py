@@ -1,4 +1,4 @@
-"""One connection with a client: requests one after another, and an end to every wait."""
+"""A connection to a client: sequential requests, with a timeout for every wait."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from edgeharfer.runtime.http.origins import OriginPolicy, client_address
 from edgeharfer.runtime.http.router import Handler
 
 BUFFER_BYTES = 64 * 1024
-"""What a client may be behind: of the responses themselves, and again in the system's send buffer."""
+"""Maximum amount of unsent response data, in the write buffer and again in the system's send buffer."""
 LINGER_S, LINGER_BYTES = 1.0, 4 << 20
-"""A client whose body is refused is read for a little longer, or the reset would destroy the response."""
+"""How much of a rejected body is still read: an earlier close would discard the response."""
 _SAFE = ("GET", "HEAD")
 
 _log = logging.getLogger(__name__)
 
 
-class _Gone(Exception):
-    """The client has left, or does not send or read."""
+class _ClientGone(Exception):
+    """The client closed the connection, or timed out."""
 
 
 class HttpConnection:
     """Reads requests and writes responses.
 
-    address: of the client, as limits count it. waiting_since_s: since when the server has waited for the
-    client; None while the client waits for the server.
+    Attributes:
+        address: Address of the client, as counted by limits (see `client_address`).
+        waiting_since_s: Loop time since which the server has waited for the client, None while the client
+            waits for the server.
+        idle: Whether no request is in progress.
     """
 
     def __init__(
@@ -48,35 +51,40 @@ class HttpConnection:
         peer = writer.get_extra_info("peername")
         self.address = client_address(peer[0] if peer else None)
         self.waiting_since_s: float | None = asyncio.get_running_loop().time()
-        self.between_requests = True
-        self._ending = False
+        self.idle = True
+        self._finishing = False
         writer.transport.set_write_buffer_limits(high=BUFFER_BYTES)
         self._set_option(socket.SO_SNDBUF, BUFFER_BYTES)
 
     async def serve(self, handler: Handler, policy: OriginPolicy) -> None:
-        """Answer requests until either side ends the connection."""
+        """Serve requests until either side closes the connection.
+
+        Args:
+            handler: Called with each accepted request.
+            policy: Decides which requests are accepted.
+        """
         try:
             while await self._serve_one(handler, policy):
                 pass
-        except _Gone:
+        except _ClientGone:
             pass
         except Exception as error:
-            _log.error("a response broke off: %r", error)
+            _log.error("the response was aborted: %r", error)
         finally:
             await self._close()
 
-    def end(self) -> None:
-        """Close it after the response that is being written."""
-        self._ending = True
+    def finish(self) -> None:
+        """Close the connection after the current response."""
+        self._finishing = True
 
-    def cut(self) -> None:
-        """Break off at once; the system would else keep what was not read, for many minutes."""
+    def abort(self) -> None:
+        """Close the connection immediately, without keeping unread data in the system for minutes."""
         if os.name == "posix":
             self._set_option(socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def _serve_one(self, handler: Handler, policy: OriginPolicy) -> bool:
-        """Whether another request may follow."""
+        """Serve one request and return whether another one may follow."""
         try:
             request = Request.parse(await self._read_head(), self.address, self._make_body)
         except HttpError as error:
@@ -88,15 +96,15 @@ class HttpConnection:
             and request.body.finished
             and response.known_length is not None
             and response.headers.get("Connection") != "close"
-            and not self._ending
+            and not self._finishing
         )
-        await self._write(response, close=not keep, only_head=request.method == "HEAD")
-        if not request.body.finished and not request.body.is_awaited and request.method not in _SAFE:
+        await self._write(response, close=not keep, head_only=request.method == "HEAD")
+        if not request.body.finished and not request.body.awaits_continue and request.method not in _SAFE:
             await self._linger(request.body)
         return keep
 
     async def _read_head(self) -> bytes:
-        self.between_requests = True
+        self.idle = True
         try:
             with self._waiting():
                 async with asyncio.timeout(self._limits.head_s):
@@ -104,24 +112,26 @@ class HttpConnection:
         except asyncio.LimitOverrunError as error:
             raise HttpError(431, "the header fields are too large") from error
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise _Gone from error
+            raise _ClientGone from error
         finally:
-            self.between_requests = False
+            self.idle = False
 
     def _make_body(self, length: int | None, awaited: bool) -> Body:
-        def proceed() -> None:
+        def send_continue() -> None:
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-        return Body(self._reader, length, proceed=proceed if awaited else None, waiting=self._waiting)
+        return Body(
+            self._reader, length, send_continue=send_continue if awaited else None, waiting=self._waiting
+        )
 
-    async def _write(self, response: Response, *, close: bool, only_head: bool = False) -> None:
+    async def _write(self, response: Response, *, close: bool, head_only: bool = False) -> None:
         head, content = response.head(self._headers, close=close), response.content
         if isinstance(content, bytes):
-            await self._send(head if only_head else head + content)
+            await self._send(head if head_only else head + content)
             return
         try:
             await self._send(head)
-            if not only_head:
+            if not head_only:
                 async for part in content:
                     await self._send(part)
         finally:
@@ -134,8 +144,8 @@ class HttpConnection:
                 async with asyncio.timeout(self._limits.stall_s):
                     await self._writer.drain()
         except OSError as error:
-            self.cut()
-            raise _Gone from error
+            self.abort()
+            raise _ClientGone from error
 
     async def _linger(self, body: Body) -> None:
         left = LINGER_BYTES
@@ -145,14 +155,14 @@ class HttpConnection:
                     left -= len(piece)
 
     async def _close(self) -> None:
-        """Closing waits until all is read, and so has to end, too."""
+        """Close the connection; waiting for the client to read the rest has a timeout as well."""
         self._writer.close()
         try:
             with self._waiting():
                 async with asyncio.timeout(self._limits.stall_s):
                     await self._writer.wait_closed()
         except OSError:
-            self.cut()
+            self.abort()
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -163,17 +173,17 @@ class HttpConnection:
             self.waiting_since_s = None
 
     def _set_option(self, option: int, value: int | bytes) -> None:
-        own = self._writer.get_extra_info("socket")
-        if own is not None:
-            with suppress(OSError):  # macOS refuses it for a connection that the client has reset
-                own.setsockopt(socket.SOL_SOCKET, option, value)
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None:
+            with suppress(OSError):  # macOS rejects it for a connection that the client has reset
+                sock.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 async def _respond(request: Request, handler: Handler, policy: OriginPolicy) -> Response:
     try:
         policy.check(request)
         if request.method in _SAFE and not request.body.finished:
-            raise HttpError(413, f"a {request.method} request has no body")
+            raise HttpError(413, f"a {request.method} request must not have a body")
         return await handler(request)
     except HttpError as error:
         return error_response(error)

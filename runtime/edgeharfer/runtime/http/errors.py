@@ -1,4 +1,4 @@
-"""Why a request is refused."""
+"""The exception for error responses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from collections.abc import Mapping
 
 
 class HttpError(Exception):
-    """Raised in a handler, it is the response: status, one line that says why, and header fields."""
+    """An error response, raised by a handler.
 
-    def __init__(self, status: int, why: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(why)
-        self.status, self.why, self.headers = status, why, dict(headers or {})
+    Attributes:
+        status: HTTP status code.
+        message: One-line explanation for the client.
+        headers: Additional header fields.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, dict(headers or {})

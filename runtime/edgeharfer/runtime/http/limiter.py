@@ -1,4 +1,4 @@
-"""Which connections stay open when there are too many of them."""
+"""A limit on open connections, in total and per client address."""
 
 from __future__ import annotations
 
@@ -6,55 +6,56 @@ from collections import Counter
 from typing import Protocol
 
 
-class Held(Protocol):
+class TrackedConnection(Protocol):
     """An open connection."""
 
     @property
     def address(self) -> str:
-        """The client, as limits count it."""
+        """Address of the client, as counted by limits."""
 
     @property
     def waiting_since_s(self) -> float | None:
-        """Since when the server has waited for this client; None while the client waits for the server."""
+        """Time since which the server has waited for the client, None while it is the client that waits."""
 
-    def cut(self) -> None:
-        """Close it at once."""
+    def abort(self) -> None:
+        """Close the connection immediately."""
 
 
 class ConnectionLimiter:
-    """Bounds the open connections, in all and of one client address.
+    """Limits the open connections, in total and per client address.
 
-    A new connection beyond a limit replaces the one for which the server has waited longest: of the same
-    address where that has its share, else of the address with the most connections. So clients that send
-    their requests are served however many connections others keep open without sending anything.
+    A new connection beyond a limit replaces the one for which the server has waited longest: one of the same
+    address if that has reached its limit, else one of the address with the most connections. So active
+    clients are served no matter how many idle connections others keep open.
     """
 
-    def __init__(self, most: int, per_address: int) -> None:
-        self._most, self._per_address = most, per_address
-        self._open: set[Held] = set()
+    def __init__(self, max_connections: int, per_address: int) -> None:
+        self._max_connections, self._per_address = max_connections, per_address
+        self._open: set[TrackedConnection] = set()
 
-    def admit(self, new: Held) -> bool:
-        """Count a new connection; False where there is no place for it and none can be made."""
+    def admit(self, new: TrackedConnection) -> bool:
+        """Register a connection; return False if a limit is reached and no connection can be replaced."""
         counts = Counter(one.address for one in self._open)
         if counts[new.address] >= self._per_address:
             admitted = self._replace([one for one in self._open if one.address == new.address], counts)
         else:
-            admitted = len(self._open) < self._most or self._replace(list(self._open), counts)
+            below_limit = len(self._open) < self._max_connections
+            admitted = below_limit or self._replace(list(self._open), counts)
         if admitted:
             self._open.add(new)
         return admitted
 
-    def remove(self, gone: Held) -> None:
-        """Forget a connection that was closed."""
+    def remove(self, gone: TrackedConnection) -> None:
+        """Unregister a closed connection."""
         self._open.discard(gone)
 
-    def _replace(self, crowd: list[Held], counts: Counter[str]) -> bool:
-        """Close one of these; False where the server is working for all of them."""
+    def _replace(self, crowd: list[TrackedConnection], counts: Counter[str]) -> bool:
+        """Close the longest idle of these connections; return False if none is idle."""
         waiting = [(-counts[one.address], one.waiting_since_s, one) for one in crowd]
         idle = [(count, since_s, one) for count, since_s, one in waiting if since_s is not None]
         if not idle:
             return False
         _, _, longest = min(idle, key=lambda entry: entry[:2])
         self._open.discard(longest)
-        longest.cut()
+        longest.abort()
         return True

@@ -1,4 +1,4 @@
-"""HTTP requests and responses: strict parsing of a request head, and the bytes of a response head."""
+"""HTTP requests and responses: strict parsing of request heads and serialization of response heads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
-from edgeharfer.runtime.http.body import Body, BodyDeadline, received
+from edgeharfer.runtime.http.body import Body, BodyDeadline, read_body
 from edgeharfer.runtime.http.errors import HttpError
 
 MAX_JSON_BYTES = 16 * 1024
 MAX_QUERY_FIELDS = 32
 
-# RFC 9112, sections 3 and 5: a method, a target of visible ASCII signs, fields without folded lines.
+# RFC 9112, sections 3 and 5: a method, a target of visible ASCII characters, fields without line folding.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/1\.([01])")
 _FIELD = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -24,11 +24,17 @@ _FIELD = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 @dataclass(frozen=True)
 class Request:
-    """One request.
+    """An HTTP request.
 
-    path: decoded. query: the last value of each name. fields: the header, names in lower case. persistent:
-    whether the client may send another request after it. client: its address, as limits count it. params:
-    the parts of the path that a Route names.
+    Attributes:
+        method: Method in upper case.
+        path: Decoded path.
+        query: Last value of each query parameter.
+        fields: Header fields, names in lower case.
+        persistent: Whether the client may send another request on the connection.
+        client: Address of the client, as counted by limits.
+        body: Request body.
+        params: Path parameters of the matching `Route`.
     """
 
     method: str
@@ -42,27 +48,27 @@ class Request:
 
     @classmethod
     def parse(cls, head: bytes, client: str, make_body: Callable[[int | None, bool], Body]) -> Self:
-        """Read a head, with the empty line after it.
+        """Parse a request head.
 
         Args:
-            head: Request line and fields.
-            client: As above.
-            make_body: Called with the length of the body in bytes, None where it is chunked, and whether the
-                client waits for "100 Continue" before it sends it.
+            head: Request line and header fields, including the final empty line.
+            client: Address of the client.
+            make_body: Called with the length of the body in bytes, None if it is chunked, and whether the
+                client waits for "100 Continue".
 
         Raises:
-            HttpError: It is not HTTP/1, or where the request ends is not certain.
+            HttpError: The request is malformed, or its length is ambiguous.
         """
         first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").lstrip("\r\n").split("\r\n")
         line, found = _REQUEST_LINE.fullmatch(first), [_FIELD.fullmatch(line) for line in lines]
         if line is None or not all(found):
-            raise HttpError(400, "this is not an HTTP/1.1 request")
+            raise HttpError(400, "malformed HTTP/1.1 request")
         method, target, minor = line.groups()
         path, _, query = target.partition("?")
         try:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
         except ValueError as error:
-            raise HttpError(400, "too many fields in the query") from error
+            raise HttpError(400, "too many query parameters") from error
         fields = tuple((one[1].lower(), one[2].strip(" \t")) for one in found if one is not None)
         named = {name: value.lower() for name, value in fields}
         body = make_body(_body_length(fields), minor == "1" and named.get("expect") == "100-continue")
@@ -70,47 +76,59 @@ class Request:
         return cls(method, unquote(path), dict(pairs), fields, persistent, client, body)
 
     def values(self, name: str) -> list[str]:
-        """All values of a header field; the name in lower case."""
+        """Return all values of a header field; `name` is in lower case."""
         return [value for known, value in self.fields if known == name]
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of a header field; the name in lower case."""
+        """Return the first value of a header field; `name` is in lower case."""
         return next(iter(self.values(name)), default)
 
     def cookie(self, name: str) -> str:
-        """The value of a cookie; "" where it is not there."""
+        """Return the value of a cookie, "" if absent."""
         pairs = (pair.partition("=") for pair in self.header("cookie").split(";"))
         return next((value.strip() for known, _, value in pairs if known.strip() == name), "")
 
     @property
     def media_type(self) -> str:
-        """Of the body, in lower case and without parameters."""
+        """Media type of the body in lower case, without parameters."""
         return self.header("content-type").partition(";")[0].strip().lower()
 
-    async def json(self, pace: BodyDeadline) -> Mapping[str, Any]:
-        """The JSON object in the body. Raises HttpError for anything else and over MAX_JSON_BYTES."""
+    async def json(self, deadline: BodyDeadline) -> Mapping[str, Any]:
+        """Return the JSON object in the body.
+
+        Args:
+            deadline: Deadline for receiving the body.
+
+        Raises:
+            HttpError: The body is not a JSON object, is larger than MAX_JSON_BYTES, or was not received.
+        """
         if self.media_type != "application/json":
-            raise HttpError(415, "send a JSON object")
+            raise HttpError(415, "unsupported Content-Type: send application/json")
         data = b""
-        async for piece in received(self.body, pace):
+        async for piece in read_body(self.body, deadline):
             data += piece
             if len(data) > MAX_JSON_BYTES:
-                raise HttpError(413, "the request is too large")
+                raise HttpError(413, f"the request body is larger than {MAX_JSON_BYTES // 1024} KiB")
         try:
             content = json.loads(data)
-            json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair cannot be encoded
+            json.dumps(content, ensure_ascii=False).encode()  # fails for an unpaired surrogate
         except (ValueError, RecursionError) as error:
-            raise HttpError(400, "not a JSON object in Unicode") from error
+            raise HttpError(400, "the request body is not valid JSON") from error
         if not isinstance(content, dict):
-            raise HttpError(400, "not a JSON object")
+            raise HttpError(400, "the request body is not a JSON object")
         return content
 
 
 @dataclass(frozen=True)
 class Response:
-    """One response. content: all of it, or its parts as they come.
+    """An HTTP response.
 
-    length: of the parts together; without it the connection ends where they do.
+    Attributes:
+        content: Complete body, or a generator of its parts.
+        media_type: Content-Type, "" for none.
+        status: HTTP status code.
+        headers: Additional header fields.
+        length: Total length of the parts; if None, the connection is closed after them.
     """
 
     content: bytes | AsyncGenerator[bytes, None] = b""
@@ -121,10 +139,16 @@ class Response:
 
     @property
     def known_length(self) -> int | None:
+        """Length of the body in bytes, None if unknown."""
         return len(self.content) if isinstance(self.content, bytes) else self.length
 
     def head(self, headers: Mapping[str, str], *, close: bool) -> bytes:
-        """Status line and header. headers: those of every response; the response's own replace them."""
+        """Return the encoded status line and header.
+
+        Args:
+            headers: Default header fields, which those of the response override.
+            close: Whether the connection is closed after the response.
+        """
         lines = {"Content-Type": self.media_type} if self.media_type else {}
         lines |= {**headers, **self.headers}
         if self.known_length is not None and self.status != HTTPStatus.NO_CONTENT:
@@ -138,25 +162,25 @@ class Response:
 def json_response(
     content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An object as JSON, with every number finite."""
+    """Return a JSON response; NaN and infinite numbers raise ValueError."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
     return Response(body, "application/json", status, headers or {})
 
 
 def error_response(error: HttpError) -> Response:
-    """The error as JSON."""
-    return json_response({"error": error.why}, error.status, error.headers)
+    """Return an error as a JSON response."""
+    return json_response({"error": error.message}, error.status, error.headers)
 
 
 def _body_length(fields: tuple[tuple[str, str], ...]) -> int | None:
-    """RFC 9112, section 6: two statements of the length could be read in two ways (request smuggling)."""
+    """Parse the length; conflicting lengths are rejected (request smuggling, RFC 9112, section 6)."""
     stated = [(name, value) for name, value in fields if name in ("content-length", "transfer-encoding")]
     if len(stated) > 1:
         raise HttpError(400, "Content-Length or Transfer-Encoding is given more than once")
     name, value = stated[0] if stated else ("", "0")
     if name == "transfer-encoding":
         if value.lower() != "chunked":
-            raise HttpError(501, "of the transfer encodings only chunked is supported")
+            raise HttpError(501, "unsupported Transfer-Encoding: only chunked is supported")
         return None
     if not re.fullmatch(r"[0-9]{1,18}", value):
         raise HttpError(400, "Content-Length is not a number")

@@ -1,4 +1,4 @@
-"""Which names a server answers to and which pages may ask it, and the address that limits count."""
+"""Checks of the Host and Origin header fields, and client addresses for limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeharfer.runtime.http.messages import Request
 
 LOOPBACK = "127.0.0.1"
 IPV6_NETWORK_BITS = 64
-"""The network that one IPv6 customer usually has: all its addresses count as one client."""
+"""Prefix length of a typical IPv6 site: all its addresses count as one client."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(?::(?P<port>\d{1,5}))?")
 _LOCAL_NAMES = frozenset({"localhost", LOOPBACK, "::1"})
@@ -21,31 +21,39 @@ _LOCAL_NAMES = frozenset({"localhost", LOOPBACK, "::1"})
 
 @dataclass(frozen=True)
 class OriginPolicy:
-    """Refuses requests for other names (DNS rebinding) and from pages of other sites.
+    """Rejects requests for other host names (DNS rebinding) and from pages of other sites.
 
-    names: in lower case, beside those of this machine. any_address: an IP address as Host is accepted, too,
-    for a server that other machines reach. schemes: of the server's own pages; a proxy may use https for it.
-    linked: paths that a link on another site may open. host_status, host_advice: for a foreign Host.
+    Attributes:
+        names: Accepted host names in lower case, in addition to those of the loopback interface.
+        any_address: Whether any IP address is accepted as Host, for a server reachable from other machines.
+        schemes: Accepted URL schemes of the server's own pages; "https" behind a proxy.
+        linkable: Paths that links on other sites may open.
+        host_status: Status code for an unknown Host.
+        host_hint: Advice in the error message for an unknown Host.
     """
 
     names: Set[str] = frozenset()
     any_address: bool = False
     schemes: Set[str] = frozenset({"http"})
-    linked: Set[str] = frozenset()
+    linkable: Set[str] = frozenset()
     host_status: int = 403
-    host_advice: str = "use localhost"
+    host_hint: str = "use localhost"
 
     def check(self, request: Request) -> None:
-        """Raises HttpError for a request that is not answered."""
+        """Check a request.
+
+        Raises:
+            HttpError: The Host is unknown, or the request comes from a page of another site.
+        """
         hosts, origins = request.values("host"), request.values("origin")
         if len(hosts) != 1 or not self.accepts_host(hosts[0]):
-            raise HttpError(self.host_status, f"the server has no such name; {self.host_advice}")
+            raise HttpError(self.host_status, f"unknown host name; {self.host_hint}")
         same = len(origins) <= 1 and all(self.accepts_origin(origin, hosts[0]) for origin in origins)
         if not same or not self._is_own_page(request):
-            raise HttpError(403, "the request comes from a page of another site")
+            raise HttpError(403, "cross-site requests are not allowed")
 
     def accepts_host(self, host: str) -> bool:
-        """Whether a Host header names this server; the port may be that of a tunnel or proxy."""
+        """Return whether a Host value names this server; the port may be that of a tunnel or proxy."""
         match = _HOST.fullmatch(host)
         if match is None:
             return False
@@ -53,7 +61,7 @@ class OriginPolicy:
         return name in _LOCAL_NAMES or name in self.names or (self.any_address and _is_address(name))
 
     def accepts_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin is the server's own."""
+        """Return whether an Origin value is that of the server's own pages."""
         try:
             parts = urlsplit(origin)
         except ValueError:  # such as http://[
@@ -61,15 +69,15 @@ class OriginPolicy:
         return parts.scheme in self.schemes and parts.netloc.lower() == host.lower() and not parts.path
 
     def _is_own_page(self, request: Request) -> bool:
-        """Browsers say which page asks. A link may open some paths, and do nothing more."""
+        """Check the Fetch Metadata fields. Links on other sites may only open the `linkable` paths."""
         if request.header("sec-fetch-site", "none") in ("none", "same-origin"):
             return True
         navigates = request.method == "GET" and request.header("sec-fetch-mode") == "navigate"
-        return navigates and request.path in self.linked
+        return navigates and request.path in self.linkable
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name to listen on is this machine's own."""
+    """Return whether a host name or address to listen on is a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -77,10 +85,10 @@ def is_loopback(host: str) -> bool:
 
 
 def client_address(host: str | None) -> str:
-    """The client that limits count: an IPv4 address, or the network of an IPv6 address.
+    """Return the client for limits: an IPv4 address, or the /64 network of an IPv6 address.
 
     Args:
-        host: The address of the other end of a connection; None where there is none.
+        host: Address of the peer, None if unknown.
     """
     try:
         address = ipaddress.ip_address((host or "").partition("%")[0])

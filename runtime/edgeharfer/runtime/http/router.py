@@ -1,4 +1,4 @@
-"""The table of a server's paths."""
+"""Routing of requests, static files and downloads."""
 
 from __future__ import annotations
 
@@ -23,22 +23,28 @@ MEDIA_TYPES = {
 
 
 class Route:
-    """One method and path. A part in braces, such as "/jobs/{job}", takes any name without a slash."""
+    """A handler for a method and path. A parameter such as {job} in "/jobs/{job}" matches one segment."""
 
     def __init__(self, method: str, path: str, handler: Handler) -> None:
         self.method, self.handler = method, handler
         self._path = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)), re.DOTALL)
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The named parts of a path; None where it is another one."""
+        """Return the path parameters, or None if the path does not match."""
         found = self._path.fullmatch(path)
         return None if found is None else found.groupdict()
 
 
 class Router:
-    """A handler that calls that of the first matching route. head: HEAD is answered like GET."""
+    """A handler that dispatches each request to the first matching route."""
 
     def __init__(self, routes: Sequence[Route], *, head: bool = False) -> None:
+        """Set the routes.
+
+        Args:
+            routes: Routes in order of precedence.
+            head: Whether HEAD requests are handled by GET routes.
+        """
         self._routes, self._head = routes, head
 
     async def __call__(self, request: Request) -> Response:
@@ -51,12 +57,12 @@ class Router:
             if params is not None:
                 allowed.add(route.method)
         if allowed and method != "GET":
-            raise HttpError(405, f"{method} is not allowed here", {"Allow": ", ".join(sorted(allowed))})
-        raise HttpError(404, "there is nothing at this address")
+            raise HttpError(405, f"method {method} not allowed", {"Allow": ", ".join(sorted(allowed))})
+        raise HttpError(404, "not found")
 
 
 def static_routes(folder: Path, index: str = "index.html") -> list[Route]:
-    """The files of a folder, read now and kept in memory; the index is at "/"."""
+    """Return routes for the files of a folder, which are kept in memory; the index is at "/"."""
     return [
         static_route("/" if file.name == index else f"/{file.name}", file)
         for file in sorted(folder.iterdir())
@@ -65,7 +71,7 @@ def static_routes(folder: Path, index: str = "index.html") -> list[Route]:
 
 
 def static_route(path: str, file: Path) -> Route:
-    """One file, read now and kept in memory."""
+    """Return a route for a file, which is kept in memory."""
     response = Response(file.read_bytes(), MEDIA_TYPES[file.suffix])
 
     async def handle(request: Request) -> Response:
@@ -74,8 +80,17 @@ def static_route(path: str, file: Path) -> Route:
     return Route("GET", path, handle)
 
 
-def download(path: Path, media_type: str, name: str) -> Response:
-    """A file, read in pieces, that browsers save under a name. Raises HttpError 404 where it is not there."""
+def file_response(path: Path, media_type: str, name: str) -> Response:
+    """Return a response with a file as an attachment.
+
+    Args:
+        path: File to send.
+        media_type: Content-Type.
+        name: File name for the browser.
+
+    Raises:
+        HttpError: 404, the file does not exist.
+    """
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         with await asyncio.to_thread(path.open, "rb") as file:
@@ -85,7 +100,7 @@ def download(path: Path, media_type: str, name: str) -> Response:
     try:
         length = path.stat().st_size
     except OSError as error:
-        raise HttpError(404, "there is no such file") from error
+        raise HttpError(404, "file not found") from error
     quoted = quote(name, safe="")
     shown = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
     headers = {"Content-Disposition": f"attachment; {shown}"}

@@ -1,4 +1,4 @@
-"""The server: a listening socket, its connections, and a clean end; in a thread of its own where wanted."""
+"""The HTTP server: a listening socket, its connections, graceful shutdown, and an optional thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeharfer.runtime.http.router import Handler
 BACKLOG = 128
 MAX_HEAD_BYTES = 32 * 1024
 GRACE_S = 0.5
-"""For responses that are being written when the server ends."""
+"""Time for responses in progress to finish when the server shuts down."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -33,21 +33,26 @@ HEADERS = {
 }
 
 
-def content_policy(**sources: str) -> str:
-    """A Content-Security-Policy of the named sources, such as img="'self'", and nothing else."""
+def content_security_policy(**sources: str) -> str:
+    """Return a Content-Security-Policy that allows only the given sources, such as img="'self'"."""
     allowed = "".join(f"{name}-src {where}; " for name, where in sources.items())
     return f"default-src 'none'; {allowed}base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class HttpServer:
-    """Answers with a handler, within limits.
-
-    headers: of every response, beside HEADERS. policy: which requests are answered at all.
-    """
+    """Serves requests with a handler, within limits."""
 
     def __init__(
         self, handler: Handler, headers: Mapping[str, str], policy: OriginPolicy, limits: HttpLimits
     ) -> None:
+        """Configure the server; `run` starts it.
+
+        Args:
+            handler: Called with each accepted request.
+            headers: Header fields of every response, in addition to HEADERS.
+            policy: Decides which requests are accepted.
+            limits: Resource limits.
+        """
         self._handler, self._policy, self._limits = handler, policy, limits
         self._headers = {**HEADERS, **headers}
         self._limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
@@ -55,11 +60,16 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._open)
 
     async def run(self, listener: socket.socket, until: Awaitable[object]) -> None:
-        """Serve on a listening socket, which is closed at the end."""
+        """Serve until an awaitable completes, then shut down gracefully.
+
+        Args:
+            listener: Listening socket; it is closed at the end.
+            until: Awaited while the server runs.
+        """
         server = await asyncio.start_server(
             self._accept, sock=listener, limit=MAX_HEAD_BYTES, backlog=BACKLOG
         )
@@ -67,12 +77,12 @@ class HttpServer:
             await until
         finally:
             server.close()
-            await self._end()
+            await self._shut_down()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = HttpConnection(reader, writer, self._limits, self._headers)
         if not self._limiter.admit(connection):
-            connection.cut()
+            connection.abort()
             return
         task = asyncio.create_task(connection.serve(self._handler, self._policy))
         self._open[task] = connection
@@ -82,17 +92,17 @@ class HttpServer:
         connection = self._open.pop(task)
         self._limiter.remove(connection)
         if task.cancelled():  # perhaps before it began, and then nothing else closes the socket
-            connection.cut()
+            connection.abort()
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         for task, connection in self._open.items():
-            connection.end()
-            if connection.between_requests:
+            connection.finish()
+            if connection.idle:
                 task.cancel()
         if self._open:
             await asyncio.wait(self._open, timeout=GRACE_S)
         for task, connection in self._open.items():
-            connection.cut()
+            connection.abort()
             task.cancel()
         if self._open:
             await asyncio.wait(self._open)
@@ -100,7 +110,7 @@ class HttpServer:
 
 
 class ServerThread:
-    """Runs a server in a thread with an event loop of its own, while the `with` block lasts."""
+    """Runs a server in a thread with its own event loop for the duration of a `with` block."""
 
     def __init__(self, server: HttpServer, listener: socket.socket, name: str) -> None:
         self.server, self.port = server, int(listener.getsockname()[1])
@@ -117,7 +127,7 @@ class ServerThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(RuntimeError):  # the loop has ended by itself, and its thread has reported why
+        with suppress(RuntimeError):  # the loop was closed after an error, which its thread has reported
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
@@ -126,8 +136,17 @@ class ServerThread:
             self._runner.run(self.server.run(self._listener, self._stop.wait()))
 
 
-def listen(host: str, port: int, advice: str) -> socket.socket:
-    """A socket that listens. Raises SinkError with the advice where the port cannot be used."""
+def listen(host: str, port: int, hint: str) -> socket.socket:
+    """Open a listening socket.
+
+    Args:
+        host: Host name or address.
+        port: Port number, 0 for any free one.
+        hint: Advice in the error message.
+
+    Raises:
+        SinkError: The port cannot be used.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, where = found[0]
@@ -135,11 +154,11 @@ def listen(host: str, port: int, advice: str) -> socket.socket:
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         reason = "is in use by another program" if taken else f"cannot be used ({error.strerror or error})"
-        raise SinkError(f"{_url(host, port)}: the port {reason}; {advice}") from error
+        raise SinkError(f"{_url(host, port)}: the port {reason}; {hint}") from error
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where a browser finds a listening socket."""
+def listener_url(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return _url(host, port)
 

@@ -20,7 +20,7 @@ from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import Request, Response
 from edgeharfer.runtime.http.origins import LOOPBACK, OriginPolicy
 from edgeharfer.runtime.http.router import Route, Router, static_route
-from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_policy, listen
+from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_security_policy, listen
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
@@ -182,4 +182,4 @@ def _content_policy(page: str) -> str:
     for tag in ("style", "script"):
         text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
         hashes[tag] = f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-    return content_policy(**hashes, connect="'self'", img="'self' blob: data:")
+    return content_security_policy(**hashes, connect="'self'", img="'self' blob: data:")

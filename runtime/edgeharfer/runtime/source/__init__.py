@@ -1,6 +1,7 @@
-"""Where frames come from. To add a kind: a module here with `make_source(spec, options)`, a row in SOURCES.
+"""Frame sources and their registry.
 
-`open_source`, the command line, the picker, the app and the checks of configuration files read SOURCES.
+To add a kind of source, write a module in this package with `make_source(spec, options)` and add a row to
+`SOURCES`. `open_source`, the command line, the picker, the app and the configuration checks read that table.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from edgeharfer.runtime.errors import MissingExtra, SourceError
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.base import Source, SourceOptions
 
-__all__ = ["SOURCES", "Source", "SourceEntry", "kind_of", "named_sources", "open_source", "specs"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "SourceEntry",
+    "named_sources",
+    "open_source",
+    "source_kind",
+    "source_metavar",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +34,16 @@ class SourceEntry:
     """One kind of source.
 
     Attributes:
-        takes: What names such a source, as the help of the command line writes it.
-        pattern: Regular expression for the whole of what names it.
-        live: Frames come at their own pace.
-        endless: There is no last frame.
-        title, detail: As the picker and the app offer it; "" for a kind of which one has to be named.
-        extra: The extra of this product that brings the packages it needs.
+        metavar: Form of the spec, as shown in command-line help.
+        pattern: Regular expression that matches the whole spec.
+        live: Whether frames arrive in real time.
+        endless: Whether the source never ends.
+        title: Label in the picker and the app; "" where the user has to name a specific source.
+        detail: Text shown next to the title.
+        extra: Optional dependency group of edgeharfer that the source needs.
     """
 
-    takes: str
+    metavar: str
     pattern: str
     live: bool = False
     endless: bool = False
@@ -43,7 +53,7 @@ class SourceEntry:
 
     @property
     def is_path(self) -> bool:
-        """The path of a file or folder names it."""
+        """Whether the spec is the path of a file or folder."""
         return not (self.live or self.title)
 
 
@@ -53,7 +63,7 @@ SOURCES: Mapping[str, SourceEntry] = MappingProxyType({
     "stream": SourceEntry("rtsp://…|http://…", r"(?i:rtsps?|https?)://.*", live=True, endless=True),
     "files": SourceEntry("FILE|DIR|GLOB", r"(?![A-Za-z][A-Za-z0-9+.-]*://).*"),
 })  # fmt: skip
-"""By name, which is that of the module. The first row whose pattern matches opens a source."""
+"""Kinds of sources by module name. The first row whose pattern matches the spec opens the source."""
 
 
 def open_source(
@@ -66,46 +76,58 @@ def open_source(
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
-    """Open what `spec` names and make sure that a first frame comes from it.
+    """Open a source and check that it delivers a first frame.
 
     Args:
         spec: A camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
             a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
-        width, height, fps, follow_redirects, clock, stopping: See `SourceOptions`.
+        width: See `SourceOptions`, as for the other arguments.
+        height: Requested picture height.
+        fps: Requested rate, or the rate of a numbered sequence.
+        follow_redirects: Whether a stream may connect to other servers.
+        clock: Clock for the timestamps; the system clock by default.
+        stopping: Polled while a live source opens.
+
+    Returns:
+        The open source; close it after use, or use it in a `with` statement.
 
     Raises:
-        CameraError: A camera is not there.
-        SourceError: Anything else cannot be opened.
-        MissingExtra: This kind of source needs packages that are not installed.
+        CameraError: The camera is not available.
+        SourceError: Any other source cannot be opened.
+        MissingExtra: The source needs packages that are not installed.
     """
     text = str(spec)
-    name = kind_of(text)
+    name = source_kind(text)
     options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, stopping)
     try:
         module = import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
         if (extra := SOURCES[name].extra) is None:
             raise
-        raise MissingExtra(f"What a source of the kind {name!r} needs", extra) from error
+        raise MissingExtra(f"Support for {name!r} sources", extra) from error
     source: Source = module.make_source(text, options)
     return source
 
 
-def kind_of(spec: str) -> str:
-    """The name of the kind that opens a source. Nothing is opened. Raises SourceError where there is none."""
+def source_kind(spec: str) -> str:
+    """Return the key in `SOURCES` of the kind that opens a spec, without opening it.
+
+    Raises:
+        SourceError: No kind of source matches.
+    """
     if not spec.strip():
-        raise SourceError(f"source {spec!r}: empty; name one of {specs()}")
+        raise SourceError(f"source {spec!r}: empty; use one of {source_metavar()}")
     for name, entry in SOURCES.items():
         if re.fullmatch(entry.pattern, spec, re.DOTALL):
             return name
-    raise SourceError(f"{redact(spec)}: not a source; name one of {specs()}")
+    raise SourceError(f"{redact(spec)}: not a supported source; use one of {source_metavar()}")
 
 
-def specs() -> str:
-    """What names a source, in the words of the help: "FILE|DIR|GLOB|rtsp://…|http://…|demo|N|/dev/…"."""
-    return "|".join(reversed([entry.takes for entry in SOURCES.values()]))
+def source_metavar() -> str:
+    """Return the forms of all specs for help texts: "FILE|DIR|GLOB|rtsp://…|http://…|demo|N|/dev/…"."""
+    return "|".join(reversed([entry.metavar for entry in SOURCES.values()]))
 
 
 def named_sources() -> dict[str, SourceEntry]:
-    """The kinds of which there is one, by what names it, such as "demo"."""
-    return {entry.takes: entry for entry in SOURCES.values() if entry.title}
+    """Return the sources that have a fixed name, such as "demo", by that name."""
+    return {entry.metavar: entry for entry in SOURCES.values() if entry.title}

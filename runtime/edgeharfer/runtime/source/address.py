@@ -1,4 +1,4 @@
-"""The address of a stream: its parts, and the form in which it may be shown."""
+"""Stream addresses: parsing, and redaction for display."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.parse import unquote
 from edgeharfer.runtime.errors import SourceError
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-"""The schemes of streams and their default ports (RFC 2326, RFC 7826, RFC 9110)."""
+"""Supported URL schemes and their default ports (RFC 2326, RFC 7826, RFC 9110)."""
 
-# Two letters at least: "C:/" is a folder on Windows.
+# At least two letters: "C:/" is a folder on Windows.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _URL_WITHIN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^\s\"'<>]+?(?=[:;,.)]*(?:\s|$))")
 _LOGIN_WITHOUT_SCHEME = re.compile(r"[^\s/\\:]{2,}:[^\\]*@")
-# A value ends at the next separator, which may be percent-encoded as well as the sign before the value.
+# A value ends at the next separator. Both the separator and the "=" may be percent-encoded.
 _VALUE = re.compile(r"(=|%3d)(?:(?!%26|%3b)[^&;?])+", re.IGNORECASE)
 _BARE_PARAMETER = re.compile(r"([?&;])(?![^&;]*(?:=|%3d))[^&;?]+", re.IGNORECASE)
 _SPACES = re.compile(r"[\x00-\x20\x7f]")
@@ -23,7 +23,16 @@ _SPACES = re.compile(r"[\x00-\x20\x7f]")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a stream comes from. target: path and query. user, password: None where none is given."""
+    """The parts of a stream's URL.
+
+    Attributes:
+        scheme: One of `PORTS`, in lower case.
+        host: Host name or IP address, without the brackets of IPv6.
+        port: Port number.
+        target: Path and query.
+        user: Decoded user name, None if absent.
+        password: Decoded password, None if absent.
+    """
 
     scheme: str
     host: str
@@ -34,40 +43,47 @@ class Address:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What two addresses of one server have in common."""
+        """Scheme, host and port, which are equal for two addresses of the same server."""
         return self.scheme, self.host.lower(), self.port
 
     @property
     def host_and_port(self) -> str:
-        """As in a Host header: without the port where it is the scheme's own."""
+        """The value of a Host header: the port is omitted if it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The address without user and password."""
+        """The URL without user and password."""
         return f"{self.scheme}://{self.host_and_port}{self.target}"
 
 
 def is_url(text: str) -> bool:
-    """Whether a source is given by an address rather than a path."""
+    """Return whether a source spec is a URL rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 def parse_address(url: str) -> Address:
-    """The parts of a stream's address (RFC 3986, 3). Raises SourceError where it is none."""
-    check_url(url)
+    """Parse the URL of a stream (RFC 3986, section 3).
+
+    Raises:
+        SourceError: The URL is malformed or its scheme is not supported.
+    """
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
+    if scheme not in PORTS:
+        raise SourceError(
+            f"{redact(url)}: unsupported URL scheme: use rtsp://, rtsps://, http:// or https://"
+        )
     end = next((index for index, sign in enumerate(rest) if sign in "/?#"), len(rest))
     authority, target = rest[:end], rest[end:].partition("#")[0]
-    login, at, place = authority.rpartition("@")
+    login, at, host = authority.rpartition("@")
     user, colon, password = login.partition(":")
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]+))(?::([0-9]{1,5})?)?", place)
-    if found is None or _SPACES.search(place) or not int(found[3] or 1) <= 65535:
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]+))(?::([0-9]{1,5})?)?", host)
+    if found is None or _SPACES.search(host) or not int(found[3] or 1) <= 65535:
         raise SourceError(
-            f"{redact(url)}: not an address: write it as {scheme}://user:password@host:port/path, "
-            "with %2F, %3F, %23 and %40 for / ? # @ in the password"
+            f"{redact(url)}: invalid URL: use {scheme}://user:password@host:port/path, "
+            "with / ? # @ in the password written as %2F %3F %23 %40"
         )
     port = int(found[3]) if found[3] else PORTS[scheme]
     target = _SPACES.sub(lambda sign: f"%{ord(sign[0]):02X}", target)
@@ -81,19 +97,12 @@ def parse_address(url: str) -> Address:
     )
 
 
-def check_url(url: str) -> str:
-    """The address as it may be shown. Raises SourceError where its scheme is unknown."""
-    if url.partition("://")[0].lower() not in PORTS:
-        raise SourceError(f"{redact(url)}: a stream is one of rtsp://, rtsps://, http:// and https://")
-    return redact(url)
-
-
 def redact(text: str) -> str:
-    """A source as it may be shown: of an address no user, no password and no value of a parameter.
+    """Return a source spec that is safe to display, without credentials and parameter values.
 
-    Parameters are hidden in the query and in the path (";pwd=…", "/user=…&password=…"), whatever their
-    names; a fragment is left out. Everything up to the last "@" is hidden, since passwords hold "/", "?"
-    and "@" more often than paths hold an "@". Paths of files are returned as they are.
+    Parameter values are hidden in the query and in the path (";pwd=…", "/user=…&password=…"), whatever the
+    parameter names; a fragment is removed. Everything up to the last "@" is hidden, because passwords contain
+    "/", "?" and "@" more often than paths contain "@". File paths are returned unchanged.
     """
     found = _URL.fullmatch(text)
     if found is None:
@@ -107,7 +116,7 @@ def redact(text: str) -> str:
 
 
 def redact_within(text: str) -> str:
-    """A text, such as a library's message, with each address in it redacted."""
+    """Redact each URL in a text, such as the error message of a library."""
     return _URL_WITHIN_TEXT.sub(lambda found: redact(found[0]), text)
 
 

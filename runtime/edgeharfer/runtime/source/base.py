@@ -1,4 +1,4 @@
-"""What every source promises, and the part that all of them share."""
+"""The `Source` protocol and the base class of its implementations."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
-"""A live frame that has waited for longer tells nothing of now: the process was stopped meanwhile (SIGSTOP, a
-paused container or machine), or loaded its models."""
+"""Maximum age of a live frame in seconds. Frames get older than that while the process is stopped (SIGSTOP, a
+paused container or machine) or loads its models."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How a source is opened; each kind reads what concerns it.
+    """Options for opening a source; each kind uses those that apply to it.
 
     Attributes:
-        clock: Stamps the frames.
-        width, height: Picture size requested from a camera, in pixels.
-        fps: Rate requested from a camera, or of a numbered sequence.
-        follow_redirects: A stream may connect to other servers that the given one names.
-        stopping: Asked while a live source opens; once true, KeyboardInterrupt is raised.
+        clock: Clock for the timestamps of the frames.
+        width: Frame width requested from a camera, in pixels.
+        height: Frame height requested from a camera, in pixels.
+        fps: Frame rate requested from a camera, or that of a numbered sequence, in Hz.
+        follow_redirects: Whether a stream may connect to other servers that the given one refers to.
+        stopping: Polled while a live source opens; KeyboardInterrupt is raised once it returns True.
     """
 
     clock: Clock
@@ -42,25 +43,26 @@ class SourceOptions:
 
 
 class Source(Protocol):
-    """Frames in order, from wherever they come.
+    """A sequence of frames from a camera, stream, video or images.
 
-    Subclass it, set `name` and write `read`; everything else has a default.
+    Subclass it, set `name` and implement `read`; everything else has a default.
 
     Attributes:
-        name: What a person calls it; credentials and keys in a URL are redacted.
-        details: A short text on what was really opened, e.g. "MJPG 640x480 at 30 fps".
-        live: Frames come at their own pace, and one that is not taken in time is lost.
-        restartable: It can be lost and opened again by `reconnect`, so `Capture` supervises it.
-        size: (width, height) of the first frame; photographs in a folder may differ from it.
-        fps: Nominal frames per second, None where it is not known or there is no such thing.
-        frame_count: None where it is not known. Containers without an index (Matroska) only tell a
-            length in time, so the figure may be off by one or two.
-        ended: A restartable source has said that it is over, as a film on a web server does.
-        bad_pictures: How many pictures of a live source could not be decoded so far.
-        paths: The image file of each frame, `paths[frame.seq]`; empty where frames are no image files.
-        unreadable: How many images or frames of a file could not be read so far.
+        name: Display name; credentials and parameter values of a URL are redacted.
+        details: Short description of what was opened, e.g. "MJPG 640x480 at 30 fps".
+        live: Whether frames arrive in real time, so that a frame that is not read in time is lost.
+        restartable: Whether `reconnect` can open the source again after a failure; `Capture` supervises
+            such a source.
+        size: (width, height) of the first frame in pixels; photographs in a folder may differ from it.
+        fps: Nominal frames per second, None if unknown or not applicable.
+        frame_count: Number of frames, None if unknown. Containers without an index (Matroska) only state a
+            duration, so the number may be off by one or two.
+        ended: Whether a restartable source has ended, such as a video file on a web server.
+        bad_pictures: Number of frames of a live source that could not be decoded so far.
+        paths: The image file of each frame, `paths[frame.seq]`; empty if frames are not image files.
+        unreadable: Number of images, or frames of a file, that could not be read so far.
         skipped: The files concerned, as (path, reason).
-        missing: Numbers of an image sequence that have no file.
+        missing: Numbers without a file in an image sequence.
     """
 
     name: str
@@ -79,37 +81,40 @@ class Source(Protocol):
 
     @property
     def photographs(self) -> bool:
-        """The frames are image files without a rate: each is a picture of its own."""
+        """Whether the frames are unrelated still images rather than a video."""
         return bool(self.paths) and self.fps is None
 
     @abstractmethod
     def read(self) -> Frame | None:
-        """Return the next frame, or None at the end; waits at most about 6 s on live input.
+        """Return the next frame, or None at the end; waits about 6 s at most for a live source.
 
         Raises:
-            SourceError: The input cannot be read any further.
+            SourceError: The source failed.
         """
 
     def read_within(self, timeout_s: float) -> Frame | None:
-        """Return the next frame of a restartable source, or None where none came in time.
+        """Return the next frame of a restartable source, or None after a timeout.
+
+        Args:
+            timeout_s: Maximum time to wait, in seconds.
 
         Raises:
-            SourceError: The input is lost.
+            SourceError: The connection to the source was lost.
         """
         frame = self.read()
         self.ended = frame is None
         return frame
 
     def reconnect(self) -> None:
-        """Close a restartable source and begin to open it again, without waiting for the result.
+        """Close a restartable source and start to open it again, without waiting for the result.
 
         Raises:
-            SourceError: Not even a beginning can be made.
+            SourceError: The attempt could not be started.
         """
-        raise SourceError(f"{self.name}: cannot be opened again")
+        raise SourceError(f"{self.name}: does not support reconnecting")
 
     def close(self) -> None:
-        """Release the device or file; reads after it return None. Harmless when repeated."""
+        """Release the device or file. Later reads return None; repeated calls have no effect."""
         return
 
     def __enter__(self) -> Self:
@@ -122,7 +127,7 @@ class Source(Protocol):
 
 
 class BaseSource(Source):
-    """Numbers and stamps the frames, and keeps `close` from pulling a device away under `read`."""
+    """Base class that timestamps frames and serializes `read` and `close` with a lock."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
@@ -134,12 +139,12 @@ class BaseSource(Source):
         self._lock = threading.Lock()
 
     def read(self) -> Frame | None:
-        """The next frame, or None at the end and after `close`."""
+        """Return the next frame, or None at the end and after `close`."""
         with self._lock:
             return None if self._closed else self._next()
 
     def close(self) -> None:
-        """Let go of the device or file; waits for a read that is under way in another thread."""
+        """Release the device or file; waits for a read in progress in another thread."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -150,13 +155,13 @@ class BaseSource(Source):
         """Read one frame; called with the source open and the lock held."""
 
     def _release(self) -> None:
-        """Let go of what is held; called once."""
+        """Release the device or file; called once."""
 
     def _frame(
         self, seq: int, pts_s: float | None, bgr: Image, *, still: bool = False, file: str = ""
     ) -> Frame:
-        """A frame that comes now. pts_s: None for live input, where it is the time since the first frame."""
-        from edgeharfer.runtime.types import Frame  # here, so that the list of sources needs no NumPy
+        """Make a frame captured now. pts_s: None for live input: the time since the first frame."""
+        from edgeharfer.runtime.types import Frame  # imported here so that the registry needs no NumPy
 
         now_s = self._clock.monotonic()
         if pts_s is None:
@@ -166,5 +171,5 @@ class BaseSource(Source):
 
 
 def size_of(bgr: Image) -> tuple[int, int]:
-    """(width, height) of an image."""
+    """Return (width, height) of an image in pixels."""
     return int(bgr.shape[1]), int(bgr.shape[0])

@@ -1,4 +1,4 @@
-"""A camera of this machine, by number or device path."""
+"""A local camera, by number or device path."""
 
 from __future__ import annotations
 
@@ -17,30 +17,39 @@ from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-# USB cameras need up to some seconds after they are opened; each attempt waits one second.
+# USB cameras may need several seconds after they are opened; each attempt waits one second.
 _FIRST_FRAME_ATTEMPTS = 5
-# How often no picture comes within the second that V4L2 waits, until the camera counts as lost.
-_SILENT_SECONDS = 4
-# A second's worth of pictures that cannot be decoded is a fault, a single one is not.
-_BAD_PICTURES_IN_A_ROW = 30
+# Reads without a frame, of one second each in V4L2, after which the camera counts as lost.
+_MAX_SILENT_READS = 4
+# About one second of frames that cannot be decoded is an error; a single one is not.
+_MAX_CONSECUTIVE_ERRORS = 30
 
 Connect = Callable[[int | str], VideoCapture]
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
-    """Open a camera by its number or device path. Raises CameraError."""
+    """Open a camera by its number or device path.
+
+    Raises:
+        CameraError: The camera does not exist, cannot be opened or delivers no frames.
+    """
     device = spec if spec.startswith("/") else int(spec)
-    wishes = {"width": options.width, "height": options.height, "fps": options.fps}
-    order = OpenRequest("camera", "CameraSource", {"device": device, "path": stable_path(device), **wishes})
-    return open_live(f"camera {device}", order, options)
+    requested = {"width": options.width, "height": options.height, "fps": options.fps}
+    arguments: dict[str, int | float | str | None] = {
+        "device": device,
+        "path": stable_path(device),
+        **requested,
+    }
+    request = OpenRequest("camera", "CameraSource", arguments)
+    return open_live(f"camera {device}", request, options)
 
 
 class CameraSource(BaseSource):
-    """Live frames of a camera, compressed as MJPG where the camera can.
+    """Live frames of a camera, compressed as MJPG where the camera supports that.
 
-    Uncompressed 4:2:2 video fills a USB 2 link at 640x480 and 30 fps, so larger pictures come at a
-    few frames a second without MJPG. Size and rate are wishes: `size`, `fps` and `details` tell
-    what the camera really gives. `bad_pictures` counts those that could not be decoded.
+    Uncompressed 4:2:2 video fills a USB 2 link at 640x480 and 30 fps, so larger frames arrive at a few
+    frames per second without MJPG. A camera may not honour the requested size and rate: `size`, `fps` and
+    `details` hold the actual values. `bad_pictures` counts frames that could not be decoded.
     """
 
     live = True
@@ -56,17 +65,26 @@ class CameraSource(BaseSource):
         path: str | None = None,
         connect: Connect | None = None,
     ) -> None:
-        """Open the device and take its first picture.
+        """Open the device and read its first frame.
 
-        path: what is opened, where that is not the device's own name (see `stable_path`).
-        Raises CameraError where there is no such camera, it is in use, or nothing comes from it.
+        Args:
+            device: Number or device path.
+            clock: Clock for the timestamps.
+            width: Requested width in pixels.
+            height: Requested height in pixels.
+            fps: Requested frame rate in Hz.
+            path: The path to open in place of `device` (see `stable_path`).
+            connect: Opens the capture; a replacement for tests.
+
+        Raises:
+            CameraError: The camera does not exist, is in use, or delivers no frames.
         """
         super().__init__(f"camera {device}", clock)
         self._seq = 0
         self._capture = (connect or _connect)(device if path is None else path)
         try:
             self._request(width, height, fps)
-            self._first: Image | None = self._first_picture()
+            self._first: Image | None = self._first_image()
         except CameraError:
             self._capture.release()
             raise
@@ -75,23 +93,23 @@ class CameraSource(BaseSource):
     def _request(self, width: int | None, height: int | None, fps: float | None) -> None:
         if not self._capture.isOpened():
             raise CameraError(
-                f"{self.name}: cannot be opened: another program may use it, or this user may not "
-                "(group 'video'); or try --source demo"
+                f"{self.name}: cannot be opened: another program may be using it, or this user lacks "
+                "permission (group 'video'); or try --source demo"
             )
-        # The order matters to V4L2: sizes and rates are looked up for the format chosen.
+        # The format comes first: V4L2 looks up sizes and rates for the current format.
         self._capture.set(cv2.CAP_PROP_FOURCC, float(_FOURCC_MJPG))
         sides = (cv2.CAP_PROP_FRAME_WIDTH, width), (cv2.CAP_PROP_FRAME_HEIGHT, height)
-        for prop, wish in (*sides, (cv2.CAP_PROP_FPS, fps)):
-            if wish is not None:
-                self._capture.set(prop, float(wish))
+        for prop, value in (*sides, (cv2.CAP_PROP_FPS, fps)):
+            if value is not None:
+                self._capture.set(prop, float(value))
 
-    def _first_picture(self) -> Image:
+    def _first_image(self) -> Image:
         for _ in range(_FIRST_FRAME_ATTEMPTS):
             if self._capture.grab():
-                picture = self._retrieve()
-                if picture is not None:
-                    return picture
-        raise CameraError(f"{self.name}: gives no picture: plug it in again, or try --source demo")
+                image = self._retrieve()
+                if image is not None:
+                    return image
+        raise CameraError(f"{self.name}: no frames received: reconnect it, or try --source demo")
 
     def _describe(self, first: Image) -> None:
         self.size = size_of(first)
@@ -99,28 +117,28 @@ class CameraSource(BaseSource):
         self.details = describe(codec(self._capture), self.size, self.fps)
 
     def _next(self) -> Frame:
-        picture, self._first = self._first, None
-        if picture is None:
-            picture = self._picture()
-        frame = self._frame(self._seq, None, picture)
+        image, self._first = self._first, None
+        if image is None:
+            image = self._next_image()
+        frame = self._frame(self._seq, None, image)
         self._seq += 1
         return frame
 
-    def _picture(self) -> Image:
+    def _next_image(self) -> Image:
         silent = bad = 0
-        while silent < _SILENT_SECONDS and bad < _BAD_PICTURES_IN_A_ROW:
+        while silent < _MAX_SILENT_READS and bad < _MAX_CONSECUTIVE_ERRORS:
             if not self._capture.grab():
                 silent += 1
-            elif (picture := self._retrieve()) is None:
+            elif (image := self._retrieve()) is None:
                 bad += 1
             else:
-                return picture
-        raise CameraError(f"{self.name}: lost, no more pictures come: check its cable")
+                return image
+        raise CameraError(f"{self.name}: connection lost, no more frames received: check the cable")
 
     def _retrieve(self) -> Image | None:
-        good, picture = self._capture.retrieve()
-        if good and picture is not None and picture.size:
-            return picture
+        good, image = self._capture.retrieve()
+        if good and image is not None and image.size:
+            return image
         self.bad_pictures += 1
         self._seq += 1
         return None
@@ -130,14 +148,22 @@ class CameraSource(BaseSource):
 
 
 def stable_path(device: int | str, links: Path = Path("/dev/v4l")) -> str | None:
-    """A path that leads to the same camera when it comes back with another number; None where there is none.
+    """Return a path that still refers to the same camera after it reconnects with another number.
 
-    Raises CameraError where there is no such camera now.
+    Args:
+        device: Number or device path.
+        links: Folder of udev's links.
+
+    Returns:
+        A path under `links` if there is one, else the device node; None on systems other than Linux.
+
+    Raises:
+        CameraError: The camera does not exist.
     """
     if not sys.platform.startswith("linux"):
         return None
     node = _node(device)
-    # udev's links: by model and serial number, else by the socket that the camera is plugged into.
+    # udev's links: by model and serial number, else by the port that the camera is plugged into.
     for link in (*sorted(links.glob("by-id/*")), *sorted(links.glob("by-path/*"))):
         if link.resolve() == node.resolve():
             return str(link)
@@ -145,10 +171,10 @@ def stable_path(device: int | str, links: Path = Path("/dev/v4l")) -> str | None
 
 
 def _node(device: int | str) -> Path:
-    # Looked up first: asked for a camera that is not there, OpenCV tries several backends in turn.
+    # Checked first because OpenCV tries several backends in turn for a camera that does not exist.
     path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
     if not path.exists():
-        raise CameraError(f"camera {device}: there is no {path}: plug a camera in, or try --source demo")
+        raise CameraError(f"camera {device}: {path} does not exist: connect a camera, or try --source demo")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Which cameras this machine has, without opening them where the system can be asked."""
+"""Camera discovery, without opening the cameras where the system lists them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ import cv2
 from edgeharfer.runtime.source.camera import stable_path
 from edgeharfer.runtime.source.opencv import VideoCapture, open_capture
 
-PROBED = 4
-"""How many numbers are tried on systems that list no cameras; each that is none costs up to a second."""
+PROBE_COUNT = 4
+"""Number of indices to try on systems that list no cameras; each unused one takes up to a second."""
 
 Probe = Callable[[int], VideoCapture]
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """One camera, as a person would choose it.
+    """An available camera.
 
-    path: what `--camera` and `open_source` take; on Linux a device path that stays the camera's own when
-    numbers change, where udev made one; elsewhere the number. index: the number of today.
+    Attributes:
+        path: Spec for `--camera` and `open_source`: on Linux a device path, if possible one that stays the
+            same when device numbers change; elsewhere the index.
+        index: Current number of the camera.
+        name: Product name.
     """
 
     path: str
@@ -34,10 +37,15 @@ class Camera:
 def find_cameras(
     root: Path = Path("/"), *, platform: str = sys.platform, probe: Probe | None = None
 ) -> list[Camera]:
-    """The cameras that there are now, by number.
+    """Return the available cameras, ordered by index.
 
-    root: the folder that stands for /. probe: opens a number where the system lists no cameras (macOS,
-    Windows); there, looking is opening, which takes a moment and may light a camera up.
+    On macOS and Windows cameras can only be found by opening them, which takes a moment and may turn on
+    their light.
+
+    Args:
+        root: Root of the file system; a replacement for tests.
+        platform: As `sys.platform`.
+        probe: Opens an index on systems that list no cameras.
     """
     if platform.startswith("linux"):
         return _listed(root)
@@ -58,10 +66,10 @@ def _camera(root: Path, node: Path) -> Camera:
 
 
 def _captures(root: Path, node: Path) -> bool:
-    """Whether pictures come from a node: a webcam has another one for metadata, a codec has several.
+    """Return whether a node captures video: a webcam has another one for metadata, a codec has several.
 
-    udev has asked each driver (`v4l_id` of systemd). Where it does not run, as in a container, a camera's
-    first node is taken for the one with the pictures, as with all USB cameras.
+    udev stores the capabilities that each driver reports (`v4l_id` of systemd). Without udev, as in a
+    container, the first node of a camera is assumed to capture video, as with all USB cameras.
     """
     if not node.name.removeprefix("video").isdecimal():
         return False
@@ -72,13 +80,13 @@ def _captures(root: Path, node: Path) -> bool:
 
 
 def _short(name: str) -> str:
-    """ "Webcam: Web" is one name, said twice and cut at the 31 letters of V4L2."""
+    """Shorten names such as "Webcam: Web", which repeat themselves and are truncated by V4L2 to 31 bytes."""
     first, colon, again = name.partition(": ")
     return first if colon and first.startswith(again) else name
 
 
 def _read(path: Path) -> str:
-    """The text of a small file, "" where there is none: devices may vanish at any time."""
+    """Return the text of a small file, "" if it does not exist: devices may disappear at any time."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -87,7 +95,7 @@ def _read(path: Path) -> str:
 
 def _probed(probe: Probe) -> list[Camera]:
     found = []
-    for index in range(PROBED):
+    for index in range(PROBE_COUNT):
         capture = probe(index)
         try:
             if capture.isOpened():

@@ -1,4 +1,4 @@
-"""Whether a video file holds all the frames that its container announces."""
+"""Checks whether a video file contains all the frames that its container declares."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-"""Boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12, 4.2)."""
+"""Types of the first box of an MP4 or QuickTime file (ISO/IEC 14496-12, 4.2)."""
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 _MAX_BOXES = 100_000
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file is shorter than its container says: MP4, QuickTime, AVI, Matroska and WebM.
+    """Return whether an MP4, QuickTime, AVI, Matroska or WebM file is shorter than its container declares.
 
-    Other containers do not say how long they are, and neither do files that were written live.
+    Other containers, and files written by a live muxer, do not declare a length.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -25,19 +25,25 @@ def is_cut_off(path: Path) -> bool:
                 return _end_of_boxes(file) > size
             if head[:4] == b"RIFF":
                 (length,) = struct.unpack_from("<I", head, 4)
-                return int(length) + 8 > size + 1  # some writers count a padding byte that is not there
+                return int(length) + 8 > size + 1  # some writers count a padding byte that does not exist
             if head[:4] == _EBML:
                 return _end_of_segment(file) > size
         except (struct.error, IndexError):
-            return False  # cut within a header, which tells nothing
+            return False  # truncated within a header, so the length is unknown
     return False
 
 
 def missing_frames(path: Path, expected: int | None, read: int, fps: float | None) -> int:
-    """How many of the expected frames were not read, 0 where the difference may have other reasons.
+    """Return how many of the expected frames were not read, 0 if the difference may have other reasons.
 
-    AVI and MP4 state a number of frames, though an edit list may leave some of an MP4 out. Others state
-    a duration, which sound may extend: there only a large difference counts.
+    AVI and MP4 declare a number of frames, although the edit list of an MP4 may exclude some. Other
+    containers declare a duration, which may be that of the audio: there only a large difference counts.
+
+    Args:
+        path: The video file.
+        expected: Number of frames from the container, None if unknown.
+        read: Number of frames that were decoded.
+        fps: Nominal frame rate, None if unknown.
     """
     missing = (expected or 0) - read
     if missing <= 0 or not expected:
@@ -55,7 +61,7 @@ def missing_frames(path: Path, expected: int | None, read: int, fps: float | Non
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Kind, start of the content and end of each box; the end of the last may lie after `end`."""
+    """Return (type, start of the content, end) of each box; the end of the last may lie after `end`."""
     found: list[tuple[bytes, int, int]] = []
     while start + 8 <= end and len(found) < _MAX_BOXES:
         file.seek(start)
@@ -67,7 +73,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> list[tuple[bytes, int, int]]
         if length == 0:  # to the end of the file
             length = end - start
         if length < header or not kind.isascii():
-            break  # padding or something else after the last box
+            break  # padding or other data after the last box
         found.append((kind, start + header, start + length))
         start += length
     return found
@@ -79,7 +85,7 @@ def _end_of_boxes(file: BinaryIO) -> int:
 
 
 def _movie_duration_s(file: BinaryIO) -> float | None:
-    """The presentation's, after edit lists (mvhd: ISO/IEC 14496-12, 8.2.2)."""
+    """Return the duration of the presentation, after edit lists (mvhd: ISO/IEC 14496-12, 8.2.2)."""
     for kind, start, end in _boxes(file, 0, file.seek(0, 2)):
         if kind != b"moov":
             continue
@@ -96,7 +102,7 @@ def _movie_duration_s(file: BinaryIO) -> float | None:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Where the first segment ends, 0 where it does not say (RFC 8794, 4 to 6)."""
+    """Return the end of the first segment, 0 if it declares no size (RFC 8794, 4 to 6)."""
     file.seek(4)
     header = _vint(file)
     file.seek(header or 0, 1)
@@ -107,7 +113,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """A data size; None for the one that means unknown."""
+    """Read a variable-size integer; None for the value that means "unknown size"."""
     first = file.read(1)[0]
     width = 9 - first.bit_length()
     if width > 8:

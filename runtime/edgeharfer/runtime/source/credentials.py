@@ -1,4 +1,4 @@
-"""Login to a camera over HTTP or RTSP: Basic (RFC 7617) and Digest (RFC 7616) authentication."""
+"""Basic (RFC 7617) and Digest (RFC 7616) authentication for HTTP and RTSP."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ _PARAMETER = re.compile(r'([a-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))', re
 
 
 class Login:
-    """A user and password. `authorize` answers what a server has asked for last."""
+    """A user name and password; `authorize` responds to the last challenge of the server."""
 
     def __init__(self, user: str, password: str) -> None:
         self._user, self._password = user, password
         self._challenge: dict[str, str] | None = None
         self._count = 0
 
-    def challenge(self, fields: Iterable[str]) -> bool:
-        """Take the WWW-Authenticate fields of a 401; False where there is nothing new to try.
+    def accept_challenge(self, fields: Iterable[str]) -> bool:
+        """Accept the WWW-Authenticate fields of a 401 response.
 
-        Digest goes before Basic, which would show the password to everybody on the way.
+        Digest is preferred to Basic, which sends the password in plain text.
+
+        Returns:
+            False if no supported scheme is offered or the credentials were already rejected.
         """
         before, found = self._challenge, [_parse(field) for field in fields]
         usable = [one for one in found if one["scheme"] == "digest" and _hash_name(one) in _HASHES]
@@ -32,12 +35,12 @@ class Login:
             return False
         tried = before is not None and before.get("nonce") == usable[0].get("nonce")
         if tried and not _is_stale(usable[0]):
-            return False  # the password is wrong
+            return False  # wrong password
         self._challenge, self._count = usable[0], 0
         return True
 
     def authorize(self, method: str, uri: str) -> str | None:
-        """The value of the Authorization field, None before the server has asked."""
+        """Return the value of the Authorization field, None before the first challenge."""
         if self._challenge is None:
             return None
         if self._challenge["scheme"] == "basic":
@@ -45,25 +48,25 @@ class Login:
             return f"Basic {base64.b64encode(pair).decode('ascii')}"
         return self._digest(self._challenge, method, uri)
 
-    def _digest(self, asked: dict[str, str], method: str, uri: str) -> str:
+    def _digest(self, challenge: dict[str, str], method: str, uri: str) -> str:
         def digest(*parts: str) -> str:
-            return _HASHES[_hash_name(asked)](":".join(parts).encode()).hexdigest()
+            return _HASHES[_hash_name(challenge)](":".join(parts).encode()).hexdigest()
 
-        realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
-        secret, request = digest(self._user, realm, self._password), digest(method, uri)
+        realm, nonce = challenge.get("realm", ""), challenge.get("nonce", "")
+        ha1, ha2 = digest(self._user, realm, self._password), digest(method, uri)
         fields = {"username": self._user, "realm": realm, "nonce": nonce, "uri": uri}
         plain = ""
-        if "auth" in re.split(r"[\s,]+", asked.get("qop", "")):
+        if "auth" in re.split(r"[\s,]+", challenge.get("qop", "")):
             self._count += 1
-            count, own = f"{self._count:08x}", secrets.token_hex(8)
-            fields |= {"response": digest(secret, nonce, count, own, "auth", request), "cnonce": own}
+            count, cnonce = f"{self._count:08x}", secrets.token_hex(8)
+            fields |= {"response": digest(ha1, nonce, count, cnonce, "auth", ha2), "cnonce": cnonce}
             plain = f", qop=auth, nc={count}"
         else:
-            fields["response"] = digest(secret, nonce, request)
-        if "opaque" in asked:
-            fields["opaque"] = asked["opaque"]
-        if "algorithm" in asked:
-            plain += f", algorithm={asked['algorithm']}"
+            fields["response"] = digest(ha1, nonce, ha2)
+        if "opaque" in challenge:
+            fields["opaque"] = challenge["opaque"]
+        if "algorithm" in challenge:
+            plain += f", algorithm={challenge['algorithm']}"
         return "Digest " + ", ".join(f'{key}="{_quoted(value)}"' for key, value in fields.items()) + plain
 
 
@@ -73,14 +76,14 @@ def _parse(field: str) -> dict[str, str]:
     return values | {"scheme": scheme.lower()}
 
 
-def _hash_name(asked: dict[str, str]) -> str:
-    return asked.get("algorithm", "MD5").lower()
+def _hash_name(challenge: dict[str, str]) -> str:
+    return challenge.get("algorithm", "MD5").lower()
 
 
-def _is_stale(asked: dict[str, str]) -> bool:
-    return asked.get("stale", "").lower() == "true"
+def _is_stale(challenge: dict[str, str]) -> bool:
+    return challenge.get("stale", "").lower() == "true"
 
 
 def _quoted(value: str) -> str:
-    """For a quoted string; a server cannot end the field with what it sends."""
+    """Escape a value for a quoted string, so that a server cannot inject header fields."""
     return re.sub(r"[\x00-\x1f\x7f]", "", value).replace("\\", "\\\\").replace('"', '\\"')

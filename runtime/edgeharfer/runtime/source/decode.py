@@ -1,4 +1,4 @@
-"""An image file's bytes to pixels, refusing what is broken or far too large before it is decoded."""
+"""Image decoding that rejects damaged and oversized images before they reach the decoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.opencv import quiet
+from edgeharfer.runtime.source.opencv import silence_opencv
 from edgeharfer.runtime.types import Image
 
 MAX_MEGAPIXELS = 100
@@ -22,26 +22,35 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def decode_image(data: bytes, where: str) -> Image:
-    """BGR, uint8, (height, width, 3) from the bytes of an image file.
+    """Decode the bytes of an image file.
 
-    Deeper than 8 bits is scaled down, grey becomes three channels, transparency is dropped, and the
-    turn that a camera noted (EXIF) is made. `where` names the file in errors.
-    Raises SourceError: empty, too large, cut off, or not an image.
+    Images of more than 8 bits per channel are scaled to 8 bits, greyscale becomes three channels, the alpha
+    channel is dropped, and the EXIF orientation is applied.
+
+    Args:
+        data: Content of the file.
+        where: File name for error messages.
+
+    Returns:
+        uint8 array of shape (height, width, 3), BGR.
+
+    Raises:
+        SourceError: The image is empty, too large, truncated, corrupt or of an unsupported format.
     """
     if not data:
         raise SourceError(f"{where}: the image is empty")
     _check_size(size_from_header(data), where)
     if _is_cut_jpeg(data) or _is_broken_png(data):
-        raise SourceError(f"{where}: the image is cut off or damaged: copy it again")
-    picture = _decode(data)
-    if picture is None or picture.size == 0:
-        raise SourceError(f"{where}: cannot be decoded: it is not an image, damaged, or of an unusual kind")
-    _check_size((picture.shape[1], picture.shape[0]), where)
-    return picture
+        raise SourceError(f"{where}: the image is truncated or corrupt: copy or download it again")
+    image = _decode(data)
+    if image is None or image.size == 0:
+        raise SourceError(f"{where}: corrupt or unsupported image: convert it to JPEG or PNG")
+    _check_size((image.shape[1], image.shape[0]), where)
+    return image
 
 
 def size_from_header(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that the header of a PNG, JPEG, BMP, WebP or TIFF claims, None where it is unknown."""
+    """Return (width, height) from the header of a PNG, JPEG, BMP, WebP or TIFF file, None if unknown."""
     try:
         if data.startswith(_PNG):
             return _pair(">II", data, 16)
@@ -55,24 +64,24 @@ def size_from_header(data: bytes) -> tuple[int, int] | None:
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp_size(data)
     except struct.error:
-        return None  # shorter than its header: the decoder says so
+        return None  # shorter than its header: the decoder reports it
     return None
 
 
 def _decode(data: bytes) -> Image | None:
-    quiet()
+    silence_opencv()
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _check_size(size: tuple[int, int] | None, where: str) -> None:
     if size is not None and size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
         raise SourceError(
-            f"{where}: the image of {size[0]}x{size[1]} is larger than {MAX_MEGAPIXELS} megapixels: "
-            "make it smaller"
+            f"{where}: the image size {size[0]}x{size[1]} is larger than {MAX_MEGAPIXELS} megapixels: "
+            "resize the image"
         )
 
 
@@ -82,7 +91,7 @@ def _pair(layout: str, data: bytes, offset: int) -> tuple[int, int]:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, offset of its length field) up to the first scan."""
+    """Yield (marker, offset of its length field) up to the first scan."""
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]
@@ -104,7 +113,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _is_cut_jpeg(data: bytes) -> bool:
-    """The end marker tells: OpenCV 4 paints what is missing of a JPEG grey and calls it good."""
+    """Return whether the end marker is missing: OpenCV 4 fills the rest of a truncated JPEG with grey."""
     if not data.startswith(b"\xff\xd8"):
         return False
     scans = (offset for marker, offset in _jpeg_segments(data) if marker == _JPEG_START_OF_SCAN)
@@ -113,7 +122,7 @@ def _is_cut_jpeg(data: bytes) -> bool:
 
 
 def _is_broken_png(data: bytes) -> bool:
-    """The checksums of the chunks that carry the picture tell, before libpng complains on stderr."""
+    """Check the CRCs of the critical chunks, before libpng prints to stderr."""
     if not data.startswith(_PNG):
         return False
     offset = len(_PNG)
@@ -143,7 +152,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """RFC 9649: VP8X holds 24-bit sizes less one, VP8L 14-bit ones, VP8 the key frame's own."""
+    """RFC 9649: VP8X stores 24-bit sizes minus one, VP8L 14-bit sizes minus one, VP8 14-bit sizes."""
     kind = data[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")

@@ -1,7 +1,7 @@
-"""The demo: two moving photographs, drawn by the program itself, so that it runs with no camera or file.
+"""The demo source: two moving photographs, rendered at run time, so that no camera or file is needed.
 
 The portrait is NASA's official one of the astronaut Eileen Collins, in the public domain, as
-scikit-image distributes it (skimage.data.astronaut), cut to head and shoulders.
+scikit-image distributes it (skimage.data.astronaut), cropped to head and shoulders.
 """
 
 from __future__ import annotations
@@ -28,21 +28,29 @@ _TOP_BGR, _BOTTOM_BGR, _GLOW_BGR = (74, 48, 34), (142, 104, 72), (96, 118, 150)
 
 @dataclass(frozen=True)
 class Oscillation:
-    """base + swing * sin(2 pi t / period_s + phase)."""
+    """A sine: base + amplitude * sin(2 pi t / period_s + phase)."""
 
     base: float
-    swing: float = 0.0
+    amplitude: float = 0.0
     period_s: float = 1.0
     phase: float = 0.0
 
-    def at(self, time_s: float) -> float:
-        """The value at a time in seconds."""
-        return self.base + self.swing * math.sin(math.tau * time_s / self.period_s + self.phase)
+    def value_at(self, time_s: float) -> float:
+        """Return the value at a time in seconds."""
+        return self.base + self.amplitude * math.sin(math.tau * time_s / self.period_s + self.phase)
 
 
 @dataclass(frozen=True)
 class CyclicAbsence:
-    """Leaves the picture for a while in every cycle: out at `leaves_s`, back in at `returns_s`."""
+    """A card's periodic absence: it slides out of the frame at `leaves_s` and back in at `returns_s`.
+
+    Attributes:
+        cycle_s: Length of a cycle in seconds.
+        leaves_s: Time within the cycle at which it starts to slide out.
+        returns_s: Time within the cycle at which it starts to slide in.
+        slide_s: Duration of a slide in seconds.
+        distance: Distance of a slide in pixels.
+    """
 
     cycle_s: float
     leaves_s: float
@@ -51,15 +59,25 @@ class CyclicAbsence:
     distance: float
 
     def shift(self, time_s: float) -> float:
-        """Pixels to the side, eased in and out."""
+        """Return the horizontal offset in pixels at a time in seconds."""
         now_s = time_s % self.cycle_s
-        out = _ease((now_s - self.leaves_s) / self.slide_s) - _ease((now_s - self.returns_s) / self.slide_s)
-        return self.distance * out
+        out = _smoothstep((now_s - self.leaves_s) / self.slide_s)
+        back = _smoothstep((now_s - self.returns_s) / self.slide_s)
+        return self.distance * (out - back)
 
 
 @dataclass(frozen=True)
 class CardMotion:
-    """How a card moves: centre (x, y) in pixels, zoom, tilt in degrees; and its light, as a gain."""
+    """The motion of a card.
+
+    Attributes:
+        x: Horizontal position of the centre in pixels.
+        y: Vertical position of the centre in pixels.
+        zoom: Scale factor.
+        tilt: Rotation in degrees.
+        light: Brightness gain.
+        absence: Periods in which the card is out of the frame, None for a card that stays.
+    """
 
     x: Oscillation
     y: Oscillation
@@ -69,11 +87,11 @@ class CardMotion:
     absence: CyclicAbsence | None = None
 
     def matrix(self, time_s: float, size: tuple[int, int]) -> Floats:
-        """The 2x3 affine matrix from card to frame."""
-        scale, angle = self.zoom.at(time_s), math.radians(self.tilt.at(time_s))
+        """Return the 2x3 affine matrix from card to frame coordinates."""
+        scale, angle = self.zoom.value_at(time_s), math.radians(self.tilt.value_at(time_s))
         a, b = scale * math.cos(angle), scale * math.sin(angle)
         shift = self.absence.shift(time_s) if self.absence else 0.0
-        x, y = self.x.at(time_s) + shift, self.y.at(time_s)
+        x, y = self.x.value_at(time_s) + shift, self.y.value_at(time_s)
         left, top = size[0] / 2, size[1] / 2
         return np.array([[a, b, x - a * left - b * top], [-b, a, y + b * left - a * top]], np.float32)
 
@@ -98,7 +116,7 @@ _FAR = CardMotion(
 
 
 class PhotoCard:
-    """A photograph with a border, round corners and a shadow, to be laid upon a picture."""
+    """A photograph with a border, rounded corners and a shadow that can be drawn onto a frame."""
 
     def __init__(self, photo: Image) -> None:
         height, width = photo.shape[:2]
@@ -109,26 +127,31 @@ class PhotoCard:
         wide = cv2.copyMakeBorder(photo, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
         picture = wide * inner + np.array(_BORDER_BGR, np.float32) * (1 - inner)
         shadow = cv2.GaussianBlur(np.roll(outer, 5, axis=0), (0, 0), 6.0)[..., None] * _SHADOW
-        # Colour is premultiplied; the shadow is black, so only the card itself brings any. The fourth
-        # channel is how much of the picture behind shows through. Four channels together, since
-        # OpenCV warps them in half the time that it takes for three.
+        # Colour is premultiplied; the shadow is black and adds none. The fourth channel is the
+        # transmittance. OpenCV warps four channels in half the time that it takes for three.
         self._layer = np.dstack([_to_bytes(picture * outer), _to_bytes(255 * (1 - outer) * (1 - shadow))])
 
     def draw(self, onto: Image, matrix: Floats, light: float) -> None:
-        """Lay the card onto a picture, which is changed."""
+        """Draw the card onto a frame in place.
+
+        Args:
+            onto: The frame, uint8 BGR.
+            matrix: 2x3 affine matrix from card to frame coordinates.
+            light: Brightness gain.
+        """
         left, top, width, height = self._bounds(matrix, onto)
         if width <= 0 or height <= 0:
             return
         matrix = matrix - np.array([[0, 0, left], [0, 0, top]], np.float32)
         layer = cv2.warpAffine(self._layer, matrix, (width, height), borderValue=(0, 0, 0, 255))
-        see_through = cv2.cvtColor(cv2.extractChannel(layer, 3), cv2.COLOR_GRAY2BGR)
+        transmittance = cv2.cvtColor(cv2.extractChannel(layer, 3), cv2.COLOR_GRAY2BGR)
         region = onto[top : top + height, left : left + width]
-        behind = cv2.multiply(region, see_through, scale=1 / 255)
+        behind = cv2.multiply(region, transmittance, scale=1 / 255)
         lit = cv2.convertScaleAbs(cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), alpha=light)
         cv2.add(behind, lit, dst=region)
 
     def _bounds(self, matrix: Floats, onto: Image) -> tuple[int, int, int, int]:
-        """(left, top, width, height) of what the card covers inside the picture."""
+        """Return (left, top, width, height) of the part of the frame that the card covers."""
         width, height = self.size
         corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float32)
         limits = np.array([onto.shape[1], onto.shape[0]])
@@ -139,12 +162,12 @@ class PhotoCard:
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
-    """The demo, whatever names it."""
+    """Open the demo source."""
     return DemoSource(options.clock)
 
 
 class DemoSource(BaseSource):
-    """640x480 at 30 fps without an end; the same number always gives the same picture."""
+    """An endless source of 640x480 frames at 30 fps; the frame of a given number is always the same."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__("demo", clock)
@@ -157,12 +180,12 @@ class DemoSource(BaseSource):
         self._seq = 0
 
     def picture(self, seq: int) -> Image:
-        """The picture of a number, BGR; a fresh array each time."""
+        """Return frame number `seq` as a new uint8 BGR array of shape (480, 640, 3)."""
         time_s = seq / FPS
-        share = Oscillation(0.5, 0.5, 11.3).at(time_s)
+        share = Oscillation(0.5, 0.5, 11.3).value_at(time_s)
         canvas = np.asarray(cv2.addWeighted(self._lights[0], 1 - share, self._lights[1], share, 0), np.uint8)
         for card, motion in self._cards:
-            card.draw(canvas, motion.matrix(time_s, card.size), motion.light.at(time_s))
+            card.draw(canvas, motion.matrix(time_s, card.size), motion.light.value_at(time_s))
         return canvas
 
     def _next(self) -> Frame:
@@ -171,8 +194,8 @@ class DemoSource(BaseSource):
         return frame
 
 
-def _ease(progress: float) -> float:
-    """0 to 1 with no jerk at either end."""
+def _smoothstep(progress: float) -> float:
+    """Interpolate smoothly from 0 to 1 (3p^2 - 2p^3)."""
     progress = min(1.0, max(0.0, progress))
     return progress * progress * (3 - 2 * progress)
 
@@ -182,11 +205,11 @@ def _to_bytes(values: Floats) -> Image:
 
 
 def _round_mask(size: tuple[int, int], inset: int, pad: int) -> Floats:
-    """1 inside a rectangle with round corners, 0 outside, an edge of one pixel; (height, width, 1)."""
+    """Return a (height, width, 1) mask: 1 inside a rounded rectangle, 0 outside, antialiased edge."""
     width, height = size[0] + 2 * pad, size[1] + 2 * pad
     x = np.abs(np.arange(width, dtype=np.float32) - (width - 1) / 2) - (size[0] / 2 - _CORNER)
     y = np.abs(np.arange(height, dtype=np.float32) - (height - 1) / 2) - (size[1] / 2 - _CORNER)
-    # The signed distance to a rounded box: that to its corner circles, or to its nearest side.
+    # The signed distance to a rounded box: to its corner circles, or to its nearest side.
     beyond = np.hypot(np.maximum(x, 0)[None, :], np.maximum(y, 0)[:, None])
     within = np.minimum(np.maximum(x[None, :], y[:, None]), 0)
     distance = beyond + within - (_CORNER - inset)
@@ -194,11 +217,11 @@ def _round_mask(size: tuple[int, int], inset: int, pad: int) -> Floats:
 
 
 def _background(glow_x: float) -> Image:
-    """A gradient from top to bottom with a warm glow at a share of the width."""
+    """Return a vertical gradient with a warm glow centred at a fraction of the width."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     top, bottom, glow = (np.array(bgr, np.float32) for bgr in (_TOP_BGR, _BOTTOM_BGR, _GLOW_BGR))
     down = (y / HEIGHT)[..., None]
     near = np.exp(-(((x / WIDTH - glow_x) / 0.38) ** 2 + ((y / HEIGHT - 0.35) / 0.55) ** 2))[..., None]
-    # Noise below one step of grey hides the bands of a soft gradient.
+    # Noise below one grey level (dithering) hides the banding of the gradient.
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (HEIGHT, WIDTH, 1)).astype(np.float32)
     return _to_bytes(top * (1 - down) + bottom * down + glow * near * 0.6 + noise)

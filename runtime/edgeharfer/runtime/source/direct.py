@@ -1,4 +1,4 @@
-"""A live source that is read in this process, where no other can be started for it."""
+"""Live sources read in the calling process, on systems without reader processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from edgeharfer.runtime.types import Frame
 
 
 class DirectSource(Source):
-    """A restartable source around a camera or stream; a read waits for as long as OpenCV does, up to 5 s."""
+    """A restartable wrapper of a camera or stream. A read blocks as long as OpenCV does, up to 5 s."""
 
     live = restartable = True
 
     def __init__(self, connect: Callable[[], Source]) -> None:
-        """Open the source by `connect`, which is called again by `reconnect`. Raises what that raises."""
+        """Open the source.
+
+        Args:
+            connect: Opens the source, here and in `reconnect`; its exceptions are passed on.
+        """
         self._connect = connect
         self._source: Source | None = connect()
         self.name, self.details = self._source.name, self._source.details

@@ -1,4 +1,4 @@
-"""Connections to the one server that a stream's address names, bounded in time."""
+"""TCP and TLS connections to the server of a stream, limited by a deadline."""
 
 from __future__ import annotations
 
@@ -19,123 +19,137 @@ _TLS_SCHEMES = ("https", "rtsps")
 
 
 class Deadline:
-    """A point in time by which a stream must have answered, moved on for each step."""
+    """A deadline for network operations that can be extended."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self.extend(seconds)
 
     def extend(self, seconds: float) -> None:
-        """So much time from now on."""
+        """Set the deadline to this many seconds from now."""
         self._at_s = self._clock.monotonic() + seconds
 
-    def left_s(self) -> float:
-        """Seconds that are left. Raises TimeoutError where there are none."""
-        left_s = self._at_s - self._clock.monotonic()
-        if left_s <= 0:
+    def remaining_s(self) -> float:
+        """Return the time left in seconds.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
+        remaining_s = self._at_s - self._clock.monotonic()
+        if remaining_s <= 0:
             raise TimeoutError("timed out")
-        return left_s
+        return remaining_s
 
 
 class Endpoint:
-    """The server of an address. Its name is looked up once, so that later connections go to the same host.
+    """The server of an address. Its name is resolved once, so that all connections go to the same host.
 
-    Certificates are not checked: cameras sign their own, and have no name to check.
+    TLS certificates are not verified: those of cameras are self-signed and rarely match a host name.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._place: tuple[socket.AddressFamily, tuple[object, ...]] | None = None
+        self._sockaddr: tuple[socket.AddressFamily, tuple[object, ...]] | None = None
 
     def connect(self, deadline: Deadline) -> Connection:
-        """A new connection. Raises OSError."""
-        link = self._connect(deadline)
+        """Open a new connection.
+
+        Raises:
+            OSError: The connection or the TLS handshake failed.
+        """
+        sock = self._connect(deadline)
         if self.address.scheme not in _TLS_SCHEMES:
-            return Connection(link, deadline)
+            return Connection(sock, deadline)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        link.settimeout(deadline.left_s())
+        sock.settimeout(deadline.remaining_s())
         try:
-            return Connection(context.wrap_socket(link, server_hostname=self.address.host), deadline)
+            return Connection(context.wrap_socket(sock, server_hostname=self.address.host), deadline)
         except BaseException:
-            link.close()
+            sock.close()
             raise
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        if self._place is not None:
-            return _open(*self._place, deadline)
+        if self._sockaddr is not None:
+            return _open(*self._sockaddr, deadline)
         error: OSError | None = None
         found = socket.getaddrinfo(self.address.host, self.address.port, type=socket.SOCK_STREAM)
-        for family, _, _, _, place in found:
+        for family, _, _, _, sockaddr in found:
             try:
-                link = _open(family, place, deadline)
+                sock = _open(family, sockaddr, deadline)
             except OSError as problem:
                 error = error or problem
             else:
-                self._place = family, place
-                return link
-        raise error or OSError("the name of the host has no address")
+                self._sockaddr = family, sockaddr
+                return sock
+        raise error or OSError("the host name has no address")
 
 
-def _open(family: socket.AddressFamily, place: tuple[object, ...], deadline: Deadline) -> socket.socket:
-    link = socket.socket(family, socket.SOCK_STREAM)
+def _open(family: socket.AddressFamily, sockaddr: tuple[object, ...], deadline: Deadline) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        link.settimeout(deadline.left_s())
-        link.connect(place)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(deadline.remaining_s())
+        sock.connect(sockaddr)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
-        link.close()
+        sock.close()
         raise
-    return link
+    return sock
 
 
 class Connection:
-    """A socket whose reads and writes end at the deadline, also where the other side sends single bytes."""
+    """A socket whose reads and writes end at the deadline, even if the peer sends single bytes slowly."""
 
-    def __init__(self, link: socket.socket, deadline: Deadline) -> None:
-        self.link, self._deadline = link, deadline
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self.sock, self._deadline = sock, deadline
 
     def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError."""
-        self.link.settimeout(self._deadline.left_s())
-        self.link.sendall(data)
+        """Send all bytes.
+
+        Raises:
+            OSError: The connection failed or the deadline has passed.
+        """
+        self.sock.settimeout(self._deadline.remaining_s())
+        self.sock.sendall(data)
 
     def makefile(self, mode: str = "rb") -> io.BufferedReader:
-        """What comes in, as `http.client` asks for it."""
-        return io.BufferedReader(_Incoming(self.link, self._deadline))
+        """Return a reader of the incoming bytes, as `http.client` expects of a socket."""
+        return io.BufferedReader(_Incoming(self.sock, self._deadline))
 
     def close(self) -> None:
-        """Close it, also under a read in another thread."""
+        """Close the connection, which also ends a blocking read in another thread."""
         with suppress(OSError):
-            self.link.shutdown(socket.SHUT_RDWR)
-        self.link.close()
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
 
 
 class _Incoming(io.RawIOBase):
-    def __init__(self, link: socket.socket, deadline: Deadline) -> None:
-        self._link, self._deadline = link, deadline
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock, self._deadline = sock, deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, space: WriteableBuffer, /) -> int:
-        self._link.settimeout(self._deadline.left_s())
-        return self._link.recv_into(space)
+        self._sock.settimeout(self._deadline.remaining_s())
+        return self._sock.recv_into(space)
 
 
-def why(error: Exception) -> str:
-    """A network error in a few words, without the address that some of them repeat."""
+def describe_error(error: Exception) -> str:
+    """Return a short description of a network error, without the URL, which some messages repeat."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "timed out"
     if isinstance(error, ssl.SSLError):
-        return f"no TLS connection ({error.reason or 'failed'})"
+        return f"TLS handshake failed ({error.reason or 'unknown reason'})"
     if isinstance(error, socket.gaierror):
-        return "the name of its host cannot be resolved"
+        return "host name cannot be resolved"
     if isinstance(error, OSError):
-        return (error.strerror or "the connection failed").lower()
-    return "its answer is not HTTP"
+        return (error.strerror or "connection failed").lower()
+    return "invalid HTTP response"
 
 
-def unreachable(name: str, error: Exception) -> SourceError:
-    """The error for a server that cannot be talked to."""
-    return SourceError(f"{name}: no video comes from it: {why(error)}: check the address and the network")
+def unreachable_error(name: str, error: Exception) -> SourceError:
+    """Return the SourceError for a network error."""
+    return SourceError(
+        f"{name}: no video received: {describe_error(error)}: check the address and the network"
+    )

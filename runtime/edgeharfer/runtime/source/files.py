@@ -1,4 +1,4 @@
-"""Sources that a path names: a video, an image, a folder or glob of images, a numbered sequence."""
+"""Sources given by a path: a video, an image, a folder or glob of images, or a numbered sequence."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from edgeharfer.runtime.source.images import (
     missing_numbers,
     sequence_numbers,
 )
-from edgeharfer.runtime.source.opencv import quiet
+from edgeharfer.runtime.source.opencv import silence_opencv
 from edgeharfer.runtime.source.video import VideoFileSource
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
-    """Open what a path names. Raises SourceError."""
+    """Open the file, folder, glob or sequence of a path.
+
+    Raises:
+        SourceError: It does not exist or cannot be read.
+    """
     try:
         return _open_path(spec, options)
     except OSError as error:
@@ -35,18 +39,18 @@ def make_source(spec: str, options: SourceOptions) -> Source:
 def _open_path(text: str, options: SourceOptions) -> Source:
     path = Path(text).expanduser()
     if (shown := redact(text)) != text and not path.exists():
-        raise SourceError(f"{shown}: there is no such file; a stream begins with rtsp:// or http://")
+        raise SourceError(f"{shown}: no such file; the URL of a stream starts with rtsp:// or http://")
     if path.is_dir():
         return ImagesSource(str(path), folder_images(path), options.clock)
     if path.is_file():
         return _open_file(path, options)
     if not path.exists():
         return _open_pattern(str(path), options)
-    raise SourceError(f"{text}: neither a file nor a folder: name a video, an image, a stream or demo")
+    raise SourceError(f"{text}: not a regular file or folder: use a video, an image, a stream or demo")
 
 
 def _open_file(path: Path, options: SourceOptions) -> Source:
-    quiet()
+    silence_opencv()
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or (not suffix and cv2.haveImageReader(str(path))):
         return ImagesSource(path.name, [path], options.clock)
@@ -61,4 +65,4 @@ def _open_pattern(pattern: str, options: SourceOptions) -> Source:
         return ImagesSource(pattern, paths, options.clock, sequence_fps=rate, missing=missing_numbers(found))
     if is_glob(pattern):
         return ImagesSource(pattern, glob_files(pattern), options.clock)
-    raise SourceError(f"{pattern}: there is no such file or folder: check the path, or try --source demo")
+    raise SourceError(f"{pattern}: no such file or folder: check the path, or try --source demo")

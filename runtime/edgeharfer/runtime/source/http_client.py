@@ -1,4 +1,4 @@
-"""HTTP requests to the address that was given, and to no other unless redirects may be followed."""
+"""An HTTP client that connects only to the given server, unless following redirects is allowed."""
 
 from __future__ import annotations
 
@@ -12,53 +12,72 @@ from urllib.parse import urljoin
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address, is_url, parse_address, redact
 from edgeharfer.runtime.source.credentials import Login
-from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable
+from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable_error
 
 if TYPE_CHECKING:
     import socket
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
-_MAX_LOGINS = 2
+_MAX_AUTH_ATTEMPTS = 2
 _SKIP_BYTES = 1 << 18
-"""Reading on is cheaper than another request where so little is to be skipped."""
+"""Up to this distance ahead, reading is cheaper than another request."""
 
 
 class HttpClient:
-    """Requests for one stream. name: of the stream in messages.
+    """The HTTP client of one stream.
 
-    Without `follow_redirects` it only connects to the scheme, host and port of the address: a redirect or
-    reference to another one is an error. The login is never sent to another host.
+    Without `follow_redirects` it connects only to the scheme, host and port of the address; redirects and
+    references to other ones are errors. Credentials are never sent to another server.
     """
 
     def __init__(self, address: Address, name: str, deadline: Deadline, *, follow_redirects: bool) -> None:
+        """Prepare the client without connecting.
+
+        Args:
+            address: Address of the stream, with credentials if any.
+            name: Name of the stream in error messages.
+            deadline: Deadline for all network operations.
+            follow_redirects: Whether other servers may be contacted.
+        """
         self.name, self.deadline = name, deadline
-        self._first, self._follow = address, follow_redirects
+        self._first, self._follow_redirects = address, follow_redirects
         self._login = None if address.user is None else Login(address.user, address.password or "")
         self._endpoints: dict[tuple[str, str, int], Endpoint] = {}
 
     def get(
         self, address: Address | None = None, *, start: int = 0, end: int | None = None
     ) -> HttpClientResponse:
-        """The answer to a GET, redirects followed as far as they may be.
+        """Send a GET request, following redirects where allowed.
 
-        start, end: only these bytes, the last one excluded. Raises SourceError: refused, unreachable, or
-        an answer other than 200 or 206.
+        Args:
+            address: Address to request, by default that of the stream.
+            start: First byte to request.
+            end: Byte after the last one to request, None for the rest of the file.
+
+        Raises:
+            SourceError: The server is unreachable, a redirect is not followed, or the status is an error.
         """
         address = address or self._first
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._ask(address, start, end)
+            response = self._request(address, start, end)
             if response.status not in _REDIRECTS:
                 response.check_status(partial=bool(start or end))
                 return response
             response.close()
             address = self.resolve(response.location, response.address, "redirects")
-        raise SourceError(f"{self.name}: redirects again and again: give the address of the video itself")
+        raise SourceError(f"{self.name}: too many redirects: use the address of the video itself")
 
     def resolve(self, reference: str, base: Address, verb: str) -> Address:
-        """The address of a reference in an answer. Raises SourceError where it may not be asked.
+        """Resolve a URL reference in a response.
 
-        verb: what the answer does with it, for the message.
+        Args:
+            reference: Absolute or relative URL.
+            base: Address of the response.
+            verb: Verb of the error message, such as "redirects".
+
+        Raises:
+            SourceError: The URL is not HTTP, or is on another server and redirects are not followed.
         """
         try:
             target = urljoin(base.url, reference.strip())
@@ -68,19 +87,19 @@ class HttpClient:
             kind = redact(target) if is_url(target) else target.partition(":")[0][:20] + ":"
             raise SourceError(f"{self.name}: {verb} to {kind}, which is not HTTP: not followed")
         address = parse_address(target)
-        if address.origin != self._first.origin and not self._follow:
+        if address.origin != self._first.origin and not self._follow_redirects:
             raise SourceError(
-                f"{self.name}: {verb} to {redact(address.url)}: not followed, since that is another server; "
-                "give that address, or add --follow-redirects"
+                f"{self.name}: {verb} to {redact(address.url)}: not followed because it is another server; "
+                "use that address, or add --follow-redirects"
             )
         return address
 
-    def _ask(self, address: Address, start: int, end: int | None) -> HttpClientResponse:
+    def _request(self, address: Address, start: int, end: int | None) -> HttpClientResponse:
         endpoint = self._endpoints.setdefault(address.origin, Endpoint(address))
         login = self._login if address.origin == self._first.origin else None
-        for _ in range(_MAX_LOGINS + 1):
+        for _ in range(_MAX_AUTH_ATTEMPTS + 1):
             response = self._exchange(endpoint, address, login, start, end)
-            if response.status != 401 or login is None or not login.challenge(response.challenges):
+            if response.status != 401 or login is None or not login.accept_challenge(response.challenges):
                 return response
             response.close()
         return response
@@ -104,16 +123,16 @@ class HttpClient:
                 connection.close()
                 raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise unreachable(self.name, error) from None
+            raise unreachable_error(self.name, error) from None
 
 
 class HttpClientResponse:
-    """An answer whose head has come. Its body is read from `start` of the file on."""
+    """A response whose header was received; its body starts at byte `start` of the file."""
 
     def __init__(self, client: HttpClient, address: Address, connection: Connection, start: int) -> None:
         self.address, self.start = address, start
         self._client, self._connection = client, connection
-        # http.client asks for nothing but makefile, which the connection has.
+        # http.client only calls makefile, which the connection has.
         self._response = http.client.HTTPResponse(cast("socket.socket", connection), method="GET")
         self._response.begin()
         self.status, headers = self._response.status, self._response.headers
@@ -127,42 +146,64 @@ class HttpClientResponse:
         self._chunked = bool(self._response.chunked)
 
     def check_status(self, *, partial: bool) -> None:
-        """Raises SourceError, and closes, for anything but the content that was asked for."""
+        """Close the response and raise an error unless it is the requested content.
+
+        Args:
+            partial: Whether a range was requested (status 206).
+
+        Raises:
+            SourceError: The status or the range is not the expected one.
+        """
         name = self._client.name
         if self.status == (206 if partial else 200):
-            place = re.match(r"bytes (\d+)-", self._content_range)
-            if not partial or place is None or int(place[1]) == self.start:
+            content_range = re.match(r"bytes (\d+)-", self._content_range)
+            if not partial or content_range is None or int(content_range[1]) == self.start:
                 return
         self.close()
         if self.status == 401:
             raise SourceError(
-                f"{name}: refuses the login (401): give user and password, as user:password@host"
+                f"{name}: login failed (status 401): add credentials to the URL as user:password@host"
             )
-        raise SourceError(f"{name}: answers with status {self.status}: check the address")
+        raise SourceError(f"{name}: the server responded with status {self.status}: check the address")
 
     @property
     def complete(self) -> bool:
-        """Whether a body of known length has been read to its end."""
+        """Whether a body of known length was read to its end."""
         return not self._chunked and self.length is not None and self._response.length == 0
 
     def read_some(self, size: int) -> bytes:
-        """Up to so many bytes, as soon as there are any; none at the end. Raises OSError."""
+        """Return up to `size` bytes as soon as some are available, b"" at the end.
+
+        Raises:
+            OSError: The connection failed or timed out.
+        """
         try:
             return self._response.read1(size)
         except (http.client.HTTPException, ValueError):
             return b""
 
     def read_all(self, limit: int) -> bytes:
-        """The whole body. Raises SourceError where it is longer than the limit, OSError."""
+        """Return the whole body.
+
+        Raises:
+            SourceError: The body is longer than `limit` bytes.
+            OSError: The connection failed or timed out.
+        """
         data = b""
         while more := self.read_some(1 << 16):
             data += more
             if len(data) > limit:
-                raise SourceError(f"{self._client.name}: a part of its playlist is over {limit >> 10} KiB")
+                raise SourceError(
+                    f"{self._client.name}: a playlist or segment is larger than {limit >> 10} KiB"
+                )
         return data
 
     def reopen(self, start: int) -> HttpClientResponse:
-        """The same file from another place on. Raises SourceError."""
+        """Request the same file again from byte `start`.
+
+        Raises:
+            SourceError: See `HttpClient.get`.
+        """
         return self._client.get(self.address, start=start)
 
     def close(self) -> None:
@@ -173,15 +214,23 @@ class HttpClientResponse:
 
 
 class HttpFile(io.BufferedIOBase):
-    """The body of an answer as a file that FFmpeg reads: what fails is its end, and `error` says why.
+    """The body of a response as a file for FFmpeg. Errors end the file.
 
-    head: bytes that were read before. After a seek the next read asks the server for another part, where
-    it gives parts; elsewhere only bytes ahead can be reached.
+    A read after a seek sends a range request if the server supports it; otherwise only forward seeks work.
+
+    Attributes:
+        error: The error that ended the file, None if there was none.
     """
 
     def __init__(self, response: HttpClientResponse, head: bytes = b"") -> None:
+        """Wrap a response.
+
+        Args:
+            response: The response.
+            head: Bytes of the body that were already read.
+        """
         self._response, self._head = response, head
-        self._at = self._wanted = 0
+        self._position = self._target = 0
         self._size = response.length
         if self._size is not None:
             self._size += len(head)
@@ -189,7 +238,7 @@ class HttpFile(io.BufferedIOBase):
 
     @property
     def complete(self) -> bool:
-        """Whether the end of the file has been read."""
+        """Whether the file was read to its end."""
         return self._response.complete and not self._head
 
     def readable(self) -> bool:
@@ -200,47 +249,47 @@ class HttpFile(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         try:
-            while self._at != self._wanted:
-                if not self._approach():
+            while self._position != self._target:
+                if not self._advance():
                     return b""
-            data = self._take(1 << 16 if size is None or size < 0 else size)
+            data = self._read_forward(1 << 16 if size is None or size < 0 else size)
         except (OSError, SourceError) as error:
             self.error = error
             return b""
-        self._wanted = self._at
+        self._target = self._position
         return data
 
     def tell(self) -> int:
-        return self._wanted
+        return self._target
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """As of any file; -1 where that place cannot be reached."""
+        """Set the position and return it, or return -1 if it cannot be reached."""
         if whence == io.SEEK_END and self._size is None:
             return -1
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._wanted, io.SEEK_END: self._size or 0}[whence]
-        if base + offset < self._at and not self.seekable():
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._target, io.SEEK_END: self._size or 0}[whence]
+        if base + offset < self._position and not self.seekable():
             return -1
-        self._wanted = base + offset
-        return self._wanted
+        self._target = base + offset
+        return self._target
 
     def close(self) -> None:
         self._response.close()
         super().close()
 
-    def _take(self, count: int) -> bytes:
+    def _read_forward(self, count: int) -> bytes:
         data, self._head = self._head[:count], self._head[count:]
         data = data or self._response.read_some(count)
-        self._at += len(data)
+        self._position += len(data)
         return data
 
-    def _approach(self) -> bool:
-        """Get nearer to the place that is wanted; False where there is nothing."""
-        ahead = self._wanted - self._at
+    def _advance(self) -> bool:
+        """Move towards the target position; return False at the end of the file."""
+        ahead = self._target - self._position
         if 0 < ahead <= _SKIP_BYTES or not self.seekable():
-            return bool(self._take(min(1 << 16, ahead)))
-        if self._size is not None and self._wanted >= self._size:
+            return bool(self._read_forward(min(1 << 16, ahead)))
+        if self._size is not None and self._target >= self._size:
             return False
         self._response.close()
-        self._head, self._at = b"", self._wanted
-        self._response = self._response.reopen(self._at)
+        self._head, self._position = b"", self._target
+        self._response = self._response.reopen(self._position)
         return True

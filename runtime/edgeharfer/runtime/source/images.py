@@ -1,4 +1,4 @@
-"""Image files: one, a folder or glob of photographs, or a numbered sequence that is a film."""
+"""Image files: a single one, a folder or glob of photographs, or a numbered sequence."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ _PRINTF_NUMBER = re.compile(r"%(0?)(\d*)d")
 
 
 class ImagesSource(BaseSource):
-    """Image files in order; `frame.file` is the file of a frame, and so is `paths[frame.seq]`.
+    """Image files in order; `frame.file` and `paths[frame.seq]` are the file of a frame.
 
-    Photographs (`sequence_fps` None) have no neighbours in time: each is `still`, one second of source
-    time after the last. A sequence runs at `sequence_fps`. Of several files those that cannot be
-    decoded are left out, and `skipped` holds them as (path, why). missing: numbers of a sequence between
-    its first and last one that no file has.
+    Photographs (`sequence_fps` None) are unrelated in time: each is `still`, one second of source time after
+    the last. A sequence runs at `sequence_fps`. Files that cannot be decoded are skipped and listed in
+    `skipped` as (path, reason).
     """
 
     def __init__(
@@ -42,7 +41,15 @@ class ImagesSource(BaseSource):
     ) -> None:
         """Decode the first image.
 
-        Raises SourceError where not one of the files can be decoded.
+        Args:
+            name: Name for messages.
+            paths: The image files in order.
+            clock: Clock for the timestamps.
+            sequence_fps: Frame rate of a sequence in Hz, None for photographs.
+            missing: Numbers without a file within a sequence.
+
+        Raises:
+            SourceError: None of the files can be decoded.
         """
         super().__init__(name, clock)
         self.paths, self.missing = tuple(paths), tuple(missing)
@@ -78,14 +85,18 @@ class ImagesSource(BaseSource):
         return None
 
     def _nothing_decodes(self) -> str:
-        first_why = self.skipped[0][1] if self.skipped else "there is none"
+        first_error = self.skipped[0][1] if self.skipped else f"{self.name}: no images"
         if len(self.paths) == 1:
-            return first_why
-        return f"{self.name}: none of its {len(self.paths)} images can be decoded; the first: {first_why}"
+            return first_error
+        return f"{self.name}: none of the {len(self.paths)} images can be decoded; first error: {first_error}"
 
 
 def read_image(path: Path) -> Image:
-    """The pixels of one image file, BGR uint8. Raises SourceError."""
+    """Read an image file as a uint8 BGR array of shape (height, width, 3).
+
+    Raises:
+        SourceError: The file cannot be read or decoded.
+    """
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise SourceError(f"{path}: the image file is larger than {_MAX_FILE_BYTES >> 20} MB")
@@ -96,50 +107,62 @@ def read_image(path: Path) -> Image:
 
 
 def folder_images(folder: Path) -> list[Path]:
-    """The image files of a folder, without hidden ones and subfolders. Raises SourceError where none is."""
+    """Return the image files of a folder, without hidden files and subfolders.
+
+    Raises:
+        SourceError: There are none.
+    """
     paths = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
     if not paths:
-        raise SourceError(f"{folder}: the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return in_natural_order(paths)
+        raise SourceError(f"{folder}: the folder contains no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return natural_sort(paths)
 
 
 def is_glob(text: str) -> bool:
-    """Whether a text that names no file is a pattern of them."""
+    """Return whether a text contains glob characters."""
     return any(character in text for character in "*?[")
 
 
 def glob_files(pattern: str) -> list[Path]:
-    """The files that match. Raises SourceError where none does."""
+    """Return the files that match a glob pattern, in natural order.
+
+    Raises:
+        SourceError: The pattern is invalid or no file matches.
+    """
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if is_glob(part))
     try:
         paths = [path for path in Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))) if path.is_file()]
     except (ValueError, NotImplementedError) as error:
-        raise SourceError(f"{pattern}: not a pattern of files: {error}") from error
+        raise SourceError(f"{pattern}: invalid glob pattern: {error}") from error
     if not paths:
-        raise SourceError(f"{pattern}: no file matches: check the folder, and put the pattern in quotes")
-    return in_natural_order(paths)
+        raise SourceError(f"{pattern}: no file matches: check the folder, and quote the pattern")
+    return natural_sort(paths)
 
 
 def is_sequence(text: str) -> bool:
-    """Whether a text that names no file is a numbered sequence such as "img_%04d.png"."""
+    """Return whether a text is the pattern of a numbered sequence, such as "img_%04d.png"."""
     return _PRINTF_NUMBER.search(Path(text).name) is not None
 
 
 def sequence_files(pattern: str) -> list[Path]:
-    """The files of a numbered sequence by number, gaps passed over. Raises SourceError where none is."""
+    """Return the files of a numbered sequence in order, without gaps.
+
+    Raises:
+        SourceError: There are none.
+    """
     found = sequence_numbers(pattern)
     return [found[number] for number in sorted(found)]
 
 
 def missing_numbers(found: Iterable[int]) -> list[int]:
-    """The numbers between the first and the last that are not there.
+    """Return the missing numbers between the first and the last.
 
-    None where most are missing: every tenth frame of a film is no sequence with gaps.
+    The result is empty if most are missing: every tenth frame of a video is not a sequence with gaps.
     """
     numbers = set(found)
     first, last = min(numbers), max(numbers)
@@ -149,7 +172,11 @@ def missing_numbers(found: Iterable[int]) -> list[int]:
 
 
 def sequence_numbers(pattern: str) -> dict[int, Path]:
-    """The files of a numbered sequence by their numbers. Raises SourceError where there is none."""
+    """Return the files of a numbered sequence by number.
+
+    Raises:
+        SourceError: There are none.
+    """
     folder, name = Path(pattern).parent, Path(pattern).name
     before, zero, digits, after = _split_number(name)
     width = int(digits or 1)
@@ -161,12 +188,14 @@ def sequence_numbers(pattern: str) -> dict[int, Path]:
         if (match := expression.fullmatch(path.name)) and path.is_file()
     }
     if not found:
-        raise SourceError(f"{pattern}: no file of this sequence is there: check folder and digits")
+        raise SourceError(
+            f"{pattern}: no file of this sequence exists: check the folder and the number of digits"
+        )
     return found
 
 
-def in_natural_order(paths: Iterable[Path]) -> list[Path]:
-    """As a person counts: img2 comes before img10."""
+def natural_sort(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths in natural order: img2 before img10."""
 
     def key(path: Path) -> list[tuple[int, str]]:
         pieces = re.split(r"(\d+)", str(path))

@@ -1,12 +1,12 @@
-"""A live source that another process reads, so that no native call can hang or crash the run.
+"""Live sources read in a separate process, so that no native call can hang or crash the run.
 
-Why a process: OpenCV's FFmpeg keeps the time-outs it is given against a peer that is silent, trickles bytes
-or drops packets (measured: 5.0 to 5.1 s for 5 s to open, 1.5 s for 1.5 s to read), but not while a name is
-looked up (10 s with a silent name server), and V4L2 drivers may block for as long as they like. A stop must
-come through within 2 s all the same, and a crash inside a decoder is a lost source, not the end of the run.
+OpenCV's FFmpeg respects its timeouts when the peer is silent, sends bytes slowly or drops packets (measured:
+5.0 to 5.1 s for 5 s to open, 1.5 s for 1.5 s to read), but not during name resolution (10 s with a silent
+name server), and V4L2 drivers may block indefinitely. With a separate process the run still stops within 2 s,
+and a crash in a decoder is a lost source rather than the end of the run.
 
-The price, measured on the way through the socket: 2 % of a core for 640x480 at 30 frames a second, 8 % for
-1920x1080; and about 60 MB for a second interpreter with OpenCV.
+The measured cost of the socket transfer is 2 % of a core for 640x480 at 30 fps and 8 % for 1920x1080; the
+second interpreter with OpenCV takes about 60 MB.
 """
 
 from __future__ import annotations
@@ -28,69 +28,95 @@ from edgeharfer.runtime.source.requests import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
 OPEN_S = 12.0
-"""How long opening may take: FFmpeg's own 5 s, a slow name server, and the start of the reader."""
+"""Maximum time to open in seconds: FFmpeg's 5 s, a slow name server, and the start of the reader process."""
 _STEP_S = 0.1
 _SILENCE_S = 5.5
-# How long a reader may take to end by itself.
-_END_S = 0.5
+# Time for a reader process to exit on its own.
+_STOP_S = 0.5
 
 _KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
 
 
-def open_live(name: str, order: OpenRequest, options: SourceOptions) -> Source:
-    """Open a live source so that it can be lost and found: in a process of its own where the system can."""
+def open_live(name: str, request: OpenRequest, options: SourceOptions) -> Source:
+    """Open a restartable live source, in a separate process on POSIX systems.
+
+    Args:
+        name: Display name of the source.
+        request: What to open.
+        options: Options of the source; `clock` and `stopping` are used here.
+
+    Raises:
+        CameraError: The camera cannot be opened.
+        SourceError: Any other source cannot be opened.
+        KeyboardInterrupt: `options.stopping` returned True.
+    """
     if os.name == "posix":
-        return IsolatedSource(name, order, options.clock, options.stopping)
-    return DirectSource(partial(order.open, options.clock))
+        return IsolatedSource(name, request, options.clock, options.stopping)
+    return DirectSource(partial(request.open, options.clock))
 
 
 class ReaderProcess(Child):
-    """A running reader, and the link to it."""
+    """A reader process and the socket to it."""
 
     def __init__(self) -> None:
-        """Start it. Raises OSError where the system has no room for another process."""
-        self.link, theirs = socket.socketpair()
-        with theirs:
+        """Start the process.
+
+        Raises:
+            OSError: The process cannot be started.
+        """
+        self.sock, child_sock = socket.socketpair()
+        with child_sock:
             try:
                 super().__init__(
-                    child_command(f"{__package__}.reader", str(theirs.fileno())),
-                    pass_fds=(theirs.fileno(),),
-                    patience_s=_END_S,
+                    child_command(f"{__package__}.reader", str(child_sock.fileno())),
+                    pass_fds=(child_sock.fileno(),),
+                    patience_s=_STOP_S,
                 )
             except OSError:
-                self.link.close()
+                self.sock.close()
                 raise
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process ID."""
         return self.process.pid
 
-    def order(self, order: OpenRequest) -> None:
-        """Have it open a source. Raises OSError where it is gone."""
-        self.link.settimeout(_END_S)
-        self.link.sendall(to_line(order))
+    def request_open(self, request: OpenRequest) -> None:
+        """Request that the process opens a source.
+
+        Raises:
+            OSError: The process has ended.
+        """
+        self.sock.settimeout(_STOP_S)
+        self.sock.sendall(to_line(request))
 
     def end(self) -> int | None:
-        self.link.close()
+        self.sock.close()
         return super().end()
 
 
 class IsolatedSource(Source):
-    """A restartable source in a process of its own; frames are stamped there, as they come."""
+    """A restartable source in a reader process, which timestamps the frames when they arrive."""
 
     live = restartable = True
 
     def __init__(
-        self, name: str, order: OpenRequest, clock: Clock, stopping: Callable[[], bool] = lambda: False
+        self, name: str, request: OpenRequest, clock: Clock, stopping: Callable[[], bool] = lambda: False
     ) -> None:
-        """Start the reader and wait until the source is open, 12 s at most.
+        """Start the reader process and wait until the source is open, 12 s at most.
 
-        stopping: asked meanwhile; once true, KeyboardInterrupt is raised.
-        Raises CameraError or SourceError where the source cannot be opened.
+        Args:
+            name: Display name of the source.
+            request: What to open.
+            clock: Clock of the run.
+            stopping: Polled while waiting; KeyboardInterrupt is raised once it returns True.
+
+        Raises:
+            CameraError: The camera cannot be opened.
+            SourceError: Any other source cannot be opened.
         """
         self.name = name
-        self._order, self._clock, self._shared = order, clock, SystemClock()
+        self._request, self._clock, self._system_clock = request, clock, SystemClock()
         self._lock = threading.Lock()
         self._reader: ReaderProcess | None = None
         self._closed = self._opened = self._idle = False
@@ -104,22 +130,30 @@ class IsolatedSource(Source):
 
     def _open(self, stopping: Callable[[], bool]) -> None:
         self.reconnect()
-        due_s = self._shared.monotonic() + OPEN_S
+        due_s = self._system_clock.monotonic() + OPEN_S
         while not self._opened:
             self.read_within(_STEP_S)
             if stopping():
                 raise KeyboardInterrupt
-            if self._shared.monotonic() > due_s:
-                raise SourceError(f"{self.name}: does not open within {OPEN_S:g} s: check it and the network")
+            if self._system_clock.monotonic() > due_s:
+                raise SourceError(
+                    f"{self.name}: not opened within {OPEN_S:g} s: check the device or the network"
+                )
 
     def read(self) -> Frame | None:
-        """The next frame; None at the end and after `close`. Raises SourceError where none comes any more."""
-        due_s = self._shared.monotonic() + _SILENCE_S
+        """Return the next frame, or None at the end and after `close`.
+
+        Raises:
+            SourceError: No frame arrived for 5.5 s, or the source failed.
+        """
+        due_s = self._system_clock.monotonic() + _SILENCE_S
         while not (self._closed or self.ended):
             if (frame := self.read_within(_STEP_S)) is not None:
                 return frame
-            if self._shared.monotonic() > due_s:
-                raise SourceError(f"{self.name}: no picture comes from it any more: check it and the network")
+            if self._system_clock.monotonic() > due_s:
+                raise SourceError(
+                    f"{self.name}: no frame for {_SILENCE_S:g} s: check the device or the network"
+                )
         return None
 
     def read_within(self, timeout_s: float) -> Frame | None:
@@ -127,13 +161,13 @@ class IsolatedSource(Source):
             if self._reader is None:
                 return None
             try:
-                message = receive(self._reader.link, timeout_s)
+                message = receive(self._reader.sock, timeout_s)
             except ConnectionLost as error:
-                raise SourceError(self._how_it_broke(str(error))) from error
+                raise SourceError(self._failure_message(str(error))) from error
             if isinstance(message, FrameMessage):
                 return self._frame(message)
             if isinstance(message, StatusMessage):
-                self._take_in(message.content)
+                self._handle_status(message.content)
             return None
 
     def reconnect(self) -> None:
@@ -141,35 +175,35 @@ class IsolatedSource(Source):
             if self._closed:
                 return
             if not self._idle:
-                self._end_reader()
+                self._stop_reader()
             self._opened = self._idle = False
             self._expected = 0
             try:
                 self._reader = self._reader or ReaderProcess()
-                self._reader.order(self._order)
+                self._reader.request_open(self._request)
             except OSError as error:
-                self._end_reader()
-                raise SourceError(f"{self.name}: its reader cannot be started: {error}") from error
+                self._stop_reader()
+                raise SourceError(f"{self.name}: the reader process cannot be started: {error}") from error
 
     def close(self) -> None:
-        """End the reader, within about 1 s whatever it does."""
+        """End the reader process, within about 1 s even if it hangs."""
         with self._lock:
             self._closed = True
-            self._end_reader()
+            self._stop_reader()
 
-    def _frame(self, picture: FrameMessage) -> Frame:
-        # By the clock of this run, which need not be the one that the reader has stamped it with.
-        captured_s = self._clock.monotonic() - (self._shared.monotonic() - picture.captured_s)
+    def _frame(self, message: FrameMessage) -> Frame:
+        # Converted to the clock of this run, which may differ from the system clock of the reader.
+        captured_s = self._clock.monotonic() - (self._system_clock.monotonic() - message.captured_s)
         self._start_s = captured_s if self._start_s is None else self._start_s
-        self.bad_pictures += max(0, picture.seq - self._expected)
-        self._expected = picture.seq + 1
-        return Frame(picture.seq, captured_s - self._start_s, captured_s, picture.bgr)
+        self.bad_pictures += max(0, message.seq - self._expected)
+        self._expected = message.seq + 1
+        return Frame(message.seq, captured_s - self._start_s, captured_s, message.bgr)
 
-    def _take_in(self, content: dict[str, Any]) -> None:
+    def _handle_status(self, content: dict[str, Any]) -> None:
         if "opened" in content:
-            facts = content["opened"]
-            self.details, self.fps, self.frame_count = facts["details"], facts["fps"], facts["frame_count"]
-            self.size = tuple(facts["size"])
+            info = content["opened"]
+            self.details, self.fps, self.frame_count = info["details"], info["fps"], info["frame_count"]
+            self.size = tuple(info["size"])
             self._opened = True
             return
         self._idle = True
@@ -180,13 +214,13 @@ class IsolatedSource(Source):
         else:
             raise RuntimeError(f"{self.name}: {content['failed']}")
 
-    def _how_it_broke(self, why: str) -> str:
-        code = self._end_reader()
+    def _failure_message(self, reason: str) -> str:
+        code = self._stop_reader()
         if name := crash_name(code):
-            why = f"crashed ({name}): out of memory, or a defect of a driver or codec"
-        return f"{self.name}: its reader process {why}"
+            reason = f"crashed ({name}): out of memory, or a bug in a driver or codec"
+        return f"{self.name}: the reader process {reason}"
 
-    def _end_reader(self) -> int | None:
+    def _stop_reader(self) -> int | None:
         reader, self._reader = self._reader, None
         self._idle = False
         return None if reader is None else reader.end()

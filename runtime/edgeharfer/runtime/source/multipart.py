@@ -1,88 +1,95 @@
-"""Motion JPEG over HTTP: the pictures of a multipart/x-mixed-replace body (RFC 2046, 5.1)."""
+"""Motion JPEG over HTTP: the parts of a multipart/x-mixed-replace body (RFC 2046, 5.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-MAX_PICTURE_BYTES = 64 * 2**20
+MAX_PART_BYTES = 64 * 2**20
 _MAX_LINE = 4096
 _MAX_FIELDS = 64
 
 
-class MultipartPictures:
-    """The parts of a body, one after the other.
+class MultipartReader:
+    """Reads the image parts of a multipart body.
 
-    Cameras differ from the standard: boundaries with or without the two dashes, or other ones than
-    announced, none before the first part, line feeds alone, no Content-Length. `next` copes with all of it.
+    Many cameras deviate from the standard, which is tolerated: boundaries with or without the two dashes,
+    or different from the declared one, no boundary before the first part, LF line ends, no Content-Length.
     """
 
     def __init__(self, read: Callable[[int], bytes], boundary: str, head: bytes = b"") -> None:
-        """read: up to so many bytes, none at the end. head: the beginning, where it was read before."""
+        """Prepare to read the first part.
+
+        Args:
+            read: Returns up to the given number of bytes, b"" at the end.
+            boundary: Boundary declared in the Content-Type field, "" if there is none.
+            head: Bytes of the body that were already read.
+        """
         self._read, self._buffer = read, bytearray(head)
         name = boundary.strip().strip('"').encode("latin-1", "replace")
-        self._announced = {b"\n--" + name.removeprefix(b"--")} if name else set()
-        self._seen = next(iter(self._announced), b"\n--")
+        self._declared = {b"\n--" + name.removeprefix(b"--")} if name else set()
+        self._seen = next(iter(self._declared), b"\n--")
 
     def next(self) -> bytes | None:
-        """The bytes of the next picture, which may be none at all or damaged; None at the end."""
-        while (fields := self._fields()) is not None:
+        """Return the bytes of the next image, which may be empty or damaged, or None at the end."""
+        while (fields := self._read_header()) is not None:
             kind = fields.get(b"content-type", b"image/jpeg")
-            data = self._sized(fields[b"content-length"]) if b"content-length" in fields else self._unsized()
+            length = fields.get(b"content-length")
+            data = self._read_until_boundary() if length is None else self._read_sized(length)
             if data is None or kind.startswith(b"image/"):
                 return data
         return None
 
-    def _fields(self) -> dict[bytes, bytes] | None:
-        """The header of the next part, boundaries and empty lines before it passed over."""
+    def _read_header(self) -> dict[bytes, bytes] | None:
+        """Return the header of the next part, skipping boundaries and empty lines before it."""
         fields: dict[bytes, bytes] = {}
-        begun = False
-        while (line := self._line()) is not None:
+        in_header = False
+        while (line := self._read_line()) is not None:
             if line.startswith(b"--"):
                 self._seen = b"\n" + (line.removesuffix(b"--") or line)
                 fields.clear()
-                begun = True
+                in_header = True
             elif line:
                 key, colon, value = line.partition(b":")
                 if colon and len(fields) < _MAX_FIELDS:
                     fields[key.strip().lower()] = value.strip().lower()
-            elif fields or begun:
+            elif fields or in_header:
                 return fields
         return None
 
-    def _line(self) -> bytes | None:
+    def _read_line(self) -> bytes | None:
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_LINE:  # not a line: the rest of something damaged
+            if len(self._buffer) > _MAX_LINE:  # not a header line: the rest of a damaged part
                 del self._buffer[:-1]
-            if not self._more():
+            if not self._read_more():
                 return None
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
         return line
 
-    def _sized(self, length: bytes) -> bytes | None:
-        if not length.isdigit() or int(length) > MAX_PICTURE_BYTES:
-            return self._unsized()
+    def _read_sized(self, length: bytes) -> bytes | None:
+        if not length.isdigit() or int(length) > MAX_PART_BYTES:
+            return self._read_until_boundary()
         while len(self._buffer) < int(length):
-            if not self._more():
+            if not self._read_more():
                 return None
-        return self._cut(int(length))
+        return self._consume(int(length))
 
-    def _unsized(self) -> bytes | None:
-        """Up to the next boundary, the announced one or one like the last."""
-        markers, start = {*self._announced, self._seen}, 0
+    def _read_until_boundary(self) -> bytes | None:
+        """Return the bytes up to the next boundary, the declared one or one equal to the last."""
+        markers, start = {*self._declared, self._seen}, 0
         overlap = max(map(len, markers))
         while not (ends := [end for one in markers if (end := self._buffer.find(one, start)) >= 0]):
             start = max(0, len(self._buffer) - overlap)
-            if len(self._buffer) > MAX_PICTURE_BYTES or not self._more():
+            if len(self._buffer) > MAX_PART_BYTES or not self._read_more():
                 return None
-        return self._cut(min(ends)).removesuffix(b"\r")
+        return self._consume(min(ends)).removesuffix(b"\r")
 
-    def _cut(self, length: int) -> bytes:
+    def _consume(self, length: int) -> bytes:
         data = bytes(self._buffer[:length])
         del self._buffer[:length]
         return data
 
-    def _more(self) -> bool:
+    def _read_more(self) -> bool:
         data = self._read(1 << 16)
         self._buffer += data
         return bool(data)

@@ -1,7 +1,7 @@
-"""Files that are no video themselves but name the files or addresses of one: playlists and the like.
+"""Rejection of files that refer to other files or URLs, such as playlists.
 
-FFmpeg would open whatever they name. It is not given such a format (see `opencv.FORMATS`); this module finds
-the words for the person who has such a file.
+FFmpeg would open whatever they refer to. `opencv.FORMATS` excludes these formats; this module provides the
+error message.
 """
 
 from __future__ import annotations
@@ -19,10 +19,20 @@ _REFERRING = (
 )
 
 
-def refuse_references(head: bytes, name: str) -> None:
-    """Raises SourceError for what is no video itself but names files or addresses of one."""
+def reject_references(head: bytes, name: str) -> None:
+    """Reject a playlist or session description.
+
+    Args:
+        head: First bytes of the file.
+        name: Name for the error message.
+
+    Raises:
+        SourceError: The file refers to other files or URLs.
+    """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for mark, kind in _REFERRING:
         within_xml = mark.startswith(b"<") and text.startswith(b"<") and mark.lower() in text
         if within_xml or text.startswith(mark.lower()):
-            raise SourceError(f"{name}: is {kind}, which names other files or addresses: give one of those")
+            raise SourceError(
+                f"{name}: is {kind}, which refers to other files or addresses: use one of those instead"
+            )

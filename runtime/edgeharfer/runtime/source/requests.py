@@ -1,4 +1,4 @@
-"""A live source that another process is to open, in a form that can be sent to it."""
+"""Requests to a reader process to open a live source."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgeharfer.runtime.source.base import Source
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """What to open.
+    """A request to open a live source.
 
-    It goes over a socket, never on a command line: a URL among the arguments may hold a password.
+    It is sent over a socket rather than on a command line, because a URL may contain a password.
 
     Attributes:
-        module: A module of this package.
-        name: The class in it, which takes a clock and the arguments.
-        arguments: By name; JSON values.
+        module: Module of this package.
+        name: Class in the module, called with a clock and the arguments.
+        arguments: Keyword arguments; JSON values.
     """
 
     module: str
@@ -29,18 +29,18 @@ class OpenRequest:
     arguments: Mapping[str, Any]
 
     def open(self, clock: Clock) -> Source:
-        """Open it in this process. Raises what the class raises."""
+        """Open the source in this process; exceptions of the class are passed on."""
         source: Source = vars(import_module(f"{__package__}.{self.module}"))[self.name](
             clock=clock, **self.arguments
         )
         return source
 
 
-def to_line(order: OpenRequest) -> bytes:
-    """The order as one line."""
-    return json.dumps(asdict(order)).encode("ascii") + b"\n"
+def to_line(request: OpenRequest) -> bytes:
+    """Encode a request as one line of JSON."""
+    return json.dumps(asdict(request)).encode("ascii") + b"\n"
 
 
 def from_line(line: bytes) -> OpenRequest:
-    """The order that a line holds."""
+    """Decode a request from a line of JSON."""
     return OpenRequest(**json.loads(line))

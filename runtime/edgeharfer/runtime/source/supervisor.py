@@ -1,13 +1,13 @@
-"""Watches over a live source: what state it is in, and when it is opened anew.
+"""Supervision of a live source: its state, and reconnection with exponential backoff.
 
     CONNECTING ──frame──> LIVE ──no frame──> STALLED ──still none, or an error──> LOST
          ^                 │ ^ <────frame──────┘                                   │
          │                 v │                                                     v
-         │              FROZEN (frames, but always the same picture)             pause
+         │              FROZEN (frames, but always the same image)               pause
          └───────────────────────────────────────────────────────────────────────┘
-    A connection that fails is BACKOFF, a pause twice as long as the last.
+    A failed connection is BACKOFF; each pause is twice as long as the last.
 
-All times are monotonic. Frames of a frozen source are not handed on: they tell of nothing that happens.
+All times are monotonic. Frames of a frozen source are discarded because they do not show the current scene.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgeharfer.runtime.types import Frame, Image
 
 
 class SourceState(StrEnum):
-    """What a source is doing, by the names that results and pictures carry."""
+    """State of a source, with the values used in results and displays."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -38,12 +38,15 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True)
 class SourceTimeouts:
-    """Seconds.
+    """Timeouts of a live source, in seconds.
 
-    stalled: without a frame until STALLED, and three times the usual interval of a slower source; lost: until
-    LOST, where the source itself has not said so.
-    frozen: of one and the same picture until FROZEN. connect: for a connection.
-    first_pause, longest_pause: before the source is asked for again; each is twice the one before.
+    Attributes:
+        stalled: Time without a frame until STALLED, or three times the frame interval of a slow source.
+        lost: Time without a frame until LOST, unless the source reports an error earlier.
+        frozen: Time with identical frames until FROZEN.
+        connect: Time for a connection attempt.
+        first_pause: Pause before the first attempt to reconnect; it doubles with each attempt.
+        longest_pause: Maximum pause between attempts.
     """
 
     stalled: float = 1.5
@@ -54,41 +57,50 @@ class SourceTimeouts:
     longest_pause: float = 5.0
 
 
-_TROUBLE = frozenset({SourceState.STALLED, SourceState.FROZEN, SourceState.LOST})
+_INTERRUPTED = frozenset({SourceState.STALLED, SourceState.FROZEN, SourceState.LOST})
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The frames of a source that may stall, freeze, vanish and return.
+    """The frames of a source that may stall, freeze, disconnect and reconnect.
 
-    Frames are numbered and timed from the first one on, through all connections.
-    breaks: how often frames went on after some had been missed; reconnects: how many of these needed a new
-    connection.
+    Frame numbers and times count from the first frame, across all connections.
+
+    Attributes:
+        state: Current state.
+        breaks: Number of interruptions after which frames resumed.
+        reconnects: Number of those that needed a new connection.
     """
 
-    def __init__(self, source: Source, clock: Clock, patience: SourceTimeouts | None = None) -> None:
-        """Take over a restartable source that is open."""
+    def __init__(self, source: Source, clock: Clock, timeouts: SourceTimeouts | None = None) -> None:
+        """Supervise an open restartable source."""
         self.state = SourceState.CONNECTING
         self.breaks = self.reconnects = 0
-        self._source, self._clock, self._patience = source, clock, patience or SourceTimeouts()
-        self._sameness = FreezeDetector()
-        self._trouble_s: float | None = None  # since when
-        self._since_s = clock.monotonic()  # of the last frame, or of the state where none came in it
-        self._interval_s = 0.0  # from frame to frame, of late
+        self._source, self._clock, self._timeouts = source, clock, timeouts or SourceTimeouts()
+        self._freeze_detector = FreezeDetector()
+        self._interrupted_since_s: float | None = None
+        self._since_s = clock.monotonic()  # time of the last frame or change of state
+        self._interval_s = 0.0  # recent mean frame interval
         self._start_s: float | None = None
         self._pause_s = 0.0
         self._next_seq = self._first_seq = 0
 
     @property
     def ended(self) -> bool:
-        """No further frame will come: the source says so."""
+        """Whether the source has ended, so that no more frames will arrive."""
         return self._source.ended
 
     def next(self, timeout_s: float) -> Frame | None:
-        """The next frame worth looking at, or None where none came in time. Raises what is no SourceError."""
+        """Return the next frame that shows the current scene, or None after a timeout.
+
+        Errors of the source change the state; exceptions other than SourceError are passed on.
+
+        Args:
+            timeout_s: Maximum time to wait, in seconds.
+        """
         if self.state in (SourceState.LOST, SourceState.BACKOFF):
-            self._wait(timeout_s)
+            self._back_off(timeout_s)
             return None
         try:
             frame = self._source.read_within(timeout_s)
@@ -96,39 +108,39 @@ class Supervisor:
             self._fail(str(error))
             return None
         if frame is None:
-            self._silence()
+            self._on_timeout()
             return None
-        return self._arrival(frame)
+        return self._on_frame(frame)
 
-    def _arrival(self, frame: Frame) -> Frame | None:
+    def _on_frame(self, frame: Frame) -> Frame | None:
         now_s = self._clock.monotonic()
         if self.state is not SourceState.CONNECTING:
             self._interval_s += (now_s - self._since_s - self._interval_s) / 2
         self._since_s = now_s
-        same_s = self._sameness.seconds(frame)
-        if same_s >= self._patience.frozen:
-            self._enter(SourceState.FROZEN, f"the same picture for {same_s:.1f} s")
+        same_s = self._freeze_detector.seconds(frame)
+        if same_s >= self._timeouts.frozen:
+            self._enter(SourceState.FROZEN, f"identical frames for {same_s:.1f} s")
             return None
-        self._resume()
+        self._mark_live()
         return self._renumbered(frame)
 
-    def _silence(self) -> None:
+    def _on_timeout(self) -> None:
         silent_s = self._clock.monotonic() - self._since_s
         if self.state is SourceState.CONNECTING:
-            if silent_s > self._patience.connect:
-                self._fail(f"{self._source.name}: does not answer within {self._patience.connect:g} s")
-        elif silent_s > self._patience.lost:
+            if silent_s > self._timeouts.connect:
+                self._fail(f"{self._source.name}: no response within {self._timeouts.connect:g} s")
+        elif silent_s > self._timeouts.lost:
             self._fail(f"{self._source.name}: no frame for {silent_s:.1f} s")
-        elif silent_s > max(self._patience.stalled, 3 * self._interval_s):
+        elif silent_s > max(self._timeouts.stalled, 3 * self._interval_s):
             self._enter(SourceState.STALLED, f"no frame for {silent_s:.1f} s")
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         first = self.state is not SourceState.CONNECTING or self._pause_s == 0.0
-        self._pause_s = min(2 * self._pause_s or self._patience.first_pause, self._patience.longest_pause)
-        self._enter(SourceState.LOST if first else SourceState.BACKOFF, why)
+        self._pause_s = min(2 * self._pause_s or self._timeouts.first_pause, self._timeouts.longest_pause)
+        self._enter(SourceState.LOST if first else SourceState.BACKOFF, reason)
         self._since_s = self._clock.monotonic()
 
-    def _wait(self, timeout_s: float) -> None:
+    def _back_off(self, timeout_s: float) -> None:
         left_s = self._since_s + self._pause_s - self._clock.monotonic()
         if left_s > 0:
             self._clock.sleep(min(left_s, timeout_s))
@@ -141,9 +153,9 @@ class Supervisor:
         except SourceError as error:
             self._fail(str(error))
 
-    def _resume(self) -> None:
+    def _mark_live(self) -> None:
         self.reconnects += self._pause_s > 0
-        self.breaks += self._trouble_s is not None
+        self.breaks += self._interrupted_since_s is not None
         self._pause_s = 0.0
         self._enter(SourceState.LIVE, "")
 
@@ -154,37 +166,41 @@ class Supervisor:
         self._next_seq = seq + 1
         return replace(frame, seq=seq, pts_s=frame.captured_s - self._start_s)
 
-    def _enter(self, state: SourceState, why: str) -> None:
-        """One line in the log for each state that a person should know of; the attempts are for debugging."""
+    def _enter(self, state: SourceState, reason: str) -> None:
+        """Change the state. Interruptions and recovery are logged as warnings, attempts as debug messages."""
         if state is self.state:
             return
         self.state = state
         name, now_s = self._source.name, self._clock.monotonic()
-        if state in _TROUBLE:
-            _log.warning("%s: %s: %s", name, state, why.removeprefix(f"{name}: "))
-            self._trouble_s = now_s if self._trouble_s is None else self._trouble_s
-        elif state is SourceState.LIVE and self._trouble_s is not None:
-            _log.warning("%s: live again after %.1f s", name, now_s - self._trouble_s)
-            self._trouble_s = None
+        if state in _INTERRUPTED:
+            _log.warning("%s: %s: %s", name, state, reason.removeprefix(f"{name}: "))
+            if self._interrupted_since_s is None:
+                self._interrupted_since_s = now_s
+        elif state is SourceState.LIVE and self._interrupted_since_s is not None:
+            _log.warning("%s: live again after %.1f s", name, now_s - self._interrupted_since_s)
+            self._interrupted_since_s = None
         else:
-            _log.debug("%s: %s %s", name, state, why)
+            _log.debug("%s: %s %s", name, state, reason)
 
 
 class FreezeDetector:
-    """How long a picture has been the same, to the last byte: no sensor gives that, a hung one does."""
+    """Measures how long frames have been identical in every byte, as from a hung camera.
+
+    The noise of a working sensor makes every frame different.
+    """
 
     def __init__(self) -> None:
-        self._picture: Image | None = None
+        self._image: Image | None = None
         self._since_s = 0.0
 
     def seconds(self, frame: Frame) -> float:
-        """Since when the picture of this frame has been coming; 0 where it is a new one."""
-        if self._picture is None or not _equal(self._picture, frame.bgr):
+        """Return for how many seconds frames have been identical to this one; 0 for a new image."""
+        if self._image is None or not _equal(self._image, frame.bgr):
             self._since_s = frame.captured_s
-        self._picture = frame.bgr
+        self._image = frame.bgr
         return frame.captured_s - self._since_s
 
 
 def _equal(one: Image, other: Image) -> bool:
-    # Few rows tell most pictures apart, at a fraction of the cost.
+    # A few rows differ for most images, which avoids the full comparison.
     return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)

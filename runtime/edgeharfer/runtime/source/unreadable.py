@@ -1,4 +1,4 @@
-"""What of a source could not be read, in the lines and figures that users see."""
+"""Messages about the parts of a source that could not be read."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 from edgeharfer.runtime.source.base import Source
 
-MAX_NAMED = 20
-"""Files named one by one; the rest is counted."""
+MAX_LISTED = 20
+"""Maximum number of files listed individually; the rest is counted."""
 
 
 def describe_unreadable(source: Source) -> Iterator[str]:
-    """A line for each file that could not be read, the first 20 by name, and one for gaps in a sequence."""
-    reasons = [why for _, why in source.skipped]
-    yield from reasons[:MAX_NAMED]
-    if len(reasons) > MAX_NAMED:
-        yield f"{source.name}: {len(reasons) - MAX_NAMED} more files could not be read"
+    """Yield a line for each of the first 20 unreadable files, and for the others and gaps in a sequence."""
+    reasons = [reason for _, reason in source.skipped]
+    yield from reasons[:MAX_LISTED]
+    if len(reasons) > MAX_LISTED:
+        yield f"{source.name}: {len(reasons) - MAX_LISTED} more files could not be read"
     if missing := source.missing:
         named = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         yield f"{source.name}: {len(missing)} numbers of the sequence are missing ({named})"
 
 
-def conclusion(source: Source) -> str | None:
-    """The error at the end, None where everything could be read."""
+def unreadable_summary(source: Source) -> str | None:
+    """Return the error message at the end of a run, None if everything could be read."""
     count, total = source.unreadable, source.frame_count
     if not count:
         return None
