@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
-from edgeharfer.training.action.confidence import fold_in  # noqa: E402
+from edgeharfer.training.action.confidence import fold_temperature  # noqa: E402
 from edgeharfer.training.action.networks import ACTION_NETWORKS, MOTION, action_head, action_model  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 
@@ -108,7 +108,7 @@ def test_a_temperature_goes_into_whatever_branches_there_are(linear_branch: bool
     head = made_head(linear_branch=linear_branch)
     x = np.random.default_rng(0).random((4, FRAMES, 10)).astype(np.float32)
     sharp = np.log(np.asarray(head(x)))
-    fold_in(head, 2.0)
+    fold_temperature(head, 2.0)
     soft = np.log(np.asarray(head(x)))
     gaps = sharp[:, :1] - sharp[:, 1:]
     np.testing.assert_allclose(2 * (soft[:, :1] - soft[:, 1:]), gaps, atol=1e-4)

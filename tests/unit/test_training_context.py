@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from edgeharfer.cli.train_context import context as command
 from edgeharfer.evaluate.ferplus import LABELS
 from edgeharfer.runtime import ConfigError, SinkError, SourceError
-from edgeharfer.training.context.emotic import TO_EMOTION, AnnotatedPerson, read_emotic
+from edgeharfer.training.context.emotic import EMOTION_OF_CATEGORY, AnnotatedPerson, read_emotic
 from edgeharfer.training.context.mpii import Activity, read_mpii
 from edgeharfer.training.context.table import build_context, read_pairs, write_context
 
@@ -172,8 +172,8 @@ def test_emotic_is_read_from_csv(tmp_path: Path) -> None:
 
 
 def test_every_category_maps_to_an_emotion_or_to_none() -> None:
-    assert len(TO_EMOTION) == 26
-    assert {emotion for emotion in TO_EMOTION.values() if emotion} == set(LABELS)
+    assert len(EMOTION_OF_CATEGORY) == 26
+    assert {emotion for emotion in EMOTION_OF_CATEGORY.values() if emotion} == set(LABELS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.types import Floats  # noqa: E402
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip  # noqa: E402
-from edgeharfer.training.action.motion import MotionSpec, cut_off, motion_trunk, picture_encoder  # noqa: E402
+from edgeharfer.training.action.motion import MotionSpec, motion_trunk, picture_encoder, truncate_network  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.sampling import EncodedWindows  # noqa: E402
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_looked_at() -> None:
     with pytest.raises(ConfigError, match="60x48, which must be multiples of 8"):
         motion_trunk(FRAMES, 60, HEIGHT, eye, SPEC)
     with pytest.raises(ConfigError, match=r"motion.layer = 'x': .* has no such layer"):
-        cut_off(eye, "x")
+        truncate_network(eye, "x")
     with pytest.raises(ConfigError, match="looks are 1 at least"):
         MotionSpec(looks=0)
     with pytest.raises(ConfigError, match="needs steps of time"):
@@ -96,7 +96,7 @@ def test_windows_that_were_encoded_whole_are_only_read() -> None:
     plain = ClipFeatures(np.array([7, 8]), np.array([[1.0, 2.0], [3.0, 4.0]]))
     view = ClipFeatures(np.array([8, 8]), np.array([[5.0, 6.0], [7.0, 8.0]], np.float16))
     clip = EncodedClip("a", "x", "data", "0", np.arange(9) / 8, plain, (view,), np.zeros(1024, np.float32))
-    assert EncodedWindows().judged(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
+    assert EncodedWindows().evaluation_windows(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
     drawn = {tuple(EncodedWindows().draw(clip, view, np.random.default_rng(i))[0]) for i in range(20)}
     assert drawn == {(5.0, 6.0), (7.0, 8.0)}
     assert EncodedWindows().tracks(clip) == (plain, view)

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from edgeharfer.cli.prepare import prepare as command
 from edgeharfer.runtime import SinkError, SourceError
 from edgeharfer.training import prepare as module
-from edgeharfer.training.emotion.faces import FER7, read_faces
+from edgeharfer.training.emotion.faces import read_faces
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.prepare import prepare
 
 USAGES = ("Training", "PublicTest", "PrivateTest")

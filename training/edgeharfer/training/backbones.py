@@ -39,7 +39,7 @@ def backbone(
                 input_shape=(height, width, 3), include_top=False, weights=named, pooling="avg", **settings
             )
             if weights is not None and named is None:
-                model.load_weights(_find_file(Path(weights), network))
+                model.load_weights(_find_weights(Path(weights), network))
     except Exception as error:  # Keras, h5py and urllib raise whatever the reason leads to.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :.")
         raise ConfigError(
@@ -48,7 +48,7 @@ def backbone(
     return model
 
 
-def _find_file(path: Path, network: str) -> Path:
+def _find_weights(path: Path, network: str) -> Path:
     """The path itself, or the one file of the folder that is for this network."""
     if not path.is_dir():
         return path

@@ -12,7 +12,7 @@ from edgeharfer.training.plots import plot_comparison
 Row = Mapping[str, Any]
 
 
-def compare(
+def compare_runs(
     names: Sequence[str],
     train: Callable[[str, Path], Sequence[Row]],
     out: Path,
@@ -29,15 +29,15 @@ def compare(
         report(f"{name}:")
         histories[name] = train(name, out / name)
     rows = sorted(
-        (summary(name, history) for name, history in histories.items()), key=lambda row: -row["score"]
+        (summarize_run(name, history) for name, history in histories.items()), key=lambda row: -row["score"]
     )
     write_table(rows, out)
     plot_comparison(histories, out / "comparison.png")
-    report(markdown(rows))
+    report(comparison_table(rows))
     return rows
 
 
-def summary(name: str, history: Sequence[Row]) -> Row:
+def summarize_run(name: str, history: Sequence[Row]) -> Row:
     """The best epoch of a run, with how many there were and the loss at the end."""
     best = max(history, key=lambda row: row["score"])
     figures = {key: value for key, value in best.items() if key.endswith("top1")}
@@ -57,10 +57,10 @@ def write_table(rows: Sequence[Row], out: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (out / "comparison.md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    (out / "comparison.md").write_text(comparison_table(rows) + "\n", encoding="utf-8")
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def comparison_table(rows: Sequence[Row]) -> str:
     """The rows as a table."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:

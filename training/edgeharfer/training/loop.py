@@ -16,7 +16,7 @@ import numpy as np
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.training.records import write_history
 
-Board = Callable[[Mapping[str, float]], None]
+EpochCallback = Callable[[Mapping[str, float]], None]
 MAX_SOUP_MEMBERS = 8
 """In a mean of parts, each time a part counts."""
 Batches = Iterable[tuple[Any, Any]]
@@ -67,7 +67,7 @@ def fit(
     *,
     resume: bool = False,
     report: Reporter = print,
-    board: Board | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled model; returns one row a finished epoch and leaves the best weights in the model.
 
@@ -110,14 +110,14 @@ def fit(
             model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
             report(f"no better for {plan.plateau} epochs: learning rate halved")
         _save(model, average, history, folder)
-        if board:
-            board(row)
+        if on_epoch:
+            on_epoch(row)
         report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     model.load_weights(folder / "best.weights.h5")
     return history
 
 
-def soup(
+def greedy_soup(
     model: keras.Model, folders: Sequence[Path], loss: Callable[[keras.Model], float], report: Reporter
 ) -> None:
     """Leave the best mean of the best weights of a run's parts in the model (Wortsman et al. 2022).

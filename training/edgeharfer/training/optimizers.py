@@ -26,7 +26,7 @@ def make_optimizer(
     if name not in LEARNING_RATES or schedule not in SCHEDULES:
         raise ValueError(f"no optimizer {name} with schedule {schedule}")
     top = learning_rate or LEARNING_RATES[name]
-    rate = cosine(top, steps) if schedule == "cosine" else top
+    rate = cosine_schedule(top, steps) if schedule == "cosine" else top
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
     if name == "adam":
@@ -38,7 +38,7 @@ def make_optimizer(
     return optimizer
 
 
-def cosine(top: float, steps: int) -> Any:
+def cosine_schedule(top: float, steps: int) -> Any:
     """Up to `top` in a twentieth of the steps, down to a hundredth of it in a half cosine."""
     warmup = max(1, steps // 20)
     return keras.optimizers.schedules.CosineDecay(

@@ -31,11 +31,11 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
             epochs, [row[name] for row in history], marker="o", markersize=2.5, linewidth=1.4, label=name
         )
     for axes, title in ((loss, "Loss"), (score, "Validation")):
-        _over_epochs(axes, title)
-    save(figure, path)
+        _format_epoch_axes(axes, title)
+    save_figure(figure, path)
 
 
-def _over_epochs(axes: Axes, title: str) -> None:
+def _format_epoch_axes(axes: Axes, title: str) -> None:
     """What stands around curves over the epochs, once they are drawn."""
     axes.set_title(title, loc="left")
     axes.set_xlabel("epoch")
@@ -63,7 +63,7 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], pa
             axes.text(
                 column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=color, fontsize=7
             )
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(curves: Mapping[str, Floats], truth: NDArray[np.int64], path: Path) -> None:
@@ -79,7 +79,7 @@ def plot_reliability(curves: Mapping[str, Floats], truth: NDArray[np.int64], pat
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right", fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -92,8 +92,8 @@ def plot_comparison(histories: Mapping[str, Sequence[Mapping[str, float]]], path
                 [row["epoch"] for row in history], [row[key] for row in history], style, marker="o",
                 markersize=2.5, linewidth=1.4, label=name,
             )  # fmt: skip
-        _over_epochs(axes, title)
-    save(figure, path)
+        _format_epoch_axes(axes, title)
+    save_figure(figure, path)
 
 
 def plot_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[Sequence[str]], path: Path) -> None:
@@ -107,7 +107,7 @@ def plot_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[Sequence[str]
             _draw_cell(axes, np.squeeze(picture), text, (CELL[0] * (k + 0.5), CELL[1] * i))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_cell(axes: Axes, picture: Image, text: str, top: tuple[float, float]) -> None:
@@ -120,6 +120,6 @@ def _draw_cell(axes: Axes, picture: Image, text: str, top: tuple[float, float]) 
     axes.text(x, y - GAP / 2, text, fontsize=6, ha="center", va="bottom")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a picture without a display and without matplotlib's global state."""
     FigureCanvasAgg(figure).print_figure(str(path), dpi=DPI)

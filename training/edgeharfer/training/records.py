@@ -48,7 +48,7 @@ def markdown_table(figures: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def shares(weights: Sequence[float]) -> list[float]:
+def normalize_weights(weights: Sequence[float]) -> list[float]:
     """Weights scaled to sum to 1, five decimals, as a manifest's prior wants them."""
     total = sum(weights)
     return [round(weight / total, 5) for weight in weights]
@@ -63,7 +63,7 @@ def file_hash(path: Path) -> str:
         raise SourceError(f"{path}: {error.strerror or error}") from error
 
 
-def open_board(folder: Path) -> Callable[[Mapping[str, float]], None]:
+def tensorboard_writer(folder: Path) -> Callable[[Mapping[str, float]], None]:
     """Something that takes each epoch's row and writes it as TensorBoard's event files into `folder`."""
     from tensorboard.summary import Writer  # Slow to import, and wanted on request only.
 

@@ -20,7 +20,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file)
             header = [cell.strip().casefold() for cell in next(reader, [])]
-            places = {column.split("|")[0]: _place(column, header) for column in columns}
+            places = {column.split("|")[0]: _column_index(column, header) for column in columns}
             if missing := [column for column, place in places.items() if place is None]:
                 raise SourceError(f"{path}: not {what} ({','.join(places)}): no column {missing[0]}")
             for cells in filter(None, reader):
@@ -29,7 +29,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[
         raise SourceError(f"{path}: cannot be read as csv: {error}") from error
 
 
-def _place(column: str, header: Sequence[str]) -> int | None:
+def _column_index(column: str, header: Sequence[str]) -> int | None:
     names = (name.casefold() for name in column.split("|"))
     return next((header.index(name) for name in names if name in header), None)
 

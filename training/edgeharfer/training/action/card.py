@@ -27,7 +27,7 @@ class TrainingRun:
     clip_set: ClipSet
     skipped: Mapping[str, str]
     backbone: Mapping[str, str]
-    verdict: CrossValidationResult
+    result: CrossValidationResult
     history: Sequence[Row]
 
     @property
@@ -38,7 +38,7 @@ class TrainingRun:
     @property
     def figures(self) -> Mapping[str, Any]:
         """Out-of-fold figures of the clips."""
-        return self.verdict.figures
+        return self.result.figures
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,21 +86,21 @@ all clips in the same way.
 - Intended: demonstrations, sorting one's own video, a start for training on one's own clips.
 - Not for: decisions about people, surveillance of persons, alarms on which anyone's safety rests.
 """
-_BESIDE_DATA = """\
+_AUXILIARY_DATA = """\
 - Beside these, {n} clips of other footage that count as {label}: {top1:.1%} were called that (windows
   {window_top1:.1%} of {windows}). No other figure has them in it.
 """
-_CALM = """
+_BACKGROUND_NOTE = """
 `background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
 """
 
-_PICTURES = """\
+_IMAGE_MODEL = """\
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
 {frames} pictures spread over {seconds:g} s{taught}; then {head}."""
-_PICTURES_LIMITS = """\
+_IMAGE_LIMITS = """\
 - It goes by what a scene looks like more than by how it moves: the place or the tool of an action may be
   taken for the action."""
-_MOTION = """\
+_MOTION_MODEL = """\
 It sees motion only: {frames} grey pictures of {width}x{height} over {seconds:g} s, the whole frame stretched.
 Three differences between neighbours are the colours of a look, {looks} looks cover the window. The part
 of the picture with most of the motion, {least:.0%} of its sides at least, is enlarged to
@@ -112,20 +112,22 @@ _MOTION_LIMITS = """\
 - It wants a camera that stands still: one that moves makes everything move.
 - It needs about {rate:g} pictures a second; a slower source seems to stand still in between."""
 
-_BESIDE = ", beside a linear classifier of the window's mean features; their logits are added"
+_LINEAR_BRANCH = ", beside a linear classifier of the window's mean features; their logits are added"
 
 
-def _told(run: TrainingRun) -> dict[str, str]:
+def _describe_model(run: TrainingRun) -> dict[str, str]:
     """What the model is and where it ends, for the card."""
     recipe, motion = run.recipe, run.recipe.motion
-    model, limits = (_MOTION, _MOTION_LIMITS) if recipe.arch == MOTION else (_PICTURES, _PICTURES_LIMITS)
+    model, limits = (
+        (_MOTION_MODEL, _MOTION_LIMITS) if recipe.arch == MOTION else (_IMAGE_MODEL, _IMAGE_LIMITS)
+    )
     head = "" if recipe.arch == MOTION else ACTION_NETWORKS[recipe.arch].summary.format(units=recipe.units)
     values = {
         **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
         **{name: getattr(motion, name) for name in ("looks", "least", "layer")},
         "architecture": run.backbone["architecture"],
         "taught": " (taught on pictures spread over each whole clip)" * (recipe.sampling == "uniform"),
-        "head": head + _BESIDE * (recipe.linear_branch and not recipe.solved),
+        "head": head + _LINEAR_BRANCH * (recipe.linear_branch and not recipe.solved),
         "shown_width": motion.width,
         "shown_height": motion.height,
         "rate": recipe.frames / recipe.seconds,
@@ -133,21 +135,21 @@ def _told(run: TrainingRun) -> dict[str, str]:
     return {"model": model.format(**values), "limits": limits.format(**values)}
 
 
-def _beside(run: TrainingRun) -> str:
-    found = run.verdict.aside
-    return "" if found is None else _BESIDE_DATA.format(label=run.recipe.background, **found)
+def _auxiliary_line(run: TrainingRun) -> str:
+    found = run.result.aside
+    return "" if found is None else _AUXILIARY_DATA.format(label=run.recipe.background, **found)
 
 
 def model_card(run: TrainingRun) -> str:
     """The card of the package, Markdown."""
-    recipe, figures, live = run.recipe, run.figures, run.verdict.live
+    recipe, figures, live = run.recipe, run.figures, run.result.live
     spread, torn = recipe.sampling == "uniform", recipe.grouping == "clips"
     actions = [label for label in run.labels if label != BACKGROUND]
     return _CARD.format(
         name=recipe.name,
         count=len(actions),
         actions=", ".join(actions),
-        calm=_CALM if BACKGROUND in run.labels else "",
+        calm=_BACKGROUND_NOTE if BACKGROUND in run.labels else "",
         seconds=recipe.seconds,
         judged="one window spread over the whole clip" if spread else "their windows averaged",
         apart=", though it may have seen other takes of the same scene" if torn else " nor any of its group",
@@ -156,13 +158,13 @@ def model_card(run: TrainingRun) -> str:
         skipped=len(run.skipped),
         provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
         split=recipe.split,
-        threshold=run.verdict.threshold,
+        threshold=run.result.threshold,
         table=markdown_table(figures),
         live_top1=live["top1"],
-        beside=_beside(run),
+        beside=_auxiliary_line(run),
         remarks="".join(f"- {line}\n" for line in recipe.remarks),
-        **_told(run),
-        **run.verdict.calibration,
+        **_describe_model(run),
+        **run.result.calibration,
         **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n")},
         **{key: live[key] for key in ("window_top1", "windows")},
     )

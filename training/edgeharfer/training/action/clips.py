@@ -45,7 +45,7 @@ class EncodedClip:
     plain: ClipFeatures
     views: tuple[ClipFeatures, ...]
     scene: Floats
-    whole: ClipFeatures | None = None
+    full_clip: ClipFeatures | None = None
 
     @property
     def aside(self) -> bool:
@@ -63,16 +63,16 @@ class EncodedClip:
         """The features of these windows, float32 (windows, frames, size)."""
         return np.asarray(self.plain.features[self.rows(window)], np.float32)
 
-    def play(self, track: ClipFeatures, start: float, offsets: Times) -> Floats:
+    def window_at(self, track: ClipFeatures, start: float, offsets: Times) -> Floats:
         """A window of a track, float32 (frames, size). offsets: of its pictures from its begin, seconds.
 
         start: 0 is the earliest begin, 1 the latest that leaves the window full.
         """
         times = self.times[track.frames]
         latest = max(0.0, float(times[-1] - times[0] - offsets[-1]))
-        return self.at(track, times[0] + start * latest + offsets)
+        return self.features_at(track, times[0] + start * latest + offsets)
 
-    def at(self, track: ClipFeatures, wanted: Times) -> Floats:
+    def features_at(self, track: ClipFeatures, wanted: Times) -> Floats:
         """The first features at or after each time, float32 (n, size); after the last ones they are held."""
         times = self.times[track.frames]
         rows = np.searchsorted(times, wanted - _SLACK_S).clip(max=len(times) - 1)

@@ -19,7 +19,7 @@ BRANCHES = ("temporal", "linear")
 """The layers whose logits a head adds up."""
 
 
-def soften(probs: Floats, temperature: float) -> Floats:
+def apply_temperature(probs: Floats, temperature: float) -> Floats:
     """Probabilities (n, classes) as softmax(logits / temperature) would have given them."""
     return softmax(_logits(probs), temperature)
 
@@ -39,7 +39,7 @@ def _logits(probs: Floats) -> Floats:
     return np.log(np.maximum(probs, 1e-12))
 
 
-def fold_in(head: keras.Model, temperature: float) -> None:
+def fold_temperature(head: keras.Model, temperature: float) -> None:
     """Divide every branch by the temperature, so that the head's own softmax gives the softened scores."""
     for name in {layer.name for layer in head.layers}.intersection(BRANCHES):
         scale_branch(head, name, 1 / temperature)
@@ -52,11 +52,11 @@ def scale_branch(head: keras.Model, name: str, factor: float) -> None:
 
 
 def choose_threshold(
-    clips: Sequence[Floats], truth: NDArray[np.int64], quiet: int | None, slack: float = 0.0
+    clips: Sequence[Floats], truth: NDArray[np.int64], background: int | None, slack: float = 0.0
 ) -> float:
     """The threshold with the best F0.5 of the labels shown: to be right counts twice as much as to speak.
 
-    Shown is a window's best class at or above the threshold, unless it is `quiet`, the background; a
+    Shown is a window's best class at or above the threshold, unless it is `background`, the background; a
     label shown over background is wrong. Every clip weighs the same. slack: of the F0.5 that a lower
     threshold may cost, since the best of a flat curve is anywhere on it.
     """
@@ -66,10 +66,10 @@ def choose_threshold(
     true = np.repeat(truth, [len(probs) for probs in clips])
 
     def f_score(threshold: float) -> float:
-        shown = (best >= threshold) & (called != quiet)
+        shown = (best >= threshold) & (called != background)
         right = float(weight[shown & (called == true)].sum())
         precision = right / max(float(weight[shown].sum()), 1e-9)
-        recall = right / max(float(weight[true != quiet].sum()), 1e-9)
+        recall = right / max(float(weight[true != background].sum()), 1e-9)
         return (1 + _BETA**2) * precision * recall / max(_BETA**2 * precision + recall, 1e-9)
 
     scores = np.array([f_score(threshold) for threshold in _THRESHOLDS])

@@ -34,7 +34,7 @@ class ClipSet:
     folds: NDArray[np.int64]
 
     @property
-    def own(self) -> NDArray[np.bool_]:
+    def scored(self) -> NDArray[np.bool_]:
         """The clips that figures are of: not those set aside (see `Clip.aside`)."""
         return np.array([not clip.aside for clip in self.clips])
 
@@ -111,10 +111,10 @@ class Trainer:
         return self._head("final", np.ones(len(self.clip_set.clips), np.bool_))
 
     def fold_figures(self, probs: Sequence[Floats]) -> list[dict[str, float]]:
-        """Clips and top-1 of each fold that has clips of its own."""
+        """Clips and top-1 of each fold that has clips of its scored."""
         rows = []
-        for fold in np.unique(self.clip_set.folds[self.clip_set.own]).tolist():
-            held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.own).tolist()
+        for fold in np.unique(self.clip_set.folds[self.clip_set.scored]).tolist():
+            held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.scored).tolist()
             right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
             rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
         return rows
@@ -131,25 +131,25 @@ class Trainer:
         if model is None:
             model, rows = train_head(
                 clips, truth, len(self.clip_set.labels), self.recipe.sampler, self.recipe,
-                watch=self._watch(~chosen), report=lambda line: self.report(f"{name}: {line}"),
+                evaluate=self._held_out_accuracy(~chosen), report=lambda line: self.report(f"{name}: {line}"),
             )  # fmt: skip
-            self._keep(name, key, model, rows)
+            self._save(name, key, model, rows)
         self.history += [{"run": name, **row} for row in rows]
         return model
 
-    def _watch(self, held: NDArray[np.bool_]) -> Callable[[keras.Model], Row]:
+    def _held_out_accuracy(self, held: NDArray[np.bool_]) -> Callable[[keras.Model], Row]:
         """Top-1 on the middle window of each held-out clip, for the curves only."""
         if not held.any():
             return lambda head: {}
         clips, truth = self.clip_set.take(held)
-        judged = [self.recipe.sampler.judged(clip) for clip in clips]
+        judged = [self.recipe.sampler.evaluation_windows(clip) for clip in clips]
         middle = [windows[len(windows) // 2][None] for windows in judged]
 
-        def watch(head: keras.Model) -> Row:
+        def evaluate(head: keras.Model) -> Row:
             called = np.concatenate(read_windows(head, middle)).argmax(axis=1)
             return {"held_out_top1": float((called == truth).mean())}
 
-        return watch
+        return evaluate
 
     def _key(self, chosen: NDArray[np.bool_]) -> str:
         """Tells apart what a head was trained on and how."""
@@ -159,7 +159,7 @@ class Trainer:
         facts = [self.encoder_digest, self.clip_set.labels, parts, asdict(self.recipe.clip_spec), head]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _keep(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
+    def _save(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with replaced_file(self.folder / f"{name}.keras") as temporary:
             model.save(temporary)

@@ -19,8 +19,8 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.motion import cut_off, motion_trunk, picture_encoder
-from edgeharfer.training.action.networks import MOTION, action_model, on_trunk
+from edgeharfer.training.action.motion import motion_trunk, picture_encoder, truncate_network
+from edgeharfer.training.action.networks import MOTION, action_model, attach_trunk
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.store import ClipStore, Encoder, WindowStore
 from edgeharfer.training.backbones import backbone, frame_encoder
@@ -40,14 +40,16 @@ def _make_engine(
     network: keras.Model, threads: int, report: Callable[[str], None]
 ) -> Callable[[Floats], Floats]:
     try:
-        session = make_session(Graph.scan(_as_onnx(network), network.name), Backend("cpu", threads=threads))
+        session = make_session(
+            Graph.scan(_export_onnx(network), network.name), Backend("cpu", threads=threads)
+        )
     except (ImportError, MissingExtra):
         report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
         return lambda batch: np.asarray(network.predict_on_batch(batch), np.float32)
     return session.run1
 
 
-def _as_onnx(network: keras.Model) -> bytes:
+def _export_onnx(network: keras.Model) -> bytes:
     network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what has been called.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of the converter's own imports.
@@ -75,7 +77,7 @@ class InputRepresentation:
     """
 
     store: ClipStore
-    whole: Callable[[keras.Model], keras.Model]
+    attach_encoder: Callable[[keras.Model], keras.Model]
 
     @property
     def digest(self) -> str:
@@ -83,15 +85,15 @@ class InputRepresentation:
         return self.store.encoder.digest
 
 
-def make_sight(
+def make_representation(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
 ) -> InputRepresentation:
     """As the recipe wants it. Features stay in `folder`. Raises ConfigError for weights that do not fit."""
-    make = _see_motion if recipe.arch == MOTION else _see_pictures
+    make = _motion_representation if recipe.arch == MOTION else _image_representation
     return make(recipe, weights, folder, threads, report)
 
 
-def _see_pictures(
+def _image_representation(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
 ) -> InputRepresentation:
     encoder = frame_encoder(recipe.width, recipe.height, recipe.alpha, weights)
@@ -99,17 +101,24 @@ def _see_pictures(
     return InputRepresentation(store, lambda head: action_model(encoder, head))
 
 
-def _see_motion(
+def _motion_representation(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
 ) -> InputRepresentation:
     spec = recipe.motion
     network = backbone("MobileNetV2", spec.width, spec.height, weights, alpha=recipe.alpha)
-    trunk = motion_trunk(recipe.frames, recipe.width, recipe.height, cut_off(network, spec.layer), spec)
+    trunk = motion_trunk(
+        recipe.frames, recipe.width, recipe.height, truncate_network(network, spec.layer), spec
+    )
     seen = make_encoder(trunk, threads, report)
-    facts = f"{seen.digest} {spec} {recipe.shaker} {recipe.view_windows}"
+    facts = f"{seen.digest} {spec} {recipe.frame_sampler} {recipe.view_windows}"
     pixels = Encoder(lambda batch: batch.reshape(len(batch), -1), hashlib.sha256(facts.encode()).hexdigest())
     store = WindowStore(
-        folder, recipe.clip_spec, pixels, trunk=seen.run, shaker=recipe.shaker, draws=recipe.view_windows
+        folder,
+        recipe.clip_spec,
+        pixels,
+        trunk=seen.run,
+        window_sampler=recipe.frame_sampler,
+        draws=recipe.view_windows,
     )
     encoder = picture_encoder(recipe.width, recipe.height)
-    return InputRepresentation(store, lambda head: action_model(encoder, on_trunk(trunk, head)))
+    return InputRepresentation(store, lambda head: action_model(encoder, attach_trunk(trunk, head)))

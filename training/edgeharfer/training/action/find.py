@@ -44,7 +44,7 @@ def find_clips(data: Path, background: Sequence[Path], label: str = BACKGROUND) 
     ]
     for path in background:
         found += [
-            ClipFile(f"{BACKGROUND}/{file.name}", label, path.name, partial(_as_it_is, file))
+            ClipFile(f"{BACKGROUND}/{file.name}", label, path.name, partial(_open_in_place, file))
             for file in _clip_files(path)
         ]
     return found
@@ -60,7 +60,7 @@ def _check_classes(folder: Path, labels: set[str]) -> None:
             raise SourceError(f"{folder}: no clip of class {', '.join(empty)}: add some or remove the folder")
 
 
-def _as_it_is(file: Path, scratch: Path) -> AbstractContextManager[Path]:
+def _open_in_place(file: Path, scratch: Path) -> AbstractContextManager[Path]:
     return nullcontext(file)
 
 

@@ -14,11 +14,11 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import EncodedClip
 
-NEIGHBOURS = 10
-_NAMED = re.compile(r"(?:^|[_-])g(\d+)(?:[_-]|$)")
+BLOCK_SIZE = 10
+_GROUP_PATTERN = re.compile(r"(?:^|[_-])g(\d+)(?:[_-]|$)")
 """UCF101's and HMDB-like names: `v_Biking_g16_c02` is group 16 of its class, the same people and scene."""
 
-RULES = {
+GROUPING_RULES = {
     "scenes": "whole groups (gNN in the name, else scenes found by their looks)",
     "numbers": "whole groups (gNN in the name, else blocks of ten numbers)",
     "subject": "whole subjects ({pattern} in the name, else scenes found by their looks)",
@@ -39,7 +39,7 @@ def group_clips(clips: Sequence[EncodedClip], by: str = "scenes", pattern: str =
     """
     if by == "clips":
         return [f"{clip.source} {clip.name}" for clip in clips]
-    named = _subjects(clips, pattern) if by == "subject" else [_named(clip) for clip in clips]
+    named = _subjects(clips, pattern) if by == "subject" else [_named_group(clip) for clip in clips]
     blocks = [_block(clip) for clip in clips] if by == "numbers" else _scenes(clips, named)
     return [name or block for name, block in zip(named, blocks, strict=True)]
 
@@ -48,8 +48,8 @@ def _stem(clip: EncodedClip) -> str:
     return PurePosixPath(clip.name).stem
 
 
-def _named(clip: EncodedClip) -> str | None:
-    found = _NAMED.search(_stem(clip))
+def _named_group(clip: EncodedClip) -> str | None:
+    found = _GROUP_PATTERN.search(_stem(clip))
     return f"{clip.label} g{found[1]}" if found else None
 
 
@@ -87,7 +87,7 @@ def _scenes(clips: Sequence[EncodedClip], named: Sequence[str | None]) -> list[s
 
 def _block(clip: EncodedClip) -> str:
     digits = re.findall(r"\d+", _stem(clip))
-    block = f"block {(int(digits[-1]) - 1) // NEIGHBOURS}" if digits else _stem(clip)
+    block = f"block {(int(digits[-1]) - 1) // BLOCK_SIZE}" if digits else _stem(clip)
     return f"{clip.label} {clip.source} {block}"
 
 
@@ -133,7 +133,7 @@ def thumbnail(bgr: Image) -> Image:
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def scene_of(thumbnails: Sequence[Image]) -> Floats:
+def scene_descriptor(thumbnails: Sequence[Image]) -> Floats:
     """What stands still in a clip, (1024,), of length 1: what moves falls out, and so do light and shade.
 
     Its dot product with another clip's is their correlation.

@@ -10,13 +10,13 @@ import numpy as np
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.tasks.action import FeatureRing
 
-_NOTHING = np.zeros(0, np.float32)
+_EMPTY = np.zeros(0, np.float32)
 
 
 class FramePicker(Protocol):
     """Asked about every frame of a clip in order."""
 
-    def wants(self, number: int, pts_s: float) -> bool:
+    def accepts(self, number: int, pts_s: float) -> bool:
         """Whether the frame of this number and time is taken; it counts as taken then."""
 
 
@@ -26,19 +26,19 @@ class RuntimeGrid:
     seconds: of the clip, after which it takes no more.
     """
 
-    def __init__(self, window: WindowSpec, *, later: bool = False, seconds: float = math.inf) -> None:
+    def __init__(self, window: WindowSpec, *, offset: bool = False, seconds: float = math.inf) -> None:
         self._ring = FeatureRing(window)
-        self._delay_s = window.seconds / window.frames / 2 if later else 0.0
+        self._delay_s = window.seconds / window.frames / 2 if offset else 0.0
         self._seconds = seconds
         self._first_s: float | None = None
 
-    def wants(self, number: int, pts_s: float) -> bool:
+    def accepts(self, number: int, pts_s: float) -> bool:
         if self._first_s is None:
             self._first_s = pts_s
         inside = self._delay_s <= pts_s - self._first_s <= self._seconds
         if not inside or not self._ring.wants(pts_s):
             return False
-        self._ring.push(pts_s, _NOTHING)
+        self._ring.push(pts_s, _EMPTY)
         return True
 
 
@@ -48,7 +48,7 @@ class EvenSpread:
     def __init__(self, total: int, count: int) -> None:
         self._numbers = frozenset(spread_frames(total, count))
 
-    def wants(self, number: int, pts_s: float) -> bool:
+    def accepts(self, number: int, pts_s: float) -> bool:
         return number in self._numbers
 
 

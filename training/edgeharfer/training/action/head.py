@@ -14,9 +14,9 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import scale_branch
-from edgeharfer.training.action.linear import fit_linear, set_linear
+from edgeharfer.training.action.linear import fit_linear, set_linear_branch
 from edgeharfer.training.action.networks import action_head
-from edgeharfer.training.action.sampling import NAMES, Sampler
+from edgeharfer.training.action.sampling import SAMPLING_MODES, Sampler
 from edgeharfer.training.loop import WeightAverage
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.registry import ACTION_NETWORKS
@@ -77,7 +77,7 @@ class HeadRecipe:
         check_name("arch", self.arch, ACTION_NETWORKS)
         check_name("pool", self.pool, ("last", "mean"))
         check_name("schedule", self.schedule, ("cosine", "constant"))
-        check_name("sampling", self.sampling, NAMES)
+        check_name("sampling", self.sampling, SAMPLING_MODES)
         if self.solved and not self.linear_branch:
             raise ConfigError(f"arch = {self.arch!r} is the linear branch alone: leave linear_branch on")
 
@@ -100,26 +100,28 @@ def train_head(
     sampler: Sampler,
     recipe: HeadRecipe,
     *,
-    watch: Callable[[keras.Model], Row] = lambda head: {},
+    evaluate: Callable[[keras.Model], Row] = lambda head: {},
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[keras.Model, list[Row]]:
     """A head trained on clips of given classes, and a row per epoch.
 
-    The length of the training is fixed and nothing is chosen by held-out clips: what `watch` measures
+    The length of the training is fixed and nothing is chosen by held-out clips: what `evaluate` measures
     after each epoch only goes into the rows.
     """
     keras.utils.set_random_seed(recipe.seed)
-    frames, features = sampler.judged(clips[0]).shape[1:]
-    double = next((int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None)
+    frames, features = sampler.evaluation_windows(clips[0]).shape[1:]
+    auxiliary_class = next(
+        (int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None
+    )
     head = action_head(
         frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
-        double=double,
+        auxiliary_class=auxiliary_class,
     )  # fmt: skip
     if recipe.solved:
-        add_linear(head, clips, labels, classes, sampler, recipe)
-        return head, [{"epoch": 1, "loss": _loss(head, clips, labels, sampler), **watch(head)}]
+        fit_linear_branch(head, clips, labels, classes, sampler, recipe)
+        return head, [{"epoch": 1, "loss": _loss(head, clips, labels, sampler), **evaluate(head)}]
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
         recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs,
@@ -135,16 +137,16 @@ def train_head(
             average.update()
         raw = head.get_weights()
         head.set_weights(average.weights)
-        rows.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **watch(head)})
+        rows.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **evaluate(head)})
         report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
         head.set_weights(raw)
     head.set_weights(average.weights)
     if recipe.linear_branch:
-        add_linear(head, clips, labels, classes, sampler, recipe)
+        fit_linear_branch(head, clips, labels, classes, sampler, recipe)
     return head, rows
 
 
-def add_linear(
+def fit_linear_branch(
     head: keras.Model,
     clips: Sequence[EncodedClip],
     labels: NDArray[np.int64],
@@ -154,16 +156,18 @@ def add_linear(
 ) -> None:
     """Solve for the linear branch and weigh both branches against each other."""
     aside = np.array([clip.aside for clip in clips])
-    guises: NDArray[np.int64] = np.where(aside, classes, labels)
-    weights = draw_weights(guises, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0)
+    branch_labels: NDArray[np.int64] = np.where(aside, classes, labels)
+    weights = draw_weights(
+        branch_labels, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0
+    )
     if aside.any():
         weights[aside] *= recipe.aside_share / weights[aside].sum()
         weights[~aside] *= (1 - recipe.aside_share) / weights[~aside].sum()
     kernel, bias = fit_linear(
-        clips, guises, weights, classes + int(aside.any()), sampler,
+        clips, branch_labels, weights, classes + int(aside.any()), sampler,
         gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
     )  # fmt: skip
-    set_linear(head, kernel, bias, recipe.linear_scale)
+    set_linear_branch(head, kernel, bias, recipe.linear_scale)
     if not recipe.solved:
         scale_branch(head, "temporal", recipe.temporal_weight)
 
@@ -172,7 +176,7 @@ def _loss(
     head: keras.Model, clips: Sequence[EncodedClip], labels: NDArray[np.int64], sampler: Sampler
 ) -> float:
     """Mean cross-entropy of what the clips are judged by."""
-    probs = read_windows(head, [sampler.judged(clip) for clip in clips])
+    probs = read_windows(head, [sampler.evaluation_windows(clip) for clip in clips])
     losses = [-np.log(one[:, label]).mean() for one, label in zip(probs, labels, strict=True)]
     return float(np.mean(losses))
 

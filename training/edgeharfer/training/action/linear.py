@@ -54,7 +54,7 @@ def fit_linear(
 def window_means(clip: EncodedClip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:
     """Mean features (n, size): of all windows of the clip, and of some of each changed copy."""
     drawn = [sampler.draw(clip, view, rng) for view in clip.views for _ in range(view_windows)]
-    plain = sampler.judged(clip).mean(axis=1)
+    plain = sampler.evaluation_windows(clip).mean(axis=1)
     means: Floats = np.concatenate([plain, np.stack(drawn).mean(axis=1)]) if drawn else plain
     return means
 
@@ -66,6 +66,6 @@ def squash(x: Floats, gain: float) -> Floats:
     return squashed
 
 
-def set_linear(head: keras.Model, kernel: Floats, bias: Floats, scale: float) -> None:
+def set_linear_branch(head: keras.Model, kernel: Floats, bias: Floats, scale: float) -> None:
     """Put a fitted branch into a head; `scale` turns its answers between 0 and 1 into logits."""
     head.get_layer("linear").set_weights([kernel * np.float32(scale), bias * np.float32(scale)])

@@ -26,8 +26,8 @@ Tensor = Any
 
 BLOCK = 8
 """Pixels of a side of the blocks in which motion is summed up to find where most of it is."""
-COLOURS = 3
-READS = COLOURS + 1
+CHANNELS = 3
+FRAMES_PER_LOOK = CHANNELS + 1
 """Pictures in a row that one look reads."""
 
 
@@ -61,7 +61,7 @@ def picture_encoder(width: int, height: int) -> keras.Model:
     return keras.Model(picture, layers.Flatten(name="pixels")(picture), name="picture_encoder")
 
 
-def cut_off(network: keras.Model, layer: str) -> keras.Model:
+def truncate_network(network: keras.Model, layer: str) -> keras.Model:
     """The network up to a layer, then the mean over the picture. Raises ConfigError where it has no such."""
     try:
         found = network.get_layer(layer).output
@@ -80,38 +80,41 @@ def motion_trunk(frames: int, width: int, height: int, eye: keras.Model, spec: M
     """
     if width % BLOCK or height % BLOCK:
         raise ConfigError(f"motion: pictures are {width}x{height}, which must be multiples of {BLOCK}")
-    if frames < READS:
-        raise ConfigError(f"motion: a look reads {READS} pictures, the window has {frames}")
+    if frames < FRAMES_PER_LOOK:
+        raise ConfigError(f"motion: a look reads {FRAMES_PER_LOOK} pictures, the window has {frames}")
     window = keras.Input((frames, height * width), name="window")
-    first = np.linspace(0, frames - READS, spec.looks).round().astype(int)
-    before = np.add.outer(first, np.arange(COLOURS)).ravel()
+    first = np.linspace(0, frames - FRAMES_PER_LOOK, spec.looks).round().astype(int)
+    before = np.add.outer(first, np.arange(CHANNELS)).ravel()
     change = ops.take(window, before + 1, axis=1) - ops.take(window, before, axis=1)
-    change = ops.reshape(change, (-1, COLOURS * spec.looks, height, width))
-    left, top, side = _focus(change, width, height, spec)
-    rows = _sampling(top, side, height, spec.height)
-    columns = _sampling(left, side, width, spec.width)
+    change = ops.reshape(change, (-1, CHANNELS * spec.looks, height, width))
+    left, top, side = _motion_box(change, width, height, spec)
+    rows = _resize_weights(top, side, height, spec.height)
+    columns = _resize_weights(left, side, width, spec.width)
     shown = ops.matmul(ops.matmul(rows, change), ops.transpose(columns, (0, 1, 3, 2)))
     # Resized with their signs, so that what only flickers cancels out.
     shown = ops.minimum(ops.abs(shown) * (2 * spec.gain), 2.0) - 1.0
-    shown = ops.reshape(shown, (-1, COLOURS, spec.height, spec.width))
+    shown = ops.reshape(shown, (-1, CHANNELS, spec.height, spec.width))
     found = eye(ops.transpose(shown, (0, 2, 3, 1)))
     found = ops.reshape(found, (-1, spec.looks, eye.output_shape[-1]))
     return keras.Model(window, ops.mean(found, axis=1, keepdims=True), name="motion")
 
 
-def _focus(change: Tensor, width: int, height: int, spec: MotionSpec) -> tuple[Tensor, Tensor, Tensor]:
+def _motion_box(change: Tensor, width: int, height: int, spec: MotionSpec) -> tuple[Tensor, Tensor, Tensor]:
     """The box with most of the motion: left, top and side, each (n, 1), in shares of the picture."""
     blocks = layers.AveragePooling2D(BLOCK, name="blocks")(ops.mean(ops.abs(change), axis=1)[..., None])
     # What moves more than the average, squared: noise and leaves are everywhere a little, people are not.
     motion = ops.square(ops.relu(blocks - ops.mean(blocks, axis=(1, 2), keepdims=True)))[..., 0]
-    (x, spread_x), (y, spread_y) = _spread(motion, 1, width), _spread(motion, 2, height)
+    (x, spread_x), (y, spread_y) = (
+        _mean_and_deviation(motion, 1, width),
+        _mean_and_deviation(motion, 2, height),
+    )
     side = 2 * spec.reach * ops.maximum(spread_x, spread_y)
     side = ops.minimum(ops.maximum(side, spec.least), 1.0)
     left, top = (ops.minimum(ops.relu(middle - side / 2), 1.0 - side) for middle in (x, y))
     return left, top, side
 
 
-def _spread(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
+def _mean_and_deviation(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation of the motion (n, rows, columns) along the axis that is not summed up."""
     places: Floats = ((np.arange(size // BLOCK) + 0.5) * BLOCK / size).astype(np.float32)[:, None]
     weights = ops.sum(motion, axis=axis) + 1e-9
@@ -120,7 +123,7 @@ def _spread(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
     return mean, ops.sqrt(ops.relu(ops.matmul(weights, places**2) - ops.square(mean)) + 1e-9)
 
 
-def _sampling(start: Tensor, side: Tensor, size: int, wanted: int) -> Tensor:
+def _resize_weights(start: Tensor, side: Tensor, size: int, wanted: int) -> Tensor:
     """Weights (n, 1, wanted, size) that cut `side` from `start` on out of `size` pixels and resize it.
 
     A triangle around each place, as wide as a new pixel where the picture shrinks, so that none is left out.

@@ -7,7 +7,7 @@ import numpy as np
 from edgeharfer.training.lazy_keras import keras, layers, ops
 from edgeharfer.training.registry import ACTION_NETWORKS, ActionNetwork, Tensor, action_network
 
-__all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model", "on_trunk"]
+__all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model", "attach_trunk"]
 
 
 @action_network("lstm", "LSTM({units}) and a dense layer")
@@ -42,8 +42,8 @@ def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
 
 LINEAR, MOTION = "linear", "motion"
 """The linear branch and nothing else; of the pictures, or of how they differ."""
-_LINEAR = "a linear classifier of the window's mean features, solved in closed form"
-ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR), MOTION: ActionNetwork(_LINEAR)}
+_LINEAR_SUMMARY = "a linear classifier of the window's mean features, solved in closed form"
+ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR_SUMMARY), MOTION: ActionNetwork(_LINEAR_SUMMARY)}
 
 
 def action_head(
@@ -59,7 +59,7 @@ def action_head(
     dropout: float = 0.5,
     linear_branch: bool = True,
     linear_gain: float = 20.0,
-    double: int | None = None,
+    auxiliary_class: int | None = None,
 ) -> keras.Model:
     """Dropout -> arch -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
 
@@ -85,25 +85,25 @@ def action_head(
         x = layers.Dropout(dropout, name="dropout")(x)
         branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:
-        branches.append(_linear(window, classes, linear_gain, double))
+        branches.append(_linear(window, classes, linear_gain, auxiliary_class))
     logits = layers.Add(name="logits")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
 
 
-def _linear(window: Tensor, classes: int, gain: float, double: int | None) -> Tensor:
+def _linear(window: Tensor, classes: int, gain: float, auxiliary_class: int | None) -> Tensor:
     x = layers.GlobalAveragePooling1D(name="window_mean")(window)
     x = layers.Rescaling(gain, name="linear_gain")(x)
     x = layers.Activation("softsign", name="linear_squash")(x)
-    outputs = classes + (double is not None)
+    outputs = classes + (auxiliary_class is not None)
     x = layers.Dense(outputs, kernel_initializer="zeros", trainable=False, name="linear")(x)
-    if double is None:
+    if auxiliary_class is None:
         return x
     # Far below any logit, so that the second guise competes with its own class alone.
-    barred = np.where(np.arange(classes) == double, 0.0, -1e9).astype(np.float32)
+    barred = np.where(np.arange(classes) == auxiliary_class, 0.0, -1e9).astype(np.float32)
     return ops.maximum(ops.take(x, np.arange(classes), axis=1), ops.take(x, [classes], axis=1) + barred)
 
 
-def on_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:
+def attach_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:
     """A head for what a trunk makes of a window, as a head for the window itself."""
     window = keras.Input(trunk.input_shape[1:], name="window")
     return keras.Model(window, head(trunk(window)), name="head")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.training.action.find import BACKGROUND
-from edgeharfer.training.action.folds import RULES, check_pattern
+from edgeharfer.training.action.folds import GROUPING_RULES, check_pattern
 from edgeharfer.training.action.head import HeadRecipe, check_name
 from edgeharfer.training.action.motion import MotionSpec
 from edgeharfer.training.action.networks import MOTION
@@ -54,7 +54,7 @@ class ActionRecipe(HeadRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_name("grouping", self.grouping, RULES)
+        check_name("grouping", self.grouping, GROUPING_RULES)
         if self.grouping == "subject":
             check_pattern(self.subject)
         if self.folds < 0 or self.folds == 1:
@@ -66,12 +66,12 @@ class ActionRecipe(HeadRecipe):
     def split(self) -> str:
         """How clips are kept apart, in words."""
         count = f"{self.folds} folds of" if self.folds else "one fold for each of the"
-        return f"{count} {RULES[self.grouping].format(pattern=self.subject)}"
+        return f"{count} {GROUPING_RULES[self.grouping].format(pattern=self.subject)}"
 
     @property
     def sampler(self) -> Sampler:
         """How windows are made of an encoded clip."""
-        return EncodedWindows() if self.arch == MOTION else self.shaker
+        return EncodedWindows() if self.arch == MOTION else self.frame_sampler
 
     @property
     def live_sampler(self) -> Sampler:
@@ -79,7 +79,7 @@ class ActionRecipe(HeadRecipe):
         return self.sampler if self.sampling == "time" else TimedWindows(self.clip_spec.window)
 
     @property
-    def shaker(self) -> Sampler:
+    def frame_sampler(self) -> Sampler:
         """How windows are put together of pictures."""
         return make_sampler(self.sampling, self.clip_spec.window, self.speed, self.jitter)
 

@@ -14,14 +14,14 @@ import numpy as np
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.training.action.card import TrainingRun, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history
+from edgeharfer.training.records import class_table, environment, normalize_weights, write_history
 
 Row = Mapping[str, Any]
 
-_FOLDS = 10
+_MAX_FOLDS = 10
 """So many folds are told of one by one."""
 
-LEGEND = {
+CURVE_LABELS = {
     "epoch": "epoch",
     "loss": "loss, mean of the folds",
     "final_loss": "loss, all clips",
@@ -39,11 +39,11 @@ def save_run(out: Path, model: keras.Model, run: TrainingRun) -> None:
     curves = mean_curves(run.history)
     write_history(out / "history.csv", curves)
     part = "" if run.recipe.solved else ", without the linear branch" * run.recipe.linear_branch
-    legend = {name: text.format(part=part) for name, text in LEGEND.items()}
+    legend = {name: text.format(part=part) for name, text in CURVE_LABELS.items()}
     plot_curves([{legend[name]: value for name, value in row.items()} for row in curves], out / "curves.png")
     plot_confusion(run.figures["confusion"], run.labels, out / "confusion.png")
-    confidence = {"before": run.verdict.raw, "after the temperature": run.verdict.probs}
-    plot_reliability(confidence, run.verdict.truth, out / "reliability.png")
+    confidence = {"before": run.result.raw, "after the temperature": run.result.probs}
+    plot_reliability(confidence, run.result.truth, out / "reliability.png")
     (out / "report.txt").write_text(report_text(run), encoding="utf-8")
     (out / "MODELCARD.md").write_text(model_card(run), encoding="utf-8")
 
@@ -52,13 +52,13 @@ def metrics(run: TrainingRun) -> dict[str, object]:
     """All figures, and all that they depend on."""
     return {
         "cross_validation": run.figures,
-        "live_windows": run.verdict.live,
-        "aside": run.verdict.aside,
-        "folds": list(run.verdict.folds),
+        "live_windows": run.result.live,
+        "aside": run.result.aside,
+        "folds": list(run.result.folds),
         "split": run.recipe.split,
-        "temperature": run.verdict.temperature,
-        "threshold": run.verdict.threshold,
-        "expected_calibration_error": run.verdict.calibration,
+        "temperature": run.result.temperature,
+        "threshold": run.result.threshold,
+        "expected_calibration_error": run.result.calibration,
         "data": {
             "clips": run.clip_set.clip_counts, "groups": run.clip_set.group_counts,
             "skipped": dict(run.skipped), "sha256": run.clip_set.digest,
@@ -71,7 +71,7 @@ def metrics(run: TrainingRun) -> dict[str, object]:
 
 def package_facts(run: TrainingRun) -> dict[str, object]:
     """What the exporter puts into the manifest."""
-    recipe, spec, live = run.recipe, run.recipe.clip_spec, run.verdict.live
+    recipe, spec, live = run.recipe, run.recipe.clip_spec, run.result.live
     return {
         "task": "action",
         "name": recipe.name,
@@ -79,29 +79,29 @@ def package_facts(run: TrainingRun) -> dict[str, object]:
         "input": asdict(spec.input),
         "output": "probs",
         "window": asdict(spec.window),
-        "threshold": run.verdict.threshold,
-        "prior": {"data": shares([*run.clip_set.clip_counts.values()])},
+        "threshold": run.result.threshold,
+        "prior": {"data": normalize_weights([*run.clip_set.clip_counts.values()])},
         "training": {
             "clips": len(run.clip_set.clips),
             "data": list(recipe.provenance),
             "data_sha256": run.clip_set.digest,
             "backbone": dict(run.backbone),
-            "temperature_folded_in": round(run.verdict.temperature, 4),
+            "temperature_folded_in": round(run.result.temperature, 4),
         },
         "accuracy": {
             "split": recipe.split,
             "clips": live["n"],
             **{name: round(live[name], 4) for name in ("top1", "top3", "macro_f1", "window_top1")},
             **({} if recipe.sampling == "time" else {"whole_clip_top1": round(run.figures["top1"], 4)}),
-            "expected_calibration_error": run.verdict.calibration["after"],
-            **_aside(run),
+            "expected_calibration_error": run.result.calibration["after"],
+            **_auxiliary_accuracy(run),
         },
     }
 
 
-def _aside(run: TrainingRun) -> dict[str, object]:
+def _auxiliary_accuracy(run: TrainingRun) -> dict[str, object]:
     """How many of the clips beside the data's own were called what they count as."""
-    found = run.verdict.aside
+    found = run.result.aside
     return {} if found is None else {"clips_beside": found["n"], "top1_beside": round(found["top1"], 4)}
 
 
@@ -124,18 +124,18 @@ def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
 
 def report_text(run: TrainingRun) -> str:
     """The figures for people."""
-    verdict, spread, aside = run.verdict, run.recipe.sampling == "uniform", run.verdict.aside
+    result, spread, aside = run.result, run.recipe.sampling == "uniform", run.result.aside
     beside = f"beside these, {{n}} clips that count as {run.recipe.background}: top-1 {{top1:.4f}}"
     lines = [
         f"{run.recipe.name}: {run.recipe.split}",
         f"clip top-1 {run.figures['top1']:.4f}{', judged by one window over the whole clip' * spread}",
-        f"live windows: top-1 {verdict.live['window_top1']:.4f} of {verdict.live['windows']}, "
-        f"averaged over each clip {verdict.live['top1']:.4f}",
+        f"live windows: top-1 {result.live['window_top1']:.4f} of {result.live['windows']}, "
+        f"averaged over each clip {result.live['top1']:.4f}",
         *([] if aside is None else [beside.format_map(aside)]),
-        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in verdict.folds[:_FOLDS])
-        + f" and {len(verdict.folds) - _FOLDS} more" * (len(verdict.folds) > _FOLDS),
-        f"temperature {verdict.temperature:.3f} (folded into the model), threshold {verdict.threshold:g}; "
-        "expected calibration error {before:.3f} before, {after:.3f} after".format(**verdict.calibration),
+        "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in result.folds[:_MAX_FOLDS])
+        + f" and {len(result.folds) - _MAX_FOLDS} more" * (len(result.folds) > _MAX_FOLDS),
+        f"temperature {result.temperature:.3f} (folded into the model), threshold {result.threshold:g}; "
+        "expected calibration error {before:.3f} before, {after:.3f} after".format(**result.calibration),
         "", class_table(run.figures),
         "", "wrong clips:",
         *(f"  {one['clip']}: {one['predicted']} ({one['score']:.2f})" for one in run.figures["mistakes"]),

@@ -17,14 +17,14 @@ from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip, Times
 
-NAMES = ("time", "uniform")
+SAMPLING_MODES = ("time", "uniform")
 """Ways to put windows together of pictures; windows that were encoded whole are only read."""
 
 
 class Sampler(Protocol):
     """One way to make windows of a clip."""
 
-    def judged(self, clip: EncodedClip) -> Floats:
+    def evaluation_windows(self, clip: EncodedClip) -> Floats:
         """The windows that a clip is judged by, float32 (windows, frames, size)."""
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
@@ -36,13 +36,13 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class TimedWindows:
-    """Windows in steps of time. speed: they play up to so much slower or faster. jitter: see `shaken`."""
+    """Windows in steps of time. speed: they play up to so much slower or faster. jitter: see `jittered`."""
 
     window: WindowSpec
     speed: float = 0.0
     jitter: float = 0.0
 
-    def judged(self, clip: EncodedClip) -> Floats:
+    def evaluation_windows(self, clip: EncodedClip) -> Floats:
         return clip.windows(self.window)
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
@@ -50,28 +50,28 @@ class TimedWindows:
 
     def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
         step_s = self.window.seconds / self.window.frames * rng.uniform(1 - self.speed, 1 + self.speed)
-        steps = shaken(np.arange(self.window.frames, dtype=np.float64), self.jitter, rng)
-        return clip.play(track, rng.uniform(0, 1), step_s * steps)
+        steps = jittered(np.arange(self.window.frames, dtype=np.float64), self.jitter, rng)
+        return clip.window_at(track, rng.uniform(0, 1), step_s * steps)
 
 
 @dataclass(frozen=True)
 class UniformWindow:
-    """One window, spread over the whole clip. jitter: see `shaken`; a step is the clip's own."""
+    """One window, spread over the whole clip. jitter: see `jittered`; a step is the clip's own."""
 
     frames: int
     jitter: float = 0.0
 
-    def judged(self, clip: EncodedClip) -> Floats:
+    def evaluation_windows(self, clip: EncodedClip) -> Floats:
         whole, steps = self.tracks(clip)[0], np.arange(self.frames, dtype=np.float64)
-        return clip.at(whole, self._times(clip, whole, steps))[None]
+        return clip.features_at(whole, self._times(clip, whole, steps))[None]
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
-        assert clip.whole is not None, "clips are encoded by the same sampling as they are taught by"
-        return clip.whole, *clip.views
+        assert clip.full_clip is not None, "clips are encoded by the same sampling as they are taught by"
+        return clip.full_clip, *clip.views
 
     def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
-        steps = shaken(np.arange(self.frames, dtype=np.float64), self.jitter, rng)
-        return clip.at(track, self._times(clip, track, steps))
+        steps = jittered(np.arange(self.frames, dtype=np.float64), self.jitter, rng)
+        return clip.features_at(track, self._times(clip, track, steps))
 
     @staticmethod
     def _times(clip: EncodedClip, track: ClipFeatures, steps: Times) -> Times:
@@ -83,7 +83,7 @@ class UniformWindow:
 class EncodedWindows:
     """Windows that were encoded whole: a row of features each, where others have one for each picture."""
 
-    def judged(self, clip: EncodedClip) -> Floats:
+    def evaluation_windows(self, clip: EncodedClip) -> Floats:
         return np.asarray(clip.plain.features[:, None], np.float32)
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
@@ -93,7 +93,7 @@ class EncodedWindows:
         return np.asarray(track.features[rng.integers(len(track.features))][None], np.float32)
 
 
-def shaken(steps: Times, jitter: float, rng: np.random.Generator) -> Times:
+def jittered(steps: Times, jitter: float, rng: np.random.Generator) -> Times:
     """Steps each moved by up to `jitter` of a step, in order as long as that is half a step at the most."""
     if not jitter:
         return steps

@@ -25,24 +25,26 @@ MISTAKES = 32
 _WIDTH = 160
 
 
-def write_clip_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Path) -> None:
+def write_augmentation_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Path) -> None:
     """A clip a row: its first picture as it is, then one of its views at times that a window holds.
 
     files: of readable clips; one of each class is taken, ROWS at the most.
     """
     rows, captions = [], []
-    for number, file in enumerate(_one_a_class(files)[:ROWS]):
-        shown, digest = _look(file, partial(_window, spec))
+    for number, file in enumerate(_one_per_class(files)[:ROWS]):
+        shown, digest = _decode_frames(file, partial(_window_frames, spec))
         first_s = shown[0].pts_s
         views = spec.draw_views(digest)
         view = views[number % len(views)] if views else None
         changed = [view.apply(frame.bgr) if view else frame.bgr for frame in shown]
-        rows.append([_small(shown[0].bgr), *map(_small, changed)])
+        rows.append([_thumbnail(shown[0].bgr), *map(_thumbnail, changed)])
         captions.append([file.label, *(f"{frame.pts_s - first_s:.2f} s" for frame in shown)])
     plot_sheet(rows, captions, path)
 
 
-def write_mistakes(files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_mistakes_sheet(
+    files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str, Any]], path: Path
+) -> None:
     """The middle picture of the clips that the model was most surely wrong about.
 
     files: by name. mistakes: as `summarize_clips` gives them. The caption is "truth > answer, its score".
@@ -50,8 +52,8 @@ def write_mistakes(files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str
     worst = sorted(mistakes, key=lambda one: -one["score"])[:MISTAKES]
     pictures = []
     for one in worst:
-        frames, _ = _look(files[one["clip"]], lambda times: [len(times) // 2])
-        pictures.append(_small(frames[0].bgr))
+        frames, _ = _decode_frames(files[one["clip"]], lambda times: [len(times) // 2])
+        pictures.append(_thumbnail(frames[0].bgr))
     captions = [f"{one['label']} > {one['predicted']} {one['score']:.2f}" for one in worst]
     starts = range(0, max(1, len(worst)), COLUMNS)
     plot_sheet(
@@ -61,17 +63,17 @@ def write_mistakes(files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str
     )
 
 
-def _one_a_class(files: Sequence[ClipFile]) -> list[ClipFile]:
+def _one_per_class(files: Sequence[ClipFile]) -> list[ClipFile]:
     return list({file.label: file for file in reversed(files)}.values())[::-1]
 
 
-def _window(spec: ClipSpec, times: Sequence[float]) -> list[int]:
+def _window_frames(spec: ClipSpec, times: Sequence[float]) -> list[int]:
     """Frames to show: of the first window, or of the whole clip where it is sampled so."""
     inside = [time for time in times if time - times[0] <= spec.window.seconds]
     return spread_frames(len(times if spec.sampling == "uniform" else inside), COLUMNS)
 
 
-def _look(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tuple[list[Frame], str]:
+def _decode_frames(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tuple[list[Frame], str]:
     """The frames of a clip that are chosen by the times of all, and the clip's SHA-256.
 
     It is decoded twice, so that a long one need not stand in memory.
@@ -81,7 +83,7 @@ def _look(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tup
         return [frame for i, frame in enumerate(read_frames(path)) if i in chosen], file_hash(path)
 
 
-def _small(bgr: Image) -> Image:
+def _thumbnail(bgr: Image) -> Image:
     """RGB, as wide as a sheet shows it."""
     height = max(1, round(bgr.shape[0] * _WIDTH / bgr.shape[1]))
     small = cv2.resize(bgr, (_WIDTH, height), interpolation=cv2.INTER_AREA)

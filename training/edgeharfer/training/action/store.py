@@ -22,7 +22,7 @@ from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.find import ClipFile
-from edgeharfer.training.action.folds import scene_of, thumbnail
+from edgeharfer.training.action.folds import scene_descriptor, thumbnail
 from edgeharfer.training.action.grid import EvenSpread, FramePicker, RuntimeGrid
 from edgeharfer.training.action.sampling import Sampler
 from edgeharfer.training.action.views import ClipView, ViewRanges, draw_views
@@ -105,7 +105,7 @@ class ClipStore:
             total = sum(1 for _ in read_frames(path))
             return [live, *((view, EvenSpread(total, spec.window.frames)) for view in (ClipView(), *views))]
         grids = [
-            RuntimeGrid(spec.window, later=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))
+            RuntimeGrid(spec.window, offset=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))
         ]
         return [live, *zip(views, grids, strict=True)]
 
@@ -117,7 +117,7 @@ class ClipStore:
         times, thumbnails = [], []
         for number, frame in enumerate(read_frames(path)):
             times.append(frame.pts_s)
-            turn = [i for i, (_, picker) in enumerate(tracks) if picker.wants(number, frame.pts_s)]
+            turn = [i for i, (_, picker) in enumerate(tracks) if picker.accepts(number, frame.pts_s)]
             if not turn:
                 continue
             pictures = [tracks[i][0].apply(frame.bgr) for i in turn]
@@ -125,7 +125,7 @@ class ClipStore:
                 rows[i].append(row)
                 frames[i].append(number)
             thumbnails.append(thumbnail(frame.bgr))
-        arrays: Arrays = {"times": np.array(times, np.float64), "scene": scene_of(thumbnails)}
+        arrays: Arrays = {"times": np.array(times, np.float64), "scene": scene_descriptor(thumbnails)}
         for i, (numbers, features) in enumerate(zip(frames, rows, strict=True)):
             arrays[f"frames{i}"] = np.array(numbers, np.int64)
             unchanged = tracks[i][0] == ClipView()
@@ -176,14 +176,14 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 @dataclass(kw_only=True)
 class WindowStore(ClipStore):
-    """Encodes windows: all that `run` would see, and `draws` of each view as `shaker` makes them.
+    """Encodes windows: all that `run` would see, and `draws` of each view as `window_sampler` makes them.
 
     trunk: a window of what the encoder gives (1, frames, size) -> its features, in any shape. Pictures of a
     clip are held in memory while it is encoded, and only the windows' features are kept.
     """
 
     trunk: Callable[[Floats], Floats]
-    shaker: Sampler
+    window_sampler: Sampler
     draws: int
 
     def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
@@ -193,19 +193,23 @@ class WindowStore(ClipStore):
         kept: Arrays = {"times": clip.times, "scene": clip.scene}
         for i in range(1 + self.spec.views):
             track = ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"])
-            found = self._drawn(clip, track, rng) if i else self._live(clip)
+            found = self._encode_view_windows(clip, track, rng) if i else self._encode_live_windows(clip)
             kept[f"frames{i}"], kept[f"features{i}"] = found.frames, found.features
         return kept
 
-    def _live(self, clip: EncodedClip) -> ClipFeatures:
+    def _encode_live_windows(self, clip: EncodedClip) -> ClipFeatures:
         pictures = np.asarray(clip.plain.features, np.float32)
         windows = clip.rows(self.spec.window)
         rows = [self.trunk(pictures[one][None]).ravel() for one in windows]
         return ClipFeatures(clip.plain.frames[windows[:, -1]], np.stack(rows))
 
-    def _drawn(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> ClipFeatures:
+    def _encode_view_windows(
+        self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator
+    ) -> ClipFeatures:
         """Of a view that holds a picture at all; one that begins after the end of a clip does not."""
         if not len(track.frames):
             return track
-        rows = [self.trunk(self.shaker.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)]
+        rows = [
+            self.trunk(self.window_sampler.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)
+        ]
         return ClipFeatures(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))

@@ -10,17 +10,15 @@ import keras
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.training.action.card import TrainingRun
 from edgeharfer.training.action.clips import EncodedClip
-from edgeharfer.training.action.confidence import fold_in
+from edgeharfer.training.action.confidence import fold_temperature
 from edgeharfer.training.action.crossval import Trainer, split_clips
-from edgeharfer.training.action.encoder import make_sight
+from edgeharfer.training.action.encoder import make_representation
 from edgeharfer.training.action.find import BACKGROUND, find_clips
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.run import save_run
-from edgeharfer.training.action.sheets import write_clip_sheet, write_mistakes
+from edgeharfer.training.action.sheets import write_augmentation_sheet, write_mistakes_sheet
 from edgeharfer.training.action.store import load_clips
-from edgeharfer.training.action.validation import judge
-
-__all__ = ["ActionRecipe", "train_action"]
+from edgeharfer.training.action.validation import cross_validate
 
 
 def train_action(
@@ -53,33 +51,33 @@ def train_action(
     """
     weights = None if str(backbone_weights) == "none" else backbone_weights
     keras.utils.set_random_seed(recipe.seed)
-    sight = make_sight(recipe, weights, features or out / "features", threads, report)
+    representation = make_representation(recipe, weights, features or out / "features", threads, report)
     files = find_clips(data, background, recipe.background)
-    clips, skipped = load_clips(files, sight.store, report)
+    clips, skipped = load_clips(files, representation.store, report)
     labels = order_labels({file.label for file in files}, clips, skipped)
     clip_set = split_clips(clips, labels, recipe)
     report(f"{clip_set}; {len(skipped)} clips skipped; {recipe.split}")
     out.mkdir(parents=True, exist_ok=True)
     by_name = {file.name: file for file in files}
-    write_clip_sheet([by_name[clip.name] for clip in clips], recipe.clip_spec, out / "augmented.png")
+    write_augmentation_sheet([by_name[clip.name] for clip in clips], recipe.clip_spec, out / "augmented.png")
 
-    trainer = Trainer(clip_set, recipe, sight.digest, out / "heads", resume, report)
-    verdict = judge(trainer)
-    report(f"clip top-1 {verdict.figures['top1']:.4f}, window top-1 {verdict.live['window_top1']:.4f}")
+    trainer = Trainer(clip_set, recipe, representation.digest, out / "heads", resume, report)
+    result = cross_validate(trainer)
+    report(f"clip top-1 {result.figures['top1']:.4f}, window top-1 {result.live['window_top1']:.4f}")
     head = trainer.final_head()
-    fold_in(head, verdict.temperature)
-    model = sight.whole(head)
+    fold_temperature(head, result.temperature)
+    model = representation.attach_encoder(head)
     name = "none" if weights is None else Path(weights).name
     run = TrainingRun(
         recipe=recipe,
         clip_set=clip_set,
         skipped=skipped,
-        backbone={"architecture": "MobileNetV2", "weights": name, "sha256": sight.digest},
-        verdict=verdict,
+        backbone={"architecture": "MobileNetV2", "weights": name, "sha256": representation.digest},
+        result=result,
         history=trainer.history,
     )
     save_run(out, model, run)
-    write_mistakes(by_name, verdict.figures["mistakes"], out / "mistakes.png")
+    write_mistakes_sheet(by_name, result.figures["mistakes"], out / "mistakes.png")
     return model
 
 

@@ -64,7 +64,7 @@ class ClipView:
             return bgr
         changed = _rotate(self._cut(bgr), self.angle) if self.angle else self._cut(bgr)
         if self.coarse < 1:
-            changed = _coarsen(changed, self.coarse)
+            changed = _reduce_detail(changed, self.coarse)
         if self.blur:
             changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), self.blur * changed.shape[1]), np.uint8)
         if self.gray:
@@ -73,13 +73,13 @@ class ClipView:
             )
         lit = np.asarray(cv2.LUT(changed, self._light()), np.uint8)
         if self.noise:
-            lit = _grain(lit, self.noise)
+            lit = _add_noise(lit, self.noise)
         if self.box[2] and self.box[3]:
-            lit[_part(lit, self.box)] = _HIDDEN
+            lit[_box_slices(lit, self.box)] = _ERASE_VALUE
         return lit
 
     def _cut(self, bgr: Image) -> Image:
-        cut = bgr[_part(bgr, self.crop)]
+        cut = bgr[_box_slices(bgr, self.crop)]
         return np.ascontiguousarray(cut[:, ::-1] if self.mirror else cut)
 
     def _light(self) -> Image:
@@ -90,10 +90,10 @@ class ClipView:
 
 
 _UNCHANGED = ClipView()
-_HIDDEN = 127
+_ERASE_VALUE = 127
 
 
-def _part(bgr: Image, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
+def _box_slices(bgr: Image, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
     """Rows and columns of a box (left, top, width, height) in shares of the picture."""
     height, width = bgr.shape[:2]
     left, top = int(box[0] * width), int(box[1] * height)
@@ -108,12 +108,12 @@ def _rotate(bgr: Image, angle: float) -> Image:
     return np.asarray(cv2.warpAffine(bgr, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _grain(bgr: Image, sigma: float) -> Image:
+def _add_noise(bgr: Image, sigma: float) -> Image:
     grain = np.random.default_rng(0).normal(0, 255 * sigma, bgr.shape)
     return np.asarray(np.clip(bgr + grain, 0, 255), np.uint8)
 
 
-def _coarsen(bgr: Image, share: float) -> Image:
+def _reduce_detail(bgr: Image, share: float) -> Image:
     height, width = bgr.shape[:2]
     small = (max(1, round(width * share)), max(1, round(height * share)))
     shrunk = cv2.resize(bgr, small, interpolation=cv2.INTER_AREA)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate.ferplus import LABELS
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.training.context.matfile import each, load_mat, member, text
+from edgeharfer.training.context.matfile import as_list, as_text, get_member, load_mat
 from edgeharfer.training.tables import read_table
 
-TO_EMOTION: dict[str, str | None] = {
+EMOTION_OF_CATEGORY: dict[str, str | None] = {
     "Affection": "happy",
     "Anger": "angry",
     "Annoyance": "angry",
@@ -77,7 +77,7 @@ class AnnotatedPerson:
 
         Each category with an emotion counts alike; neutral ones only where there are no others.
         """
-        emotions = [emotion for category in self.categories if (emotion := TO_EMOTION[category])]
+        emotions = [emotion for category in self.categories if (emotion := EMOTION_OF_CATEGORY[category])]
         shown = [emotion for emotion in emotions if emotion != "neutral"] or emotions
         counts = np.array([shown.count(label) for label in LABELS], np.float64)
         return counts / max(1, len(shown))
@@ -99,11 +99,11 @@ def _from_mat(path: Path) -> Iterator[AnnotatedPerson]:
     if not found:
         raise SourceError(f"{path}: not EMOTIC's Annotations.mat: it has none of {', '.join(SPLITS)}")
     for split, images in found.items():
-        for number, image in enumerate(each(images), 1):
+        for number, image in enumerate(as_list(images), 1):
             where = f"{path}: {split}({number})"
             try:
-                name = f"{text(member(image, 'folder'))}/{text(member(image, 'filename'))}"
-                people = [_labels(person) for person in each(member(image, "person"))]
+                name = f"{as_text(get_member(image, 'folder'))}/{as_text(get_member(image, 'filename'))}"
+                people = [_labels(person) for person in as_list(get_member(image, "person"))]
             except (KeyError, TypeError) as error:
                 raise SourceError(f"{where}: not EMOTIC's layout: {error}") from error
             yield from (_person(name, categories, where) for categories in people)
@@ -112,18 +112,22 @@ def _from_mat(path: Path) -> Iterator[AnnotatedPerson]:
 def _labels(person: object) -> list[str]:
     """What all annotators said together where EMOTIC has joined it, otherwise what the one said."""
     if isinstance(person, dict) and "combined_categories" in person:
-        return [text(category) for category in each(person["combined_categories"])]
-    return [text(category) for category in each(member(person, "annotations_categories", "categories"))]
+        return [as_text(category) for category in as_list(person["combined_categories"])]
+    return [
+        as_text(category) for category in as_list(get_member(person, "annotations_categories", "categories"))
+    ]
 
 
 def _from_csv(path: Path) -> Iterator[AnnotatedPerson]:
     columns = ("Folder", "Filename", "Categorical_Labels")
     for line, row in read_table(path, columns, "EMOTIC's csv"):
         where = f"{path}: line {line}"
-        yield _person(f"{row['Folder']}/{row['Filename']}", _listed(row["Categorical_Labels"], where), where)
+        yield _person(
+            f"{row['Folder']}/{row['Filename']}", _parse_labels(row["Categorical_Labels"], where), where
+        )
 
 
-def _listed(cell: str, where: str) -> list[str]:
+def _parse_labels(cell: str, where: str) -> list[str]:
     """The texts of a Python list as written by str()."""
     try:
         labels = ast.literal_eval(cell)
@@ -135,7 +139,7 @@ def _listed(cell: str, where: str) -> list[str]:
 
 
 def _person(image: str, categories: Sequence[str], where: str) -> AnnotatedPerson:
-    unknown = next((category for category in categories if category not in TO_EMOTION), None)
+    unknown = next((category for category in categories if category not in EMOTION_OF_CATEGORY), None)
     if unknown is not None:
         raise SourceError(f"{where}: EMOTIC has no category {unknown[:60]!r}")
     return AnnotatedPerson(image, tuple(categories))

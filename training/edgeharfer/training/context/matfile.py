@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import SourceError
 _COMPRESSED = 15
 """miCOMPRESSED of the MAT-file format: the element is a zlib stream of another one."""
 
-_BROKEN = (
+_READ_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, struct.error, zlib.error),
 )
@@ -32,16 +32,16 @@ def load_mat(path: Path, *names: str) -> dict[str, Any]:
     from scipy.io.matlab import MatReadError
 
     try:
-        _check_sums(path.read_bytes())
+        _verify_checksums(path.read_bytes())
         found = loadmat(path, simplify_cells=True, variable_names=names)
     except NotImplementedError as error:
         raise SourceError(f"{path}: is a MATLAB 7.3 file: save it in MATLAB with the option -v7") from error
-    except (MatReadError, *_BROKEN) as error:
+    except (MatReadError, *_READ_ERRORS) as error:
         raise SourceError(f"{path}: not a readable MATLAB file: {error}") from error
     return {name: value for name, value in found.items() if name in names}
 
 
-def _check_sums(data: bytes) -> None:
+def _verify_checksums(data: bytes) -> None:
     """Raises zlib.error or ValueError for damage, over which SciPy may crash the whole process.
 
     Variables that MATLAB compressed, as it does unless told otherwise, end with a checksum.
@@ -57,7 +57,7 @@ def _check_sums(data: bytes) -> None:
         offset += 8 + size
 
 
-def each(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """The elements of an array of structs or cells. MATLAB keeps one alike, and none as an empty matrix."""
     if isinstance(value, list):
         return value
@@ -66,7 +66,7 @@ def each(value: object) -> list[Any]:
     return [value]
 
 
-def text(value: object) -> str:
+def as_text(value: object) -> str:
     """A text; "" for MATLAB's empty matrix. Raises TypeError for anything else."""
     if isinstance(value, str):
         return value
@@ -75,7 +75,7 @@ def text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} instead of text")
 
 
-def member(value: object, *path: str) -> Any:
+def get_member(value: object, *path: str) -> Any:
     """What stands at value.a.b. Raises KeyError or TypeError where that is not."""
     for name in path:
         if not isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.training.context.matfile import each, load_mat, member, text
+from edgeharfer.training.context.matfile import as_list, as_text, get_member, load_mat
 from edgeharfer.training.tables import read_table
 
 
@@ -43,15 +43,15 @@ def _from_mat(path: Path) -> Iterator[Activity]:
     found = load_mat(path, "RELEASE")
     try:
         release = found["RELEASE"]
-        pictures, acts = each(member(release, "annolist")), each(member(release, "act"))
+        pictures, acts = as_list(get_member(release, "annolist")), as_list(get_member(release, "act"))
     except (KeyError, TypeError) as error:
         raise SourceError(f"{path}: not MPII's RELEASE with annolist and act: {error}") from error
     if len(pictures) != len(acts):
         raise SourceError(f"{path}: MPII's annolist has {len(pictures)} pictures, act {len(acts)}")
     for number, (picture, act) in enumerate(zip(pictures, acts, strict=True), 1):
         try:
-            name = text(member(picture, "image", "name"))
-            yield Activity(name, text(member(act, "act_name")), text(member(act, "cat_name")))
+            name = as_text(get_member(picture, "image", "name"))
+            yield Activity(name, as_text(get_member(act, "act_name")), as_text(get_member(act, "cat_name")))
         except (KeyError, TypeError) as error:
             raise SourceError(f"{path}: RELEASE({number}): not MPII's layout: {error}") from error
 

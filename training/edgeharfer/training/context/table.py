@@ -32,7 +32,7 @@ FORMAT = 1
 SMOOTHING = 1.0
 
 Counts = NDArray[np.float64]
-Seen = tuple[Counts, str]
+Observation = tuple[Counts, str]
 """Parts of people who show each emotion of LABELS, (8,), and what they do."""
 
 
@@ -80,39 +80,41 @@ def build_context(
         raise ConfigError("nothing to count: give --emotic and --mpii, or --pairs")
     people = [person for file in emotic for person in read_emotic(file)]
     activities = [] if mpii is None else read_mpii(mpii)
-    told = [] if pairs is None else read_pairs(pairs)
-    shared = join(people, activities)
-    seen = told + shared or independent(people, activities)
-    if not seen:
+    paired = [] if pairs is None else read_pairs(pairs)
+    shared = join_by_image(people, activities)
+    observations = paired + shared or assume_independent(people, activities)
+    if not observations:
         raise ConfigError("nobody in EMOTIC shows one of our emotions: there is nothing to count")
     source = {
-        "relation": "joint" if told or shared else "independent",
+        "relation": "joint" if paired or shared else "independent",
         "files": [{"name": file.name, "sha256": file_hash(file)} for file in (*emotic, mpii, pairs) if file],
         "people": len(people),
         "people_with_emotion": sum(bool(person.shares().any()) for person in people),
         "pictures_with_activity": len(activities),
         "people_joined": len(shared),
-        "pairs": len(told),
+        "pairs": len(paired),
     }
-    return ContextCounts(*_counted(seen), smoothing, source)
+    return ContextCounts(*_count(observations), smoothing, source)
 
 
-def _counted(seen: Sequence[Seen]) -> tuple[tuple[str, ...], Counts]:
-    actions = tuple(sorted({action for _, action in seen}))
+def _count(observations: Sequence[Observation]) -> tuple[tuple[str, ...], Counts]:
+    actions = tuple(sorted({action for _, action in observations}))
     counts = np.zeros((len(LABELS), len(actions)))
-    for emotions, action in seen:
+    for emotions, action in observations:
         counts[:, actions.index(action)] += emotions
     return actions, counts
 
 
-def join(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
+def join_by_image(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Observation]:
     """People with an emotion in pictures whose activity is told; pictures are the same by their file name."""
     category = {PurePosixPath(activity.image).name: activity.category for activity in activities}
     named = ((person.shares(), PurePosixPath(person.image).name) for person in people)
     return [(emotions, category[name]) for emotions, name in named if name in category and emotions.any()]
 
 
-def independent(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
+def assume_independent(
+    people: Sequence[AnnotatedPerson], activities: Sequence[Activity]
+) -> list[Observation]:
     """All people's emotions, dealt out to the activities by how common each is."""
     emotions = np.sum([person.shares() for person in people], axis=0)
     common = Counter(activity.category for activity in activities)
@@ -120,12 +122,12 @@ def independent(people: Sequence[AnnotatedPerson], activities: Sequence[Activity
     return [(part, action) for part, action in shares if part.any()]
 
 
-def read_pairs(path: Path) -> list[Seen]:
+def read_pairs(path: Path) -> list[Observation]:
     """A csv of image, emotion and action, one row for each person.
 
     Raises SourceError, with the line, for an emotion that is none of ours or an action without a name.
     """
-    seen: list[Seen] = []
+    observations: list[Observation] = []
     for line, row in read_table(path, ("image", "emotion", "action"), "a table of pairs"):
         emotion = canonical(row["emotion"])
         if emotion not in LABELS:
@@ -134,10 +136,10 @@ def read_pairs(path: Path) -> list[Seen]:
             )
         if not row["action"]:
             raise SourceError(f"{path}: line {line}: the action is missing")
-        seen.append((np.eye(len(LABELS))[LABELS.index(emotion)], row["action"]))
-    if not seen:
+        observations.append((np.eye(len(LABELS))[LABELS.index(emotion)], row["action"]))
+    if not observations:
         raise SourceError(f"{path}: a table of pairs without a row")
-    return seen
+    return observations
 
 
 def write_context(context: ContextCounts, out: Path) -> None:

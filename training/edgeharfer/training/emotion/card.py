@@ -9,12 +9,12 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 from edgeharfer.training.records import markdown_table
 
-LABELS_IN_WORDS = {
+LABEL_DESCRIPTIONS = {
     "fer7": "FER-2013's label",
     "fer8": "the majority of ten FER+ votes (over half of them, single votes dropped)",
 }
 
-NORMALIZATIONS_IN_WORDS = {
+NORMALIZATION_DESCRIPTIONS = {
     "none": "values of 0 to 255",
     "unit": "scaled to [0, 1]",
     "symmetric": "scaled to [-1, 1]",
@@ -104,9 +104,9 @@ def model_card(
         count=len(chosen["labels"]),
         labels=", ".join(chosen["labels"]),
         n=chosen["n"],
-        truth=LABELS_IN_WORDS[head],
+        truth=LABEL_DESCRIPTIONS[head],
         description=EMOTION_NETWORKS[facts["arch"]].summary,
-        picture=picture_in_words(facts["input"]),
+        picture=describe_input(facts["input"]),
         table=markdown_table(chosen),
         votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"
         * facts["votes"],
@@ -123,12 +123,12 @@ def model_card(
     )
 
 
-def picture_in_words(spec: InputSpec) -> str:
+def describe_input(spec: InputSpec) -> str:
     """What the network takes."""
     contrast = ", its local contrast evened (CLAHE)" if spec.clahe else ""
     color = "grey" if spec.color == "gray" else "colour"
     size = f"{spec.width}x{spec.height}"
-    return f"a {size} face in {color}{contrast}, {NORMALIZATIONS_IN_WORDS[spec.normalize]}"
+    return f"a {size} face in {color}{contrast}, {NORMALIZATION_DESCRIPTIONS[spec.normalize]}"
 
 
 def mean_recall(figures: Mapping[str, Any]) -> float:

@@ -13,14 +13,14 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.faces import (
-    FER7,
     Faces,
-    align,
+    align_faces,
     check_votes,
     read_splits,
     train_and_test,
-    without_copies,
+    without_duplicates,
 )
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.losses import class_weights
 from edgeharfer.training.records import file_hash
 
@@ -126,10 +126,10 @@ def prepare_data(
     everything, test = train_and_test(splits, data)
     for name in (*everything.unreadable, *test.unreadable):
         report(f"skipped {name}: damaged")
-    would_keep = without_copies(everything, *(one for one in splits.values() if one is not everything))
+    would_keep = without_duplicates(everything, *(one for one in splits.values() if one is not everything))
     clean = would_keep if drop_copies else everything
     report(f"{len(clean)} training pictures; dropped {dict(clean.dropped)}")
-    found, found_test = align(clean, detector), align(test, detector)
+    found, found_test = align_faces(clean, detector), align_faces(test, detector)
     report(f"face found and aligned in {found} of {len(clean)}; {found_test} of {len(test)} for evaluation")
     votes = ferplus.read_votes(votes_file) if votes_file else None
     if votes is not None:

@@ -21,22 +21,13 @@ from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
 from edgeharfer.runtime.inference.preprocess import convert, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.copies import NEAR_COPY, likest, same_pixels, thumbnails
+from edgeharfer.training.duplicates import (
+    NEAR_DUPLICATE_CORRELATION,
+    group_identical,
+    most_similar,
+    thumbnails,
+)
 from edgeharfer.training.emotion.kaggle import FER7, SIDE, SPLITS, read_rows
-
-__all__ = [
-    "FER7",
-    "SIDE",
-    "Color",
-    "ExcludedImage",
-    "Faces",
-    "align",
-    "check_votes",
-    "read_faces",
-    "read_splits",
-    "train_and_test",
-    "without_copies",
-]
 
 Color = Literal["gray", "rgb"]
 """As a manifest has it. Pictures in colour stand in OpenCV's order, BGR, until a model takes them."""
@@ -49,7 +40,7 @@ class ExcludedImage:
     """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""
 
     name: str
-    why: str
+    reason: str
     of: str = ""
 
 
@@ -66,7 +57,7 @@ class Faces:
     pictures: Image
     labels: NDArray[np.int64]
     aligned: Image
-    left_out: list[ExcludedImage] = field(default_factory=list)
+    excluded: list[ExcludedImage] = field(default_factory=list)
     split: str = ""
 
     def __len__(self) -> int:
@@ -75,23 +66,23 @@ class Faces:
     @property
     def dropped(self) -> Counter[str]:
         """How many were left out, by reason."""
-        return Counter(one.why for one in self.left_out)
+        return Counter(one.reason for one in self.excluded)
 
     @property
     def unreadable(self) -> list[str]:
         """What is damaged: files by name, rows of a csv by line and fault."""
-        return [one.name for one in self.left_out if one.why == UNREADABLE]
+        return [one.name for one in self.excluded if one.reason == UNREADABLE]
 
     def take(
-        self, index: Sequence[int] | NDArray[np.int64], why: str = "", of: Mapping[int, str] | None = None
+        self, index: Sequence[int] | NDArray[np.int64], reason: str = "", of: Mapping[int, str] | None = None
     ) -> Faces:
         """The chosen ones. With `why` the others count as left out, as copies of what `of` names by index."""
         index = np.asarray(index, np.int64)
-        gone = np.setdiff1d(np.arange(len(self)), index).tolist() if why else []
-        left_out = [ExcludedImage(self.names[i], why, (of or {}).get(i, "")) for i in gone]
+        gone = np.setdiff1d(np.arange(len(self)), index).tolist() if reason else []
+        excluded = [ExcludedImage(self.names[i], reason, (of or {}).get(i, "")) for i in gone]
         names = [self.names[i] for i in index]
         arrays = self.pictures[index], self.labels[index], self.aligned[index]
-        return Faces(names, *arrays, [*self.left_out, *left_out], self.split)
+        return Faces(names, *arrays, [*self.excluded, *excluded], self.split)
 
 
 def read_faces(
@@ -129,11 +120,11 @@ def train_and_test(
     Raises SourceError for a missing split or class.
     """
     usual = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
-    test = _whole_split(splits, (held_out,) if held_out else usual, path)
-    return _whole_split(splits, TRAIN_SPLITS, path), test
+    test = _complete_split(splits, (held_out,) if held_out else usual, path)
+    return _complete_split(splits, TRAIN_SPLITS, path), test
 
 
-def _whole_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) -> Faces:
+def _complete_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) -> Faces:
     by_name = {split.lower(): faces for split, faces in splits.items()}
     faces = next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
     if faces is None:
@@ -145,16 +136,16 @@ def _whole_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) 
 
 
 def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
-    samples, left_out = [], []
+    samples, excluded = [], []
     for sample in data.split(split):
         if canonical(sample.label) not in FER7:
-            left_out.append(ExcludedImage(sample.name, f"class {sample.label}"))
+            excluded.append(ExcludedImage(sample.name, f"class {sample.label}"))
         elif (picture := _read_picture(data, sample)) is None:
-            left_out.append(ExcludedImage(sample.name, UNREADABLE))
+            excluded.append(ExcludedImage(sample.name, UNREADABLE))
         else:
             label = FER7.index(canonical(sample.label))
-            samples.append((sample.file, _fit(picture, side, color), label))
-    return _faces(samples, left_out, split, side, color)
+            samples.append((sample.file, _convert(picture, side, color), label))
+    return _as_faces(samples, excluded, split, side, color)
 
 
 def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
@@ -167,19 +158,19 @@ def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
 def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[str, Faces]:
     rows, bad = read_rows(path, votes)
     samples: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
-    left_out: dict[str, list[ExcludedImage]] = defaultdict(list)
+    excluded: dict[str, list[ExcludedImage]] = defaultdict(list)
     for row in rows:
-        samples[row.split].append((row.name, _fit(row.picture, side, color), row.label))
+        samples[row.split].append((row.name, _convert(row.picture, side, color), row.label))
     for fault in bad:
-        left_out[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.why}", UNREADABLE))
+        excluded[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.reason}", UNREADABLE))
     return {
-        split: _faces(samples[split], left_out[split], split, side, color)
+        split: _as_faces(samples[split], excluded[split], split, side, color)
         for split in SPLITS.values()
-        if split in samples or split in left_out
+        if split in samples or split in excluded
     }
 
 
-def _fit(picture: Image, side: int, color: Color) -> Image:
+def _convert(picture: Image, side: int, color: Color) -> Image:
     """A BGR or grey picture in the colours and size that are kept."""
     if color == "gray" and picture.ndim == 3:
         picture = convert(picture, cv2.COLOR_BGR2GRAY)
@@ -188,9 +179,9 @@ def _fit(picture: Image, side: int, color: Color) -> Image:
     return resize(picture, side, side)
 
 
-def _faces(
+def _as_faces(
     samples: Sequence[tuple[str, Image, int]],
-    left_out: list[ExcludedImage],
+    excluded: list[ExcludedImage],
     split: str,
     side: int,
     color: Color,
@@ -199,10 +190,10 @@ def _faces(
     shape = (side, side) if color == "gray" else (side, side, 3)
     pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), *shape)
     labels = np.array([label for _, _, label in samples], np.int64)
-    return Faces([name for name, _, _ in samples], pictures, labels, pictures, left_out, split)
+    return Faces([name for name, _, _ in samples], pictures, labels, pictures, excluded, split)
 
 
-def without_copies(train: Faces, *held_out: Faces) -> Faces:
+def without_duplicates(train: Faces, *held_out: Faces) -> Faces:
     """The training set without blanks, without what also stands in a held-out split, and each copy once.
 
     Copies of one picture under different labels tell nothing and all go. Near copies (the same picture
@@ -210,22 +201,22 @@ def without_copies(train: Faces, *held_out: Faces) -> Faces:
     """
     kept = train.take([i for i in range(len(train)) if train.pictures[i].std() > 0], "blank")
     for others in held_out:
-        kept = _without_those_in(kept, others)
-    return _each_once(_without_conflicts(kept))
+        kept = _without_duplicates_of(kept, others)
+    return _without_repeats(_without_conflicts(kept))
 
 
-def _without_those_in(faces: Faces, others: Faces) -> Faces:
+def _without_duplicates_of(faces: Faces, others: Faces) -> Faces:
     if not len(others):
         return faces
-    index, alike = likest(thumbnails(faces.pictures), thumbnails(others.pictures))
+    index, alike = most_similar(thumbnails(faces.pictures), thumbnails(others.pictures))
     of = {i: others.names[j] for i, j in enumerate(index)}
-    return faces.take(np.flatnonzero(alike < NEAR_COPY), "also in the evaluation set", of)
+    return faces.take(np.flatnonzero(alike < NEAR_DUPLICATE_CORRELATION), "also in the evaluation set", of)
 
 
 def _without_conflicts(faces: Faces) -> Faces:
     agreeing: list[int] = []
     of: dict[int, str] = {}
-    for group in same_pixels(faces.pictures):
+    for group in group_identical(faces.pictures):
         if len(set(faces.labels[group].tolist())) == 1:
             agreeing += group
         for i in group:
@@ -233,8 +224,8 @@ def _without_conflicts(faces: Faces) -> Faces:
     return faces.take(sorted(agreeing), "copies with conflicting labels", of)
 
 
-def _each_once(faces: Faces) -> Faces:
-    groups = same_pixels(faces.pictures)
+def _without_repeats(faces: Faces) -> Faces:
+    groups = group_identical(faces.pictures)
     of = {i: faces.names[group[0]] for group in groups for i in group}
     return faces.take(sorted(group[0] for group in groups), "second copies", of)
 
@@ -251,7 +242,9 @@ def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
     )
 
 
-def align(faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> int:
+def align_faces(
+    faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> int:
     """Fill `faces.aligned` with the runtime's own crops; returns in how many a face was found."""
     cuts, found = [], 0
     size = (faces.pictures.shape[2], faces.pictures.shape[1])

@@ -39,7 +39,7 @@ class InvalidRow:
 
     line: int
     split: str
-    why: str
+    reason: str
 
 
 def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow], list[InvalidRow]]:
@@ -56,10 +56,10 @@ def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow],
         usages.append(record["Usage"])
         name = f"fer{number:07d}.png" if names is None or number >= len(names) else names[number][1]
         try:
-            rows.append(_row(name, record))
+            rows.append(_parse_row(name, record))
         except (ValueError, OverflowError) as error:
             bad.append(InvalidRow(line, SPLITS.get(record["Usage"], "train"), str(error)))
-    if names is not None and not _match(usages, [usage for usage, _ in names]):
+    if names is not None and not _same_usages(usages, [usage for usage, _ in names]):
         raise SourceError(
             f"{ferplus}: its {len(names)} rows are not those of {path} ({len(usages)} rows): "
             "give the FER+ table that belongs to it, both of them whole"
@@ -67,7 +67,7 @@ def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow],
     return rows, bad
 
 
-def _match(usages: Sequence[str], others: Sequence[str]) -> bool:
+def _same_usages(usages: Sequence[str], others: Sequence[str]) -> bool:
     """Whether two tables are of one make; a damaged cell of the first does not count."""
     return len(usages) == len(others) and all(
         one == other for one, other in zip(usages, others, strict=True) if one in SPLITS
@@ -94,7 +94,7 @@ def names_by_row(table: Path) -> list[tuple[str, str]] | None:
     return [(usage, name or f"fer9{number:06d}.png") for number, (usage, name) in enumerate(rows)]
 
 
-def _row(name: str, record: Mapping[str, str]) -> KaggleRow:
+def _parse_row(name: str, record: Mapping[str, str]) -> KaggleRow:
     """Raises ValueError or OverflowError that say what is wrong."""
     if record["Usage"] not in SPLITS:
         raise ValueError(f"Usage is {record['Usage'][:40]!r}, not one of {', '.join(SPLITS)}")

@@ -10,14 +10,11 @@ from typing import Any
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.backbones import backbone, frame_encoder
-from edgeharfer.training.emotion import classic  # registers its networks
+from edgeharfer.training.emotion import classic  # noqa: F401  (registers its networks)
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
-__all__ = [
-    "EMOTION_NETWORKS", "MIN_SIDE", "add_l2", "backbone_of", "classic", "emotion_model", "emotion_trunk",
-    "set_backbone_trainable",
-]  # fmt: skip
+__all__ = ["EMOTION_NETWORKS", "MIN_SIDE", "add_l2", "emotion_model", "emotion_trunk", "find_backbones"]
 
 Weights = str | Path | None
 
@@ -117,7 +114,7 @@ def gray_to_rgb(x: Tensor) -> Tensor:
 def vgg16(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
     """VGG16 (Simonyan and Zisserman 2015) on RGB of 0..255; returns features."""
     network = backbone("VGG16", x.shape[2], x.shape[1], weights)
-    return layers.Dropout(dropout)(network(less_imagenet_mean(x)))
+    return layers.Dropout(dropout)(network(subtract_imagenet_mean(x)))
 
 
 @emotion_network(
@@ -131,12 +128,12 @@ def hybrid(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tenso
 
     weights: as for one backbone, but in place of a file a folder with a file for each of the two.
     """
-    x = less_imagenet_mean(x)
+    x = subtract_imagenet_mean(x)
     networks = [backbone(name, x.shape[2], x.shape[1], weights) for name in ("ResNet50", "VGG16")]
     return layers.Dropout(dropout)(layers.Concatenate()([network(x) for network in networks]))
 
 
-def less_imagenet_mean(x: Tensor) -> Tensor:
+def subtract_imagenet_mean(x: Tensor) -> Tensor:
     """RGB of 0..255 -> BGR less ImageNet's mean, as the weights of VGG16 and ResNet50 were trained.
 
     In the graph, since no normalisation of a package's manifest does it.
@@ -178,7 +175,7 @@ def emotion_model(
     return keras.Model(image, logits, name=arch)
 
 
-def backbone_of(model: keras.Model) -> list[keras.Model]:
+def find_backbones(model: keras.Model) -> list[keras.Model]:
     """The ImageNet networks inside a model; none for one that is built of plain layers."""
     return [layer for layer in model.layers if isinstance(layer, keras.Model)]
 
@@ -188,7 +185,7 @@ def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
 
     While frozen, their batch normalisation keeps its means too. Raises ConfigError where there are none.
     """
-    networks = backbone_of(model)
+    networks = find_backbones(model)
     if not networks:
         raise ConfigError(f"{model.name} has no backbone: it can only be trained as a whole")
     for network in networks:
@@ -205,7 +202,7 @@ def add_l2(model: keras.Model, factor: float) -> None:
     Each layer's settings say so as well, so that a saved model keeps it.
     """
     penalty = keras.regularizers.L2(factor)
-    for layer in _plain_layers(model):
+    for layer in _walk_layers(model):
         for kernel in _KERNELS:
             setting = f"{kernel.removesuffix('_kernel')}_regularizer"
             if hasattr(layer, setting) and hasattr(layer, kernel):
@@ -213,9 +210,9 @@ def add_l2(model: keras.Model, factor: float) -> None:
                 getattr(layer, kernel).regularizer = penalty
 
 
-def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def _walk_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _plain_layers(layer)
+            yield from _walk_layers(layer)
         else:
             yield layer

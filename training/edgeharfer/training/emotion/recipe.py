@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from edgeharfer.training.emotion.augment import FaceAugmentation
 from edgeharfer.training.optimizers import LEARNING_RATES
 
-LIGHT = FaceAugmentation(
+LIGHT_AUGMENTATION = FaceAugmentation(
     rotation_deg=10, zoom=0.08, shift=3 / 48, gamma=0.3, contrast=0.2, blur_probability=0.1,
     noise_probability=0.1, noise=6, erase_probability=0.15, mixup_probability=0,
 )  # fmt: skip
-UNMIXED = FaceAugmentation(mixup_probability=0)
+NO_MIXUP = FaceAugmentation(mixup_probability=0)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FinishingPhase:
     learning_rate: float = 3e-4
     batch_share: float = 0.5
     aligned_share: float = 0.6
-    augmentation: FaceAugmentation = LIGHT
+    augmentation: FaceAugmentation = LIGHT_AUGMENTATION
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class EmotionRecipe:
         FinishingPhase(9),
         FinishingPhase(14),
         FinishingPhase(7, batch_share=1.0, augmentation=FaceAugmentation()),
-        FinishingPhase(6, augmentation=UNMIXED),
+        FinishingPhase(6, augmentation=NO_MIXUP),
     )
 
     def phases(self) -> dict[str, EmotionRecipe]:

@@ -21,22 +21,22 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
 from edgeharfer.training.emotion.data import TrainingData, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.sheets import mistakes_sheet
+from edgeharfer.training.emotion.sheets import write_mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history
+from edgeharfer.training.records import class_table, environment, normalize_weights, write_history
 from edgeharfer.training.temperature import fit_temperature
 
-EVENNESS = {"fer7": 0.0, "fer8": 0.5}
+PRIOR_EVENNESS = {"fer7": 0.0, "fer8": 0.5}
 """How far `run` evens out the classes' shares of the training data: to their power 1 - evenness.
 Over a third of FER+ is neutral; with that prior a live face would seldom be told to show anything else, and
 contempt never. FER-2013's own labels are even enough. Chosen on training and held-back pictures: the most
 that costs them hardly any top-1."""
-ASSUMED_IN_WORDS = {0.0: "those shares", 0.5: "their square roots"}
+PRIOR_DESCRIPTIONS = {0.0: "those shares", 0.5: "their square roots"}
 MIN_RECALL, MIN_PICTURES = 0.48, 20
 """A class of that many held-back pictures of which fewer are found gets a larger share."""
-LIFT, MAX_LOST = 1.05, 0.005
+BOOST_STEP, MAX_TOP1_LOSS = 1.05, 0.005
 """Factor of one step, and the most that all steps may cost in top-1 on those pictures."""
-SPLITS_IN_WORDS = {"val": "PublicTest"}
+SPLIT_DISPLAY_NAMES = {"val": "PublicTest"}
 """What FER-2013's authors call a split of the usual folders."""
 THRESHOLD = 0.4
 """Below this probability a package says "uncertain"."""
@@ -47,7 +47,7 @@ Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class HeadFigures:
+class HeadEvaluation:
     """One head, scored once on the evaluation split.
 
     by_prior: the object of `evaluate --json` under the priors "data", "package" and "uniform".
@@ -60,13 +60,13 @@ class HeadFigures:
     head: str
     labels: tuple[str, ...]
     temperature: float
-    trained: Shares
+    training_prior: Shares
     assumed: Shares
-    lifts: Mapping[str, float]
+    boosts: Mapping[str, float]
     by_prior: Mapping[str, Any]
     split: str
     truth: NDArray[np.int64]
-    uncalibrated: Floats
+    uncalibrated_probs: Floats
     probs: Floats
 
     @property
@@ -80,7 +80,7 @@ class HeadFigures:
         known = self.truth >= 0
         return {
             name: round(calibration_error(probs[known], self.truth[known]), 4)
-            for name, probs in (("before", self.uncalibrated), ("after", self.probs))
+            for name, probs in (("before", self.uncalibrated_probs), ("after", self.probs))
         }
 
     def package_facts(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class HeadFigures:
             "head": self.head,
             "labels": list(self.labels),
             "temperature": self.temperature,
-            "prior": {"data": self.trained.tolist(), "package": self.assumed.tolist()},
+            "prior": {"data": self.training_prior.tolist(), "package": self.assumed.tolist()},
             "accuracy": {
                 "split": self.split,
                 "n": self.chosen["n"],
@@ -108,13 +108,13 @@ class HeadFigures:
         return f"{self.head}: {'; '.join(figures)}"
 
 
-def score_heads(
+def evaluate_heads(
     prepared: TrainingData,
     validation_logits: Mapping[str, Floats],
     test_logits: Mapping[str, Floats],
     *,
     weight_cap: float = 0.0,
-) -> list[HeadFigures]:
+) -> list[HeadEvaluation]:
     """Temperatures from the held-back pictures, figures from the evaluation split.
 
     weight_cap: of the class weights in training, which change the shares that the network has learned.
@@ -126,26 +126,30 @@ def score_heads(
     found = []
     for head, labels in prepared.heads.items():
         temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
-        trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
+        training_prior = np.asarray(normalize_weights(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
-        even = evened(trained, EVENNESS[head])
-        lifts = weak_lifts(reweigh(held_back_probs, ratio(even, trained)), known_labels[head], labels)
-        raised = even * [lifts.get(label, 1.0) for label in labels]
+        even = flatten_prior(training_prior, PRIOR_EVENNESS[head])
+        boosts = boost_weak_classes(
+            reweigh(held_back_probs, ratio(even, training_prior)), known_labels[head], labels
+        )
+        raised = even * [boosts.get(label, 1.0) for label in labels]
         priors = {
-            "data": trained,
-            "package": np.asarray(shares(raised.tolist())),
-            "uniform": evened(trained, 1.0),
+            "data": training_prior,
+            "package": np.asarray(normalize_weights(raised.tolist())),
+            "uniform": flatten_prior(training_prior, 1.0),
         }
         known = truth[head] >= 0
         probs = softmax(test_logits[head], temperature)
         by_prior = {
-            name: score("emotion", reweigh(probs[known], ratio(prior, trained)), truth[head][known], labels)
+            name: score(
+                "emotion", reweigh(probs[known], ratio(prior, training_prior)), truth[head][known], labels
+            )
             for name, prior in priors.items()
         }
-        one = HeadFigures(
-            head, labels, temperature, trained, priors["package"], lifts, by_prior,
-            split=SPLITS_IN_WORDS.get(prepared.test.split, prepared.test.split),
-            truth=truth[head], uncalibrated=softmax(test_logits[head], 1.0), probs=probs,
+        one = HeadEvaluation(
+            head, labels, temperature, training_prior, priors["package"], boosts, by_prior,
+            split=SPLIT_DISPLAY_NAMES.get(prepared.test.split, prepared.test.split),
+            truth=truth[head], uncalibrated_probs=softmax(test_logits[head], 1.0), probs=probs,
         )  # fmt: skip
         found.append(one)
     return found
@@ -157,7 +161,7 @@ def save_run(
     recipe: EmotionRecipe,
     spec: InputSpec,
     prepared: TrainingData,
-    heads: list[HeadFigures],
+    heads: list[HeadEvaluation],
     history: list[dict[str, float]],
 ) -> None:
     """Write everything into the folder `out`."""
@@ -179,22 +183,24 @@ def save_run(
             "temperature": one.temperature,
             "calibration": one.calibration,
             "split": one.split,
-            "assumed": assumed_in_words(one),
+            "assumed": describe_prior(one),
         }
         card = model_card(name, one.head, facts, one.by_prior)
         (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
         plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
         known = one.truth >= 0
-        curves = {"before": one.uncalibrated[known], "after the temperature": one.probs[known]}
+        curves = {"before": one.uncalibrated_probs[known], "after the temperature": one.probs[known]}
         plot_reliability(curves, one.truth[known], out / f"reliability-{one.head}.png")
-        mistakes_sheet(prepared.test, one.probs, one.truth, one.labels, out / f"mistakes-{one.head}.png")
+        write_mistakes_sheet(
+            prepared.test, one.probs, one.truth, one.labels, out / f"mistakes-{one.head}.png"
+        )
     plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
     plot_curves(history, out / "curves.png")
     write_history(out / "history.csv", history)
     tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
     (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     write_json(out / "labels.json", list(heads[-1].labels))
-    write_json(out / "package.json", run_facts(prepared, spec, heads))
+    write_json(out / "package.json", package_facts(prepared, spec, heads))
     write_json(
         out / "metrics.json",
         {
@@ -208,7 +214,7 @@ def save_run(
     )
 
 
-def run_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadFigures]) -> dict[str, object]:
+def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvaluation]) -> dict[str, object]:
     """What the exporter puts into the manifests."""
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
@@ -222,7 +228,7 @@ def run_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadFigures])
     }
 
 
-def weak_lifts(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, float]:
+def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, float]:
     """How many times more the classes that are seldom found must be assumed, so that they are.
 
     probs: (pictures, classes) of held-back pictures; truth: (pictures,), -1 where nothing is said. A network
@@ -231,24 +237,24 @@ def weak_lifts(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...])
     probs, truth = probs[truth >= 0], truth[truth >= 0]
     weights = np.ones(len(labels), np.float32)
     counts = np.bincount(truth, minlength=len(labels))
-    least = float((probs.argmax(axis=1) == truth).mean()) - MAX_LOST
+    least = float((probs.argmax(axis=1) == truth).mean()) - MAX_TOP1_LOSS
     for _ in range(100):
         right = (probs * weights).argmax(axis=1) == truth
         recalls = np.bincount(truth, right, len(labels)) / np.maximum(counts, 1)
         weak = (recalls < MIN_RECALL) & (counts >= MIN_PICTURES)
-        raised = np.where(weak, weights * LIFT, weights).astype(np.float32)
+        raised = np.where(weak, weights * BOOST_STEP, weights).astype(np.float32)
         if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < least:
             break
         weights = raised
     return {label: round(float(w), 3) for label, w in zip(labels, weights, strict=True) if w > 1}
 
 
-def assumed_in_words(one: HeadFigures) -> str:
+def describe_prior(one: HeadEvaluation) -> str:
     """The shares that `run` assumes, for the card."""
-    lifts = (f"that of {label} {factor:.2g} times as large" for label, factor in one.lifts.items())
-    return ", ".join([ASSUMED_IN_WORDS[EVENNESS[one.head]], *lifts])
+    boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in one.boosts.items())
+    return ", ".join([PRIOR_DESCRIPTIONS[PRIOR_EVENNESS[one.head]], *boosts])
 
 
-def evened(trained: Shares, evenness: float) -> Shares:
+def flatten_prior(training_prior: Shares, evenness: float) -> Shares:
     """Class shares made more alike: their power 1 - evenness, from 0 (as they are) to 1 (all the same)."""
-    return np.asarray(shares((trained ** (1 - evenness)).tolist()))
+    return np.asarray(normalize_weights((training_prior ** (1 - evenness)).tolist()))

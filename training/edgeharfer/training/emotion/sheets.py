@@ -12,31 +12,32 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import color, resize
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.augment import augment, mix
-from edgeharfer.training.emotion.faces import FER7, Faces
+from edgeharfer.training.emotion.faces import Faces
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.plots import plot_sheet
 
-COPIES = 7
+VARIANTS = 7
 MISTAKES = 40
 COLUMNS = 8
 
 
-def augmentation_sheet(faces: Faces, spec: InputSpec, recipe: EmotionRecipe, path: Path) -> None:
+def write_augmentation_sheet(faces: Faces, spec: InputSpec, recipe: EmotionRecipe, path: Path) -> None:
     """One face of each class as the network gets it, then changed copies, the last three also mixed."""
     rng = np.random.default_rng(recipe.seed)
     originals = [faces.aligned[np.flatnonzero(faces.labels == label)[0]] for label in range(len(FER7))]
     prepared = np.stack([color(resize(picture, spec.width, spec.height), spec) for picture in originals])
     columns = [prepared.astype(np.float32)]
-    for copy in range(COPIES):
+    for copy in range(VARIANTS):
         column = np.stack([augment(picture, recipe.augmentation, rng) for picture in prepared])
-        if copy >= COPIES - 3:
+        if copy >= VARIANTS - 3:
             mix(column, {}, recipe.augmentation, rng)
         columns.append(column)
     rows = [[np.clip(column[i], 0, 255).astype(np.uint8) for column in columns] for i in range(len(FER7))]
-    plot_sheet(rows, [[label, *[""] * COPIES] for label in FER7], path)
+    plot_sheet(rows, [[label, *[""] * VARIANTS] for label in FER7], path)
 
 
-def mistakes_sheet(
+def write_mistakes_sheet(
     faces: Faces, probs: Floats, truth: NDArray[np.int64], labels: Sequence[str], path: Path
 ) -> None:
     """The mistakes that the model was surest of: "truth > answer, its probability".

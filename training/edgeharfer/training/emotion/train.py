@@ -30,12 +30,12 @@ from edgeharfer.training.emotion.networks import (
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.run import TEMPERATURES, save_run, score_heads
-from edgeharfer.training.emotion.sheets import augmentation_sheet
-from edgeharfer.training.loop import TrainingPlan, fit, soup
+from edgeharfer.training.emotion.run import TEMPERATURES, evaluate_heads, save_run
+from edgeharfer.training.emotion.sheets import write_augmentation_sheet
+from edgeharfer.training.loop import TrainingPlan, fit, greedy_soup
 from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
-from edgeharfer.training.records import open_board
+from edgeharfer.training.records import tensorboard_writer
 from edgeharfer.training.temperature import cross_entropy, fit_temperature
 
 Reporter = Callable[[str], None]
@@ -66,10 +66,10 @@ def train_emotion(
         drop_copies=recipe.drop_copies, limit=recipe.limit, report=report,
     )  # fmt: skip
     spec = replace(emotion_trunk(recipe.arch, recipe.side).input, clahe=recipe.clahe)
-    augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
+    write_augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
-    board = open_board(out / "tensorboard") if tensorboard else None
+    on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
     validate = make_validation(prepared, spec)
     history: list[dict[str, float]] = []
     if recipe.frozen_epochs and backbone_weights is None:
@@ -78,15 +78,15 @@ def train_emotion(
     for name, phase in recipe.phases().items():
         rows = train_phase(
             model, phase, prepared, spec, validate, out / name, frozen=name == "frozen",
-            resume=resume, report=report, board=board,
+            resume=resume, report=report, on_epoch=on_epoch,
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish:
-        soup(model, [out / name for name in recipe.phases()], held_back_loss(prepared, spec), report)
+        greedy_soup(model, [out / name for name in recipe.phases()], validation_loss(prepared, spec), report)
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
-    heads = score_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
+    heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
     for one in heads:
         report(str(one))
     save_run(out, plain, recipe, spec, prepared, heads, history)
@@ -154,7 +154,9 @@ def make_batches(
                 faces.aligned[i] if cut else faces.pictures[i]
                 for i, cut in zip(index, use_aligned, strict=True)
             )
-            changed = [augment(as_input(picture, spec), recipe.augmentation, rng) for picture in pictures]
+            changed = [
+                augment(to_input_format(picture, spec), recipe.augmentation, rng) for picture in pictures
+            ]
             x = normalize(np.stack(changed), spec.normalize)
             y = targets.rows(index)
             mix(x, y, recipe.augmentation, rng)
@@ -163,7 +165,7 @@ def make_batches(
     return batches
 
 
-def as_input(picture: Image, spec: InputSpec) -> Image:
+def to_input_format(picture: Image, spec: InputSpec) -> Image:
     """The picture in the network's size and colours, uint8 (height, width, 1 or 3), not yet normalised."""
     return color(resize(picture, spec.width, spec.height), spec)
 
@@ -183,7 +185,7 @@ def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.
     return validate
 
 
-def held_back_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
+def validation_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
     """Mean cross-entropy of the heads, each at its best temperature: it moves less by chance than top-1."""
     targets = make_targets(prepared.validation, prepared.votes).by_head
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.types import Floats, Image
 
-NEAR_COPY = 0.995
+NEAR_DUPLICATE_CORRELATION = 0.995
 """Correlation of two 16x16 thumbnails from which two pictures count as one."""
 
 _BLOCK = 2048
@@ -48,24 +48,24 @@ class DuplicateImage:
         return self.entry.split != self.of.split
 
 
-def find_copies(entries: Sequence[DatasetEntry], pictures: Image) -> list[DuplicateImage]:
+def find_duplicates(entries: Sequence[DatasetEntry], pictures: Image) -> list[DuplicateImage]:
     """Every picture that repeats an earlier one, in their order, each once: an exact copy before a near one.
 
     entries: what pictures[i] is. pictures: uint8 (n, height, width) or (n, height, width, 3).
     """
-    groups = same_pixels(pictures)
+    groups = group_identical(pictures)
     found = {
         i: DuplicateImage(entries[i], entries[first], "exact") for first, *others in groups for i in others
     }  # fmt: skip
     firsts = [group[0] for group in groups]
-    before, likeness = _likest_earlier(thumbnails(pictures[firsts]))
-    for i, j, alike in zip(firsts, before, likeness, strict=True):
-        if alike >= NEAR_COPY:
+    before, similarity = _most_similar_earlier(thumbnails(pictures[firsts]))
+    for i, j, alike in zip(firsts, before, similarity, strict=True):
+        if alike >= NEAR_DUPLICATE_CORRELATION:
             found[i] = DuplicateImage(entries[i], entries[firsts[j]], "near")
     return [found[i] for i in sorted(found)]
 
 
-def same_pixels(pictures: Image) -> list[list[int]]:
+def group_identical(pictures: Image) -> list[list[int]]:
     """Indices of equal pictures, in the order in which each first stands; most groups hold one."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, picture in enumerate(pictures):
@@ -73,32 +73,32 @@ def same_pixels(pictures: Image) -> list[list[int]]:
     return list(groups.values())
 
 
-def likest(ours: Floats, theirs: Floats) -> tuple[NDArray[np.int64], Floats]:
+def most_similar(ours: Floats, theirs: Floats) -> tuple[NDArray[np.int64], Floats]:
     """For each of our thumbnails the index of the likest of theirs, and how alike they are (up to 1)."""
     parts = [_best(ours[i : i + _BLOCK] @ theirs.T) for i in range(0, len(ours), _BLOCK)]
-    return _joined(parts)
+    return _concatenate(parts)
 
 
-def _likest_earlier(thumbs: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """As `likest`, but each is held against those before it alone."""
+def _most_similar_earlier(thumbs: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """As `most_similar`, but each is held against those before it alone."""
     parts = []
     for start in range(0, len(thumbs), _BLOCK):
         block = thumbs[start : start + _BLOCK]
-        likeness = block @ thumbs[: start + len(block)].T
-        likeness[:, start:][np.triu_indices(len(block))] = -1
-        parts.append(_best(likeness))
-    return _joined(parts)
+        similarity = block @ thumbs[: start + len(block)].T
+        similarity[:, start:][np.triu_indices(len(block))] = -1
+        parts.append(_best(similarity))
+    return _concatenate(parts)
 
 
-def _best(likeness: Floats) -> tuple[NDArray[np.int64], Floats]:
-    index = likeness.argmax(axis=1)
-    return index, likeness[np.arange(len(likeness)), index]
+def _best(similarity: Floats) -> tuple[NDArray[np.int64], Floats]:
+    index = similarity.argmax(axis=1)
+    return index, similarity[np.arange(len(similarity)), index]
 
 
-def _joined(parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> tuple[NDArray[np.int64], Floats]:
+def _concatenate(parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> tuple[NDArray[np.int64], Floats]:
     none = (np.empty(0, np.int64), np.empty(0, np.float32))
-    index, likeness = zip(none, *parts, strict=True)
-    return np.concatenate(index), np.concatenate(likeness)
+    index, similarity = zip(none, *parts, strict=True)
+    return np.concatenate(index), np.concatenate(similarity)
 
 
 def thumbnails(pictures: Image) -> Floats:
