@@ -117,13 +117,13 @@ def test_a_temperature_goes_into_whatever_branches_there_are(linear_branch: bool
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"arch": "gru"}, "arch = 'gru': there are lstm, mean, tcn"),
+        ({"arch": "gru"}, "arch = 'gru': choose from lstm, mean, tcn"),
         ({"pool": "max"}, "pool = 'max'"),
         ({"sampling": "random"}, "sampling = 'random'"),
         ({"schedule": "plateau"}, "schedule = 'plateau'"),
-        ({"folds": 1}, "2 or more, or 0 for one a group"),
+        ({"folds": 1}, "choose at least 2, or 0 for one fold per group"),
         ({"grouping": "people"}, "grouping = 'people'"),
-        ({"grouping": "subject", "subject": "person"}, "0 groups in it"),
+        ({"grouping": "subject", "subject": "person"}, "expected one group, found 0"),
     ],
 )
 def test_settings_that_there_are_not(settings: dict[str, Any], message: str) -> None:

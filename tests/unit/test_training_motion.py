@@ -60,17 +60,17 @@ def test_a_box_stays_inside_the_picture() -> None:
 
 def test_what_cannot_be_looked_at() -> None:
     eye = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.GlobalAveragePooling2D()])
-    with pytest.raises(ConfigError, match="a look reads 4 pictures, the window has 3"):
+    with pytest.raises(ConfigError, match="the window has 3 frames: at least 4 are needed"):
         motion_trunk(3, WIDTH, HEIGHT, eye, SPEC)
-    with pytest.raises(ConfigError, match="60x48, which must be multiples of 8"):
+    with pytest.raises(ConfigError, match="multiples of 8, not 60x48"):
         motion_trunk(FRAMES, 60, HEIGHT, eye, SPEC)
     with pytest.raises(ConfigError, match=r"motion.layer = 'x': .* has no such layer"):
         truncate_network(eye, "x")
-    with pytest.raises(ConfigError, match="looks are 1 at least"):
+    with pytest.raises(ConfigError, match="looks must be at least 1"):
         MotionSpec(looks=0)
-    with pytest.raises(ConfigError, match="needs steps of time"):
+    with pytest.raises(ConfigError, match="requires sampling = 'time'"):
         ActionRecipe(arch="motion", sampling="uniform")
-    with pytest.raises(ConfigError, match="leave linear_branch on"):
+    with pytest.raises(ConfigError, match="set linear_branch = true"):
         ActionRecipe(arch="motion", linear_branch=False)
 
 

@@ -165,12 +165,15 @@ def test_weights_are_taken_from_a_file_or_found_in_a_folder(weights: Path, file:
 
 @pytest.mark.parametrize("file", ["other.weights.h5", "broken.weights.h5", "missing.weights.h5"])
 def test_weights_that_do_not_fit_are_told_in_one_line(weights: Path, file: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^VGG16 weights .*{file}: .*: give a file that has them"):
+    with pytest.raises(ConfigError, match=rf"^VGG16 weights .*{file}: .*: give a file with weights of VGG16"):
         emotion_model("vgg16", FER7, side=MIN_SIDE, weights=weights / file)
 
 
 def test_a_folder_without_the_networks_file_is_told(weights: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ResNet50 weights .*: 0 \.h5 files there begin with resnet50"):
+    with pytest.raises(
+        ConfigError,
+        match=r"ResNet50 weights .*: expected one \.h5 file whose name begins with resnet50, found 0",
+    ):
         emotion_model("hybrid", FER7, side=MIN_SIDE, weights=weights)
 
 
@@ -191,8 +194,8 @@ def test_imagenet_weights_are_asked_of_keras_and_their_lack_is_told(monkeypatch:
     ("arch", "settings", "message"),
     [
         ("alexnet", {}, "unknown architecture 'alexnet': choose from cnn4, lenet, "),
-        ("cnn4", {"weights": "imagenet"}, "cnn4 has no backbone that takes weights"),
-        ("cnn4", {"side": MIN_SIDE - 1}, f"choose a side of at least {MIN_SIDE}"),
+        ("cnn4", {"weights": "imagenet"}, "cnn4 has no backbone: it does not take backbone weights"),
+        ("cnn4", {"side": MIN_SIDE - 1}, f"side = {MIN_SIDE - 1}: too small: choose at least {MIN_SIDE}"),
     ],
 )
 def test_what_cannot_be_built_is_told(arch: str, settings: dict[str, Any], message: str) -> None:

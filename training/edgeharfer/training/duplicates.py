@@ -1,4 +1,4 @@
-"""Pictures that stand in a data set more than once: the same pixels, or nearly the same."""
+"""Exact and near-duplicate images in a data set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.types import Floats, Image
 
 NEAR_DUPLICATE_CORRELATION = 0.995
-"""Correlation of two 16x16 thumbnails from which two pictures count as one."""
+"""Minimum correlation of two 16x16 grey thumbnails for their images to count as duplicates."""
 
 _BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """Where a picture stands in a data set."""
+    """An image's name, split and label in a data set."""
 
     name: str
     split: str
@@ -31,7 +31,13 @@ class DatasetEntry:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateImage:
-    """A picture that repeats an earlier one: exactly, or nearly (other contrast or compression)."""
+    """An image that repeats an earlier one.
+
+    Attributes:
+        entry: The repeated image.
+        of: The earlier image that it repeats.
+        kind: "exact" for identical pixels, "near" for different contrast or compression.
+    """
 
     entry: DatasetEntry
     of: DatasetEntry
@@ -39,19 +45,25 @@ class DuplicateImage:
 
     @property
     def conflict(self) -> bool:
-        """Whether the two carry different labels."""
+        """Whether the two images have different labels."""
         return self.entry.label != self.of.label
 
     @property
     def across(self) -> bool:
-        """Whether the two stand in different splits."""
+        """Whether the two images are in different splits."""
         return self.entry.split != self.of.split
 
 
 def find_duplicates(entries: Sequence[DatasetEntry], pictures: Image) -> list[DuplicateImage]:
-    """Every picture that repeats an earlier one, in their order, each once: an exact copy before a near one.
+    """Find every image that repeats an earlier one.
 
-    entries: what pictures[i] is. pictures: uint8 (n, height, width) or (n, height, width, 3).
+    Args:
+        entries: Name, split and label of each image.
+        pictures: uint8 (n, height, width) or (n, height, width, 3), in the order of `entries`.
+
+    Returns:
+        One item per repeated image, in input order. An image that is both an exact and a near duplicate is
+        listed as exact.
     """
     groups = group_identical(pictures)
     found = {
@@ -66,7 +78,7 @@ def find_duplicates(entries: Sequence[DatasetEntry], pictures: Image) -> list[Du
 
 
 def group_identical(pictures: Image) -> list[list[int]]:
-    """Indices of equal pictures, in the order in which each first stands; most groups hold one."""
+    """Group the indices of images with identical pixels, ordered by first occurrence."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, picture in enumerate(pictures):
         groups[hashlib.sha256(picture.tobytes()).digest()].append(i)
@@ -74,13 +86,21 @@ def group_identical(pictures: Image) -> list[list[int]]:
 
 
 def most_similar(ours: Floats, theirs: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """For each of our thumbnails the index of the likest of theirs, and how alike they are (up to 1)."""
+    """Find the most similar reference for each query.
+
+    Args:
+        ours: Query thumbnails from `thumbnails`, (n, 256).
+        theirs: Reference thumbnails, (m, 256).
+
+    Returns:
+        The index of the most similar reference and its correlation (at most 1) for each query, both (n,).
+    """
     parts = [_best(ours[i : i + _BLOCK] @ theirs.T) for i in range(0, len(ours), _BLOCK)]
     return _concatenate(parts)
 
 
 def _most_similar_earlier(thumbs: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """As `most_similar`, but each is held against those before it alone."""
+    """Like `most_similar`, comparing each thumbnail only with those before it."""
     parts = []
     for start in range(0, len(thumbs), _BLOCK):
         block = thumbs[start : start + _BLOCK]
@@ -102,7 +122,14 @@ def _concatenate(parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> tuple[NDA
 
 
 def thumbnails(pictures: Image) -> Floats:
-    """Unit vectors (n, 256) whose dot product is the correlation of two pictures' grey 16x16 thumbnails."""
+    """Reduce images to vectors whose dot product is the correlation of their 16x16 grey thumbnails.
+
+    Args:
+        pictures: uint8 (n, height, width) or (n, height, width, 3) BGR.
+
+    Returns:
+        Zero-mean unit vectors, float32 (n, 256).
+    """
     small = [cv2.resize(_gray(picture), (16, 16), interpolation=cv2.INTER_AREA) for picture in pictures]
     flat = np.array(small, np.float32).reshape(len(small), 16 * 16)
     flat -= flat.mean(axis=1, keepdims=True)

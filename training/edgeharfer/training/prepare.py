@@ -1,4 +1,4 @@
-"""FER-2013's csv as picture files, and what there is to know of a data set before one trains on it."""
+"""Convert FER-2013's CSV to image files, and check a data set for duplicates and damage before training."""
 
 from __future__ import annotations
 
@@ -25,34 +25,45 @@ from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.records import file_hash
 
 MAX_LISTED = 20
-"""Damaged pictures told by name to a person; report.json has them all."""
+"""Damaged images listed by name on the console; report.json lists all of them."""
 
 
 def prepare(
     source: Path, out: Path, *, votes: Path | None = None, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, object]:
-    """Look a data set over; leave report.json and copies.csv in the new folder `out`, and return the former.
+    """Check a data set and write report.json and copies.csv to the new folder `out`.
 
-    source: a folder, a zip, or the Kaggle csv, which also becomes <split>/<class>/ferNNNNNNN.png in `out`.
-    votes: a FER+ table, whose names the pictures of a csv get. report: takes lines for people.
-    The folder appears whole or not at all.
-    Raises SourceError for data without a face and votes of other pictures, SinkError where `out` cannot be.
+    `out` is written completely or not at all.
+
+    Args:
+        source: Folder, zip or Kaggle CSV. The images of a CSV are also written as
+            <split>/<class>/ferNNNNNNN.png.
+        out: Folder to create; it may exist if it is empty.
+        votes: FER+ table; the images of a CSV are named after it.
+        report: Receives progress messages.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        SourceError: No image is readable, or the votes belong to other images.
+        SinkError: `out` is not empty or cannot be written.
     """
     _check_output_folder(out)
     splits = read_splits(source, votes=votes)
     if not any(map(len, splits.values())):
-        raise SourceError(f"{source}: no picture in it can be read")
+        raise SourceError(f"{source}: contains no readable image")
     for line in _summary_lines(splits):
         report(line)
     joined = None if votes is None else _vote_coverage(splits, votes)
     copies = list_duplicates(splits)
     counts, training = _count_duplicates(copies), _training_summary(splits)
     report(
-        f"{counts['exact']} exact and {counts['near']} near copies, {counts['across_splits']} across splits, "
-        f"{counts['conflicting']} under another label"
+        f"{counts['exact']} exact and {counts['near']} near duplicates, {counts['across_splits']} across "
+        f"splits, {counts['conflicting']} with conflicting labels"
     )
     if training is not None:
-        report(f"left for training: {training['kept']}; dropped {training['dropped']}")
+        report(f"left for training: {training['kept']}; dropped: {training['dropped']}")
     facts: dict[str, object] = {
         "source": source.name,
         "sha256": file_hash(source) if source.is_file() else None,
@@ -67,12 +78,15 @@ def prepare(
             _write_pictures(splits, folder)
         _write_duplicates(folder / "copies.csv", copies)
         write_json(folder / "report.json", facts)
-    report(f"all of it by name: {out / 'copies.csv'}, {out / 'report.json'}")
+    report(f"full lists: {out / 'copies.csv'}, {out / 'report.json'}")
     return facts
 
 
 def list_duplicates(splits: Mapping[str, Faces]) -> list[DuplicateImage]:
-    """All copies but blanks. Held-out pictures come first, so it is the training picture that repeats one."""
+    """Find all duplicates, except of blank images.
+
+    Held-out splits come first, so a training image is listed as the duplicate of a held-out one.
+    """
     ordered = sorted(splits.values(), key=_is_training)
     places = [(faces, i) for faces in ordered for i in _non_blank(faces)]
     if not places:
@@ -86,7 +100,7 @@ def _is_training(faces: Faces) -> bool:
 
 
 def _non_blank(faces: Faces) -> list[int]:
-    """Indices of the pictures that are not blank."""
+    """Return the indices of images that are not a single colour."""
     return [i for i, picture in enumerate(faces.pictures) if picture.std() > 0]
 
 
@@ -95,7 +109,7 @@ def _by_class(faces: Faces) -> dict[str, int]:
 
 
 def _unusable_images(splits: Mapping[str, Faces]) -> dict[str, object]:
-    """Pictures that say nothing, by split: the damaged and the blank by name, other classes by number."""
+    """List unusable images by split: damaged and blank ones by name, those of other classes by count."""
     flaws: dict[str, dict[str, object]] = {"unreadable": {}, "blank": {}, "other_classes": {}}
     for name, faces in splits.items():
         flaws["unreadable"][name] = faces.unreadable
@@ -119,7 +133,7 @@ def _count_duplicates(copies: Sequence[DuplicateImage]) -> dict[str, int]:
 
 
 def _training_summary(splits: Mapping[str, Faces]) -> dict[str, object] | None:
-    """What training keeps by default where every other split is held out; None without a training split."""
+    """Count what training keeps when every other split is held out; None without a training split."""
     train = next(filter(_is_training, splits.values()), None)
     if train is None or not len(train):
         return None
@@ -128,7 +142,9 @@ def _training_summary(splits: Mapping[str, Faces]) -> dict[str, object] | None:
 
 
 def _vote_coverage(splits: Mapping[str, Faces], table: Path) -> dict[str, object]:
-    """By split how many pictures have votes, and how often their majority is FER-2013's own label."""
+    """Return per split the number of images with votes and the agreement of their majority with the
+    labels.
+    """
     votes = read_votes(table)
     return {
         name: {"joined": sum(file in votes for file in faces.names), "agreement": check_votes(faces, votes)}
@@ -137,12 +153,12 @@ def _vote_coverage(splits: Mapping[str, Faces], table: Path) -> dict[str, object
 
 
 def _summary_lines(splits: Mapping[str, Faces]) -> Iterator[str]:
-    """What was read, for people."""
+    """Describe what was read."""
     counts = ", ".join(f"{name or 'no split'} {len(faces)}" for name, faces in splits.items())
-    yield f"{sum(map(len, splits.values()))} pictures: {counts}"
+    yield f"{sum(map(len, splits.values()))} images: {counts}"
     damaged = [f"{name} {one}".strip() for name, faces in splits.items() for one in faces.unreadable]
     if damaged:
-        yield f"{len(damaged)} damaged and left out:"
+        yield f"{len(damaged)} damaged, skipped:"
         yield from (f"  {one}" for one in damaged[:MAX_LISTED])
     if len(damaged) > MAX_LISTED:
         yield f"  and {len(damaged) - MAX_LISTED} more"
@@ -169,4 +185,4 @@ def _write_duplicates(path: Path, copies: Sequence[DuplicateImage]) -> None:
 
 def _check_output_folder(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise SinkError(f"{out}: exists and is no empty folder: give a new --out")
+        raise SinkError(f"{out}: exists and is not an empty folder: choose another --out")

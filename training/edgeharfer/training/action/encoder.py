@@ -1,4 +1,4 @@
-"""How clips are seen: what makes features of them, and what a head for those features is put on."""
+"""Input representations: how clips become features, and how a head is combined with the feature extractor."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from edgeharfer.training.backbones import backbone, frame_encoder
 
 
 def make_encoder(network: keras.Model, threads: int, report: Callable[[str], None]) -> Encoder:
-    """The network in ONNX Runtime where Keras can export it, which is two to four times as fast as Keras.
+    """Run the network in ONNX Runtime if Keras can export it, which is two to four times as fast as Keras.
 
-    Its features are those of the exported package, and within 1e-4 of Keras's. It is exported when the first
-    pictures come: a run whose features are all on disk needs no engine.
+    Features are those of the exported package and within 1e-4 of Keras's. The network is exported when the
+    first batch arrives, since a run with cached features needs no engine.
     """
     engine = cache(lambda: _make_engine(network, threads, report))
     return Encoder(lambda batch: engine()(batch), _digest(network))
@@ -44,22 +44,24 @@ def _make_engine(
             Graph.scan(_export_onnx(network), network.name), Backend("cpu", threads=threads)
         )
     except (ImportError, MissingExtra):
-        report(f"encoding with Keras; with the export extra it would be faster: {install_command('export')}")
+        report(
+            f"encoding with Keras; to encode faster, install the export extra: {install_command('export')}"
+        )
         return lambda batch: np.asarray(network.predict_on_batch(batch), np.float32)
     return session.run1
 
 
 def _export_onnx(network: keras.Model) -> bytes:
-    network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what has been called.
+    network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only a called model.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of the converter's own imports.
+        warnings.simplefilter("ignore")  # Warnings of the converter's imports.
         path = Path(folder, "encoder.onnx")
         network.export(path, format="onnx", verbose=False)
         return path.read_bytes()
 
 
 def _digest(network: keras.Model) -> str:
-    """Of the shape and the weights; both engines give the same features."""
+    """Hash input shape and weights; both engines give the same features."""
     digest = hashlib.sha256(repr(network.input_shape).encode())
     for array in network.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -71,9 +73,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class InputRepresentation:
-    """What heads are trained on and end up in.
+    """Features that heads are trained on.
 
-    store: makes features of clips. whole: puts a head on what made them, clip -> probabilities.
+    Attributes:
+        store: Computes and caches the features of clips.
+        attach_encoder: Combines a head with the feature extractor into a model from clips to probabilities.
     """
 
     store: ClipStore
@@ -81,14 +85,18 @@ class InputRepresentation:
 
     @property
     def digest(self) -> str:
-        """Tells apart what features are made by."""
+        """Identifies how features are made."""
         return self.store.encoder.digest
 
 
 def make_representation(
     recipe: ActionRecipe, weights: str | Path | None, folder: Path, threads: int, report: Report
 ) -> InputRepresentation:
-    """As the recipe wants it. Features stay in `folder`. Raises ConfigError for weights that do not fit."""
+    """Build the input representation of the recipe, with features cached in `folder`.
+
+    Raises:
+        ConfigError: The weights cannot be loaded or do not fit.
+    """
     make = _motion_representation if recipe.arch == MOTION else _image_representation
     return make(recipe, weights, folder, threads, report)
 

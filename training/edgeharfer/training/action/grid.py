@@ -14,16 +14,19 @@ _EMPTY = np.zeros(0, np.float32)
 
 
 class FramePicker(Protocol):
-    """Asked about every frame of a clip in order."""
+    """Selects frames of a clip; called for every frame in order."""
 
     def accepts(self, number: int, pts_s: float) -> bool:
-        """Whether the frame of this number and time is taken; it counts as taken then."""
+        """Whether to take this frame; a frame that is accepted counts as taken."""
 
 
 class RuntimeGrid:
-    """The frames that the runtime would encode; or, half a grid step `later`, those between them.
+    """Selects the frames that the runtime would encode.
 
-    seconds: of the clip, after which it takes no more.
+    Args:
+        window: Window of the package.
+        offset: Select frames half a step later.
+        seconds: Stop after this time from the first frame.
     """
 
     def __init__(self, window: WindowSpec, *, offset: bool = False, seconds: float = math.inf) -> None:
@@ -43,7 +46,7 @@ class RuntimeGrid:
 
 
 class EvenSpread:
-    """`count` frames spread evenly over a clip of `total` frames; all of a shorter clip."""
+    """Selects `count` frames spread evenly over a clip of `total` frames, or all of a shorter clip."""
 
     def __init__(self, total: int, count: int) -> None:
         self._numbers = frozenset(spread_frames(total, count))
@@ -53,5 +56,7 @@ class EvenSpread:
 
 
 def spread_frames(total: int, count: int) -> list[int]:
-    """The first frame of each of `count` equal parts of a clip, as usual for UCF101; all of a shorter one."""
+    """Return the first frame of each of `count` equal parts of a clip, as usual for UCF101; all of a shorter
+    one.
+    """
     return [i * total // count for i in range(count)] if total > count else list(range(total))

@@ -1,4 +1,4 @@
-"""What a run of action training leaves behind: model, figures, plots, the package's facts and a card."""
+"""Write the artifacts of an action training: model, figures, plots, package facts and model card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeharfer.training.records import class_table, environment, normalize_weig
 Row = Mapping[str, Any]
 
 _MAX_FOLDS = 10
-"""So many folds are told of one by one."""
+"""Folds listed individually in report.txt."""
 
 CURVE_LABELS = {
     "epoch": "epoch",
@@ -27,10 +27,11 @@ CURVE_LABELS = {
     "final_loss": "loss, all clips",
     "score": "held-out top-1 (middle window{part})",
 }
+"""Column of history.csv -> legend of curves.png."""
 
 
 def save_run(out: Path, model: keras.Model, run: TrainingRun) -> None:
-    """Write everything into the folder `out`."""
+    """Write all artifacts of the run to the folder `out`."""
     model.save(out / "model.keras")
     write_json(out / "labels.json", list(run.labels))
     write_json(out / "metrics.json", metrics(run))
@@ -49,7 +50,7 @@ def save_run(out: Path, model: keras.Model, run: TrainingRun) -> None:
 
 
 def metrics(run: TrainingRun) -> dict[str, object]:
-    """All figures, and all that they depend on."""
+    """Return the content of metrics.json: all figures and what they depend on."""
     return {
         "cross_validation": run.figures,
         "live_windows": run.result.live,
@@ -70,7 +71,7 @@ def metrics(run: TrainingRun) -> dict[str, object]:
 
 
 def package_facts(run: TrainingRun) -> dict[str, object]:
-    """What the exporter puts into the manifest."""
+    """Return what the exporter writes to the manifest."""
     recipe, spec, live = run.recipe, run.recipe.clip_spec, run.result.live
     return {
         "task": "action",
@@ -100,15 +101,17 @@ def package_facts(run: TrainingRun) -> dict[str, object]:
 
 
 def _auxiliary_accuracy(run: TrainingRun) -> dict[str, object]:
-    """How many of the clips beside the data's own were called what they count as."""
+    """Return the accuracy on background clips that are labelled with a class of the data."""
     found = run.result.aside
     return {} if found is None else {"clips_beside": found["n"], "top1_beside": round(found["top1"], 4)}
 
 
 def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
-    """Mean over the folds, epoch by epoch, and the loss of the final head.
+    """Average the history over the folds, epoch by epoch.
 
-    score: mean top-1 on the middle window of held-out clips, without the linear branch, which comes last.
+    Returns:
+        One row per epoch. "score" is the mean top-1 on the middle window of held-out clips, without the
+        linear branch, which is fitted last; "final_loss" is the loss of the head on all clips.
     """
     by_epoch: dict[float, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in history:
@@ -123,15 +126,15 @@ def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
 
 
 def report_text(run: TrainingRun) -> str:
-    """The figures for people."""
+    """Return the content of report.txt."""
     result, spread, aside = run.result, run.recipe.sampling == "uniform", run.result.aside
-    beside = f"beside these, {{n}} clips that count as {run.recipe.background}: top-1 {{top1:.4f}}"
+    auxiliary = f"auxiliary background clips: {{n}} labelled {run.recipe.background}: top-1 {{top1:.4f}}"
     lines = [
         f"{run.recipe.name}: {run.recipe.split}",
-        f"clip top-1 {run.figures['top1']:.4f}{', judged by one window over the whole clip' * spread}",
+        f"clip top-1 {run.figures['top1']:.4f}{', one window over the whole clip' * spread}",
         f"live windows: top-1 {result.live['window_top1']:.4f} of {result.live['windows']}, "
         f"averaged over each clip {result.live['top1']:.4f}",
-        *([] if aside is None else [beside.format_map(aside)]),
+        *([] if aside is None else [auxiliary.format_map(aside)]),
         "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in result.folds[:_MAX_FOLDS])
         + f" and {len(result.folds) - _MAX_FOLDS} more" * (len(result.folds) > _MAX_FOLDS),
         f"temperature {result.temperature:.3f} (folded into the model), threshold {result.threshold:g}; "

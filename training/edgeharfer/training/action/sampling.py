@@ -1,9 +1,8 @@
-"""The windows that a head is taught and judged by: at any place in time, or spread over the whole clip.
+"""Make the windows that heads are trained on and evaluated by.
 
-"time" takes pictures in steps of time, as the runtime does, so that a model meets at run time what it was
-taught. "uniform" spreads the pictures evenly over a clip however long it is, the classic way with UCF101:
-a clip has one window then, and no live picture has a clip's begin and end, so figures of both are given.
-A clip with too few pictures stands still on its last one until the window is full.
+"time" samples frames at fixed time steps, as the runtime does. "uniform" spreads the frames evenly over the
+whole clip, as is usual for UCF101: each clip then has one window. Live video has no start and end of a clip,
+so figures of live windows are reported as well. A clip that is too short is padded with its last frame.
 """
 
 from __future__ import annotations
@@ -18,25 +17,31 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip, Times
 
 SAMPLING_MODES = ("time", "uniform")
-"""Ways to put windows together of pictures; windows that were encoded whole are only read."""
+"""Ways to sample windows from encoded frames."""
 
 
 class Sampler(Protocol):
-    """One way to make windows of a clip."""
+    """Makes windows of a clip."""
 
     def evaluation_windows(self, clip: EncodedClip) -> Floats:
-        """The windows that a clip is judged by, float32 (windows, frames, size)."""
+        """Return the windows that a clip is evaluated by, float32 (windows, frames, size)."""
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
-        """What windows can be drawn from: the unchanged clip first, then its changed copies."""
+        """Return the features to draw windows from: the clip itself, then its augmented copies."""
 
     def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
-        """A window to be taught, float32 (frames, size)."""
+        """Draw a random training window, float32 (frames, size)."""
 
 
 @dataclass(frozen=True)
 class TimedWindows:
-    """Windows in steps of time. speed: they play up to so much slower or faster. jitter: see `jittered`."""
+    """Windows at fixed time steps.
+
+    Attributes:
+        window: Window of the package.
+        speed: Largest relative change of playback speed.
+        jitter: Largest shift of a frame, in steps.
+    """
 
     window: WindowSpec
     speed: float = 0.0
@@ -56,7 +61,12 @@ class TimedWindows:
 
 @dataclass(frozen=True)
 class UniformWindow:
-    """One window, spread over the whole clip. jitter: see `jittered`; a step is the clip's own."""
+    """One window spread over the whole clip.
+
+    Attributes:
+        frames: Frames per window.
+        jitter: Largest shift of a frame, in steps.
+    """
 
     frames: int
     jitter: float = 0.0
@@ -66,7 +76,7 @@ class UniformWindow:
         return clip.features_at(whole, self._times(clip, whole, steps))[None]
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
-        assert clip.full_clip is not None, "clips are encoded by the same sampling as they are taught by"
+        assert clip.full_clip is not None, "clips must be encoded with uniform sampling"
         return clip.full_clip, *clip.views
 
     def draw(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> Floats:
@@ -75,13 +85,13 @@ class UniformWindow:
 
     @staticmethod
     def _times(clip: EncodedClip, track: ClipFeatures, steps: Times) -> Times:
-        """Times of the track's pictures, by their place in it; the last picture's after its end."""
+        """Interpolate frame times from positions in the track."""
         times = clip.times[track.frames]
         return np.interp(steps, np.arange(len(times)), times)
 
 
 class EncodedWindows:
-    """Windows that were encoded whole: a row of features each, where others have one for each picture."""
+    """Windows that were encoded as a whole, with one row of features each."""
 
     def evaluation_windows(self, clip: EncodedClip) -> Floats:
         return np.asarray(clip.plain.features[:, None], np.float32)
@@ -94,7 +104,7 @@ class EncodedWindows:
 
 
 def jittered(steps: Times, jitter: float, rng: np.random.Generator) -> Times:
-    """Steps each moved by up to `jitter` of a step, in order as long as that is half a step at the most."""
+    """Shift each step by up to `jitter`; the order is kept up to a jitter of half a step."""
     if not jitter:
         return steps
     moved: Times = (steps + rng.uniform(-jitter, jitter, len(steps))).clip(min=0.0)
@@ -102,5 +112,5 @@ def jittered(steps: Times, jitter: float, rng: np.random.Generator) -> Times:
 
 
 def make_sampler(name: str, window: WindowSpec, speed: float, jitter: float) -> Sampler:
-    """The sampler of a recipe."""
+    """Return the sampler for a recipe's `sampling`, "time" or "uniform"."""
     return TimedWindows(window, speed, jitter) if name == "time" else UniformWindow(window.frames, jitter)

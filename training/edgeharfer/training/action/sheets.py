@@ -1,4 +1,4 @@
-"""Sheets of clips for people to look at: what augmentation makes of them, and the worst mistakes."""
+"""Image grids for visual inspection: augmented clips and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ _WIDTH = 160
 
 
 def write_augmentation_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Path) -> None:
-    """A clip a row: its first picture as it is, then one of its views at times that a window holds.
+    """Write one row per clip: its first frame, then frames of one view at the times of a window.
 
-    files: of readable clips; one of each class is taken, ROWS at the most.
+    Args:
+        files: Readable clips; one per class is shown, at most ROWS.
+        spec: How clips are encoded.
+        path: Image file to write.
     """
     rows, captions = [], []
     for number, file in enumerate(_one_per_class(files)[:ROWS]):
@@ -45,9 +48,14 @@ def write_augmentation_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Pa
 def write_mistakes_sheet(
     files: Mapping[str, ClipFile], mistakes: Sequence[Mapping[str, Any]], path: Path
 ) -> None:
-    """The middle picture of the clips that the model was most surely wrong about.
+    """Write the middle frame of the wrongly classified clips with the highest confidence.
 
-    files: by name. mistakes: as `summarize_clips` gives them. The caption is "truth > answer, its score".
+    Captions are "truth > prediction score".
+
+    Args:
+        files: Clip name -> clip.
+        mistakes: From `summarize_clips`.
+        path: Image file to write.
     """
     worst = sorted(mistakes, key=lambda one: -one["score"])[:MISTAKES]
     pictures = []
@@ -68,15 +76,15 @@ def _one_per_class(files: Sequence[ClipFile]) -> list[ClipFile]:
 
 
 def _window_frames(spec: ClipSpec, times: Sequence[float]) -> list[int]:
-    """Frames to show: of the first window, or of the whole clip where it is sampled so."""
+    """Return the frames to show: of the first window, or of the whole clip with uniform sampling."""
     inside = [time for time in times if time - times[0] <= spec.window.seconds]
     return spread_frames(len(times if spec.sampling == "uniform" else inside), COLUMNS)
 
 
 def _decode_frames(file: ClipFile, choose: Callable[[Sequence[float]], list[int]]) -> tuple[list[Frame], str]:
-    """The frames of a clip that are chosen by the times of all, and the clip's SHA-256.
+    """Return the frames of a clip that `choose` selects by the times of all, and the clip's SHA-256.
 
-    It is decoded twice, so that a long one need not stand in memory.
+    The clip is decoded twice, so that a long one is never held in memory.
     """
     with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
         chosen = choose([frame.pts_s for frame in read_frames(path)])
@@ -84,7 +92,7 @@ def _decode_frames(file: ClipFile, choose: Callable[[Sequence[float]], list[int]
 
 
 def _thumbnail(bgr: Image) -> Image:
-    """RGB, as wide as a sheet shows it."""
+    """Convert a BGR frame to a small RGB image."""
     height = max(1, round(bgr.shape[0] * _WIDTH / bgr.shape[1]))
     small = cv2.resize(bgr, (_WIDTH, height), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,4 +1,4 @@
-"""Clips encoded, each once: decoded, sampled, seen in several views, and their features kept on disk."""
+"""Encode clips once, with augmented views, and cache their features on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ _CACHE_VERSION = 2
 
 @dataclass(frozen=True)
 class Encoder:
-    """Prepared pictures (n, height, width, 3) -> features (n, size); `digest` tells encoders apart."""
+    """Maps prepared images (n, height, width, channels) to features (n, size).
+
+    Attributes:
+        run: Encodes a batch.
+        digest: Identifies the encoder in cache keys.
+    """
 
     run: Callable[[Floats], Floats]
     digest: str
@@ -43,9 +48,15 @@ class Encoder:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How clips become features: views (changed copies) of each clip.
+    """How clips become features.
 
-    sampling: "time" or "uniform" (see `sampling`). view_seconds: of a clip, that views hold by time.
+    Attributes:
+        input: Input of the encoder.
+        window: Window of the package.
+        sampling: "time" or "uniform"; see `sampling`.
+        views: Augmented copies per clip.
+        view_seconds: Part of a clip that a view covers, with sampling by time.
+        ranges: Strength of the augmentation.
     """
 
     input: InputSpec
@@ -56,13 +67,20 @@ class ClipSpec:
     ranges: ViewRanges = field(default_factory=ViewRanges)
 
     def draw_views(self, digest: str) -> list[ClipView]:
-        """The changes made to the clip of this SHA-256."""
+        """Return the views of the clip with this SHA-256."""
         return draw_views(self.views, self.ranges, (int(digest[:16], 16),))
 
 
 @dataclass
 class ClipStore:
-    """Encodes clips, each once: features stay in `folder` under the hash of all that they depend on."""
+    """Encodes clips and caches the features in `folder`, under a hash of everything they depend on.
+
+    Attributes:
+        folder: Cache folder.
+        spec: How clips become features.
+        encoder: The encoder.
+        encoded: Number of clips encoded so far, not read from the cache.
+    """
 
     folder: Path
     spec: ClipSpec
@@ -70,7 +88,11 @@ class ClipStore:
     encoded: int = 0
 
     def load(self, file: ClipFile) -> EncodedClip:
-        """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
+        """Return a clip's features from the cache, or encode it.
+
+        Raises:
+            SourceError: The clip has no readable frame.
+        """
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
             digest = file_hash(path)
             cached = self.folder / f"{self._key(digest)}.npz"
@@ -82,7 +104,7 @@ class ClipStore:
         return self.clip(file, digest, arrays)
 
     def clip(self, file: ClipFile, digest: str, arrays: Arrays) -> EncodedClip:
-        """The clip of what `encode` gave."""
+        """Build a clip from the arrays of `encode`."""
         spread = self.spec.sampling == "uniform"
         count = 1 + spread + self.spec.views
         tracks = [ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"]) for i in range(count)]
@@ -97,11 +119,11 @@ class ClipStore:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _tracks(self, path: Path, digest: str) -> list[tuple[ClipView, FramePicker]]:
-        """What is kept of a clip: the change and the frames of each track; those of the runtime first."""
+        """Return view and frame selection of each track, the runtime's first."""
         spec, views = self.spec, self.spec.draw_views(digest)
         live: tuple[ClipView, FramePicker] = (ClipView(), RuntimeGrid(spec.window))
         if spec.sampling == "uniform":
-            # Decoded twice, since not every file knows how many frames it has.
+            # Decoded twice, since not every file states its number of frames.
             total = sum(1 for _ in read_frames(path))
             return [live, *((view, EvenSpread(total, spec.window.frames)) for view in (ClipView(), *views))]
         grids = [
@@ -110,7 +132,7 @@ class ClipStore:
         return [live, *zip(views, grids, strict=True)]
 
     def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
-        """What is kept of the clip in `path`: times, scene, and the frames and features of each track."""
+        """Encode the clip at `path`: times, scene, and frames and features of each track."""
         tracks = self._tracks(path, digest)
         rows: list[list[Floats]] = [[] for _ in tracks]
         frames: list[list[int]] = [[] for _ in tracks]
@@ -136,7 +158,11 @@ class ClipStore:
 def load_clips(
     files: Sequence[ClipFile], store: ClipStore, report: Callable[[str], None]
 ) -> tuple[list[EncodedClip], dict[str, str]]:
-    """All clips that can be read, each content once, and the reason for each that was skipped."""
+    """Load all readable clips, each content once.
+
+    Returns:
+        The clips, and clip name -> reason for each one that was skipped.
+    """
     clips: list[EncodedClip] = []
     skipped: dict[str, str] = {}
     first: dict[str, str] = {}
@@ -148,7 +174,7 @@ def load_clips(
             report(f"skipped {file.name}: {error}")
             continue
         if clip.sha256 in first:
-            skipped[clip.name] = f"a copy of {first[clip.sha256]}"
+            skipped[clip.name] = f"duplicate of {first[clip.sha256]}"
         else:
             first[clip.sha256] = clip.name
             clips.append(clip)
@@ -159,9 +185,9 @@ def load_clips(
 
 
 def _read_arrays(path: Path) -> Arrays | None:
-    """What was kept, or None where there is nothing or it was cut off."""
+    """Return cached arrays, or None if there are none or the file is damaged."""
     try:
-        # Opened here, since np.load leaves a damaged file open.
+        # Opened here, because np.load does not close a damaged file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
@@ -176,10 +202,14 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 @dataclass(kw_only=True)
 class WindowStore(ClipStore):
-    """Encodes windows: all that `run` would see, and `draws` of each view as `window_sampler` makes them.
+    """Encodes whole windows: all that `run` would see, and `draws` random ones of each view.
 
-    trunk: a window of what the encoder gives (1, frames, size) -> its features, in any shape. Pictures of a
-    clip are held in memory while it is encoded, and only the windows' features are kept.
+    The frames of a clip are held in memory while it is encoded; only the windows' features are kept.
+
+    Attributes:
+        trunk: Maps an encoded window (1, frames, size) to features of any shape.
+        window_sampler: Draws the windows of views.
+        draws: Windows per view.
     """
 
     trunk: Callable[[Floats], Floats]
@@ -206,7 +236,7 @@ class WindowStore(ClipStore):
     def _encode_view_windows(
         self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator
     ) -> ClipFeatures:
-        """Of a view that holds a picture at all; one that begins after the end of a clip does not."""
+        """Encode windows of a view; a view that starts after the end of the clip has none."""
         if not len(track.frames):
             return track
         rows = [

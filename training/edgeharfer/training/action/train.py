@@ -1,4 +1,6 @@
-"""Train an action model on clips: frozen backbone, cached features, folds of groups, then a head on all."""
+"""Train an action model on clips: frozen backbone, cached features, cross-validation, final head on all
+clips.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +35,31 @@ def train_action(
     threads: int = 1,
     report: Callable[[str], None] = print,
 ) -> keras.Model:
-    """Cross-validate and train; leaves the run in `out` and returns the whole model, float32.
+    """Cross-validate and train an action model, and write the run to `out`.
 
-    data: folder or zip of `<class>/<clip>`, or with splits, of which the training split is taken.
-    background: clips of ordinary scenes, or folders of them at any depth; of the recipe's class of that
-    name, which is one more and the last unless the data has it. Where it has, all figures but one are of
-    the data's own clips.
-    backbone_weights: "imagenet", "none" or a file. features: folder for the encoded clips, `out`/features
-    unless another is given, so that several runs share them. resume: keep finished heads of the same data
-    and recipe. threads: for encoding.
+    Figures are out-of-fold: each clip is evaluated by a head that was trained without its group. The saved
+    model is then trained on all clips with the same settings. Encoded features are cached and reused by later
+    runs.
 
-    The figures are out-of-fold: each clip is judged by a head that has seen no clip of its group (of the
-    recipe's `grouping`). The model that is saved was then trained on all clips in the same way, for the
-    same length.
-    Encoded features stay and are used again by any later run on the same clips.
-    Raises SourceError for data without a clip in some class, ConfigError for weights that do not fit.
+    Args:
+        data: Folder or zip of `<class>/<clip>`, or with splits, of which the training split is used.
+        out: Folder of the run.
+        recipe: All settings.
+        background: Clips of ordinary scenes, or folders of them at any depth. They form the recipe's
+            background class. If the data has clips of that class too, these are excluded from all figures but
+            one.
+        backbone_weights: "imagenet", "none" or a file.
+        features: Cache folder for encoded clips, which runs can share; `out`/features by default.
+        resume: Reuse finished heads of the same data and recipe.
+        threads: Threads for encoding.
+        report: Receives progress messages.
+
+    Returns:
+        The whole model, in float32.
+
+    Raises:
+        SourceError: A class has no readable clip.
+        ConfigError: The weights cannot be loaded or do not fit.
     """
     weights = None if str(backbone_weights) == "none" else backbone_weights
     keras.utils.set_random_seed(recipe.seed)
@@ -82,12 +94,16 @@ def train_action(
 
 
 def order_labels(wanted: set[str], clips: Sequence[EncodedClip], skipped: dict[str, str]) -> tuple[str, ...]:
-    """All classes in alphabetical order, background last. Raises SourceError for one without a clip."""
+    """Return all classes in alphabetical order, background last.
+
+    Raises:
+        SourceError: A class has no readable clip, or there is only one class.
+    """
     labels = (*sorted(wanted - {BACKGROUND}), *sorted(wanted & {BACKGROUND}))
     empty = [label for label in labels if label not in {clip.label for clip in clips}]
     if empty:
         reasons = [f" ({name}: {why})" for name, why in skipped.items() if Path(name).parent.name == empty[0]]
         raise SourceError(f"no readable clip of class {', '.join(empty)}{''.join(reasons[:1])}")
     if len(labels) < 2:
-        raise SourceError(f"only one class, {labels[0]}: put clips of each class into a folder of its name")
+        raise SourceError(f"only one class, {labels[0]}: add a folder with clips for each further class")
     return labels

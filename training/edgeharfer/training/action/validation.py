@@ -1,4 +1,4 @@
-"""What the folds say of a training: figures of clips that no head had seen, a temperature, a threshold."""
+"""Cross-validation results: out-of-fold figures, temperature and threshold."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from edgeharfer.training.action.crossval import ClipSet, Trainer
 
 @dataclass(frozen=True, eq=False)
 class CrossValidationResult:
-    """Out-of-fold findings.
+    """Out-of-fold results.
 
-    figures: of clips judged as they were sampled in training, as `summarize_clips` gives them. live: of
-    clips judged by the windows that `run` would see; the same where training samples by time. aside: the
-    same of clips that were given as background of one of the data's scored classes, None where there are none;
-    everything else leaves them out, but the threshold does not. folds: clips and top-1 of each. raw, probs:
-    of all live windows (n, classes), before and after the temperature. truth: of those windows, (n,).
+    Attributes:
+        figures: Result of `summarize_clips` for clips sampled as in training.
+        live: The same for the windows that `run` would see; equal to `figures` with sampling by time.
+        aside: The same for background clips that are labelled with a class of the data, None without any.
+            Only the threshold includes them otherwise.
+        folds: Number of clips and top-1 of each fold.
+        temperature: Fitted temperature.
+        threshold: Chosen threshold.
+        raw: Probabilities of all live windows (n, classes), before temperature scaling.
+        probs: The same, after temperature scaling.
+        truth: Class of each live window, (n,).
     """
 
     figures: Mapping[str, Any]
@@ -39,7 +45,7 @@ class CrossValidationResult:
 
     @property
     def calibration(self) -> dict[str, float]:
-        """Expected calibration error of live windows, before and after the temperature."""
+        """Expected calibration error of live windows, before and after temperature scaling."""
         return {
             "before": round(calibration_error(self.raw, self.truth), 4),
             "after": round(calibration_error(self.probs, self.truth), 4),
@@ -47,9 +53,9 @@ class CrossValidationResult:
 
 
 def cross_validate(trainer: Trainer) -> CrossValidationResult:
-    """Train a head a fold and judge each clip by the one that has not seen it.
+    """Train one head per fold and evaluate each clip by the head that has not seen it.
 
-    Temperature and threshold are those of live windows, since `run` uses them there.
+    Temperature and threshold are fitted on live windows, where `run` applies them.
     """
     clip_set, recipe = trainer.clip_set, trainer.recipe
     scored, labels = clip_set.scored, clip_set.labels

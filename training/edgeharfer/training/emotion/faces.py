@@ -1,4 +1,4 @@
-"""FER-2013 as arrays: read, cleaned of copies, each face also cut the way the runtime cuts it."""
+"""Read FER-2013 into arrays, drop duplicates, and align faces as the runtime does."""
 
 from __future__ import annotations
 
@@ -30,14 +30,22 @@ from edgeharfer.training.duplicates import (
 from edgeharfer.training.emotion.kaggle import FER7, SIDE, SPLITS, read_rows
 
 Color = Literal["gray", "rgb"]
-"""As a manifest has it. Pictures in colour stand in OpenCV's order, BGR, until a model takes them."""
+"""Colour of an image, as in the manifest. Colour images are BGR, OpenCV's order, until they reach the
+model.
+"""
 
 UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
-    """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""
+    """An image that is not used.
+
+    Attributes:
+        name: The image.
+        reason: Why it is excluded.
+        of: The image that it duplicates, if that is the reason.
+    """
 
     name: str
     reason: str
@@ -48,9 +56,14 @@ class ExcludedImage:
 class Faces:
     """Faces of one split.
 
-    names: (n,). pictures, aligned: uint8 (n, side, side), or (n, side, side, 3) BGR, as in the data set and
-    as the runtime cuts them (equal where no face was found). labels: int (n,), index into FER7.
-    left_out: pictures that were dropped, with the reasons. split: its name.
+    Attributes:
+        names: File names, n.
+        pictures: Images as in the data set, uint8 (n, side, side) or (n, side, side, 3) BGR.
+        labels: Indices into FER7, int64 (n,).
+        aligned: Images cropped as at run time, of the same shape; equal to `pictures` where no face was
+            found.
+        excluded: Images that were dropped, with reasons.
+        split: Name of the split.
     """
 
     names: list[str]
@@ -65,18 +78,24 @@ class Faces:
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many were left out, by reason."""
+        """Number of excluded images by reason."""
         return Counter(one.reason for one in self.excluded)
 
     @property
     def unreadable(self) -> list[str]:
-        """What is damaged: files by name, rows of a csv by line and fault."""
+        """Damaged images: file names, or line and error of CSV rows."""
         return [one.name for one in self.excluded if one.reason == UNREADABLE]
 
     def take(
         self, index: Sequence[int] | NDArray[np.int64], reason: str = "", of: Mapping[int, str] | None = None
     ) -> Faces:
-        """The chosen ones. With `why` the others count as left out, as copies of what `of` names by index."""
+        """Select images by index.
+
+        Args:
+            index: Indices to keep.
+            reason: If given, the other images are recorded as excluded for it.
+            of: Index -> name of the image that an excluded one duplicates.
+        """
         index = np.asarray(index, np.int64)
         gone = np.setdiff1d(np.arange(len(self)), index).tolist() if reason else []
         excluded = [ExcludedImage(self.names[i], reason, (of or {}).get(i, "")) for i in gone]
@@ -93,17 +112,26 @@ def read_faces(
     held_out: str | None = None,
     votes: Path | None = None,
 ) -> tuple[Faces, Faces]:
-    """Training and evaluation pictures of a folder, a zip or the Kaggle csv; see `read_splits`."""
+    """Read training and evaluation images from a folder, a zip or the Kaggle CSV; see `read_splits`."""
     return train_and_test(read_splits(path, side, color, votes=votes), path, held_out)
 
 
 def read_splits(
     path: Path, side: int = SIDE, color: Color = "gray", *, votes: Path | None = None
 ) -> dict[str, Faces]:
-    """All splits by name, those of the Kaggle csv as train, val and test; what is damaged is listed.
+    """Read all splits; damaged images are recorded as excluded.
 
-    side: of the pictures kept, pixels. votes: the FER+ table that names the rows of a csv; see `kaggle`.
-    Raises SourceError where there is nothing to read.
+    Args:
+        path: Folder, zip or Kaggle CSV.
+        side: Side of the images in pixels.
+        color: "gray" or "rgb".
+        votes: FER+ table that names the rows of a CSV; see `kaggle.read_rows`.
+
+    Returns:
+        Split name -> faces; the splits of a CSV are named train, val and test.
+
+    Raises:
+        SourceError: The data cannot be read.
     """
     if path.suffix.lower() == ".csv":
         return _read_csv(path, side, color, votes)
@@ -114,10 +142,16 @@ def read_splits(
 def train_and_test(
     splits: Mapping[str, Faces], path: Path, held_out: str | None = None
 ) -> tuple[Faces, Faces]:
-    """The split to learn from and the one to be scored on, which must show all classes.
+    """Select the training and the evaluation split.
 
-    held_out: the name of the latter; without it val (PublicTest) of a csv, otherwise test before val.
-    Raises SourceError for a missing split or class.
+    Args:
+        splits: Result of `read_splits`.
+        path: Where they were read from.
+        held_out: Name of the evaluation split. By default val (PublicTest) for a CSV, otherwise test, then
+            val.
+
+    Raises:
+        SourceError: A split or one of its classes is missing.
     """
     usual = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
     test = _complete_split(splits, (held_out,) if held_out else usual, path)
@@ -128,10 +162,10 @@ def _complete_split(splits: Mapping[str, Faces], names: Sequence[str], path: Pat
     by_name = {split.lower(): faces for split, faces in splits.items()}
     faces = next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
     if faces is None:
-        raise SourceError(f"{path}: wanted a split {' or '.join(names)}/<class>/<file>; there is "
+        raise SourceError(f"{path}: expected a split {' or '.join(names)}/<class>/<file>; found "
                           f"{', '.join(map(repr, splits))}")  # fmt: skip
     if missing := [label for i, label in enumerate(FER7) if i not in faces.labels]:
-        raise SourceError(f"{path} {faces.split}: no picture of class {', '.join(missing)}")
+        raise SourceError(f"{path} {faces.split}: no image of class {', '.join(missing)}")
     return faces
 
 
@@ -171,7 +205,7 @@ def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[s
 
 
 def _convert(picture: Image, side: int, color: Color) -> Image:
-    """A BGR or grey picture in the colours and size that are kept."""
+    """Convert a BGR or grey image to the given colour and size."""
     if color == "gray" and picture.ndim == 3:
         picture = convert(picture, cv2.COLOR_BGR2GRAY)
     elif color == "rgb" and picture.ndim == 2:
@@ -186,7 +220,7 @@ def _as_faces(
     side: int,
     color: Color,
 ) -> Faces:
-    """Names, pictures and labels as arrays, also where there are none."""
+    """Combine samples into arrays; also works without any sample."""
     shape = (side, side) if color == "gray" else (side, side, 3)
     pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), *shape)
     labels = np.array([label for _, _, label in samples], np.int64)
@@ -194,10 +228,10 @@ def _as_faces(
 
 
 def without_duplicates(train: Faces, *held_out: Faces) -> Faces:
-    """The training set without blanks, without what also stands in a held-out split, and each copy once.
+    """Drop blank images, images that are also in a held-out split, and repeated images.
 
-    Copies of one picture under different labels tell nothing and all go. Near copies (the same picture
-    with other contrast or compression) are looked for in the held-out splits only.
+    Identical images with conflicting labels are all dropped. Near duplicates (other contrast or compression)
+    are searched for in the held-out splits only.
     """
     kept = train.take([i for i in range(len(train)) if train.pictures[i].std() > 0], "blank")
     for others in held_out:
@@ -231,9 +265,13 @@ def _without_repeats(faces: Faces) -> Faces:
 
 
 def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
-    """Share of the pictures whose FER+ majority is their own label; None where too few have one to tell.
+    """Check that the votes belong to these images.
 
-    Raises SourceError for votes that belong to other pictures of the same names.
+    Returns:
+        Share of the images whose FER+ majority equals their label; None if too few have a majority.
+
+    Raises:
+        SourceError: The votes belong to other images with the same names.
     """
     return ferplus.check_agreement(
         (ferplus.majority(votes[name]), FER7[label])
@@ -245,7 +283,11 @@ def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
 def align_faces(
     faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter
 ) -> int:
-    """Fill `faces.aligned` with the runtime's own crops; returns in how many a face was found."""
+    """Set `faces.aligned` to crops made by the runtime's code.
+
+    Returns:
+        The number of images in which a face was found.
+    """
     cuts, found = [], 0
     size = (faces.pictures.shape[2], faces.pictures.shape[1])
     for i in progress(range(len(faces))):

@@ -1,4 +1,4 @@
-"""What a run of emotion training leaves behind: figures, plots, the packages' facts and cards."""
+"""Evaluate an emotion training and write its artifacts: figures, plots, package facts and model cards."""
 
 from __future__ import annotations
 
@@ -27,34 +27,43 @@ from edgeharfer.training.records import class_table, environment, normalize_weig
 from edgeharfer.training.temperature import fit_temperature
 
 PRIOR_EVENNESS = {"fer7": 0.0, "fer8": 0.5}
-"""How far `run` evens out the classes' shares of the training data: to their power 1 - evenness.
-Over a third of FER+ is neutral; with that prior a live face would seldom be told to show anything else, and
-contempt never. FER-2013's own labels are even enough. Chosen on training and held-back pictures: the most
-that costs them hardly any top-1."""
+"""How much the runtime prior is flattened: training class shares to the power 1 - evenness.
+
+Over a third of FER+ is neutral. With that prior, live faces would rarely be classified as anything else and
+never as contempt. FER-2013's own labels are balanced enough. Chosen on training and held-out images as the
+largest values that hardly reduce top-1.
+"""
 PRIOR_DESCRIPTIONS = {0.0: "those shares", 0.5: "their square roots"}
 MIN_RECALL, MIN_PICTURES = 0.48, 20
-"""A class of that many held-back pictures of which fewer are found gets a larger share."""
+"""A class with at least MIN_PICTURES held-out images and a lower recall gets a larger prior."""
 BOOST_STEP, MAX_TOP1_LOSS = 1.05, 0.005
-"""Factor of one step, and the most that all steps may cost in top-1 on those pictures."""
+"""Factor of one boost step, and the largest loss of held-out top-1 that all steps may cause."""
 SPLIT_DISPLAY_NAMES = {"val": "PublicTest"}
-"""What FER-2013's authors call a split of the usual folders."""
+"""Names that FER-2013's authors use for the splits."""
 THRESHOLD = 0.4
-"""Below this probability a package says "uncertain"."""
+"""Probability below which a package reports "uncertain"."""
 TEMPERATURES = (0.3, 3.0, 121)
-"""Lowest, highest, and how many are tried."""
+"""Lowest and highest temperature, and the number of steps between them."""
 
 Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class HeadEvaluation:
-    """One head, scored once on the evaluation split.
+    """Results of one head on the evaluation split.
 
-    by_prior: the object of `evaluate --json` under the priors "data", "package" and "uniform".
-    trained: class shares of the training targets. assumed: those that `run` assumes; lifts: the classes
-    among them whose share was raised for their recall, and how many times.
-    truth: (pictures,), -1 where the head's labels say nothing. uncalibrated, probs: (pictures, classes)
-    under the data's prior, before and after the temperature.
+    Attributes:
+        head: "fer7" or "fer8".
+        labels: Its classes.
+        temperature: Fitted temperature.
+        training_prior: Class shares of the training targets.
+        assumed: Class shares of the runtime's default prior.
+        boosts: Class -> factor by which its share in `assumed` was raised to improve its recall.
+        by_prior: Result of `metrics.score` under the priors "data", "package" and "uniform".
+        split: Name of the evaluation split.
+        truth: True labels (n,), -1 where there is none.
+        uncalibrated_probs: Probabilities (n, classes) under the data's prior, before temperature scaling.
+        probs: The same, after temperature scaling.
     """
 
     head: str
@@ -71,12 +80,12 @@ class HeadEvaluation:
 
     @property
     def chosen(self) -> Any:
-        """The figures under the prior that `run` assumes."""
+        """The figures under the runtime's default prior."""
         return self.by_prior["package"]
 
     @property
     def calibration(self) -> dict[str, float]:
-        """Expected calibration error under the data's prior, before and after the temperature."""
+        """Expected calibration error under the data's prior, before and after temperature scaling."""
         known = self.truth >= 0
         return {
             name: round(calibration_error(probs[known], self.truth[known]), 4)
@@ -84,7 +93,7 @@ class HeadEvaluation:
         }
 
     def package_facts(self) -> dict[str, Any]:
-        """What the manifest of this head's package says beside what all heads share."""
+        """Return the entries of this head's manifest that differ between heads."""
         priors = self.by_prior.items()
         return {
             "head": self.head,
@@ -115,9 +124,13 @@ def evaluate_heads(
     *,
     weight_cap: float = 0.0,
 ) -> list[HeadEvaluation]:
-    """Temperatures from the held-back pictures, figures from the evaluation split.
+    """Fit temperatures and priors on the held-out images and score the evaluation split.
 
-    weight_cap: of the class weights in training, which change the shares that the network has learned.
+    Args:
+        prepared: Data of the run.
+        validation_logits: Head -> logits of the held-out images, (n, classes).
+        test_logits: Head -> logits of the evaluation images, (n, classes).
+        weight_cap: Largest class weight in training, since class weights change the learned prior.
     """
     held_back = make_targets(prepared.validation, prepared.votes).by_head
     taught = make_targets(prepared.train, prepared.votes, weight_cap=weight_cap).by_head
@@ -164,7 +177,7 @@ def save_run(
     heads: list[HeadEvaluation],
     history: list[dict[str, float]],
 ) -> None:
-    """Write everything into the folder `out`."""
+    """Write all artifacts of the run to the folder `out`."""
     model.save(out / "model.keras")
     common = {
         "arch": recipe.arch,
@@ -215,7 +228,7 @@ def save_run(
 
 
 def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvaluation]) -> dict[str, object]:
-    """What the exporter puts into the manifests."""
+    """Return what the exporter writes to the manifests."""
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
         "task": "emotion",
@@ -229,10 +242,18 @@ def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvalu
 
 
 def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, float]:
-    """How many times more the classes that are seldom found must be assumed, so that they are.
+    """Find prior factors that raise the recall of rarely predicted classes.
 
-    probs: (pictures, classes) of held-back pictures; truth: (pictures,), -1 where nothing is said. A network
-    that calls a class too seldom gains by it; where it does not, MAX_LOST bounds the price.
+    Classes with a recall below MIN_RECALL are raised step by step, until none is left or held-out top-1 drops
+    by more than MAX_TOP1_LOSS.
+
+    Args:
+        probs: Probabilities of the held-out images, (n, classes).
+        truth: True labels (n,), -1 where there is none.
+        labels: Class names.
+
+    Returns:
+        Class -> factor, for the raised classes.
     """
     probs, truth = probs[truth >= 0], truth[truth >= 0]
     weights = np.ones(len(labels), np.float32)
@@ -250,11 +271,11 @@ def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[st
 
 
 def describe_prior(one: HeadEvaluation) -> str:
-    """The shares that `run` assumes, for the card."""
+    """Describe the runtime's default prior for the model card."""
     boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in one.boosts.items())
     return ", ".join([PRIOR_DESCRIPTIONS[PRIOR_EVENNESS[one.head]], *boosts])
 
 
 def flatten_prior(training_prior: Shares, evenness: float) -> Shares:
-    """Class shares made more alike: their power 1 - evenness, from 0 (as they are) to 1 (all the same)."""
+    """Flatten class shares to the power 1 - evenness: 0 leaves them, 1 makes them equal."""
     return np.asarray(normalize_weights((training_prior ** (1 - evenness)).tolist()))

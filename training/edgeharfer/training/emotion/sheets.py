@@ -1,4 +1,4 @@
-"""Sheets of faces for people to look at: what augmentation makes of them, and the worst mistakes."""
+"""Image grids for visual inspection: augmented faces and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = 8
 
 
 def write_augmentation_sheet(faces: Faces, spec: InputSpec, recipe: EmotionRecipe, path: Path) -> None:
-    """One face of each class as the network gets it, then changed copies, the last three also mixed."""
+    """Write one row per class: the network's input, then augmented copies, the last three also mixed."""
     rng = np.random.default_rng(recipe.seed)
     originals = [faces.aligned[np.flatnonzero(faces.labels == label)[0]] for label in range(len(FER7))]
     prepared = np.stack([color(resize(picture, spec.width, spec.height), spec) for picture in originals])
@@ -40,9 +40,14 @@ def write_augmentation_sheet(faces: Faces, spec: InputSpec, recipe: EmotionRecip
 def write_mistakes_sheet(
     faces: Faces, probs: Floats, truth: NDArray[np.int64], labels: Sequence[str], path: Path
 ) -> None:
-    """The mistakes that the model was surest of: "truth > answer, its probability".
+    """Write the wrong predictions with the highest confidence, captioned "truth > prediction probability".
 
-    probs: (n, classes), truth: (n,) with -1 for pictures that do not count.
+    Args:
+        faces: The evaluated faces.
+        probs: Probabilities, (n, classes).
+        truth: True labels (n,), -1 for images to ignore.
+        labels: Class names.
+        path: Image file to write.
     """
     wrong = np.flatnonzero((truth >= 0) & (probs.argmax(axis=1) != truth))
     worst = wrong[np.argsort(-probs[wrong].max(axis=1))][:MISTAKES]
