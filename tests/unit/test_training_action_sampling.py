@@ -7,8 +7,15 @@ import pytest
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
-from edgeharfer.training.action.grid import EvenSpread, RuntimeGrid, spread_frames
-from edgeharfer.training.action.sampling import TimedWindows, UniformWindow, jittered, make_sampler
+from edgeharfer.training.action.sampling import (
+    EvenSpread,
+    RuntimeGrid,
+    TimedWindows,
+    UniformWindow,
+    jittered,
+    make_sampler,
+    spread_frames,
+)
 
 WINDOW = WindowSpec(frames=4, seconds=1.0, max_gap_s=0.5)
 FPS = 8

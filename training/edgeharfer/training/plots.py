@@ -122,6 +122,16 @@ def plot_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[Sequence[str]
     save_figure(figure, path)
 
 
+def plot_grid(pictures: Sequence[Image], captions: Sequence[str], columns: int, path: Path) -> None:
+    """Plot captioned images in rows of `columns`."""
+    starts = range(0, max(1, len(pictures)), columns)
+    plot_sheet(
+        [pictures[start : start + columns] for start in starts],
+        [captions[start : start + columns] for start in starts],
+        path,
+    )
+
+
 def _draw_cell(axes: Axes, picture: Image, text: str, top: tuple[float, float]) -> None:
     """Draw an image below its caption, as large as the cell allows.
 

@@ -74,7 +74,7 @@ Cross-validated in {split}.
 Every clip was evaluated by a model that was not trained on it{apart}. The model in this package was then
 trained on all clips in the same way.
 
-- Clips, {judged}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
+- Clips, {windows_used}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
 - Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
 {auxiliary}- Below a score of {threshold:g} the runtime reports `uncertain`. Scores are calibrated on held-out
   clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
@@ -102,7 +102,7 @@ _BACKGROUND_NOTE = """
 
 _IMAGE_MODEL = """\
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
-{frames} frames spread over {seconds:g} s{taught}; then {head}."""
+{frames} frames spread over {seconds:g} s{sampling}; then {head}."""
 _IMAGE_LIMITS = """\
 - It relies on what a scene looks like more than on motion: the place or the tool of an action may be
   mistaken for the action."""
@@ -133,7 +133,7 @@ def _describe_model(run: TrainingRun) -> dict[str, str]:
         **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
         **{name: getattr(motion, name) for name in ("looks", "least", "layer")},
         "architecture": run.backbone["architecture"],
-        "taught": " (trained on frames spread over each whole clip)" * (recipe.sampling == "uniform"),
+        "sampling": " (trained on frames spread over each whole clip)" * (recipe.sampling == "uniform"),
         "head": head + _LINEAR_BRANCH * (recipe.linear_branch and not recipe.solved),
         "shown_width": motion.width,
         "shown_height": motion.height,
@@ -143,8 +143,8 @@ def _describe_model(run: TrainingRun) -> dict[str, str]:
 
 
 def _auxiliary_line(run: TrainingRun) -> str:
-    found = run.result.aside
-    return "" if found is None else _AUXILIARY_DATA.format(label=run.recipe.background, **found)
+    figures = run.result.aside
+    return "" if figures is None else _AUXILIARY_DATA.format(label=run.recipe.background, **figures)
 
 
 def model_card(run: TrainingRun) -> str:
@@ -158,7 +158,7 @@ def model_card(run: TrainingRun) -> str:
         actions=", ".join(actions),
         calm=_BACKGROUND_NOTE if BACKGROUND in run.labels else "",
         seconds=recipe.seconds,
-        judged="one window spread over the whole clip" if spread else "their windows averaged",
+        windows_used="one window spread over the whole clip" if spread else "their windows averaged",
         apart=", but possibly on other takes of the same scene" if ungrouped else " nor on any of its group",
         weights=run.backbone["weights"],
         clips=len(run.clip_set.clips),

@@ -134,7 +134,7 @@ class Trainer:
                 found[i] = rows
         for row in self.fold_figures(found):
             line = "fold {fold}: clip top-1 {top1:.3f} on {clips} clips".format_map(row)
-            self.report(f"{line}, by {what}")
+            self.report(f"{line}, {what}")
         return found
 
     def final_head(self) -> keras.Model:

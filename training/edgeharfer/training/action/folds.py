@@ -36,8 +36,8 @@ def group_clips(clips: Sequence[EncodedClip], by: str = "scenes", pattern: str =
     Args:
         clips: The clips.
         by: How to group. "scenes": `gNN` in the name, within the class, else clips that show the same place.
-            "numbers": `gNN`, else blocks of ten numbers of a class. "subject": the text that `pattern` captures
-            in the name, else the scene. "clips": each clip is its own group.
+            "numbers": `gNN`, else blocks of ten numbers of a class. "subject": the text that `pattern`
+            captures in the name, else the scene. "clips": each clip is its own group.
         pattern: Regular expression with one group, for "subject".
 
     Raises:
@@ -130,12 +130,12 @@ def assign_folds(
     np.add.at(shares, (member, labels), 1.0 / np.bincount(labels)[labels])
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-np.bincount(member)[order], kind="stable")]
-    held = np.zeros((folds, shares.shape[1]))
+    assigned = np.zeros((folds, shares.shape[1]))
     fold_of_group = np.zeros(len(names), np.int64)
     for group in order:
-        burden = held @ shares[group] + 1e-6 * held.sum(axis=1)
-        fold = fold_of_group[group] = int(burden.argmin())
-        held[fold] += shares[group]
+        load = assigned @ shares[group] + 1e-6 * assigned.sum(axis=1)
+        fold = fold_of_group[group] = int(load.argmin())
+        assigned[fold] += shares[group]
     fold_of_clip: NDArray[np.int64] = fold_of_group[member]
     return fold_of_clip
 
@@ -172,18 +172,18 @@ def scene_descriptor(thumbnails: Sequence[Image]) -> Floats:
     return flat / np.float32(max(float(np.linalg.norm(flat)), 1e-6))
 
 
-def join_scenes(scenes: Floats, alike: float) -> list[int]:
+def join_scenes(scenes: Floats, min_correlation: float) -> list[int]:
     """Cluster clips by single linkage.
 
     Args:
         scenes: Scene descriptors, (n, 1024).
-        alike: Minimum correlation of two clips to join them.
+        min_correlation: Minimum correlation of two clips to join them.
 
     Returns:
         Cluster number of each clip.
     """
     group = list(range(len(scenes)))
-    for i, j in zip(*np.nonzero(np.triu(scenes @ scenes.T >= alike, 1)), strict=True):
+    for i, j in zip(*np.nonzero(np.triu(scenes @ scenes.T >= min_correlation, 1)), strict=True):
         old, new = group[j], group[i]
         group = [new if one == old else one for one in group]
     return group

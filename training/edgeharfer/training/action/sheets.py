@@ -14,9 +14,9 @@ import numpy as np
 from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.types import Frame, Image
 from edgeharfer.training.action.find import ClipFile
-from edgeharfer.training.action.grid import spread_frames
+from edgeharfer.training.action.sampling import spread_frames
 from edgeharfer.training.action.store import ClipSpec
-from edgeharfer.training.plots import plot_sheet
+from edgeharfer.training.plots import plot_grid, plot_sheet
 from edgeharfer.training.records import file_hash
 
 ROWS = 8
@@ -63,12 +63,7 @@ def write_mistakes_sheet(
         frames, _ = _decode_frames(files[one["clip"]], lambda times: [len(times) // 2])
         pictures.append(_thumbnail(frames[0].bgr))
     captions = [f"{one['label']} > {one['predicted']} {one['score']:.2f}" for one in worst]
-    starts = range(0, max(1, len(worst)), COLUMNS)
-    plot_sheet(
-        [pictures[start : start + COLUMNS] for start in starts],
-        [captions[start : start + COLUMNS] for start in starts],
-        path,
-    )
+    plot_grid(pictures, captions, COLUMNS, path)
 
 
 def _one_per_class(files: Sequence[ClipFile]) -> list[ClipFile]:

@@ -23,8 +23,7 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.find import ClipFile
 from edgeharfer.training.action.folds import scene_descriptor, thumbnail
-from edgeharfer.training.action.grid import EvenSpread, FramePicker, RuntimeGrid
-from edgeharfer.training.action.sampling import Sampler
+from edgeharfer.training.action.sampling import EvenSpread, FramePicker, RuntimeGrid, Sampler
 from edgeharfer.training.action.views import ClipView, ViewRanges, draw_views
 from edgeharfer.training.records import file_hash
 

@@ -90,9 +90,10 @@ class AnnotatedPerson:
 
 
 def read_emotic(path: Path) -> list[AnnotatedPerson]:
-    """Everyone in Annotations.mat or in one of the csv files.
+    """Read all people of Annotations.mat or of one of the CSV files.
 
-    Raises SourceError: unreadable, of another layout, or with a category that EMOTIC does not have.
+    Raises:
+        SourceError: The file is unreadable, has another layout, or contains an unknown category.
     """
     people = list(_from_csv(path) if path.suffix.lower() == ".csv" else _from_mat(path))
     if not people:

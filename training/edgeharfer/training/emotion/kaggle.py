@@ -121,7 +121,12 @@ def names_by_row(table: Path) -> list[tuple[str, str]] | None:
 
 
 def _parse_row(name: str, record: Mapping[str, str]) -> KaggleRow:
-    """Parse a row. Raises ValueError or OverflowError with the reason if it is invalid."""
+    """Parse a row of the CSV.
+
+    Raises:
+        ValueError: A value is invalid; the message says which.
+        OverflowError: A pixel value is out of range.
+    """
     if record["Usage"] not in SPLITS:
         raise ValueError(f"Usage is {record['Usage'][:40]!r}, not one of {', '.join(SPLITS)}")
     if record["emotion"] not in map(str, range(len(FER7))):

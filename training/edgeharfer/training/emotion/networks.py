@@ -14,7 +14,7 @@ from edgeharfer.training.emotion import classic  # noqa: F401  (registers its ne
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
-__all__ = ["EMOTION_NETWORKS", "MIN_SIDE", "add_l2", "emotion_model", "emotion_trunk", "find_backbones"]
+__all__ = ["EMOTION_NETWORKS", "add_l2", "emotion_model", "emotion_trunk", "set_backbone_trainable"]
 
 Weights = str | Path | None
 

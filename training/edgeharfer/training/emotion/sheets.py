@@ -15,7 +15,7 @@ from edgeharfer.training.emotion.augment import augment, mix
 from edgeharfer.training.emotion.faces import Faces
 from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.plots import plot_sheet
+from edgeharfer.training.plots import plot_grid, plot_sheet
 
 VARIANTS = 7
 MISTAKES = 40
@@ -52,9 +52,4 @@ def write_mistakes_sheet(
     wrong = np.flatnonzero((truth >= 0) & (probs.argmax(axis=1) != truth))
     worst = wrong[np.argsort(-probs[wrong].max(axis=1))][:MISTAKES]
     captions = [f"{labels[truth[i]]} > {labels[int(probs[i].argmax())]} {probs[i].max():.2f}" for i in worst]
-    starts = range(0, max(1, len(worst)), COLUMNS)
-    plot_sheet(
-        [[faces.aligned[i] for i in worst[start : start + COLUMNS]] for start in starts],
-        [captions[start : start + COLUMNS] for start in starts],
-        path,
-    )
+    plot_grid([faces.aligned[i] for i in worst], captions, COLUMNS, path)
