@@ -24,11 +24,11 @@ from edgeharfer.training.emotion.faces import (
     Faces,
     align_faces,
     check_votes,
-    read_faces,
     read_splits,
     without_duplicates,
 )
 from edgeharfer.training.emotion.kaggle import FER7
+from tiny_faces import read_faces
 
 FERPLUS = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "fer2013" / "fer2013-train-val.zip"
@@ -124,12 +124,10 @@ def test_folder_zip_and_csv_are_read_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_faces(folder)[0].pictures[5], picture(5))
 
 
-def test_the_held_out_split_can_be_chosen(tmp_path: Path) -> None:
-    path = fer_csv(tmp_path / "fer2013.csv")
-    assert list(read_splits(path)) == ["train", "val", "test"]
-    assert read_faces(path, held_out="test")[1].names[0] == "fer0000028.png"
-    with pytest.raises(SourceError, match="expected a split dev/"):
-        read_faces(path, held_out="dev")
+def test_the_usages_of_the_csv_are_its_splits(tmp_path: Path) -> None:
+    splits = read_splits(fer_csv(tmp_path / "fer2013.csv"))
+    assert list(splits) == ["train", "val", "test"]
+    assert splits["test"].names[0] == "fer0000028.png"
 
 
 def test_a_folder_without_a_split_to_score_on_is_an_error(tmp_path: Path) -> None:
@@ -210,25 +208,19 @@ def test_a_class_without_a_picture_is_an_error(tmp_path: Path) -> None:
         read_faces(folder)
 
 
-def test_pictures_can_be_kept_larger_and_in_colour(tmp_path: Path) -> None:
+def test_pictures_of_other_sizes_and_in_colour_become_grey_ones_of_48_pixels(tmp_path: Path) -> None:
     folder = fer_folder(tmp_path)
     red = np.zeros((100, 90, 3), np.uint8)
     red[..., 2] = 200
     cv2.imwrite(str(folder / "train" / "angry" / "aaa.png"), red)
-    train, test = read_faces(folder, 64, "rgb")
-    assert train.pictures.shape == (22, 64, 64, 3)
+    train, _ = read_faces(folder)
+    assert train.pictures.shape == (22, 48, 48)
     assert train.pictures.dtype == np.uint8
-    assert train.pictures[0][30, 30].tolist() == [0, 0, 200]  # BGR
-    np.testing.assert_array_equal(test.pictures[..., 0], test.pictures[..., 2])  # grey ones stay grey
-    assert read_faces(folder, 32)[0].pictures.shape == (22, 32, 32)
-    assert read_faces(fer_csv(tmp_path / "fer2013.csv"), 96, "rgb")[0].pictures.shape == (21, 96, 96, 3)
+    assert train.pictures[0][30, 30] == 60  # 0.299 of the red
 
 
-@pytest.mark.parametrize(("side", "color"), [(48, "gray"), (64, "rgb")])
-def test_aligned_pictures_have_the_size_and_colours_of_the_others(
-    side: int, color: Any, tmp_path: Path
-) -> None:
-    train, _ = read_faces(fer_folder(tmp_path), side, color)
+def test_aligned_pictures_have_the_size_of_the_others(tmp_path: Path) -> None:
+    train, _ = read_faces(fer_folder(tmp_path))
     whole = train.pictures.copy()
     assert align_faces(train, OneFace()) == 21
     assert train.aligned.shape == train.pictures.shape == whole.shape

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from edgeharfer.cli.prepare import prepare as command
 from edgeharfer.runtime import SinkError, SourceError
 from edgeharfer.training import prepare as module
-from edgeharfer.training.emotion.faces import read_faces
+from edgeharfer.training.emotion.faces import read_splits
 from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.prepare import prepare
 
@@ -68,8 +68,9 @@ def messy(tmp_path: Path) -> Path:
 
 def test_the_csv_becomes_pictures_that_read_back_alike(messy: Path, tmp_path: Path) -> None:
     prepare(messy, tmp_path / "out")
-    from_csv, from_folder = read_faces(messy), read_faces(tmp_path / "out", held_out="val")
-    for rows, files in zip(from_csv, from_folder, strict=True):
+    from_csv, from_folder = read_splits(messy), read_splits(tmp_path / "out")
+    for split in ("train", "val"):
+        rows, files = from_csv[split], from_folder[split]
         order = [files.names.index(name) for name in rows.names]
         np.testing.assert_array_equal(rows.pictures, files.pictures[order])
         np.testing.assert_array_equal(rows.labels, files.labels[order])

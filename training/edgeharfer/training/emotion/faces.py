@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,11 +27,6 @@ from edgeharfer.training.duplicates import (
     thumbnails,
 )
 from edgeharfer.training.emotion.kaggle import FER7, SIDE, SPLITS, read_rows
-
-Color = Literal["gray", "rgb"]
-"""Colour of an image, as in the manifest. Colour images are BGR, OpenCV's order, until they reach the
-model.
-"""
 
 UNREADABLE = "unreadable"
 
@@ -58,7 +52,7 @@ class Faces:
 
     Attributes:
         names: File names, n.
-        pictures: Images as in the data set, uint8 (n, side, side) or (n, side, side, 3) BGR.
+        pictures: Grey images as in the data set, uint8 (n, 48, 48).
         labels: Indices into FER7, int64 (n,).
         aligned: Images cropped as at run time, of the same shape; equal to `pictures` where no face was
             found.
@@ -104,27 +98,11 @@ class Faces:
         return Faces(names, *arrays, [*self.excluded, *excluded], self.split)
 
 
-def read_faces(
-    path: Path,
-    side: int = SIDE,
-    color: Color = "gray",
-    *,
-    held_out: str | None = None,
-    votes: Path | None = None,
-) -> tuple[Faces, Faces]:
-    """Read training and evaluation images from a folder, a zip or the Kaggle CSV; see `read_splits`."""
-    return train_and_test(read_splits(path, side, color, votes=votes), path, held_out)
-
-
-def read_splits(
-    path: Path, side: int = SIDE, color: Color = "gray", *, votes: Path | None = None
-) -> dict[str, Faces]:
+def read_splits(path: Path, votes: Path | None = None) -> dict[str, Faces]:
     """Read all splits; damaged images are recorded as excluded.
 
     Args:
         path: Folder, zip or Kaggle CSV.
-        side: Side of the images in pixels.
-        color: "gray" or "rgb".
         votes: FER+ table that names the rows of a CSV; see `kaggle.read_rows`.
 
     Returns:
@@ -134,27 +112,25 @@ def read_splits(
         SourceError: The data cannot be read.
     """
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, side, color, votes)
+        return _read_csv(path, votes)
     data = Dataset(path)
-    return {split: _read_split(data, split, side, color) for split in data.splits}
+    return {split: _read_split(data, split) for split in data.splits}
 
 
-def train_and_test(
-    splits: Mapping[str, Faces], path: Path, held_out: str | None = None
-) -> tuple[Faces, Faces]:
+def train_and_test(splits: Mapping[str, Faces], path: Path) -> tuple[Faces, Faces]:
     """Select the training and the evaluation split.
+
+    The evaluation split is val (PublicTest) for a CSV, otherwise test or, without one, val.
 
     Args:
         splits: Result of `read_splits`.
         path: Where they were read from.
-        held_out: Name of the evaluation split. By default val (PublicTest) for a CSV, otherwise test, then
-            val.
 
     Raises:
         SourceError: A split or one of its classes is missing.
     """
-    usual = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
-    test = _complete_split(splits, (held_out,) if held_out else usual, path)
+    names = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
+    test = _complete_split(splits, names, path)
     return _complete_split(splits, TRAIN_SPLITS, path), test
 
 
@@ -169,7 +145,7 @@ def _complete_split(splits: Mapping[str, Faces], names: Sequence[str], path: Pat
     return faces
 
 
-def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
+def _read_split(data: Dataset, split: str) -> Faces:
     samples, excluded = [], []
     for sample in data.split(split):
         if canonical(sample.label) not in FER7:
@@ -178,8 +154,8 @@ def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
             excluded.append(ExcludedImage(sample.name, UNREADABLE))
         else:
             label = FER7.index(canonical(sample.label))
-            samples.append((sample.file, _convert(picture, side, color), label))
-    return _as_faces(samples, excluded, split, side, color)
+            samples.append((sample.file, _convert(picture), label))
+    return _as_faces(samples, excluded, split)
 
 
 def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
@@ -189,40 +165,30 @@ def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
         return None
 
 
-def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[str, Faces]:
+def _read_csv(path: Path, votes: Path | None) -> dict[str, Faces]:
     rows, bad = read_rows(path, votes)
     samples: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
     excluded: dict[str, list[ExcludedImage]] = defaultdict(list)
     for row in rows:
-        samples[row.split].append((row.name, _convert(row.picture, side, color), row.label))
+        samples[row.split].append((row.name, row.picture, row.label))
     for fault in bad:
         excluded[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.reason}", UNREADABLE))
     return {
-        split: _as_faces(samples[split], excluded[split], split, side, color)
+        split: _as_faces(samples[split], excluded[split], split)
         for split in SPLITS.values()
         if split in samples or split in excluded
     }
 
 
-def _convert(picture: Image, side: int, color: Color) -> Image:
-    """Convert a BGR or grey image to the given colour and size."""
-    if color == "gray" and picture.ndim == 3:
-        picture = convert(picture, cv2.COLOR_BGR2GRAY)
-    elif color == "rgb" and picture.ndim == 2:
-        picture = convert(picture, cv2.COLOR_GRAY2BGR)
-    return resize(picture, side, side)
+def _convert(picture: Image) -> Image:
+    """Convert a BGR or grey image to FER-2013's format, grey 48x48."""
+    gray = convert(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+    return resize(gray, SIDE, SIDE)
 
 
-def _as_faces(
-    samples: Sequence[tuple[str, Image, int]],
-    excluded: list[ExcludedImage],
-    split: str,
-    side: int,
-    color: Color,
-) -> Faces:
+def _as_faces(samples: Sequence[tuple[str, Image, int]], excluded: list[ExcludedImage], split: str) -> Faces:
     """Combine samples into arrays; also works without any sample."""
-    shape = (side, side) if color == "gray" else (side, side, 3)
-    pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), *shape)
+    pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), SIDE, SIDE)
     labels = np.array([label for _, _, label in samples], np.int64)
     return Faces([name for name, _, _ in samples], pictures, labels, pictures, excluded, split)
 
@@ -280,19 +246,16 @@ def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
     )
 
 
-def align_faces(
-    faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> int:
+def align_faces(faces: Faces, detector: Detector) -> int:
     """Set `faces.aligned` to crops made by the runtime's code.
 
     Returns:
         The number of images in which a face was found.
     """
     cuts, found = [], 0
-    size = (faces.pictures.shape[2], faces.pictures.shape[1])
-    for i in progress(range(len(faces))):
-        face = find_face(faces.pictures[i], detector)
+    for picture in faces.pictures:
+        face = find_face(picture, detector)
         found += face is not None
-        cuts.append(cut_portrait(faces.pictures[i], face, FER_CROP, size))
+        cuts.append(cut_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
     faces.aligned = np.stack(cuts)
     return found
