@@ -180,7 +180,8 @@ def _save(model: keras.Model, average: WeightAverage, history: list[dict[str, fl
     """Save the whole state of the run atomically, state.json last."""
     state, weights = folder / "state.json", folder / f"epoch-{len(history)}.npz"
     with temporary_file(state) as new_state, temporary_file(weights) as new_weights:
-        np.savez(new_weights, *_state(model), *average.weights, steps=np.array(average.steps))
+        variables = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+        np.savez(new_weights, *variables, *average.weights, steps=np.array(average.steps))
         write_history(folder / "history.csv", history)
         new_state.write_text(json.dumps(history), encoding="utf-8")
         new_weights.replace(weights)
@@ -199,10 +200,6 @@ def _restore(model: keras.Model, average: WeightAverage, folder: Path) -> list[d
         variable.assign(value)
     average.weights = values[len(variables) :]
     return history
-
-
-def _state(model: keras.Model) -> list[Any]:
-    return [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
 
 
 def _variables(model: keras.Model) -> list[Any]:

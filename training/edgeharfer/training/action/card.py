@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
@@ -45,11 +45,6 @@ class TrainingRun:
     def figures(self) -> Mapping[str, Any]:
         """Out-of-fold figures of the clips."""
         return self.result.figures
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The recipe as a dictionary."""
-        return asdict(self.recipe)
 
 
 _CARD = """\

@@ -65,7 +65,7 @@ def metrics(run: TrainingRun) -> dict[str, object]:
             "skipped": dict(run.skipped), "sha256": run.clip_set.digest,
         },
         "backbone": dict(run.backbone),
-        "recipe": run.settings,
+        "recipe": asdict(run.recipe),
         **environment(),
     }  # fmt: skip
 

@@ -136,7 +136,7 @@ def evaluate_heads(
     taught = make_targets(prepared.train, prepared.votes, weight_cap=weight_cap).by_head
     truth = true_labels(prepared.test, prepared.votes)
     known_labels = true_labels(prepared.validation, prepared.votes)
-    found = []
+    results = []
     for head, labels in prepared.heads.items():
         temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
         training_prior = np.asarray(normalize_weights(taught[head].sum(axis=0).tolist()))
@@ -159,13 +159,13 @@ def evaluate_heads(
             )
             for name, prior in priors.items()
         }
-        one = HeadEvaluation(
+        result = HeadEvaluation(
             head, labels, temperature, training_prior, priors["package"], boosts, by_prior,
             split=SPLIT_DISPLAY_NAMES.get(prepared.test.split, prepared.test.split),
             truth=truth[head], uncalibrated_probs=softmax(test_logits[head], 1.0), probs=probs,
         )  # fmt: skip
-        found.append(one)
-    return found
+        results.append(result)
+    return results
 
 
 def save_run(
@@ -189,36 +189,36 @@ def save_run(
         "dropped": prepared.facts["dropped"],
         "provenance": recipe.provenance,
     }
-    for one in heads:
-        name = f"emotion-{one.head}"
+    for result in heads:
+        name = f"emotion-{result.head}"
         facts = {
             **common,
-            "temperature": one.temperature,
-            "calibration": one.calibration,
-            "split": one.split,
-            "assumed": describe_prior(one),
+            "temperature": result.temperature,
+            "calibration": result.calibration,
+            "split": result.split,
+            "assumed": describe_prior(result),
         }
-        card = model_card(name, one.head, facts, one.by_prior)
+        card = model_card(name, result.head, facts, result.by_prior)
         (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
-        plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
-        known = one.truth >= 0
-        curves = {"before": one.uncalibrated_probs[known], "after the temperature": one.probs[known]}
-        plot_reliability(curves, one.truth[known], out / f"reliability-{one.head}.png")
+        plot_confusion(result.chosen["confusion"], result.labels, out / f"confusion-{result.head}.png")
+        known = result.truth >= 0
+        curves = {"before": result.uncalibrated_probs[known], "after the temperature": result.probs[known]}
+        plot_reliability(curves, result.truth[known], out / f"reliability-{result.head}.png")
         write_mistakes_sheet(
-            prepared.test, one.probs, one.truth, one.labels, out / f"mistakes-{one.head}.png"
+            prepared.test, result.probs, result.truth, result.labels, out / f"mistakes-{result.head}.png"
         )
     plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
     plot_curves(history, out / "curves.png")
     write_history(out / "history.csv", history)
-    tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
+    tables = [f"{result}\n{class_table(result.by_prior['data'])}" for result in heads]
     (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     write_json(out / "labels.json", list(heads[-1].labels))
     write_json(out / "package.json", package_facts(prepared, spec, heads))
     write_json(
         out / "metrics.json",
         {
-            "evaluation": {one.head: one.by_prior for one in heads},
-            "expected_calibration_error": {one.head: one.calibration for one in heads},
+            "evaluation": {result.head: result.by_prior for result in heads},
+            "expected_calibration_error": {result.head: result.calibration for result in heads},
             "best_epoch": max(history, key=lambda row: row["score"]),
             "recipe": asdict(recipe),
             "data": prepared.facts,
@@ -237,7 +237,7 @@ def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvalu
         "threshold": THRESHOLD,
         "options": {"portraits": "cut"},
         "training": {"data": learned_from, **prepared.facts},
-        "packages": {f"emotion-{one.head}": one.package_facts() for one in heads},
+        "packages": {f"emotion-{result.head}": result.package_facts() for result in heads},
     }
 
 
@@ -270,10 +270,10 @@ def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[st
     return {label: round(float(w), 3) for label, w in zip(labels, weights, strict=True) if w > 1}
 
 
-def describe_prior(one: HeadEvaluation) -> str:
+def describe_prior(result: HeadEvaluation) -> str:
     """Describe the runtime's default prior for the model card."""
-    boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in one.boosts.items())
-    return ", ".join([PRIOR_DESCRIPTIONS[PRIOR_EVENNESS[one.head]], *boosts])
+    boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in result.boosts.items())
+    return ", ".join([PRIOR_DESCRIPTIONS[PRIOR_EVENNESS[result.head]], *boosts])
 
 
 def flatten_prior(training_prior: Shares, evenness: float) -> Shares:

@@ -100,8 +100,8 @@ def train_emotion(
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
-    for one in heads:
-        report(str(one))
+    for result in heads:
+        report(str(result))
     save_run(out, plain, recipe, spec, prepared, heads, history)
     return plain
 
