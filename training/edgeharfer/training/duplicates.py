@@ -71,8 +71,8 @@ def find_duplicates(entries: Sequence[DatasetEntry], pictures: Image) -> list[Du
     }  # fmt: skip
     firsts = [group[0] for group in groups]
     before, similarity = _most_similar_earlier(thumbnails(pictures[firsts]))
-    for i, j, alike in zip(firsts, before, similarity, strict=True):
-        if alike >= NEAR_DUPLICATE_CORRELATION:
+    for i, j, correlation in zip(firsts, before, similarity, strict=True):
+        if correlation >= NEAR_DUPLICATE_CORRELATION:
             found[i] = DuplicateImage(entries[i], entries[firsts[j]], "near")
     return [found[i] for i in sorted(found)]
 

@@ -159,15 +159,15 @@ def greedy_soup(
         return loss(model)
 
     chosen: list[str] = []
-    least = math.inf
+    best_loss = math.inf
     while len(chosen) < MAX_SOUP_MEMBERS:
         losses = {name: loss_of([*chosen, name]) for name in weights}
         name = min(losses, key=losses.__getitem__)
-        if losses[name] >= least:
+        if losses[name] >= best_loss:
             break
-        chosen, least = [*chosen, name], losses[name]
+        chosen, best_loss = [*chosen, name], losses[name]
     model.set_weights(mean(chosen))
-    report(f"averaged weights of {' + '.join(sorted(chosen))}: held-out loss {least:.4f}")
+    report(f"averaged weights of {' + '.join(sorted(chosen))}: held-out loss {best_loss:.4f}")
 
 
 def _stale_epochs(history: list[dict[str, float]]) -> int:

@@ -32,8 +32,8 @@ def fit_temperature(clips: Sequence[Floats], truth: NDArray[np.int64]) -> float:
         truth: Class of each clip, (clips,).
     """
     windows, counts = np.concatenate(clips), [len(probs) for probs in clips]
-    true, weights = np.repeat(truth, counts), np.repeat(1 / np.array(counts), counts)
-    targets = np.eye(windows.shape[1], dtype=np.float32)[true] * weights[:, None].astype(np.float32)
+    window_labels, weights = np.repeat(truth, counts), np.repeat(1 / np.array(counts), counts)
+    targets = np.eye(windows.shape[1], dtype=np.float32)[window_labels] * weights[:, None].astype(np.float32)
     return temperatures.fit_temperature(_logits(windows), targets, *_TEMPERATURES)
 
 
@@ -68,15 +68,15 @@ def choose_threshold(
         slack: F0.5 that a lower threshold may lose.
     """
     best = np.concatenate([probs.max(axis=1) for probs in clips])
-    called = np.concatenate([probs.argmax(axis=1) for probs in clips])
+    predicted = np.concatenate([probs.argmax(axis=1) for probs in clips])
     weight = np.concatenate([np.full(len(probs), 1 / len(probs)) for probs in clips])
-    true = np.repeat(truth, [len(probs) for probs in clips])
+    window_labels = np.repeat(truth, [len(probs) for probs in clips])
 
     def f_score(threshold: float) -> float:
-        shown = (best >= threshold) & (called != background)
-        right = float(weight[shown & (called == true)].sum())
-        precision = right / max(float(weight[shown].sum()), 1e-9)
-        recall = right / max(float(weight[true != background].sum()), 1e-9)
+        reported = (best >= threshold) & (predicted != background)
+        correct = float(weight[reported & (predicted == window_labels)].sum())
+        precision = correct / max(float(weight[reported].sum()), 1e-9)
+        recall = correct / max(float(weight[window_labels != background].sum()), 1e-9)
         return (1 + _BETA**2) * precision * recall / max(_BETA**2 * precision + recall, 1e-9)
 
     scores = np.array([f_score(threshold) for threshold in _THRESHOLDS])

@@ -146,8 +146,8 @@ class Trainer:
         rows = []
         for fold in np.unique(self.clip_set.folds[self.clip_set.scored]).tolist():
             held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.scored).tolist()
-            right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
-            rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
+            correct = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
+            rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(correct))})
         return rows
 
     def _head(self, name: str, chosen: NDArray[np.bool_]) -> keras.Model:
@@ -175,12 +175,12 @@ class Trainer:
         if not held.any():
             return lambda head: {}
         clips, truth = self.clip_set.take(held)
-        judged = [self.recipe.sampler.evaluation_windows(clip) for clip in clips]
-        middle = [windows[len(windows) // 2][None] for windows in judged]
+        windows_by_clip = [self.recipe.sampler.evaluation_windows(clip) for clip in clips]
+        middle = [windows[len(windows) // 2][None] for windows in windows_by_clip]
 
         def evaluate(head: keras.Model) -> Row:
-            called = np.concatenate(read_windows(head, middle)).argmax(axis=1)
-            return {"held_out_top1": float((called == truth).mean())}
+            predicted = np.concatenate(read_windows(head, middle)).argmax(axis=1)
+            return {"held_out_top1": float((predicted == truth).mean())}
 
         return evaluate
 

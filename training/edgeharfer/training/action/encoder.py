@@ -117,14 +117,14 @@ def _motion_representation(
     trunk = motion_trunk(
         recipe.frames, recipe.width, recipe.height, truncate_network(network, spec.layer), spec
     )
-    seen = make_encoder(trunk, threads, report)
-    facts = f"{seen.digest} {spec} {recipe.frame_sampler} {recipe.view_windows}"
+    trunk_encoder = make_encoder(trunk, threads, report)
+    facts = f"{trunk_encoder.digest} {spec} {recipe.frame_sampler} {recipe.view_windows}"
     pixels = Encoder(lambda batch: batch.reshape(len(batch), -1), hashlib.sha256(facts.encode()).hexdigest())
     store = WindowStore(
         folder,
         recipe.clip_spec,
         pixels,
-        trunk=seen.run,
+        trunk=trunk_encoder.run,
         window_sampler=recipe.frame_sampler,
         draws=recipe.view_windows,
     )

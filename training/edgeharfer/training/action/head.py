@@ -167,10 +167,10 @@ def train_head(
     )  # fmt: skip
     head.compile(optimizer=optimizer, loss="categorical_crossentropy")
     average, rows = WeightAverage(head, recipe.ema), []
-    drawer = BatchSampler(clips, labels, classes, sampler, recipe)
+    batch_sampler = BatchSampler(clips, labels, classes, sampler, recipe)
     for epoch in range(recipe.epochs):
         losses = []
-        for x, y in drawer.batches(steps, np.random.default_rng((recipe.seed, epoch))):
+        for x, y in batch_sampler.batches(steps, np.random.default_rng((recipe.seed, epoch))):
             losses.append(float(head.train_on_batch(x, y, return_dict=True)["loss"]))
             average.update()
         raw = head.get_weights()

@@ -107,23 +107,25 @@ def motion_trunk(frames: int, width: int, height: int, network: keras.Model, spe
     window = keras.Input((frames, height * width), name="window")
     first = np.linspace(0, frames - FRAMES_PER_LOOK, spec.looks).round().astype(int)
     before = np.add.outer(first, np.arange(CHANNELS)).ravel()
-    change = ops.take(window, before + 1, axis=1) - ops.take(window, before, axis=1)
-    change = ops.reshape(change, (-1, CHANNELS * spec.looks, height, width))
-    left, top, side = _motion_box(change, width, height, spec)
+    differences = ops.take(window, before + 1, axis=1) - ops.take(window, before, axis=1)
+    differences = ops.reshape(differences, (-1, CHANNELS * spec.looks, height, width))
+    left, top, side = _motion_box(differences, width, height, spec)
     rows = _resize_weights(top, side, height, spec.height)
     columns = _resize_weights(left, side, width, spec.width)
-    shown = ops.matmul(ops.matmul(rows, change), ops.transpose(columns, (0, 1, 3, 2)))
+    region = ops.matmul(ops.matmul(rows, differences), ops.transpose(columns, (0, 1, 3, 2)))
     # Resized with signs, so that flicker cancels out.
-    shown = ops.minimum(ops.abs(shown) * (2 * spec.gain), 2.0) - 1.0
-    shown = ops.reshape(shown, (-1, CHANNELS, spec.height, spec.width))
-    found = network(ops.transpose(shown, (0, 2, 3, 1)))
+    region = ops.minimum(ops.abs(region) * (2 * spec.gain), 2.0) - 1.0
+    region = ops.reshape(region, (-1, CHANNELS, spec.height, spec.width))
+    found = network(ops.transpose(region, (0, 2, 3, 1)))
     found = ops.reshape(found, (-1, spec.looks, network.output_shape[-1]))
     return keras.Model(window, ops.mean(found, axis=1, keepdims=True), name="motion")
 
 
-def _motion_box(change: Tensor, width: int, height: int, spec: MotionSpec) -> tuple[Tensor, Tensor, Tensor]:
+def _motion_box(
+    differences: Tensor, width: int, height: int, spec: MotionSpec
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return left, top and side of the most active box, each (n, 1), as shares of the frame."""
-    blocks = layers.AveragePooling2D(BLOCK, name="blocks")(ops.mean(ops.abs(change), axis=1)[..., None])
+    blocks = layers.AveragePooling2D(BLOCK, name="blocks")(ops.mean(ops.abs(differences), axis=1)[..., None])
     # Motion above the average, squared: noise and foliage are weak everywhere, people are not.
     motion = ops.square(ops.relu(blocks - ops.mean(blocks, axis=(1, 2), keepdims=True)))[..., 0]
     (x, spread_x), (y, spread_y) = (

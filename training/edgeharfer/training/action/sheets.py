@@ -35,13 +35,13 @@ def write_augmentation_sheet(files: Sequence[ClipFile], spec: ClipSpec, path: Pa
     """
     rows, captions = [], []
     for number, file in enumerate(_one_per_class(files)[:ROWS]):
-        shown, digest = _decode_frames(file, partial(_window_frames, spec))
-        first_s = shown[0].pts_s
+        frames, digest = _decode_frames(file, partial(_window_frames, spec))
+        first_s = frames[0].pts_s
         views = spec.draw_views(digest)
         view = views[number % len(views)] if views else None
-        changed = [view.apply(frame.bgr) if view else frame.bgr for frame in shown]
-        rows.append([_thumbnail(shown[0].bgr), *map(_thumbnail, changed)])
-        captions.append([file.label, *(f"{frame.pts_s - first_s:.2f} s" for frame in shown)])
+        changed = [view.apply(frame.bgr) if view else frame.bgr for frame in frames]
+        rows.append([_thumbnail(frames[0].bgr), *map(_thumbnail, changed)])
+        captions.append([file.label, *(f"{frame.pts_s - first_s:.2f} s" for frame in frames)])
     plot_sheet(rows, captions, path)
 
 

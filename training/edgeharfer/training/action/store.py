@@ -138,11 +138,11 @@ class ClipStore:
         times, thumbnails = [], []
         for number, frame in enumerate(read_frames(path)):
             times.append(frame.pts_s)
-            turn = [i for i, (_, picker) in enumerate(tracks) if picker.accepts(number, frame.pts_s)]
-            if not turn:
+            selected = [i for i, (_, picker) in enumerate(tracks) if picker.accepts(number, frame.pts_s)]
+            if not selected:
                 continue
-            pictures = [tracks[i][0].apply(frame.bgr) for i in turn]
-            for i, row in zip(turn, self.encoder.run(prepare(pictures, self.spec.input)), strict=True):
+            pictures = [tracks[i][0].apply(frame.bgr) for i in selected]
+            for i, row in zip(selected, self.encoder.run(prepare(pictures, self.spec.input)), strict=True):
                 rows[i].append(row)
                 frames[i].append(number)
             thumbnails.append(thumbnail(frame.bgr))

@@ -92,12 +92,12 @@ class ClipView:
             changed = np.repeat(
                 np.asarray(cv2.cvtColor(changed, cv2.COLOR_BGR2GRAY), np.uint8)[..., None], 3, axis=2
             )
-        lit = np.asarray(cv2.LUT(changed, self._tone_table()), np.uint8)
+        adjusted = np.asarray(cv2.LUT(changed, self._tone_table()), np.uint8)
         if self.noise:
-            lit = _add_noise(lit, self.noise)
+            adjusted = _add_noise(adjusted, self.noise)
         if self.box[2] and self.box[3]:
-            lit[_box_slices(lit, self.box)] = _ERASE_VALUE
-        return lit
+            adjusted[_box_slices(adjusted, self.box)] = _ERASE_VALUE
+        return adjusted
 
     def _cut(self, bgr: Image) -> Image:
         cut = bgr[_box_slices(bgr, self.crop)]
@@ -106,8 +106,8 @@ class ClipView:
     def _tone_table(self) -> Image:
         """Return exposure, contrast and tint as a lookup table, uint8 (256, 1, 3)."""
         unit = np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(self.gamma)
-        lit = ((unit - 0.5) * self.contrast + 0.5)[:, None] * np.asarray(self.tint, np.float32)
-        return np.asarray(np.clip(lit * 255 + 0.5, 0, 255), np.uint8)[:, None, :]
+        adjusted = ((unit - 0.5) * self.contrast + 0.5)[:, None] * np.asarray(self.tint, np.float32)
+        return np.asarray(np.clip(adjusted * 255 + 0.5, 0, 255), np.uint8)[:, None, :]
 
 
 _UNCHANGED = ClipView()

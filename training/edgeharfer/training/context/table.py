@@ -125,8 +125,8 @@ def assume_independent(
 ) -> list[Observation]:
     """Distribute all people's emotions over the activities by their frequency."""
     emotions = np.sum([person.shares() for person in people], axis=0)
-    common = Counter(activity.category for activity in activities)
-    shares = [(emotions * (count / common.total()), action) for action, count in common.items()]
+    frequency = Counter(activity.category for activity in activities)
+    shares = [(emotions * (count / frequency.total()), action) for action, count in frequency.items()]
     return [(part, action) for part, action in shares if part.any()]
 
 

@@ -91,8 +91,8 @@ class Faces:
             of: Index -> name of the image that an excluded one duplicates.
         """
         index = np.asarray(index, np.int64)
-        gone = np.setdiff1d(np.arange(len(self)), index).tolist() if reason else []
-        excluded = [ExcludedImage(self.names[i], reason, (of or {}).get(i, "")) for i in gone]
+        removed = np.setdiff1d(np.arange(len(self)), index).tolist() if reason else []
+        excluded = [ExcludedImage(self.names[i], reason, (of or {}).get(i, "")) for i in removed]
         names = [self.names[i] for i in index]
         arrays = self.pictures[index], self.labels[index], self.aligned[index]
         return Faces(names, *arrays, [*self.excluded, *excluded], self.split)
@@ -252,10 +252,10 @@ def align_faces(faces: Faces, detector: Detector) -> int:
     Returns:
         The number of images in which a face was found.
     """
-    cuts, found = [], 0
+    crops, detected = [], 0
     for picture in faces.pictures:
         face = find_face(picture, detector)
-        found += face is not None
-        cuts.append(cut_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
-    faces.aligned = np.stack(cuts)
-    return found
+        detected += face is not None
+        crops.append(cut_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
+    faces.aligned = np.stack(crops)
+    return detected

@@ -105,10 +105,10 @@ class EmotionRecipe:
     def phases(self) -> dict[str, EmotionRecipe]:
         """Return the phases of a run by name: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
         frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
-        again = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
-        last = {_name("finish", number): self._finish(number) for number in range(len(self.finish))}
-        parts = {"frozen": frozen, "main": self, **again, **last}
-        return {name: part for name, part in parts.items() if part.epochs}
+        restarts = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
+        finishing = {_name("finish", number): self._finish(number) for number in range(len(self.finish))}
+        all_phases = {"frozen": frozen, "main": self, **restarts, **finishing}
+        return {name: phase for name, phase in all_phases.items() if phase.epochs}
 
     def cycle(self, number: int) -> EmotionRecipe:
         """Return the recipe of a warm restart (Loshchilov & Hutter 2017), with another seed."""
@@ -116,18 +116,18 @@ class EmotionRecipe:
         return replace(self, learning_rate=rate, seed=self.seed + 100 * number)
 
     def _finish(self, number: int) -> EmotionRecipe:
-        part = self.finish[number]
+        phase = self.finish[number]
         return replace(
             self,
-            epochs=part.epochs,
-            learning_rate=part.learning_rate,
+            epochs=phase.epochs,
+            learning_rate=phase.learning_rate,
             schedule="cosine",
-            batch=max(2, round(self.batch * part.batch_share)),
-            aligned_share=max(part.aligned_share, self.aligned_share),
-            augmentation=part.augmentation,
+            batch=max(2, round(self.batch * phase.batch_share)),
+            aligned_share=max(phase.aligned_share, self.aligned_share),
+            augmentation=phase.augmentation,
             seed=self.seed + 10 + 100 * number,
         )
 
 
-def _name(part: str, number: int) -> str:
-    return part if number == 0 else f"{part}-{number + 1}"
+def _name(phase: str, number: int) -> str:
+    return phase if number == 0 else f"{phase}-{number + 1}"

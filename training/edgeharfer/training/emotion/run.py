@@ -141,11 +141,11 @@ def evaluate_heads(
         temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
         training_prior = np.asarray(normalize_weights(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
-        even = flatten_prior(training_prior, PRIOR_EVENNESS[head])
+        flattened = flatten_prior(training_prior, PRIOR_EVENNESS[head])
         boosts = boost_weak_classes(
-            reweigh(held_back_probs, ratio(even, training_prior)), known_labels[head], labels
+            reweigh(held_back_probs, ratio(flattened, training_prior)), known_labels[head], labels
         )
-        raised = even * [boosts.get(label, 1.0) for label in labels]
+        raised = flattened * [boosts.get(label, 1.0) for label in labels]
         priors = {
             "data": training_prior,
             "package": np.asarray(normalize_weights(raised.tolist())),
@@ -258,13 +258,13 @@ def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[st
     probs, truth = probs[truth >= 0], truth[truth >= 0]
     weights = np.ones(len(labels), np.float32)
     counts = np.bincount(truth, minlength=len(labels))
-    least = float((probs.argmax(axis=1) == truth).mean()) - MAX_TOP1_LOSS
+    min_top1 = float((probs.argmax(axis=1) == truth).mean()) - MAX_TOP1_LOSS
     for _ in range(100):
-        right = (probs * weights).argmax(axis=1) == truth
-        recalls = np.bincount(truth, right, len(labels)) / np.maximum(counts, 1)
+        correct = (probs * weights).argmax(axis=1) == truth
+        recalls = np.bincount(truth, correct, len(labels)) / np.maximum(counts, 1)
         weak = (recalls < MIN_RECALL) & (counts >= MIN_PICTURES)
         raised = np.where(weak, weights * BOOST_STEP, weights).astype(np.float32)
-        if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < least:
+        if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < min_top1:
             break
         weights = raised
     return {label: round(float(w), 3) for label, w in zip(labels, weights, strict=True) if w > 1}

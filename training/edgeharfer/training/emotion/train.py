@@ -164,8 +164,8 @@ def make_batches(
             index = order[start : start + recipe.batch]
             use_aligned = rng.random(len(index)) < recipe.aligned_share
             pictures = (
-                faces.aligned[i] if cut else faces.pictures[i]
-                for i, cut in zip(index, use_aligned, strict=True)
+                faces.aligned[i] if is_aligned else faces.pictures[i]
+                for i, is_aligned in zip(index, use_aligned, strict=True)
             )
             changed = [
                 augment(to_input_format(picture, spec), recipe.augmentation, rng) for picture in pictures
