@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Face
+
+if TYPE_CHECKING:
+    from edgeharfer.training.emotion.faces import Faces
 
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -39,3 +42,11 @@ def write_waves(folder: Path, train: int = 20, val: int = 5) -> Path:
                 picture = np.clip(128 + 90 * wave + rng.normal(0, 15, wave.shape), 0, 255).astype(np.uint8)
                 cv2.imwrite(str(folder / split / label / f"fer{i}{copy:06d}{split}.png"), picture)
     return folder
+
+
+def read_faces(path: Path, votes: Path | None = None) -> tuple[Faces, Faces]:
+    """The training and the evaluation split of a data set."""
+    # Imported here, since tests of the runtime alone use the other parts of this module.
+    from edgeharfer.training.emotion.faces import read_splits, train_and_test
+
+    return train_and_test(read_splits(path, votes), path)

@@ -143,8 +143,8 @@ def test_the_card_names_the_data_and_the_figures(run: Path) -> None:
     for heading in ("## Data and its terms", "## Accuracy", "## Limits", "## Use"):
         assert heading in card
     assert str(run.parent) not in card
-    assert "nor any of its group" in card
-    assert "2 folds of whole groups (gNN in the name, else scenes found by their looks)" in card
+    assert "nor on any of its group" in card
+    assert "2 folds of whole groups (gNN in the name, else scenes found by appearance)" in card
 
 
 def test_the_sheet_of_augmented_clips_has_a_row_a_class(run: Path) -> None:
@@ -207,8 +207,8 @@ def test_resume_takes_up_finished_heads_and_features(run: Path, data: Path, weig
         data / "data", run, RECIPE, background=[data / "calm"], backbone_weights=weights, resume=True,
         report=lines.append,
     )  # fmt: skip
-    assert "fold-1: finished before" in lines
-    assert "fold-2: finished before" in lines
+    assert "fold-1: already finished" in lines
+    assert "fold-2: already finished" in lines
     assert any("(0 encoded now" in line for line in lines)
     assert any(line.startswith("final: epoch 1") for line in lines)
     now = json.loads((run / "metrics.json").read_bytes())

@@ -18,12 +18,11 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
 from edgeharfer.training.emotion.data import make_targets
-from edgeharfer.training.emotion.faces import read_faces
 from edgeharfer.training.emotion.recipe import EmotionRecipe, FinishingPhase
 from edgeharfer.training.emotion.train import make_batches, train_emotion
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
 from edgeharfer.training.temperature import fit_temperature
-from tiny_faces import NoFaces, write_waves
+from tiny_faces import NoFaces, read_faces, write_waves
 
 RECIPE = EmotionRecipe(
     arch="tiny",

@@ -79,8 +79,8 @@ def test_speed_alone_tells_the_classes(run: Path) -> None:
     assert metrics["cross_validation"]["top1"] >= 7 / 8
     assert metrics["recipe"]["motion"]["layer"] == LAYER
     card = (run / "MODELCARD.md").read_text()
-    assert "It sees motion only: 8 grey pictures of 64x48 over 1 s" in card
-    assert "a camera that stands still" in card
+    assert "It uses motion only: 8 grey frames of 64x48 over 1 s" in card
+    assert "a static camera" in card
 
 
 def test_only_features_of_windows_are_kept(run: Path) -> None:
@@ -120,7 +120,7 @@ def test_background_is_a_second_guise_of_its_class(
     assert (metrics["aside"]["n"], metrics["aside"]["top1"]) == (3, 1.0)
     assert metrics["data"]["clips"] == {"fast": 4, "slow": 7}
     card = (tmp_path / "run" / "MODELCARD.md").read_text()
-    assert "3 clips of other footage that count as slow: 100.0% were called that" in card
+    assert "of 3 clips of other footage labelled slow, 100.0% were classified as" in card
     assert "- Three of them flicker." in card
     facts = json.loads((tmp_path / "run" / "package.json").read_text())["accuracy"]
     assert (facts["clips"], facts["clips_beside"], facts["top1_beside"]) == (8, 3, 1.0)

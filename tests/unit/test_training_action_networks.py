@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
-from edgeharfer.training.action.confidence import fold_in  # noqa: E402
+from edgeharfer.training.action.confidence import fold_temperature  # noqa: E402
 from edgeharfer.training.action.networks import ACTION_NETWORKS, MOTION, action_head, action_model  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 
@@ -108,7 +108,7 @@ def test_a_temperature_goes_into_whatever_branches_there_are(linear_branch: bool
     head = made_head(linear_branch=linear_branch)
     x = np.random.default_rng(0).random((4, FRAMES, 10)).astype(np.float32)
     sharp = np.log(np.asarray(head(x)))
-    fold_in(head, 2.0)
+    fold_temperature(head, 2.0)
     soft = np.log(np.asarray(head(x)))
     gaps = sharp[:, :1] - sharp[:, 1:]
     np.testing.assert_allclose(2 * (soft[:, :1] - soft[:, 1:]), gaps, atol=1e-4)
@@ -117,13 +117,13 @@ def test_a_temperature_goes_into_whatever_branches_there_are(linear_branch: bool
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"arch": "gru"}, "arch = 'gru': there are lstm, mean, tcn"),
+        ({"arch": "gru"}, "arch = 'gru': choose from lstm, mean, tcn"),
         ({"pool": "max"}, "pool = 'max'"),
         ({"sampling": "random"}, "sampling = 'random'"),
         ({"schedule": "plateau"}, "schedule = 'plateau'"),
-        ({"folds": 1}, "2 or more, or 0 for one a group"),
+        ({"folds": 1}, "choose at least 2, or 0 for one fold per group"),
         ({"grouping": "people"}, "grouping = 'people'"),
-        ({"grouping": "subject", "subject": "person"}, "0 groups in it"),
+        ({"grouping": "subject", "subject": "person"}, "expected one group, found 0"),
     ],
 )
 def test_settings_that_there_are_not(settings: dict[str, Any], message: str) -> None:

@@ -48,5 +48,5 @@ def test_tables_set_the_augmentation(tmp_path: Path) -> None:
     recipe = make_recipe(ActionRecipe, "action", str(path), {}, ())
     assert (recipe.arch, recipe.ranges.rotation, recipe.ranges.erase) == ("tcn", 10.0, 0.2)
     path.write_text('arch = "transformer"\n')
-    with pytest.raises(ConfigError, match="there are lstm, mean, tcn"):
+    with pytest.raises(ConfigError, match="choose from lstm, mean, tcn"):
         make_recipe(ActionRecipe, "action", str(path), {}, ())

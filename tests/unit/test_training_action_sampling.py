@@ -7,8 +7,15 @@ import pytest
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
-from edgeharfer.training.action.grid import EvenSpread, RuntimeGrid, spread_frames
-from edgeharfer.training.action.sampling import TimedWindows, UniformWindow, make_sampler, shaken
+from edgeharfer.training.action.sampling import (
+    EvenSpread,
+    RuntimeGrid,
+    TimedWindows,
+    UniformWindow,
+    jittered,
+    make_sampler,
+    spread_frames,
+)
 
 WINDOW = WindowSpec(frames=4, seconds=1.0, max_gap_s=0.5)
 FPS = 8
@@ -34,14 +41,14 @@ def test_frames_are_spread_over_the_whole_clip() -> None:
 
 def test_a_short_clip_gives_all_its_frames_once() -> None:
     assert spread_frames(3, 16) == [0, 1, 2]
-    assert [i for i in range(5) if EvenSpread(5, 16).wants(i, i / FPS)] == [0, 1, 2, 3, 4]
+    assert [i for i in range(5) if EvenSpread(5, 16).accepts(i, i / FPS)] == [0, 1, 2, 3, 4]
 
 
 def test_a_grid_ends_after_its_seconds() -> None:
     times = np.arange(0, 4, 1 / 24)
     taken = [
-        [float(time) for i, time in enumerate(times) if grid.wants(i, float(time))]
-        for grid in (RuntimeGrid(WINDOW), RuntimeGrid(WINDOW, later=True, seconds=1.0))
+        [float(time) for i, time in enumerate(times) if grid.accepts(i, float(time))]
+        for grid in (RuntimeGrid(WINDOW), RuntimeGrid(WINDOW, offset=True, seconds=1.0))
     ]
     assert taken[0] == pytest.approx(np.arange(0, 4, 0.25))
     assert taken[1] == pytest.approx([0.125, 0.375, 0.625, 0.875])
@@ -50,8 +57,8 @@ def test_a_grid_ends_after_its_seconds() -> None:
 def test_uniform_has_one_window_over_the_whole_clip() -> None:
     clip = made_clip(16, [0, 4, 8, 12])
     sampler = UniformWindow(frames=4)
-    assert sampler.judged(clip).shape == (1, 4, 1)
-    assert sampler.judged(clip)[0, :, 0].tolist() == [0, 4, 8, 12]
+    assert sampler.evaluation_windows(clip).shape == (1, 4, 1)
+    assert sampler.evaluation_windows(clip)[0, :, 0].tolist() == [0, 4, 8, 12]
     plain, view = sampler.tracks(clip)
     assert sampler.draw(clip, plain, np.random.default_rng(0))[:, 0].tolist() == [0, 4, 8, 12]
     assert sampler.draw(clip, view, np.random.default_rng(0))[:, 0].tolist() == [100, 104, 108, 112]
@@ -59,8 +66,8 @@ def test_uniform_has_one_window_over_the_whole_clip() -> None:
 
 def test_a_short_clip_stands_still_on_its_last_picture() -> None:
     short = made_clip(2, [0, 1])
-    assert UniformWindow(frames=5).judged(short)[0, :, 0].tolist() == [0, 1, 1, 1, 1]
-    assert TimedWindows(WINDOW).judged(short)[0, -1, 0] == 0.0
+    assert UniformWindow(frames=5).evaluation_windows(short)[0, :, 0].tolist() == [0, 1, 1, 1, 1]
+    assert TimedWindows(WINDOW).evaluation_windows(short)[0, -1, 0] == 0.0
     assert TimedWindows(WINDOW).draw(short, short.plain, np.random.default_rng(0)).shape == (4, 1)
 
 
@@ -78,11 +85,11 @@ def test_time_sampling_takes_any_place_and_speed() -> None:
 def test_jitter_moves_pictures_and_keeps_their_order() -> None:
     rng = np.random.default_rng(2)
     steps = np.arange(16.0)
-    moved = [shaken(steps, 0.5, rng) for _ in range(50)]
+    moved = [jittered(steps, 0.5, rng) for _ in range(50)]
     assert all((np.diff(one) >= 0).all() for one in moved)
     assert max(np.abs(one - steps).max() for one in moved) == pytest.approx(0.5, abs=0.02)
     assert all(one.min() >= 0 for one in moved)
-    np.testing.assert_array_equal(shaken(steps, 0.0, rng), steps)
+    np.testing.assert_array_equal(jittered(steps, 0.0, rng), steps)
 
 
 def test_jitter_changes_what_uniform_sees() -> None:

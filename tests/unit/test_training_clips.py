@@ -16,7 +16,7 @@ from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
-from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
+from edgeharfer.training.action.confidence import apply_temperature, choose_threshold, fit_temperature
 from edgeharfer.training.action.find import ClipFile, find_clips
 from edgeharfer.training.action.folds import (
     SIDE,
@@ -24,7 +24,7 @@ from edgeharfer.training.action.folds import (
     check_pattern,
     group_clips,
     join_scenes,
-    scene_of,
+    scene_descriptor,
     thumbnail,
 )
 from edgeharfer.training.action.store import ClipSpec, ClipStore, Encoder, load_clips
@@ -153,14 +153,14 @@ def test_views_are_half_a_step_apart_and_end_early(data: Path, tmp_path: Path) -
 
 def test_uniform_sampling_spreads_over_the_whole_clip(data: Path, tmp_path: Path) -> None:
     long = store(tmp_path / "features", UNIFORM).load(only(data, "Run_g01"))
-    assert long.whole is not None
-    assert long.whole.frames.tolist() == [0, 9, 18, 27]
+    assert long.full_clip is not None
+    assert long.full_clip.frames.tolist() == [0, 9, 18, 27]
     assert [view.frames.tolist() for view in long.views] == [[0, 9, 18, 27]] * 2
     assert long.times[long.plain.frames] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.25])
-    assert long.whole.features.dtype == np.float32
+    assert long.full_clip.features.dtype == np.float32
     assert long.views[0].features.dtype == np.float16
     short = store(tmp_path / "features", replace(UNIFORM, window=WindowSpec(8, 1.0, 0.5)))
-    whole = short.load(only(data, "Run_g02")).whole
+    whole = short.load(only(data, "Run_g02")).full_clip
     assert whole is not None
     assert whole.frames.tolist() == [0, 1, 2, 3, 4]
 
@@ -177,7 +177,7 @@ def test_a_clip_of_one_picture_has_no_later_view(tmp_path: Path) -> None:
     loaded = store(tmp_path / "features").load(only(tmp_path / "data", "one"))
     assert len(loaded.views) == 1
     assert loaded.windows(SPEC.window).shape == (1, 4, 12)
-    assert loaded.play(loaded.plain, 0.5, 0.25 * np.arange(4, dtype=np.float64)).shape == (4, 12)
+    assert loaded.window_at(loaded.plain, 0.5, 0.25 * np.arange(4, dtype=np.float64)).shape == (4, 12)
 
 
 def test_features_are_kept_and_used_again(data: Path, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_unreadable_clips_and_copies_are_skipped_and_told(data: Path, tmp_path: 
         *("Run/v_Run_g01_c01.mp4", "Run/v_Run_g02_c01.mp4", "Sit/v_Sit_g01_c01.mp4")
     ]
     assert set(skipped) == {"Run/v_Run_g07_c01.mp4", "Run/v_Run_g08_c01.mp4", "Sit/v_Sit_g09_c01.mp4"}
-    assert skipped["Sit/v_Sit_g09_c01.mp4"] == "a copy of Run/v_Run_g01_c01.mp4"
+    assert skipped["Sit/v_Sit_g09_c01.mp4"] == "duplicate of Run/v_Run_g01_c01.mp4"
     assert told[-1] == "features of 6 of 6 clips (3 encoded now, 3 skipped)"
 
 
@@ -249,10 +249,10 @@ def test_a_window_plays_at_another_speed_and_is_held_at_the_end() -> None:
     track = ClipFeatures(np.arange(0, 9, 2), features)
     one = replace(clip("a"), times=times, plain=track)
     steps = np.arange(4, dtype=np.float64)
-    assert one.play(track, 0.0, 0.25 * steps)[:, 0].tolist() == [0, 2, 4, 6]
-    assert one.play(track, 1.0, 0.25 * steps)[:, 0].tolist() == [2, 4, 6, 8]
-    assert one.play(track, 0.0, 0.125 * steps)[:, 0].tolist() == [0, 2, 2, 4]
-    assert one.play(track, 1.0, 0.5 * steps)[:, 0].tolist() == [0, 4, 8, 8]
+    assert one.window_at(track, 0.0, 0.25 * steps)[:, 0].tolist() == [0, 2, 4, 6]
+    assert one.window_at(track, 1.0, 0.25 * steps)[:, 0].tolist() == [2, 4, 6, 8]
+    assert one.window_at(track, 0.0, 0.125 * steps)[:, 0].tolist() == [0, 2, 2, 4]
+    assert one.window_at(track, 1.0, 0.5 * steps)[:, 0].tolist() == [0, 4, 8, 8]
 
 
 def test_named_groups_hold_within_their_class() -> None:
@@ -265,9 +265,10 @@ def test_named_groups_hold_within_their_class() -> None:
 
 
 def test_clips_of_one_scene_are_one_group_in_whatever_class() -> None:
-    scenes = [scene_of([thumbnail(picture(seed, i)) for i in range(shift, 30, 3)]) for seed, shift in (
-        (1, 0), (2, 0), (1, 1), (3, 0),
-    )]  # fmt: skip
+    scenes = [
+        scene_descriptor([thumbnail(picture(seed, i)) for i in range(shift, 30, 3)])
+        for seed, shift in ((1, 0), (2, 0), (1, 1), (3, 0))
+    ]
     labels = ("fight", "fight", "noFight", "noFight")
     clips = [
         clip(f"{label}{i}.mp4", label, scene)
@@ -287,7 +288,7 @@ def test_likeness_carries_over_a_chain() -> None:
 
 
 def test_flat_pictures_are_no_scene() -> None:
-    flat = scene_of([np.full((SIDE, SIDE), 90, np.uint8)])
+    flat = scene_descriptor([np.full((SIDE, SIDE), 90, np.uint8)])
     assert join_scenes(np.stack([flat, flat]), 0.5) == [0, 1]
 
 
@@ -308,9 +309,9 @@ def test_subjects_are_kept_together_in_all_classes() -> None:
 
 
 def test_a_subject_pattern_that_cannot_work_is_told() -> None:
-    with pytest.raises(ConfigError, match="no clip's name has it, not even walk1"):
+    with pytest.raises(ConfigError, match="matches no clip name, such as walk1"):
         group_clips([clip("walk1.mp4")], by="subject", pattern=r"person(\d+)")
-    with pytest.raises(ConfigError, match="0 groups in it"):
+    with pytest.raises(ConfigError, match="expected one group, found 0"):
         check_pattern(r"person\d+")
     with pytest.raises(ConfigError, match="unterminated"):
         check_pattern("person(")
@@ -344,7 +345,7 @@ def test_a_group_may_hold_several_classes() -> None:
 
 
 def test_too_few_groups_are_an_error() -> None:
-    with pytest.raises(ConfigError, match="2 groups of clips cannot make 3 folds"):
+    with pytest.raises(ConfigError, match="2 groups of clips are too few for 3 folds"):
         assign_folds(np.array([0, 0, 1]), ["a", "a", "b"], 3, seed=1)
 
 
@@ -393,9 +394,9 @@ def test_further_changes_leave_the_others_as_they_were() -> None:
 def test_the_temperature_undoes_overconfidence() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (4000, 5))
-    honest = soften(np.exp(logits).astype(np.float32), 1.0)
+    honest = apply_temperature(np.exp(logits).astype(np.float32), 1.0)
     truth = np.array([rng.choice(5, p=row / row.sum()) for row in honest.astype(np.float64)])
-    sure = soften(honest, 0.5)
+    sure = apply_temperature(honest, 0.5)
     assert fit_temperature([row[None] for row in sure], truth) == pytest.approx(2.0, rel=0.1)
 
 
@@ -404,6 +405,6 @@ def test_the_threshold_keeps_the_background_quiet() -> None:
     actions = [np.array([[0.9, 0.05, 0.05]], np.float32)] * 5
     calm = [np.array([[0.5, 0.1, 0.4]], np.float32)] * 5
     truth = np.array([0] * 5 + [2] * 5)
-    best = choose_threshold([*actions, *calm], truth, quiet=2)
+    best = choose_threshold([*actions, *calm], truth, background=2)
     assert 0.5 < best <= 0.9
-    assert choose_threshold([*actions, *calm], truth, quiet=2, slack=1.0) == 0.05 < best
+    assert choose_threshold([*actions, *calm], truth, background=2, slack=1.0) == 0.05 < best

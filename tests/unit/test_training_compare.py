@@ -13,8 +13,8 @@ keras = pytest.importorskip("keras")
 pytest.importorskip("matplotlib")
 
 from edgeharfer.training import loop  # noqa: E402
-from edgeharfer.training.compare import compare  # noqa: E402
-from edgeharfer.training.records import open_board, read_history, write_history  # noqa: E402
+from edgeharfer.training.compare import compare_runs  # noqa: E402
+from edgeharfer.training.records import read_history, tensorboard_writer, write_history  # noqa: E402
 
 
 def history(*scores: float) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def history(*scores: float) -> list[dict[str, Any]]:
 def test_the_best_run_stands_first_in_table_and_plot(tmp_path: Path) -> None:
     runs = {"sgd": history(0.2, 0.5, 0.4), "adam": history(0.3, 0.6)}
     said: list[str] = []
-    rows = compare(["sgd", "adam"], lambda name, folder: runs[name], tmp_path, said.append)
+    rows = compare_runs(["sgd", "adam"], lambda name, folder: runs[name], tmp_path, said.append)
     assert [row["optimizer"] for row in rows] == ["adam", "sgd"]
     assert (rows[1]["best_epoch"], rows[1]["epochs"], rows[1]["fer7_top1"]) == (2, 3, 0.25)
     with (tmp_path / "comparison.csv").open() as file:
@@ -61,7 +61,7 @@ def test_the_board_gets_a_scalar_for_each_figure(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    take = open_board(tmp_path)
+    take = tensorboard_writer(tmp_path)
     for row in history(0.2, 0.5):
         take(row)
     events = EventAccumulator(str(tmp_path))

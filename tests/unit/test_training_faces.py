@@ -17,18 +17,18 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime import SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Box, Face
-from edgeharfer.training.copies import DatasetEntry, find_copies
-from edgeharfer.training.emotion.augment import erase
+from edgeharfer.training.duplicates import DatasetEntry, find_duplicates
+from edgeharfer.training.emotion.augment import random_erase
 from edgeharfer.training.emotion.faces import (
-    FER7,
     ExcludedImage,
     Faces,
-    align,
+    align_faces,
     check_votes,
-    read_faces,
     read_splits,
-    without_copies,
+    without_duplicates,
 )
+from edgeharfer.training.emotion.kaggle import FER7
+from tiny_faces import read_faces
 
 FERPLUS = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "fer2013" / "fer2013-train-val.zip"
@@ -124,18 +124,16 @@ def test_folder_zip_and_csv_are_read_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_faces(folder)[0].pictures[5], picture(5))
 
 
-def test_the_held_out_split_can_be_chosen(tmp_path: Path) -> None:
-    path = fer_csv(tmp_path / "fer2013.csv")
-    assert list(read_splits(path)) == ["train", "val", "test"]
-    assert read_faces(path, held_out="test")[1].names[0] == "fer0000028.png"
-    with pytest.raises(SourceError, match="wanted a split dev/"):
-        read_faces(path, held_out="dev")
+def test_the_usages_of_the_csv_are_its_splits(tmp_path: Path) -> None:
+    splits = read_splits(fer_csv(tmp_path / "fer2013.csv"))
+    assert list(splits) == ["train", "val", "test"]
+    assert splits["test"].names[0] == "fer0000028.png"
 
 
 def test_a_folder_without_a_split_to_score_on_is_an_error(tmp_path: Path) -> None:
     folder = fer_folder(tmp_path)
     (folder / "val").rename(folder / "other")
-    with pytest.raises(SourceError, match=r"wanted a split test .*; there is 'other', 'train'"):
+    with pytest.raises(SourceError, match=r"expected a split test .*; found 'other', 'train'"):
         read_faces(folder)
 
 
@@ -206,31 +204,25 @@ def test_a_class_without_a_picture_is_an_error(tmp_path: Path) -> None:
     folder = fer_folder(tmp_path)
     for file in (folder / "train" / "fear").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(SourceError, match="train: no picture of class fear"):
+    with pytest.raises(SourceError, match="train: no image of class fear"):
         read_faces(folder)
 
 
-def test_pictures_can_be_kept_larger_and_in_colour(tmp_path: Path) -> None:
+def test_pictures_of_other_sizes_and_in_colour_become_grey_ones_of_48_pixels(tmp_path: Path) -> None:
     folder = fer_folder(tmp_path)
     red = np.zeros((100, 90, 3), np.uint8)
     red[..., 2] = 200
     cv2.imwrite(str(folder / "train" / "angry" / "aaa.png"), red)
-    train, test = read_faces(folder, 64, "rgb")
-    assert train.pictures.shape == (22, 64, 64, 3)
+    train, _ = read_faces(folder)
+    assert train.pictures.shape == (22, 48, 48)
     assert train.pictures.dtype == np.uint8
-    assert train.pictures[0][30, 30].tolist() == [0, 0, 200]  # BGR
-    np.testing.assert_array_equal(test.pictures[..., 0], test.pictures[..., 2])  # grey ones stay grey
-    assert read_faces(folder, 32)[0].pictures.shape == (22, 32, 32)
-    assert read_faces(fer_csv(tmp_path / "fer2013.csv"), 96, "rgb")[0].pictures.shape == (21, 96, 96, 3)
+    assert train.pictures[0][30, 30] == 60  # 0.299 of the red
 
 
-@pytest.mark.parametrize(("side", "color"), [(48, "gray"), (64, "rgb")])
-def test_aligned_pictures_have_the_size_and_colours_of_the_others(
-    side: int, color: Any, tmp_path: Path
-) -> None:
-    train, _ = read_faces(fer_folder(tmp_path), side, color)
+def test_aligned_pictures_have_the_size_of_the_others(tmp_path: Path) -> None:
+    train, _ = read_faces(fer_folder(tmp_path))
     whole = train.pictures.copy()
-    assert align(train, OneFace()) == 21
+    assert align_faces(train, OneFace()) == 21
     assert train.aligned.shape == train.pictures.shape == whole.shape
     assert train.aligned.dtype == np.uint8
     assert not np.array_equal(train.aligned, whole)
@@ -244,12 +236,12 @@ def test_copies_blanks_and_conflicts_leave_the_training_set() -> None:
          picture(3), picture(3), picture(4), picture(4), picture(5)],  # agreeing copies, conflicting ones
         [0, 1, 0, 2, 2, 3, 4, 5],
     )  # fmt: skip
-    clean = without_copies(train, held_out)
+    clean = without_duplicates(train, held_out)
     assert clean.names == ["3.png", "7.png"]
     assert clean.dropped == {
         "blank": 1, "also in the evaluation set": 2, "copies with conflicting labels": 2, "second copies": 1,
     }  # fmt: skip
-    assert clean.left_out == [
+    assert clean.excluded == [
         ExcludedImage("2.png", "blank"),
         ExcludedImage("0.png", "also in the evaluation set", "0.png"),
         ExcludedImage("1.png", "also in the evaluation set", "1.png"),
@@ -261,13 +253,13 @@ def test_copies_blanks_and_conflicts_leave_the_training_set() -> None:
 
 def test_what_stands_in_any_held_out_split_leaves_the_training_set() -> None:
     train = faces([picture(1), picture(2), picture(3)], [0, 1, 2])
-    clean = without_copies(train, faces([picture(1)], [0]), faces([picture(3)], [2]))
+    clean = without_duplicates(train, faces([picture(1)], [0]), faces([picture(3)], [2]))
     assert clean.names == ["1.png"]
 
 
 def test_copies_in_colour_are_found_too() -> None:
     colored = [cv2.applyColorMap(picture(seed), cv2.COLORMAP_JET) for seed in (1, 2, 1)]
-    clean = without_copies(faces(colored, [0, 1, 0]), faces([darker(colored[1])], [1]))
+    clean = without_duplicates(faces(colored, [0, 1, 0]), faces([darker(colored[1])], [1]))
     assert clean.names == ["0.png"]
 
 
@@ -275,21 +267,21 @@ def test_every_copy_is_listed_once_with_the_first_that_it_repeats() -> None:
     stack = np.stack([picture(1), picture(2), picture(1), darker(picture(2)), picture(3), picture(1)])
     labels = ["sad", "happy", "sad", "angry", "fear", "happy"]
     entries = [DatasetEntry(f"{i}", "val" if i < 2 else "train", label) for i, label in enumerate(labels)]
-    found = find_copies(entries, stack)
+    found = find_duplicates(entries, stack)
     assert [(copy.entry.name, copy.of.name, copy.kind, copy.conflict, copy.across) for copy in found] == [
         ("2", "0", "exact", False, True),
         ("3", "1", "near", True, True),
         ("5", "0", "exact", True, True),
     ]
-    assert find_copies([], np.empty((0, 48, 48), np.uint8)) == []
+    assert find_duplicates([], np.empty((0, 48, 48), np.uint8)) == []
 
 
 def test_near_copies_are_found_across_the_blocks_that_are_compared_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgeharfer.training.copies._BLOCK", 3)
+    monkeypatch.setattr("edgeharfer.training.duplicates._BLOCK", 3)
     stack = np.stack([*map(picture, range(7)), darker(picture(1)), darker(picture(6))])
-    found = find_copies([DatasetEntry(f"{i}", "train", "sad") for i in range(9)], stack)
+    found = find_duplicates([DatasetEntry(f"{i}", "train", "sad") for i in range(9)], stack)
     assert [(copy.entry.name, copy.of.name) for copy in found] == [("7", "1"), ("8", "6")]
 
 
@@ -314,7 +306,7 @@ def test_votes_that_number_pictures_by_row_leave_the_names_as_they_are(tmp_path:
 def test_votes_for_other_rows_are_refused(tmp_path: Path) -> None:
     path = fer_csv(tmp_path / "fer2013.csv")
     short = published_votes(tmp_path / "votes.csv", without_name=[2], skipped=[], rows=30)
-    with pytest.raises(SourceError, match=r"its 30 rows are not those of .* \(35 rows\)"):
+    with pytest.raises(SourceError, match=r"its 30 rows do not match those of .* \(35 rows\)"):
         read_splits(path, votes=short)
 
 
@@ -331,7 +323,11 @@ def test_a_damaged_row_does_not_keep_the_votes_from_naming_the_others(tmp_path: 
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [("../../x.png", "is no name"), ("x", "is no name"), ("fer0000000.png", "stands twice")],
+    [
+        ("../../x.png", "is not a valid image name"),
+        ("x", "is not a valid image name"),
+        ("fer0000000.png", "repeated image name"),
+    ],
 )
 def test_odd_names_in_the_votes_are_refused(name: str, fault: str, tmp_path: Path) -> None:
     table = published_votes(tmp_path / "votes.csv", without_name=[2], skipped=[])
@@ -357,7 +353,7 @@ def test_erasing_changes_one_rectangle_of_the_stated_size() -> None:
     rng = np.random.default_rng(0)
     face = np.random.default_rng(1).uniform(0, 255, (48, 48)).astype(np.float32)
     for _ in range(100):
-        changed = erase(face, 0.2, rng) != face
+        changed = random_erase(face, 0.2, rng) != face
         rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
         area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
         assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
@@ -369,7 +365,7 @@ def test_erasing_changes_one_rectangle_of_the_stated_size() -> None:
 def test_what_the_shipped_models_learned_from() -> None:
     if not DATA.exists():
         pytest.skip("FER-2013 is not here: it is not part of the repository")
-    clean = without_copies(*read_faces(DATA))
+    clean = without_duplicates(*read_faces(DATA))
     assert len(clean) == 27133
     assert clean.dropped == {
         "blank": 11, "also in the evaluation set": 385, "copies with conflicting labels": 83,

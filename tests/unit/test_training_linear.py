@@ -7,8 +7,8 @@ import numpy as np
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import EncodedClip
-from edgeharfer.training.action.confidence import fold_in, scale_branch
-from edgeharfer.training.action.linear import fit_linear, set_linear, squash
+from edgeharfer.training.action.confidence import fold_temperature, scale_branch
+from edgeharfer.training.action.linear import fit_linear, set_linear_branch, squash
 from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import TimedWindows
 
@@ -73,13 +73,13 @@ def test_the_bias_holds_the_shares_of_the_classes() -> None:
 
 
 def test_of_two_guises_of_a_class_the_likelier_counts() -> None:
-    head = action_head(4, 12, 2, arch="linear", linear_gain=5.0, double=1)
+    head = action_head(4, 12, 2, arch="linear", linear_gain=5.0, auxiliary_class=1)
     rng = np.random.default_rng(6)
     window = np.abs(rng.normal(0, 1, (40, 4, 12))).astype(np.float32)
     features = squash(window.mean(axis=1), 5.0)
     kernel = rng.normal(0, 1, (12, 3)).astype(np.float32)
     bias = -features.mean(axis=0) @ kernel
-    set_linear(head, kernel, bias, 1.0)
+    set_linear_branch(head, kernel, bias, 1.0)
     scores = features @ kernel + bias
     assert 0 < (scores[:, 2] > scores[:, 1]).sum() < 40
     logits = np.stack([scores[:, 0], scores[:, 1:].max(axis=1)], axis=1)
@@ -90,13 +90,13 @@ def test_of_two_guises_of_a_class_the_likelier_counts() -> None:
 def test_a_head_adds_the_logits_of_both_branches() -> None:
     head = action_head(4, 12, 3, units=5, pool="mean", linear_gain=5.0)
     kernel, bias = fitted(0.1)
-    set_linear(head, kernel, bias, 10.0)
+    set_linear_branch(head, kernel, bias, 10.0)
     scale_branch(head, "temporal", 0.0)
     window = np.abs(np.random.default_rng(2).normal(0, 1, (6, 4, 12))).astype(np.float32)
     logits = 10 * (squash(window.mean(axis=1), 5.0) @ kernel + bias)
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(head(window)), expected, atol=1e-5)
-    fold_in(head, 2.0)
+    fold_temperature(head, 2.0)
     softer = np.sqrt(expected) / np.sqrt(expected).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(head(window)), softer, atol=1e-5)

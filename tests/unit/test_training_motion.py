@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.runtime.types import Floats  # noqa: E402
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip  # noqa: E402
-from edgeharfer.training.action.motion import MotionSpec, cut_off, motion_trunk, picture_encoder  # noqa: E402
+from edgeharfer.training.action.motion import MotionSpec, motion_trunk, picture_encoder, truncate_network  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.sampling import EncodedWindows  # noqa: E402
 
@@ -60,17 +60,17 @@ def test_a_box_stays_inside_the_picture() -> None:
 
 def test_what_cannot_be_looked_at() -> None:
     eye = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.GlobalAveragePooling2D()])
-    with pytest.raises(ConfigError, match="a look reads 4 pictures, the window has 3"):
+    with pytest.raises(ConfigError, match="the window has 3 frames: at least 4 are needed"):
         motion_trunk(3, WIDTH, HEIGHT, eye, SPEC)
-    with pytest.raises(ConfigError, match="60x48, which must be multiples of 8"):
+    with pytest.raises(ConfigError, match="multiples of 8, not 60x48"):
         motion_trunk(FRAMES, 60, HEIGHT, eye, SPEC)
     with pytest.raises(ConfigError, match=r"motion.layer = 'x': .* has no such layer"):
-        cut_off(eye, "x")
-    with pytest.raises(ConfigError, match="looks are 1 at least"):
+        truncate_network(eye, "x")
+    with pytest.raises(ConfigError, match="looks must be at least 1"):
         MotionSpec(looks=0)
-    with pytest.raises(ConfigError, match="needs steps of time"):
+    with pytest.raises(ConfigError, match="requires sampling = 'time'"):
         ActionRecipe(arch="motion", sampling="uniform")
-    with pytest.raises(ConfigError, match="leave linear_branch on"):
+    with pytest.raises(ConfigError, match="set linear_branch = true"):
         ActionRecipe(arch="motion", linear_branch=False)
 
 
@@ -96,7 +96,7 @@ def test_windows_that_were_encoded_whole_are_only_read() -> None:
     plain = ClipFeatures(np.array([7, 8]), np.array([[1.0, 2.0], [3.0, 4.0]]))
     view = ClipFeatures(np.array([8, 8]), np.array([[5.0, 6.0], [7.0, 8.0]], np.float16))
     clip = EncodedClip("a", "x", "data", "0", np.arange(9) / 8, plain, (view,), np.zeros(1024, np.float32))
-    assert EncodedWindows().judged(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
+    assert EncodedWindows().evaluation_windows(clip).tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
     drawn = {tuple(EncodedWindows().draw(clip, view, np.random.default_rng(i))[0]) for i in range(20)}
     assert drawn == {(5.0, 6.0), (7.0, 8.0)}
     assert EncodedWindows().tracks(clip) == (plain, view)

@@ -19,9 +19,9 @@ from edgeharfer.training.emotion.networks import (  # noqa: E402
     EMOTION_NETWORKS,
     MIN_SIDE,
     add_l2,
-    backbone_of,
     emotion_model,
     emotion_trunk,
+    find_backbones,
     set_backbone_trainable,
 )
 from edgeharfer.training.losses import soft_cross_entropy  # noqa: E402
@@ -64,7 +64,7 @@ def one_step(model: Any, x: Any) -> float:
 def test_every_network_gives_finite_logits_for_each_head(arch: str) -> None:
     model = emotion_model(arch, HEADS, side=MIN_SIDE)
     assert [tensor.name for tensor in model.inputs] == ["image"]
-    assert bool(backbone_of(model)) == EMOTION_NETWORKS[arch].backbone
+    assert bool(find_backbones(model)) == EMOTION_NETWORKS[arch].backbone
     logits = {name: np.asarray(rows) for name, rows in model(faces(arch), training=False).items()}
     assert {name: (rows.shape, rows.dtype.name) for name, rows in logits.items()} == {
         name: ((4, classes), "float32") for name, classes in HEADS.items()
@@ -113,7 +113,7 @@ def test_parameters_of_mini_xception_are_the_papers_but_for_the_last_convolution
 
 def test_vgg_sees_what_its_weights_were_trained_on() -> None:
     image = keras.Input((1, 1, 3))
-    model = keras.Model(image, networks.less_imagenet_mean(image))
+    model = keras.Model(image, networks.subtract_imagenet_mean(image))
     red, green, blue = 255.0, 116.779, 0.0
     pixel = np.array([red, green, blue], np.float32).reshape(1, 1, 1, 3)
     np.testing.assert_allclose(np.ravel(model(pixel)), [blue - 103.939, 0, red - 123.68], atol=1e-4)
@@ -127,7 +127,7 @@ def test_the_colours_of_resnet50v2_start_as_copies_of_the_grey_picture() -> None
 
 def test_a_frozen_backbone_keeps_its_weights_and_an_unfrozen_one_learns() -> None:
     model = emotion_model("resnet50v2", FER7, side=MIN_SIDE)
-    (network,) = backbone_of(model)
+    (network,) = find_backbones(model)
     step = model.get_layer("gray_to_rgb")
     set_backbone_trainable(model, False)
     before, before_step = network.get_weights(), step.get_weights()
@@ -159,18 +159,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_weights_are_taken_from_a_file_or_found_in_a_folder(weights: Path, file: str) -> None:
     original = backbone("VGG16", MIN_SIDE, MIN_SIDE, weights / "vgg16.weights.h5").get_weights()[0]
     for given, same in ((weights / file, True), (None, False)):
-        (network,) = backbone_of(emotion_model("vgg16", FER7, side=MIN_SIDE, weights=given))
+        (network,) = find_backbones(emotion_model("vgg16", FER7, side=MIN_SIDE, weights=given))
         assert np.array_equal(network.get_weights()[0], original) == same
 
 
 @pytest.mark.parametrize("file", ["other.weights.h5", "broken.weights.h5", "missing.weights.h5"])
 def test_weights_that_do_not_fit_are_told_in_one_line(weights: Path, file: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^VGG16 weights .*{file}: .*: give a file that has them"):
+    with pytest.raises(ConfigError, match=rf"^VGG16 weights .*{file}: .*: give a file with weights of VGG16"):
         emotion_model("vgg16", FER7, side=MIN_SIDE, weights=weights / file)
 
 
 def test_a_folder_without_the_networks_file_is_told(weights: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ResNet50 weights .*: 0 \.h5 files there begin with resnet50"):
+    with pytest.raises(
+        ConfigError,
+        match=r"ResNet50 weights .*: expected one \.h5 file whose name begins with resnet50, found 0",
+    ):
         emotion_model("hybrid", FER7, side=MIN_SIDE, weights=weights)
 
 
@@ -191,8 +194,8 @@ def test_imagenet_weights_are_asked_of_keras_and_their_lack_is_told(monkeypatch:
     ("arch", "settings", "message"),
     [
         ("alexnet", {}, "unknown architecture 'alexnet': choose from cnn4, lenet, "),
-        ("cnn4", {"weights": "imagenet"}, "cnn4 has no backbone that takes weights"),
-        ("cnn4", {"side": MIN_SIDE - 1}, f"choose a side of at least {MIN_SIDE}"),
+        ("cnn4", {"weights": "imagenet"}, "cnn4 has no backbone: it does not take backbone weights"),
+        ("cnn4", {"side": MIN_SIDE - 1}, f"side = {MIN_SIDE - 1}: too small: choose at least {MIN_SIDE}"),
     ],
 )
 def test_what_cannot_be_built_is_told(arch: str, settings: dict[str, Any], message: str) -> None:
@@ -204,7 +207,7 @@ def test_what_cannot_be_built_is_told(arch: str, settings: dict[str, Any], messa
 @pytest.mark.parametrize("arch", ["mini-xception", "vgg16"])
 def test_networks_compute_in_half_precision_up_to_their_logits(arch: str) -> None:
     model = emotion_model(arch, FER7, side=MIN_SIDE)
-    inner = (backbone_of(model) or [model])[0]
+    inner = (find_backbones(model) or [model])[0]
     computing = [layer for layer in inner.layers if layer.weights and layer.name != "fer7"]
     assert {layer.compute_dtype for layer in computing} == {"float16"}
     logits = model(faces(arch), training=False)["fer7"]

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from edgeharfer.cli.prepare import prepare as command
 from edgeharfer.runtime import SinkError, SourceError
 from edgeharfer.training import prepare as module
-from edgeharfer.training.emotion.faces import FER7, read_faces
+from edgeharfer.training.emotion.faces import read_splits
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.prepare import prepare
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -67,8 +68,9 @@ def messy(tmp_path: Path) -> Path:
 
 def test_the_csv_becomes_pictures_that_read_back_alike(messy: Path, tmp_path: Path) -> None:
     prepare(messy, tmp_path / "out")
-    from_csv, from_folder = read_faces(messy), read_faces(tmp_path / "out", held_out="val")
-    for rows, files in zip(from_csv, from_folder, strict=True):
+    from_csv, from_folder = read_splits(messy), read_splits(tmp_path / "out")
+    for split in ("train", "val"):
+        rows, files = from_csv[split], from_folder[split]
         order = [files.names.index(name) for name in rows.names]
         np.testing.assert_array_equal(rows.pictures, files.pictures[order])
         np.testing.assert_array_equal(rows.labels, files.labels[order])
@@ -111,9 +113,9 @@ def test_the_report_counts_and_names(messy: Path, tmp_path: Path) -> None:
 def test_a_person_is_told_what_was_found(messy: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(messy), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
-    assert "26 pictures: train 12, val 7, test 7" in done.output
-    assert "2 damaged and left out:\n  train line 28: 3 pixel values instead of 2304" in done.output
-    assert "3 exact and 1 near copies, 2 across splits, 1 under another label" in done.output
+    assert "26 images: train 12, val 7, test 7" in done.output
+    assert "2 damaged, skipped:\n  train line 28: 3 pixel values instead of 2304" in done.output
+    assert "3 exact and 1 near duplicates, 2 across splits, 1 with conflicting labels" in done.output
     assert "left for training: 6" in done.output
 
 
@@ -157,7 +159,7 @@ def test_pictures_get_the_names_of_the_votes(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "train" / "fear" / "fer0000001.png").is_file()
     assert facts["ferplus"]["train"] == {"joined": 6, "agreement": None}
     table.write_text("\n".join([header, *rows[:-1]]) + "\n")
-    with pytest.raises(SourceError, match="its 20 rows are not those of"):
+    with pytest.raises(SourceError, match="its 20 rows do not match those of"):
         prepare(source, tmp_path / "other", votes=table)
     assert not (tmp_path / "other").exists()
 
@@ -167,10 +169,10 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     prepare(source, tmp_path / "empty")
     before = sorted((tmp_path / "empty").rglob("*"))
-    with pytest.raises(SinkError, match="exists and is no empty folder: give a new --out"):
+    with pytest.raises(SinkError, match="exists and is not an empty folder: choose another --out"):
         prepare(source, tmp_path / "empty")
     assert sorted((tmp_path / "empty").rglob("*")) == before
-    with pytest.raises(SinkError, match="give a new --out"):
+    with pytest.raises(SinkError, match="choose another --out"):
         prepare(source, source)
 
 
@@ -180,7 +182,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_copies", full)
+    monkeypatch.setattr(module, "_write_duplicates", full)
     with pytest.raises(SinkError, match=r"cannot be written \(No space left on device\)"):
         prepare(source, tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["fer2013.csv"]
@@ -189,6 +191,6 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 def test_data_without_one_good_picture_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "fer2013.csv"
     path.write_text("emotion,pixels,Usage\n0,1 2 3,Training\n")
-    with pytest.raises(SourceError, match="no picture in it can be read"):
+    with pytest.raises(SourceError, match="contains no readable image"):
         prepare(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

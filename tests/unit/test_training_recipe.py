@@ -113,10 +113,10 @@ def test_the_parts_of_an_emotion_run_follow_each_other() -> None:
 
 def test_parts_of_a_run_can_stand_in_a_file(tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.recipe import LIGHT, EmotionRecipe, FinishingPhase
+    from edgeharfer.training.emotion.recipe import LIGHT_AUGMENTATION, EmotionRecipe, FinishingPhase
 
     file = tmp_path / "mine.toml"
     file.write_text("[[finish]]\nepochs = 3\n[[finish]]\nepochs = 2\naugmentation.rotation_deg = 5\n")
     first, second = make_recipe(EmotionRecipe, "emotion", str(file), {}, ()).finish
-    assert (first, first.augmentation) == (FinishingPhase(3), LIGHT)
+    assert (first, first.augmentation) == (FinishingPhase(3), LIGHT_AUGMENTATION)
     assert (second.epochs, second.augmentation.rotation_deg) == (2, 5.0)

@@ -10,7 +10,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from edgeharfer.training.loop import soup  # noqa: E402
+from edgeharfer.training.loop import greedy_soup  # noqa: E402
 
 
 def network() -> Any:
@@ -40,7 +40,7 @@ def test_the_mean_is_what_serves_held_back_data_best(
     def loss(model: Any) -> float:
         return abs(float(model.get_weights()[0].item()) - wanted)
 
-    soup(model, parts(tmp_path, *values), loss, said.append)
+    greedy_soup(model, parts(tmp_path, *values), loss, said.append)
     for weight in model.get_weights():
         np.testing.assert_allclose(weight, mean, rtol=1e-6)
     assert len(said) == 1 and "part-" in said[0] and f"{abs(mean - wanted):.4f}" in said[0]

@@ -7,7 +7,8 @@ import pytest
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.training.emotion.data import make_targets
-from edgeharfer.training.emotion.faces import FER7, Faces
+from edgeharfer.training.emotion.faces import Faces
+from edgeharfer.training.emotion.kaggle import FER7
 
 LABELS = ("angry", "happy", "happy", "happy")
 
@@ -59,14 +60,14 @@ def test_class_weights_scale_the_rows() -> None:
 def test_a_class_that_is_seldom_called_is_lifted_until_it_is_found() -> None:
     """A network that halves the probability of one class."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.run import MIN_RECALL, weak_lifts
+    from edgeharfer.training.emotion.run import MIN_RECALL, boost_weak_classes
 
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1, 2, -1], 100)
     probs = rng.uniform(0, 0.6, (400, 3)).astype(np.float32)
     probs[np.arange(300), truth[:300]] += 0.5
     probs[:, 1] *= 0.5
-    lifts = weak_lifts(probs, truth, ("a", "b", "c"))
+    lifts = boost_weak_classes(probs, truth, ("a", "b", "c"))
     assert list(lifts) == ["b"]
     weights = np.array([1, lifts["b"], 1])
     assert ((probs[100:200] * weights).argmax(axis=1) == 1).mean() >= MIN_RECALL
@@ -75,22 +76,22 @@ def test_a_class_that_is_seldom_called_is_lifted_until_it_is_found() -> None:
 
 def test_a_class_of_a_few_pictures_is_not_lifted() -> None:
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.run import weak_lifts
+    from edgeharfer.training.emotion.run import boost_weak_classes
 
     truth = np.array([0] * 50 + [1] * 5)
     probs = np.tile(np.array([0.9, 0.1], np.float32), (55, 1))
-    assert weak_lifts(probs, truth, ("a", "b")) == {}
+    assert boost_weak_classes(probs, truth, ("a", "b")) == {}
 
 
 def test_lifting_ends_where_it_costs_too_much() -> None:
     """The weak class cannot be told from the strong one."""
     pytest.importorskip("keras")
-    from edgeharfer.training.emotion.run import MAX_LOST, weak_lifts
+    from edgeharfer.training.emotion.run import MAX_TOP1_LOSS, boost_weak_classes
 
     truth = np.array([0] * 200 + [1] * 30)
     rng = np.random.default_rng(1)
     first = rng.uniform(0.55, 0.95, 230)
     probs = np.stack([first, 1 - first], axis=1).astype(np.float32)
-    lifts = weak_lifts(probs, truth, ("a", "b"))
+    lifts = boost_weak_classes(probs, truth, ("a", "b"))
     right = (probs * np.array([1, lifts.get("b", 1.0)])).argmax(axis=1) == truth
-    assert right.mean() >= (probs.argmax(axis=1) == truth).mean() - MAX_LOST
+    assert right.mean() >= (probs.argmax(axis=1) == truth).mean() - MAX_TOP1_LOSS

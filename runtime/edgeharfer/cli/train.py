@@ -153,7 +153,8 @@ def action(
 ) -> None:
     """Train on a folder or zip of clips, <class>/<clip>, cross-validated by group."""
     with needs_extra("train"):
-        from edgeharfer.training.action.train import ActionRecipe, train_action
+        from edgeharfer.training.action.recipe import ActionRecipe
+        from edgeharfer.training.action.train import train_action
         from edgeharfer.training.recipe import make_recipe
 
     wanted = make_recipe(ActionRecipe, "action", recipe, given(settings), changes)
@@ -172,7 +173,7 @@ def action(
 
 def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path], object], out: Path) -> None:
     """The recipe with each of the optimizers, at that optimizer's own learning rate."""
-    from edgeharfer.training.compare import compare
+    from edgeharfer.training.compare import compare_runs
     from edgeharfer.training.records import read_history
 
     wanted = [name.strip() for name in names.split(",")]
@@ -185,7 +186,7 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
         train_one(replace(recipe, optimizer=name, learning_rate=None), folder)
         return read_history(folder / "history.csv")
 
-    compare(wanted, train_with, out, report=click.echo)
+    compare_runs(wanted, train_with, out, report=click.echo)
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Train the same recipe several times with one thing changed, and set the runs side by side."""
+"""Train one recipe several times with a single setting changed, and compare the runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from edgeharfer.training.plots import plot_comparison
 Row = Mapping[str, Any]
 
 
-def compare(
+def compare_runs(
     names: Sequence[str],
     train: Callable[[str, Path], Sequence[Row]],
     out: Path,
     report: Callable[[str], None] = print,
 ) -> list[Row]:
-    """Call train(name, folder) for each name; returns and writes a row each, the best first.
+    """Run one training per name and write a comparison table and plot.
 
-    train: gives the history of its run, one row an epoch with "epoch", "loss" and "score". `out` gets a
-    folder a name, comparison.csv, comparison.md and comparison.png with all curves.
+    Args:
+        names: Names of the variants, such as optimizers.
+        train: Called as train(name, folder); returns the run's history, one row per epoch with "epoch",
+            "loss" and "score".
+        out: Folder for the results: one subfolder per name, comparison.csv, comparison.md and comparison.png.
+        report: Receives progress messages.
+
+    Returns:
+        One row per variant, the best score first.
     """
     out.mkdir(parents=True, exist_ok=True)
     histories = {}
@@ -29,16 +36,16 @@ def compare(
         report(f"{name}:")
         histories[name] = train(name, out / name)
     rows = sorted(
-        (summary(name, history) for name, history in histories.items()), key=lambda row: -row["score"]
+        (summarize_run(name, history) for name, history in histories.items()), key=lambda row: -row["score"]
     )
     write_table(rows, out)
     plot_comparison(histories, out / "comparison.png")
-    report(markdown(rows))
+    report(comparison_table(rows))
     return rows
 
 
-def summary(name: str, history: Sequence[Row]) -> Row:
-    """The best epoch of a run, with how many there were and the loss at the end."""
+def summarize_run(name: str, history: Sequence[Row]) -> Row:
+    """Summarise a run: its best epoch, the number of epochs and the last loss."""
     best = max(history, key=lambda row: row["score"])
     figures = {key: value for key, value in best.items() if key.endswith("top1")}
     return {
@@ -52,16 +59,16 @@ def summary(name: str, history: Sequence[Row]) -> Row:
 
 
 def write_table(rows: Sequence[Row], out: Path) -> None:
-    """comparison.csv for programs, comparison.md for people."""
+    """Write comparison.csv and comparison.md."""
     with (out / "comparison.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (out / "comparison.md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    (out / "comparison.md").write_text(comparison_table(rows) + "\n", encoding="utf-8")
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table."""
+def comparison_table(rows: Sequence[Row]) -> str:
+    """Format the rows as a Markdown table."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:
         cells = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values())

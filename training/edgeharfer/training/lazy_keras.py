@@ -1,4 +1,4 @@
-"""Keras, imported when it is first used: the names of networks are known where it is not installed."""
+"""Keras, imported on first use, so that network names are available where Keras is not installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["keras", "layers", "ops"]
 
 
 class _Module:
-    """Stands for a module until something of it is needed."""
+    """Stand-in for a module that is imported on first attribute access."""
 
     def __init__(self, name: str) -> None:
         self._name = name

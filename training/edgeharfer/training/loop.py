@@ -1,4 +1,4 @@
-"""The training loop: epochs of batches, averaged weights, the best kept, every epoch resumable."""
+"""Training loop with averaged weights, early stopping and resumption after every epoch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ import numpy as np
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.training.records import write_history
 
-Board = Callable[[Mapping[str, float]], None]
+EpochCallback = Callable[[Mapping[str, float]], None]
 MAX_SOUP_MEMBERS = 8
-"""In a mean of parts, each time a part counts."""
+"""Maximum members of a greedy soup; a phase counts once for each time it is included."""
 Batches = Iterable[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how patiently to train.
+    """Length and stopping criteria of a training.
 
-    ema: share of the old average kept at each step; 0 is off. patience: epochs without a better score
-    before it ends. plateau: epochs without a better score before the learning rate is halved; 0 is never.
+    Attributes:
+        epochs: Maximum number of epochs.
+        ema: Decay of the moving average of the weights; 0 disables it.
+        patience: Epochs without a better score before training stops.
+        plateau: Epochs without a better score before the learning rate is halved; 0 disables it.
     """
 
     epochs: int
@@ -41,19 +44,19 @@ Validation = Callable[[keras.Model], Mapping[str, float]]
 
 
 class WeightAverage:
-    """Exponential moving average of a model's weights, its ramp as in TensorFlow's (1 + n) / (10 + n)."""
+    """Exponential moving average of a model's weights, with TensorFlow's ramp-up (1 + n) / (10 + n)."""
 
-    def __init__(self, model: keras.Model, keep: float) -> None:
-        self._model, self._keep, self.steps = model, keep, 0
+    def __init__(self, model: keras.Model, decay: float) -> None:
+        self._model, self._decay, self.steps = model, decay, 0
         self.weights = model.get_weights()
 
     def update(self) -> None:
-        """Take the model's present weights into the average."""
+        """Add the model's current weights to the average."""
         self.steps += 1
-        keep = min(self._keep, (1 + self.steps) / (10 + self.steps))
+        decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         for mean, now in zip(self.weights, self._model.get_weights(), strict=True):
             if np.issubdtype(mean.dtype, np.floating):
-                mean += (now - mean) * np.asarray(1 - keep, mean.dtype)
+                mean += (now - mean) * np.asarray(1 - decay, mean.dtype)
             else:
                 mean[...] = now
 
@@ -67,14 +70,24 @@ def fit(
     *,
     resume: bool = False,
     report: Reporter = print,
-    board: Board | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
-    """Train a compiled model; returns one row a finished epoch and leaves the best weights in the model.
+    """Train a compiled model and load its best weights.
 
-    batches(epoch): that epoch's batches, the same whenever it is asked for the same epoch, so that a
-    resumed run sees what an uninterrupted one sees. validate(model): figures of the averaged weights;
-    "score" decides which epoch is best. `folder` gets best.weights.h5, history.csv, state.json and
-    epoch-N.npz, the state after the last finished epoch. board: takes every row too.
+    Args:
+        model: Compiled model.
+        batches: Called as batches(epoch); must return the same batches for the same epoch, so that a resumed
+            run equals an uninterrupted one.
+        validate: Returns figures of the averaged weights; "score" selects the best epoch.
+        plan: Number of epochs and stopping criteria.
+        folder: Receives best.weights.h5, history.csv, state.json and epoch-N.npz, the state after the last
+            finished epoch.
+        resume: Continue from the state in `folder`, if there is one.
+        report: Receives progress messages.
+        on_epoch: Called with each epoch's row.
+
+    Returns:
+        One row per finished epoch.
     """
     average = WeightAverage(model, plan.ema)
     history: list[dict[str, float]] = []
@@ -83,7 +96,7 @@ def fit(
         report(f"resuming after epoch {len(history)}")
     for epoch in range(len(history), plan.epochs):
         if history and _stale_epochs(history) >= plan.patience:
-            report(f"no better for {plan.patience} epochs: stopping")
+            report(f"no improvement for {plan.patience} epochs: stopping")
             break
         losses = []
         bar = keras.utils.Progbar(None, verbose=int(sys.stdout.isatty()))
@@ -108,23 +121,29 @@ def fit(
         history.append(row)
         if plan.plateau and (stale := _stale_epochs(history)) and stale % plan.plateau == 0:
             model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
-            report(f"no better for {plan.plateau} epochs: learning rate halved")
+            report(f"no improvement for {plan.plateau} epochs: learning rate halved")
         _save(model, average, history, folder)
-        if board:
-            board(row)
+        if on_epoch:
+            on_epoch(row)
         report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     model.load_weights(folder / "best.weights.h5")
     return history
 
 
-def soup(
+def greedy_soup(
     model: keras.Model, folders: Sequence[Path], loss: Callable[[keras.Model], float], report: Reporter
 ) -> None:
-    """Leave the best mean of the best weights of a run's parts in the model (Wortsman et al. 2022).
+    """Average the best weights of a run's phases greedily (model soups, Wortsman et al. 2022).
 
-    Where each part went on from the one before, their weights can be averaged, and between them lies what
-    generalises better than any. Greedily: the part that lowers the mean's loss on held-back pictures most
-    is taken in, or counts once more, until none does.
+    Each phase continues from the previous one, so their weights can be averaged, and the mean generalises
+    better than any single phase. The phase that lowers the held-out loss most is added repeatedly, until none
+    lowers it any further. The model is left with the mean.
+
+    Args:
+        model: Model to load the weights into.
+        folders: Folders of the phases, each with best.weights.h5.
+        loss: Held-out loss of the model.
+        report: Receives progress messages.
     """
     weights = {}
     for folder in folders:
@@ -140,28 +159,29 @@ def soup(
         return loss(model)
 
     chosen: list[str] = []
-    least = math.inf
+    best_loss = math.inf
     while len(chosen) < MAX_SOUP_MEMBERS:
         losses = {name: loss_of([*chosen, name]) for name in weights}
         name = min(losses, key=losses.__getitem__)
-        if losses[name] >= least:
+        if losses[name] >= best_loss:
             break
-        chosen, least = [*chosen, name], losses[name]
+        chosen, best_loss = [*chosen, name], losses[name]
     model.set_weights(mean(chosen))
-    report(f"mean of {' + '.join(sorted(chosen))}: held-back loss {least:.4f}")
+    report(f"averaged weights of {' + '.join(sorted(chosen))}: held-out loss {best_loss:.4f}")
 
 
 def _stale_epochs(history: list[dict[str, float]]) -> int:
-    """How many epochs ago the best one was."""
+    """Return the number of epochs since the best one."""
     best = max(range(len(history)), key=lambda i: history[i]["score"])
     return len(history) - 1 - best
 
 
 def _save(model: keras.Model, average: WeightAverage, history: list[dict[str, float]], folder: Path) -> None:
-    """The whole state of the run; each file appears by rename, state.json last."""
+    """Save the whole state of the run atomically, state.json last."""
     state, weights = folder / "state.json", folder / f"epoch-{len(history)}.npz"
     with temporary_file(state) as new_state, temporary_file(weights) as new_weights:
-        np.savez(new_weights, *_state(model), *average.weights, steps=np.array(average.steps))
+        variables = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+        np.savez(new_weights, *variables, *average.weights, steps=np.array(average.steps))
         write_history(folder / "history.csv", history)
         new_state.write_text(json.dumps(history), encoding="utf-8")
         new_weights.replace(weights)
@@ -170,7 +190,7 @@ def _save(model: keras.Model, average: WeightAverage, history: list[dict[str, fl
 
 
 def _restore(model: keras.Model, average: WeightAverage, folder: Path) -> list[dict[str, float]]:
-    """What `_save` wrote last, whenever the run was killed."""
+    """Load the last state that `_save` wrote."""
     history: list[dict[str, float]] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     variables = _variables(model)
     with np.load(folder / f"epoch-{len(history)}.npz") as arrays:
@@ -182,14 +202,10 @@ def _restore(model: keras.Model, average: WeightAverage, folder: Path) -> list[d
     return history
 
 
-def _state(model: keras.Model) -> list[Any]:
-    return [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
-
-
 def _variables(model: keras.Model) -> list[Any]:
-    """All that training changes: weights, dropout's random numbers, the optimizer's moments.
+    """Return all variables that training changes: weights, dropout's random state, the optimizer's moments.
 
-    A saved .keras file lacks the random numbers, so a run resumed from it would not be the same.
+    A .keras file lacks the random state, so a run resumed from it would differ.
     """
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]

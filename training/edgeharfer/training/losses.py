@@ -1,4 +1,4 @@
-"""Losses on logits, whose targets are distributions."""
+"""Loss functions on logits with soft targets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def soft_cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    """Cross-entropy of soft targets: twice (n, classes) -> (n,); a row of zeros has no loss and no gradient.
+    """Compute the cross-entropy of soft targets.
 
-    Written out because the fused operators of the backends take each row of targets to sum to 1: for a
-    row of zeros their loss is 0 but their gradient is the softmax, which drives the logits away. Rows may
-    therefore also carry a weight: a row times two counts twice.
+    The fused cross-entropy operators of the backends assume that each row of targets sums to 1: for a row of
+    zeros their loss is 0, but their gradient is the softmax. This version gives such a row no loss and no
+    gradient, so targets can also carry sample weights: a row multiplied by two counts twice.
+
+    Args:
+        targets: Class probabilities, (n, classes), optionally multiplied by a sample weight.
+        logits: (n, classes).
+
+    Returns:
+        The loss of each sample, (n,).
     """
     return -keras.ops.sum(targets * keras.ops.log_softmax(logits, axis=-1), axis=-1)
 
 
 def focal(gamma: float) -> Loss:
-    """Focal loss (Lin et al. 2017) on soft targets: what is told well already counts less, (1 - p)^gamma."""
+    """Return a focal loss (Lin et al. 2017) for soft targets; classes are weighted by (1 - p)^gamma."""
 
     def loss(targets: Tensor, logits: Tensor) -> Tensor:
         log_probs = keras.ops.log_softmax(logits, axis=-1)
@@ -37,14 +44,19 @@ def focal(gamma: float) -> Loss:
 
 
 def make_loss(focal_gamma: float) -> Loss:
-    """Cross-entropy, or focal loss for a gamma above 0."""
+    """Return focal loss for a gamma above 0, otherwise cross-entropy."""
     return focal(focal_gamma) if focal_gamma else soft_cross_entropy
 
 
 def class_weights(targets: Floats, cap: float) -> NDArray[np.float64]:
-    """Weights that make the classes count alike, none above `cap`: (classes,), 1 for a class of mean size.
+    """Compute weights inversely proportional to class frequency.
 
-    targets: (n, classes), class shares of each sample. A class without any sample keeps weight 1.
+    Args:
+        targets: Class shares of each sample, (n, classes).
+        cap: Largest weight.
+
+    Returns:
+        float64 (classes,): 1 for a class of mean size or without samples.
     """
     counts = targets.sum(axis=0, dtype=np.float64)
     seen = counts > 0

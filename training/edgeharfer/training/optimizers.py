@@ -8,25 +8,34 @@ from typing import Any
 from edgeharfer.training.lazy_keras import keras
 
 LEARNING_RATES: Mapping[str, float] = {"sgd": 0.05, "adam": 1e-3, "adagrad": 0.02, "adamw": 2e-3}
-"""Optimizers and the rates that each starts from unless the recipe says another."""
+"""Supported optimizers and their default learning rates."""
 
 SCHEDULES = ("cosine", "constant", "plateau")
-"""cosine: warm-up, then a cosine to nearly zero. plateau: the loop lowers it when nothing gets better."""
+"""Supported schedules. "cosine": warm-up, then cosine decay to 1 % of the peak. "plateau": `loop.fit` halves
+the rate when the score stops improving.
+"""
 
 
 def make_optimizer(
     name: str, learning_rate: float | None, weight_decay: float, steps: int, schedule: str = "cosine"
 ) -> keras.optimizers.Optimizer:
-    """An optimizer for a training of `steps` batches.
+    """Build an optimizer for a training of `steps` batches.
 
-    learning_rate: the highest of the schedule; None takes LEARNING_RATES. weight_decay: decoupled
-    (Loshchilov & Hutter 2019), AdamW's own and for none of the others; biases and norms are left out.
-    Raises ValueError for an unknown optimizer or schedule.
+    Args:
+        name: A key of LEARNING_RATES.
+        learning_rate: Peak learning rate; None uses LEARNING_RATES.
+        weight_decay: Decoupled weight decay (Loshchilov & Hutter 2019), used by "adamw" only. Biases and
+            normalisation parameters are excluded.
+        steps: Total number of training steps.
+        schedule: One of SCHEDULES.
+
+    Raises:
+        ValueError: Unknown optimizer or schedule.
     """
     if name not in LEARNING_RATES or schedule not in SCHEDULES:
-        raise ValueError(f"no optimizer {name} with schedule {schedule}")
+        raise ValueError(f"unknown optimizer {name!r} or schedule {schedule!r}")
     top = learning_rate or LEARNING_RATES[name]
-    rate = cosine(top, steps) if schedule == "cosine" else top
+    rate = cosine_schedule(top, steps) if schedule == "cosine" else top
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
     if name == "adam":
@@ -38,8 +47,8 @@ def make_optimizer(
     return optimizer
 
 
-def cosine(top: float, steps: int) -> Any:
-    """Up to `top` in a twentieth of the steps, down to a hundredth of it in a half cosine."""
+def cosine_schedule(top: float, steps: int) -> Any:
+    """Warm up to `top` over 5 % of the steps, then decay to 1 % of it along a half cosine."""
     warmup = max(1, steps // 20)
     return keras.optimizers.schedules.CosineDecay(
         top / 100, max(1, steps - warmup), alpha=0.01, warmup_target=top, warmup_steps=warmup

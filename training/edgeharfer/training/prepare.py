@@ -1,4 +1,4 @@
-"""FER-2013's csv as picture files, and what there is to know of a data set before one trains on it."""
+"""Convert FER-2013's CSV to image files, and check a data set for duplicates and damage before training."""
 
 from __future__ import annotations
 
@@ -14,73 +14,93 @@ from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.staging import replaced_folder, write_json
-from edgeharfer.training.copies import DatasetEntry, DuplicateImage, find_copies
-from edgeharfer.training.emotion.faces import FER7, Faces, check_votes, read_splits, without_copies
+from edgeharfer.training.duplicates import DatasetEntry, DuplicateImage, find_duplicates
+from edgeharfer.training.emotion.faces import (
+    Faces,
+    check_votes,
+    read_splits,
+    without_duplicates,
+)
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.records import file_hash
 
-SHOWN = 20
-"""Damaged pictures told by name to a person; report.json has them all."""
+MAX_LISTED = 20
+"""Damaged images listed by name on the console; report.json lists all of them."""
 
 
 def prepare(
     source: Path, out: Path, *, votes: Path | None = None, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, object]:
-    """Look a data set over; leave report.json and copies.csv in the new folder `out`, and return the former.
+    """Check a data set and write report.json and copies.csv to the new folder `out`.
 
-    source: a folder, a zip, or the Kaggle csv, which also becomes <split>/<class>/ferNNNNNNN.png in `out`.
-    votes: a FER+ table, whose names the pictures of a csv get. report: takes lines for people.
-    The folder appears whole or not at all.
-    Raises SourceError for data without a face and votes of other pictures, SinkError where `out` cannot be.
+    `out` is written completely or not at all.
+
+    Args:
+        source: Folder, zip or Kaggle CSV. The images of a CSV are also written as
+            <split>/<class>/ferNNNNNNN.png.
+        out: Folder to create; it may exist if it is empty.
+        votes: FER+ table; the images of a CSV are named after it.
+        report: Receives progress messages.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        SourceError: No image is readable, or the votes belong to other images.
+        SinkError: `out` is not empty or cannot be written.
     """
-    _check_place(out)
+    _check_output_folder(out)
     splits = read_splits(source, votes=votes)
     if not any(map(len, splits.values())):
-        raise SourceError(f"{source}: no picture in it can be read")
-    for line in _told(splits):
+        raise SourceError(f"{source}: contains no readable image")
+    for line in _summary_lines(splits):
         report(line)
-    joined = None if votes is None else _joined(splits, votes)
-    copies = list_copies(splits)
-    counts, training = _counted(copies), _left_for_training(splits)
+    joined = None if votes is None else _vote_coverage(splits, votes)
+    copies = list_duplicates(splits)
+    counts, training = _count_duplicates(copies), _training_summary(splits)
     report(
-        f"{counts['exact']} exact and {counts['near']} near copies, {counts['across_splits']} across splits, "
-        f"{counts['conflicting']} under another label"
+        f"{counts['exact']} exact and {counts['near']} near duplicates, {counts['across_splits']} across "
+        f"splits, {counts['conflicting']} with conflicting labels"
     )
     if training is not None:
-        report(f"left for training: {training['kept']}; dropped {training['dropped']}")
+        report(f"left for training: {training['kept']}; dropped: {training['dropped']}")
     facts: dict[str, object] = {
         "source": source.name,
         "sha256": file_hash(source) if source.is_file() else None,
         "pictures": {name: _by_class(faces) for name, faces in splits.items()},
-        **_flaws(splits),
+        **_unusable_images(splits),
         "copies": counts,
         "training": training,
         "ferplus": joined,
     }
-    with replaced_folder(out, _check_place) as folder:
+    with replaced_folder(out, _check_output_folder) as folder:
         if source.suffix.lower() == ".csv":
             _write_pictures(splits, folder)
-        _write_copies(folder / "copies.csv", copies)
+        _write_duplicates(folder / "copies.csv", copies)
         write_json(folder / "report.json", facts)
-    report(f"all of it by name: {out / 'copies.csv'}, {out / 'report.json'}")
+    report(f"full lists: {out / 'copies.csv'}, {out / 'report.json'}")
     return facts
 
 
-def list_copies(splits: Mapping[str, Faces]) -> list[DuplicateImage]:
-    """All copies but blanks. Held-out pictures come first, so it is the training picture that repeats one."""
+def list_duplicates(splits: Mapping[str, Faces]) -> list[DuplicateImage]:
+    """Find all duplicates, except of blank images.
+
+    Held-out splits come first, so a training image is listed as the duplicate of a held-out one.
+    """
     ordered = sorted(splits.values(), key=_is_training)
-    places = [(faces, i) for faces in ordered for i in _lively(faces)]
+    places = [(faces, i) for faces in ordered for i in _non_blank(faces)]
     if not places:
         return []
     entries = [DatasetEntry(faces.names[i], faces.split, FER7[faces.labels[i]]) for faces, i in places]
-    return find_copies(entries, np.stack([faces.pictures[i] for faces, i in places]))
+    return find_duplicates(entries, np.stack([faces.pictures[i] for faces, i in places]))
 
 
 def _is_training(faces: Faces) -> bool:
     return faces.split.lower() in TRAIN_SPLITS
 
 
-def _lively(faces: Faces) -> list[int]:
-    """Indices of the pictures that are not blank."""
+def _non_blank(faces: Faces) -> list[int]:
+    """Return the indices of images that are not a single colour."""
     return [i for i, picture in enumerate(faces.pictures) if picture.std() > 0]
 
 
@@ -88,12 +108,12 @@ def _by_class(faces: Faces) -> dict[str, int]:
     return {label: int((faces.labels == i).sum()) for i, label in enumerate(FER7)}
 
 
-def _flaws(splits: Mapping[str, Faces]) -> dict[str, object]:
-    """Pictures that say nothing, by split: the damaged and the blank by name, other classes by number."""
+def _unusable_images(splits: Mapping[str, Faces]) -> dict[str, object]:
+    """List unusable images by split: damaged and blank ones by name, those of other classes by count."""
     flaws: dict[str, dict[str, object]] = {"unreadable": {}, "blank": {}, "other_classes": {}}
     for name, faces in splits.items():
         flaws["unreadable"][name] = faces.unreadable
-        lively = set(_lively(faces))
+        lively = set(_non_blank(faces))
         flaws["blank"][name] = [one for i, one in enumerate(faces.names) if i not in lively]
         others = {why: count for why, count in faces.dropped.items() if why != "unreadable"}
         flaws["other_classes"][name] = others
@@ -102,7 +122,7 @@ def _flaws(splits: Mapping[str, Faces]) -> dict[str, object]:
     }
 
 
-def _counted(copies: Sequence[DuplicateImage]) -> dict[str, int]:
+def _count_duplicates(copies: Sequence[DuplicateImage]) -> dict[str, int]:
     kinds = Counter(copy.kind for copy in copies)
     return {
         "exact": kinds["exact"],
@@ -112,17 +132,19 @@ def _counted(copies: Sequence[DuplicateImage]) -> dict[str, int]:
     }
 
 
-def _left_for_training(splits: Mapping[str, Faces]) -> dict[str, object] | None:
-    """What training keeps by default where every other split is held out; None without a training split."""
+def _training_summary(splits: Mapping[str, Faces]) -> dict[str, object] | None:
+    """Count what training keeps when every other split is held out; None without a training split."""
     train = next(filter(_is_training, splits.values()), None)
     if train is None or not len(train):
         return None
-    kept = without_copies(train, *(faces for faces in splits.values() if faces is not train))
+    kept = without_duplicates(train, *(faces for faces in splits.values() if faces is not train))
     return {"kept": len(kept), "dropped": dict(kept.dropped - train.dropped)}
 
 
-def _joined(splits: Mapping[str, Faces], table: Path) -> dict[str, object]:
-    """By split how many pictures have votes, and how often their majority is FER-2013's own label."""
+def _vote_coverage(splits: Mapping[str, Faces], table: Path) -> dict[str, object]:
+    """Return per split the number of images with votes and the agreement of their majority with the
+    labels.
+    """
     votes = read_votes(table)
     return {
         name: {"joined": sum(file in votes for file in faces.names), "agreement": check_votes(faces, votes)}
@@ -130,16 +152,16 @@ def _joined(splits: Mapping[str, Faces], table: Path) -> dict[str, object]:
     }
 
 
-def _told(splits: Mapping[str, Faces]) -> Iterator[str]:
-    """What was read, for people."""
+def _summary_lines(splits: Mapping[str, Faces]) -> Iterator[str]:
+    """Describe what was read."""
     counts = ", ".join(f"{name or 'no split'} {len(faces)}" for name, faces in splits.items())
-    yield f"{sum(map(len, splits.values()))} pictures: {counts}"
+    yield f"{sum(map(len, splits.values()))} images: {counts}"
     damaged = [f"{name} {one}".strip() for name, faces in splits.items() for one in faces.unreadable]
     if damaged:
-        yield f"{len(damaged)} damaged and left out:"
-        yield from (f"  {one}" for one in damaged[:SHOWN])
-    if len(damaged) > SHOWN:
-        yield f"  and {len(damaged) - SHOWN} more"
+        yield f"{len(damaged)} damaged, skipped:"
+        yield from (f"  {one}" for one in damaged[:MAX_LISTED])
+    if len(damaged) > MAX_LISTED:
+        yield f"  and {len(damaged) - MAX_LISTED} more"
 
 
 def _write_pictures(splits: Mapping[str, Faces], folder: Path) -> None:
@@ -151,7 +173,7 @@ def _write_pictures(splits: Mapping[str, Faces], folder: Path) -> None:
             (folder / split / FER7[label] / name).write_bytes(png.tobytes())
 
 
-def _write_copies(path: Path, copies: Sequence[DuplicateImage]) -> None:
+def _write_duplicates(path: Path, copies: Sequence[DuplicateImage]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "split", "label", "of", "of_split", "of_label", "kind", "conflict"])
@@ -161,6 +183,6 @@ def _write_copies(path: Path, copies: Sequence[DuplicateImage]) -> None:
             writer.writerow([*row, "yes" if copy.conflict else "no"])
 
 
-def _check_place(out: Path) -> None:
+def _check_output_folder(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise SinkError(f"{out}: exists and is no empty folder: give a new --out")
+        raise SinkError(f"{out}: exists and is not an empty folder: choose another --out")

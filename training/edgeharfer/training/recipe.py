@@ -1,4 +1,4 @@
-"""Recipes: all settings of a training in a TOML file; those that ship are chosen by name."""
+"""Recipes: TOML files with all settings of a training. Shipped recipes are selected by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def shipped_recipes(task: str) -> dict[str, Path]:
-    """Name -> file of the recipes that ship for a task ("emotion" or "action")."""
+    """Return the shipped recipes for a task ("emotion" or "action"), name -> file."""
     folder = resources.files("edgeharfer.training").joinpath("recipes")
     files = [Path(str(file)) for file in folder.iterdir() if file.name.startswith(f"{task}-")]
     return {file.stem.removeprefix(f"{task}-"): file for file in sorted(files)}
@@ -25,10 +25,18 @@ def shipped_recipes(task: str) -> dict[str, Path]:
 def make_recipe(
     kind: type[T], task: str, name_or_path: str | None, settings: Mapping[str, Any], changes: Sequence[str]
 ) -> T:
-    """A recipe (the defaults where none is named) with single settings and `key.key=value` changes on top.
+    """Build a recipe from a file, settings and command-line changes; later ones take precedence.
 
-    Keys are the fields of `kind`; tables are its nested dataclasses; what a file leaves out keeps its
-    default. Raises ConfigError for a file that cannot be read, unknown keys and values of the wrong type.
+    Args:
+        kind: Recipe dataclass. Its fields are the keys, nested dataclasses are tables; keys that are not
+            given keep their defaults.
+        task: "emotion" or "action".
+        name_or_path: Shipped recipe or TOML file; None uses the defaults.
+        settings: Values for single keys.
+        changes: `key.key=value` assignments.
+
+    Raises:
+        ConfigError: Unreadable file, unknown key or value of the wrong type.
     """
     content = read_recipe(name_or_path, task) if name_or_path else {}
     content = {**content, **settings}
@@ -38,20 +46,20 @@ def make_recipe(
 
 
 def parse_change(change: str) -> dict[str, Any]:
-    """`key.key=value` as nested tables; the value as TOML writes it, or else plain text."""
+    """Parse `key.key=value` into nested tables; the value is TOML or, failing that, plain text."""
     key, sign, value = change.partition("=")
     if not sign or not key.strip():
-        raise ConfigError(f"{change}: give KEY=VALUE, such as augmentation.cutmix_probability=0.5")
+        raise ConfigError(f"{change}: expected KEY=VALUE, such as augmentation.cutmix_probability=0.5")
     for text in (value, f'"{value}"'):
         try:
             return tomllib.loads(f"{key} = {text}")
         except tomllib.TOMLDecodeError:
             continue
-    raise ConfigError(f"{change}: not KEY=VALUE as TOML writes it")
+    raise ConfigError(f"{change}: not a valid TOML assignment KEY=VALUE")
 
 
 def merge(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of `content` with those of `change` laid over them."""
+    """Return `content` with the tables of `change` merged into it recursively."""
     merged = dict(content)
     for key, value in change.items():
         old = merged.get(key)
@@ -62,9 +70,13 @@ def merge(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 def read_recipe(name_or_path: str, task: str) -> dict[str, Any]:
-    """The tables of a recipe, by name or file. Raises ConfigError."""
+    """Read a recipe by name or path.
+
+    Raises:
+        ConfigError: There is no such recipe, or it is not valid TOML.
+    """
     shipped = shipped_recipes(task)
     path = shipped.get(name_or_path, Path(name_or_path))
     if not path.is_file():
-        raise ConfigError(f"no recipe {name_or_path}: give a TOML file or one of {', '.join(shipped)}")
+        raise ConfigError(f"no recipe {name_or_path}: choose a TOML file or one of {', '.join(shipped)}")
     return read_toml(path)

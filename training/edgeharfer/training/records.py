@@ -1,4 +1,4 @@
-"""What a run leaves beside its model: figures, plots, labels, and the facts for its packages."""
+"""Artifacts of a training run: tables, history, environment and hashes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.versions import all_installed
 
 TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
+"""Distributions whose versions are recorded."""
 
 
 def environment() -> dict[str, object]:
-    """Versions, machine and command line of this run."""
+    """Return versions, machine and command line of this run."""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": all_installed(TOOLS),
@@ -28,7 +29,7 @@ def environment() -> dict[str, object]:
 
 
 def class_table(figures: Mapping[str, Any]) -> str:
-    """Per-class figures as text, in the form of a classification report."""
+    """Format per-class figures as text, like scikit-learn's classification report."""
     rows = [f"{'class':20} {'precision':>9} {'recall':>9} {'f1':>9} {'n':>7}"]
     for label, row in figures["per_class"].items():
         rows.append(
@@ -39,7 +40,7 @@ def class_table(figures: Mapping[str, Any]) -> str:
 
 
 def markdown_table(figures: Mapping[str, Any]) -> str:
-    """Per-class figures for a model card."""
+    """Format per-class figures as a Markdown table for a model card."""
     rows = ["| class | precision | recall | F1 | n |", "|---|---|---|---|---|"]
     for label, row in figures["per_class"].items():
         rows.append(
@@ -48,14 +49,18 @@ def markdown_table(figures: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def shares(weights: Sequence[float]) -> list[float]:
-    """Weights scaled to sum to 1, five decimals, as a manifest's prior wants them."""
+def normalize_weights(weights: Sequence[float]) -> list[float]:
+    """Scale weights to sum to 1, rounded to five decimals, as in a manifest's `prior`."""
     total = sum(weights)
     return [round(weight / total, 5) for weight in weights]
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file. Raises SourceError where it cannot be read."""
+    """Return the SHA-256 of a file as hex digits.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -63,23 +68,23 @@ def file_hash(path: Path) -> str:
         raise SourceError(f"{path}: {error.strerror or error}") from error
 
 
-def open_board(folder: Path) -> Callable[[Mapping[str, float]], None]:
-    """Something that takes each epoch's row and writes it as TensorBoard's event files into `folder`."""
-    from tensorboard.summary import Writer  # Slow to import, and wanted on request only.
+def tensorboard_writer(folder: Path) -> Callable[[Mapping[str, float]], None]:
+    """Return a callback that writes each epoch's figures to TensorBoard event files in `folder`."""
+    from tensorboard.summary import Writer  # Slow to import; only needed with --tensorboard.
 
     writer = Writer(str(folder))
 
-    def take(row: Mapping[str, float]) -> None:
+    def write_row(row: Mapping[str, float]) -> None:
         for name, value in row.items():
             if name != "epoch":
                 writer.add_scalar(name, value, int(row["epoch"]))
         writer.flush()
 
-    return take
+    return write_row
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """What write_history wrote; numbers as floats, empty cells left out."""
+    """Read a file of `write_history`; numbers become floats, empty cells are omitted."""
     with path.open(newline="", encoding="utf-8") as file:
         return [{key: _number(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
 
@@ -92,7 +97,7 @@ def _number(text: str) -> float | str:
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """One row for each epoch; columns that a row lacks stay empty."""
+    """Write one CSV row per epoch; missing values become empty cells."""
     names = list(dict.fromkeys(name for row in history for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)

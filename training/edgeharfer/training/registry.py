@@ -1,11 +1,11 @@
-"""The networks that can be trained, by name. To add one: a function with one of these decorators on it.
+"""Registry of trainable networks. To add one, decorate a build function:
 
     @emotion_network("tiny", InputSpec(48, 48, "gray", "unit"), "one convolution layer")
     def tiny(x):
         return layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x))
 
 A function in a module of its own also needs an import in `emotion.networks` or `action.networks`. The
-command line, the checks of recipes and the model cards read EMOTION_NETWORKS and ACTION_NETWORKS.
+command line, recipe validation and model cards read EMOTION_NETWORKS and ACTION_NETWORKS.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ Build = TypeVar("Build", bound=Callable[..., Tensor])
 
 @dataclass(frozen=True)
 class EmotionNetwork:
-    """An emotion network up to its features.
+    """An emotion network without its classification heads.
 
     Attributes:
-        input: The picture it takes.
-        build: Image tensor (n, height, width, channels), and settings of its own -> features (n, size).
-        summary: What it is, for the model card.
-        backbone: It holds networks that take ImageNet weights.
+        input: Size, colour and normalisation of the input image.
+        build: Maps an image tensor (n, height, width, channels), and optional keyword settings, to features
+            (n, size).
+        summary: Short description for the model card.
+        backbone: Whether it contains networks that accept ImageNet weights.
     """
 
     input: InputSpec
     build: Callable[..., Tensor]
-    summary: str = "a network of its own"
+    summary: str = "a custom network"
     backbone: bool = False
 
 
 @dataclass(frozen=True)
 class ActionNetwork:
-    """What an action head does over time.
+    """The temporal part of an action head.
 
     Attributes:
-        summary: What it is, for the model card; `{units}` stands for their number.
-        build: Features (n, frames, size), units, and "last" or "mean" -> (n, units). None for a head that is
-            solved in closed form.
+        summary: Short description for the model card; `{units}` is replaced by the number of units.
+        build: Maps features (n, frames, size), units, pool ("last" or "mean") to (n, units). None for a head
+            that is solved in closed form.
     """
 
     summary: str
@@ -58,7 +59,7 @@ ACTION_NETWORKS: dict[str, ActionNetwork] = {}
 def emotion_network(
     name: str, picture: InputSpec, summary: str, *, backbone: bool = False
 ) -> Callable[[Build], Build]:
-    """Register a function that builds an emotion network, see `EmotionNetwork`."""
+    """Return a decorator that registers a build function as an emotion network; see `EmotionNetwork`."""
 
     def register(build: Build) -> Build:
         EMOTION_NETWORKS[name] = EmotionNetwork(picture, build, summary, backbone)
@@ -68,7 +69,7 @@ def emotion_network(
 
 
 def action_network(name: str, summary: str) -> Callable[[Build], Build]:
-    """Register a function that builds the part of an action head over time, see `ActionNetwork`."""
+    """Return a decorator that registers a build function as an action network; see `ActionNetwork`."""
 
     def register(build: Build) -> Build:
         ACTION_NETWORKS[name] = ActionNetwork(summary, build)

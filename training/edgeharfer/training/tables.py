@@ -1,4 +1,4 @@
-"""Csv files that others publish, read by the names of their columns."""
+"""Read third-party CSV files by column name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from edgeharfer.runtime.errors import SourceError
 
 
 def read_table(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the wanted cells of each row, by column, stripped; "" for what a row lacks.
+    """Iterate over the rows of a CSV file.
 
-    columns: names, in any case; "image|name" stands under either and is given as "image". what: the table,
-    for people. Broken characters are replaced, so that only their cell is damaged.
-    Raises SourceError where the file cannot be read or lacks a column.
+    Invalid UTF-8 is replaced, so that it affects only its own cell.
+
+    Args:
+        path: CSV file.
+        columns: Required columns, matched case-insensitively. "image|name" accepts either name and is
+            returned as "image".
+        what: Description of the table for error messages.
+
+    Yields:
+        Line number and the requested cells by column, stripped; "" for missing cells.
+
+    Raises:
+        SourceError: The file cannot be read or a column is missing.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file)
             header = [cell.strip().casefold() for cell in next(reader, [])]
-            places = {column.split("|")[0]: _place(column, header) for column in columns}
+            places = {column.split("|")[0]: _column_index(column, header) for column in columns}
             if missing := [column for column, place in places.items() if place is None]:
                 raise SourceError(f"{path}: not {what} ({','.join(places)}): no column {missing[0]}")
             for cells in filter(None, reader):
@@ -29,7 +39,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[
         raise SourceError(f"{path}: cannot be read as csv: {error}") from error
 
 
-def _place(column: str, header: Sequence[str]) -> int | None:
+def _column_index(column: str, header: Sequence[str]) -> int | None:
     names = (name.casefold() for name in column.split("|"))
     return next((header.index(name) for name in names if name in header), None)
 

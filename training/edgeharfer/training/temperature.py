@@ -1,4 +1,4 @@
-"""The temperature that makes probabilities mean what they say (Guo et al. 2017)."""
+"""Temperature scaling (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from edgeharfer.runtime.types import Floats
 
 
 def fit_temperature(logits: Floats, targets: Floats, low: float, high: float, steps: int) -> float:
-    """The temperature between `low` and `high` at which softmax(logits / T) fits held-out targets best.
+    """Fit the temperature that minimises the cross-entropy of held-out samples.
 
-    logits, targets: (n, classes); a row of targets may have any weight, and rows of zeros do not count.
+    Args:
+        logits: (n, classes).
+        targets: (n, classes). Rows may carry a sample weight; rows of zeros are ignored.
+        low: Lowest temperature to try.
+        high: Highest temperature to try.
+        steps: Number of temperatures, geometrically spaced.
+
+    Returns:
+        The best temperature, rounded to four decimals.
     """
     grid = np.geomspace(low, high, steps)
     losses = [cross_entropy(logits, targets, temperature) for temperature in grid]
@@ -19,7 +27,7 @@ def fit_temperature(logits: Floats, targets: Floats, low: float, high: float, st
 
 
 def cross_entropy(logits: Floats, targets: Floats, temperature: float) -> float:
-    """Mean over the rows of targets that are not zeros, in nats; logits, targets: (n, classes)."""
+    """Return the mean cross-entropy in nats over the rows of `targets` that are not zero."""
     known = targets.sum(axis=1) > 0
     probs = softmax(logits[known], temperature)
     return float(-(targets[known] * np.log(probs + 1e-9)).sum(axis=1).mean())

@@ -1,9 +1,9 @@
-"""A finished action training in figures, and the model card that tells of it."""
+"""Results of an action training and its model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.training.action.crossval import ClipSet
@@ -20,14 +20,20 @@ Row = Mapping[str, Any]
 class TrainingRun:
     """A finished training.
 
-    skipped: clips and why. backbone: architecture, weights and hash. history: a row per head and epoch.
+    Attributes:
+        recipe: Its settings.
+        clip_set: The clips with classes, groups and folds.
+        skipped: Clip name -> reason, for clips that were not used.
+        backbone: Architecture, weights and hash.
+        result: Out-of-fold results.
+        history: One row per head and epoch.
     """
 
     recipe: ActionRecipe
     clip_set: ClipSet
     skipped: Mapping[str, str]
     backbone: Mapping[str, str]
-    verdict: CrossValidationResult
+    result: CrossValidationResult
     history: Sequence[Row]
 
     @property
@@ -38,18 +44,13 @@ class TrainingRun:
     @property
     def figures(self) -> Mapping[str, Any]:
         """Out-of-fold figures of the clips."""
-        return self.verdict.figures
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return asdict(self.recipe)
+        return self.result.figures
 
 
 _CARD = """\
 # {name}
 
-Tells which of {count} actions the last {seconds:g} s of video show: {actions}.
+Recognises {count} actions in the last {seconds:g} s of video: {actions}.
 {calm}
 ## Model
 
@@ -58,19 +59,19 @@ Backbone weights: {weights}.
 
 ## Data and its terms
 
-{clips} clips; {skipped} more were skipped, unreadable or copies. No clip is part of this package.
+{clips} clips; {skipped} more were skipped as unreadable or duplicate. This package contains no clips.
 
 {provenance}
 
 ## Accuracy
 
 Cross-validated in {split}.
-Every clip was judged by a model that had not seen it{apart}. The model here was then trained on
-all clips in the same way.
+Every clip was evaluated by a model that was not trained on it{apart}. The model in this package was then
+trained on all clips in the same way.
 
-- Clips, {judged}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
+- Clips, {windows_used}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
 - Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
-{beside}- Below a score of {threshold:g} the runtime says `uncertain`. Scores are calibrated on held-out
+{auxiliary}- Below a score of {threshold:g} the runtime reports `uncertain`. Scores are calibrated on held-out
   clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
 {remarks}
 {table}
@@ -78,54 +79,57 @@ all clips in the same way.
 ## Limits
 
 {limits}
-- Scenes unlike the training clips get a name too: with a lower score as a rule, not always.
-- A figure of one class above rests on its column n.
+- Scenes unlike the training clips are also assigned a class, usually but not always with a lower score.
+- The figures of a class are only as reliable as its number of clips (column n).
 
 ## Use
 
-- Intended: demonstrations, sorting one's own video, a start for training on one's own clips.
-- Not for: decisions about people, surveillance of persons, alarms on which anyone's safety rests.
+- Intended: demonstrations, sorting your own videos, a starting point for training on your own clips.
+- Not for: decisions about people, surveillance of persons, safety-critical alarms.
 """
-_BESIDE_DATA = """\
-- Beside these, {n} clips of other footage that count as {label}: {top1:.1%} were called that (windows
-  {window_top1:.1%} of {windows}). No other figure has them in it.
+_AUXILIARY_DATA = """\
+- Auxiliary background clips: of {n} clips of other footage labelled {label}, {top1:.1%} were classified as
+  such (windows {window_top1:.1%} of {windows}). No other figure includes them.
 """
-_CALM = """
-`background` stands for ordinary scenes in which none of them happens; it is as wide as its clips, no wider.
+_BACKGROUND_NOTE = """
+`background` stands for ordinary scenes without any of these actions; it covers only scenes like its clips.
 """
 
-_PICTURES = """\
+_IMAGE_MODEL = """\
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
-{frames} pictures spread over {seconds:g} s{taught}; then {head}."""
-_PICTURES_LIMITS = """\
-- It goes by what a scene looks like more than by how it moves: the place or the tool of an action may be
-  taken for the action."""
-_MOTION = """\
-It sees motion only: {frames} grey pictures of {width}x{height} over {seconds:g} s, the whole frame stretched.
-Three differences between neighbours are the colours of a look, {looks} looks cover the window. The part
-of the picture with most of the motion, {least:.0%} of its sides at least, is enlarged to
-{shown_width}x{shown_height} and shown to {architecture} (alpha {alpha:g}, frozen, up to {layer});
-a linear classifier, solved in closed form, reads the mean of the looks."""
+{frames} frames spread over {seconds:g} s{sampling}; then {head}."""
+_IMAGE_LIMITS = """\
+- It relies on what a scene looks like more than on motion: the place or the tool of an action may be
+  mistaken for the action."""
+_MOTION_MODEL = """\
+It uses motion only: {frames} grey frames of {width}x{height} over {seconds:g} s, the whole frame stretched.
+Three successive frame differences form the colour channels of one network input, and {looks} inputs cover the
+window. The part of the frame with most of the motion, at least {least:.0%} of its sides, is enlarged to
+{shown_width}x{shown_height} and passed to {architecture} (alpha {alpha:g}, frozen, up to {layer});
+a linear classifier, solved in closed form, reads the mean features."""
 _MOTION_LIMITS = """\
-- It knows no people: fast motion of any kind, near the camera above all, can pass for an action, and slow
-  or hidden action for none.
-- It wants a camera that stands still: one that moves makes everything move.
-- It needs about {rate:g} pictures a second; a slower source seems to stand still in between."""
+- It does not detect people: fast motion of any kind, above all near the camera, can be mistaken for an
+action,
+  and a slow or hidden action can be missed.
+- It requires a static camera: camera motion makes the whole picture move.
+- It needs about {rate:g} frames per second; a slower source appears to stand still in between."""
 
-_BESIDE = ", beside a linear classifier of the window's mean features; their logits are added"
+_LINEAR_BRANCH = ", added to the logits of a linear classifier of the window's mean features"
 
 
-def _told(run: TrainingRun) -> dict[str, str]:
-    """What the model is and where it ends, for the card."""
+def _describe_model(run: TrainingRun) -> dict[str, str]:
+    """Return the card's sections on the model and its limits."""
     recipe, motion = run.recipe, run.recipe.motion
-    model, limits = (_MOTION, _MOTION_LIMITS) if recipe.arch == MOTION else (_PICTURES, _PICTURES_LIMITS)
+    model, limits = (
+        (_MOTION_MODEL, _MOTION_LIMITS) if recipe.arch == MOTION else (_IMAGE_MODEL, _IMAGE_LIMITS)
+    )
     head = "" if recipe.arch == MOTION else ACTION_NETWORKS[recipe.arch].summary.format(units=recipe.units)
     values = {
         **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
         **{name: getattr(motion, name) for name in ("looks", "least", "layer")},
         "architecture": run.backbone["architecture"],
-        "taught": " (taught on pictures spread over each whole clip)" * (recipe.sampling == "uniform"),
-        "head": head + _BESIDE * (recipe.linear_branch and not recipe.solved),
+        "sampling": " (trained on frames spread over each whole clip)" * (recipe.sampling == "uniform"),
+        "head": head + _LINEAR_BRANCH * (recipe.linear_branch and not recipe.solved),
         "shown_width": motion.width,
         "shown_height": motion.height,
         "rate": recipe.frames / recipe.seconds,
@@ -133,36 +137,36 @@ def _told(run: TrainingRun) -> dict[str, str]:
     return {"model": model.format(**values), "limits": limits.format(**values)}
 
 
-def _beside(run: TrainingRun) -> str:
-    found = run.verdict.aside
-    return "" if found is None else _BESIDE_DATA.format(label=run.recipe.background, **found)
+def _auxiliary_line(run: TrainingRun) -> str:
+    figures = run.result.aside
+    return "" if figures is None else _AUXILIARY_DATA.format(label=run.recipe.background, **figures)
 
 
 def model_card(run: TrainingRun) -> str:
-    """The card of the package, Markdown."""
-    recipe, figures, live = run.recipe, run.figures, run.verdict.live
-    spread, torn = recipe.sampling == "uniform", recipe.grouping == "clips"
+    """Render the model card of the package as Markdown."""
+    recipe, figures, live = run.recipe, run.figures, run.result.live
+    spread, ungrouped = recipe.sampling == "uniform", recipe.grouping == "clips"
     actions = [label for label in run.labels if label != BACKGROUND]
     return _CARD.format(
         name=recipe.name,
         count=len(actions),
         actions=", ".join(actions),
-        calm=_CALM if BACKGROUND in run.labels else "",
+        calm=_BACKGROUND_NOTE if BACKGROUND in run.labels else "",
         seconds=recipe.seconds,
-        judged="one window spread over the whole clip" if spread else "their windows averaged",
-        apart=", though it may have seen other takes of the same scene" if torn else " nor any of its group",
+        windows_used="one window spread over the whole clip" if spread else "their windows averaged",
+        apart=", but possibly on other takes of the same scene" if ungrouped else " nor on any of its group",
         weights=run.backbone["weights"],
         clips=len(run.clip_set.clips),
         skipped=len(run.skipped),
         provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
         split=recipe.split,
-        threshold=run.verdict.threshold,
+        threshold=run.result.threshold,
         table=markdown_table(figures),
         live_top1=live["top1"],
-        beside=_beside(run),
+        auxiliary=_auxiliary_line(run),
         remarks="".join(f"- {line}\n" for line in recipe.remarks),
-        **_told(run),
-        **run.verdict.calibration,
+        **_describe_model(run),
+        **run.result.calibration,
         **{key: figures[key] for key in ("top1", "top3", "macro_f1", "n")},
         **{key: live[key] for key in ("window_top1", "windows")},
     )

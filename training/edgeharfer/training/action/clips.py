@@ -1,4 +1,4 @@
-"""Clips as features: their pictures' times, the encoded ones, and windows of them."""
+"""Encoded clips: frame times, features, and windows of features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _SLACK_S = 1e-6
 class ClipFeatures:
     """Features of some frames of a clip, or of windows of it.
 
-    frames: their numbers, of windows those of the last frames, int64 (n,). features: float (n, size).
+    Attributes:
+        frames: Frame numbers, int64 (n,); for windows, that of each window's last frame.
+        features: Floats (n, size).
     """
 
     frames: NDArray[np.int64]
@@ -31,10 +33,17 @@ class ClipFeatures:
 class EncodedClip:
     """A clip's features.
 
-    times: of every frame, seconds, float64. plain: of the frames that the runtime would encode, float32.
-    views: of changed copies, float16; sampled by time, every other one is half a grid step later. scene: as
-    scene_of makes it. whole: of frames spread over the whole clip, float32, where it was sampled so; then
-    the views hold the same frames.
+    Attributes:
+        name: Path within its data set.
+        label: Class.
+        source: Folder or archive that it comes from.
+        sha256: Hash of the file.
+        times: Times of all frames in seconds, float64.
+        plain: Features of the frames that the runtime would encode, float32.
+        views: Features of augmented copies, float16. With sampling by time, every other view is sampled half
+            a step later; with uniform sampling they hold the same frames as `full_clip`.
+        scene: Result of `folds.scene_descriptor`.
+        full_clip: Features of frames spread over the whole clip, float32; None unless sampling is "uniform".
     """
 
     name: str
@@ -45,35 +54,43 @@ class EncodedClip:
     plain: ClipFeatures
     views: tuple[ClipFeatures, ...]
     scene: Floats
-    whole: ClipFeatures | None = None
+    full_clip: ClipFeatures | None = None
 
     @property
     def aside(self) -> bool:
-        """It was given as background and counts as a class of the data, so that figures leave it out."""
+        """Whether it was given as background but is labelled with a class of the data; figures exclude it."""
         return self.name.startswith(f"{BACKGROUND}/") and self.label != BACKGROUND
 
     def rows(self, window: WindowSpec) -> NDArray[np.int64]:
-        """Its windows as `run` would see them, each as rows of the plain track, (windows, frames)."""
+        """Return the windows that `run` would see as rows of `plain`, (windows, frames)."""
         row = {int(frame): i for i, frame in enumerate(self.plain.frames)}
         frames = ((float(time), i) for i, time in enumerate(self.times))
         found = clip_windows(frames, window, lambda frame: np.array([row[frame]], np.float64))
         return np.asarray(found[..., 0], np.int64)
 
     def windows(self, window: WindowSpec) -> Floats:
-        """The features of these windows, float32 (windows, frames, size)."""
+        """Return the features of the windows that `run` would see, float32 (windows, frames, size)."""
         return np.asarray(self.plain.features[self.rows(window)], np.float32)
 
-    def play(self, track: ClipFeatures, start: float, offsets: Times) -> Floats:
-        """A window of a track, float32 (frames, size). offsets: of its pictures from its begin, seconds.
+    def window_at(self, track: ClipFeatures, start: float, offsets: Times) -> Floats:
+        """Sample one window from a track.
 
-        start: 0 is the earliest begin, 1 the latest that leaves the window full.
+        Args:
+            track: Features to sample from.
+            start: 0 is the earliest start, 1 the latest that still fills the window.
+            offsets: Times of the frames from the window's start, in seconds.
+
+        Returns:
+            float32 (frames, size).
         """
         times = self.times[track.frames]
         latest = max(0.0, float(times[-1] - times[0] - offsets[-1]))
-        return self.at(track, times[0] + start * latest + offsets)
+        return self.features_at(track, times[0] + start * latest + offsets)
 
-    def at(self, track: ClipFeatures, wanted: Times) -> Floats:
-        """The first features at or after each time, float32 (n, size); after the last ones they are held."""
+    def features_at(self, track: ClipFeatures, wanted: Times) -> Floats:
+        """Return the first features at or after each time, or the last ones after the end, float32 (n,
+        size).
+        """
         times = self.times[track.frames]
         rows = np.searchsorted(times, wanted - _SLACK_S).clip(max=len(times) - 1)
         return np.asarray(track.features[rows], np.float32)

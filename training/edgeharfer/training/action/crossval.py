@@ -1,4 +1,4 @@
-"""Heads on parts of a clip set: one per fold, judged on the clips that it has not seen, and one on all."""
+"""Cross-validation: one head per fold and one on all clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class ClipSet:
-    """Encoded clips, their class as an index into `labels`, and the fold that holds each one out."""
+    """Encoded clips with their classes, groups and folds.
+
+    Attributes:
+        clips: The clips.
+        labels: Class names.
+        truth: Class of each clip, an index into `labels`.
+        groups: Group of each clip.
+        folds: Fold that holds out each clip.
+    """
 
     clips: list[EncodedClip]
     labels: tuple[str, ...]
@@ -34,30 +42,30 @@ class ClipSet:
     folds: NDArray[np.int64]
 
     @property
-    def own(self) -> NDArray[np.bool_]:
-        """The clips that figures are of: not those set aside (see `Clip.aside`)."""
+    def scored(self) -> NDArray[np.bool_]:
+        """Mask of the clips that figures include: all without `EncodedClip.aside`."""
         return np.array([not clip.aside for clip in self.clips])
 
     def take(self, chosen: NDArray[np.bool_]) -> tuple[list[EncodedClip], NDArray[np.int64]]:
-        """Some clips and their classes."""
+        """Return the clips under the mask `chosen` and their classes."""
         return [clip for clip, keep in zip(self.clips, chosen, strict=True) if keep], self.truth[chosen]
 
     @property
     def clip_counts(self) -> dict[str, int]:
-        """Clips of each class."""
+        """Number of clips by class."""
         counts = Counter(clip.label for clip in self.clips)
         return {label: counts[label] for label in self.labels}
 
     @property
     def group_counts(self) -> dict[str, int]:
-        """Groups of each class."""
+        """Number of groups by class."""
         pairs = {(clip.label, group) for clip, group in zip(self.clips, self.groups, strict=True)}
         counts = Counter(label for label, _ in pairs)
         return {label: counts[label] for label in self.labels}
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the contents and classes of all clips, whatever their order and names."""
+        """SHA-256 of contents and classes of all clips, independent of order and names."""
         lines = sorted(f"{clip.sha256} {clip.label}" for clip in self.clips)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -65,15 +73,19 @@ class ClipSet:
         line = f"{len(self.clips)} clips of {len(self.labels)} classes in {len(set(self.groups))} groups"
         alone = [label for label, count in self.group_counts.items() if count == 1]
         if alone:
-            line += f"; never recognised out of fold, for want of a second group: {', '.join(alone)}"
+            line += f"; classes with a single group, never recognised out of fold: {', '.join(alone)}"
         return line
 
 
 def split_clips(clips: list[EncodedClip], labels: tuple[str, ...], recipe: ActionRecipe) -> ClipSet:
-    """The clips with their classes, groups and folds. Raises ConfigError for fewer groups than folds."""
+    """Assign classes, groups and folds.
+
+    Raises:
+        ConfigError: There are fewer groups than folds.
+    """
     truth = np.array([labels.index(clip.label) for clip in clips], np.int64)
     groups = group_clips(clips, recipe.grouping, recipe.subject)
-    # Those set aside are spread by themselves: a fold of nothing but them would measure nothing.
+    # Auxiliary background clips are distributed separately, so that no fold consists of them alone.
     kinds = np.where([clip.aside for clip in clips], len(labels), truth)
     folds = recipe.folds or len(set(groups))
     return ClipSet(clips, labels, truth, groups, assign_folds(kinds, groups, folds, recipe.seed))
@@ -81,7 +93,18 @@ def split_clips(clips: list[EncodedClip], labels: tuple[str, ...], recipe: Actio
 
 @dataclass
 class Trainer:
-    """Trains heads on parts of a clip set; a finished one stays in `folder` and can be taken up again."""
+    """Trains heads on subsets of a clip set and saves each finished head in `folder`.
+
+    Attributes:
+        clip_set: All clips.
+        recipe: All settings.
+        encoder_digest: Identifies how features were made.
+        folder: Folder of the finished heads.
+        resume: Reuse finished heads in `folder` that were trained on the same data and settings.
+        report: Receives progress messages.
+        history: One row per head and epoch.
+        heads: Finished heads by name.
+    """
 
     clip_set: ClipSet
     recipe: ActionRecipe
@@ -93,7 +116,15 @@ class Trainer:
     heads: dict[str, keras.Model] = field(default_factory=dict)
 
     def cross_validate(self, windows: Callable[[EncodedClip], Floats], what: str) -> list[Floats]:
-        """Out-of-fold probabilities (windows, classes) of each clip. windows: what it is judged by."""
+        """Predict each clip with the head of the fold that holds it out.
+
+        Args:
+            windows: Returns the windows of a clip to predict.
+            what: Description of the windows for messages.
+
+        Returns:
+            Probabilities (windows, classes) of each clip.
+        """
         found: list[Floats] = [np.empty(0, np.float32)] * len(self.clip_set.clips)
         for fold in np.unique(self.clip_set.folds).tolist():
             held = np.flatnonzero(self.clip_set.folds == fold).tolist()
@@ -103,20 +134,20 @@ class Trainer:
                 found[i] = rows
         for row in self.fold_figures(found):
             line = "fold {fold}: clip top-1 {top1:.3f} on {clips} clips".format_map(row)
-            self.report(f"{line}, by {what}")
+            self.report(f"{line}, {what}")
         return found
 
     def final_head(self) -> keras.Model:
-        """A head trained on all clips."""
+        """Return a head trained on all clips."""
         return self._head("final", np.ones(len(self.clip_set.clips), np.bool_))
 
     def fold_figures(self, probs: Sequence[Floats]) -> list[dict[str, float]]:
-        """Clips and top-1 of each fold that has clips of its own."""
+        """Return the number of clips and top-1 of each fold that has clips to score."""
         rows = []
-        for fold in np.unique(self.clip_set.folds[self.clip_set.own]).tolist():
-            held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.own).tolist()
-            right = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
-            rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(right))})
+        for fold in np.unique(self.clip_set.folds[self.clip_set.scored]).tolist():
+            held = np.flatnonzero((self.clip_set.folds == fold) & self.clip_set.scored).tolist()
+            correct = [probs[i].mean(axis=0).argmax() == self.clip_set.truth[i] for i in held]
+            rows.append({"fold": fold + 1, "clips": len(held), "top1": float(np.mean(correct))})
         return rows
 
     def _head(self, name: str, chosen: NDArray[np.bool_]) -> keras.Model:
@@ -131,35 +162,37 @@ class Trainer:
         if model is None:
             model, rows = train_head(
                 clips, truth, len(self.clip_set.labels), self.recipe.sampler, self.recipe,
-                watch=self._watch(~chosen), report=lambda line: self.report(f"{name}: {line}"),
+                evaluate=self._held_out_accuracy(~chosen), report=lambda line: self.report(f"{name}: {line}"),
             )  # fmt: skip
-            self._keep(name, key, model, rows)
+            self._save(name, key, model, rows)
         self.history += [{"run": name, **row} for row in rows]
         return model
 
-    def _watch(self, held: NDArray[np.bool_]) -> Callable[[keras.Model], Row]:
-        """Top-1 on the middle window of each held-out clip, for the curves only."""
+    def _held_out_accuracy(self, held: NDArray[np.bool_]) -> Callable[[keras.Model], Row]:
+        """Return a function that computes top-1 on the middle window of each held-out clip, for the curves
+        only.
+        """
         if not held.any():
             return lambda head: {}
         clips, truth = self.clip_set.take(held)
-        judged = [self.recipe.sampler.judged(clip) for clip in clips]
-        middle = [windows[len(windows) // 2][None] for windows in judged]
+        windows_by_clip = [self.recipe.sampler.evaluation_windows(clip) for clip in clips]
+        middle = [windows[len(windows) // 2][None] for windows in windows_by_clip]
 
-        def watch(head: keras.Model) -> Row:
-            called = np.concatenate(read_windows(head, middle)).argmax(axis=1)
-            return {"held_out_top1": float((called == truth).mean())}
+        def evaluate(head: keras.Model) -> Row:
+            predicted = np.concatenate(read_windows(head, middle)).argmax(axis=1)
+            return {"held_out_top1": float((predicted == truth).mean())}
 
-        return watch
+        return evaluate
 
     def _key(self, chosen: NDArray[np.bool_]) -> str:
-        """Tells apart what a head was trained on and how."""
+        """Identify the data and settings that a head was trained with."""
         clips, _ = self.clip_set.take(chosen)
         parts = sorted(f"{clip.sha256} {clip.label}{' aside' * clip.aside}" for clip in clips)
         head = {one.name: getattr(self.recipe, one.name) for one in fields(HeadRecipe)}
         facts = [self.encoder_digest, self.clip_set.labels, parts, asdict(self.recipe.clip_spec), head]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _keep(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
+    def _save(self, name: str, key: str, model: keras.Model, rows: list[Row]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with replaced_file(self.folder / f"{name}.keras") as temporary:
             model.save(temporary)
@@ -172,7 +205,7 @@ class Trainer:
             return None, []
         state = json.loads(path.read_text(encoding="utf-8"))
         if state["key"] != key:
-            self.report(f"{name}: was trained on other data or settings, so it is trained again")
+            self.report(f"{name}: trained on other data or settings: training it again")
             return None, []
-        self.report(f"{name}: finished before")
+        self.report(f"{name}: already finished")
         return keras.saving.load_model(self.folder / f"{name}.keras", compile=False), state["history"]

@@ -1,4 +1,4 @@
-"""Clips on disk: found by class in a folder or zip, with the background's beside them."""
+"""Find labelled clips and background clips on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ BACKGROUND = "background"
 class ClipFile:
     """A labelled clip on disk.
 
-    source: the folder or archive that it came with. open: gives a path that can be read.
+    Attributes:
+        name: Path within its data set.
+        label: Class.
+        source: Folder or archive that it comes from.
+        open: Takes a scratch folder and returns a context manager with a readable path.
     """
 
     name: str
@@ -28,11 +32,15 @@ class ClipFile:
 
 
 def find_clips(data: Path, background: Sequence[Path], label: str = BACKGROUND) -> list[ClipFile]:
-    """Clips of the training split, or of all where there are no splits, and the background's.
+    """Find the clips of the training split (or all, without splits) and the background clips.
 
-    data: folder or zip of `<class>/<clip>` or `<split>/<class>/<clip>`. background: clips or folders of
-    clips, at any depth. label: the class that these count as.
-    Raises SourceError for what is not there or holds no clip.
+    Args:
+        data: Folder or zip of `<class>/<clip>` or `<split>/<class>/<clip>`.
+        background: Clips or folders of clips, at any depth.
+        label: Class of the background clips.
+
+    Raises:
+        SourceError: A path does not exist or contains no clip.
     """
     dataset = Dataset(data, CLIPS)
     split = next((name for name in dataset.splits if name.lower() in TRAIN_SPLITS), None)
@@ -44,32 +52,34 @@ def find_clips(data: Path, background: Sequence[Path], label: str = BACKGROUND) 
     ]
     for path in background:
         found += [
-            ClipFile(f"{BACKGROUND}/{file.name}", label, path.name, partial(_as_it_is, file))
+            ClipFile(f"{BACKGROUND}/{file.name}", label, path.name, partial(_open_in_place, file))
             for file in _clip_files(path)
         ]
     return found
 
 
 def _check_classes(folder: Path, labels: set[str]) -> None:
-    """A class folder without a clip is a mistake, not a class less."""
+    """Reject class folders without a clip."""
     if folder.is_dir():
         names = {
             one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
         }
         if empty := sorted(names - labels):
-            raise SourceError(f"{folder}: no clip of class {', '.join(empty)}: add some or remove the folder")
+            raise SourceError(
+                f"{folder}: no clip of class {', '.join(empty)}: add clips or remove the folder"
+            )
 
 
-def _as_it_is(file: Path, scratch: Path) -> AbstractContextManager[Path]:
+def _open_in_place(file: Path, scratch: Path) -> AbstractContextManager[Path]:
     return nullcontext(file)
 
 
 def _clip_files(path: Path) -> list[Path]:
     if not path.exists():
-        raise SourceError(f"{path}: no such file or folder for the background")
+        raise SourceError(f"{path}: background: no such file or folder")
     if path.is_file():
         return [path]
     files = [file for file in sorted(files_below(path)) if file.suffix.lower() in CLIPS]
     if not files:
-        raise SourceError(f"{path}: no clip ({'/'.join(sorted(CLIPS))}) for the background")
+        raise SourceError(f"{path}: background: no clip ({'/'.join(sorted(CLIPS))}) in this folder")
     return files

@@ -1,4 +1,4 @@
-"""Train an action head on the features of clips: balanced windows, mixed and shaken, averaged weights."""
+"""Train an action head on clip features: balanced windows, mixup, averaged weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import scale_branch
-from edgeharfer.training.action.linear import fit_linear, set_linear
+from edgeharfer.training.action.linear import fit_linear, set_linear_branch
 from edgeharfer.training.action.networks import action_head
-from edgeharfer.training.action.sampling import NAMES, Sampler
+from edgeharfer.training.action.sampling import SAMPLING_MODES, Sampler
 from edgeharfer.training.loop import WeightAverage
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.registry import ACTION_NETWORKS
@@ -28,18 +28,43 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """The head and how it is trained.
+    """Settings of a head and its training.
 
-    arch: of ACTION_NETWORKS. units, pool, squash, dropouts: see `networks.action_head`. schedule: "cosine" or
-    "constant"; a plateau is not on offer, since no clip is held back to see one by.
-    epoch_windows: drawn in an epoch. evenness: of classes with few and many clips, see `draw_weights`.
-    sampling: "time" or "uniform"; speed, jitter: how windows are shaken (see `sampling`).
-    plain_share: of windows from unchanged clips.
-    aside_share: of all clips' weight in the linear branch, that background clips get which count as a class
-    of the data (`Clip.aside`); they are a second guise of it. Much of it and the data's own clips suffer.
-    linear_branch: whether there is one. linear_gain, ridge, view_windows: of it. linear_scale: turns its
-    answers into logits. temporal_weight: of the other branch's logits when the two are added.
-    Raises ConfigError for a name that there is not.
+    Attributes:
+        arch: A key of ACTION_NETWORKS.
+        units: Hidden units; see `networks.action_head`, also for the next four.
+        pool: "last" or "mean".
+        squash: Gain of the features' squashing; 0 disables it.
+        feature_dropout: Dropout rate of the features.
+        dropout: Dropout rate before the last layer.
+        optimizer: A key of `optimizers.LEARNING_RATES`.
+        learning_rate: Peak learning rate; None uses the optimizer's default.
+        schedule: "cosine" or "constant"; "plateau" is not available, since no clip is held out to detect one.
+        weight_decay: Decoupled weight decay, with optimizer "adamw".
+        batch: Batch size.
+        epoch_windows: Windows per epoch.
+        epochs: Number of epochs.
+        ema: Decay of the moving average of the weights.
+        label_smoothing: Label smoothing.
+        evenness: Balance of classes with few and many clips; see `draw_weights`.
+        aside_share: Share of the weight in the linear branch of background clips that are labelled with a
+            class of the data (`EncodedClip.aside`). A large share reduces accuracy on the data's own clips.
+        mixup_probability: Share of batches with mixup.
+        mixup_alpha: Parameter of mixup's beta distribution.
+        sampling: "time" or "uniform"; see `sampling`.
+        speed: Largest relative change of playback speed.
+        jitter: Largest shift of a frame, in steps.
+        plain_share: Share of windows drawn from clips without augmentation.
+        linear_branch: Add a linear classifier of the window's mean features.
+        linear_gain: Gain of the linear branch's squashing.
+        ridge: Ridge penalty of the linear branch.
+        view_windows: Windows drawn from each augmented copy for the linear branch.
+        linear_scale: Factor from the linear branch's outputs to logits.
+        temporal_weight: Factor of the temporal branch's logits before the branches are added.
+        seed: Seed of all random draws.
+
+    Raises:
+        ConfigError: Unknown name, or a head without any branch.
     """
 
     arch: str = "lstm"
@@ -77,20 +102,24 @@ class HeadRecipe:
         check_name("arch", self.arch, ACTION_NETWORKS)
         check_name("pool", self.pool, ("last", "mean"))
         check_name("schedule", self.schedule, ("cosine", "constant"))
-        check_name("sampling", self.sampling, NAMES)
+        check_name("sampling", self.sampling, SAMPLING_MODES)
         if self.solved and not self.linear_branch:
-            raise ConfigError(f"arch = {self.arch!r} is the linear branch alone: leave linear_branch on")
+            raise ConfigError(f"arch = {self.arch!r} has only the linear branch: set linear_branch = true")
 
     @property
     def solved(self) -> bool:
-        """The whole head is solved for at once, nothing is trained in epochs."""
+        """Whether the whole head is solved in closed form, without epochs."""
         return ACTION_NETWORKS[self.arch].build is None
 
 
 def check_name(setting: str, name: str, names: Collection[str]) -> None:
-    """Raise ConfigError for a name that there is not."""
+    """Check that `name` is one of `names`.
+
+    Raises:
+        ConfigError: It is not.
+    """
     if name not in names:
-        raise ConfigError(f"{setting} = {name!r}: there are {', '.join(names)}")
+        raise ConfigError(f"{setting} = {name!r}: choose from {', '.join(names)}")
 
 
 def train_head(
@@ -100,26 +129,37 @@ def train_head(
     sampler: Sampler,
     recipe: HeadRecipe,
     *,
-    watch: Callable[[keras.Model], Row] = lambda head: {},
+    evaluate: Callable[[keras.Model], Row] = lambda head: {},
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[keras.Model, list[Row]]:
-    """A head trained on clips of given classes, and a row per epoch.
+    """Train a head for a fixed number of epochs; held-out clips never influence it.
 
-    The length of the training is fixed and nothing is chosen by held-out clips: what `watch` measures
-    after each epoch only goes into the rows.
+    Args:
+        clips: Training clips.
+        labels: Class of each clip, (clips,).
+        classes: Number of classes.
+        sampler: Makes windows of clips.
+        recipe: All settings.
+        evaluate: Called after each epoch; its figures are added to the epoch's row.
+        report: Receives progress messages.
+
+    Returns:
+        The head and one row per epoch.
     """
     keras.utils.set_random_seed(recipe.seed)
-    frames, features = sampler.judged(clips[0]).shape[1:]
-    double = next((int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None)
+    frames, features = sampler.evaluation_windows(clips[0]).shape[1:]
+    auxiliary_class = next(
+        (int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None
+    )
     head = action_head(
         frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
-        double=double,
+        auxiliary_class=auxiliary_class,
     )  # fmt: skip
     if recipe.solved:
-        add_linear(head, clips, labels, classes, sampler, recipe)
-        return head, [{"epoch": 1, "loss": _loss(head, clips, labels, sampler), **watch(head)}]
+        fit_linear_branch(head, clips, labels, classes, sampler, recipe)
+        return head, [{"epoch": 1, "loss": _loss(head, clips, labels, sampler), **evaluate(head)}]
     steps = max(1, recipe.epoch_windows // recipe.batch)
     optimizer = make_optimizer(
         recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs,
@@ -127,24 +167,24 @@ def train_head(
     )  # fmt: skip
     head.compile(optimizer=optimizer, loss="categorical_crossentropy")
     average, rows = WeightAverage(head, recipe.ema), []
-    drawer = WindowSampler(clips, labels, classes, sampler, recipe)
+    batch_sampler = BatchSampler(clips, labels, classes, sampler, recipe)
     for epoch in range(recipe.epochs):
         losses = []
-        for x, y in drawer.batches(steps, np.random.default_rng((recipe.seed, epoch))):
+        for x, y in batch_sampler.batches(steps, np.random.default_rng((recipe.seed, epoch))):
             losses.append(float(head.train_on_batch(x, y, return_dict=True)["loss"]))
             average.update()
         raw = head.get_weights()
         head.set_weights(average.weights)
-        rows.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **watch(head)})
+        rows.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **evaluate(head)})
         report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
         head.set_weights(raw)
     head.set_weights(average.weights)
     if recipe.linear_branch:
-        add_linear(head, clips, labels, classes, sampler, recipe)
+        fit_linear_branch(head, clips, labels, classes, sampler, recipe)
     return head, rows
 
 
-def add_linear(
+def fit_linear_branch(
     head: keras.Model,
     clips: Sequence[EncodedClip],
     labels: NDArray[np.int64],
@@ -152,18 +192,20 @@ def add_linear(
     sampler: Sampler,
     recipe: HeadRecipe,
 ) -> None:
-    """Solve for the linear branch and weigh both branches against each other."""
+    """Solve for the linear branch and scale both branches."""
     aside = np.array([clip.aside for clip in clips])
-    guises: NDArray[np.int64] = np.where(aside, classes, labels)
-    weights = draw_weights(guises, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0)
+    branch_labels: NDArray[np.int64] = np.where(aside, classes, labels)
+    weights = draw_weights(
+        branch_labels, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0
+    )
     if aside.any():
         weights[aside] *= recipe.aside_share / weights[aside].sum()
         weights[~aside] *= (1 - recipe.aside_share) / weights[~aside].sum()
     kernel, bias = fit_linear(
-        clips, guises, weights, classes + int(aside.any()), sampler,
+        clips, branch_labels, weights, classes + int(aside.any()), sampler,
         gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
     )  # fmt: skip
-    set_linear(head, kernel, bias, recipe.linear_scale)
+    set_linear_branch(head, kernel, bias, recipe.linear_scale)
     if not recipe.solved:
         scale_branch(head, "temporal", recipe.temporal_weight)
 
@@ -171,14 +213,14 @@ def add_linear(
 def _loss(
     head: keras.Model, clips: Sequence[EncodedClip], labels: NDArray[np.int64], sampler: Sampler
 ) -> float:
-    """Mean cross-entropy of what the clips are judged by."""
-    probs = read_windows(head, [sampler.judged(clip) for clip in clips])
+    """Return the mean cross-entropy of the clips' evaluation windows."""
+    probs = read_windows(head, [sampler.evaluation_windows(clip) for clip in clips])
     losses = [-np.log(one[:, label]).mean() for one, label in zip(probs, labels, strict=True)]
     return float(np.mean(losses))
 
 
-class WindowSampler:
-    """Draws training windows; `draw_weights` says which clips they come from."""
+class BatchSampler:
+    """Draws training batches; clips are chosen by `draw_weights`."""
 
     def __init__(
         self,
@@ -194,7 +236,7 @@ class WindowSampler:
         self._targets += recipe.label_smoothing / classes
 
     def batches(self, steps: int, rng: np.random.Generator) -> Iterator[tuple[Floats, Floats]]:
-        """Windows (batch, frames, size) and soft targets (batch, classes)."""
+        """Yield windows (batch, frames, size) and soft targets (batch, classes)."""
         for _ in range(steps):
             drawn = rng.choice(len(self._clips), self._recipe.batch, p=self._weights)
             x = np.stack([self._draw(self._clips[i], rng) for i in drawn])
@@ -221,10 +263,19 @@ class WindowSampler:
 
 
 def draw_weights(labels: NDArray[np.int64], sources: Sequence[str], evenness: float) -> NDArray[np.float64]:
-    """How often each clip is drawn, together 1; clips of one class and source equally often.
+    """Compute the probability of drawing each clip.
 
-    A class of n clips is drawn in proportion to n^(1 - evenness): 1 makes classes equal, 0 makes clips
-    equal. In a class the same holds for its sources, so that few webcam clips count beside many others.
+    A class of n clips is drawn in proportion to n^(1 - evenness): 1 balances classes, 0 balances clips. The
+    same holds for the sources within a class, so that a small source is not drowned by a large one. Clips of
+    one class and source are equally likely.
+
+    Args:
+        labels: Class of each clip, (clips,).
+        sources: Source of each clip.
+        evenness: From 0 to 1.
+
+    Returns:
+        float64 (clips,), summing to 1.
     """
     share = 1 - evenness
     by_class = Counter(labels.tolist())
@@ -239,9 +290,17 @@ def draw_weights(labels: NDArray[np.int64], sources: Sequence[str], evenness: fl
 
 
 def read_windows(head: keras.Model, clips: Sequence[Floats]) -> list[Floats]:
-    """Probabilities (windows, classes) for the windows (windows, frames, size) of each clip."""
+    """Predict the windows of each clip.
+
+    Args:
+        head: A head.
+        clips: Windows (windows, frames, size) of each clip.
+
+    Returns:
+        Probabilities (windows, classes) of each clip.
+    """
     windows = np.concatenate(clips)
-    # Called, not predict(): no graph is traced again for each head and each size of batch.
+    # Not predict(), which traces the graph again for each head and batch size.
     parts = [head(windows[i : i + _BATCH], training=False) for i in range(0, len(windows), _BATCH)]
     probs = np.concatenate([np.asarray(keras.ops.convert_to_numpy(part), np.float32) for part in parts])
     return np.split(probs, np.cumsum([len(windows) for windows in clips])[:-1])

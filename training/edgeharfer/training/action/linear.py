@@ -1,8 +1,7 @@
-"""The linear branch of an action head: ridge regression on the mean features of windows, solved at once.
+"""The linear branch of an action head: ridge regression on mean window features, solved in closed form.
 
-With a few clips a class, an LSTM over 1280 features learns its training clips by heart. A linear
-classifier of what the scene looks like on the whole, solved in closed form (Hoerl and Kennard 1970),
-tells the classes of unseen groups better, and takes a second.
+With few clips per class, an LSTM on 1280 features overfits. A linear classifier of the mean features (ridge
+regression, Hoerl and Kennard 1970) generalises better to unseen groups and is fitted in a second.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.sampling import Sampler
 
 _MIN_DEVIATION = 1e-2
-"""Of a squashed feature, so that one which hardly ever varies is not blown up."""
+"""Added to the standard deviation of squashed features, so that nearly constant ones are not amplified."""
 
 
 def fit_linear(
@@ -33,10 +32,21 @@ def fit_linear(
     view_windows: int,
     seed: int,
 ) -> tuple[Floats, Floats]:
-    """Kernel (features, classes) and bias (classes,) that map squashed mean features to about 0 or 1.
+    """Fit the branch to one-hot targets.
 
-    clip_weights: of each clip, together 1; a clip's windows share its weight. gain: of the squashing.
-    ridge: penalty, with features of deviation 1. view_windows: drawn from each changed copy of a clip.
+    Args:
+        clips: Training clips.
+        labels: Class of each clip, (clips,).
+        clip_weights: Weight of each clip, summing to 1 and shared by its windows.
+        classes: Number of classes.
+        sampler: Makes windows of clips.
+        gain: Gain of the squashing.
+        ridge: Penalty for features of unit deviation.
+        view_windows: Windows drawn from each augmented copy.
+        seed: Seed of the drawn windows.
+
+    Returns:
+        Kernel (features, classes) and bias (classes,) for squashed mean features.
     """
     rng = np.random.default_rng(seed)
     rows = [squash(window_means(clip, sampler, view_windows, rng), gain) for clip in clips]
@@ -52,20 +62,22 @@ def fit_linear(
 
 
 def window_means(clip: EncodedClip, sampler: Sampler, view_windows: int, rng: np.random.Generator) -> Floats:
-    """Mean features (n, size): of all windows of the clip, and of some of each changed copy."""
+    """Return mean features of all windows of a clip and of some windows of each augmented copy, (n, size)."""
     drawn = [sampler.draw(clip, view, rng) for view in clip.views for _ in range(view_windows)]
-    plain = sampler.judged(clip).mean(axis=1)
+    plain = sampler.evaluation_windows(clip).mean(axis=1)
     means: Floats = np.concatenate([plain, np.stack(drawn).mean(axis=1)]) if drawn else plain
     return means
 
 
 def squash(x: Floats, gain: float) -> Floats:
-    """gain x / (1 + gain x), for x of 0 and more: the few strong features do not outshout the rest."""
+    """Return gain x / (1 + |gain x|), which limits the influence of strong features."""
     scaled = gain * x
     squashed: Floats = scaled / (1 + np.abs(scaled))
     return squashed
 
 
-def set_linear(head: keras.Model, kernel: Floats, bias: Floats, scale: float) -> None:
-    """Put a fitted branch into a head; `scale` turns its answers between 0 and 1 into logits."""
+def set_linear_branch(head: keras.Model, kernel: Floats, bias: Floats, scale: float) -> None:
+    """Set the weights of a head's linear branch, multiplied by `scale` to turn outputs of 0 to 1 into
+    logits.
+    """
     head.get_layer("linear").set_weights([kernel * np.float32(scale), bias * np.float32(scale)])

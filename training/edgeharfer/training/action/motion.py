@@ -1,12 +1,12 @@
-"""Motion: how pictures differ from the next, where they differ most, as an ImageNet network sees it.
+"""Motion features: frame differences, cropped to the moving part, as input of an ImageNet network.
 
-A picture tells who is there, not how fast they move. Differences of pictures hold the motion alone, and
-networks trained on photographs can read them (Bilen et al. 2016 show them sums of whole clips). Whoever
-moves may be small in a surveillance picture, so the network is shown the part with most of the motion,
-enlarged, which makes people near and far look alike (attention by a moving box: Gregor et al. 2015).
+Frame differences contain only motion, and networks trained on photographs can read them (Bilen et al. 2016
+use sums over whole clips). People may be small in surveillance video, so the part with most of the motion is
+enlarged, which makes near and far people look alike (attention by a moving box: Gregor et al. 2015).
 
-The encoder of such a model only hands over the grey picture; all else is the head's, so that it streams
-and exports as any other. Everything is made of Keras's own operations, whose files need none of this code.
+The encoder of such a model only passes on the grey image; everything else is in the head, so that the model
+streams and exports like any other. It consists of Keras's own operations, so saved files do not need this
+code.
 """
 
 from __future__ import annotations
@@ -25,21 +25,27 @@ from edgeharfer.runtime.types import Floats
 Tensor = Any
 
 BLOCK = 8
-"""Pixels of a side of the blocks in which motion is summed up to find where most of it is."""
-COLOURS = 3
-READS = COLOURS + 1
-"""Pictures in a row that one look reads."""
+"""Side of the blocks, in pixels, in which motion is summed to find the most active part."""
+CHANNELS = 3
+FRAMES_PER_LOOK = CHANNELS + 1
+"""Successive frames per network input."""
 
 
 @dataclass(frozen=True)
 class MotionSpec:
-    """How motion is shown to the network.
+    """How motion is presented to the network.
 
-    looks: how often it looks at a window; the features are their mean. width, height: of what is shown,
-    pixels. gain: a difference of 1 / gain of white counts as full. reach, least: the box reaches so many
-    deviations of the motion to each side, and is at least this share of the picture. layer: of MobileNetV2,
-    after which its mean features are read; deeper ones know things more than edges.
-    Raises ConfigError for what cannot be looked at.
+    Attributes:
+        looks: Network inputs per window; the features are their mean.
+        width: Width of the network input in pixels.
+        height: Height of the network input in pixels.
+        gain: A frame difference of 1 / gain of white is full scale.
+        reach: Half size of the box, in standard deviations of the motion.
+        least: Minimum side of the box, as a share of the frame.
+        layer: Layer of MobileNetV2 whose mean features are used; deeper layers represent objects, not edges.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     looks: int = 5
@@ -52,67 +58,88 @@ class MotionSpec:
 
     def __post_init__(self) -> None:
         if self.looks < 1 or not 0 < self.least <= 1:
-            raise ConfigError("motion: looks are 1 at least, and least is a share of the picture")
+            raise ConfigError("motion: looks must be at least 1, and least above 0 and at most 1")
 
 
 def picture_encoder(width: int, height: int) -> keras.Model:
-    """A grey picture in [0, 1] (n, height, width, 1) as one vector (n, height * width)."""
+    """Build a model that flattens grey images in [0, 1], (n, height, width, 1), to (n, height * width)."""
     picture = keras.Input((height, width, 1), name="picture")
     return keras.Model(picture, layers.Flatten(name="pixels")(picture), name="picture_encoder")
 
 
-def cut_off(network: keras.Model, layer: str) -> keras.Model:
-    """The network up to a layer, then the mean over the picture. Raises ConfigError where it has no such."""
+def truncate_network(network: keras.Model, layer: str) -> keras.Model:
+    """Return the network up to a layer, followed by global average pooling.
+
+    Raises:
+        ConfigError: There is no such layer.
+    """
     try:
         found = network.get_layer(layer).output
     except ValueError as error:
         raise ConfigError(f"motion.layer = {layer!r}: {network.name} has no such layer") from error
-    eye = keras.Model(network.inputs[0], layers.GlobalAveragePooling2D(name="seen")(found), name="eye")
-    eye.trainable = False
-    return eye
+    features = layers.GlobalAveragePooling2D(name="seen")(found)
+    truncated = keras.Model(network.inputs[0], features, name="eye")
+    truncated.trainable = False
+    return truncated
 
 
-def motion_trunk(frames: int, width: int, height: int, eye: keras.Model, spec: MotionSpec) -> keras.Model:
-    """Windows of pictures (n, frames, height * width) -> features of their motion (n, 1, size).
+def motion_trunk(frames: int, width: int, height: int, network: keras.Model, spec: MotionSpec) -> keras.Model:
+    """Build a model from windows of frames to motion features.
 
-    width, height: of the pictures, whole blocks. eye: takes pictures of the spec's size, RGB in [-1, 1],
-    and gives a vector; it sees three differences of pictures in a row as the three colours.
+    Args:
+        frames: Frames per window.
+        width: Width of the frames, a multiple of BLOCK.
+        height: Height of the frames, a multiple of BLOCK.
+        network: Network from RGB in [-1, 1] of the spec's size to features; its colour channels are three
+            successive frame differences.
+        spec: How motion is presented.
+
+    Returns:
+        A model from (n, frames, height * width) to (n, 1, size).
+
+    Raises:
+        ConfigError: The frames do not fit.
     """
     if width % BLOCK or height % BLOCK:
-        raise ConfigError(f"motion: pictures are {width}x{height}, which must be multiples of {BLOCK}")
-    if frames < READS:
-        raise ConfigError(f"motion: a look reads {READS} pictures, the window has {frames}")
+        raise ConfigError(f"motion: width and height must be multiples of {BLOCK}, not {width}x{height}")
+    if frames < FRAMES_PER_LOOK:
+        raise ConfigError(f"motion: the window has {frames} frames: at least {FRAMES_PER_LOOK} are needed")
     window = keras.Input((frames, height * width), name="window")
-    first = np.linspace(0, frames - READS, spec.looks).round().astype(int)
-    before = np.add.outer(first, np.arange(COLOURS)).ravel()
-    change = ops.take(window, before + 1, axis=1) - ops.take(window, before, axis=1)
-    change = ops.reshape(change, (-1, COLOURS * spec.looks, height, width))
-    left, top, side = _focus(change, width, height, spec)
-    rows = _sampling(top, side, height, spec.height)
-    columns = _sampling(left, side, width, spec.width)
-    shown = ops.matmul(ops.matmul(rows, change), ops.transpose(columns, (0, 1, 3, 2)))
-    # Resized with their signs, so that what only flickers cancels out.
-    shown = ops.minimum(ops.abs(shown) * (2 * spec.gain), 2.0) - 1.0
-    shown = ops.reshape(shown, (-1, COLOURS, spec.height, spec.width))
-    found = eye(ops.transpose(shown, (0, 2, 3, 1)))
-    found = ops.reshape(found, (-1, spec.looks, eye.output_shape[-1]))
+    first = np.linspace(0, frames - FRAMES_PER_LOOK, spec.looks).round().astype(int)
+    before = np.add.outer(first, np.arange(CHANNELS)).ravel()
+    differences = ops.take(window, before + 1, axis=1) - ops.take(window, before, axis=1)
+    differences = ops.reshape(differences, (-1, CHANNELS * spec.looks, height, width))
+    left, top, side = _motion_box(differences, width, height, spec)
+    rows = _resize_weights(top, side, height, spec.height)
+    columns = _resize_weights(left, side, width, spec.width)
+    region = ops.matmul(ops.matmul(rows, differences), ops.transpose(columns, (0, 1, 3, 2)))
+    # Resized with signs, so that flicker cancels out.
+    region = ops.minimum(ops.abs(region) * (2 * spec.gain), 2.0) - 1.0
+    region = ops.reshape(region, (-1, CHANNELS, spec.height, spec.width))
+    found = network(ops.transpose(region, (0, 2, 3, 1)))
+    found = ops.reshape(found, (-1, spec.looks, network.output_shape[-1]))
     return keras.Model(window, ops.mean(found, axis=1, keepdims=True), name="motion")
 
 
-def _focus(change: Tensor, width: int, height: int, spec: MotionSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """The box with most of the motion: left, top and side, each (n, 1), in shares of the picture."""
-    blocks = layers.AveragePooling2D(BLOCK, name="blocks")(ops.mean(ops.abs(change), axis=1)[..., None])
-    # What moves more than the average, squared: noise and leaves are everywhere a little, people are not.
+def _motion_box(
+    differences: Tensor, width: int, height: int, spec: MotionSpec
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return left, top and side of the most active box, each (n, 1), as shares of the frame."""
+    blocks = layers.AveragePooling2D(BLOCK, name="blocks")(ops.mean(ops.abs(differences), axis=1)[..., None])
+    # Motion above the average, squared: noise and foliage are weak everywhere, people are not.
     motion = ops.square(ops.relu(blocks - ops.mean(blocks, axis=(1, 2), keepdims=True)))[..., 0]
-    (x, spread_x), (y, spread_y) = _spread(motion, 1, width), _spread(motion, 2, height)
+    (x, spread_x), (y, spread_y) = (
+        _mean_and_deviation(motion, 1, width),
+        _mean_and_deviation(motion, 2, height),
+    )
     side = 2 * spec.reach * ops.maximum(spread_x, spread_y)
     side = ops.minimum(ops.maximum(side, spec.least), 1.0)
     left, top = (ops.minimum(ops.relu(middle - side / 2), 1.0 - side) for middle in (x, y))
     return left, top, side
 
 
-def _spread(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the motion (n, rows, columns) along the axis that is not summed up."""
+def _mean_and_deviation(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the motion (n, rows, columns) along the other axis than `axis`."""
     places: Floats = ((np.arange(size // BLOCK) + 0.5) * BLOCK / size).astype(np.float32)[:, None]
     weights = ops.sum(motion, axis=axis) + 1e-9
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
@@ -120,10 +147,10 @@ def _spread(motion: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
     return mean, ops.sqrt(ops.relu(ops.matmul(weights, places**2) - ops.square(mean)) + 1e-9)
 
 
-def _sampling(start: Tensor, side: Tensor, size: int, wanted: int) -> Tensor:
-    """Weights (n, 1, wanted, size) that cut `side` from `start` on out of `size` pixels and resize it.
+def _resize_weights(start: Tensor, side: Tensor, size: int, wanted: int) -> Tensor:
+    """Return weights (n, 1, wanted, size) that crop `side` of `size` pixels from `start` and resize the crop.
 
-    A triangle around each place, as wide as a new pixel where the picture shrinks, so that none is left out.
+    Triangle filter, as wide as an output pixel when shrinking, so that every input pixel contributes.
     """
     steps: Floats = ((np.arange(wanted) + 0.5) / wanted)[None].astype(np.float32)
     places = (start + side * steps) * size - 0.5

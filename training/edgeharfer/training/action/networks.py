@@ -1,4 +1,4 @@
-"""Action networks: an encoder for each frame, a head for the window; only layers that Keras brings along."""
+"""Action networks: a head over a window of frame features, built only of standard Keras layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from edgeharfer.training.lazy_keras import keras, layers, ops
 from edgeharfer.training.registry import ACTION_NETWORKS, ActionNetwork, Tensor, action_network
 
-__all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model", "on_trunk"]
+__all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model", "attach_trunk"]
 
 
 @action_network("lstm", "LSTM({units}) and a dense layer")
@@ -19,14 +19,14 @@ def _lstm(x: Tensor, units: int, pool: str) -> Tensor:
 
 @action_network("mean", "the mean over time and two dense layers ({units} hidden)")
 def _mean(x: Tensor, units: int, pool: str) -> Tensor:
-    """The mean over time, then a dense layer: blind to order and motion."""
+    """Mean over time and a dense layer; ignores order and motion."""
     x = layers.GlobalAveragePooling1D(name="mean")(x)
     return layers.Dense(units, activation="relu", name="hidden")(x)
 
 
 @action_network("tcn", "causal convolutions over time ({units} channels) and a dense layer")
 def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
-    """Causal convolutions over time with growing steps (Bai et al. 2018), until the last sees all frames."""
+    """Causal convolutions with growing dilation (Bai et al. 2018), until the last step covers all frames."""
     frames, seen, step = x.shape[1], 1, 1
     x = layers.Conv1D(units, 1, name="narrow")(x)
     while seen < frames:
@@ -41,9 +41,9 @@ def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
 
 
 LINEAR, MOTION = "linear", "motion"
-"""The linear branch and nothing else; of the pictures, or of how they differ."""
-_LINEAR = "a linear classifier of the window's mean features, solved in closed form"
-ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR), MOTION: ActionNetwork(_LINEAR)}
+"""Heads that consist of the linear branch alone, on frame features or on motion features."""
+_LINEAR_SUMMARY = "a linear classifier of the window's mean features, solved in closed form"
+ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR_SUMMARY), MOTION: ActionNetwork(_LINEAR_SUMMARY)}
 
 
 def action_head(
@@ -59,18 +59,29 @@ def action_head(
     dropout: float = 0.5,
     linear_branch: bool = True,
     linear_gain: float = 20.0,
-    double: int | None = None,
+    auxiliary_class: int | None = None,
 ) -> keras.Model:
-    """Dropout -> arch -> Dropout -> Dense, beside a linear branch: (n, frames, features) -> probabilities.
+    """Build a head: Dropout -> arch -> Dropout -> Dense, plus a linear branch whose logits are added.
 
-    arch: one of ACTION_NETWORKS; those without `build` are the linear branch alone. pool: what of the LSTM
-    or the convolutions is read, the "last" step or the "mean" over time. squash: features x become
-    a x / (1 + a x), so that few strong ones do not outshout the rest; 0 leaves them. Dropped features are
-    missing from all frames of a window, since what a frame lacks its neighbours would tell.
-    The linear branch reads the squashed mean of the window and is left out while the rest trains: its
-    weights are zero until they are solved for (see `linear.fit_linear`). The logits of both are added.
-    double: a class that the linear branch knows in two guises, of which the likelier counts; the second one
-    is its last output.
+    Args:
+        frames: Frames per window.
+        features: Features per frame.
+        classes: Number of classes.
+        arch: A key of ACTION_NETWORKS; those without `build` have only the linear branch.
+        units: Hidden units.
+        pool: Output of the LSTM or convolutions: the "last" step or the "mean" over time.
+        squash: Features x become squash x / (1 + squash x), which limits strong features; 0 disables it.
+        feature_dropout: Dropout rate of features. A dropped feature is missing from all frames of a window,
+            since neighbouring frames would reveal it.
+        dropout: Dropout rate before the last layer.
+        linear_branch: Add a linear classifier of the squashed mean features. Its weights are zero until they
+            are solved for (`linear.fit_linear`), so the other branch trains without it.
+        linear_gain: Gain of its squashing.
+        auxiliary_class: A class that the linear branch represents by two outputs, of which the larger counts;
+            the second one is its last output.
+
+    Returns:
+        A model from (n, frames, features) to probabilities (n, classes).
     """
     window = keras.Input((frames, features), name="window")
     branches = []
@@ -85,33 +96,33 @@ def action_head(
         x = layers.Dropout(dropout, name="dropout")(x)
         branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:
-        branches.append(_linear(window, classes, linear_gain, double))
+        branches.append(_linear(window, classes, linear_gain, auxiliary_class))
     logits = layers.Add(name="logits")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
 
 
-def _linear(window: Tensor, classes: int, gain: float, double: int | None) -> Tensor:
+def _linear(window: Tensor, classes: int, gain: float, auxiliary_class: int | None) -> Tensor:
     x = layers.GlobalAveragePooling1D(name="window_mean")(window)
     x = layers.Rescaling(gain, name="linear_gain")(x)
     x = layers.Activation("softsign", name="linear_squash")(x)
-    outputs = classes + (double is not None)
+    outputs = classes + (auxiliary_class is not None)
     x = layers.Dense(outputs, kernel_initializer="zeros", trainable=False, name="linear")(x)
-    if double is None:
+    if auxiliary_class is None:
         return x
-    # Far below any logit, so that the second guise competes with its own class alone.
-    barred = np.where(np.arange(classes) == double, 0.0, -1e9).astype(np.float32)
-    return ops.maximum(ops.take(x, np.arange(classes), axis=1), ops.take(x, [classes], axis=1) + barred)
+    # Far below any logit, so that the additional output competes with its own class only.
+    mask = np.where(np.arange(classes) == auxiliary_class, 0.0, -1e9).astype(np.float32)
+    return ops.maximum(ops.take(x, np.arange(classes), axis=1), ops.take(x, [classes], axis=1) + mask)
 
 
-def on_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:
-    """A head for what a trunk makes of a window, as a head for the window itself."""
+def attach_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:
+    """Combine a trunk on windows with a head on its features."""
     window = keras.Input(trunk.input_shape[1:], name="window")
     return keras.Model(window, head(trunk(window)), name="head")
 
 
 def action_model(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """The whole: clip (n, frames, height, width, 3) -> TimeDistributed(encoder) -> head -> probabilities."""
+    """Build the whole model: clip (n, frames, height, width, channels) -> encoder per frame -> head."""
     clip = keras.Input((head.input_shape[1], *encoder.input_shape[1:]), name="clip")
     features = layers.TimeDistributed(encoder, name="encoder")(clip)
-    # both branches of the head start from this one layer, so that the exporter finds one place to cut
+    # Both branches of the head start from this layer, so that the exporter has one place to cut.
     return keras.Model(clip, head(layers.Activation("linear", name="features")(features)), name="action")

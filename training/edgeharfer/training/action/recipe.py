@@ -1,4 +1,4 @@
-"""All settings of an action training, in one place."""
+"""Settings of an action training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.training.action.find import BACKGROUND
-from edgeharfer.training.action.folds import RULES, check_pattern
+from edgeharfer.training.action.folds import GROUPING_RULES, check_pattern
 from edgeharfer.training.action.head import HeadRecipe, check_name
 from edgeharfer.training.action.motion import MotionSpec
 from edgeharfer.training.action.networks import MOTION
@@ -18,19 +18,33 @@ from edgeharfer.training.action.views import ViewRanges
 
 @dataclass(frozen=True)
 class ActionRecipe(HeadRecipe):
-    """All that decides what a training run gives.
+    """All settings of an action training, in addition to those of the head.
 
-    name: of the package. width, height: of the picture that the backbone sees, the whole frame stretched.
-    Of 4 to 3 by default, as most cameras are: on the 20 UCF101 classes that told 3 % more clips than a
-    square of as many pixels, and 320x240 no more.
-    frames, seconds, max_gap_s: the window that the package asks of the runtime, whatever the sampling.
-    folds: 0 holds out each group once, which no draw decides and which leaves most to learn from.
-    grouping: what must not be torn apart, "scenes", "numbers", "subject" or "clips", with `subject` a
-    pattern for names (see `group_clips`). background: the class that clips given as background count as.
-    threshold_slack: see `choose_threshold`. motion: how it is shown where `arch` is "motion"; the pictures
-    are grey then, and `view_windows` of each view are encoded, at any speed. provenance: origin and terms of
-    the data, sentences for the model card. remarks: what its figures cannot say.
-    Raises ConfigError for what cannot be used.
+    Attributes:
+        name: Name of the package.
+        width: Width of the backbone's input in pixels; the whole frame is stretched.
+        height: Height of the backbone's input. 4:3 by default, as most cameras: on the 20 UCF101 classes that
+            was 3 points better than a square of as many pixels, and 320x240 was not better still.
+        alpha: Width multiplier of MobileNetV2.
+        frames: Frames of the runtime's window, whatever the sampling.
+        seconds: Length of the runtime's window.
+        max_gap_s: Longest gap between frames that does not restart the window.
+        views: Augmented copies per clip.
+        view_seconds: Part of a clip that a view covers, with sampling by time.
+        ranges: Strength of the augmentation.
+        folds: Folds of the cross-validation; 0 holds out each group once.
+        grouping: What is never split between folds: "scenes", "numbers", "subject" or "clips"; see
+            `folds.group_clips`.
+        subject: Pattern for grouping by subject.
+        background: Class of the clips given as background.
+        threshold_slack: See `confidence.choose_threshold`.
+        motion: Presentation of motion, with `arch` "motion". Frames are grey then, and `view_windows` windows
+            of each view are encoded.
+        provenance: Origin and terms of the data, sentences for the model card.
+        remarks: Limits of the figures, sentences for the model card.
+
+    Raises:
+        ConfigError: A value is out of range or does not fit another.
     """
 
     name: str = "action"
@@ -54,38 +68,38 @@ class ActionRecipe(HeadRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_name("grouping", self.grouping, RULES)
+        check_name("grouping", self.grouping, GROUPING_RULES)
         if self.grouping == "subject":
             check_pattern(self.subject)
         if self.folds < 0 or self.folds == 1:
-            raise ConfigError(f"folds = {self.folds}: 2 or more, or 0 for one a group")
+            raise ConfigError(f"folds = {self.folds}: choose at least 2, or 0 for one fold per group")
         if self.arch == MOTION and self.sampling != "time":
-            raise ConfigError(f"arch = 'motion' needs steps of time: sampling = {self.sampling!r} has others")
+            raise ConfigError(f"sampling = {self.sampling!r}: arch = 'motion' requires sampling = 'time'")
 
     @property
     def split(self) -> str:
-        """How clips are kept apart, in words."""
+        """Description of the cross-validation."""
         count = f"{self.folds} folds of" if self.folds else "one fold for each of the"
-        return f"{count} {RULES[self.grouping].format(pattern=self.subject)}"
+        return f"{count} {GROUPING_RULES[self.grouping].format(pattern=self.subject)}"
 
     @property
     def sampler(self) -> Sampler:
-        """How windows are made of an encoded clip."""
-        return EncodedWindows() if self.arch == MOTION else self.shaker
+        """Makes the windows that heads are trained on and evaluated by."""
+        return EncodedWindows() if self.arch == MOTION else self.frame_sampler
 
     @property
     def live_sampler(self) -> Sampler:
-        """The same, but clips are judged by the windows that `run` would see."""
+        """Like `sampler`, but clips are evaluated by the windows that `run` would see."""
         return self.sampler if self.sampling == "time" else TimedWindows(self.clip_spec.window)
 
     @property
-    def shaker(self) -> Sampler:
-        """How windows are put together of pictures."""
+    def frame_sampler(self) -> Sampler:
+        """Makes windows of encoded frames."""
         return make_sampler(self.sampling, self.clip_spec.window, self.speed, self.jitter)
 
     @property
     def clip_spec(self) -> ClipSpec:
-        """What the cached features depend on, beside the clips and the backbone."""
+        """Settings that cached features depend on, besides clips and backbone."""
         picture = InputSpec(self.width, self.height, "rgb", "symmetric")
         if self.arch == MOTION:
             picture = InputSpec(self.width, self.height, "gray", "unit")

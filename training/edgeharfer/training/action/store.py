@@ -1,4 +1,4 @@
-"""Clips encoded, each once: decoded, sampled, seen in several views, and their features kept on disk."""
+"""Encode clips once, with augmented views, and cache their features on disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.find import ClipFile
-from edgeharfer.training.action.folds import scene_of, thumbnail
-from edgeharfer.training.action.grid import EvenSpread, FramePicker, RuntimeGrid
-from edgeharfer.training.action.sampling import Sampler
+from edgeharfer.training.action.folds import scene_descriptor, thumbnail
+from edgeharfer.training.action.sampling import EvenSpread, FramePicker, RuntimeGrid, Sampler
 from edgeharfer.training.action.views import ClipView, ViewRanges, draw_views
 from edgeharfer.training.records import file_hash
 
@@ -35,7 +34,12 @@ _CACHE_VERSION = 2
 
 @dataclass(frozen=True)
 class Encoder:
-    """Prepared pictures (n, height, width, 3) -> features (n, size); `digest` tells encoders apart."""
+    """Maps prepared images (n, height, width, channels) to features (n, size).
+
+    Attributes:
+        run: Encodes a batch.
+        digest: Identifies the encoder in cache keys.
+    """
 
     run: Callable[[Floats], Floats]
     digest: str
@@ -43,9 +47,15 @@ class Encoder:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How clips become features: views (changed copies) of each clip.
+    """How clips become features.
 
-    sampling: "time" or "uniform" (see `sampling`). view_seconds: of a clip, that views hold by time.
+    Attributes:
+        input: Input of the encoder.
+        window: Window of the package.
+        sampling: "time" or "uniform"; see `sampling`.
+        views: Augmented copies per clip.
+        view_seconds: Part of a clip that a view covers, with sampling by time.
+        ranges: Strength of the augmentation.
     """
 
     input: InputSpec
@@ -56,13 +66,20 @@ class ClipSpec:
     ranges: ViewRanges = field(default_factory=ViewRanges)
 
     def draw_views(self, digest: str) -> list[ClipView]:
-        """The changes made to the clip of this SHA-256."""
+        """Return the views of the clip with this SHA-256."""
         return draw_views(self.views, self.ranges, (int(digest[:16], 16),))
 
 
 @dataclass
 class ClipStore:
-    """Encodes clips, each once: features stay in `folder` under the hash of all that they depend on."""
+    """Encodes clips and caches the features in `folder`, under a hash of everything they depend on.
+
+    Attributes:
+        folder: Cache folder.
+        spec: How clips become features.
+        encoder: The encoder.
+        encoded: Number of clips encoded so far, not read from the cache.
+    """
 
     folder: Path
     spec: ClipSpec
@@ -70,7 +87,11 @@ class ClipStore:
     encoded: int = 0
 
     def load(self, file: ClipFile) -> EncodedClip:
-        """The clip's features, from disk or encoded now. Raises SourceError for one without a picture."""
+        """Return a clip's features from the cache, or encode it.
+
+        Raises:
+            SourceError: The clip has no readable frame.
+        """
         with tempfile.TemporaryDirectory() as scratch, file.open(Path(scratch)) as path:
             digest = file_hash(path)
             cached = self.folder / f"{self._key(digest)}.npz"
@@ -82,7 +103,7 @@ class ClipStore:
         return self.clip(file, digest, arrays)
 
     def clip(self, file: ClipFile, digest: str, arrays: Arrays) -> EncodedClip:
-        """The clip of what `encode` gave."""
+        """Build a clip from the arrays of `encode`."""
         spread = self.spec.sampling == "uniform"
         count = 1 + spread + self.spec.views
         tracks = [ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"]) for i in range(count)]
@@ -97,35 +118,35 @@ class ClipStore:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _tracks(self, path: Path, digest: str) -> list[tuple[ClipView, FramePicker]]:
-        """What is kept of a clip: the change and the frames of each track; those of the runtime first."""
+        """Return view and frame selection of each track, the runtime's first."""
         spec, views = self.spec, self.spec.draw_views(digest)
         live: tuple[ClipView, FramePicker] = (ClipView(), RuntimeGrid(spec.window))
         if spec.sampling == "uniform":
-            # Decoded twice, since not every file knows how many frames it has.
+            # Decoded twice, since not every file states its number of frames.
             total = sum(1 for _ in read_frames(path))
             return [live, *((view, EvenSpread(total, spec.window.frames)) for view in (ClipView(), *views))]
         grids = [
-            RuntimeGrid(spec.window, later=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))
+            RuntimeGrid(spec.window, offset=i % 2 == 1, seconds=spec.view_seconds) for i in range(len(views))
         ]
         return [live, *zip(views, grids, strict=True)]
 
     def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
-        """What is kept of the clip in `path`: times, scene, and the frames and features of each track."""
+        """Encode the clip at `path`: times, scene, and frames and features of each track."""
         tracks = self._tracks(path, digest)
         rows: list[list[Floats]] = [[] for _ in tracks]
         frames: list[list[int]] = [[] for _ in tracks]
         times, thumbnails = [], []
         for number, frame in enumerate(read_frames(path)):
             times.append(frame.pts_s)
-            turn = [i for i, (_, picker) in enumerate(tracks) if picker.wants(number, frame.pts_s)]
-            if not turn:
+            selected = [i for i, (_, picker) in enumerate(tracks) if picker.accepts(number, frame.pts_s)]
+            if not selected:
                 continue
-            pictures = [tracks[i][0].apply(frame.bgr) for i in turn]
-            for i, row in zip(turn, self.encoder.run(prepare(pictures, self.spec.input)), strict=True):
+            pictures = [tracks[i][0].apply(frame.bgr) for i in selected]
+            for i, row in zip(selected, self.encoder.run(prepare(pictures, self.spec.input)), strict=True):
                 rows[i].append(row)
                 frames[i].append(number)
             thumbnails.append(thumbnail(frame.bgr))
-        arrays: Arrays = {"times": np.array(times, np.float64), "scene": scene_of(thumbnails)}
+        arrays: Arrays = {"times": np.array(times, np.float64), "scene": scene_descriptor(thumbnails)}
         for i, (numbers, features) in enumerate(zip(frames, rows, strict=True)):
             arrays[f"frames{i}"] = np.array(numbers, np.int64)
             unchanged = tracks[i][0] == ClipView()
@@ -136,7 +157,11 @@ class ClipStore:
 def load_clips(
     files: Sequence[ClipFile], store: ClipStore, report: Callable[[str], None]
 ) -> tuple[list[EncodedClip], dict[str, str]]:
-    """All clips that can be read, each content once, and the reason for each that was skipped."""
+    """Load all readable clips, each content once.
+
+    Returns:
+        The clips, and clip name -> reason for each one that was skipped.
+    """
     clips: list[EncodedClip] = []
     skipped: dict[str, str] = {}
     first: dict[str, str] = {}
@@ -148,7 +173,7 @@ def load_clips(
             report(f"skipped {file.name}: {error}")
             continue
         if clip.sha256 in first:
-            skipped[clip.name] = f"a copy of {first[clip.sha256]}"
+            skipped[clip.name] = f"duplicate of {first[clip.sha256]}"
         else:
             first[clip.sha256] = clip.name
             clips.append(clip)
@@ -159,9 +184,9 @@ def load_clips(
 
 
 def _read_arrays(path: Path) -> Arrays | None:
-    """What was kept, or None where there is nothing or it was cut off."""
+    """Return cached arrays, or None if there are none or the file is damaged."""
     try:
-        # Opened here, since np.load leaves a damaged file open.
+        # Opened here, because np.load does not close a damaged file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
@@ -176,14 +201,18 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 @dataclass(kw_only=True)
 class WindowStore(ClipStore):
-    """Encodes windows: all that `run` would see, and `draws` of each view as `shaker` makes them.
+    """Encodes whole windows: all that `run` would see, and `draws` random ones of each view.
 
-    trunk: a window of what the encoder gives (1, frames, size) -> its features, in any shape. Pictures of a
-    clip are held in memory while it is encoded, and only the windows' features are kept.
+    The frames of a clip are held in memory while it is encoded; only the windows' features are kept.
+
+    Attributes:
+        trunk: Maps an encoded window (1, frames, size) to features of any shape.
+        window_sampler: Draws the windows of views.
+        draws: Windows per view.
     """
 
     trunk: Callable[[Floats], Floats]
-    shaker: Sampler
+    window_sampler: Sampler
     draws: int
 
     def encode(self, file: ClipFile, path: Path, digest: str) -> Arrays:
@@ -193,19 +222,23 @@ class WindowStore(ClipStore):
         kept: Arrays = {"times": clip.times, "scene": clip.scene}
         for i in range(1 + self.spec.views):
             track = ClipFeatures(arrays[f"frames{i}"], arrays[f"features{i}"])
-            found = self._drawn(clip, track, rng) if i else self._live(clip)
+            found = self._encode_view_windows(clip, track, rng) if i else self._encode_live_windows(clip)
             kept[f"frames{i}"], kept[f"features{i}"] = found.frames, found.features
         return kept
 
-    def _live(self, clip: EncodedClip) -> ClipFeatures:
+    def _encode_live_windows(self, clip: EncodedClip) -> ClipFeatures:
         pictures = np.asarray(clip.plain.features, np.float32)
         windows = clip.rows(self.spec.window)
         rows = [self.trunk(pictures[one][None]).ravel() for one in windows]
         return ClipFeatures(clip.plain.frames[windows[:, -1]], np.stack(rows))
 
-    def _drawn(self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator) -> ClipFeatures:
-        """Of a view that holds a picture at all; one that begins after the end of a clip does not."""
+    def _encode_view_windows(
+        self, clip: EncodedClip, track: ClipFeatures, rng: np.random.Generator
+    ) -> ClipFeatures:
+        """Encode windows of a view; a view that starts after the end of the clip has none."""
         if not len(track.frames):
             return track
-        rows = [self.trunk(self.shaker.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)]
+        rows = [
+            self.trunk(self.window_sampler.draw(clip, track, rng)[None]).ravel() for _ in range(self.draws)
+        ]
         return ClipFeatures(np.repeat(track.frames[-1:], self.draws), np.stack(rows).astype(np.float16))

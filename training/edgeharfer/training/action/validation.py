@@ -1,4 +1,4 @@
-"""What the folds say of a training: figures of clips that no head had seen, a temperature, a threshold."""
+"""Cross-validation results: out-of-fold figures, temperature and threshold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.action import ClipScores, summarize_clips
 from edgeharfer.evaluate.metrics import calibration_error
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.action.confidence import choose_threshold, fit_temperature, soften
+from edgeharfer.training.action.confidence import apply_temperature, choose_threshold, fit_temperature
 from edgeharfer.training.action.crossval import ClipSet, Trainer
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidationResult:
-    """Out-of-fold findings.
+    """Out-of-fold results.
 
-    figures: of clips judged as they were sampled in training, as `summarize_clips` gives them. live: of
-    clips judged by the windows that `run` would see; the same where training samples by time. aside: the
-    same of clips that were given as background of one of the data's own classes, None where there are none;
-    everything else leaves them out, but the threshold does not. folds: clips and top-1 of each. raw, probs:
-    of all live windows (n, classes), before and after the temperature. truth: of those windows, (n,).
+    Attributes:
+        figures: Result of `summarize_clips` for clips sampled as in training.
+        live: The same for the windows that `run` would see; equal to `figures` with sampling by time.
+        aside: The same for background clips that are labelled with a class of the data, None without any.
+            Only the threshold includes them otherwise.
+        folds: Number of clips and top-1 of each fold.
+        temperature: Fitted temperature.
+        threshold: Chosen threshold.
+        raw: Probabilities of all live windows (n, classes), before temperature scaling.
+        probs: The same, after temperature scaling.
+        truth: Class of each live window, (n,).
     """
 
     figures: Mapping[str, Any]
@@ -39,46 +45,48 @@ class CrossValidationResult:
 
     @property
     def calibration(self) -> dict[str, float]:
-        """Expected calibration error of live windows, before and after the temperature."""
+        """Expected calibration error of live windows, before and after temperature scaling."""
         return {
             "before": round(calibration_error(self.raw, self.truth), 4),
             "after": round(calibration_error(self.probs, self.truth), 4),
         }
 
 
-def judge(trainer: Trainer) -> CrossValidationResult:
-    """Train a head a fold and judge each clip by the one that has not seen it.
+def cross_validate(trainer: Trainer) -> CrossValidationResult:
+    """Train one head per fold and evaluate each clip by the head that has not seen it.
 
-    Temperature and threshold are those of live windows, since `run` uses them there.
+    Temperature and threshold are fitted on live windows, where `run` applies them.
     """
     clip_set, recipe = trainer.clip_set, trainer.recipe
-    own, labels = clip_set.own, clip_set.labels
-    raw = trainer.cross_validate(recipe.live_sampler.judged, "live windows")
-    temperature = fit_temperature(_of(raw, own), clip_set.truth[own])
-    live = [soften(windows, temperature) for windows in raw]
+    scored, labels = clip_set.scored, clip_set.labels
+    raw = trainer.cross_validate(recipe.live_sampler.evaluation_windows, "live windows")
+    temperature = fit_temperature(_select(raw, scored), clip_set.truth[scored])
+    live = [apply_temperature(windows, temperature) for windows in raw]
     probs = live
     if recipe.sampling != "time":
-        whole = trainer.cross_validate(recipe.sampler.judged, "the whole clip")
-        probs = [soften(windows, temperature) for windows in whole]
+        whole = trainer.cross_validate(recipe.sampler.evaluation_windows, "the whole clip")
+        probs = [apply_temperature(windows, temperature) for windows in whole]
     quiet = labels.index(recipe.background) if recipe.background in labels else None
     return CrossValidationResult(
-        figures=_summary(probs, clip_set, own),
-        live=_summary(live, clip_set, own),
-        aside=None if own.all() else _summary(live, clip_set, ~own),
+        figures=_summarize(probs, clip_set, scored),
+        live=_summarize(live, clip_set, scored),
+        aside=None if scored.all() else _summarize(live, clip_set, ~scored),
         folds=trainer.fold_figures(probs),
         temperature=temperature,
         threshold=choose_threshold(live, clip_set.truth, quiet, recipe.threshold_slack),
-        raw=np.concatenate(_of(raw, own)),
-        probs=np.concatenate(_of(live, own)),
-        truth=np.repeat(clip_set.truth, [len(windows) * one for windows, one in zip(live, own, strict=True)]),
+        raw=np.concatenate(_select(raw, scored)),
+        probs=np.concatenate(_select(live, scored)),
+        truth=np.repeat(
+            clip_set.truth, [len(windows) * one for windows, one in zip(live, scored, strict=True)]
+        ),
     )
 
 
-def _of(clips: Sequence[Floats], chosen: NDArray[np.bool_]) -> list[Floats]:
+def _select(clips: Sequence[Floats], chosen: NDArray[np.bool_]) -> list[Floats]:
     return [windows for windows, one in zip(clips, chosen, strict=True) if one]
 
 
-def _summary(probs: Sequence[Floats], clip_set: ClipSet, chosen: NDArray[np.bool_]) -> dict[str, object]:
+def _summarize(probs: Sequence[Floats], clip_set: ClipSet, chosen: NDArray[np.bool_]) -> dict[str, object]:
     clips, truth = clip_set.take(chosen)
-    scores = ClipScores(_of(probs, chosen), truth.tolist(), [clip.name for clip in clips])
+    scores = ClipScores(_select(probs, chosen), truth.tolist(), [clip.name for clip in clips])
     return summarize_clips(scores, clip_set.labels)

@@ -1,4 +1,4 @@
-"""MATLAB files of the classic kind (up to version 7.2) as plain Python values."""
+"""Read MATLAB files up to version 7.2 into plain Python values."""
 
 from __future__ import annotations
 
@@ -15,36 +15,44 @@ from edgeharfer.runtime.errors import SourceError
 _COMPRESSED = 15
 """miCOMPRESSED of the MAT-file format: the element is a zlib stream of another one."""
 
-_BROKEN = (
+_READ_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, struct.error, zlib.error),
 )
-"""What SciPy raises over files that are cut off or no MATLAB files, depending on where it stumbles."""
+"""Exceptions that SciPy raises for truncated files and files of other formats."""
 
 
 def load_mat(path: Path, *names: str) -> dict[str, Any]:
-    """Variables of a file by name: structs as dicts, arrays of them and of cells as lists, text as str.
+    """Read variables of a file: structs as dicts, arrays of structs and cells as lists, text as str.
 
-    names: the variables wanted; those that the file lacks are left out.
-    Raises SourceError: no such file, damaged, or of version 7.3.
+    Args:
+        path: MATLAB file.
+        *names: Variables to read; missing ones are omitted.
+
+    Raises:
+        SourceError: The file is missing, damaged, or of version 7.3.
     """
-    from scipy.io import loadmat  # Only here, since csv files do without SciPy.
+    from scipy.io import loadmat  # Imported here, since CSV files do not need SciPy.
     from scipy.io.matlab import MatReadError
 
     try:
-        _check_sums(path.read_bytes())
+        _verify_checksums(path.read_bytes())
         found = loadmat(path, simplify_cells=True, variable_names=names)
     except NotImplementedError as error:
-        raise SourceError(f"{path}: is a MATLAB 7.3 file: save it in MATLAB with the option -v7") from error
-    except (MatReadError, *_BROKEN) as error:
+        raise SourceError(f"{path}: MATLAB 7.3 is not supported: save it in MATLAB with -v7") from error
+    except (MatReadError, *_READ_ERRORS) as error:
         raise SourceError(f"{path}: not a readable MATLAB file: {error}") from error
     return {name: value for name, value in found.items() if name in names}
 
 
-def _check_sums(data: bytes) -> None:
-    """Raises zlib.error or ValueError for damage, over which SciPy may crash the whole process.
+def _verify_checksums(data: bytes) -> None:
+    """Check the checksums of compressed variables, because SciPy can crash the process on damaged ones.
 
-    Variables that MATLAB compressed, as it does unless told otherwise, end with a checksum.
+    MATLAB compresses variables by default.
+
+    Raises:
+        zlib.error: A variable is damaged.
+        ValueError: The file has no header of MATLAB 5 or later.
     """
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
@@ -57,8 +65,11 @@ def _check_sums(data: bytes) -> None:
         offset += 8 + size
 
 
-def each(value: object) -> list[Any]:
-    """The elements of an array of structs or cells. MATLAB keeps one alike, and none as an empty matrix."""
+def as_list(value: object) -> list[Any]:
+    """Return the elements of an array of structs or cells.
+
+    MATLAB stores an array of one element like the element itself, and an empty one as an empty matrix.
+    """
     if isinstance(value, list):
         return value
     if isinstance(value, np.ndarray):
@@ -66,8 +77,12 @@ def each(value: object) -> list[Any]:
     return [value]
 
 
-def text(value: object) -> str:
-    """A text; "" for MATLAB's empty matrix. Raises TypeError for anything else."""
+def as_text(value: object) -> str:
+    """Return a text, "" for MATLAB's empty matrix.
+
+    Raises:
+        TypeError: It is something else.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, np.ndarray) and not value.size:
@@ -75,8 +90,13 @@ def text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} instead of text")
 
 
-def member(value: object, *path: str) -> Any:
-    """What stands at value.a.b. Raises KeyError or TypeError where that is not."""
+def get_member(value: object, *path: str) -> Any:
+    """Return the member at a path of struct fields.
+
+    Raises:
+        KeyError: A field is missing.
+        TypeError: A value on the path is not a struct.
+    """
     for name in path:
         if not isinstance(value, Mapping):
             raise TypeError(f"{type(value).__name__} instead of a struct with {name}")

@@ -1,11 +1,10 @@
-"""How often which emotion goes with which action: counts for the model of likely actions.
+"""Co-occurrence counts of emotions and actions, for the model of likely actions.
 
-A count needs both said of the same picture. EMOTIC tells emotions, MPII activities, and they share no
-picture as published (EMOTIC draws on COCO, ADE20K and its own, MPII on films), so what they share is
-counted, and where they share nothing the table holds all that the two can honestly say: how common each
-emotion is, and how common each activity, the two taken as independent. Then an emotion changes nothing
-about what is likely, and `source` says so. EMOTIC's folders are the data sets that it draws on, no scenes,
-so they add nothing. Data that was joined by hand comes as pairs, and is counted beside.
+EMOTIC annotates emotions and MPII activities. People in images that both annotate are counted jointly. As
+published they share no image (EMOTIC draws on COCO, ADE20K and its own, MPII on films); then the table holds
+the frequency of each emotion and each activity, assumed independent, so that an emotion does not change which
+action is likely, and `source` says so. EMOTIC's folders are its source data sets, not scenes, so they are not
+used. Data that was joined by hand can be added as pairs.
 """
 
 from __future__ import annotations
@@ -32,17 +31,19 @@ FORMAT = 1
 SMOOTHING = 1.0
 
 Counts = NDArray[np.float64]
-Seen = tuple[Counts, str]
-"""Parts of people who show each emotion of LABELS, (8,), and what they do."""
+Observation = tuple[Counts, str]
+"""One person: the shares of the emotions in LABELS, (8,), and the action."""
 
 
 @dataclass(frozen=True)
 class ContextCounts:
     """Counts of emotions with actions.
 
-    actions: names, sorted. counts: (8, actions), how many people, in parts where one shows two emotions.
-    smoothing: what a reader adds to every count before it makes shares of them (additive smoothing).
-    source: where the counts come from; its "relation" is "joint", or "independent" where nothing was joined.
+    Attributes:
+        actions: Names, sorted.
+        counts: Number of people, (8, actions); a person with two emotions counts in parts.
+        smoothing: Additive smoothing that a reader applies before normalising.
+        source: Origin of the counts; "relation" is "joint" or "independent".
     """
 
     actions: tuple[str, ...]
@@ -51,7 +52,7 @@ class ContextCounts:
     source: Mapping[str, object]
 
     def dump(self) -> str:
-        """The file context.json: one object, every number finite."""
+        """Return the content of context.json."""
         content = {
             "format": FORMAT,
             "emotions": list(LABELS),
@@ -69,10 +70,17 @@ def build_context(
     pairs: Path | None = None,
     smoothing: float = SMOOTHING,
 ) -> ContextCounts:
-    """Count what the files say together.
+    """Count emotions with actions.
 
-    emotic: Annotations.mat, or csv files of its splits. mpii: its .mat or csv. pairs: csv with the columns
-    image, emotion and action. Raises ConfigError where these cannot give a table, SourceError for a bad file.
+    Args:
+        emotic: Annotations.mat, or CSV files of its splits.
+        mpii: MPII's .mat or CSV file.
+        pairs: CSV with the columns image, emotion and action.
+        smoothing: Additive smoothing for readers of the table.
+
+    Raises:
+        ConfigError: The inputs do not suffice for a table.
+        SourceError: A file is unreadable or invalid.
     """
     if bool(emotic) != bool(mpii):
         raise ConfigError("EMOTIC has no actions and MPII no emotions: give both --emotic and --mpii")
@@ -80,68 +88,76 @@ def build_context(
         raise ConfigError("nothing to count: give --emotic and --mpii, or --pairs")
     people = [person for file in emotic for person in read_emotic(file)]
     activities = [] if mpii is None else read_mpii(mpii)
-    told = [] if pairs is None else read_pairs(pairs)
-    shared = join(people, activities)
-    seen = told + shared or independent(people, activities)
-    if not seen:
-        raise ConfigError("nobody in EMOTIC shows one of our emotions: there is nothing to count")
+    paired = [] if pairs is None else read_pairs(pairs)
+    shared = join_by_image(people, activities)
+    observations = paired + shared or assume_independent(people, activities)
+    if not observations:
+        raise ConfigError("nothing to count: no person in EMOTIC has one of our emotions")
     source = {
-        "relation": "joint" if told or shared else "independent",
+        "relation": "joint" if paired or shared else "independent",
         "files": [{"name": file.name, "sha256": file_hash(file)} for file in (*emotic, mpii, pairs) if file],
         "people": len(people),
         "people_with_emotion": sum(bool(person.shares().any()) for person in people),
         "pictures_with_activity": len(activities),
         "people_joined": len(shared),
-        "pairs": len(told),
+        "pairs": len(paired),
     }
-    return ContextCounts(*_counted(seen), smoothing, source)
+    return ContextCounts(*_count(observations), smoothing, source)
 
 
-def _counted(seen: Sequence[Seen]) -> tuple[tuple[str, ...], Counts]:
-    actions = tuple(sorted({action for _, action in seen}))
+def _count(observations: Sequence[Observation]) -> tuple[tuple[str, ...], Counts]:
+    actions = tuple(sorted({action for _, action in observations}))
     counts = np.zeros((len(LABELS), len(actions)))
-    for emotions, action in seen:
+    for emotions, action in observations:
         counts[:, actions.index(action)] += emotions
     return actions, counts
 
 
-def join(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
-    """People with an emotion in pictures whose activity is told; pictures are the same by their file name."""
+def join_by_image(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Observation]:
+    """Pair people's emotions with the activity of the same image, matched by file name."""
     category = {PurePosixPath(activity.image).name: activity.category for activity in activities}
     named = ((person.shares(), PurePosixPath(person.image).name) for person in people)
     return [(emotions, category[name]) for emotions, name in named if name in category and emotions.any()]
 
 
-def independent(people: Sequence[AnnotatedPerson], activities: Sequence[Activity]) -> list[Seen]:
-    """All people's emotions, dealt out to the activities by how common each is."""
+def assume_independent(
+    people: Sequence[AnnotatedPerson], activities: Sequence[Activity]
+) -> list[Observation]:
+    """Distribute all people's emotions over the activities by their frequency."""
     emotions = np.sum([person.shares() for person in people], axis=0)
-    common = Counter(activity.category for activity in activities)
-    shares = [(emotions * (count / common.total()), action) for action, count in common.items()]
+    frequency = Counter(activity.category for activity in activities)
+    shares = [(emotions * (count / frequency.total()), action) for action, count in frequency.items()]
     return [(part, action) for part, action in shares if part.any()]
 
 
-def read_pairs(path: Path) -> list[Seen]:
-    """A csv of image, emotion and action, one row for each person.
+def read_pairs(path: Path) -> list[Observation]:
+    """Read a CSV of image, emotion and action, one row per person.
 
-    Raises SourceError, with the line, for an emotion that is none of ours or an action without a name.
+    Raises:
+        SourceError: Unknown emotion or missing action, with the line.
     """
-    seen: list[Seen] = []
+    observations: list[Observation] = []
     for line, row in read_table(path, ("image", "emotion", "action"), "a table of pairs"):
         emotion = canonical(row["emotion"])
         if emotion not in LABELS:
             raise SourceError(
-                f"{path}: line {line}: no emotion {row['emotion'][:60]!r}: give one of {', '.join(LABELS)}"
+                f"{path}: line {line}: unknown emotion {row['emotion'][:60]!r}: "
+                f"choose from {', '.join(LABELS)}"
             )
         if not row["action"]:
             raise SourceError(f"{path}: line {line}: the action is missing")
-        seen.append((np.eye(len(LABELS))[LABELS.index(emotion)], row["action"]))
-    if not seen:
-        raise SourceError(f"{path}: a table of pairs without a row")
-    return seen
+        observations.append((np.eye(len(LABELS))[LABELS.index(emotion)], row["action"]))
+    if not observations:
+        raise SourceError(f"{path}: contains no pairs")
+    return observations
 
 
 def write_context(context: ContextCounts, out: Path) -> None:
-    """Write context.json, whole or not at all. Raises SinkError."""
+    """Write context.json atomically.
+
+    Raises:
+        SinkError: The file cannot be written.
+    """
     try:
         with replaced_file(out) as file:
             file.write_text(context.dump(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Augmentation of faces: one warp, some light, some wear, then mixing across the batch."""
+"""Augmentation of face images: geometry, exposure, noise and blur per image, then mixing across the batch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,27 @@ from edgeharfer.runtime.types import Floats, Image
 
 @dataclass(frozen=True)
 class FaceAugmentation:
-    """How far a face may be changed; `probability` fields are between 0 and 1, the others are ranges.
+    """Strength of the augmentation. Fields named `..._probability` are probabilities from 0 to 1.
 
-    rotation_deg: to either side. zoom, contrast, saturation: shares by which they grow or shrink. shift:
-    share of the side. brightness: share of 255 added or taken. gamma: of its logarithm. hue: degrees.
-    saturation and hue change pictures in colour only. noise: the largest deviation, of 255.
-    erase_area, erase_probability: the largest share of the picture that becomes its mean.
-    mixup and cutmix: the share of batches; a batch gets at most one of the two.
+    Attributes:
+        flip_probability: Horizontal flip.
+        rotation_deg: Largest rotation in degrees, to either side.
+        zoom: Largest change of scale, as a fraction.
+        shift: Largest shift, as a fraction of the side.
+        gamma: Largest absolute logarithm of the gamma exponent.
+        brightness: Largest change of brightness, as a fraction of 255.
+        contrast: Largest change of contrast, as a fraction.
+        saturation: Largest change of saturation, as a fraction; colour images only.
+        hue: Largest change of hue in degrees; colour images only.
+        blur_probability: Gaussian blur with sigma 0.4 to 1.2 pixels.
+        noise_probability: Gaussian noise.
+        noise: Largest standard deviation of the noise, of 255.
+        erase_probability: Random erasing.
+        erase_area: Largest share of the image that is replaced by its mean.
+        mixup_probability: Share of batches with mixup. A batch gets mixup or CutMix, never both.
+        mixup_alpha: Parameter of mixup's beta distribution.
+        cutmix_probability: Share of batches with CutMix.
+        cutmix_alpha: Parameter of CutMix's beta distribution.
     """
 
     flip_probability: float = 0.5
@@ -42,85 +56,103 @@ class FaceAugmentation:
     cutmix_alpha: float = 1.0
 
 
-def augment(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
-    """One changed copy: uint8 (height, width, 1 or 3, RGB) -> float32 of that shape, values about 0..255."""
-    changed = lighten(warp(face, how, rng), how, rng)
-    if rng.random() < how.blur_probability:
+def augment(face: Image, settings: FaceAugmentation, rng: np.random.Generator) -> Floats:
+    """Augment one face.
+
+    Args:
+        face: uint8 (height, width, 1 or 3), grey or RGB.
+        settings: Strength of the augmentation.
+        rng: Random generator.
+
+    Returns:
+        float32 of the same shape, values of about 0 to 255.
+    """
+    changed = adjust_exposure(warp(face, settings, rng), settings, rng)
+    if rng.random() < settings.blur_probability:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
-    if rng.random() < how.noise_probability:
-        changed = changed + rng.normal(0, rng.uniform(1, how.noise), changed.shape).astype(np.float32)
+    if rng.random() < settings.noise_probability:
+        changed = changed + rng.normal(0, rng.uniform(1, settings.noise), changed.shape).astype(np.float32)
     changed = changed.reshape(face.shape)  # OpenCV drops a single channel.
-    if face.shape[2] == 3 and (how.saturation or how.hue):
-        changed = recolor(changed, how, rng)
-    if rng.random() < how.erase_probability:
-        changed = erase(changed, how.erase_area, rng)
+    if face.shape[2] == 3 and (settings.saturation or settings.hue):
+        changed = recolor(changed, settings, rng)
+    if rng.random() < settings.erase_probability:
+        changed = random_erase(changed, settings.erase_area, rng)
     return changed
 
 
-def warp(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Image:
-    """Mirror, turn, zoom and shift in one interpolation."""
+def warp(face: Image, settings: FaceAugmentation, rng: np.random.Generator) -> Image:
+    """Flip, rotate, scale and shift the image with a single interpolation."""
     height, width = face.shape[:2]
-    if rng.random() < how.flip_probability:
+    if rng.random() < settings.flip_probability:
         face = np.ascontiguousarray(face[:, ::-1])
-    angle = rng.uniform(-how.rotation_deg, how.rotation_deg)
+    angle = rng.uniform(-settings.rotation_deg, settings.rotation_deg)
     matrix = cv2.getRotationMatrix2D(
-        ((width - 1) / 2, (height - 1) / 2), angle, 1 + rng.uniform(-how.zoom, how.zoom)
+        ((width - 1) / 2, (height - 1) / 2), angle, 1 + rng.uniform(-settings.zoom, settings.zoom)
     )
-    move = rng.uniform(-how.shift, how.shift, 2) * (width, height)
+    move = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
     matrix = matrix + np.column_stack([np.zeros((2, 2)), move])
     return np.asarray(
         cv2.warpAffine(face, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
 
 
-def lighten(face: Image, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
-    """Other exposure (gamma), contrast and brightness."""
+def adjust_exposure(face: Image, settings: FaceAugmentation, rng: np.random.Generator) -> Floats:
+    """Change gamma, contrast and brightness."""
     unit = face.astype(np.float32) / 255
-    unit = unit ** np.float32(np.exp(rng.uniform(-how.gamma, how.gamma)))
-    gain = 1 + rng.uniform(-how.contrast, how.contrast)
-    lift = rng.uniform(-how.brightness, how.brightness)
+    unit = unit ** np.float32(np.exp(rng.uniform(-settings.gamma, settings.gamma)))
+    gain = 1 + rng.uniform(-settings.contrast, settings.contrast)
+    lift = rng.uniform(-settings.brightness, settings.brightness)
     return np.asarray(np.clip((unit - 0.5) * gain + 0.5 + lift, 0, 1) * 255, np.float32)
 
 
-def recolor(face: Floats, how: FaceAugmentation, rng: np.random.Generator) -> Floats:
-    """Other saturation and hue of an RGB picture."""
+def recolor(face: Floats, settings: FaceAugmentation, rng: np.random.Generator) -> Floats:
+    """Change saturation and hue of an RGB image."""
     hsv = cv2.cvtColor(np.clip(face, 0, 255) / np.float32(255), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-how.hue, how.hue)) % 360
-    hsv[..., 1] = np.clip(hsv[..., 1] * (1 + rng.uniform(-how.saturation, how.saturation)), 0, 1)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-settings.hue, settings.hue)) % 360
+    hsv[..., 1] = np.clip(hsv[..., 1] * (1 + rng.uniform(-settings.saturation, settings.saturation)), 0, 1)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255, np.float32)
 
 
-def erase(face: Floats, largest: float, rng: np.random.Generator) -> Floats:
-    """Random erasing (Zhong et al. 2020): one rectangle of up to that share becomes the picture's mean."""
+def random_erase(face: Floats, largest: float, rng: np.random.Generator) -> Floats:
+    """Replace one rectangle of up to `largest` of the area by the mean (random erasing, Zhong et al.
+    2020).
+    """
     height, width = face.shape[:2]
     area = rng.uniform(min(0.03, largest), largest) * height * width
     ratio = np.exp(rng.uniform(-0.7, 0.7))
-    rows, columns = rectangle(height, width, np.sqrt(area * ratio), np.sqrt(area / ratio), rng)
+    rows, columns = random_rectangle(height, width, np.sqrt(area * ratio), np.sqrt(area / ratio), rng)
     face = face.copy()
     face[rows, columns] = face.mean()
     return face
 
 
-def rectangle(
+def random_rectangle(
     height: int, width: int, high: float, wide: float, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """A rectangle of about that size somewhere in the picture: its rows and columns."""
+    """Return rows and columns of a rectangle of about the given size at a random position."""
     h, w = min(height, round(float(high))), min(width, round(float(wide)))
     top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
     return slice(top, top + h), slice(left, left + w)
 
 
-def mix(x: Floats, targets: dict[str, Floats], how: FaceAugmentation, rng: np.random.Generator) -> None:
-    """Mixup, CutMix or nothing on a batch (n, height, width, channels) and its targets, in place."""
+def mix(x: Floats, targets: dict[str, Floats], settings: FaceAugmentation, rng: np.random.Generator) -> None:
+    """Apply mixup, CutMix or neither to a batch and its targets, in place.
+
+    Args:
+        x: Images, (n, height, width, channels).
+        targets: Head -> targets, (n, classes).
+        settings: Probabilities and parameters of both methods.
+        rng: Random generator.
+    """
     draw = rng.random()
-    if draw < how.mixup_probability:
-        mixup(x, targets, how.mixup_alpha, rng)
-    elif draw < how.mixup_probability + how.cutmix_probability:
-        cutmix(x, targets, how.cutmix_alpha, rng)
+    if draw < settings.mixup_probability:
+        mixup(x, targets, settings.mixup_alpha, rng)
+    elif draw < settings.mixup_probability + settings.cutmix_probability:
+        cutmix(x, targets, settings.cutmix_alpha, rng)
 
 
 def mixup(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.Generator) -> None:
-    """Blend each sample with another of the batch, and their targets alike (Zhang et al. 2018)."""
+    """Blend each sample and its targets with another sample of the batch (Zhang et al. 2018), in place."""
     order = rng.permutation(len(x))
     share = rng.beta(alpha, alpha, len(x)).astype(np.float32)
     x[:] = share[:, None, None, None] * x + (1 - share[:, None, None, None]) * x[order]
@@ -128,14 +160,16 @@ def mixup(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.Ge
 
 
 def cutmix(x: Floats, targets: dict[str, Floats], alpha: float, rng: np.random.Generator) -> None:
-    """Replace a rectangle of each sample by another's, targets by the area (Yun et al. 2019)."""
+    """Replace a rectangle of each sample by another's and mix the targets by area (Yun et al. 2019), in
+    place.
+    """
     order = rng.permutation(len(x))
     height, width = x.shape[1:3]
     share = np.empty(len(x), np.float32)
     mixed = x.copy()
     for i, other in enumerate(order):
         side = np.sqrt(1 - rng.beta(alpha, alpha))
-        rows, columns = rectangle(height, width, side * height, side * width, rng)
+        rows, columns = random_rectangle(height, width, side * height, side * width, rng)
         mixed[i, rows, columns] = x[other, rows, columns]
         share[i] = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     x[:] = mixed

@@ -9,53 +9,52 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 from edgeharfer.training.records import markdown_table
 
-LABELS_IN_WORDS = {
+LABEL_DESCRIPTIONS = {
     "fer7": "FER-2013's label",
     "fer8": "the majority of ten FER+ votes (over half of them, single votes dropped)",
 }
 
-NORMALIZATIONS_IN_WORDS = {
+NORMALIZATION_DESCRIPTIONS = {
     "none": "values of 0 to 255",
     "unit": "scaled to [0, 1]",
     "symmetric": "scaled to [-1, 1]",
-    "standardize": "standardised picture by picture",
-    "imagenet": "scaled by ImageNet's mean and deviation",
+    "standardize": "standardised per image",
+    "imagenet": "normalised by ImageNet's mean and standard deviation",
 }
 
 _CARD = """\
 # {name}
 
-Tells which of {count} expressions a face shows to others: {labels}.
+Classifies facial expressions into {count} classes: {labels}.
 
 ## Model
 
 {arch}: {description}.
-It takes {picture}; {parameters:,} parameters in the trunk and all heads that were trained with
-it. The face is turned level by its eyes and framed as in FER-2013, by the same code in training and at run
-time.
+Input: {picture}. {parameters:,} parameters in the trunk and all heads trained with it. The face is
+aligned by its eyes and cropped as in FER-2013, by the same code in training and at run time.
 
 ## Data and its terms
 
-{pictures:,} training pictures of FER-2013 (Goodfellow et al. 2013: for research, no grant to redistribute the
-pictures){votes}.{provenance}
+{pictures:,} training images of FER-2013 (Goodfellow et al. 2013: for research, no grant to redistribute the
+images){votes}.{provenance}
 Dropped from the training split: {dropped}.
-No picture is part of this package.
+This package contains no images.
 
 ## Accuracy
 
-{split}, {n:,} pictures, one crop, label: {truth}.
-Neither this split nor copies of its pictures were trained on; {validation:,} training pictures were held
-back to choose epochs, weights and priors by.
+{split}, {n:,} images, one crop, label: {truth}.
+Neither this split nor duplicates of its images were used for training; {validation:,} training images were
+held out to select epochs, weights and priors.
 
 | prior | top-1 | macro F1 | mean recall |
 |---|---|---|---|
-| data: class shares of the training pictures | **{data_top1:.1%}** | {data_f1:.3f} | {data_recall:.1%} |
+| data: class shares of the training images | **{data_top1:.1%}** | {data_f1:.3f} | {data_recall:.1%} |
 | balanced: {assumed} | **{package_top1:.1%}** | {package_f1:.3f} | {package_recall:.1%} |
-| uniform: all classes alike | **{uniform_top1:.1%}** | {uniform_f1:.3f} | {uniform_recall:.1%} |
+| uniform: all classes equal | **{uniform_top1:.1%}** | {uniform_f1:.3f} | {uniform_recall:.1%} |
 
-`edgeharfer run` assumes the balanced prior, which the package carries; `--prior` chooses. Mean recall is that
-of the classes with at least 20 pictures. Probabilities are calibrated by one temperature, {temperature:g},
-fitted on the held-back pictures: expected calibration error {before:.3f} before, {after:.3f} after.
+`edgeharfer run` uses the balanced prior by default; `--prior` selects another. Mean recall covers the classes
+with at least 20 images. Probabilities are calibrated by one temperature, {temperature:g}, fitted on the
+held-out images: expected calibration error {before:.3f} before, {after:.3f} after.
 
 By class, with the balanced prior:
 
@@ -63,30 +62,34 @@ By class, with the balanced prior:
 
 ## Limits
 
-- A label says what a face shows to others, not what a person feels, and people differ in what they show.
-- FER-2013 is web pictures with noisy labels: people agree with them in about two of three pictures.
-- Rare classes (disgust{rare}) rest on few pictures.
-- Profiles, masks, strong back light and small faces are told worse.
-- How well it does for different ages, skin tones and cultures has not been measured: the data does not say.
+- A label describes the expression that others see, not what a person feels, and people differ in what they
+  show.
+- FER-2013 consists of web images with noisy labels: human raters agree with about two thirds of them.
+- Rare classes (disgust{rare}) have few training images.
+- Accuracy is lower for profile views, masks, strong back light and small faces.
+- Accuracy by age, skin tone and culture has not been measured: the data has no such annotations.
 
 ## Use
 
 - Intended: demonstrations, research, feedback that a person asked for and can ignore.
 - Not for: hiring, schooling, policing, medical or any decision about a person. In the European Union
   emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)), and elsewhere people
-  must be told of it (Art. 50(3)).
+  must be informed of it (Art. 50(3)).
 """
 
 
 def model_card(
     name: str, head: str, facts: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """The card of one head's package.
+    """Render the model card of one head's package.
 
-    facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration, assumed,
-    split, provenance (sentences).
-    figures: what `metrics.score` gives on the evaluation split, under the priors "data", "package" and
-    "uniform".
+    Args:
+        name: Name of the package.
+        head: "fer7" or "fer8".
+        facts: arch, input, parameters, pictures, validation, votes, dropped, temperature, calibration,
+            assumed, split, provenance (sentences).
+        figures: Results of `metrics.score` on the evaluation split under the priors "data", "package" and
+            "uniform".
     """
     chosen = figures["package"]
     dropped = ", ".join(f"{count:,} {why}" for why, count in facts["dropped"].items()) or "none"
@@ -104,9 +107,9 @@ def model_card(
         count=len(chosen["labels"]),
         labels=", ".join(chosen["labels"]),
         n=chosen["n"],
-        truth=LABELS_IN_WORDS[head],
+        truth=LABEL_DESCRIPTIONS[head],
         description=EMOTION_NETWORKS[facts["arch"]].summary,
-        picture=picture_in_words(facts["input"]),
+        picture=describe_input(facts["input"]),
         table=markdown_table(chosen),
         votes=", with the distribution of FER+ votes (Barsoum et al. 2016, MIT) for a second head"
         * facts["votes"],
@@ -123,15 +126,15 @@ def model_card(
     )
 
 
-def picture_in_words(spec: InputSpec) -> str:
-    """What the network takes."""
-    contrast = ", its local contrast evened (CLAHE)" if spec.clahe else ""
+def describe_input(spec: InputSpec) -> str:
+    """Describe the network's input for the model card."""
+    contrast = ", with equalised local contrast (CLAHE)" if spec.clahe else ""
     color = "grey" if spec.color == "gray" else "colour"
     size = f"{spec.width}x{spec.height}"
-    return f"a {size} face in {color}{contrast}, {NORMALIZATIONS_IN_WORDS[spec.normalize]}"
+    return f"a {size} {color} face{contrast}, {NORMALIZATION_DESCRIPTIONS[spec.normalize]}"
 
 
 def mean_recall(figures: Mapping[str, Any]) -> float:
-    """Mean recall of the classes with at least 20 samples; fewer say nothing."""
+    """Return the mean recall of the classes with at least 20 samples; smaller ones are too noisy."""
     rows = [row["recall"] for row in figures["per_class"].values() if row["support"] >= 20]
     return float(sum(rows) / max(1, len(rows)))

@@ -1,4 +1,4 @@
-"""Small networks that student systems train from scratch; each returns the features of an image tensor."""
+"""Small networks trained from scratch; each maps an image tensor to features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgeharfer.training.registry import Tensor, emotion_network
 
 @emotion_network("cnn4", InputSpec(48, 48, "gray", "unit"), "four convolution layers and two dense ones")
 def cnn4(x: Tensor, *, dropout: float = 0.5) -> Tensor:
-    """Four 3x3 convolutions and a wide dense layer: what most student projects on FER-2013 begin with."""
+    """Four 3x3 convolutions and a wide dense layer, as in most FER-2013 tutorials."""
     for width in (32, 64):
         x = layers.Conv2D(width, 3, activation="relu")(x)
     x = layers.Dropout(dropout / 2)(layers.MaxPooling2D(2)(x))
@@ -23,9 +23,9 @@ def cnn4(x: Tensor, *, dropout: float = 0.5) -> Tensor:
 
 @emotion_network("lenet", InputSpec(256, 256, "rgb", "unit"), "LeNet-5 with batch normalisation and dropout")
 def lenet(x: Tensor, *, dropout: float = 0.2) -> Tensor:
-    """LeNet-5 (LeCun et al. 1998) with ReLU, maximum pooling and dense layers of 1024 and 128.
+    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and dense layers of 1024 and 128 units.
 
-    Nearly all of its parameters, 61 million at 256x256, sit between the last map and the first dense layer.
+    At 256x256 it has 61 million parameters, nearly all in the first dense layer.
     """
     for width in (6, 16):
         x = layers.Conv2D(width, 5, activation="relu")(x)
@@ -43,11 +43,11 @@ def lenet(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     "mini-Xception, depthwise separable convolutions with shortcuts",
 )
 def mini_xception(x: Tensor) -> Tensor:
-    """mini-Xception (Arriaga et al. 2017): residual modules of depthwise-separable convolutions.
+    """mini-Xception (Arriaga et al. 2017): residual modules of depthwise separable convolutions.
 
-    The paper ends in a 3x3 convolution to the classes and averages its maps. Here the maps are averaged
-    first, so that the dense layer of each head follows as with every other network: the same as a 1x1
-    convolution before the mean, with 7,168 weights fewer for seven classes.
+    The paper ends with a 3x3 convolution to the classes, averaged over its feature map. Here the map is
+    averaged first, so that each head is a dense layer as in all other networks; this equals a 1x1 convolution
+    before the mean, with 7,168 fewer weights for seven classes.
     """
     for _ in range(2):
         x = layers.Conv2D(8, 3, use_bias=False)(x)
@@ -58,10 +58,10 @@ def mini_xception(x: Tensor) -> Tensor:
 
 
 def _separable_module(x: Tensor, width: int) -> Tensor:
-    """Two separable convolutions and a pooling that halves the size, around a strided 1x1 shortcut.
+    """Two separable convolutions and a pooling that halves the size, with a strided 1x1 shortcut.
 
-    The shortcut's stride stands before its convolution, which gives the same values: the gradient of a
-    strided 1x1 convolution of 8 channels writes outside its memory in TensorFlow 2.21 with oneDNN.
+    The shortcut is strided before its convolution, which gives the same values: in TensorFlow 2.21 with
+    oneDNN, the gradient of a strided 1x1 convolution with 8 channels writes out of bounds.
     """
     shortcut = layers.MaxPooling2D(1, 2, padding="same")(x)
     shortcut = layers.Conv2D(width, 1, use_bias=False)(shortcut)

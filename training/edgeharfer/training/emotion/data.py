@@ -1,4 +1,4 @@
-"""What emotion training learns from: faces, their targets, and the shares kept back."""
+"""Data for emotion training: faces, targets, and the training and validation split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.faces import (
-    FER7,
     Faces,
-    align,
+    align_faces,
     check_votes,
     read_splits,
     train_and_test,
-    without_copies,
+    without_duplicates,
 )
+from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.losses import class_weights
 from edgeharfer.training.records import file_hash
 
@@ -30,12 +30,16 @@ HEADS = {"fer7": FER7, "fer8": ferplus.LABELS}
 
 @dataclass
 class HeadTargets:
-    """What the heads should say: float32 (n, classes) each; a row of zeros teaches nothing."""
+    """Training targets by head.
+
+    Attributes:
+        by_head: Head -> float32 (n, classes); a row of zeros is ignored by the loss.
+    """
 
     by_head: dict[str, Floats]
 
     def rows(self, index: NDArray[np.int64]) -> dict[str, Floats]:
-        """Copies of some rows."""
+        """Return copies of the given rows."""
         return {head: rows[index] for head, rows in self.by_head.items()}
 
 
@@ -47,18 +51,23 @@ def make_targets(
     majority: bool = False,
     weight_cap: float = 0.0,
 ) -> HeadTargets:
-    """FER-2013's labels, smoothed, and what the FER+ votes say where there are any.
+    """Build targets from FER-2013's labels and, if given, FER+ votes.
 
-    majority: the second head learns the label of the majority instead of the votes' distribution; where
-    there is none, the row is masked (zeros). weight_cap: rows are scaled so that classes count alike, by
-    weights of at most that much; 0 leaves them.
+    Args:
+        faces: Labelled faces.
+        votes: Image name -> FER+ votes; None omits the second head.
+        smoothing: Label smoothing of FER-2013's labels.
+        majority: Use the label with the majority of the votes instead of their distribution; rows without a
+            majority are zero.
+        weight_cap: Largest class weight. Rows are multiplied by weights that balance the classes; 0 disables
+            it.
     """
     one_hot = np.eye(len(FER7), dtype=np.float32)[faces.labels]
     by_head = {"fer7": one_hot * (1 - smoothing) + smoothing / len(FER7)}
     if votes is not None:
-        say = _majority_row if majority else ferplus.distribution
-        nobody = np.zeros(10, np.float32)
-        by_head["fer8"] = np.stack([say(votes.get(name, nobody)) for name in faces.names])
+        to_row = _majority_row if majority else ferplus.distribution
+        no_votes = np.zeros(10, np.float32)
+        by_head["fer8"] = np.stack([to_row(votes.get(name, no_votes)) for name in faces.names])
     if weight_cap:
         for rows in by_head.values():
             weights = class_weights(rows, weight_cap).astype(np.float32)
@@ -75,7 +84,15 @@ def _majority_row(votes: Floats) -> Floats:
 
 
 def true_labels(faces: Faces, votes: Mapping[str, Floats] | None) -> dict[str, NDArray[np.int64]]:
-    """What each head is held against: FER-2013's label; the majority of the FER+ votes, or -1."""
+    """Return the labels that each head is evaluated on.
+
+    Args:
+        faces: Labelled faces.
+        votes: Image name -> FER+ votes.
+
+    Returns:
+        Head -> int64 (n,): FER-2013's label; the majority of the FER+ votes, or -1 without one.
+    """
     truth: dict[str, NDArray[np.int64]] = {"fer7": faces.labels}
     if votes is not None:
         found = [ferplus.majority(votes[name]) if name in votes else None for name in faces.names]
@@ -84,7 +101,7 @@ def true_labels(faces: Faces, votes: Mapping[str, Floats] | None) -> dict[str, N
 
 
 def split_validation(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]:
-    """Take a share of the training pictures away for choosing the best epoch."""
+    """Split off a share of the training images for validation."""
     order = np.random.default_rng(seed).permutation(len(faces))
     held = round(len(faces) * share)
     return faces.take(np.sort(order[held:])), faces.take(np.sort(order[:held]))
@@ -92,7 +109,15 @@ def split_validation(faces: Faces, share: float, seed: int) -> tuple[Faces, Face
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that training needs, read once."""
+    """Data of one training run.
+
+    Attributes:
+        train: Training faces.
+        validation: Held-out training faces, used to select the best epoch, the temperature and the priors.
+        test: Evaluation split, scored once after training.
+        votes: Image name -> FER+ votes.
+        facts: Counts and hashes for the run's records.
+    """
 
     train: Faces
     validation: Faces
@@ -102,7 +127,7 @@ class TrainingData:
 
     @property
     def heads(self) -> dict[str, tuple[str, ...]]:
-        """Label sets that can be learned from what there is."""
+        """Label sets by head for which there is data."""
         return {head: labels for head, labels in HEADS.items() if head == "fer7" or self.votes is not None}
 
 
@@ -117,20 +142,33 @@ def prepare_data(
     limit: int | None = None,
     report: Callable[[str], None],
 ) -> TrainingData:
-    """Read, drop copies, align, and take the validation share away.
+    """Read the data set, drop duplicates, align faces and split off the validation share.
 
-    The evaluation split serves two ends only: its copies leave the training pictures, and it is scored
-    once, after training.
+    The evaluation split is used only to remove its duplicates from the training images and for the final
+    scores.
+
+    Args:
+        data: Folder, zip or Kaggle CSV.
+        votes_file: FER+ table.
+        detector: Face detector for the alignment.
+        validation_share: Share of the training images to hold out.
+        seed: Seed of the split.
+        drop_copies: Drop duplicates within the training split and of evaluation images.
+        limit: Maximum number of training images, drawn at random.
+        report: Receives progress messages.
     """
     splits = read_splits(data, votes=votes_file)
     everything, test = train_and_test(splits, data)
     for name in (*everything.unreadable, *test.unreadable):
         report(f"skipped {name}: damaged")
-    would_keep = without_copies(everything, *(one for one in splits.values() if one is not everything))
-    clean = would_keep if drop_copies else everything
-    report(f"{len(clean)} training pictures; dropped {dict(clean.dropped)}")
-    found, found_test = align(clean, detector), align(test, detector)
-    report(f"face found and aligned in {found} of {len(clean)}; {found_test} of {len(test)} for evaluation")
+    deduplicated = without_duplicates(everything, *(one for one in splits.values() if one is not everything))
+    clean = deduplicated if drop_copies else everything
+    report(f"{len(clean)} training images; dropped: {dict(clean.dropped)}")
+    found, found_test = align_faces(clean, detector), align_faces(test, detector)
+    report(
+        f"faces detected and aligned: {found} of {len(clean)} for training, "
+        f"{found_test} of {len(test)} for evaluation"
+    )
     votes = ferplus.read_votes(votes_file) if votes_file else None
     if votes is not None:
         check_votes(everything, votes)
@@ -143,7 +181,7 @@ def prepare_data(
         "validation_pictures": len(validation),
         "dropped": dict(clean.dropped),
         "unreadable": everything.unreadable,
-        "copies_kept": {} if drop_copies else dict(would_keep.dropped - everything.dropped),
+        "copies_kept": {} if drop_copies else dict(deduplicated.dropped - everything.dropped),
         "split": test.split,
         "aligned": found,
         "data_sha256": file_hash(data) if data.is_file() else None,

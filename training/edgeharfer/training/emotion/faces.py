@@ -1,12 +1,11 @@
-"""FER-2013 as arrays: read, cleaned of copies, each face also cut the way the runtime cuts it."""
+"""Read FER-2013 into arrays, drop duplicates, and align faces as the runtime does."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,35 +20,29 @@ from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
 from edgeharfer.runtime.inference.preprocess import convert, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
-from edgeharfer.training.copies import NEAR_COPY, likest, same_pixels, thumbnails
+from edgeharfer.training.duplicates import (
+    NEAR_DUPLICATE_CORRELATION,
+    group_identical,
+    most_similar,
+    thumbnails,
+)
 from edgeharfer.training.emotion.kaggle import FER7, SIDE, SPLITS, read_rows
-
-__all__ = [
-    "FER7",
-    "SIDE",
-    "Color",
-    "ExcludedImage",
-    "Faces",
-    "align",
-    "check_votes",
-    "read_faces",
-    "read_splits",
-    "train_and_test",
-    "without_copies",
-]
-
-Color = Literal["gray", "rgb"]
-"""As a manifest has it. Pictures in colour stand in OpenCV's order, BGR, until a model takes them."""
 
 UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
-    """A picture that is not used: why, and which other one it is a copy of, if that is the reason."""
+    """An image that is not used.
+
+    Attributes:
+        name: The image.
+        reason: Why it is excluded.
+        of: The image that it duplicates, if that is the reason.
+    """
 
     name: str
-    why: str
+    reason: str
     of: str = ""
 
 
@@ -57,16 +50,21 @@ class ExcludedImage:
 class Faces:
     """Faces of one split.
 
-    names: (n,). pictures, aligned: uint8 (n, side, side), or (n, side, side, 3) BGR, as in the data set and
-    as the runtime cuts them (equal where no face was found). labels: int (n,), index into FER7.
-    left_out: pictures that were dropped, with the reasons. split: its name.
+    Attributes:
+        names: File names, n.
+        pictures: Grey images as in the data set, uint8 (n, 48, 48).
+        labels: Indices into FER7, int64 (n,).
+        aligned: Images cropped as at run time, of the same shape; equal to `pictures` where no face was
+            found.
+        excluded: Images that were dropped, with reasons.
+        split: Name of the split.
     """
 
     names: list[str]
     pictures: Image
     labels: NDArray[np.int64]
     aligned: Image
-    left_out: list[ExcludedImage] = field(default_factory=list)
+    excluded: list[ExcludedImage] = field(default_factory=list)
     split: str = ""
 
     def __len__(self) -> int:
@@ -74,87 +72,90 @@ class Faces:
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many were left out, by reason."""
-        return Counter(one.why for one in self.left_out)
+        """Number of excluded images by reason."""
+        return Counter(one.reason for one in self.excluded)
 
     @property
     def unreadable(self) -> list[str]:
-        """What is damaged: files by name, rows of a csv by line and fault."""
-        return [one.name for one in self.left_out if one.why == UNREADABLE]
+        """Damaged images: file names, or line and error of CSV rows."""
+        return [one.name for one in self.excluded if one.reason == UNREADABLE]
 
     def take(
-        self, index: Sequence[int] | NDArray[np.int64], why: str = "", of: Mapping[int, str] | None = None
+        self, index: Sequence[int] | NDArray[np.int64], reason: str = "", of: Mapping[int, str] | None = None
     ) -> Faces:
-        """The chosen ones. With `why` the others count as left out, as copies of what `of` names by index."""
+        """Select images by index.
+
+        Args:
+            index: Indices to keep.
+            reason: If given, the other images are recorded as excluded for it.
+            of: Index -> name of the image that an excluded one duplicates.
+        """
         index = np.asarray(index, np.int64)
-        gone = np.setdiff1d(np.arange(len(self)), index).tolist() if why else []
-        left_out = [ExcludedImage(self.names[i], why, (of or {}).get(i, "")) for i in gone]
+        removed = np.setdiff1d(np.arange(len(self)), index).tolist() if reason else []
+        excluded = [ExcludedImage(self.names[i], reason, (of or {}).get(i, "")) for i in removed]
         names = [self.names[i] for i in index]
         arrays = self.pictures[index], self.labels[index], self.aligned[index]
-        return Faces(names, *arrays, [*self.left_out, *left_out], self.split)
+        return Faces(names, *arrays, [*self.excluded, *excluded], self.split)
 
 
-def read_faces(
-    path: Path,
-    side: int = SIDE,
-    color: Color = "gray",
-    *,
-    held_out: str | None = None,
-    votes: Path | None = None,
-) -> tuple[Faces, Faces]:
-    """Training and evaluation pictures of a folder, a zip or the Kaggle csv; see `read_splits`."""
-    return train_and_test(read_splits(path, side, color, votes=votes), path, held_out)
+def read_splits(path: Path, votes: Path | None = None) -> dict[str, Faces]:
+    """Read all splits; damaged images are recorded as excluded.
 
+    Args:
+        path: Folder, zip or Kaggle CSV.
+        votes: FER+ table that names the rows of a CSV; see `kaggle.read_rows`.
 
-def read_splits(
-    path: Path, side: int = SIDE, color: Color = "gray", *, votes: Path | None = None
-) -> dict[str, Faces]:
-    """All splits by name, those of the Kaggle csv as train, val and test; what is damaged is listed.
+    Returns:
+        Split name -> faces; the splits of a CSV are named train, val and test.
 
-    side: of the pictures kept, pixels. votes: the FER+ table that names the rows of a csv; see `kaggle`.
-    Raises SourceError where there is nothing to read.
+    Raises:
+        SourceError: The data cannot be read.
     """
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, side, color, votes)
+        return _read_csv(path, votes)
     data = Dataset(path)
-    return {split: _read_split(data, split, side, color) for split in data.splits}
+    return {split: _read_split(data, split) for split in data.splits}
 
 
-def train_and_test(
-    splits: Mapping[str, Faces], path: Path, held_out: str | None = None
-) -> tuple[Faces, Faces]:
-    """The split to learn from and the one to be scored on, which must show all classes.
+def train_and_test(splits: Mapping[str, Faces], path: Path) -> tuple[Faces, Faces]:
+    """Select the training and the evaluation split.
 
-    held_out: the name of the latter; without it val (PublicTest) of a csv, otherwise test before val.
-    Raises SourceError for a missing split or class.
+    The evaluation split is val (PublicTest) for a CSV, otherwise test or, without one, val.
+
+    Args:
+        splits: Result of `read_splits`.
+        path: Where they were read from.
+
+    Raises:
+        SourceError: A split or one of its classes is missing.
     """
-    usual = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
-    test = _whole_split(splits, (held_out,) if held_out else usual, path)
-    return _whole_split(splits, TRAIN_SPLITS, path), test
+    names = ("val", "test") if path.suffix.lower() == ".csv" else TEST_SPLITS
+    test = _complete_split(splits, names, path)
+    return _complete_split(splits, TRAIN_SPLITS, path), test
 
 
-def _whole_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) -> Faces:
+def _complete_split(splits: Mapping[str, Faces], names: Sequence[str], path: Path) -> Faces:
     by_name = {split.lower(): faces for split, faces in splits.items()}
     faces = next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
     if faces is None:
-        raise SourceError(f"{path}: wanted a split {' or '.join(names)}/<class>/<file>; there is "
+        raise SourceError(f"{path}: expected a split {' or '.join(names)}/<class>/<file>; found "
                           f"{', '.join(map(repr, splits))}")  # fmt: skip
     if missing := [label for i, label in enumerate(FER7) if i not in faces.labels]:
-        raise SourceError(f"{path} {faces.split}: no picture of class {', '.join(missing)}")
+        raise SourceError(f"{path} {faces.split}: no image of class {', '.join(missing)}")
     return faces
 
 
-def _read_split(data: Dataset, split: str, side: int, color: Color) -> Faces:
-    samples, left_out = [], []
+def _read_split(data: Dataset, split: str) -> Faces:
+    samples, excluded = [], []
     for sample in data.split(split):
         if canonical(sample.label) not in FER7:
-            left_out.append(ExcludedImage(sample.name, f"class {sample.label}"))
+            excluded.append(ExcludedImage(sample.name, f"class {sample.label}"))
         elif (picture := _read_picture(data, sample)) is None:
-            left_out.append(ExcludedImage(sample.name, UNREADABLE))
+            excluded.append(ExcludedImage(sample.name, UNREADABLE))
         else:
             label = FER7.index(canonical(sample.label))
-            samples.append((sample.file, _fit(picture, side, color), label))
-    return _faces(samples, left_out, split, side, color)
+            samples.append((sample.file, _convert(picture), label))
+    return _as_faces(samples, excluded, split)
 
 
 def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
@@ -164,68 +165,58 @@ def _read_picture(data: Dataset, sample: LabelledFile) -> Image | None:
         return None
 
 
-def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[str, Faces]:
+def _read_csv(path: Path, votes: Path | None) -> dict[str, Faces]:
     rows, bad = read_rows(path, votes)
     samples: dict[str, list[tuple[str, Image, int]]] = defaultdict(list)
-    left_out: dict[str, list[ExcludedImage]] = defaultdict(list)
+    excluded: dict[str, list[ExcludedImage]] = defaultdict(list)
     for row in rows:
-        samples[row.split].append((row.name, _fit(row.picture, side, color), row.label))
+        samples[row.split].append((row.name, row.picture, row.label))
     for fault in bad:
-        left_out[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.why}", UNREADABLE))
+        excluded[fault.split].append(ExcludedImage(f"line {fault.line}: {fault.reason}", UNREADABLE))
     return {
-        split: _faces(samples[split], left_out[split], split, side, color)
+        split: _as_faces(samples[split], excluded[split], split)
         for split in SPLITS.values()
-        if split in samples or split in left_out
+        if split in samples or split in excluded
     }
 
 
-def _fit(picture: Image, side: int, color: Color) -> Image:
-    """A BGR or grey picture in the colours and size that are kept."""
-    if color == "gray" and picture.ndim == 3:
-        picture = convert(picture, cv2.COLOR_BGR2GRAY)
-    elif color == "rgb" and picture.ndim == 2:
-        picture = convert(picture, cv2.COLOR_GRAY2BGR)
-    return resize(picture, side, side)
+def _convert(picture: Image) -> Image:
+    """Convert a BGR or grey image to FER-2013's format, grey 48x48."""
+    gray = convert(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+    return resize(gray, SIDE, SIDE)
 
 
-def _faces(
-    samples: Sequence[tuple[str, Image, int]],
-    left_out: list[ExcludedImage],
-    split: str,
-    side: int,
-    color: Color,
-) -> Faces:
-    """Names, pictures and labels as arrays, also where there are none."""
-    shape = (side, side) if color == "gray" else (side, side, 3)
-    pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), *shape)
+def _as_faces(samples: Sequence[tuple[str, Image, int]], excluded: list[ExcludedImage], split: str) -> Faces:
+    """Combine samples into arrays; also works without any sample."""
+    pictures = np.array([picture for _, picture, _ in samples], np.uint8).reshape(len(samples), SIDE, SIDE)
     labels = np.array([label for _, _, label in samples], np.int64)
-    return Faces([name for name, _, _ in samples], pictures, labels, pictures, left_out, split)
+    return Faces([name for name, _, _ in samples], pictures, labels, pictures, excluded, split)
 
 
-def without_copies(train: Faces, *held_out: Faces) -> Faces:
-    """The training set without blanks, without what also stands in a held-out split, and each copy once.
+def without_duplicates(train: Faces, *held_out: Faces) -> Faces:
+    """Drop blank images, images that are also in a held-out split, and repeated images.
 
-    Copies of one picture under different labels tell nothing and all go. Near copies (the same picture
-    with other contrast or compression) are looked for in the held-out splits only.
+    Identical images with conflicting labels are all dropped. Near duplicates (other contrast or compression)
+    are searched for in the held-out splits only.
     """
     kept = train.take([i for i in range(len(train)) if train.pictures[i].std() > 0], "blank")
     for others in held_out:
-        kept = _without_those_in(kept, others)
-    return _each_once(_without_conflicts(kept))
+        kept = _without_duplicates_of(kept, others)
+    return _without_repeats(_without_conflicts(kept))
 
 
-def _without_those_in(faces: Faces, others: Faces) -> Faces:
+def _without_duplicates_of(faces: Faces, others: Faces) -> Faces:
     if not len(others):
         return faces
-    index, alike = likest(thumbnails(faces.pictures), thumbnails(others.pictures))
+    index, alike = most_similar(thumbnails(faces.pictures), thumbnails(others.pictures))
     of = {i: others.names[j] for i, j in enumerate(index)}
-    return faces.take(np.flatnonzero(alike < NEAR_COPY), "also in the evaluation set", of)
+    return faces.take(np.flatnonzero(alike < NEAR_DUPLICATE_CORRELATION), "also in the evaluation set", of)
 
 
 def _without_conflicts(faces: Faces) -> Faces:
     agreeing: list[int] = []
     of: dict[int, str] = {}
-    for group in same_pixels(faces.pictures):
+    for group in group_identical(faces.pictures):
         if len(set(faces.labels[group].tolist())) == 1:
             agreeing += group
         for i in group:
@@ -233,16 +224,20 @@ def _without_conflicts(faces: Faces) -> Faces:
     return faces.take(sorted(agreeing), "copies with conflicting labels", of)
 
 
-def _each_once(faces: Faces) -> Faces:
-    groups = same_pixels(faces.pictures)
+def _without_repeats(faces: Faces) -> Faces:
+    groups = group_identical(faces.pictures)
     of = {i: faces.names[group[0]] for group in groups for i in group}
     return faces.take(sorted(group[0] for group in groups), "second copies", of)
 
 
 def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
-    """Share of the pictures whose FER+ majority is their own label; None where too few have one to tell.
+    """Check that the votes belong to these images.
 
-    Raises SourceError for votes that belong to other pictures of the same names.
+    Returns:
+        Share of the images whose FER+ majority equals their label; None if too few have a majority.
+
+    Raises:
+        SourceError: The votes belong to other images with the same names.
     """
     return ferplus.check_agreement(
         (ferplus.majority(votes[name]), FER7[label])
@@ -251,13 +246,16 @@ def check_votes(faces: Faces, votes: Mapping[str, Floats]) -> float | None:
     )
 
 
-def align(faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> int:
-    """Fill `faces.aligned` with the runtime's own crops; returns in how many a face was found."""
-    cuts, found = [], 0
-    size = (faces.pictures.shape[2], faces.pictures.shape[1])
-    for i in progress(range(len(faces))):
-        face = find_face(faces.pictures[i], detector)
-        found += face is not None
-        cuts.append(cut_portrait(faces.pictures[i], face, FER_CROP, size))
-    faces.aligned = np.stack(cuts)
-    return found
+def align_faces(faces: Faces, detector: Detector) -> int:
+    """Set `faces.aligned` to crops made by the runtime's code.
+
+    Returns:
+        The number of images in which a face was found.
+    """
+    crops, detected = [], 0
+    for picture in faces.pictures:
+        face = find_face(picture, detector)
+        detected += face is not None
+        crops.append(cut_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
+    faces.aligned = np.stack(crops)
+    return detected

@@ -1,4 +1,4 @@
-"""Kaggle's fer2013.csv: a face a row, as emotion (0 to 6), 48x48 pixel values, and Usage."""
+"""Kaggle's fer2013.csv: one face per row with emotion (0 to 6), 48x48 pixel values and Usage."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from edgeharfer.runtime.types import Image
 from edgeharfer.training.tables import read_table
 
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""FER-2013's classes, in the order of its csv."""
+"""FER-2013's classes, in the order of its CSV."""
 
 SIDE = 48
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""Usage -> the folder that it becomes."""
+"""Value of Usage -> name of the split."""
 
 _FILE = re.compile(r"\w[\w-]*\.png", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class KaggleRow:
-    """One face. name: the file that it becomes. label: index into FER7. picture: uint8 (48, 48)."""
+    """One face of the CSV.
+
+    Attributes:
+        name: Name of its image file.
+        split: "train", "val" or "test".
+        label: Index into FER7.
+        picture: uint8 (48, 48).
+    """
 
     name: str
     split: str
@@ -35,19 +42,33 @@ class KaggleRow:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that holds no face: where it stands and what is wrong. split: train, if Usage is what is."""
+    """A row without a valid face.
+
+    Attributes:
+        line: Line number.
+        split: Split of the row; "train" if its Usage is invalid.
+        reason: What is wrong.
+    """
 
     line: int
     split: str
-    why: str
+    reason: str
 
 
 def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow], list[InvalidRow]]:
-    """The faces of the table, and the rows that are damaged.
+    """Read the faces of the CSV.
 
-    A picture is named by its row's number, fer0000000.png and on. ferplus: a FER+ table that names them
-    otherwise (see `names_by_row`); the two then join by name.
-    Raises SourceError: no such file, other columns, or a FER+ table that goes with another one.
+    Images are named by row number, from fer0000000.png on.
+
+    Args:
+        path: fer2013.csv.
+        ferplus: FER+ table whose names are used instead (see `names_by_row`), so that both join by name.
+
+    Returns:
+        The valid and the invalid rows.
+
+    Raises:
+        SourceError: A file is missing, lacks columns, or the FER+ table belongs to other data.
     """
     rows, bad, usages = [], [], []
     names = None if ferplus is None else names_by_row(ferplus)
@@ -56,46 +77,56 @@ def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow],
         usages.append(record["Usage"])
         name = f"fer{number:07d}.png" if names is None or number >= len(names) else names[number][1]
         try:
-            rows.append(_row(name, record))
+            rows.append(_parse_row(name, record))
         except (ValueError, OverflowError) as error:
             bad.append(InvalidRow(line, SPLITS.get(record["Usage"], "train"), str(error)))
-    if names is not None and not _match(usages, [usage for usage, _ in names]):
+    if names is not None and not _same_usages(usages, [usage for usage, _ in names]):
         raise SourceError(
-            f"{ferplus}: its {len(names)} rows are not those of {path} ({len(usages)} rows): "
-            "give the FER+ table that belongs to it, both of them whole"
+            f"{ferplus}: its {len(names)} rows do not match those of {path} ({len(usages)} rows): "
+            "use the complete FER+ table for this CSV"
         )
     return rows, bad
 
 
-def _match(usages: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether two tables are of one make; a damaged cell of the first does not count."""
+def _same_usages(usages: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two tables have the same Usage in every row, ignoring damaged cells of the first."""
     return len(usages) == len(others) and all(
         one == other for one, other in zip(usages, others, strict=True) if one in SPLITS
     )
 
 
 def names_by_row(table: Path) -> list[tuple[str, str]] | None:
-    """Usage and picture name for each row of a FER+ table, or None where the names are row numbers.
+    """Read Usage and image name of each row of a FER+ table.
 
-    The published table has a row for each row of Kaggle's. Some have no name, and its numbers do not count
-    all of these, so from row 60 on a picture's number is less than its row's. Tables without such rows
-    number the pictures by row. Pictures without a name get one that no FER+ table has, fer9 and the row.
-    Raises SourceError for a name that stands twice or is no plain name of a PNG file.
+    The published table has one row per row of Kaggle's CSV. Some rows have no name and its numbering skips
+    some of them, so from row 60 on an image's number is lower than its row's. Rows without a name get one
+    that no FER+ table uses: fer9 and the row number.
+
+    Returns:
+        Usage and name by row; None if every row has a name, since images are then numbered by row.
+
+    Raises:
+        SourceError: A name is repeated or is not a plain PNG file name.
     """
     columns = ("Usage", "Image name")
     rows = [(row["Usage"], row["Image name"]) for _, row in read_table(table, columns, "a FER+ table")]
     named = [name for _, name in rows if name]
     if len(named) == len(rows):
         return None
-    if odd := [name for name in named if not _FILE.fullmatch(name)]:
-        raise SourceError(f"{table}: {odd[0][:60]!r} is no name for a picture: wanted ferNNNNNNN.png")
+    if invalid := [name for name in named if not _FILE.fullmatch(name)]:
+        raise SourceError(f"{table}: {invalid[0][:60]!r} is not a valid image name: expected ferNNNNNNN.png")
     if len(set(named)) < len(named):
-        raise SourceError(f"{table}: a picture's name stands twice: take the table as published")
+        raise SourceError(f"{table}: repeated image name: use the FER+ table as published")
     return [(usage, name or f"fer9{number:06d}.png") for number, (usage, name) in enumerate(rows)]
 
 
-def _row(name: str, record: Mapping[str, str]) -> KaggleRow:
-    """Raises ValueError or OverflowError that say what is wrong."""
+def _parse_row(name: str, record: Mapping[str, str]) -> KaggleRow:
+    """Parse a row of the CSV.
+
+    Raises:
+        ValueError: A value is invalid; the message says which.
+        OverflowError: A pixel value is out of range.
+    """
     if record["Usage"] not in SPLITS:
         raise ValueError(f"Usage is {record['Usage'][:40]!r}, not one of {', '.join(SPLITS)}")
     if record["emotion"] not in map(str, range(len(FER7))):

@@ -1,4 +1,4 @@
-"""The emotion networks. Only layers that Keras brings along, so that every model loads anywhere."""
+"""Emotion networks, built only of standard Keras layers so that every saved model loads anywhere."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from typing import Any
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.backbones import backbone, frame_encoder
-from edgeharfer.training.emotion import classic  # registers its networks
+from edgeharfer.training.emotion import classic  # noqa: F401  (registers its networks)
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
-__all__ = [
-    "EMOTION_NETWORKS", "MIN_SIDE", "add_l2", "backbone_of", "classic", "emotion_model", "emotion_trunk",
-    "set_backbone_trainable",
-]  # fmt: skip
+__all__ = ["EMOTION_NETWORKS", "add_l2", "emotion_model", "emotion_trunk", "set_backbone_trainable"]
 
 Weights = str | Path | None
 
 MIN_SIDE = 32
-"""Below it the deepest of the networks have nothing left to look at."""
+"""Smallest input side in pixels; smaller images vanish in the deepest networks."""
 
 
 @emotion_network(
@@ -36,10 +33,16 @@ def resse(
     depths: tuple[int, ...] = (1, 2, 1),
     dropout: float = 0.4,
 ) -> Tensor:
-    """Residual blocks (He et al. 2016) with squeeze-and-excitation (Hu et al. 2018); returns features.
+    """Residual blocks (He et al. 2016) with squeeze-and-excitation (Hu et al. 2018).
 
-    The default trunk for emotions: 48x48 grey in, `widths[-1]` features out. The full resolution is
-    left after the stem, since a block there costs as much as three further down and tells less.
+    There is no block at full resolution: it would cost as much as three further down and help less.
+
+    Args:
+        x: Image tensor.
+        stem: Channels of the first convolution.
+        widths: Channels of each stage; the last is the number of features.
+        depths: Blocks of each stage.
+        dropout: Dropout rate of the features.
     """
     x = conv_norm(x, stem, 3)
     x = layers.ReLU()(x)
@@ -51,7 +54,7 @@ def resse(
 
 
 def residual_block(x: Tensor, width: int, stride: int) -> Tensor:
-    """Two 3x3 convolutions around a shortcut, the sum's channels weighted by what the block saw."""
+    """Two 3x3 convolutions with squeeze-and-excitation and a shortcut."""
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
         shortcut = layers.AveragePooling2D(stride)(x) if stride > 1 else x
@@ -62,7 +65,7 @@ def residual_block(x: Tensor, width: int, stride: int) -> Tensor:
 
 
 def squeeze_excite(x: Tensor, ratio: int = 8) -> Tensor:
-    """Weigh the channels by a small network on their means."""
+    """Scale the channels by a small network on their means."""
     width = x.shape[-1]
     w = layers.GlobalAveragePooling2D(keepdims=True)(x)
     w = layers.Conv2D(max(8, width // ratio), 1, activation="relu")(w)
@@ -71,7 +74,7 @@ def squeeze_excite(x: Tensor, ratio: int = 8) -> Tensor:
 
 
 def conv_norm(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
-    """Convolution without bias, then batch normalisation."""
+    """Convolution without bias, followed by batch normalisation."""
     x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
         x
     )
@@ -85,10 +88,7 @@ def conv_norm(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
     backbone=True,
 )
 def mobilenetv2(x: Tensor, *, weights: Weights = None, dropout: float = 0.3) -> Tensor:
-    """MobileNetV2 on the enlarged face, all of it trained from `weights`; returns features.
-
-    48x48 grey, standardised, in; the network sees it at 96x96 in three channels, as it learned to see.
-    """
+    """MobileNetV2 on the face enlarged twice, as three equal channels; all layers are trained."""
     x = layers.UpSampling2D(2, interpolation="bilinear", name="enlarged")(x)
     x = layers.Rescaling(0.5, name="to_imagenet")(layers.Concatenate(name="rgb")([x, x, x]))
     network = frame_encoder(x.shape[2], x.shape[1], 1.0, weights)
@@ -103,21 +103,21 @@ def mobilenetv2(x: Tensor, *, weights: Weights = None, dropout: float = 0.3) -> 
     backbone=True,
 )
 def resnet50v2(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
-    """ResNet50V2 (He et al. 2016) behind a learned step from grey to RGB; returns features."""
+    """ResNet50V2 (He et al. 2016) with a learned conversion from grey to RGB."""
     network = backbone("ResNet50V2", x.shape[2], x.shape[1], weights)
     return layers.Dropout(dropout)(network(gray_to_rgb(x)))
 
 
 def gray_to_rgb(x: Tensor) -> Tensor:
-    """A learned convolution that starts as a copy of the grey picture in each colour."""
+    """A learned 1x1 convolution, initialised to copy the grey channel."""
     return layers.Conv2D(3, 1, kernel_initializer="ones", name="gray_to_rgb")(x)
 
 
 @emotion_network("vgg16", InputSpec(112, 112, "rgb", "none"), "VGG16", backbone=True)
 def vgg16(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
-    """VGG16 (Simonyan and Zisserman 2015) on RGB of 0..255; returns features."""
+    """VGG16 (Simonyan and Zisserman 2015) on RGB from 0 to 255."""
     network = backbone("VGG16", x.shape[2], x.shape[1], weights)
-    return layers.Dropout(dropout)(network(less_imagenet_mean(x)))
+    return layers.Dropout(dropout)(network(subtract_imagenet_mean(x)))
 
 
 @emotion_network(
@@ -127,47 +127,68 @@ def vgg16(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor
     backbone=True,
 )
 def hybrid(x: Tensor, *, weights: Weights = None, dropout: float = 0.5) -> Tensor:
-    """Features of ResNet50 (He et al. 2016) and of VGG16 side by side, from RGB of 0..255.
+    """Concatenated features of ResNet50 (He et al. 2016) and VGG16, on RGB from 0 to 255.
 
-    weights: as for one backbone, but in place of a file a folder with a file for each of the two.
+    Args:
+        x: Image tensor.
+        weights: As for `backbone`, but instead of a file a folder with one file for each network.
+        dropout: Dropout rate of the features.
     """
-    x = less_imagenet_mean(x)
+    x = subtract_imagenet_mean(x)
     networks = [backbone(name, x.shape[2], x.shape[1], weights) for name in ("ResNet50", "VGG16")]
     return layers.Dropout(dropout)(layers.Concatenate()([network(x) for network in networks]))
 
 
-def less_imagenet_mean(x: Tensor) -> Tensor:
-    """RGB of 0..255 -> BGR less ImageNet's mean, as the weights of VGG16 and ResNet50 were trained.
+def subtract_imagenet_mean(x: Tensor) -> Tensor:
+    """Convert RGB from 0 to 255 to BGR minus ImageNet's mean, as VGG16 and ResNet50 were trained.
 
-    In the graph, since no normalisation of a package's manifest does it.
+    This is part of the graph, since the manifest has no such normalisation.
     """
     return keras.applications.vgg16.preprocess_input(x)
 
 
 def emotion_trunk(arch: str, side: int | None = None) -> EmotionNetwork:
-    """The trunk of that name, for pictures of another size where `side` is given. Raises ConfigError."""
+    """Return a registered network.
+
+    Args:
+        arch: A key of EMOTION_NETWORKS.
+        side: Input side in pixels; None uses the network's own.
+
+    Raises:
+        ConfigError: Unknown architecture or too small a side.
+    """
     if arch not in EMOTION_NETWORKS:
         raise ConfigError(f"unknown architecture {arch!r}: choose from {', '.join(EMOTION_NETWORKS)}")
     trunk = EMOTION_NETWORKS[arch]
     if side is None:
         return trunk
     if side < MIN_SIDE:
-        raise ConfigError(f"pictures of {side} pixels are too small: choose a side of at least {MIN_SIDE}")
+        raise ConfigError(f"side = {side}: too small: choose at least {MIN_SIDE} pixels")
     return replace(trunk, input=replace(trunk.input, width=side, height=side))
 
 
 def emotion_model(
     arch: str, heads: Mapping[str, int], *, weights: Weights = None, side: int | None = None, **settings: Any
 ) -> keras.Model:
-    """A trunk with one linear head per label set: image (n, height, width, channels) -> {head: logits}.
+    """Build a network with one linear head per label set.
 
-    heads: name -> number of classes. weights: of the backbone, see `backbones.backbone`. side: of the square
-    picture, where not the trunk's own. settings: of the trunk. Raises ConfigError.
+    Args:
+        arch: A key of EMOTION_NETWORKS.
+        heads: Head -> number of classes.
+        weights: Weights of the backbone; see `backbones.backbone`.
+        side: Input side in pixels; None uses the network's own.
+        **settings: Keyword arguments of the network.
+
+    Returns:
+        A model from images (n, height, width, channels) to {head: logits (n, classes)}.
+
+    Raises:
+        ConfigError: Unknown architecture, or weights that it cannot use.
     """
     trunk = emotion_trunk(arch, side)
     if weights is not None:
         if not trunk.backbone:
-            raise ConfigError(f"{arch} has no backbone that takes weights: leave them out")
+            raise ConfigError(f"{arch} has no backbone: it does not take backbone weights")
         settings["weights"] = weights
     spec = trunk.input
     image = keras.Input((spec.height, spec.width, spec.channels), name="image")
@@ -178,19 +199,22 @@ def emotion_model(
     return keras.Model(image, logits, name=arch)
 
 
-def backbone_of(model: keras.Model) -> list[keras.Model]:
-    """The ImageNet networks inside a model; none for one that is built of plain layers."""
+def find_backbones(model: keras.Model) -> list[keras.Model]:
+    """Return the ImageNet networks inside a model; empty for a network of plain layers."""
     return [layer for layer in model.layers if isinstance(layer, keras.Model)]
 
 
 def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
-    """Freeze or unfreeze the ImageNet networks inside; compile the model again afterwards.
+    """Freeze or unfreeze the ImageNet networks inside a model; compile it again afterwards.
 
-    While frozen, their batch normalisation keeps its means too. Raises ConfigError where there are none.
+    Frozen networks also keep their batch-normalisation statistics.
+
+    Raises:
+        ConfigError: The model has no backbone.
     """
-    networks = backbone_of(model)
+    networks = find_backbones(model)
     if not networks:
-        raise ConfigError(f"{model.name} has no backbone: it can only be trained as a whole")
+        raise ConfigError(f"{model.name} has no backbone to freeze: set frozen_epochs = 0")
     for network in networks:
         network.trainable = trainable
 
@@ -199,13 +223,13 @@ _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 def add_l2(model: keras.Model, factor: float) -> None:
-    """Add `factor` times the squares of all convolution and dense kernels to the loss, in place.
+    """Add an L2 penalty on all convolution and dense kernels, in place.
 
-    Biases, batch normalisation and plain depthwise convolutions are left free; frozen layers cost nothing.
-    Each layer's settings say so as well, so that a saved model keeps it.
+    Biases, batch normalisation and depthwise convolutions are excluded; frozen layers add nothing. The
+    penalty is also stored in the layers' configuration, so that a saved model keeps it.
     """
     penalty = keras.regularizers.L2(factor)
-    for layer in _plain_layers(model):
+    for layer in _walk_layers(model):
         for kernel in _KERNELS:
             setting = f"{kernel.removesuffix('_kernel')}_regularizer"
             if hasattr(layer, setting) and hasattr(layer, kernel):
@@ -213,9 +237,9 @@ def add_l2(model: keras.Model, factor: float) -> None:
                 getattr(layer, kernel).regularizer = penalty
 
 
-def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def _walk_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _plain_layers(layer)
+            yield from _walk_layers(layer)
         else:
             yield layer

@@ -1,4 +1,4 @@
-"""All settings of an emotion training, in one place."""
+"""Settings of an emotion training."""
 
 from __future__ import annotations
 
@@ -7,47 +7,65 @@ from dataclasses import dataclass, field, replace
 from edgeharfer.training.emotion.augment import FaceAugmentation
 from edgeharfer.training.optimizers import LEARNING_RATES
 
-LIGHT = FaceAugmentation(
+LIGHT_AUGMENTATION = FaceAugmentation(
     rotation_deg=10, zoom=0.08, shift=3 / 48, gamma=0.3, contrast=0.2, blur_probability=0.1,
     noise_probability=0.1, noise=6, erase_probability=0.15, mixup_probability=0,
 )  # fmt: skip
-UNMIXED = FaceAugmentation(mixup_probability=0)
+NO_MIXUP = FaceAugmentation(mixup_probability=0)
 
 
 @dataclass(frozen=True)
 class FinishingPhase:
-    """A part after the main one, which goes through a schedule of its own once.
+    """A phase after the main one, with a cosine schedule of its own.
 
-    batch_share: of the main part's batch. aligned_share: as the recipe's, of which the larger counts.
+    Attributes:
+        epochs: Number of epochs.
+        learning_rate: Peak learning rate.
+        batch_share: Batch size relative to the main phase.
+        aligned_share: As in the recipe; the larger of the two is used.
+        augmentation: Augmentation of this phase.
     """
 
     epochs: int
     learning_rate: float = 3e-4
     batch_share: float = 0.5
     aligned_share: float = 0.6
-    augmentation: FaceAugmentation = LIGHT
+    augmentation: FaceAugmentation = LIGHT_AUGMENTATION
 
 
 @dataclass(frozen=True)
 class EmotionRecipe:
-    """All that decides what a training run gives.
+    """All settings of an emotion training.
 
-    arch: a name of EMOTION_NETWORKS. side: of the picture that it takes, pixels; None is its own.
-    clahe: whether local contrast is evened, in training and at run time.
-    optimizer, learning_rate, schedule: see `optimizers`; plateau: for that schedule, in epochs.
-    weight_decay: decoupled, with adamw. l2: penalty on kernels in the loss, with any optimizer.
-    cycles: how often `epochs` are run, each time from half the learning rate before (warm restarts).
-    frozen_epochs: epochs at first in which a backbone keeps its weights.
-    focal_gamma: focal loss above 0. class_weight_cap: the largest class weight; 0 is none.
-    majority: FER+ teaches its majority's label, not the distribution of the votes.
-    ema: share of the average of the weights kept at each step; 0 is off. patience: in epochs.
-    validation_share: of the training pictures, held back to choose the best epoch and the temperature.
-    aligned_share: how often the network sees a face as the runtime cuts it, not as the data set does.
-    provenance: origin and terms of weights that it started from, sentences for the model card.
-    limit: train on so many pictures at the most, drawn at random; None takes all.
-    drop_copies: whether copies, within the training split and of evaluation pictures, are left out.
-    finish: parts after the main one, such as more epochs on faces that are changed less. The weights of all
-    parts are averaged as held-back pictures choose (see `loop.soup`).
+    Attributes:
+        arch: A key of EMOTION_NETWORKS.
+        side: Input side in pixels; None uses the network's own.
+        clahe: Equalise local contrast (CLAHE), in training and at run time.
+        optimizer: A key of `optimizers.LEARNING_RATES`.
+        learning_rate: Peak learning rate; None uses the optimizer's default.
+        schedule: One of `optimizers.SCHEDULES`.
+        plateau: Epochs without a better score before the rate is halved, with schedule "plateau".
+        weight_decay: Decoupled weight decay, with optimizer "adamw".
+        l2: L2 penalty on kernels, with any optimizer.
+        batch: Batch size.
+        epochs: Maximum epochs of the main phase.
+        cycles: Times the main phase is run, each at half the previous learning rate (warm restarts).
+        frozen_epochs: Initial epochs with a frozen backbone.
+        patience: Epochs without a better score before a phase stops.
+        ema: Decay of the moving average of the weights; 0 disables it.
+        label_smoothing: Label smoothing of FER-2013's labels.
+        focal_gamma: Gamma of the focal loss; 0 uses cross-entropy.
+        class_weight_cap: Largest class weight; 0 disables class weights.
+        majority: Train on the majority label of the FER+ votes instead of their distribution.
+        validation_share: Share of the training images held out to select the best epoch and the temperature.
+        aligned_share: Share of training images cropped as at run time, not as in the data set.
+        limit: Maximum number of training images, drawn at random; None uses all.
+        drop_copies: Drop duplicates within the training split and of evaluation images.
+        provenance: Origin and terms of the initial weights, sentences for the model card.
+        dtype: Keras dtype policy of the computation.
+        seed: Seed of all random draws.
+        augmentation: Augmentation of the main phase.
+        finish: Phases after the main one. The weights of all phases are averaged by `loop.greedy_soup`.
     """
 
     arch: str = "mobilenetv2"
@@ -81,35 +99,35 @@ class EmotionRecipe:
         FinishingPhase(9),
         FinishingPhase(14),
         FinishingPhase(7, batch_share=1.0, augmentation=FaceAugmentation()),
-        FinishingPhase(6, augmentation=UNMIXED),
+        FinishingPhase(6, augmentation=NO_MIXUP),
     )
 
     def phases(self) -> dict[str, EmotionRecipe]:
-        """The parts of a run, each a recipe: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
+        """Return the phases of a run by name: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""
         frozen = replace(self, epochs=self.frozen_epochs, seed=self.seed + 2)
-        again = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
-        last = {_name("finish", number): self._finish(number) for number in range(len(self.finish))}
-        parts = {"frozen": frozen, "main": self, **again, **last}
-        return {name: part for name, part in parts.items() if part.epochs}
+        restarts = {_name("main", number): self.cycle(number) for number in range(1, self.cycles)}
+        finishing = {_name("finish", number): self._finish(number) for number in range(len(self.finish))}
+        all_phases = {"frozen": frozen, "main": self, **restarts, **finishing}
+        return {name: phase for name, phase in all_phases.items() if phase.epochs}
 
     def cycle(self, number: int) -> EmotionRecipe:
-        """A later run through the schedule (Loshchilov & Hutter 2017), on other draws."""
+        """Return the recipe of a warm restart (Loshchilov & Hutter 2017), with another seed."""
         rate = (self.learning_rate or LEARNING_RATES[self.optimizer]) / 2**number
         return replace(self, learning_rate=rate, seed=self.seed + 100 * number)
 
     def _finish(self, number: int) -> EmotionRecipe:
-        part = self.finish[number]
+        phase = self.finish[number]
         return replace(
             self,
-            epochs=part.epochs,
-            learning_rate=part.learning_rate,
+            epochs=phase.epochs,
+            learning_rate=phase.learning_rate,
             schedule="cosine",
-            batch=max(2, round(self.batch * part.batch_share)),
-            aligned_share=max(part.aligned_share, self.aligned_share),
-            augmentation=part.augmentation,
+            batch=max(2, round(self.batch * phase.batch_share)),
+            aligned_share=max(phase.aligned_share, self.aligned_share),
+            augmentation=phase.augmentation,
             seed=self.seed + 10 + 100 * number,
         )
 
 
-def _name(part: str, number: int) -> str:
-    return part if number == 0 else f"{part}-{number + 1}"
+def _name(phase: str, number: int) -> str:
+    return phase if number == 0 else f"{phase}-{number + 1}"

@@ -1,4 +1,4 @@
-"""What a run of emotion training leaves behind: figures, plots, the packages' facts and cards."""
+"""Evaluate an emotion training and write its artifacts: figures, plots, package facts and model cards."""
 
 from __future__ import annotations
 
@@ -21,76 +21,85 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
 from edgeharfer.training.emotion.data import TrainingData, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.sheets import mistakes_sheet
+from edgeharfer.training.emotion.sheets import write_mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, shares, write_history
+from edgeharfer.training.records import class_table, environment, normalize_weights, write_history
 from edgeharfer.training.temperature import fit_temperature
 
-EVENNESS = {"fer7": 0.0, "fer8": 0.5}
-"""How far `run` evens out the classes' shares of the training data: to their power 1 - evenness.
-Over a third of FER+ is neutral; with that prior a live face would seldom be told to show anything else, and
-contempt never. FER-2013's own labels are even enough. Chosen on training and held-back pictures: the most
-that costs them hardly any top-1."""
-ASSUMED_IN_WORDS = {0.0: "those shares", 0.5: "their square roots"}
+PRIOR_EVENNESS = {"fer7": 0.0, "fer8": 0.5}
+"""How much the runtime prior is flattened: training class shares to the power 1 - evenness.
+
+Over a third of FER+ is neutral. With that prior, live faces would rarely be classified as anything else and
+never as contempt. FER-2013's own labels are balanced enough. Chosen on training and held-out images as the
+largest values that hardly reduce top-1.
+"""
+PRIOR_DESCRIPTIONS = {0.0: "those shares", 0.5: "their square roots"}
 MIN_RECALL, MIN_PICTURES = 0.48, 20
-"""A class of that many held-back pictures of which fewer are found gets a larger share."""
-LIFT, MAX_LOST = 1.05, 0.005
-"""Factor of one step, and the most that all steps may cost in top-1 on those pictures."""
-SPLITS_IN_WORDS = {"val": "PublicTest"}
-"""What FER-2013's authors call a split of the usual folders."""
+"""A class with at least MIN_PICTURES held-out images and a lower recall gets a larger prior."""
+BOOST_STEP, MAX_TOP1_LOSS = 1.05, 0.005
+"""Factor of one boost step, and the largest loss of held-out top-1 that all steps may cause."""
+SPLIT_DISPLAY_NAMES = {"val": "PublicTest"}
+"""Names that FER-2013's authors use for the splits."""
 THRESHOLD = 0.4
-"""Below this probability a package says "uncertain"."""
+"""Probability below which a package reports "uncertain"."""
 TEMPERATURES = (0.3, 3.0, 121)
-"""Lowest, highest, and how many are tried."""
+"""Lowest and highest temperature, and the number of steps between them."""
 
 Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class HeadFigures:
-    """One head, scored once on the evaluation split.
+class HeadEvaluation:
+    """Results of one head on the evaluation split.
 
-    by_prior: the object of `evaluate --json` under the priors "data", "package" and "uniform".
-    trained: class shares of the training targets. assumed: those that `run` assumes; lifts: the classes
-    among them whose share was raised for their recall, and how many times.
-    truth: (pictures,), -1 where the head's labels say nothing. uncalibrated, probs: (pictures, classes)
-    under the data's prior, before and after the temperature.
+    Attributes:
+        head: "fer7" or "fer8".
+        labels: Its classes.
+        temperature: Fitted temperature.
+        training_prior: Class shares of the training targets.
+        assumed: Class shares of the runtime's default prior.
+        boosts: Class -> factor by which its share in `assumed` was raised to improve its recall.
+        by_prior: Result of `metrics.score` under the priors "data", "package" and "uniform".
+        split: Name of the evaluation split.
+        truth: True labels (n,), -1 where there is none.
+        uncalibrated_probs: Probabilities (n, classes) under the data's prior, before temperature scaling.
+        probs: The same, after temperature scaling.
     """
 
     head: str
     labels: tuple[str, ...]
     temperature: float
-    trained: Shares
+    training_prior: Shares
     assumed: Shares
-    lifts: Mapping[str, float]
+    boosts: Mapping[str, float]
     by_prior: Mapping[str, Any]
     split: str
     truth: NDArray[np.int64]
-    uncalibrated: Floats
+    uncalibrated_probs: Floats
     probs: Floats
 
     @property
     def chosen(self) -> Any:
-        """The figures under the prior that `run` assumes."""
+        """The figures under the runtime's default prior."""
         return self.by_prior["package"]
 
     @property
     def calibration(self) -> dict[str, float]:
-        """Expected calibration error under the data's prior, before and after the temperature."""
+        """Expected calibration error under the data's prior, before and after temperature scaling."""
         known = self.truth >= 0
         return {
             name: round(calibration_error(probs[known], self.truth[known]), 4)
-            for name, probs in (("before", self.uncalibrated), ("after", self.probs))
+            for name, probs in (("before", self.uncalibrated_probs), ("after", self.probs))
         }
 
     def package_facts(self) -> dict[str, Any]:
-        """What the manifest of this head's package says beside what all heads share."""
+        """Return the entries of this head's manifest that differ between heads."""
         priors = self.by_prior.items()
         return {
             "head": self.head,
             "labels": list(self.labels),
             "temperature": self.temperature,
-            "prior": {"data": self.trained.tolist(), "package": self.assumed.tolist()},
+            "prior": {"data": self.training_prior.tolist(), "package": self.assumed.tolist()},
             "accuracy": {
                 "split": self.split,
                 "n": self.chosen["n"],
@@ -108,47 +117,55 @@ class HeadFigures:
         return f"{self.head}: {'; '.join(figures)}"
 
 
-def score_heads(
+def evaluate_heads(
     prepared: TrainingData,
     validation_logits: Mapping[str, Floats],
     test_logits: Mapping[str, Floats],
     *,
     weight_cap: float = 0.0,
-) -> list[HeadFigures]:
-    """Temperatures from the held-back pictures, figures from the evaluation split.
+) -> list[HeadEvaluation]:
+    """Fit temperatures and priors on the held-out images and score the evaluation split.
 
-    weight_cap: of the class weights in training, which change the shares that the network has learned.
+    Args:
+        prepared: Data of the run.
+        validation_logits: Head -> logits of the held-out images, (n, classes).
+        test_logits: Head -> logits of the evaluation images, (n, classes).
+        weight_cap: Largest class weight in training, since class weights change the learned prior.
     """
     held_back = make_targets(prepared.validation, prepared.votes).by_head
     taught = make_targets(prepared.train, prepared.votes, weight_cap=weight_cap).by_head
     truth = true_labels(prepared.test, prepared.votes)
     known_labels = true_labels(prepared.validation, prepared.votes)
-    found = []
+    results = []
     for head, labels in prepared.heads.items():
         temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
-        trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
+        training_prior = np.asarray(normalize_weights(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
-        even = evened(trained, EVENNESS[head])
-        lifts = weak_lifts(reweigh(held_back_probs, ratio(even, trained)), known_labels[head], labels)
-        raised = even * [lifts.get(label, 1.0) for label in labels]
+        flattened = flatten_prior(training_prior, PRIOR_EVENNESS[head])
+        boosts = boost_weak_classes(
+            reweigh(held_back_probs, ratio(flattened, training_prior)), known_labels[head], labels
+        )
+        raised = flattened * [boosts.get(label, 1.0) for label in labels]
         priors = {
-            "data": trained,
-            "package": np.asarray(shares(raised.tolist())),
-            "uniform": evened(trained, 1.0),
+            "data": training_prior,
+            "package": np.asarray(normalize_weights(raised.tolist())),
+            "uniform": flatten_prior(training_prior, 1.0),
         }
         known = truth[head] >= 0
         probs = softmax(test_logits[head], temperature)
         by_prior = {
-            name: score("emotion", reweigh(probs[known], ratio(prior, trained)), truth[head][known], labels)
+            name: score(
+                "emotion", reweigh(probs[known], ratio(prior, training_prior)), truth[head][known], labels
+            )
             for name, prior in priors.items()
         }
-        one = HeadFigures(
-            head, labels, temperature, trained, priors["package"], lifts, by_prior,
-            split=SPLITS_IN_WORDS.get(prepared.test.split, prepared.test.split),
-            truth=truth[head], uncalibrated=softmax(test_logits[head], 1.0), probs=probs,
+        result = HeadEvaluation(
+            head, labels, temperature, training_prior, priors["package"], boosts, by_prior,
+            split=SPLIT_DISPLAY_NAMES.get(prepared.test.split, prepared.test.split),
+            truth=truth[head], uncalibrated_probs=softmax(test_logits[head], 1.0), probs=probs,
         )  # fmt: skip
-        found.append(one)
-    return found
+        results.append(result)
+    return results
 
 
 def save_run(
@@ -157,10 +174,10 @@ def save_run(
     recipe: EmotionRecipe,
     spec: InputSpec,
     prepared: TrainingData,
-    heads: list[HeadFigures],
+    heads: list[HeadEvaluation],
     history: list[dict[str, float]],
 ) -> None:
-    """Write everything into the folder `out`."""
+    """Write all artifacts of the run to the folder `out`."""
     model.save(out / "model.keras")
     common = {
         "arch": recipe.arch,
@@ -172,34 +189,36 @@ def save_run(
         "dropped": prepared.facts["dropped"],
         "provenance": recipe.provenance,
     }
-    for one in heads:
-        name = f"emotion-{one.head}"
+    for result in heads:
+        name = f"emotion-{result.head}"
         facts = {
             **common,
-            "temperature": one.temperature,
-            "calibration": one.calibration,
-            "split": one.split,
-            "assumed": assumed_in_words(one),
+            "temperature": result.temperature,
+            "calibration": result.calibration,
+            "split": result.split,
+            "assumed": describe_prior(result),
         }
-        card = model_card(name, one.head, facts, one.by_prior)
+        card = model_card(name, result.head, facts, result.by_prior)
         (out / f"MODELCARD.{name}.md").write_text(card, encoding="utf-8")
-        plot_confusion(one.chosen["confusion"], one.labels, out / f"confusion-{one.head}.png")
-        known = one.truth >= 0
-        curves = {"before": one.uncalibrated[known], "after the temperature": one.probs[known]}
-        plot_reliability(curves, one.truth[known], out / f"reliability-{one.head}.png")
-        mistakes_sheet(prepared.test, one.probs, one.truth, one.labels, out / f"mistakes-{one.head}.png")
+        plot_confusion(result.chosen["confusion"], result.labels, out / f"confusion-{result.head}.png")
+        known = result.truth >= 0
+        curves = {"before": result.uncalibrated_probs[known], "after the temperature": result.probs[known]}
+        plot_reliability(curves, result.truth[known], out / f"reliability-{result.head}.png")
+        write_mistakes_sheet(
+            prepared.test, result.probs, result.truth, result.labels, out / f"mistakes-{result.head}.png"
+        )
     plot_confusion(heads[0].by_prior["data"]["confusion"], heads[0].labels, out / "confusion.png")
     plot_curves(history, out / "curves.png")
     write_history(out / "history.csv", history)
-    tables = [f"{one}\n{class_table(one.by_prior['data'])}" for one in heads]
+    tables = [f"{result}\n{class_table(result.by_prior['data'])}" for result in heads]
     (out / "report.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     write_json(out / "labels.json", list(heads[-1].labels))
-    write_json(out / "package.json", run_facts(prepared, spec, heads))
+    write_json(out / "package.json", package_facts(prepared, spec, heads))
     write_json(
         out / "metrics.json",
         {
-            "evaluation": {one.head: one.by_prior for one in heads},
-            "expected_calibration_error": {one.head: one.calibration for one in heads},
+            "evaluation": {result.head: result.by_prior for result in heads},
+            "expected_calibration_error": {result.head: result.calibration for result in heads},
             "best_epoch": max(history, key=lambda row: row["score"]),
             "recipe": asdict(recipe),
             "data": prepared.facts,
@@ -208,8 +227,8 @@ def save_run(
     )
 
 
-def run_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadFigures]) -> dict[str, object]:
-    """What the exporter puts into the manifests."""
+def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvaluation]) -> dict[str, object]:
+    """Return what the exporter writes to the manifests."""
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
         "task": "emotion",
@@ -218,37 +237,45 @@ def run_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadFigures])
         "threshold": THRESHOLD,
         "options": {"portraits": "cut"},
         "training": {"data": learned_from, **prepared.facts},
-        "packages": {f"emotion-{one.head}": one.package_facts() for one in heads},
+        "packages": {f"emotion-{result.head}": result.package_facts() for result in heads},
     }
 
 
-def weak_lifts(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, float]:
-    """How many times more the classes that are seldom found must be assumed, so that they are.
+def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, float]:
+    """Find prior factors that raise the recall of rarely predicted classes.
 
-    probs: (pictures, classes) of held-back pictures; truth: (pictures,), -1 where nothing is said. A network
-    that calls a class too seldom gains by it; where it does not, MAX_LOST bounds the price.
+    Classes with a recall below MIN_RECALL are raised step by step, until none is left or held-out top-1 drops
+    by more than MAX_TOP1_LOSS.
+
+    Args:
+        probs: Probabilities of the held-out images, (n, classes).
+        truth: True labels (n,), -1 where there is none.
+        labels: Class names.
+
+    Returns:
+        Class -> factor, for the raised classes.
     """
     probs, truth = probs[truth >= 0], truth[truth >= 0]
     weights = np.ones(len(labels), np.float32)
     counts = np.bincount(truth, minlength=len(labels))
-    least = float((probs.argmax(axis=1) == truth).mean()) - MAX_LOST
+    min_top1 = float((probs.argmax(axis=1) == truth).mean()) - MAX_TOP1_LOSS
     for _ in range(100):
-        right = (probs * weights).argmax(axis=1) == truth
-        recalls = np.bincount(truth, right, len(labels)) / np.maximum(counts, 1)
+        correct = (probs * weights).argmax(axis=1) == truth
+        recalls = np.bincount(truth, correct, len(labels)) / np.maximum(counts, 1)
         weak = (recalls < MIN_RECALL) & (counts >= MIN_PICTURES)
-        raised = np.where(weak, weights * LIFT, weights).astype(np.float32)
-        if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < least:
+        raised = np.where(weak, weights * BOOST_STEP, weights).astype(np.float32)
+        if not weak.any() or float(((probs * raised).argmax(axis=1) == truth).mean()) < min_top1:
             break
         weights = raised
     return {label: round(float(w), 3) for label, w in zip(labels, weights, strict=True) if w > 1}
 
 
-def assumed_in_words(one: HeadFigures) -> str:
-    """The shares that `run` assumes, for the card."""
-    lifts = (f"that of {label} {factor:.2g} times as large" for label, factor in one.lifts.items())
-    return ", ".join([ASSUMED_IN_WORDS[EVENNESS[one.head]], *lifts])
+def describe_prior(result: HeadEvaluation) -> str:
+    """Describe the runtime's default prior for the model card."""
+    boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in result.boosts.items())
+    return ", ".join([PRIOR_DESCRIPTIONS[PRIOR_EVENNESS[result.head]], *boosts])
 
 
-def evened(trained: Shares, evenness: float) -> Shares:
-    """Class shares made more alike: their power 1 - evenness, from 0 (as they are) to 1 (all the same)."""
-    return np.asarray(shares((trained ** (1 - evenness)).tolist()))
+def flatten_prior(training_prior: Shares, evenness: float) -> Shares:
+    """Flatten class shares to the power 1 - evenness: 0 leaves them, 1 makes them equal."""
+    return np.asarray(normalize_weights((training_prior ** (1 - evenness)).tolist()))

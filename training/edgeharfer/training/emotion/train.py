@@ -1,4 +1,4 @@
-"""Train an emotion model on FER-2013, with FER+ votes for a second head when they are given."""
+"""Train an emotion model on FER-2013, with an optional second head on FER+ votes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from edgeharfer.training.emotion.networks import (
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.run import TEMPERATURES, save_run, score_heads
-from edgeharfer.training.emotion.sheets import augmentation_sheet
-from edgeharfer.training.loop import TrainingPlan, fit, soup
+from edgeharfer.training.emotion.run import TEMPERATURES, evaluate_heads, save_run
+from edgeharfer.training.emotion.sheets import write_augmentation_sheet
+from edgeharfer.training.loop import TrainingPlan, fit, greedy_soup
 from edgeharfer.training.losses import make_loss
 from edgeharfer.training.optimizers import make_optimizer
-from edgeharfer.training.records import open_board
+from edgeharfer.training.records import tensorboard_writer
 from edgeharfer.training.temperature import cross_entropy, fit_temperature
 
 Reporter = Callable[[str], None]
@@ -53,12 +53,25 @@ def train_emotion(
     tensorboard: bool = False,
     report: Reporter = print,
 ) -> keras.Model:
-    """Train on FER-2013 and leave the run in `out`; returns the best model, in float32.
+    """Train on FER-2013 and write the run to `out`.
 
-    votes_file: FER+ votes; with them the model has a second head with eight classes.
-    backbone_weights: for architectures with a backbone: "imagenet", a file, or None for random ones.
-    Raises SourceError for data that cannot be read or lacks a class, ConfigError for weights that
-    cannot be had and settings that do not fit.
+    Args:
+        data: Folder, zip or Kaggle CSV.
+        out: Folder of the run.
+        recipe: All settings.
+        detector: Face detector for the alignment.
+        votes_file: FER+ votes; adds a second head with eight classes.
+        backbone_weights: For networks with a backbone: "imagenet", a file, or None for random weights.
+        resume: Continue an interrupted run in `out`.
+        tensorboard: Also write TensorBoard event files.
+        report: Receives progress messages.
+
+    Returns:
+        The best model, in float32.
+
+    Raises:
+        SourceError: The data cannot be read or lacks a class.
+        ConfigError: The weights cannot be loaded or settings do not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
     prepared = prepare_data(
@@ -66,29 +79,29 @@ def train_emotion(
         drop_copies=recipe.drop_copies, limit=recipe.limit, report=report,
     )  # fmt: skip
     spec = replace(emotion_trunk(recipe.arch, recipe.side).input, clahe=recipe.clahe)
-    augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
+    write_augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
-    board = open_board(out / "tensorboard") if tensorboard else None
+    on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
     validate = make_validation(prepared, spec)
     history: list[dict[str, float]] = []
     if recipe.frozen_epochs and backbone_weights is None:
-        report("no weights for the backbone: nothing to keep frozen, it trains from the start")
+        report("the backbone has random weights: skipping the frozen epochs")
         recipe = replace(recipe, frozen_epochs=0)
     for name, phase in recipe.phases().items():
         rows = train_phase(
             model, phase, prepared, spec, validate, out / name, frozen=name == "frozen",
-            resume=resume, report=report, board=board,
+            resume=resume, report=report, on_epoch=on_epoch,
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish:
-        soup(model, [out / name for name in recipe.phases()], held_back_loss(prepared, spec), report)
+        greedy_soup(model, [out / name for name in recipe.phases()], validation_loss(prepared, spec), report)
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
-    heads = score_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
-    for one in heads:
-        report(str(one))
+    heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
+    for result in heads:
+        report(str(result))
     save_run(out, plain, recipe, spec, prepared, heads, history)
     return plain
 
@@ -96,7 +109,7 @@ def train_emotion(
 def build_model(
     recipe: EmotionRecipe, prepared: TrainingData, weights: str | Path | None, dtype: str
 ) -> keras.Model:
-    """The recipe's network with a head for each label set; dtype: of its computation."""
+    """Build the recipe's network with a head for each label set, computing in `dtype`."""
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
     keras.config.set_dtype_policy(dtype)
     try:
@@ -119,7 +132,7 @@ def train_phase(
     frozen: bool,
     **options: Any,
 ) -> list[dict[str, float]]:
-    """One part of a run: its own optimizer and schedule, its own folder; returns a row an epoch."""
+    """Train one phase with its own optimizer, schedule and folder; returns one row per epoch."""
     folder.mkdir(exist_ok=True)
     if phase.frozen_epochs:
         set_backbone_trainable(model, not frozen)
@@ -142,7 +155,7 @@ def train_phase(
 def make_batches(
     faces: Faces, targets: HeadTargets, recipe: EmotionRecipe, spec: InputSpec
 ) -> Callable[[int], Iterator[Any]]:
-    """Augmented batches of an epoch; the epoch's number and the seed decide them entirely."""
+    """Return a function that yields the augmented batches of an epoch, determined by epoch and seed."""
 
     def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
         rng = np.random.default_rng((recipe.seed, epoch))
@@ -151,10 +164,12 @@ def make_batches(
             index = order[start : start + recipe.batch]
             use_aligned = rng.random(len(index)) < recipe.aligned_share
             pictures = (
-                faces.aligned[i] if cut else faces.pictures[i]
-                for i, cut in zip(index, use_aligned, strict=True)
+                faces.aligned[i] if is_aligned else faces.pictures[i]
+                for i, is_aligned in zip(index, use_aligned, strict=True)
             )
-            changed = [augment(as_input(picture, spec), recipe.augmentation, rng) for picture in pictures]
+            changed = [
+                augment(to_input_format(picture, spec), recipe.augmentation, rng) for picture in pictures
+            ]
             x = normalize(np.stack(changed), spec.normalize)
             y = targets.rows(index)
             mix(x, y, recipe.augmentation, rng)
@@ -163,13 +178,15 @@ def make_batches(
     return batches
 
 
-def as_input(picture: Image, spec: InputSpec) -> Image:
-    """The picture in the network's size and colours, uint8 (height, width, 1 or 3), not yet normalised."""
+def to_input_format(picture: Image, spec: InputSpec) -> Image:
+    """Convert an image to the network's size and colour, uint8 (height, width, 1 or 3), not normalised."""
     return color(resize(picture, spec.width, spec.height), spec)
 
 
 def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
-    """Top-1 of each head on the runtime's crops of held-out pictures; their mean is the score."""
+    """Return a function that computes each head's top-1 on the aligned validation faces; "score" is their
+    mean.
+    """
     truth = true_labels(prepared.validation, prepared.votes)
 
     def validate(model: keras.Model) -> dict[str, float]:
@@ -183,8 +200,11 @@ def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.
     return validate
 
 
-def held_back_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
-    """Mean cross-entropy of the heads, each at its best temperature: it moves less by chance than top-1."""
+def validation_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
+    """Return a function that computes the mean cross-entropy of the heads, each at its best temperature.
+
+    It is less noisy than top-1 for comparing weights.
+    """
     targets = make_targets(prepared.validation, prepared.votes).by_head
 
     def loss(model: keras.Model) -> float:
@@ -198,7 +218,17 @@ def held_back_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.M
 
 
 def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 128) -> dict[str, Floats]:
-    """Logits of every head, float32 (n, classes), for uint8 pictures (n, height, width[, 3]) of any size."""
+    """Compute the logits of every head.
+
+    Args:
+        model: A model of `build_model`.
+        pictures: uint8 (n, height, width[, 3]), of any size.
+        spec: Input of the network.
+        batch: Batch size.
+
+    Returns:
+        Head -> logits, float32 (n, classes).
+    """
     parts = [
         model.predict_on_batch(prepare(list(pictures[i : i + batch]), spec))
         for i in range(0, len(pictures), batch)
