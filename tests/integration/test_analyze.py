@@ -284,10 +284,10 @@ def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
             now_s[0] += 10
             bar.advance(100.4, "1/2 clip.mkv")
         assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
-        bar.complain("bad.mp4: torn")
+        bar.print_error("bad.mp4: torn")
         bar.advance(498.5, "2/2 bad.mp4")
         bar.close()
-        bar.complain("done")
+        bar.print_error("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
 
@@ -296,7 +296,7 @@ def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixt
     with ProgressBar() as bar:
         bar.begin(10)
         bar.advance(5, "clip")
-        bar.say("clip: done")
+        bar.print_result("clip: done")
         bar.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 

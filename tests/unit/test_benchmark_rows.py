@@ -70,7 +70,7 @@ def test_a_peer_that_fails_is_left_out_with_its_reason_and_keeps_what_it_has_mad
         yield peer("litert", run=broken)
 
     comparison = Comparison()
-    comparison.attempt("litert, net head", made())
+    comparison.add_peer("litert, net head", made())
     assert [one.backend for one in comparison.candidates] == ["litert"]
     assert comparison.left_out == ["litert, net head: operator LSTM is not known"]
 

@@ -162,7 +162,7 @@ def test_the_figures_are_those_of_frames_csv(usual: tuple[Report, bytes], tmp_pa
 
 def test_a_person_s_own_report_names_nobody_else(usual: tuple[Report, bytes]) -> None:
     made, _ = usual
-    own = made.about(made.shown[1])
+    own = made.for_person(made.shown[1])
     text = " ".join(pages(person_pdf(own, ChartBook(made), EDITION)))
     assert "Person 2" in text
     assert "Person 1" not in text
@@ -174,7 +174,7 @@ def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
     made = report({1: "hhhh"})
     for sample in made.recording.samples:
         noise = np.random.default_rng(sample.frame).integers(0, 255, (200, 320, 3), np.uint8)
-        gallery.see(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
+        gallery.add(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
     pdf = report_pdf(made, ChartBook(made), ReportEdition("3 May 2027", gallery))
     assert images_of(pdf) == len(gallery.scenes) + len(gallery.faces) == 4 + 1
     assert "because they were asked for" in pages(pdf)[0]
@@ -211,6 +211,6 @@ def test_pictures_have_a_table_instead_of_a_course() -> None:
 
 def test_a_sample_in_the_gallery_needs_no_face() -> None:
     gallery = Gallery()
-    gallery.see(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
+    gallery.add(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
     made = report({1: " "})
     assert images_of(report_pdf(made, ChartBook(made), ReportEdition("", gallery))) == 1

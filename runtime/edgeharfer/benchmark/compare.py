@@ -41,7 +41,7 @@ class BenchmarkSubject:
 
 
 @contextmanager
-def exported(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
+def exported_subject(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
     """A Keras model with the package that it would become, gone when the block is left.
 
     Labels and scaling that the model does not record are made up: they do not change its speed.
@@ -108,11 +108,11 @@ def _add_peers(
     for part in parts_of(subject.package, model, setup):
         batches = [1] if part.name.endswith(" step") else setup.batches
         if "keras" in peers and part.model is not None:
-            made.attempt(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
+            made.add_peer(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
         if "openvino" in peers and part.onnx:
-            made.attempt(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
+            made.add_peer(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
         if "litert" in peers and part.model is not None and part.onnx:
-            made.attempt(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
+            made.add_peer(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
 
 
 def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) -> list[PeerGraph]:

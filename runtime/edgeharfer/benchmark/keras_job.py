@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.benchmark.film import LoopedVideo
 from edgeharfer.benchmark.keras_peer import set_threads
 from edgeharfer.benchmark.peers import import_peer
+from edgeharfer.benchmark.video import LoopedVideo
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
@@ -70,7 +70,7 @@ class KerasJob:
         self._threads = set_threads(threads)
         self._detector, self._detector_name = loop_detector()
         self._clip, self._face = clip_model(), face_model()
-        self._film = LoopedVideo(spec, self._clock)
+        self._video = LoopedVideo(spec, self._clock)
         self._window: deque[Floats] = deque(maxlen=FRAMES)
 
     def loop(self, frames: int) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class KerasJob:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._film.close()
+        self._video.close()
 
     def _step(self) -> None:
         bgr = self._read()
@@ -100,7 +100,7 @@ class KerasJob:
             self._face.predict(prepare([crop], _FACE), verbose=0)
 
     def _read(self) -> Image:
-        frame = self._film.read()
+        frame = self._video.read()
         assert frame is not None, "a film has no end"
         return frame.bgr
 

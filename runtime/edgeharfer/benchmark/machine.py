@@ -64,7 +64,7 @@ def load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def busy(facts: Mapping[str, Any]) -> bool:
+def is_busy(facts: Mapping[str, Any]) -> bool:
     """More is running than there are cores to run it on: times are then those of the scheduler.
 
     A benchmark adds about one to the load average by itself.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 
-WARM_UP = 5
+WARM_UP_RUNS = 5
 """Runs of each candidate before the first round: memory is planned, functions are traced."""
-TURN = 10
+RUNS_PER_TURN = 10
 """Measured runs of one turn. One unmeasured run goes before them, since the candidate before has taken
 the caches; in use a model runs again and again, and so it does here."""
 
@@ -49,8 +49,8 @@ def measure(
     candidates: Sequence[Run],
     runs: int,
     *,
-    warm_up: int = WARM_UP,
-    turn: int = TURN,
+    warm_up: int = WARM_UP_RUNS,
+    turn: int = RUNS_PER_TURN,
     clock: Clock | None = None,
     cpu_clock: CpuClock = time.process_time,
     progress: Progress = lambda done, total: None,

@@ -54,7 +54,7 @@ def parse_peers(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def absent(peers: Sequence[str]) -> dict[str, str]:
+def missing_peers(peers: Sequence[str]) -> dict[str, str]:
     """Peers that are not installed, each with the line that mends it."""
     found = {}
     for peer in peers:

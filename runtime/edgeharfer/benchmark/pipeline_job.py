@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.benchmark.film import CrowdedVideo, LoopedVideo
 from edgeharfer.benchmark.measure import CpuClock
 from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
+from edgeharfer.benchmark.video import CrowdedVideo, LoopedVideo
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import make_detector
@@ -22,9 +22,9 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
 from edgeharfer.runtime.types import Frame
 
-BLOCK = 32
+BLOCK_FRAMES = 32
 """Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""
-UNITS = 5
+UNITS_PER_BLOCK = 5
 """Encoder inferences before each block, after one that is not timed."""
 
 
@@ -54,7 +54,7 @@ class PipelineJob:
         self._pipeline.warm_up()
         self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
         self._last_s = 0.0
-        self._film: LoopedVideo | None = None
+        self._video: LoopedVideo | None = None
         self._unit: tuple[Session, Any] | None = None
         self._faces_seen = 0
 
@@ -82,7 +82,7 @@ class PipelineJob:
         """Frames without their decoding, and encoder units in between."""
         figures = {"frames": 0.0, "seconds": 0.0, "cpu_s": 0.0, "units": 0.0, "unit_cpu_s": 0.0}
         while figures["frames"] < frames:
-            block = self._block(min(BLOCK, frames - int(figures["frames"])))
+            block = self._block(min(BLOCK_FRAMES, frames - int(figures["frames"])))
             figures["unit_cpu_s"] += self._run_units()
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for frame in block:
@@ -90,7 +90,7 @@ class PipelineJob:
             figures["cpu_s"] += self._cpu_clock() - start_cpu_s
             figures["seconds"] += self._clock.monotonic() - start_s
             figures["frames"] += len(block)
-            figures["units"] += UNITS
+            figures["units"] += UNITS_PER_BLOCK
         return figures
 
     def summary(self) -> dict[str, Any]:
@@ -108,8 +108,8 @@ class PipelineJob:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._film is not None:
-            self._film.close()
+        if self._video is not None:
+            self._video.close()
 
     def _open(self) -> LoopedVideo:
         if self._faces is None or self._multiplier is None:
@@ -124,11 +124,11 @@ class PipelineJob:
         return frame
 
     def _block(self, count: int) -> list[Frame]:
-        if self._film is None:
-            self._film = self._open()
-        frames = [frame for _ in range(count) if (frame := self._film.read()) is not None]
+        if self._video is None:
+            self._video = self._open()
+        frames = [frame for _ in range(count) if (frame := self._video.read()) is not None]
         # The film of the blocks and those of the streams take turns; time runs on over both.
-        step_s = 1 / (self._film.fps or 30.0)
+        step_s = 1 / (self._video.fps or 30.0)
         return [
             Frame(frame.seq, self._last_s + number * step_s, frame.captured_s, frame.bgr)
             for number, frame in enumerate(frames, 1)
@@ -151,6 +151,6 @@ class PipelineJob:
         session, picture = self._unit
         session.run1(picture)
         start_s = self._unit_clock()
-        for _ in range(UNITS):
+        for _ in range(UNITS_PER_BLOCK):
             session.run1(picture)
         return self._unit_clock() - start_s

@@ -47,7 +47,7 @@ class Comparison:
     candidates: list[Candidate] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def attempt(self, what: str, candidates: Iterable[Candidate]) -> None:
+    def add_peer(self, what: str, candidates: Iterable[Candidate]) -> None:
         """Take in a peer's candidates as they are made, up to one that fails: no reason to end."""
         try:
             for one in candidates:

@@ -12,7 +12,7 @@ from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.sensors import SensorReading, Sensors
 
-PART = 0.1
+COMPARED_SHARE = 0.1
 """The first and the last tenth are compared."""
 
 Row = dict[str, Any]
@@ -62,7 +62,7 @@ def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> d
 
     fps, cpu_ms_per_frame and p99_ms are ratios, 1.0 where nothing changed; rss_mb is a difference.
     """
-    part = max(1, round(len(rows) * PART))
+    part = max(1, round(len(rows) * COMPARED_SHARE))
     first, last = rows[:part], rows[-part:]
     ratios = {
         name: round(_mean(last, name) / _mean(first, name), 4)

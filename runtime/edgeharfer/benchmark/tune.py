@@ -13,7 +13,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import PROVIDERS
 
-WORTH = 0.85
+MAX_TIME_RATIO = 0.85
 """More threads must bring the time down to this share, since they take cores from everything else."""
 
 
@@ -38,23 +38,23 @@ def tune_package(
         TuningResult(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
         for one, timing in zip(candidates, timings, strict=True)
     ]
-    best = chosen(ways)
+    best = best_per_provider(ways)
     return [*best, *(way for way in sorted(ways, key=lambda way: way.median_ms) if way not in best)]
 
 
-def chosen(ways: Sequence[TuningResult]) -> list[TuningResult]:
+def best_per_provider(ways: Sequence[TuningResult]) -> list[TuningResult]:
     """The best way on each provider, the quickest provider first."""
     by_provider: dict[str, TuningResult] = {}
     for way in sorted(ways, key=lambda way: way.backend.threads or 1):
         best = by_provider.get(way.backend.name)
-        if best is None or better(way, best):
+        if best is None or is_better(way, best):
             by_provider[way.backend.name] = way
     return sorted(by_provider.values(), key=lambda way: way.median_ms)
 
 
-def better(way: TuningResult, than: TuningResult) -> bool:
+def is_better(way: TuningResult, than: TuningResult) -> bool:
     """Quicker; where it takes more threads, by enough."""
-    limit = WORTH if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
+    limit = MAX_TIME_RATIO if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
     return way.median_ms < limit * than.median_ms
 
 

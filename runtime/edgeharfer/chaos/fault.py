@@ -90,7 +90,7 @@ class FaultEnvironment:
     def run(
         self, *, options: Sequence[str] = (), prelude: str = "", wrapper: Sequence[str] = ()
     ) -> WatchedRun:
-        """The product on the server's pictures, not yet started; `options` come after the site's own."""
+        """x"""
         options = [*self.options, *options]
         return WatchedRun(self.server.url, self.events, options, prelude=prelude, wrapper=wrapper)
 

@@ -17,7 +17,7 @@ from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 DISK_BYTES = 1 << 20
-TORN = b'{"kind":"result","seq":'
+PARTIAL_LINE = b'{"kind":"result","seq":'
 REFUSED = 2
 START_LIMIT_S = 15.0
 """For imports and models on a small machine."""
@@ -44,41 +44,41 @@ resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2
 """
 
 
-def stop(site: FaultEnvironment) -> float:
+def stop(env: FaultEnvironment) -> float:
     """SIGTERM; the time until it has ended well, its events whole, counts."""
-    with site.run() as run:
+    with env.run() as run:
         stopped_s = run.stop()
         if not run.count("summary"):
             raise RecoveryError("it ended without a summary")
         return stopped_s
 
 
-def kill(site: FaultEnvironment) -> float:
+def kill(env: FaultEnvironment) -> float:
     """Killed in the midst of a line, then started on the same file."""
-    with site.run() as run:
+    with env.run() as run:
         run.process.send_signal(signal.SIGKILL)
         run.process.wait()
         kept = run.count("result")
-    whole = site.events.read_bytes().rpartition(b"\n")[0] + b"\n"
-    site.events.write_bytes(whole + TORN)
-    with site.run() as again:
+    whole = env.events.read_bytes().rpartition(b"\n")[0] + b"\n"
+    env.events.write_bytes(whole + PARTIAL_LINE)
+    with env.run() as again:
         again.stop()
-    if not site.events.read_bytes().startswith(whole) or again.count("result") <= kept:
+    if not env.events.read_bytes().startswith(whole) or again.count("result") <= kept:
         raise RecoveryError("events that had been written are gone")
     return again.first_s
 
 
-def full_disk(site: FaultEnvironment) -> float:
+def full_disk(env: FaultEnvironment) -> float:
     """The disk of the events is full for a while; the time from its release to the next event counts."""
-    disk = site.folder / "disk"
+    disk = env.folder / "disk"
     disk.mkdir(exist_ok=True)
-    with FaultEnvironment(disk, site.server, site.options).run(wrapper=small_disk(disk)) as run:
-        ballast = run.inside(disk / "ballast")
+    with FaultEnvironment(disk, env.server, env.options).run(wrapper=small_disk(disk)) as run:
+        ballast = run.visible_path(disk / "ballast")
         fill(ballast)
-        run.wait_for(lambda: "No space left" in run.complaints, "word of the full disk", 10.0)
+        run.wait_for(lambda: "No space left" in run.stderr, "word of the full disk", 10.0)
         ballast.unlink()
         recovered_s = run.wait_for_result("an event afterwards")
-        run.wait_for(lambda: "results were missed" in run.complaints, "word of what was missed", 10.0)
+        run.wait_for(lambda: "results were missed" in run.stderr, "word of what was missed", 10.0)
         return recovered_s
 
 
@@ -109,56 +109,56 @@ def fill(ballast: Path) -> None:
                     continue
 
 
-def clock(site: FaultEnvironment) -> float:
+def clock(env: FaultEnvironment) -> float:
     """The wall clock of the process is set five times; the longest time without a result counts."""
-    told = site.folder / "offset"
+    told = env.folder / "offset"
     told.write_text("0")
-    offsets_s = (HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S, -site.clock.wall())
+    offsets_s = (HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S, -env.clock.wall())
     worst_s = 0.0
-    with site.run(prelude=_OTHER_TIME.format(path=str(told))) as run:
+    with env.run(prelude=_OTHER_TIME.format(path=str(told))) as run:
         for count, offset_s in enumerate(offsets_s, 1):
             with replaced_file(told) as new:  # no reader sees a part of it
                 new.write_text(str(offset_s))
             worst_s = max(worst_s, run.wait_for_result(), run.wait_for_result())
-            run.wait_for(partial(said_so, run, count), "word of the jump in the events", 5.0)
+            run.wait_for(partial(jumps_reported, run, count), "word of the jump in the events", 5.0)
     seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
     if seqs != sorted(set(seqs)):
         raise RecoveryError("the results are out of order")
     return worst_s
 
 
-def said_so(run: WatchedRun, count: int) -> bool:
+def jumps_reported(run: WatchedRun, count: int) -> bool:
     """Whether so many jumps stand in the events."""
     return run.count("clock") == count
 
 
-def flipped_bit(site: FaultEnvironment) -> float:
+def flipped_bit(env: FaultEnvironment) -> float:
     """One bit of a model has changed on the disk; the time until the package is refused counts."""
     package = next((one for one in shipped_packages() if one.manifest.task in PACKAGE_TASKS), None)
     if package is None:
         raise FaultNotApplicable("no package of a task is installed")
-    copy = shutil.copytree(package.path, site.folder / "flipped")
+    copy = shutil.copytree(package.path, env.folder / "flipped")
     for model in copy.glob("*.onnx"):
         data = bytearray(model.read_bytes())
         data[len(data) // 2] ^= 1
         model.write_bytes(data)
     chosen = dict.fromkeys(PACKAGE_TASKS, "off") | {package.manifest.task: str(copy)}
-    run = site.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
-    ended_s, code = run.start_in_vain()
+    run = env.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
+    ended_s, code = run.run_to_exit()
     if code != REFUSED or str(copy) not in run.last_line:
         raise RecoveryError(f"exit code {code}: {run.last_line}")
     return ended_s
 
 
-def memory(site: FaultEnvironment) -> float:
+def memory(env: FaultEnvironment) -> float:
     """Too little memory for the models: the run ends by itself; the start with enough of it counts."""
     if not sys.platform.startswith("linux"):
         raise FaultNotApplicable("this system keeps no limit of memory")
-    run = site.run(prelude=_LITTLE_MEMORY)
-    _, code = run.start_in_vain()
-    if code == 0 or len(run.complaints.splitlines()) > 1:
+    run = env.run(prelude=_LITTLE_MEMORY)
+    _, code = run.run_to_exit()
+    if code == 0 or len(run.stderr.splitlines()) > 1:
         raise RecoveryError(f"exit code {code}: {run.last_line}")
-    with site.run() as again:
+    with env.run() as again:
         return again.first_s
 
 

@@ -36,7 +36,7 @@ class MjpegServer(Closing):
         """What to watch."""
         return f"http://127.0.0.1:{self.port}/video"
 
-    def appear(self) -> None:
+    def serve(self) -> None:
         """Listen, on the same port as before."""
         self._gone = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=8)
@@ -44,7 +44,7 @@ class MjpegServer(Closing):
         self.port = self._listener.getsockname()[1]
         self._start(self._listen, self._listener, self._gone)
 
-    def vanish(self) -> None:
+    def stop_serving(self) -> None:
         """Shut the door, and all connections."""
         self._gone.set()
         for thread in self._threads:
@@ -52,11 +52,11 @@ class MjpegServer(Closing):
         self._threads.clear()
 
     def __enter__(self) -> Self:
-        self.appear()
+        self.serve()
         return self
 
     def close(self) -> None:
-        self.vanish()
+        self.stop_serving()
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, name="server")

@@ -9,55 +9,55 @@ import sys
 from edgeharfer.chaos.fault import FPS, Fault, FaultEnvironment, FaultNotApplicable, demo_pictures
 from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout, WatchedRun
 
-NOTICED_S = 10.0
+DETECTION_LIMIT_S = 10.0
 """Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
 SLOW_FPS = 3.0
-IN_WORK = 2
+MAX_IN_FLIGHT = 2
 """Results that may still follow a change of state: one picture is being processed, another one is queued."""
-SETTLED = 10
+SETTLING_RESULTS = 10
 """Results after a change until it counts as lived through."""
 
 
-def drop(site: FaultEnvironment) -> float:
+def drop(env: FaultEnvironment) -> float:
     """All connections shut, then the server is back at once."""
-    with site.run() as run:
-        site.server.vanish()
+    with env.run() as run:
+        env.server.stop_serving()
         try:
-            run.wait_for_state("lost", NOTICED_S)
+            run.wait_for_state("lost", DETECTION_LIMIT_S)
         finally:
-            site.server.appear()
+            env.server.serve()
         return run.wait_for_result()
 
 
-def stall(site: FaultEnvironment) -> float:
+def stall(env: FaultEnvironment) -> float:
     """The connection stays, and nothing comes."""
-    with site.run() as run:
-        site.server.silent = True
-        run.wait_for_state("stalled", NOTICED_S)
-        site.server.silent = False
+    with env.run() as run:
+        env.server.silent = True
+        run.wait_for_state("stalled", DETECTION_LIMIT_S)
+        env.server.silent = False
         return run.wait_for_result()
 
 
-def freeze(site: FaultEnvironment) -> float:
+def freeze(env: FaultEnvironment) -> float:
     """The same picture again and again, of which no results may tell."""
-    with site.run() as run:
-        site.server.frozen = True
-        run.wait_for_state("frozen", NOTICED_S)
+    with env.run() as run:
+        env.server.frozen = True
+        run.wait_for_state("frozen", DETECTION_LIMIT_S)
         before = run.count("result")
-        pass_time(run, max(1.0, 2 * (IN_WORK + 1) * run.interval_s))
-        if run.count("result") > before + IN_WORK:
+        keep_running(run, max(1.0, 2 * (MAX_IN_FLIGHT + 1) * run.interval_s))
+        if run.count("result") > before + MAX_IN_FLIGHT:
             raise RecoveryError("results came of a frozen picture")
-        site.server.frozen = False
+        env.server.frozen = False
         return run.wait_for_result()
 
 
-def corrupt(site: FaultEnvironment) -> float:
+def corrupt(env: FaultEnvironment) -> float:
     """Every second picture is cut off; the longest time without a result counts."""
-    whole = site.server.picture
-    with site.run() as run:
-        site.server.picture = lambda number: whole(number)[: -len(whole(number)) // 3 if number % 2 else None]
-        worst_s = max(run.wait_for_result() for _ in range(2 * SETTLED))
-        site.server.picture = whole
+    whole = env.server.picture
+    with env.run() as run:
+        env.server.picture = lambda number: whole(number)[: -len(whole(number)) // 3 if number % 2 else None]
+        worst_s = max(run.wait_for_result() for _ in range(2 * SETTLING_RESULTS))
+        env.server.picture = whole
         worst_s = max(worst_s, run.wait_for_result())
         run.stop()
         if not run.rows[-1]["source"]["bad_pictures"]:
@@ -65,17 +65,17 @@ def corrupt(site: FaultEnvironment) -> float:
         return worst_s
 
 
-def resize(site: FaultEnvironment) -> float:
+def resize(env: FaultEnvironment) -> float:
     """Pictures of half the size and twice as high; the longest time without a result counts."""
-    whole = site.server.picture
-    with site.run() as run:
+    whole = env.server.picture
+    with env.run() as run:
         worst_s = 0.0
         for width, height in ((320, 240), (640, 960), (640, 480)):
-            pictures = demo_pictures(width, height, SETTLED)
-            site.server.picture = lambda number, pictures=pictures: pictures[number % SETTLED]  # type: ignore[misc]
-            worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLED))])
+            pictures = demo_pictures(width, height, SETTLING_RESULTS)
+            env.server.picture = lambda number, pictures=pictures: pictures[number % SETTLING_RESULTS]  # type: ignore[misc]
+            worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLING_RESULTS))])
             check_boxes(run, width, height)
-        site.server.picture = whole
+        env.server.picture = whole
         return worst_s
 
 
@@ -88,47 +88,47 @@ def check_boxes(run: WatchedRun, width: int, height: int) -> None:
             raise RecoveryError(f"a face at {face['box']} of a picture of {width}x{height}")
 
 
-def slow(site: FaultEnvironment) -> float:
+def slow(env: FaultEnvironment) -> float:
     """Three pictures a second, which is no trouble; then the longest time without a result counts."""
-    with site.run() as run:
-        site.server.fps = SLOW_FPS
-        slowed_s = max(run.wait_for_result() for _ in range(SETTLED))
-        site.server.fps = FPS
+    with env.run() as run:
+        env.server.fps = SLOW_FPS
+        slowed_s = max(run.wait_for_result() for _ in range(SETTLING_RESULTS))
+        env.server.fps = FPS
         if run.count("state"):
             raise RecoveryTimeout("a slow source was taken for one in trouble")
         return max(slowed_s, run.wait_for_result())
 
 
-def reader_killed(site: FaultEnvironment) -> float:
+def reader_killed(env: FaultEnvironment) -> float:
     """The process that reads the stream is killed, as a crash in a decoder does."""
-    with site.run() as run:
-        os.kill(reader(run), signal.SIGKILL)
+    with env.run() as run:
+        os.kill(find_reader(run), signal.SIGKILL)
         return run.wait_for_state("lost") + run.wait_for_result()
 
 
-def reader_hangs(site: FaultEnvironment) -> float:
+def reader_hangs(env: FaultEnvironment) -> float:
     """The process that reads the stream is stopped, as a driver that never returns does."""
-    with site.run() as run:
-        stopped = reader(run)
+    with env.run() as run:
+        stopped = find_reader(run)
         os.kill(stopped, signal.SIGSTOP)
         try:
             return run.wait_for_state("lost") + run.wait_for_result()
         finally:
-            if run.reader() == stopped:  # it was not replaced, and would outlive the run
+            if run.reader_pid() == stopped:  # it was not replaced, and would outlive the run
                 os.kill(stopped, signal.SIGKILL)
 
 
-def reader(run: WatchedRun) -> int:
+def find_reader(run: WatchedRun) -> int:
     """The process that reads the stream. Raises FaultNotApplicable where it cannot be found."""
     if not sys.platform.startswith("linux"):
         raise FaultNotApplicable("processes are found in /proc, which is Linux's")
-    pid = run.reader()
+    pid = run.reader_pid()
     if pid is None:
         raise FaultNotApplicable("no process reads the stream here")
     return pid
 
 
-def pass_time(run: WatchedRun, seconds: float) -> None:
+def keep_running(run: WatchedRun, seconds: float) -> None:
     """Let the run go on for so long. Raises RecoveryError where it ends."""
     clock_s = run.clock.monotonic()
     run.wait_for(lambda: run.clock.monotonic() - clock_s >= seconds, "end of time", 2 * seconds + 1)

@@ -18,7 +18,7 @@ START_S = 90.0
 """For imports and models, on the slowest of machines."""
 END_S = 30.0
 _POLL_S = 0.01
-_SETTLED = 5
+_SETTLING_RESULTS = 5
 _READER = b"edgeharfer.runtime.source.reader"
 COMMAND = "from edgeharfer.cli import main; main()"
 
@@ -55,8 +55,8 @@ class WatchedRun(Closing):
         self._read_bytes = 0
         self._errors = events.with_suffix(".err")
         words = [sys.executable, "-P", "-c", prelude + COMMAND, "run", "--view", "none", "--source", source]
-        self._hidden = bool(wrapper)
-        self._words = [*wrapper, *words, "--events", str(events), *options]
+        self._private_mount = bool(wrapper)
+        self._command = [*wrapper, *words, "--events", str(events), *options]
         self._child: Child | None = None
 
     @property
@@ -69,32 +69,32 @@ class WatchedRun(Closing):
     @property
     def last_line(self) -> str:
         """The last of its complaints."""
-        return (self.complaints.strip().splitlines() or ["it said nothing"])[-1]
+        return (self.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
     @property
-    def complaints(self) -> str:
+    def stderr(self) -> str:
         """What it has written to standard error."""
         return self._errors.read_text("utf-8", "replace")
 
-    def inside(self, path: Path) -> Path:
+    def visible_path(self, path: Path) -> Path:
         """Where a path of the run is found from here, while it runs."""
-        if not self._hidden:
+        if not self._private_mount:
             return path
         return Path(f"/proc/{self.process.pid}/root") / path.relative_to("/")
 
     def start(self) -> None:
         """Start it, and wait for its first result. Raises RecoveryError."""
-        if not self._hidden:
-            self.look()
-        self._begin()
+        if not self._private_mount:
+            self.read_events()
+        self._launch()
         self.first_s = self.wait_for_result("a first result", START_S)
         # what has come in meanwhile is old
-        self.interval_s = max(self.wait_for_result() for _ in range(_SETTLED))
+        self.interval_s = max(self.wait_for_result() for _ in range(_SETTLING_RESULTS))
 
-    def start_in_vain(self) -> tuple[float, int]:
+    def run_to_exit(self) -> tuple[float, int]:
         """Start what cannot work; the seconds until it has ended, and its exit code. Raises RecoveryError."""
         start_s = self.clock.monotonic()
-        self._begin()
+        self._launch()
         try:
             code = self.process.wait(START_S)
         except subprocess.TimeoutExpired:
@@ -102,9 +102,9 @@ class WatchedRun(Closing):
             raise RecoveryTimeout(f"still there after {START_S:g} s") from None
         return self.clock.monotonic() - start_s, code
 
-    def look(self) -> list[dict[str, Any]]:
+    def read_events(self) -> list[dict[str, Any]]:
         """All whole lines so far; those that are new are read."""
-        events = self.inside(self.events)
+        events = self.visible_path(self.events)
         if events.exists():
             with events.open("rb") as file:
                 file.seek(self._read_bytes)
@@ -115,38 +115,38 @@ class WatchedRun(Closing):
 
     def count(self, kind: str, state: str | None = None) -> int:
         """How many lines of that kind there are."""
-        return sum(row["kind"] == kind and row.get("state") == state for row in self.look())
+        return sum(row["kind"] == kind and row.get("state") == state for row in self.read_events())
 
-    def wait_for(self, condition: Callable[[], bool], what: str, patience_s: float) -> float:
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float) -> float:
         """The seconds until the condition holds. Raises RecoveryError."""
         start_s = self.clock.monotonic()
         while not condition():
             code = self.process.poll()
             if code is not None and not condition():
                 raise RecoveryError(f"the run ended with exit code {code}: {self.last_line}")
-            if self.clock.monotonic() - start_s > patience_s:
-                raise RecoveryTimeout(f"no {what.removeprefix('a ')} within {patience_s:g} s")
+            if self.clock.monotonic() - start_s > timeout_s:
+                raise RecoveryTimeout(f"no {what.removeprefix('a ')} within {timeout_s:g} s")
             self.clock.sleep(_POLL_S)
         return self.clock.monotonic() - start_s
 
-    def wait_for_result(self, what: str = "a result", patience_s: float = END_S) -> float:
+    def wait_for_result(self, what: str = "a result", timeout_s: float = END_S) -> float:
         """The seconds until the next result. Raises RecoveryError."""
         before = self.count("result")
-        return self.wait_for(lambda: self.count("result") > before, what, patience_s)
+        return self.wait_for(lambda: self.count("result") > before, what, timeout_s)
 
-    def wait_for_state(self, state: str, patience_s: float = END_S) -> float:
+    def wait_for_state(self, state: str, timeout_s: float = END_S) -> float:
         """The seconds until the source is said to be in that state once more. Raises RecoveryError.
 
         The log counts as well as the events: it holds each state, where the events of a busy machine may lack
         one that lasted for a fraction of a second.
         """
-        before = self._told(state)
-        return self.wait_for(lambda: self._told(state) != before, f"state {state!r}", patience_s)
+        before = self._state_count(state)
+        return self.wait_for(lambda: self._state_count(state) != before, f"state {state!r}", timeout_s)
 
-    def _told(self, state: str) -> tuple[int, int]:
-        return self.count("state", state), self.complaints.count(f": {state}: ")
+    def _state_count(self, state: str) -> tuple[int, int]:
+        return self.count("state", state), self.stderr.count(f": {state}: ")
 
-    def reader(self) -> int | None:
+    def reader_pid(self) -> int | None:
         """The process that reads the source, None where there is none."""
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -168,7 +168,7 @@ class WatchedRun(Closing):
         if code != 0:
             raise RecoveryError(f"exit code {code} after SIGTERM: {self.last_line}")
         stopped_s = self.clock.monotonic() - start_s
-        self.look()
+        self.read_events()
         return stopped_s
 
     def __enter__(self) -> Self:
@@ -183,6 +183,6 @@ class WatchedRun(Closing):
         if self._child is not None:
             self._child.close()
 
-    def _begin(self) -> None:
+    def _launch(self) -> None:
         with self._errors.open("wb") as errors:
-            self._child = Child(self._words, stdout=None, stderr=errors, own_session=False)
+            self._child = Child(self._command, stdout=None, stderr=errors, own_session=False)

@@ -28,7 +28,7 @@ TOO_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 
 
-def trial(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outcome]:
+def run_faults(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outcome]:
     """Do each fault to `edgeharfer run` with these options, and tell what came of it."""
     pictures = demo_pictures(WIDTH, HEIGHT)
     for fault in faults:
@@ -36,20 +36,20 @@ def trial(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outc
             tempfile.TemporaryDirectory(prefix="edgeharfer-chaos-") as folder,
             MjpegServer(lambda number: pictures[number % len(pictures)], FPS) as server,
         ):
-            yield attempt(fault, FaultEnvironment(Path(folder), server, options))
+            yield run_fault(fault, FaultEnvironment(Path(folder), server, options))
 
 
-def attempt(fault: Fault, site: FaultEnvironment) -> Outcome:
+def run_fault(fault: Fault, env: FaultEnvironment) -> Outcome:
     """One fault, with its time against its limit.
 
     A recovery in time is one whatever else the machine does. One that is late is judged only where the
     machine was not busy, just before the fault and just after it.
     """
     about = fault.name, fault.what, fault.limit_s
-    before = site.slowdown()
+    before = env.slowdown()
     recovery_s = None
     try:
-        recovery_s = fault.inject(site)
+        recovery_s = fault.inject(env)
     except FaultNotApplicable as why:
         return Outcome(*about, "not tried", note=str(why))
     except RecoveryTimeout as why:
@@ -60,14 +60,14 @@ def attempt(fault: Fault, site: FaultEnvironment) -> Outcome:
         if recovery_s <= fault.limit_s:
             return Outcome(*about, "pass", recovery_s, slowdown=before)
         note = "too late"
-    slower = max(before, site.slowdown())
+    slower = max(before, env.slowdown())
     if slower < BUSY:
         return Outcome(*about, "fail", recovery_s, note, slower)
     note += f", but work took {slower:.1f} times as long as on an idle machine"
     return Outcome(*about, "too busy", recovery_s, note, slower)
 
 
-def headline() -> str:
+def table_header() -> str:
     """The head of the table."""
     return f"{'fault':14} {'what is done':52} {'recovery':>9} {'limit':>7}  result"
 

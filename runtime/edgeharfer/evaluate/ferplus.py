@@ -11,7 +11,7 @@ import numpy as np
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.types import Floats
 
-VOTED = (
+VOTE_COLUMNS = (
     "neutral",
     "happiness",
     "surprise",
@@ -27,10 +27,10 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "co
 """Our order of the eight classes: FER-2013's seven, then contempt."""
 MIN_AGREEMENT = 0.4
 """The majority is FER-2013's own label in 68 % of the pictures; joined one row off, in 18 %."""
-MIN_TOLD = 100
+MIN_COMPARED = 100
 
 _TO_LABEL = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
-_ORDER = [LABELS.index(_TO_LABEL.get(name, name)) for name in VOTED[:8]]
+_ORDER = [LABELS.index(_TO_LABEL.get(name, name)) for name in VOTE_COLUMNS[:8]]
 
 
 def read_votes(path: Path) -> dict[str, Floats]:
@@ -50,12 +50,12 @@ def read_votes(path: Path) -> dict[str, Floats]:
 
 def _votes(row: Mapping[str, str]) -> Floats:
     counts = np.zeros(10, np.float32)
-    counts[_ORDER] = [float(row[name]) for name in VOTED[:8]]
+    counts[_ORDER] = [float(row[name]) for name in VOTE_COLUMNS[:8]]
     counts[8:] = float(row["unknown"]), float(row["NF"])
     return counts
 
 
-def without_singles(votes: Floats) -> Floats:
+def drop_single_votes(votes: Floats) -> Floats:
     """Single votes dropped as slips, as FER+'s own training does."""
     return np.where(votes > 1, votes, 0).astype(np.float32)
 
@@ -68,7 +68,7 @@ def check_agreement(pairs: Iterable[tuple[int | None, str]]) -> float | None:
     Raises SourceError for votes that belong to other pictures of the same names.
     """
     told = [LABELS[voted] == label for voted, label in pairs if voted is not None]
-    if len(told) < MIN_TOLD:
+    if len(told) < MIN_COMPARED:
         return None
     agreement = sum(told) / len(told)
     if agreement < MIN_AGREEMENT:
@@ -82,14 +82,14 @@ def check_agreement(pairs: Iterable[tuple[int | None, str]]) -> float | None:
 
 def majority(votes: Floats) -> int | None:
     """The class with over half of the votes that remain without single ones; None: no majority or no face."""
-    kept = without_singles(votes)
+    kept = drop_single_votes(votes)
     best = int(kept.argmax())
     return best if best < len(LABELS) and kept[best] > kept.sum() / 2 else None
 
 
 def distribution(votes: Floats) -> Floats:
     """Shares of the eight classes, (8,), without single votes; all zero where unknown or no face leads."""
-    kept = without_singles(votes)
+    kept = drop_single_votes(votes)
     if int(kept.argmax()) >= len(LABELS) or not kept[:8].sum():
         return np.zeros(8, np.float32)
     shares: Floats = kept[:8] / kept[:8].sum()

@@ -45,7 +45,7 @@ def golden_frames() -> tuple[Image, ...]:
         return tuple(source.picture(number) for number in FRAMES)
 
 
-def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
+def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
     """Pictures to probabilities or values, (1 or n, outputs), by the model alone, on the CPU."""
     model = open_model(package, replace(CPU, precision=precision))
     if isinstance(model, PictureModel):
@@ -67,7 +67,7 @@ def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Im
 def write_golden(package: Package) -> None:
     """Write the answers that this package gives here, in the precision that differs least elsewhere."""
     precision = min(package.manifest.files, key=("fp32", "fp16", "int8").index)
-    probs = answerer(package, precision)(golden_frames())
+    probs = make_classifier(package, precision)(golden_frames())
     content = {
         "frames": FRAMES,
         "precision": precision,
@@ -93,6 +93,6 @@ def check_golden(package: Package) -> None:
         tolerance = float(golden.get("tolerance", TOLERANCE))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error
-    probs = answerer(package, str(golden.get("precision", "auto")))(golden_frames())
+    probs = make_classifier(package, str(golden.get("precision", "auto")))(golden_frames())
     if wanted.shape != probs.shape or not np.abs(wanted - probs).max() <= tolerance:
         raise ModelError(f"{path}: the package answers otherwise here than where it was made; not installed")

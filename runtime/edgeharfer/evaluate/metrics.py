@@ -29,7 +29,7 @@ def top_k(probs: Floats, truth: Labels, k: int) -> float:
     return float((best == truth[:, None]).any(axis=1).mean())
 
 
-def class_figures(confusion: Counts) -> dict[str, NDArray[np.float64]]:
+def class_metrics(confusion: Counts) -> dict[str, NDArray[np.float64]]:
     """Precision, recall, F1 and support, (classes,) each; 0 where there is nothing to divide by."""
     hits = np.diag(confusion).astype(np.float64)
     support, called = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
@@ -53,7 +53,7 @@ def score(task: str, probs: Floats, truth: Labels, labels: Sequence[str]) -> dic
     if not len(probs):
         raise ValueError("no sample to score")
     confusion = confusion_matrix(truth, probs.argmax(axis=1), len(labels))
-    figures = class_figures(confusion)
+    figures = class_metrics(confusion)
     f1, support = figures["f1"], figures["support"]
     return {
         "task": task,

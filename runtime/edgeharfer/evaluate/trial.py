@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import answerer, golden_frames
+from edgeharfer.evaluate.golden import golden_frames, make_classifier
 from edgeharfer.runtime.child import crash_name, run_child
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
 from edgeharfer.runtime.inference.manifest import FACES
@@ -24,7 +24,7 @@ TRIAL_S = 15.0
 """For all graphs of a package. Those that ship take less than a second on a desktop processor."""
 
 
-def try_out(package: Package, deadline_s: float = TRIAL_S) -> None:
+def run_trial(package: Package, deadline_s: float = TRIAL_S) -> None:
     """Load and run every graph of a package once, on the CPU, in a child process.
 
     Raises ModelError where one cannot be run, crashes, or is not done by the deadline; MissingExtra without
@@ -51,7 +51,7 @@ def run_graphs(package: Package) -> None:
     """Run the graphs of each precision once. Raises ModelError."""
     for precision, files in package.manifest.files.items():
         if package.manifest.task != FACES:
-            answerer(package, precision)(golden_frames())
+            make_classifier(package, precision)(golden_frames())
             continue
         for role in files:
             session = make_session(package.read(role, precision))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
-from edgeharfer.evaluate.trial import try_out
+from edgeharfer.evaluate.golden import GOLDEN, Answers, check_golden, golden_frames, make_classifier
+from edgeharfer.evaluate.trial import run_trial
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
@@ -93,7 +93,7 @@ def install_package(
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)
     try:
-        try_out(load_package(folder))
+        run_trial(load_package(folder))
         trial, trial_before = _try_both(load_package(folder), before or replaces, task, clock)
     except BaseException:  # a stop as well: what was not tried to the end is not kept
         if folder != before:
@@ -120,7 +120,7 @@ def roll_back(state: Path, task: str) -> Path | None:
 
 def try_package(package: Package, clock: Clock) -> PackageTrial:
     """Answers and speed on the golden inputs. Raises ModelError for answers that are none."""
-    answer = answerer(package)
+    answer = make_classifier(package)
     frames = golden_frames()
     probs = answer(frames)
     if not np.isfinite(probs).all() or np.abs(probs.sum(axis=1) - 1).max() > SUM_TOLERANCE or probs.min() < 0:

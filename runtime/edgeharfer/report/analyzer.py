@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.report.collector import Collector, Watch, value_columns
+from edgeharfer.report.collector import Collector, SampleCallback, value_columns
 from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
@@ -160,7 +160,7 @@ class Analyzer:
         duration_s: float | None = None,
         progress: Callable[[int], None] = lambda frames: None,
         stopping: Callable[[], bool] = lambda: False,
-        watch: Watch | None = None,
+        watch: SampleCallback | None = None,
     ) -> Observations | None:
         """Everything of a source, which is closed at the end; None where it was stopped.
 

@@ -29,10 +29,10 @@ class Progress(Protocol):
     def close(self) -> None:
         """Nothing more is in work; lines may still come."""
 
-    def say(self, line: str) -> None:
+    def print_result(self, line: str) -> None:
         """A line for the person: a result, or how the run ended."""
 
-    def complain(self, line: str) -> None:
+    def print_error(self, line: str) -> None:
         """A line on what went wrong."""
 
 
@@ -56,7 +56,7 @@ class Batch:
         left = [task for task in self._tasks if not task.done]
         for task in self._tasks:
             if task.done:
-                self._progress.say(f"{printable(task.input.name)}: done before -> {task.folder}")
+                self._progress.print_result(f"{printable(task.input.name)}: done before -> {task.folder}")
                 if task.unreadable:
                     self._partial.append(task.input.name)
         if left:
@@ -82,26 +82,28 @@ class Batch:
             written = self._job.analyze(task, tell, self._stopping)
         except SourceError as error:
             self._failed.append(task.input.name)
-            self._progress.complain(str(error))
+            self._progress.print_error(str(error))
         else:
             if written is None:
                 return
             self._made += 1
             report = written.report
             self._video_s += report.recording.duration_s
-            for line in report.source.complaints:
-                self._progress.complain(printable(line))
+            for line in report.source.warnings:
+                self._progress.print_error(printable(line))
             if report.source.unreadable:
                 self._partial.append(task.input.name)
-            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {written.folder}")
+            self._progress.print_result(
+                f"{printable(task.input.name)}: {outcome_text(report)} -> {written.folder}"
+            )
         self._progress.advance(_weight(task) - told, label)
 
     def _conclude(self, wanted: int, elapsed_s: float) -> int:
         if self._made:
-            self._progress.say(pace(self._made, self._video_s, elapsed_s))
+            self._progress.print_result(timing_text(self._made, self._video_s, elapsed_s))
         left = wanted - self._made - len(self._failed)
         if left:
-            self._progress.complain(f"stopped with {left} of {wanted} left; the same command goes on")
+            self._progress.print_error(f"stopped with {left} of {wanted} left; the same command goes on")
         if error := self._error():
             raise SourceError(error)
         return left
@@ -126,7 +128,7 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:_MAX_NAMED])) + more
 
 
-def outcome(report: Report) -> str:
+def outcome_text(report: Report) -> str:
     """A report in half a line."""
     stills = report.stills
     who = counted(len(report.rows), "face") if stills else counted(len(report.shown), "person", "people")
@@ -136,7 +138,7 @@ def outcome(report: Report) -> str:
     return f"{who}, a face in {percent(report.group.coverage)} of {where}{mostly}".replace(NO_BREAK, " ")
 
 
-def pace(made: int, video_s: float, elapsed_s: float) -> str:
+def timing_text(made: int, video_s: float, elapsed_s: float) -> str:
     """How long it took."""
     text = f"{counted(made, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
     if video_s <= 0:

@@ -25,7 +25,7 @@ from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.types import Action, Box, Frame, TrackedFace
 
-Watch = Callable[[Frame, FaceSample], None]
+SampleCallback = Callable[[Frame, FaceSample], None]
 Columns = Sequence[tuple[str, str]]
 """The name of a task and of one of its values or classes, for each column."""
 
@@ -57,7 +57,7 @@ class Collector(Sink):
         columns: Columns,
         fps: float | None,
         progress: Callable[[int], None] = lambda frames: None,
-        watch: Watch | None = None,
+        watch: SampleCallback | None = None,
     ) -> None:
         self._schedule, self._columns, self._progress, self._watch = schedule, columns, progress, watch
         self._frame_s = 1 / fps if fps else 0.0

@@ -22,7 +22,7 @@ _LABEL_COLUMNS = ("label", "score")
 _FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the wide forms too
 
 
-def safe(cell: Cell) -> Cell:
+def escape_formula(cell: Cell) -> Cell:
     """The cell as no spreadsheet takes it for a formula; numbers are left alone."""
     if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_SIGNS):
         return "'" + cell
@@ -80,5 +80,5 @@ def _fixed(score: float) -> str:
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([safe(cell) for cell in header])
-        writer.writerows([safe(cell) for cell in line] for line in lines)
+        writer.writerow([escape_formula(cell) for cell in header])
+        writer.writerows([escape_formula(cell) for cell in line] for line in lines)

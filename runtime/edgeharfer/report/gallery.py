@@ -11,7 +11,7 @@ from edgeharfer.runtime.types import Frame, Image
 
 MAX_SCENES = 6
 _SCENE_WIDTH, _FACE_WIDTH = 480, 240  # pixels
-_AROUND_FACE = 0.25  # of the box, on each side
+_FACE_MARGIN = 0.25  # of the box, on each side
 _QUALITY = 82
 
 
@@ -37,7 +37,7 @@ class Gallery:
         self._scenes: list[GalleryFrame] = []
         self._seen, self._stride = 0, 1
 
-    def see(self, frame: Frame, sample: FaceSample) -> None:
+    def add(self, frame: Frame, sample: FaceSample) -> None:
         """Look at the frame of a sample."""
         if self._seen % self._stride == 0:
             self._scenes.append(GalleryFrame(sample.time_s, sample.picture, _jpeg(frame.bgr, _SCENE_WIDTH)))
@@ -45,7 +45,7 @@ class Gallery:
                 self._scenes, self._stride = self._scenes[::2], 2 * self._stride
         self._seen += 1
         for face in sample.faces:
-            self._see_face(frame.bgr, face)
+            self._add_face(frame.bgr, face)
 
     @property
     def scenes(self) -> list[GalleryFrame]:
@@ -54,17 +54,17 @@ class Gallery:
         last = len(self._scenes) - 1
         return [self._scenes[round(place * last / max(1, count - 1))] for place in range(count)]
 
-    def _see_face(self, bgr: Image, face: SampledFace) -> None:
+    def _add_face(self, bgr: Image, face: SampledFace) -> None:
         worth = face.score * face.box.area
-        cut = _around(bgr, face)
+        cut = _face_crop(bgr, face)
         if worth > self._best.get(face.track, 0.0) and cut.size:
             self._best[face.track] = worth
             self.faces[face.track] = _jpeg(cut, _FACE_WIDTH)
 
 
-def _around(bgr: Image, face: SampledFace) -> Image:
+def _face_crop(bgr: Image, face: SampledFace) -> Image:
     """The face with a little of what is around it."""
-    box, pad = face.box, _AROUND_FACE * max(face.box.width, face.box.height)
+    box, pad = face.box, _FACE_MARGIN * max(face.box.width, face.box.height)
     top, left = max(0, round(box.y - pad)), max(0, round(box.x - pad))
     bottom, right = max(0, round(box.y + box.height + pad)), max(0, round(box.x + box.width + pad))
     return bgr[top:bottom, left:right]

@@ -76,7 +76,7 @@ def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     return list({item.place: item for item in found}.values())
 
 
-def check_ends(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
+def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
     """Raises ConfigError for what goes on for ever, such as the demo, unless a duration is given."""
     for item in inputs if duration_s is None else ():
         if SOURCES[kind_of(item.spec)].endless:
@@ -93,7 +93,9 @@ def make_input(spec: str) -> ReportInput:
     return ReportInput(spec, name, size or _UNKNOWN_BYTES, _digest(str(Path(spec).absolute())), content)
 
 
-def plan(inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False) -> list[ReportTask]:
+def plan_tasks(
+    inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False
+) -> list[ReportTask]:
     """A folder below `out` for each input: the one of an earlier report on it, or one not taken.
 
     An input is done when its report was made with the same settings and its files have not changed
@@ -110,7 +112,7 @@ def plan(inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool
     return tasks
 
 
-def own_folder(task: ReportTask) -> Path:
+def available_folder(task: ReportTask) -> Path:
     """The folder of a task, or a new one where a report on another input has taken it meanwhile."""
     if _is_free(_resume_entry(task.folder), task.input):
         return task.folder

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.inputs import ReportTask, expected_frames, own_folder
+from edgeharfer.report.inputs import ReportTask, available_folder, expected_frames
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
@@ -70,14 +70,14 @@ class ReportJob:
             duration_s=self.duration_s,
             progress=lambda frames: tell(min(1.0, frames / expected) if expected else 0.0),
             stopping=stopping,
-            watch=gallery.see if gallery else None,
+            watch=gallery.add if gallery else None,
         )
         if recording is None:
             return None
         report = make_report(source_facts(source), self.analyzer.method, self.smoothing, recording)
         edition = ReportEdition(self._today(), gallery)
         folder = write_report(
-            report, task.folder, edition, task.extra, choose=lambda: own_folder(task)
+            report, task.folder, edition, task.extra, choose=lambda: available_folder(task)
         )  # fmt: skip
         return WrittenReport(report, folder)
 

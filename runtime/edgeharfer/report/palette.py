@@ -24,7 +24,7 @@ class AreaStyle:
     line: str = "#FFFFFF"
 
 
-PAINTS: Mapping[str, AreaStyle] = {
+LABEL_STYLES: Mapping[str, AreaStyle] = {
     "angry": AreaStyle("#C33753", "////"),
     "disgust": AreaStyle("#9B9616", "...."),
     "fear": AreaStyle("#A8698B", "xxx"),
@@ -40,10 +40,10 @@ INK, MUTED, RULE, FAINT = "#1F2A37", "#5B6674", "#C9D0D9", "#EEF1F5"
 ACCENT = "#24476B"
 
 
-def paints(labels: Sequence[str]) -> dict[str, AreaStyle]:
-    """A paint for each label and for "uncertain"; unknown labels take those that are left, in order."""
-    unused = [paint for label, paint in PAINTS.items() if label not in labels and label != UNCERTAIN]
-    spare = [*unused, *(paint for label, paint in PAINTS.items() if label != UNCERTAIN)]
-    unknown = [label for label in labels if label not in PAINTS]
+def label_styles(labels: Sequence[str]) -> dict[str, AreaStyle]:
+    """A style for each label and for "uncertain"; unknown labels take those that are left, in order."""
+    unused = [style for label, style in LABEL_STYLES.items() if label not in labels and label != UNCERTAIN]
+    spare = [*unused, *(style for label, style in LABEL_STYLES.items() if label != UNCERTAIN)]
+    unknown = [label for label in labels if label not in LABEL_STYLES]
     others = {label: spare[place % len(spare)] for place, label in enumerate(unknown)}
-    return {label: PAINTS.get(label) or others[label] for label in (*labels, UNCERTAIN)}
+    return {label: LABEL_STYLES.get(label) or others[label] for label in (*labels, UNCERTAIN)}

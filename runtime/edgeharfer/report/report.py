@@ -8,9 +8,15 @@ from pathlib import Path
 from edgeharfer.report.analyzer import AnalysisMethod
 from edgeharfer.report.record import Observations
 from edgeharfer.report.rows import FrameRow, label_rows
-from edgeharfer.report.segments import Segment, join
+from edgeharfer.report.segments import Segment, join_readings
 from edgeharfer.report.smoothing import Smoothing
-from edgeharfer.report.statistics import PersonStatistics, Statistics, measure, people, with_pages
+from edgeharfer.report.statistics import (
+    PersonStatistics,
+    Statistics,
+    compute_statistics,
+    person_statistics,
+    select_shown,
+)
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.source.unreadable import describe_unreadable
 
@@ -29,7 +35,7 @@ class SourceFacts:
     fps: float | None
     skipped: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
-    complaints: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Report:
     def stills(self) -> bool:
         return self.recording.stills
 
-    def about(self, person: PersonStatistics) -> Report:
+    def for_person(self, person: PersonStatistics) -> Report:
         """The same for one person alone; actions are the scene's and left out."""
         return replace(
             self,
@@ -80,16 +86,16 @@ def make_report(
     threshold = method.emotion.threshold if method.emotion else 0.0
     rows = label_rows(recording, method.labels, threshold, smoothing)
     samples = len(recording.samples)
-    persons = people(rows, method.labels, samples)
+    persons = person_statistics(rows, method.labels, samples)
     return Report(
         source,
         method,
         smoothing,
         recording,
         rows,
-        measure(rows, method.labels, samples),
+        compute_statistics(rows, method.labels, samples),
         persons,
-        with_pages(persons, recording),
+        select_shown(persons, recording),
         action_segments(method, recording),
     )
 
@@ -99,7 +105,7 @@ def action_segments(method: AnalysisMethod, recording: Observations) -> tuple[Se
     if method.window is None or not recording.readings:
         return ()
     step_s = max(method.window.seconds / method.window.frames, recording.duration_s / recording.frames)
-    return join(recording.readings, step_s, recording.duration_s)
+    return join_readings(recording.readings, step_s, recording.duration_s)
 
 
 def source_facts(source: Source) -> SourceFacts:

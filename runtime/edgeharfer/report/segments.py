@@ -29,7 +29,7 @@ class Segment:
         return self.end_s - self.start_s
 
 
-def join(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tuple[Segment, ...]:
+def join_readings(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tuple[Segment, ...]:
     """Segments of readings in order of time, each standing for `step_s`, none longer than the source."""
     keyed = zip(_stretches(readings, step_s), readings, strict=True)
     runs = [[reading for _, reading in group] for _, group in groupby(keyed, key=lambda pair: pair[0])]
@@ -47,7 +47,9 @@ def join(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tupl
 
 def emotion_segments(rows: Sequence[FrameRow], step_s: float, end_s: float) -> tuple[Segment, ...]:
     """Segments of one person's rows; where the face was out of view there is none."""
-    return join([ActionReading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s)
+    return join_readings(
+        [ActionReading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s
+    )
 
 
 def _stretches(readings: Sequence[ActionReading], step_s: float) -> Iterator[int]:

@@ -65,7 +65,7 @@ class PersonStatistics:
         return self.rows[-1].sample.time_s
 
 
-def measure(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> Statistics:
+def compute_statistics(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> Statistics:
     """Measures of some rows, in order of time, out of so many samples."""
     count = len(rows)
     frames = {row.sample.frame for row in rows}
@@ -94,13 +94,15 @@ def count_transitions(rows: Iterable[FrameRow]) -> dict[tuple[str, str], int]:
     return dict(sorted(transitions.items(), key=lambda item: (-item[1], item[0])))
 
 
-def people(rows: Iterable[FrameRow], labels: Sequence[str], samples: int) -> tuple[PersonStatistics, ...]:
+def person_statistics(
+    rows: Iterable[FrameRow], labels: Sequence[str], samples: int
+) -> tuple[PersonStatistics, ...]:
     """Everyone tracked, by number."""
     by_track: dict[int, list[FrameRow]] = {}
     for row in rows:
         by_track.setdefault(row.face.track, []).append(row)
     return tuple(
-        PersonStatistics(track, tuple(mine), measure(mine, labels, samples))
+        PersonStatistics(track, tuple(mine), compute_statistics(mine, labels, samples))
         for track, mine in sorted(by_track.items())
     )
 
@@ -111,7 +113,9 @@ def main_labels(labels: Sequence[str], measures: Statistics) -> list[str]:
     return [label for label in labels if label in likely]
 
 
-def with_pages(persons: Sequence[PersonStatistics], recording: Observations) -> tuple[PersonStatistics, ...]:
+def select_shown(
+    persons: Sequence[PersonStatistics], recording: Observations
+) -> tuple[PersonStatistics, ...]:
     """Those who get pages of their own, by number.
 
     Over several photographs there are none: nobody is followed from one to the next.

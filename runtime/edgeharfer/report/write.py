@@ -54,7 +54,7 @@ def write_report(
             for person in report.shown:
                 own = stage / PERSONS / f"person-{person.track}"
                 own.mkdir(parents=True)
-                _write_one(report.about(person), book, own, edition)
+                _write_one(report.for_person(person), book, own, edition)
             write_summary(summary_to_dict(report, extra), stage / SUMMARY)
             with locked_folder(folder.parent):
                 target = folder if choose is None else _behind_link(choose())
@@ -124,7 +124,7 @@ def _age(folder: Path) -> int | None:
         return None
 
 
-def check_folder(out: Path) -> None:
+def ensure_writable_folder(out: Path) -> None:
     """Make the folder of all reports, so that one that cannot be written fails before the work."""
     try:
         out.mkdir(parents=True, exist_ok=True)

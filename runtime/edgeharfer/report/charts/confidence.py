@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.report.charts.style import PAGE_WIDTH_IN, empty, new_figure, styled, time_axis
+from edgeharfer.report.charts.style import PAGE_WIDTH_IN, draw_empty, new_figure, styled, time_axis
 from edgeharfer.report.palette import ACCENT, INK, MUTED
 from edgeharfer.report.report import Report
 
@@ -19,7 +19,7 @@ def confidence(report: Report) -> Any:
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _HEIGHT_IN)
         if report.stills or not report.recording.samples:
-            empty(figure.subplots(), "Pictures have no course over time.")
+            draw_empty(figure.subplots(), "Pictures have no course over time.")
             return figure
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
         times_s, faces, scores = _courses(report)

@@ -63,7 +63,7 @@ def new_figure(width_in: float, height_in: float) -> Any:
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def headline(figure: Any, text: str) -> None:
+def set_figure_title(figure: Any, text: str) -> None:
     """The title of a figure, at its left edge, so that titles of neighbours stand in one line."""
     figure.suptitle(text, x=0.006, ha="left", fontsize=8.5, fontweight="bold")
 
@@ -101,7 +101,7 @@ def _step_s(duration_s: float) -> float:
     return next((step for step in _CLOCK_STEPS_S if duration_s / step <= 10), _CLOCK_STEPS_S[-1])
 
 
-def empty(axes: Any, words: str) -> None:
+def draw_empty(axes: Any, words: str) -> None:
     """Say why there is nothing to see."""
     axes.set_xticks([])
     axes.set_yticks([])

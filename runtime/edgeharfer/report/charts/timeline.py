@@ -10,13 +10,13 @@ from matplotlib.patches import Patch
 
 from edgeharfer.report.charts.style import (
     PAGE_WIDTH_IN,
-    empty,
-    headline,
+    draw_empty,
     new_figure,
+    set_figure_title,
     styled,
     time_axis,
 )
-from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, AreaStyle, paints
+from edgeharfer.report.palette import ACCENT, INK, LABEL_STYLES, MUTED, AreaStyle, label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
 from edgeharfer.report.statistics import PersonStatistics, main_labels
@@ -67,9 +67,9 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
         figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _AROUND_IN)
         axes = figure.subplots()
         if not labels:
-            empty(axes, "Emotions were not read.")
+            draw_empty(axes, "Emotions were not read.")
             return figure
-        colours = paints(report.labels)
+        colours = label_styles(report.labels)
         top = len(labels)
         _blocks(axes, top + 0.12, 0.72, _segments(report, person), colours)
         times_s, smooth = _curves(person, report.recording.step_s)
@@ -82,7 +82,7 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
         axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(label_name, reversed(labels)), "Label"])
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.set_ylim(-0.08, top + 1)
-        headline(
+        set_figure_title(
             figure, "Label, and probability of each emotion (0 to 1 in each row; dots: before smoothing)"
         )
         time_axis(axes, report.recording.duration_s)
@@ -105,9 +105,9 @@ def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
 def _draw_strips(axes: Any, report: Report) -> None:
     axes.set_title("Emotions over time")
     if not report.shown or not report.labels:
-        empty(axes, "No face was in view long enough." if report.labels else "Emotions were not read.")
+        draw_empty(axes, "No face was in view long enough." if report.labels else "Emotions were not read.")
         return
-    colours = paints(report.labels)
+    colours = label_styles(report.labels)
     names = [person_name(person.track) for person in report.shown]
     for place, person in enumerate(report.shown):
         _blocks(axes, place - 0.36, 0.72, _segments(report, person), colours)
@@ -119,12 +119,12 @@ def _draw_strips(axes: Any, report: Report) -> None:
 def _draw_gantt(axes: Any, report: Report) -> None:
     axes.set_title("Actions over time")
     if not report.segments:
-        empty(axes, _no_actions(report))
+        draw_empty(axes, _no_actions(report))
         return
     labels = _gantt_labels(report)
     for place, label in enumerate(labels):
         mine = [segment for segment in report.segments if segment.label == label]
-        _blocks(axes, place - 0.32, 0.64, mine, {label: action_paint(label)})
+        _blocks(axes, place - 0.32, 0.64, mine, {label: action_style(label)})
     axes.set_yticks(range(len(labels)), [label_name(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     time_axis(axes, report.recording.duration_s)
@@ -137,10 +137,10 @@ def _gantt_labels(report: Report) -> list[str]:
     return sorted(labels, key=lambda label: (label == UNCERTAIN, label == BACKGROUND))
 
 
-def action_paint(label: str) -> AreaStyle:
+def action_style(label: str) -> AreaStyle:
     """Actions stand in rows with names, so only what is none of them looks different."""
     if label == UNCERTAIN:
-        return PAINTS[UNCERTAIN]
+        return LABEL_STYLES[UNCERTAIN]
     return AreaStyle("#C9D0D9", "", "#9AA3AE") if label == BACKGROUND else AreaStyle(ACCENT)
 
 
@@ -157,10 +157,10 @@ def _blocks(
     axes: Any, bottom: float, height: float, segments: Sequence[Segment], colours: dict[str, AreaStyle]
 ) -> None:
     for label in dict.fromkeys(segment.label for segment in segments):
-        paint = colours[label]
+        style = colours[label]
         spans = [(part.start_s, part.length_s) for part in segments if part.label == label]
         axes.broken_barh(
-            spans, (bottom, height), facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, lw=0.5
+            spans, (bottom, height), facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, lw=0.5
         )
 
 
@@ -178,11 +178,11 @@ def _curves(person: PersonStatistics, step_s: float) -> tuple[Any, Any]:
     return np.insert(times_s, gaps, np.nan), np.insert(smooth, gaps, np.nan, axis=0)
 
 
-def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: AreaStyle) -> None:
+def _curve(axes: Any, row: int, times_s: Any, values: Any, style: AreaStyle) -> None:
     axes.axhline(row, color="#DDE2E8", lw=0.5, zorder=0.5)
     heights = row + 0.86 * values
     axes.fill_between(
-        times_s, row, heights, facecolor=paint.fill, edgecolor=paint.line, hatch=paint.hatch, lw=0
+        times_s, row, heights, facecolor=style.fill, edgecolor=style.line, hatch=style.hatch, lw=0
     )
     axes.plot(times_s, heights, color=INK, lw=0.7, marker="." if len(times_s) < 3 else "", ms=2)
 
@@ -190,10 +190,10 @@ def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: AreaStyle) -> 
 def _legend(figure: Any, report: Report) -> None:
     if not report.labels:
         return
-    colours = paints(report.labels)
+    colours = label_styles(report.labels)
     handles = [
-        Patch(facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, label=label_name(label), lw=0.5)
-        for label, paint in colours.items()
+        Patch(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, label=label_name(label), lw=0.5)
+        for label, style in colours.items()
     ]
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), labelcolor=MUTED,

@@ -71,7 +71,7 @@ def actions(report: Report, rooms: ChartFlowables) -> list[Any]:
     parts = [
         OutlineEntry("actions", "Actions"),
         words("Actions", styles.HEADING),
-        words(texts.doings(report)),
+        words(texts.action_summary(report)),
         rooms.chart("gantt"),
         gap(6),
     ]

@@ -28,7 +28,7 @@ def findings(report: Report) -> list[str]:
     if not longest and (line := _all_look(report)):
         told.append(line)
     if report.method.action and report.only is None and not report.stills:
-        told.append(doings(report))
+        told.append(action_summary(report))
     return told
 
 
@@ -76,7 +76,7 @@ def _all_look(report: Report) -> str:
     return f"The most frequent label of all faces is {label_name(leader[0]).lower()} ({percent(leader[1])})."
 
 
-def doings(report: Report) -> str:
+def action_summary(report: Report) -> str:
     """Which actions went on longest."""
     window = report.method.window
     if not report.segments:

@@ -30,27 +30,27 @@ class LoopedVideo(BaseSource):
 
     def __init__(self, spec: str, clock: Any, start_s: float = 0.0) -> None:
         self._spec = spec
-        self._reel = self._open()
-        super().__init__(self._reel.name, clock)
-        self.size, self.fps = self._reel.size, self._reel.fps
-        self._step_s = 1 / (self._reel.fps or _USUAL_FPS)
+        self._source = self._open()
+        super().__init__(self._source.name, clock)
+        self.size, self.fps = self._source.size, self._source.fps
+        self._step_s = 1 / (self._source.fps or _USUAL_FPS)
         self._offset_s, self._last_s = start_s, start_s
         self._count = 0
 
     def _open(self) -> Source:
-        reel = open_source(self._spec)
-        if reel.live or reel.frame_count == 1:
-            reel.close()
-            raise ConfigError(f"{reel.name}: not a clip: give --source a video file")
-        return reel
+        source = open_source(self._spec)
+        if source.live or source.frame_count == 1:
+            source.close()
+            raise ConfigError(f"{source.name}: not a clip: give --source a video file")
+        return source
 
     def _next(self) -> Frame | None:
-        frame = self._reel.read()
+        frame = self._source.read()
         if frame is None:
-            self._reel.close()
-            self._reel = self._open()
+            self._source.close()
+            self._source = self._open()
             self._offset_s = self._last_s + self._step_s
-            frame = self._reel.read()
+            frame = self._source.read()
         if frame is None:
             raise SourceError(f"{self.name}: holds no frame")
         self._last_s = self._offset_s + frame.pts_s
@@ -58,7 +58,7 @@ class LoopedVideo(BaseSource):
         return replace(frame, seq=self._count - 1, pts_s=self._last_s, still=False)
 
     def _release(self) -> None:
-        self._reel.close()
+        self._source.close()
 
 
 class CrowdedVideo(LoopedVideo):
@@ -79,10 +79,10 @@ class CrowdedVideo(LoopedVideo):
         self._box = max((face.box for face in found), key=lambda box: box.area, default=self._box)
         if self._box is None:
             raise SourceError(f"{self.name}: begins without a face, which --faces would multiply")
-        return replace(frame, bgr=crowd(frame.bgr, self._box, self._faces))
+        return replace(frame, bgr=tile_face(frame.bgr, self._box, self._faces))
 
 
-def crowd(bgr: Image, box: Box, faces: int) -> Image:
+def tile_face(bgr: Image, box: Box, faces: int) -> Image:
     """A picture of the same size with one face so many times, in rows and columns."""
     height, width = bgr.shape[:2]
     (x, y), side = box.center, FACE_CUT * max(box.width, box.height)
