@@ -177,7 +177,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(
     capsys.readouterr()
     assert analyze(empty, still, *options) == 0
     out = capsys.readouterr().out
-    assert "empty.avi: done before" in out
+    assert "empty.avi: already done" in out
     assert "still.png: 2 faces" in out
     assert (tmp_path / "empty" / "report.pdf").stat().st_mtime_ns == before
     assert {path.name for path in (tmp_path / "still" / "persons").iterdir()} == {"person-1", "person-2"}
@@ -263,7 +263,10 @@ def test_ctrl_c_ends_it_well_and_keeps_what_is_whole(clips: Path, tmp_path: Path
         assert "two.avi: 2 people" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 128 + signal.SIGINT, "what follows after && must not go on"
-        assert process.stderr.read() == "edgeharfer: stopped with 1 of 2 left; the same command goes on\n"
+        assert (
+            process.stderr.read()
+            == "edgeharfer: stopped with 1 of 2 inputs left; run the same command again to continue\n"
+        )
     assert {path.name for path in tmp_path.iterdir()} == {"two"}
 
 
