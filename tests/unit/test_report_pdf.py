@@ -86,7 +86,7 @@ def test_the_cover_tells_the_facts(usual: tuple[Report, bytes]) -> None:
     cover = pages(usual[1])[0]
     for fact in ("clip.mp4", "3 May 2027", "640 × 480 pixels", "tiny-emotion", "tiny-action", "BlazeFace"):
         assert fact in cover
-    assert "Mean of each track's probabilities over 0.75 s, half before and half after each moment." in cover
+    assert "Mean of each track's probabilities over 0.75 s, half before and half after each sample." in cover
     assert "No picture of the input was stored" in cover
 
 
@@ -95,7 +95,7 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
     for words in (
         "Smoothing over time.",
         "Below a probability of 0.4",
-        "What it cannot say",
+        "Limits",
         "what a person feels",
     ):
         assert words in last
@@ -104,7 +104,7 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
 @pytest.mark.parametrize(
     ("smoothing", "words"),
     [
-        (Smoothing("none"), "None: each sample has the label of its own probabilities."),
+        (Smoothing("none"), "None: each sample is labelled from its own probabilities."),
         (
             Smoothing("exponential", 0.5),
             "Exponential average of each track's probabilities, time constant 0.5 s.",
@@ -177,7 +177,7 @@ def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
         gallery.add(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
     pdf = report_pdf(made, ChartBook(made), ReportEdition("3 May 2027", gallery))
     assert images_of(pdf) == len(gallery.scenes) + len(gallery.faces) == 4 + 1
-    assert "because they were asked for" in pages(pdf)[0]
+    assert "because they were requested" in pages(pdf)[0]
 
 
 def test_the_same_report_gives_the_same_file() -> None:

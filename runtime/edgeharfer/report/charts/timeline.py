@@ -1,4 +1,4 @@
-"""What was seen when: a strip for each person, a strip of actions, curves for one person."""
+"""Charts over time: emotions of each person, actions, and probabilities of one person."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from edgeharfer.report.words import label_name, person_name
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _STRIP_IN, _BAR_IN, _CURVE_IN = 0.34, 0.27, 0.29
-_AROUND_IN = 0.62  # title and axis of a panel
+_MARGIN_IN = 0.62  # title and axis of a panel
 _LEGEND_IN = 0.42
-_MAX_POINTS = 1200  # of a curve; more would not be seen, and make a heavy page
+_MAX_POINTS = 1200  # of a curve; more are not visible and make the file large
 _MAX_DOTS = 300
 _MAX_BARS = 24
 
 
 def timeline(report: Report) -> Any:
-    """Everything of one input: the emotions of each person and the actions below."""
+    """Plot the emotions of each person over time, with the actions below."""
     strips, bars = _strips_height(report), _gantt_height(report)
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, strips + bars + _LEGEND_IN)
@@ -44,7 +44,7 @@ def timeline(report: Report) -> Any:
 
 
 def emotion_strips(report: Report) -> Any:
-    """The emotions of each person with a page, as strips over time."""
+    """Plot the emotions of each person with a page over time."""
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _strips_height(report) + _LEGEND_IN)
         _draw_strips(figure.subplots(), report)
@@ -53,7 +53,7 @@ def emotion_strips(report: Report) -> Any:
 
 
 def gantt(report: Report) -> Any:
-    """The action segments, one row a label."""
+    """Plot the action segments, one row per label."""
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _gantt_height(report))
         _draw_gantt(figure.subplots(), report)
@@ -61,10 +61,10 @@ def gantt(report: Report) -> Any:
 
 
 def person_curves(report: Report, person: PersonStatistics) -> Any:
-    """One person's label over time, and below it how probable each emotion was."""
+    """Plot one person's label and the probability of each emotion over time."""
     labels = main_labels(report.labels, person.measures)
     with styled():
-        figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _AROUND_IN)
+        figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _MARGIN_IN)
         axes = figure.subplots()
         if not labels:
             draw_empty(axes, "Emotions were not read.")
@@ -90,11 +90,11 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
 
 
 def _strips_height(report: Report) -> float:
-    return max(1.2, len(report.shown)) * _STRIP_IN + _AROUND_IN
+    return max(1.2, len(report.shown)) * _STRIP_IN + _MARGIN_IN
 
 
 def _gantt_height(report: Report) -> float:
-    return max(1.2, len(_gantt_labels(report))) * _BAR_IN + _AROUND_IN
+    return max(1.2, len(_gantt_labels(report))) * _BAR_IN + _MARGIN_IN
 
 
 def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
@@ -123,22 +123,22 @@ def _draw_gantt(axes: Any, report: Report) -> None:
         return
     labels = _gantt_labels(report)
     for place, label in enumerate(labels):
-        mine = [segment for segment in report.segments if segment.label == label]
-        _blocks(axes, place - 0.32, 0.64, mine, {label: action_style(label)})
+        segments = [segment for segment in report.segments if segment.label == label]
+        _blocks(axes, place - 0.32, 0.64, segments, {label: action_style(label)})
     axes.set_yticks(range(len(labels)), [label_name(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     time_axis(axes, report.recording.duration_s)
 
 
 def _gantt_labels(report: Report) -> list[str]:
-    """The labels that lasted longest, as they first appear; those that name no action last."""
+    """The labels that lasted longest in order of appearance, with "background" and "uncertain" last."""
     longest = list(seconds_by_label(report.segments))[:_MAX_BARS]
     labels = dict.fromkeys(segment.label for segment in report.segments if segment.label in longest)
     return sorted(labels, key=lambda label: (label == UNCERTAIN, label == BACKGROUND))
 
 
 def action_style(label: str) -> AreaStyle:
-    """Actions stand in rows with names, so only what is none of them looks different."""
+    """Style of an action; only "uncertain" and "background" differ, since each row is named."""
     if label == UNCERTAIN:
         return LABEL_STYLES[UNCERTAIN]
     return AreaStyle("#C9D0D9", "", "#9AA3AE") if label == BACKGROUND else AreaStyle(ACCENT)
@@ -149,8 +149,8 @@ def _no_actions(report: Report) -> str:
     if window is None or report.only is not None:
         return "Actions were not read."
     if report.stills:
-        return "Pictures hold no actions: they need a film."
-    return f"Too short: an action is read from {window.seconds:g} s without a gap."
+        return "Pictures hold no actions: these need a video."
+    return f"Too short: an action needs {window.seconds:g} s without a gap."
 
 
 def _blocks(
@@ -165,7 +165,7 @@ def _blocks(
 
 
 def _curves(person: PersonStatistics, step_s: float) -> tuple[Any, Any]:
-    """Times (n,) and smoothed probabilities (n, classes), with a gap where the face was out of view."""
+    """Times (n,) and smoothed probabilities (n, classes), with NaN rows while the face was out of view."""
     times_s = np.array([row.sample.time_s for row in person.rows])
     smooth = np.array([row.probs for row in person.rows])
     bins = -(-len(times_s) // _MAX_POINTS)
