@@ -96,7 +96,7 @@ def test_a_busy_machine_excuses_no_defect_and_hides_no_recovery(tmp_path: Path) 
     site = FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 9.5)
     outcomes = [
         run_fault(Fault("fine", "something", 1.0, lambda _: 0.5), site),
-        run_fault(raising(RecoveryError("events that had been written are gone")), site),
+        run_fault(raising(RecoveryError("events written before are lost")), site),
         run_fault(Fault("late", "something", 1.0, lambda _: 1.5), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["pass", "fail", "too busy"]
@@ -160,7 +160,7 @@ def frozen_site(coming: int) -> FaultEnvironment:
 
 def test_results_of_pictures_from_before_a_freeze_may_still_come_and_no_others() -> None:
     assert freeze(frozen_site(0)) == freeze(frozen_site(2)) == 0.1
-    with pytest.raises(RecoveryError, match="results came of a frozen picture"):
+    with pytest.raises(RecoveryError, match="there were results for a frozen picture"):
         freeze(frozen_site(3))
 
 

@@ -30,7 +30,7 @@ def test_every_graph_of_a_package_runs(tmp_path: Path) -> None:
 def test_a_graph_that_never_ends_is_refused_at_the_deadline(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path, model=tiny_models.endless())
     start_s = time.monotonic()
-    with pytest.raises(ModelError, match="no answer within 2 s") as refused:
+    with pytest.raises(ModelError, match="no output within 2 s") as refused:
         run_trial(package, deadline_s=2.0)
     assert str(tmp_path) in str(refused.value)
     assert time.monotonic() - start_s < TRIAL_S
@@ -52,7 +52,7 @@ def test_a_graph_that_cannot_run_is_named(tmp_path: Path) -> None:
 
 def test_a_crash_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "run_child", lambda *_, timeout_s: (-11, ""))
-    with pytest.raises(ModelError, match=r"running it crashed \(SIGSEGV\)"):
+    with pytest.raises(ModelError, match=r"the trial run crashed \(SIGSEGV\)"):
         run_trial(tiny_models.emotion_package(tmp_path))
 
 

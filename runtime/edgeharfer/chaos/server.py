@@ -1,4 +1,4 @@
-"""An HTTP server of motion JPEG on loopback that can vanish, return, fall silent, freeze and send garbage."""
+"""A Motion JPEG server on the loopback interface that can be stopped, restarted, silenced and frozen."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
 
 class MjpegServer(Closing):
-    """Sends `picture(n)` for n = 0, 1, ... at `fps`, to any number of viewers.
+    """Sends `picture(n)` for n = 0, 1, ... at `fps` to any number of clients.
 
-    silent: connections stay open, and nothing comes. frozen: the same picture again and again.
-    mute: it answers nobody at all, though it takes connections.
-    `vanish` shuts everything, `appear` comes back on the same port.
+    Attributes:
+        silent: Keep connections open but send no pictures.
+        frozen: Send the same picture repeatedly.
+        mute: Accept connections but send nothing, not even a response header.
+        port: Port of the server, chosen by the first `serve`.
     """
 
     def __init__(self, picture: Callable[[int], bytes], fps: float = 30.0) -> None:
@@ -33,11 +35,11 @@ class MjpegServer(Closing):
 
     @property
     def url(self) -> str:
-        """What to watch."""
+        """Address of the stream."""
         return f"http://127.0.0.1:{self.port}/video"
 
     def serve(self) -> None:
-        """Listen, on the same port as before."""
+        """Start listening, on the same port as before."""
         self._gone = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=8)
         self._listener.settimeout(0.02)
@@ -45,7 +47,7 @@ class MjpegServer(Closing):
         self._start(self._listen, self._listener, self._gone)
 
     def stop_serving(self) -> None:
-        """Shut the door, and all connections."""
+        """Stop listening and close all connections."""
         self._gone.set()
         for thread in self._threads:
             thread.join()
@@ -71,7 +73,7 @@ class MjpegServer(Closing):
 
     def _serve(self, viewer: socket.socket, gone: threading.Event) -> None:
         viewer.settimeout(5)
-        with viewer, contextlib.suppress(OSError):  # the viewer has gone
+        with viewer, contextlib.suppress(OSError):  # the client has disconnected
             if not self.mute:
                 viewer.recv(4096)
                 viewer.sendall(HEAD)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import GOLDEN, Answers, check_golden, golden_frames, make_classifier
+from edgeharfer.evaluate.golden import GOLDEN, Outputs, check_golden, golden_frames, make_classifier
 from edgeharfer.evaluate.trial import run_trial
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
@@ -45,7 +45,7 @@ SLACK_MS = 5.0
 class PackageTrial:
     """What a package answered to the golden inputs, and how long one answer took."""
 
-    probs: Answers
+    probs: Outputs
     median_ms: float
 
 
@@ -147,7 +147,7 @@ def _try_both(
     return trial, old
 
 
-def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Image], clock: Clock) -> float:
+def _median_ms(answer: Callable[[Sequence[Image]], Outputs], frames: Sequence[Image], clock: Clock) -> float:
     times = []
     for _ in range(RUNS):
         start_s = clock.monotonic()
