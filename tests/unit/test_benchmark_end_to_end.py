@@ -76,7 +76,7 @@ class FakeWorker:
 
 def test_the_two_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeWorker.asked = []
-    monkeypatch.setattr(end_to_end, "Worker", FakeWorker)
+    monkeypatch.setattr(end_to_end, "BenchmarkWorker", FakeWorker)
     measure_end_to_end(EndToEnd("clip.mp4", {}, Backend(threads=1), against_keras=True, runs=60))
     turn = ["pipeline stream", "pipeline blocks", "keras loop"]
     assert FakeWorker.asked[:9] == 3 * turn

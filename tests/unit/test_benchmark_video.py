@@ -37,7 +37,7 @@ def test_a_film_goes_on_and_so_does_its_time(clip: str) -> None:
 
 def test_one_picture_is_no_film(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ConfigError, match="not a clip: give --source a video file"):
+    with pytest.raises(ConfigError, match="not a video: pass a video file with --source"):
         LoopedVideo(str(tmp_path / "a.png"), ManualClock())
     with pytest.raises(SourceError, match="no such file"):
         LoopedVideo(str(tmp_path / "none.mp4"), ManualClock())
@@ -66,7 +66,7 @@ def test_a_crowd_stands_in_every_frame_even_where_the_face_was_missed(clip: str)
     assert all(frame is not None and frame.bgr.shape == (48, 64, 3) for frame in frames)
     with (
         CrowdedVideo(clip, ManualClock(), faces=4, detector=OneFace(None)) as film,  # type: ignore[arg-type]
-        pytest.raises(SourceError, match="begins without a face"),
+        pytest.raises(SourceError, match="no face in the first frame"),
     ):
         film.read()
 

@@ -1,4 +1,4 @@
-"""Packages against each other and against other engines, all in the same rounds."""
+"""Collect the candidates of a benchmark: packages and the same models in other engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ _MAX_RECEIPT_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class BenchmarkSubject:
-    """A package, and the Keras model that it was made of where that is at hand."""
+    """A package to measure.
+
+    Attributes:
+        package: The package.
+        keras: File of the Keras model that the package was exported from, if it was given.
+        keras_name: Name of the model in a file with several models.
+    """
 
     package: Package
     keras: Path | None = None
@@ -42,9 +48,9 @@ class BenchmarkSubject:
 
 @contextmanager
 def exported_subject(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
-    """A Keras model with the package that it would become, gone when the block is left.
+    """Export a Keras model to a temporary package, which is deleted at the end of the context.
 
-    Labels and scaling that the model does not record are made up: they do not change its speed.
+    Placeholders replace labels and scaling that the model does not record, since they do not affect speed.
     """
     from edgeharfer.export import export_model
     from edgeharfer.export.keras_model import load_model
@@ -65,26 +71,37 @@ def exported_subject(model: Path, name: str | None = None) -> Iterator[Benchmark
 
 
 def check_origin(package: Package, model: Path) -> None:
-    """Raises ConfigError where the package's receipt says that it was made of another model."""
+    """Check that a package was exported from a model, if its receipt records the source.
+
+    Raises:
+        ConfigError: The receipt records another model.
+    """
     from edgeharfer.export.source import find_source
 
     path = package.path / RECEIPT
     if not path.is_file():
         return
-    wanted = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
-    if wanted is not None and find_source(model).receipt()["sha256"] != wanted:
-        raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
+    recorded = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
+    if recorded is not None and find_source(model).receipt()["sha256"] != recorded:
+        raise ConfigError(f"{model}: {package.manifest.name} was exported from another model: see {path}")
 
 
 def compare(subjects: Sequence[BenchmarkSubject], setup: BenchmarkSetup, peers: Sequence[str]) -> Comparison:
-    """Everything that is to be measured. peers: those that are installed.
+    """Collect the candidates. A peer that fails is left out with the reason.
 
-    Raises what a package's own sessions raise; a peer that fails is left out with the reason.
+    Args:
+        subjects: The packages.
+        setup: What to vary.
+        peers: Names of the installed peers to measure.
+
+    Raises:
+        ConfigError: A package does not have a requested precision.
+        ProviderError: A requested provider cannot be loaded.
     """
     made = Comparison()
     threads = setup.threads[0]
     if {"keras", "litert"} & set(peers) and (used := set_threads(threads)) != threads:
-        made.left_out.append(f"keras: TensorFlow runs with {used} threads already, not {threads}")
+        made.left_out.append(f"keras: TensorFlow already runs with {used} threads, not {threads}")
     for subject in subjects:
         made.candidates += package_candidates(subject.package, setup)
         if peers:
@@ -99,10 +116,8 @@ def _add_peers(
     model = None
     if {"keras", "litert"} & set(peers):
         if subject.keras is None:
-            needing = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
-            made.left_out.append(
-                f"{needing}: the Keras model of {name} is not at hand: give its file with --keras-model"
-            )
+            affected = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
+            made.left_out.append(f"{affected}: no Keras model of {name}: pass its file with --keras-model")
         else:
             model = load_keras(subject.keras, subject.keras_name)
     for part in parts_of(subject.package, model, setup):
@@ -116,7 +131,7 @@ def _add_peers(
 
 
 def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) -> list[PeerGraph]:
-    """The graphs of a package; with its Keras model also the whole clip model that a step replaces."""
+    """The graphs of a package and, with its Keras model, the whole clip model that a step replaces."""
     manifest = package.manifest
     precisions = chosen_precisions(package, setup.precisions)
     picture = pictures(manifest, 1)[0]

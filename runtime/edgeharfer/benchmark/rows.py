@@ -1,4 +1,4 @@
-"""What is measured, and the rows that come of it."""
+"""The candidates of a benchmark and the rows of its result."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ RATIO_OF = {
     "openvino": "openvino",
     "litert": "litert",
 }
-"""Peer's backend -> its key among the ratios."""
+"""Key in `ratios` by backend of a peer."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to run one graph.
+    """One configuration of one graph.
 
-    name: the package and, where it has several, the part of it. backend: OURS or a key of RATIO_OF.
-    provider: where it really runs; asked: the provider that was asked for where this is another one.
-    size_mb: of the weights' file, in 10^6 bytes. run: one inference.
+    Attributes:
+        name: Name of the package and, if it has several, of the graph.
+        backend: OURS or a key of RATIO_OF.
+        precision: Precision, such as "int8".
+        provider: Execution provider in use.
+        threads: Intra-op threads.
+        batch: Batch size.
+        size_mb: Size of the weights in 10^6 bytes.
+        load_ms: Load time.
+        run: Runs one inference.
+        asked: The requested provider if it differs from `provider`.
+        accuracy: Top-1 accuracy, if it was measured.
     """
 
     name: str
@@ -42,24 +51,29 @@ class Candidate:
 
 @dataclass
 class Comparison:
-    """What shall be measured, and why something shall not."""
+    """The candidates to measure, and the reasons why others are left out."""
 
     candidates: list[Candidate] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     def add_peer(self, what: str, candidates: Iterable[Candidate]) -> None:
-        """Take in a peer's candidates as they are made, up to one that fails: no reason to end."""
+        """Add the candidates of a peer; on a failure, the remaining ones are left out with the reason.
+
+        Args:
+            what: Name of the peer and graph.
+            candidates: Candidates, each of which is run once.
+        """
         try:
             for one in candidates:
                 one.run()
                 self.candidates.append(one)
-        except Exception as error:  # Other engines raise whatever an operator they do not know leads to.
+        except Exception as error:  # other engines raise various types for unsupported operators
             reason = str(error).strip().splitlines()
             self.left_out.append(f"{what}: {(reason[0] if reason else type(error).__name__)[:200]}")
 
 
 def as_rows(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> list[dict[str, Any]]:
-    """The rows of `benchmark --json`. A ratio is how many times the peer's median is this row's."""
+    """The rows of `benchmark --json`. A ratio is the peer's median divided by that of the row."""
     pairs = list(zip(candidates, timings, strict=True))
     return [_row(one, timing, pairs) for one, timing in pairs]
 
@@ -88,7 +102,7 @@ def _row(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing
 
 
 def _ratios(one: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]) -> dict[str, float]:
-    """Against each peer in the same precision; against its FP32 where it has no such."""
+    """Ratio to each peer in the same precision, or in FP32 if the peer does not have it."""
     ratios = {}
     for backend, key in RATIO_OF.items():
         peers = {
