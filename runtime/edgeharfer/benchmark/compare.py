@@ -98,36 +98,37 @@ def compare(subjects: Sequence[BenchmarkSubject], setup: BenchmarkSetup, peers: 
         ConfigError: A package does not have a requested precision.
         ProviderError: A requested provider cannot be loaded.
     """
-    made = Comparison()
+    comparison = Comparison()
     threads = setup.threads[0]
     if {"keras", "litert"} & set(peers) and (used := set_threads(threads)) != threads:
-        made.left_out.append(f"keras: TensorFlow already runs with {used} threads, not {threads}")
+        comparison.left_out.append(f"keras: TensorFlow already runs with {used} threads, not {threads}")
     for subject in subjects:
-        made.candidates += package_candidates(subject.package, setup)
+        comparison.candidates += package_candidates(subject.package, setup)
         if peers:
-            _add_peers(made, subject, setup, peers)
-    return made
+            _add_peers(comparison, subject, setup, peers)
+    return comparison
 
 
 def _add_peers(
-    made: Comparison, subject: BenchmarkSubject, setup: BenchmarkSetup, peers: Sequence[str]
+    comparison: Comparison, subject: BenchmarkSubject, setup: BenchmarkSetup, peers: Sequence[str]
 ) -> None:
     name = subject.package.manifest.name
     model = None
     if {"keras", "litert"} & set(peers):
         if subject.keras is None:
             affected = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
-            made.left_out.append(f"{affected}: no Keras model of {name}: pass its file with --keras-model")
+            reason = f"no Keras model of {name}: pass its file with --keras-model"
+            comparison.left_out.append(f"{affected}: {reason}")
         else:
             model = load_keras(subject.keras, subject.keras_name)
     for part in parts_of(subject.package, model, setup):
         batches = [1] if part.name.endswith(" step") else setup.batches
         if "keras" in peers and part.model is not None:
-            made.add_peer(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
+            comparison.add_peer(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
         if "openvino" in peers and part.onnx:
-            made.add_peer(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
+            comparison.add_peer(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
         if "litert" in peers and part.model is not None and part.onnx:
-            made.add_peer(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
+            comparison.add_peer(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
 
 
 def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) -> list[PeerGraph]:

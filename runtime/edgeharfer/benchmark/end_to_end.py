@@ -66,12 +66,12 @@ def measure_end_to_end(setup: EndToEnd, progress: Progress = lambda done, total:
             if keras is not None:
                 loops.append(keras.call("loop", frames=KERAS_FRAMES_PER_ROUND))
             progress(number + 1, rounds)
-        made_of = {"keras_loop": keras.call("summary")} if keras is not None else {}
-        found = {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
+        loop_summary = {"keras_loop": keras.call("summary")} if keras is not None else {}
+        result = {**figures(streams, blocks, loops, pipeline.call("summary")), **loop_summary}
     if setup.agreement:
-        with BenchmarkWorker("agreement", **setup.job) as both:
-            found["agreement"] = both.call("compare")
-    return found
+        with BenchmarkWorker("agreement", **setup.job) as worker:
+            result["agreement"] = worker.call("compare")
+    return result
 
 
 def figures(
@@ -116,7 +116,7 @@ def figures(
 
 
 def _sum(rounds: Sequence[Mapping[str, float]], key: str) -> float:
-    return sum(one[key] for one in rounds)
+    return sum(figures[key] for figures in rounds)
 
 
 def _per(rounds: Sequence[Mapping[str, float]], what: str, of: str) -> float:

@@ -78,14 +78,14 @@ def _interpreter(data: bytes, threads: int) -> Any:
 
     with backend.quiet():
         try:
-            made = import_peer("ai_edge_litert.interpreter").Interpreter(
+            interpreter = import_peer("ai_edge_litert.interpreter").Interpreter(
                 model_content=data, num_threads=threads
             )
         except ImportError:
             lite = import_peer("tensorflow").lite
-            made = lite.Interpreter(model_content=data, num_threads=threads)
-        made.allocate_tensors()
-    return made
+            interpreter = lite.Interpreter(model_content=data, num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def _runner(interpreter: Any, batch: Floats) -> Any:

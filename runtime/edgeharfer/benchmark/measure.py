@@ -36,14 +36,17 @@ class Timing:
 
     @property
     def median_ms(self) -> float:
+        """Median wall time."""
         return float(np.median(self.samples_ms))
 
     @property
     def p95_ms(self) -> float:
+        """95th percentile of the wall time."""
         return float(np.percentile(self.samples_ms, 95))
 
     @property
     def cpu_ms(self) -> float:
+        """Median processor time."""
         return float(np.median(self.cpu_samples_ms))
 
 
@@ -85,7 +88,7 @@ def measure(
             i = (number + step) % len(candidates)
             samples[i] += _turn(candidates[i], count, clock, cpu_clock)
         progress(number + 1, rounds)
-    return [Timing(*np.array(one, np.float64).T) for one in samples]
+    return [Timing(*np.array(runs_ms, np.float64).T) for runs_ms in samples]
 
 
 def _turn(run: Run, count: int, clock: Clock, cpu_clock: CpuClock) -> list[tuple[float, float]]:

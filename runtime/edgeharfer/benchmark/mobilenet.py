@@ -56,7 +56,7 @@ class _Graph:
     def add(self, kind: str, inputs: Iterable[str], output: str, attributes: Iterable[bytes] = ()) -> None:
         """Add a node with one output."""
         fields = [_text(1, name) for name in inputs] + [_text(2, output), _text(4, kind)]
-        self._nodes.append(b"".join([*fields, *(_bytes(5, one) for one in attributes)]))
+        self._nodes.append(b"".join([*fields, *(_bytes(5, attribute) for attribute in attributes)]))
 
     def conv(
         self, source: str, old: int, new: int, *, kernel: int, stride: int = 1, groups: int = 1,

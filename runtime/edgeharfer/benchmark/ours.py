@@ -63,10 +63,10 @@ def pictures(manifest: Manifest, batch: int) -> Floats:
     spec = manifest.input
     rng = np.random.default_rng(_SEED)
     noise = rng.integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
-    made = prepare(list(noise), spec)
-    return (
-        np.ascontiguousarray(made.transpose(0, 3, 1, 2)) if manifest.options.get("layout") == "nchw" else made
-    )
+    nhwc = prepare(list(noise), spec)
+    if manifest.options.get("layout") == "nchw":
+        return np.ascontiguousarray(nhwc.transpose(0, 3, 1, 2))
+    return nhwc
 
 
 def windows(frames: int, size: int, batch: int) -> Floats:
@@ -79,19 +79,19 @@ def part_name(package: str, role: str) -> str:
     return package if role == "model" else f"{package} {role}"
 
 
-def chosen_precisions(package: Package, wanted: Sequence[str] | None) -> list[str]:
+def chosen_precisions(package: Package, requested: Sequence[str] | None) -> list[str]:
     """Precisions to measure in the order of PRECISIONS.
 
     Raises:
         ConfigError: The package does not have a requested precision.
     """
     available = package.manifest.files
-    missing = [one for one in wanted or () if one not in available]
+    missing = [name for name in requested or () if name not in available]
     if missing:
         raise ConfigError(
             f"{package.manifest.name}: no {missing[0]} model; choose from {', '.join(available)}"
         )
-    return [one for one in PRECISIONS if one in (wanted or available)]
+    return [name for name in PRECISIONS if name in (requested or available)]
 
 
 def package_candidates(

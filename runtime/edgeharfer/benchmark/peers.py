@@ -62,14 +62,14 @@ def parse_peers(text: str) -> list[str]:
 
 def missing_peers(peers: Sequence[str]) -> dict[str, str]:
     """Peers that are not installed, each with a message that names the command to install it."""
-    found = {}
+    missing = {}
     for peer in peers:
         try:
             for module in _MODULES[peer]:
                 import_peer(module)
         except ImportError:
-            found[peer] = str(MissingExtra(peer, EXTRA_OF[peer]))
-    return found
+            missing[peer] = str(MissingExtra(peer, EXTRA_OF[peer]))
+    return missing
 
 
 def import_peer(name: str) -> Any:

@@ -91,7 +91,7 @@ def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> d
         "fps": round(_mean(rows, "fps"), 2),
         "drift": {**ratios, "rss_mb": None if grown is None else round(grown, 2)},
         "hottest_celsius": max(
-            (max(one["celsius"].values()) for one in rows if one["celsius"]), default=None
+            (max(row["celsius"].values()) for row in rows if row["celsius"]), default=None
         ),
         "watts": {name: round(_mean(_having(rows, name), name), 2) for name in _names(rows)},
         "throttled": (after.throttled or 0) - (before.throttled or 0) if counted else None,
@@ -99,15 +99,15 @@ def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> d
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    return sum(one[name] for one in rows) / len(rows) if rows else 0.0
+    return sum(row[name] for row in rows) / len(rows) if rows else 0.0
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    return sorted({name for one in rows for name in one["watts"]})
+    return sorted({name for row in rows for name in row["watts"]})
 
 
 def _having(rows: Sequence[Row], name: str) -> list[Mapping[str, float]]:
-    return [one["watts"] for one in rows if name in one["watts"]]
+    return [row["watts"] for row in rows if name in row["watts"]]
 
 
 def sustained_lines(figures: Mapping[str, Any]) -> list[str]:

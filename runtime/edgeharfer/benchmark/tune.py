@@ -39,30 +39,35 @@ def tune_package(
     Returns:
         The best result of each provider in order of time, then all others in order of time.
     """
-    candidates = [one for one in package_candidates(package, setup) if _whole(one, package)]
-    timings = measure([one.run for one in candidates], runs, progress=progress)
-    ways = [
-        TuningResult(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
-        for one, timing in zip(candidates, timings, strict=True)
+    candidates = [
+        candidate for candidate in package_candidates(package, setup) if _is_frame_step(candidate, package)
     ]
-    best = best_per_provider(ways)
-    return [*best, *(way for way in sorted(ways, key=lambda way: way.median_ms) if way not in best)]
+    timings = measure([candidate.run for candidate in candidates], runs, progress=progress)
+    results = [
+        TuningResult(Backend(_provider(candidate), candidate.precision, candidate.threads), timing.median_ms)
+        for candidate, timing in zip(candidates, timings, strict=True)
+    ]
+    best = best_per_provider(results)
+    return [
+        *best,
+        *(result for result in sorted(results, key=lambda result: result.median_ms) if result not in best),
+    ]
 
 
-def best_per_provider(ways: Sequence[TuningResult]) -> list[TuningResult]:
+def best_per_provider(results: Sequence[TuningResult]) -> list[TuningResult]:
     """The best result of each provider, fastest first."""
     by_provider: dict[str, TuningResult] = {}
-    for way in sorted(ways, key=lambda way: way.backend.threads or 1):
-        best = by_provider.get(way.backend.name)
-        if best is None or is_better(way, best):
-            by_provider[way.backend.name] = way
-    return sorted(by_provider.values(), key=lambda way: way.median_ms)
+    for result in sorted(results, key=lambda result: result.backend.threads or 1):
+        best = by_provider.get(result.backend.name)
+        if best is None or is_better(result, best):
+            by_provider[result.backend.name] = result
+    return sorted(by_provider.values(), key=lambda result: result.median_ms)
 
 
-def is_better(way: TuningResult, than: TuningResult) -> bool:
+def is_better(result: TuningResult, other: TuningResult) -> bool:
     """Whether a result is faster than another, by MAX_TIME_RATIO if it uses more threads."""
-    limit = MAX_TIME_RATIO if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
-    return way.median_ms < limit * than.median_ms
+    limit = MAX_TIME_RATIO if (result.backend.threads or 1) > (other.backend.threads or 1) else 1.0
+    return result.median_ms < limit * other.median_ms
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -70,7 +75,7 @@ def thread_counts(cores: int) -> list[int]:
     return [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
 
 
-def _whole(candidate: Candidate, package: Package) -> bool:
+def _is_frame_step(candidate: Candidate, package: Package) -> bool:
     parts: Iterable[str] = package.manifest.roles
     return candidate.name.endswith("step") if "head" in parts else True
 

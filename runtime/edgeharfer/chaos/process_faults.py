@@ -59,11 +59,11 @@ def kill(env: FaultEnvironment) -> float:
         run.process.send_signal(signal.SIGKILL)
         run.process.wait()
         written = run.count("result")
-    whole = env.events.read_bytes().rpartition(b"\n")[0] + b"\n"
-    env.events.write_bytes(whole + PARTIAL_LINE)
+    complete = env.events.read_bytes().rpartition(b"\n")[0] + b"\n"
+    env.events.write_bytes(complete + PARTIAL_LINE)
     with env.run() as again:
         again.stop()
-    if not env.events.read_bytes().startswith(whole) or again.count("result") <= written:
+    if not env.events.read_bytes().startswith(complete) or again.count("result") <= written:
         raise RecoveryError("events written before are lost")
     return again.first_s
 

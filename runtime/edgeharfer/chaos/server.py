@@ -29,7 +29,7 @@ class MjpegServer(Closing):
         self.silent = self.frozen = self.mute = False
         self.number = 0
         self.port = 0
-        self._gone = threading.Event()
+        self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
 
@@ -40,15 +40,15 @@ class MjpegServer(Closing):
 
     def serve(self) -> None:
         """Start listening, on the same port as before."""
-        self._gone = threading.Event()
+        self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=8)
         self._listener.settimeout(0.02)
         self.port = self._listener.getsockname()[1]
-        self._start(self._listen, self._listener, self._gone)
+        self._start(self._listen, self._listener, self._stopped)
 
     def stop_serving(self) -> None:
         """Stop listening and close all connections."""
-        self._gone.set()
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
         self._threads.clear()
@@ -65,21 +65,21 @@ class MjpegServer(Closing):
         self._threads.append(thread)
         thread.start()
 
-    def _listen(self, listener: socket.socket, gone: threading.Event) -> None:
+    def _listen(self, listener: socket.socket, stopped: threading.Event) -> None:
         with listener:
-            while not gone.is_set():
+            while not stopped.is_set():
                 with contextlib.suppress(TimeoutError):
-                    self._start(self._serve, listener.accept()[0], gone)
+                    self._start(self._serve, listener.accept()[0], stopped)
 
-    def _serve(self, viewer: socket.socket, gone: threading.Event) -> None:
-        viewer.settimeout(5)
-        with viewer, contextlib.suppress(OSError):  # the client has disconnected
+    def _serve(self, client: socket.socket, stopped: threading.Event) -> None:
+        client.settimeout(5)
+        with client, contextlib.suppress(OSError):  # the client has disconnected
             if not self.mute:
-                viewer.recv(4096)
-                viewer.sendall(HEAD)
-            while not gone.is_set():
+                client.recv(4096)
+                client.sendall(HEAD)
+            while not stopped.is_set():
                 if not (self.silent or self.mute):
                     self.number += not self.frozen
                     data = self.picture(self.number)
-                    viewer.sendall(PART % len(data) + data + b"\r\n")
-                gone.wait(1 / self.fps)
+                    client.sendall(PART % len(data) + data + b"\r\n")
+                stopped.wait(1 / self.fps)

@@ -53,11 +53,16 @@ def freeze(env: FaultEnvironment) -> float:
 
 def corrupt(env: FaultEnvironment) -> float:
     """Truncate every second picture; return the longest time without a result."""
-    whole = env.server.picture
+    original = env.server.picture
+
+    def damaged(number: int) -> bytes:
+        data = original(number)
+        return data[: -len(data) // 3] if number % 2 else data
+
     with env.run() as run:
-        env.server.picture = lambda number: whole(number)[: -len(whole(number)) // 3 if number % 2 else None]
+        env.server.picture = damaged
         worst_s = max(run.wait_for_result() for _ in range(2 * SETTLING_RESULTS))
-        env.server.picture = whole
+        env.server.picture = original
         worst_s = max(worst_s, run.wait_for_result())
         run.stop()
         if not run.rows[-1]["source"]["bad_pictures"]:
@@ -67,7 +72,7 @@ def corrupt(env: FaultEnvironment) -> float:
 
 def resize(env: FaultEnvironment) -> float:
     """Send pictures of other sizes; return the longest time without a result."""
-    whole = env.server.picture
+    original = env.server.picture
     with env.run() as run:
         worst_s = 0.0
         for width, height in ((320, 240), (640, 960), (640, 480)):
@@ -75,7 +80,7 @@ def resize(env: FaultEnvironment) -> float:
             env.server.picture = lambda number, pictures=pictures: pictures[number % SETTLING_RESULTS]  # type: ignore[misc]
             worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLING_RESULTS))])
             check_boxes(run, width, height)
-        env.server.picture = whole
+        env.server.picture = original
         return worst_s
 
 

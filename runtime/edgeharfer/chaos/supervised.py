@@ -129,9 +129,9 @@ class WatchedRun(Closing):
         if events.exists():
             with events.open("rb") as file:
                 file.seek(self._read_bytes)
-                whole, newline, _ = file.read().rpartition(b"\n")
-            self._read_bytes += len(whole) + len(newline)
-            self.rows += [json.loads(line) for line in whole.splitlines()]
+                complete, newline, _ = file.read().rpartition(b"\n")
+            self._read_bytes += len(complete) + len(newline)
+            self.rows += [json.loads(line) for line in complete.splitlines()]
         return self.rows
 
     def count(self, kind: str, state: str | None = None) -> int:

@@ -64,7 +64,7 @@ def clip_windows(
         SourceError: The clip has no frames.
     """
     ring = FeatureRing(window)
-    found: list[Floats] = []
+    windows: list[Floats] = []
     features: Floats | None = None
     pts_s = 0.0
     for pts_s, picture in frames:
@@ -72,10 +72,10 @@ def clip_windows(
             features = encode(picture)
             ring.push(pts_s, features)
             if ring.ready:
-                found.append(ring.window()[0])
+                windows.append(ring.window()[0])
     if features is None:
         raise SourceError("the clip has no frames")
-    return np.stack(found or [_padded_window(ring, pts_s, features, window)])
+    return np.stack(windows or [_padded_window(ring, pts_s, features, window)])
 
 
 def _padded_window(ring: FeatureRing, pts_s: float, features: Floats, spec: WindowSpec) -> Floats:

@@ -65,13 +65,13 @@ class Dataset:
     def __init__(self, path: Path, suffixes: Iterable[str] = IMAGES) -> None:
         self.path = path
         self._zip = _open_zip(path)
-        wanted = frozenset(suffixes)
+        suffix_set = frozenset(suffixes)
         names = self._zip.namelist() if self._zip else _walk(path)
-        found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in wanted)
+        found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in suffix_set)
         self.samples = [sample for sample in found if sample is not None]
         if not self.samples:
             raise SourceError(
-                f"{path}: no {'/'.join(sorted(wanted))} files in <class>/<file> or <split>/<class>/<file>"
+                f"{path}: no {'/'.join(sorted(suffix_set))} files in <class>/<file> or <split>/<class>/<file>"
             )
 
     @property
@@ -175,12 +175,12 @@ def _open_zip(path: Path) -> zipfile.ZipFile | None:
 
 def files_below(path: Path) -> list[Path]:
     """All files below a folder. Symbolic links are followed, except to a folder above."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for name, folders, files in os.walk(path, followlinks=True):
         above = {parent.resolve() for parent in Path(name).parents} | {Path(name).resolve()}
-        folders[:] = [one for one in folders if Path(name, one).resolve() not in above]
-        found += [file for one in files if (file := Path(name, one)).is_file()]
-    return found
+        folders[:] = [entry for entry in folders if Path(name, entry).resolve() not in above]
+        paths += [file for entry in files if (file := Path(name, entry)).is_file()]
+    return paths
 
 
 def _walk(path: Path) -> list[str]:

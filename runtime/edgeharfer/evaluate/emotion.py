@@ -86,8 +86,10 @@ def match_votes(
         SourceError: The votes belong to other pictures.
     """
     index = {canonical(label): i for i, label in enumerate(labels)}
-    joined = (one for one in samples if one.file in votes)
-    ferplus.check_agreement((ferplus.majority(votes[one.file]), canonical(one.label)) for one in joined)
+    joined = (sample for sample in samples if sample.file in votes)
+    ferplus.check_agreement(
+        (ferplus.majority(votes[sample.file]), canonical(sample.label)) for sample in joined
+    )
     pairs, left_out = [], Counter[str]()
     for sample in samples:
         if sample.file not in votes:

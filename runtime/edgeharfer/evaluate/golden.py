@@ -62,7 +62,7 @@ def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequ
         ]
         if (rolling := model.rolling()) is None:
             return model.classify(np.stack(repeated)[None])[None]
-        return model.probs([rolling.push(one) for one in repeated][-1])
+        return model.probs([rolling.push(step) for step in repeated][-1])
 
     return classify
 

@@ -45,7 +45,7 @@ class Batch:
         self._job, self._tasks, self._progress, self._stopping = job, tasks, progress, stopping
         self._failed: list[str] = []
         self._partial: list[str] = []
-        self._made, self._video_s = 0, 0.0
+        self._written, self._video_s = 0, 0.0
 
     def run(self) -> int:
         """Analyse the tasks that are not done.
@@ -90,7 +90,7 @@ class Batch:
         else:
             if written is None:
                 return
-            self._made += 1
+            self._written += 1
             report = written.report
             self._video_s += report.recording.duration_s
             for line in report.source.warnings:
@@ -103,9 +103,9 @@ class Batch:
         self._progress.advance(_weight(task) - reported, label)
 
     def _finish(self, pending: int, elapsed_s: float) -> int:
-        if self._made:
-            self._progress.print_result(timing_text(self._made, self._video_s, elapsed_s))
-        left = pending - self._made - len(self._failed)
+        if self._written:
+            self._progress.print_result(timing_text(self._written, self._video_s, elapsed_s))
+        left = pending - self._written - len(self._failed)
         if left:
             self._progress.print_error(
                 f"stopped with {left} of {pending} inputs left; run the same command again to continue"
@@ -144,9 +144,9 @@ def outcome_text(report: Report) -> str:
     return f"{who}, a face in {percent(report.group.coverage)} of {where}{mostly}".replace(NO_BREAK, " ")
 
 
-def timing_text(made: int, video_s: float, elapsed_s: float) -> str:
+def timing_text(reports: int, video_s: float, elapsed_s: float) -> str:
     """How long the reports took, also per minute of video."""
-    text = f"{counted(made, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
+    text = f"{counted(reports, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
     if video_s <= 0:
         return text
     return f"{text}; {video_s:.1f} s of video, {60 * elapsed_s / video_s:.1f} s per minute of it"

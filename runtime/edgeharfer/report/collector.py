@@ -121,7 +121,7 @@ class Collector(Sink):
             if isinstance(readings, Mapping) and face.track in readings
         }
         probs = (new[EMOTION].probs or {}) if EMOTION in new else {}
-        numbers = {task: {**(one.probs or {}), **(one.values or {})} for task, one in new.items()}
+        numbers = {task: {**(reading.probs or {}), **(reading.values or {})} for task, reading in new.items()}
         return SampledFace(
             face.track,
             _rounded(face.box),

@@ -83,8 +83,8 @@ def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
     """
-    found = (make_input(spec) for text in specs for spec in _expand(text))
-    return list({item.place: item for item in found}.values())
+    inputs = (make_input(spec) for text in specs for spec in _expand(text))
+    return list({item.place: item for item in inputs}.values())
 
 
 def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> None:

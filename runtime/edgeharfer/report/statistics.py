@@ -85,12 +85,12 @@ def compute_statistics(rows: Sequence[FrameRow], labels: Sequence[str], samples:
     count = len(rows)
     frames = {row.sample.frame for row in rows}
     raw = np.mean([row.face.raw for row in rows], axis=0) if rows and labels else np.zeros(len(labels))
-    found = Counter(row.label for row in rows)
+    counts = Counter(row.label for row in rows)
     names = (*labels, UNCERTAIN) if labels else ()
     return Statistics(
         sightings=count,
         coverage=len(frames) / samples if samples else 0.0,
-        shares={name: found[name] / count if count else 0.0 for name in names},
+        shares={name: counts[name] / count if count else 0.0 for name in names},
         mean_raw=dict(zip(labels, raw.tolist(), strict=True)),
         confidence=sum(row.score for row in rows) / count if count else 0.0,
         transitions=count_transitions(rows),

@@ -35,8 +35,8 @@ _HASH_SIGNS = 12
 
 def cover(report: Report, edition: ReportEdition) -> list[Any]:
     """The cover page."""
-    one = len(report.recording.samples) == 1
-    kind = ("Picture" if one else "Pictures") if report.stills else "Video"
+    single = len(report.recording.samples) == 1
+    kind = ("Picture" if single else "Pictures") if report.stills else "Video"
     parts = [
         OutlineEntry("cover", "Summary"),
         gap(22),
