@@ -17,7 +17,7 @@ from edgeharfer.chaos import process_faults
 from edgeharfer.chaos.fault import Fault, FaultEnvironment, FaultNotApplicable, slowdown
 from edgeharfer.chaos.source_faults import freeze
 from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout, WatchedRun
-from edgeharfer.chaos.trial import FAULTS, attempt, exit_code, line, report, trial
+from edgeharfer.chaos.trial import FAULTS, exit_code, line, report, run_fault, run_faults
 from edgeharfer.cli.chaos import chaos, run_options
 from edgeharfer.runtime.clock import ManualClock
 from mjpeg_server import MjpegServer, allowed_s
@@ -34,7 +34,7 @@ def named(name: str) -> Fault:
 )
 def test_the_product_recovers(name: str) -> None:
     fault = named(name)
-    (outcome,) = trial([replace(fault, limit_s=allowed_s(fault.limit_s))], LIGHT)
+    (outcome,) = run_faults([replace(fault, limit_s=allowed_s(fault.limit_s))], LIGHT)
     assert outcome.result == "pass", line(outcome)
 
 
@@ -42,7 +42,7 @@ def test_the_product_recovers(name: str) -> None:
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
 def test_all_of_them_with_all_models(name: str) -> None:
     fault = named(name)
-    (outcome,) = trial([replace(fault, limit_s=allowed_s(fault.limit_s))])
+    (outcome,) = run_faults([replace(fault, limit_s=allowed_s(fault.limit_s))])
     assert outcome.result == "pass", line(outcome)
 
 
@@ -60,10 +60,10 @@ def raising(error: Exception) -> Fault:
 
 def test_each_outcome_has_its_word(site: FaultEnvironment) -> None:
     outcomes = [
-        attempt(Fault("fine", "something", 1.0, lambda _: 0.5), site),
-        attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
-        attempt(raising(RecoveryError("no result within 30 s")), site),
-        attempt(raising(FaultNotApplicable("there is no disk")), site),
+        run_fault(Fault("fine", "something", 1.0, lambda _: 0.5), site),
+        run_fault(Fault("late", "something", 1.0, lambda _: 1.5), site),
+        run_fault(raising(RecoveryError("no result within 30 s")), site),
+        run_fault(raising(FaultNotApplicable("there is no disk")), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["pass", "fail", "fail", "not tried"]
     assert [line(outcome).split("  ")[-1] for outcome in outcomes] == [
@@ -78,8 +78,8 @@ def test_a_busy_machine_is_no_broken_product(tmp_path: Path) -> None:
     load = iter([1.0, 9.5] * 5)
     site = FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: next(load))
     outcomes = [
-        attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
-        attempt(raising(RecoveryTimeout("no state 'lost' within 10 s")), site),
+        run_fault(Fault("late", "something", 1.0, lambda _: 1.5), site),
+        run_fault(raising(RecoveryTimeout("no state 'lost' within 10 s")), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["too busy", "too busy"]
     assert line(outcomes[0]).endswith(
@@ -95,9 +95,9 @@ def test_a_busy_machine_is_no_broken_product(tmp_path: Path) -> None:
 def test_a_busy_machine_excuses_no_defect_and_hides_no_recovery(tmp_path: Path) -> None:
     site = FaultEnvironment(tmp_path, MjpegServer(), LIGHT, slowdown=lambda: 9.5)
     outcomes = [
-        attempt(Fault("fine", "something", 1.0, lambda _: 0.5), site),
-        attempt(raising(RecoveryError("events that had been written are gone")), site),
-        attempt(Fault("late", "something", 1.0, lambda _: 1.5), site),
+        run_fault(Fault("fine", "something", 1.0, lambda _: 0.5), site),
+        run_fault(raising(RecoveryError("events written before are lost")), site),
+        run_fault(Fault("late", "something", 1.0, lambda _: 1.5), site),
     ]
     assert [outcome.result for outcome in outcomes] == ["pass", "fail", "too busy"]
     assert [exit_code(outcomes[:count]) for count in (1, 2, 3)] == [0, 1, 1]
@@ -160,18 +160,18 @@ def frozen_site(coming: int) -> FaultEnvironment:
 
 def test_results_of_pictures_from_before_a_freeze_may_still_come_and_no_others() -> None:
     assert freeze(frozen_site(0)) == freeze(frozen_site(2)) == 0.1
-    with pytest.raises(RecoveryError, match="results came of a frozen picture"):
+    with pytest.raises(RecoveryError, match="there were results for a frozen picture"):
         freeze(frozen_site(3))
 
 
 def test_a_product_that_dies_is_told_with_its_last_words(site: FaultEnvironment) -> None:
-    site.server.appear()
+    site.server.serve()
     try:
         run = site.run(prelude="import sys; print('no luck', file=sys.stderr); sys.exit(7)\n")
         with pytest.raises(RecoveryError, match="ended with exit code 7: no luck"):
             run.start()
     finally:
-        site.server.vanish()
+        site.server.stop_serving()
 
 
 def test_where_nobody_may_mount_the_disk_is_not_tried(

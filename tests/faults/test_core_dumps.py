@@ -73,7 +73,7 @@ def test_the_product_starts_its_processes_in_one_place() -> None:
 def test_a_run_and_its_reader_crash_without_a_dump(tmp_path: Path) -> None:
     options = ["--action", "off", "--emotion", "off"]
     with MjpegServer() as server, WatchedRun(server.url, tmp_path / "events.jsonl", options) as run:
-        reader = run.reader()
+        reader = run.reader_pid()
         assert reader is not None
         for pid in (run.process.pid, reader):
             limits = Path(f"/proc/{pid}/limits").read_text().splitlines()

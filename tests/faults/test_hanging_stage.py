@@ -85,11 +85,11 @@ def test_a_camera_that_is_away_is_no_hang(tmp_path: Path, figures: Figures) -> N
     with MjpegServer() as server, KioskProcess(tmp_path, server.url, interval_s=4.0) as kiosk:
         wait_until(lambda: "STATUS=source live" in kiosk.messages())
         kiosk.wait_for_ping()
-        server.vanish()
+        server.stop_serving()
         away = {"STATUS=source lost", "STATUS=source backoff"}  # the first one lasts a quarter of a second
         wait_until(lambda: not away.isdisjoint(kiosk.messages()))
         time.sleep(4.5)
-        server.appear()
+        server.serve()
         before = kiosk.messages().count("STATUS=source live")
         wait_until(lambda: kiosk.messages().count("STATUS=source live") > before)
         longest_s = max(later - earlier for earlier, later in itertools.pairwise(kiosk.pings))

@@ -53,10 +53,10 @@ def test_it_ends_by_itself_and_a_new_one_goes_on(
     events = tmp_path / "events.jsonl"
     with MjpegServer() as server:
         poor = WatchedRun(server.url, events, prelude=LIMIT.format(mb=mb, late=late))
-        ended_s, code = poor.start_in_vain()
-        assert code in (1, 2), poor.complaints
-        assert len(poor.complaints.splitlines()) == 1, poor.complaints
-        assert any(word in poor.complaints.lower() for word in ("memory", "alloc", "thread")), poor.complaints
+        ended_s, code = poor.run_to_exit()
+        assert code in (1, 2), poor.stderr
+        assert len(poor.stderr.splitlines()) == 1, poor.stderr
+        assert any(word in poor.stderr.lower() for word in ("memory", "alloc", "thread")), poor.stderr
         with WatchedRun(server.url, events) as again:
             again.stop()
     figures(ended_s=ended_s, exit_code=code, first_result_s=again.first_s)

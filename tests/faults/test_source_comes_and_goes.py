@@ -77,11 +77,11 @@ def drop_and_return(server: MjpegServer, capture: Capture, cycles: int, most_s: 
     recoveries = list[float]()
     start_s = time.monotonic()
     while len(recoveries) < cycles and time.monotonic() - start_s < most_s:
-        server.vanish()
+        server.stop_serving()
         wait_until(lambda: capture.state in ("lost", "backoff", "connecting"))
         while capture.next_frame(0.01) is not None:
             continue  # what was on its way
-        server.appear()
+        server.serve()
         recoveries.append(frame_after(capture)[1])
     return recoveries
 
@@ -108,7 +108,7 @@ def test_a_stream_that_drops_comes_back_within_2_s_and_costs_nothing(
 def test_a_stream_that_is_away_costs_next_to_no_time_of_the_processor(
     server: MjpegServer, capture: Capture, figures: Figures
 ) -> None:
-    server.vanish()
+    server.stop_serving()
     wait_until(lambda: capture.state == "backoff")
     while capture.next_frame(0.01) is not None:
         continue

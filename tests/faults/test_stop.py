@@ -41,7 +41,7 @@ def silent(server: MjpegServer, run: WatchedRun) -> None:
 
 
 def away(server: MjpegServer, run: WatchedRun) -> None:
-    server.vanish()
+    server.stop_serving()
     run.wait_for_state("lost")
 
 
@@ -49,7 +49,7 @@ def opening(server: MjpegServer, run: WatchedRun) -> None:
     """It comes back, takes the connection, and says nothing."""
     away(server, run)
     server.mute = True
-    server.appear()
+    server.serve()
     time.sleep(1.0)
 
 
@@ -112,7 +112,7 @@ def test_a_run_goes_on_when_its_source_vanishes_and_returns(
 ) -> None:
     with light(server, tmp_path) as run:
         away(server, run)
-        server.appear()
+        server.serve()
         recovered_s = run.wait_for_result()
         run.stop()
     figures(recovered_s=recovered_s)

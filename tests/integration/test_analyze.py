@@ -177,7 +177,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(
     capsys.readouterr()
     assert analyze(empty, still, *options) == 0
     out = capsys.readouterr().out
-    assert "empty.avi: done before" in out
+    assert "empty.avi: already done" in out
     assert "still.png: 2 faces" in out
     assert (tmp_path / "empty" / "report.pdf").stat().st_mtime_ns == before
     assert {path.name for path in (tmp_path / "still" / "persons").iterdir()} == {"person-1", "person-2"}
@@ -263,7 +263,10 @@ def test_ctrl_c_ends_it_well_and_keeps_what_is_whole(clips: Path, tmp_path: Path
         assert "two.avi: 2 people" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 128 + signal.SIGINT, "what follows after && must not go on"
-        assert process.stderr.read() == "edgeharfer: stopped with 1 of 2 left; the same command goes on\n"
+        assert (
+            process.stderr.read()
+            == "edgeharfer: stopped with 1 of 2 inputs left; run the same command again to continue\n"
+        )
     assert {path.name for path in tmp_path.iterdir()} == {"two"}
 
 
@@ -284,10 +287,10 @@ def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
             now_s[0] += 10
             bar.advance(100.4, "1/2 clip.mkv")
         assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
-        bar.complain("bad.mp4: torn")
+        bar.print_error("bad.mp4: torn")
         bar.advance(498.5, "2/2 bad.mp4")
         bar.close()
-        bar.complain("done")
+        bar.print_error("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
 
@@ -296,7 +299,7 @@ def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixt
     with ProgressBar() as bar:
         bar.begin(10)
         bar.advance(5, "clip")
-        bar.say("clip: done")
+        bar.print_result("clip: done")
         bar.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 

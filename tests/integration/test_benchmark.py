@@ -144,7 +144,7 @@ def test_a_package_with_its_keras_model_and_one_with_another(
     capsys.readouterr()
     code, line = failure(capsys, package, "--keras-model", other, "--against", "keras")
     assert code == 2
-    assert f"{other}: not the model that package was made of" in line
+    assert f"{other}: package was exported from another model" in line
 
 
 def test_peers_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_peers_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pyte
     made = benchmark(tmp_path, package, "--against", "keras,openvino", "--runs", 1)
     assert made["left_out"] == [
         f"openvino is not installed: {install_command('compare')}",
-        "keras: the Keras model of tiny-emotion is not at hand: give its file with --keras-model",
+        "keras: no Keras model of tiny-emotion: pass its file with --keras-model",
     ]
     assert [row["backend"] for row in made["rows"]] == ["onnxruntime"]
 

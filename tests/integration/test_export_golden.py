@@ -35,5 +35,5 @@ def test_a_package_is_installed_by_the_answers_that_it_was_exported_with(tmp_pat
     assert (update.folder / GOLDEN).exists()
     golden["probs"][0].reverse()
     (package.path / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")
-    with pytest.raises(ModelError, match="answers otherwise"):
+    with pytest.raises(ModelError, match="outputs of the package differ"):
         install_package(package.path, tmp_path / "other", replaces="off", clock=ManualClock())

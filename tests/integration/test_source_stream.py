@@ -57,7 +57,7 @@ def test_frames_come_live_and_in_order(server: MjpegServer) -> None:
 
 def test_the_end_is_a_loss_that_names_no_password(server: MjpegServer) -> None:
     with StreamSource(server.url.replace("//", "//admin:hunter2@"), SystemClock()) as source:
-        threading.Timer(0.1, server.vanish).start()
+        threading.Timer(0.1, server.stop_serving).start()
         with pytest.raises(SourceError, match="lost") as caught:
             while True:
                 source.read()

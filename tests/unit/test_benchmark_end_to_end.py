@@ -13,7 +13,7 @@ import pytest
 import tiny_models
 from edgeharfer.benchmark import end_to_end
 from edgeharfer.benchmark.end_to_end import EndToEnd, figures, measure_end_to_end
-from edgeharfer.benchmark.pipeline_job import BLOCK, UNITS, PipelineJob
+from edgeharfer.benchmark.pipeline_job import BLOCK_FRAMES, UNITS_PER_BLOCK, PipelineJob
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.inference.backend import Backend
 from films import write_film
@@ -76,7 +76,7 @@ class FakeWorker:
 
 def test_the_two_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeWorker.asked = []
-    monkeypatch.setattr(end_to_end, "Worker", FakeWorker)
+    monkeypatch.setattr(end_to_end, "BenchmarkWorker", FakeWorker)
     measure_end_to_end(EndToEnd("clip.mp4", {}, Backend(threads=1), against_keras=True, runs=60))
     turn = ["pipeline stream", "pipeline blocks", "keras loop"]
     assert FakeWorker.asked[:9] == 3 * turn
@@ -100,12 +100,13 @@ def test_the_pipeline_is_timed_with_and_without_decode_and_units_beside_it(tmp_p
     package = tiny_models.action_package(tmp_path / "action")
     options = {"action": str(package.path), "emotion": None}
     job = PipelineJob(clip, options, clock=ManualClock(), cpu_clock=ticking(1.0), unit_clock=ticking(0.25))
-    stream, blocks = job.stream(40), job.blocks(BLOCK + 8)
+    stream, blocks = job.stream(40), job.blocks(BLOCK_FRAMES + 8)
     summary = job.summary()
     job.close()
     assert (stream["frames"], stream["cpu_s"]) == (40, 1.0)
     assert blocks == {
-        "frames": BLOCK + 8, "seconds": 0.0, "cpu_s": 2.0, "units": 2 * UNITS, "unit_cpu_s": 0.5,
+        "frames": BLOCK_FRAMES + 8, "seconds": 0.0, "cpu_s": 2.0,
+        "units": 2 * UNITS_PER_BLOCK, "unit_cpu_s": 0.5,
     }  # fmt: skip
     assert summary["models"] == {"action": "tiny-action fp32"}
     assert set(summary["providers"]) == {"faces", "action"}

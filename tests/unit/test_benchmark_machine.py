@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.benchmark.machine import busy, machine_facts, memory_gb, source_revision
+from edgeharfer.benchmark.machine import is_busy, machine_facts, memory_gb, source_revision
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.inference.tuning import cpu_model
 
@@ -27,7 +27,7 @@ def test_facts_are_json_and_name_versions() -> None:
     ("load", "cores", "wanted"), [(9.0, 2, True), (1.4, 2, False), (None, 2, False), (1.0, None, False)]
 )
 def test_a_busy_machine_is_known(load: float | None, cores: int | None, wanted: bool) -> None:
-    assert busy({"load_average": load, "cores": cores}) is wanted
+    assert is_busy({"load_average": load, "cores": cores}) is wanted
 
 
 def test_proc_files(tmp_path: Path) -> None:

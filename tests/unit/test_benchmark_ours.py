@@ -67,7 +67,7 @@ def test_detectors_that_ship_run_on_pictures_in_their_layout(name: str) -> None:
 
 def test_a_precision_that_the_package_lacks_is_named(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path)
-    with pytest.raises(ConfigError, match="tiny-emotion holds no int8: it has fp32"):
+    with pytest.raises(ConfigError, match="tiny-emotion: no int8 model; choose from fp32"):
         list(package_candidates(package, BenchmarkSetup(precisions=("fp32", "int8"))))
 
 

@@ -70,7 +70,7 @@ def test_a_peer_that_fails_is_left_out_with_its_reason_and_keeps_what_it_has_mad
         yield peer("litert", run=broken)
 
     comparison = Comparison()
-    comparison.attempt("litert, net head", made())
+    comparison.add_peer("litert, net head", made())
     assert [one.backend for one in comparison.candidates] == ["litert"]
     assert comparison.left_out == ["litert, net head: operator LSTM is not known"]
 
@@ -102,5 +102,5 @@ def test_end_to_end_figures_in_words() -> None:
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     plot(rows_of((OURS, 2.0), (peer("litert"), 1.0)), tmp_path / "bars.png")
     assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(SinkError, match="cannot write the plot"):
         plot(rows_of((OURS, 2.0)), tmp_path / "bars.unknown")

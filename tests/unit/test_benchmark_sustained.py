@@ -38,7 +38,9 @@ def test_a_machine_that_tells_nothing() -> None:
     blind = [{**one, "celsius": {}, "watts": {}} for one in rows(100.0, 100.0)]
     found = drift(blind, SensorReading(), SensorReading())
     assert (found["hottest_celsius"], found["watts"], found["throttled"]) == (None, {}, None)
-    assert sum("not told by this machine" in line for line in sustained_lines({"minutes": 1, **found})) == 3
+    assert (
+        sum("not reported by this machine" in line for line in sustained_lines({"minutes": 1, **found})) == 3
+    )
 
 
 def test_it_runs_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +59,7 @@ def test_it_runs_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
             clock.sleep(20.0)
             return {"frames": frames, "seconds": 20.0, "cpu_s": 10.0, "p99_ms": 4.0, "rss_mb": 100.0}
 
-    monkeypatch.setattr(sustained, "Worker", Stretch)
+    monkeypatch.setattr(sustained, "BenchmarkWorker", Stretch)
     told: list[tuple[int, int]] = []
     found = measure_sustained(
         EndToEnd("clip", {}), 1.5, lambda *at: told.append(at), sensors=SensorReading, clock=clock

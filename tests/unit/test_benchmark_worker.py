@@ -52,7 +52,7 @@ def test_errors_are_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         {"call": "close", "with": {}},
     )
     assert said[0] == {"error": "ModelError", "message": "net: is broken"}
-    assert said[2] == {"error": "ValueError", "message": "no such command: close"}
+    assert said[2] == {"error": "ValueError", "message": "unknown command: close"}
 
 
 @pytest.mark.parametrize(

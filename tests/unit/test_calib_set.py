@@ -128,7 +128,7 @@ def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 1})
     for folder in list((data / "train").iterdir()):
         folder.rename(folder.with_name(f"not-{folder.name}"))
-    message = "none of its classes is one of the model's: across, down"
+    message = "none of its classes is a class of the model: across, down"
     refused(SourceError, message, lambda: open_material(package.manifest, data).calibration(9, 1))
 
 

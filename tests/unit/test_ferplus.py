@@ -70,7 +70,7 @@ def test_votes_of_other_pictures_are_refused() -> None:
     right = [(ferplus.LABELS.index("happy"), "happy")] * 70 + [(ferplus.LABELS.index("sad"), "angry")] * 30
     assert ferplus.check_agreement(right) == pytest.approx(0.7)
     assert ferplus.check_agreement(right[:50]) is None
-    with pytest.raises(SourceError, match="agree with 30%"):
+    with pytest.raises(SourceError, match="agree with only 30%"):
         ferplus.check_agreement(
             [(ferplus.LABELS.index("happy"), "happy")] * 30 + [(ferplus.LABELS.index("sad"), "angry")] * 70
         )

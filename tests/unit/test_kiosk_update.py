@@ -30,7 +30,7 @@ from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The packages that a child process would have tried; it takes a second for each (see test_trial)."""
     tried: list[Path] = []
-    monkeypatch.setattr(module, "try_out", lambda package: tried.append(package.path))
+    monkeypatch.setattr(module, "run_trial", lambda package: tried.append(package.path))
     return tried
 
 
@@ -56,7 +56,7 @@ def test_a_package_is_tried_in_a_child_first_and_not_kept_where_that_fails(
         def fail(package: Package, error: BaseException = error) -> None:
             raise error
 
-        monkeypatch.setattr(module, "try_out", fail)
+        monkeypatch.setattr(module, "run_trial", fail)
         with pytest.raises(type(error)):
             install_package(second, state, replaces="off", clock=ManualClock())
         assert installed(state) == before
@@ -136,7 +136,7 @@ def test_golden_answers_decide(tmp_path: Path) -> None:
     update = install_package(package.path, tmp_path / "state", replaces="off", clock=ManualClock())
     assert (update.folder / "golden.json").exists()
     golden.write_text(json.dumps({"probs": (1 - probs).tolist()}), encoding="utf-8")
-    with pytest.raises(ModelError, match="answers otherwise"):
+    with pytest.raises(ModelError, match="outputs of the package differ"):
         install_package(package.path, tmp_path / "other", replaces="off", clock=ManualClock())
     assert installed(tmp_path / "other") == set()
 
@@ -161,7 +161,7 @@ def test_golden_answers_are_written_as_they_are_checked(
     check_golden(package)
     golden["frames"][0] += 1
     (package.path / GOLDEN).write_text(json.dumps(golden), encoding="utf-8")
-    with pytest.raises(ModelError, match="asks for other pictures"):
+    with pytest.raises(ModelError, match="frames must be"):
         check_golden(package)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from edgeharfer.evaluate.metrics import class_figures, confusion_matrix, score, top_k
+from edgeharfer.evaluate.metrics import class_metrics, confusion_matrix, score, top_k
 
 LABELS = ("a", "b", "c", "d")
 # Six samples: a, a, a, b, b, c; called a, a, b, b, c, c; nothing is d, and nothing is called d.
@@ -91,7 +91,7 @@ def test_the_same_as_scikit_learn_on_noise() -> None:
     figures = score("emotion", probs, truth, [str(i) for i in range(7)])
     assert figures["macro_f1"] == pytest.approx(f1_score(truth, called, average="macro"))
     assert figures["weighted_f1"] == pytest.approx(f1_score(truth, called, average="weighted"))
-    mine = class_figures(confusion_matrix(truth, called, 7))
+    mine = class_metrics(confusion_matrix(truth, called, 7))
     theirs = precision_recall_fscore_support(truth, called)
     for name, values in zip(("precision", "recall", "f1", "support"), theirs, strict=True):
         np.testing.assert_allclose(mine[name], values)

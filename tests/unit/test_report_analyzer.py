@@ -203,7 +203,7 @@ def test_each_photograph_is_a_sample_of_its_own(packages: Path, tmp_path: Path) 
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((100, 100, 3), 90, np.uint8))
     seen: list[FaceSample] = []
     found = watched(
-        analyzer(packages).analyze(open_source(tmp_path), watch=lambda frame, sample: seen.append(sample))
+        analyzer(packages).analyze(open_source(tmp_path), on_sample=lambda frame, sample: seen.append(sample))
     )
     assert [sample.picture for sample in found.samples] == ["p0.png", "p1.png", "plain.png"]
     assert [len(sample.faces) for sample in found.samples] == [2, 2, 0]

@@ -100,7 +100,7 @@ def test_a_long_film_is_told_in_minutes() -> None:
 
 
 def test_too_short_for_an_action_is_said() -> None:
-    assert "Too short: an action is read from 2 s without a gap." in texts(timeline(report({1: "hhhh"})))
+    assert "Too short: an action needs 2 s without a gap." in texts(timeline(report({1: "hhhh"})))
 
 
 def test_the_transitions_count_from_row_to_column() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeharfer.report.csv_files import safe, write_actions, write_frames
+from edgeharfer.report.csv_files import escape_formula, write_actions, write_frames
 from edgeharfer.report.report import Report, SourceFacts, make_report
 from edgeharfer.report.segments import Segment
 from edgeharfer.report.smoothing import Smoothing
@@ -60,7 +60,7 @@ def test_a_sample_without_a_face_has_a_line_too(tmp_path: Path) -> None:
 
 def test_a_report_on_one_person_holds_only_that_person(tmp_path: Path) -> None:
     made = report({1: "h h", 2: "sss"})
-    lines = frames_of(made.about(made.shown[0]), tmp_path)
+    lines = frames_of(made.for_person(made.shown[0]), tmp_path)
     assert [line["track"] for line in lines] == ["1", "1"]
 
 
@@ -85,12 +85,12 @@ def test_actions_have_start_end_label_and_mean_score(tmp_path: Path) -> None:
     "cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\uff0d1"]
 )
 def test_a_cell_that_looks_like_a_formula_is_text(cell: str) -> None:
-    assert safe(cell) == "'" + cell
+    assert escape_formula(cell) == "'" + cell
 
 
 @pytest.mark.parametrize("cell", ["happy", "a=b", "", None, -3.5, 0.25])
 def test_other_cells_are_left_alone(cell: str | float | None) -> None:
-    assert safe(cell) == cell
+    assert escape_formula(cell) == cell
 
 
 def test_names_of_files_and_labels_are_guarded_in_the_files(tmp_path: Path) -> None:

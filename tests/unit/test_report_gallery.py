@@ -14,7 +14,7 @@ def show(gallery: Gallery, count: int, *, score: float = 0.9, box: Box | None = 
     for number in range(count):
         bgr = np.full((120, 160, 3), number % 250, np.uint8)
         face = SampledFace(1, box or Box(40, 30, 40, 40), score, ())
-        gallery.see(Frame(number, float(number), 0.0, bgr), FaceSample(float(number), number, "", (face,)))
+        gallery.add(Frame(number, float(number), 0.0, bgr), FaceSample(float(number), number, "", (face,)))
 
 
 def test_scenes_are_few_and_span_the_source() -> None:

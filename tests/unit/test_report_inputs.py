@@ -12,12 +12,12 @@ import pytest
 
 from edgeharfer.report.inputs import (
     ReportTask,
-    check_ends,
+    check_finite,
     expected_frames,
     find_inputs,
     folder_name,
     make_input,
-    plan,
+    plan_tasks,
 )
 from edgeharfer.runtime import ConfigError, open_source
 
@@ -73,23 +73,23 @@ def test_what_has_no_end_is_refused(spec: str) -> None:
 def test_the_demo_needs_a_duration() -> None:
     (demo,) = find_inputs(["demo"])
     with pytest.raises(ConfigError, match="--duration"):
-        check_ends([demo], None)
-    check_ends([demo], 5.0)
+        check_finite([demo], None)
+    check_finite([demo], 5.0)
 
 
 def test_like_named_inputs_get_folders_of_their_own(tmp_path: Path) -> None:
     paths = [tmp_path / "x" / "a.mp4", tmp_path / "y" / "a.mp4", tmp_path / "y" / "A.mkv"]
     touch(*paths)
-    tasks = plan(map(make_input, map(str, paths)), tmp_path / "out", {})
+    tasks = plan_tasks(map(make_input, map(str, paths)), tmp_path / "out", {})
     assert [task.folder.name for task in tasks] == ["a", "a-2", "A-3"]
 
 
 def test_a_finished_report_is_known_again(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
     inputs = find_inputs([str(tmp_path)])
-    first, _ = plan(inputs, tmp_path / "out", {"fps": 4})
+    first, _ = plan_tasks(inputs, tmp_path / "out", {"fps": 4})
     finish(first)
-    again = plan(inputs, tmp_path / "out", {"fps": 4})
+    again = plan_tasks(inputs, tmp_path / "out", {"fps": 4})
     assert [task.done for task in again] == [True, False]
     assert again[0].folder == first.folder
 
@@ -97,27 +97,27 @@ def test_a_finished_report_is_known_again(tmp_path: Path) -> None:
 def test_other_settings_or_a_changed_file_make_it_anew_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
     (item,) = find_inputs([str(tmp_path)])
-    (first,) = plan([item], tmp_path / "out", {"fps": 4})
+    (first,) = plan_tasks([item], tmp_path / "out", {"fps": 4})
     finish(first)
-    (other,) = plan([item], tmp_path / "out", {"fps": 5})
+    (other,) = plan_tasks([item], tmp_path / "out", {"fps": 5})
     assert (other.done, other.folder) == (False, first.folder)
     os.utime(tmp_path / "a.mp4", (1, 1))
-    (changed,) = plan(find_inputs([str(tmp_path)]), tmp_path / "out", {"fps": 4})
+    (changed,) = plan_tasks(find_inputs([str(tmp_path)]), tmp_path / "out", {"fps": 4})
     assert (changed.done, changed.folder) == (False, first.folder)
 
 
 def test_fresh_takes_nothing_as_done(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
     inputs = find_inputs([str(tmp_path)])
-    finish(plan(inputs, tmp_path / "out", {})[0])
-    assert not plan(inputs, tmp_path / "out", {}, fresh=True)[0].done
+    finish(plan_tasks(inputs, tmp_path / "out", {})[0])
+    assert not plan_tasks(inputs, tmp_path / "out", {}, fresh=True)[0].done
 
 
 def test_the_report_on_another_file_of_that_name_is_left_alone(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.mp4", tmp_path / "y" / "a.mp4")
-    (first,) = plan([make_input(str(tmp_path / "x" / "a.mp4"))], tmp_path / "out", {})
+    (first,) = plan_tasks([make_input(str(tmp_path / "x" / "a.mp4"))], tmp_path / "out", {})
     finish(first)
-    (second,) = plan([make_input(str(tmp_path / "y" / "a.mp4"))], tmp_path / "out", {})
+    (second,) = plan_tasks([make_input(str(tmp_path / "y" / "a.mp4"))], tmp_path / "out", {})
     assert second.folder != first.folder
     assert not second.done
 
@@ -128,7 +128,7 @@ def test_a_torn_summary_counts_as_nothing(tmp_path: Path, content: str) -> None:
     inputs = find_inputs([str(tmp_path)])
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "summary.json").write_text(content)
-    (task,) = plan(inputs, tmp_path / "out", {})
+    (task,) = plan_tasks(inputs, tmp_path / "out", {})
     assert (task.done, task.folder.name) == (False, "a")
 
 

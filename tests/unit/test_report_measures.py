@@ -6,7 +6,13 @@ import pytest
 
 from edgeharfer.report.rows import label_rows
 from edgeharfer.report.smoothing import Smoothing
-from edgeharfer.report.statistics import MAX_LABELS, MAX_SHOWN, main_labels, measure, people
+from edgeharfer.report.statistics import (
+    MAX_LABELS,
+    MAX_SHOWN,
+    compute_statistics,
+    main_labels,
+    person_statistics,
+)
 from tiny_reports import LABELS, SURE, recording, report
 
 
@@ -77,7 +83,7 @@ def test_several_photographs_have_no_people() -> None:
 
 def test_a_report_on_one_person_tells_nothing_of_others() -> None:
     made = report({1: "hhhh", 2: "ssss"}, "BBBB")
-    own = made.about(made.shown[1])
+    own = made.for_person(made.shown[1])
     assert {row.face.track for row in own.rows} == {2}
     assert own.group.shares["happy"] == 0
     assert own.segments == ()
@@ -88,12 +94,12 @@ def test_without_emotions_there_are_no_shares() -> None:
     seen = recording({1: "hhhh"}, labels=())
     rows = label_rows(seen, (), 0.4, Smoothing())
     assert {row.label for row in rows} == {""}
-    assert measure(rows, (), 4).shares == {}
-    assert people(rows, (), 4)[0].measures.coverage == 1
+    assert compute_statistics(rows, (), 4).shares == {}
+    assert person_statistics(rows, (), 4)[0].measures.coverage == 1
 
 
 def test_there_is_room_for_the_likeliest_labels() -> None:
     assert main_labels(LABELS, report({1: "hn"}).group) == list(LABELS)
     many = tuple(f"label{number:02}" for number in range(30))
-    seen = measure((), many, 0)
+    seen = compute_statistics((), many, 0)
     assert len(main_labels(many, seen)) == MAX_LABELS

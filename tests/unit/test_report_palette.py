@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeharfer.report.charts.timeline import action_paint
-from edgeharfer.report.palette import PAINTS, paints
+from edgeharfer.report.charts.timeline import action_style
+from edgeharfer.report.palette import LABEL_STYLES, label_styles
 from edgeharfer.runtime.types import UNCERTAIN
 
 Vector = NDArray[np.float64]
@@ -101,7 +101,9 @@ def test_the_measure_is_right_on_published_pairs(
 
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_every_two_labels_differ_at_a_glance(sight: str) -> None:
-    seen = {label: to_lab(np.array(SIGHTS[sight]) @ linear(paint.fill)) for label, paint in PAINTS.items()}
+    seen = {
+        label: to_lab(np.array(SIGHTS[sight]) @ linear(paint.fill)) for label, paint in LABEL_STYLES.items()
+    }
     close = {
         (one, other): round(ciede2000(seen[one], seen[other]), 1)
         for one, other in combinations(seen, 2)
@@ -119,29 +121,29 @@ def test_the_simulation_does_confuse_red_and_green() -> None:
 
 
 def test_every_two_labels_differ_in_grey_print() -> None:
-    lightness = sorted(float(to_lab(linear(paint.fill))[0]) for paint in PAINTS.values())
+    lightness = sorted(float(to_lab(linear(paint.fill))[0]) for paint in LABEL_STYLES.values())
     assert np.diff(lightness).min() >= MIN_LIGHTNESS_STEP
 
 
 def test_hatches_are_not_used_twice() -> None:
-    hatches = [(paint.hatch, paint.line) for paint in PAINTS.values()]
+    hatches = [(paint.hatch, paint.line) for paint in LABEL_STYLES.values()]
     assert len(set(hatches)) == len(hatches)
 
 
 def test_kinds_of_actions_differ_in_grey_print() -> None:
-    kinds = [action_paint("Biking"), action_paint("background"), action_paint(UNCERTAIN)]
+    kinds = [action_style("Biking"), action_style("background"), action_style(UNCERTAIN)]
     lightness = sorted(float(to_lab(linear(paint.fill))[0]) for paint in kinds)
     assert np.diff(lightness).min() >= MIN_LIGHTNESS_STEP
     assert len({paint.hatch for paint in kinds}) == 2
 
 
 def test_labels_of_another_package_get_paints_of_their_own() -> None:
-    found = paints(("happy", "bored", "amused"))
-    assert found["happy"] == PAINTS["happy"]
-    assert found[UNCERTAIN] == PAINTS[UNCERTAIN]
+    found = label_styles(("happy", "bored", "amused"))
+    assert found["happy"] == LABEL_STYLES["happy"]
+    assert found[UNCERTAIN] == LABEL_STYLES[UNCERTAIN]
     assert len(set(found.values())) == 4
 
 
 def test_more_labels_than_paints_still_get_one() -> None:
     labels = tuple(f"label{number}" for number in range(40))
-    assert set(paints(labels)) == {*labels, UNCERTAIN}
+    assert set(label_styles(labels)) == {*labels, UNCERTAIN}

@@ -86,7 +86,7 @@ def test_the_cover_tells_the_facts(usual: tuple[Report, bytes]) -> None:
     cover = pages(usual[1])[0]
     for fact in ("clip.mp4", "3 May 2027", "640 × 480 pixels", "tiny-emotion", "tiny-action", "BlazeFace"):
         assert fact in cover
-    assert "Mean of each track's probabilities over 0.75 s, half before and half after each moment." in cover
+    assert "Mean of each track's probabilities over 0.75 s, half before and half after each sample." in cover
     assert "No picture of the input was stored" in cover
 
 
@@ -95,7 +95,7 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
     for words in (
         "Smoothing over time.",
         "Below a probability of 0.4",
-        "What it cannot say",
+        "Limits",
         "what a person feels",
     ):
         assert words in last
@@ -104,7 +104,7 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
 @pytest.mark.parametrize(
     ("smoothing", "words"),
     [
-        (Smoothing("none"), "None: each sample has the label of its own probabilities."),
+        (Smoothing("none"), "None: each sample is labelled from its own probabilities."),
         (
             Smoothing("exponential", 0.5),
             "Exponential average of each track's probabilities, time constant 0.5 s.",
@@ -162,7 +162,7 @@ def test_the_figures_are_those_of_frames_csv(usual: tuple[Report, bytes], tmp_pa
 
 def test_a_person_s_own_report_names_nobody_else(usual: tuple[Report, bytes]) -> None:
     made, _ = usual
-    own = made.about(made.shown[1])
+    own = made.for_person(made.shown[1])
     text = " ".join(pages(person_pdf(own, ChartBook(made), EDITION)))
     assert "Person 2" in text
     assert "Person 1" not in text
@@ -174,10 +174,10 @@ def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
     made = report({1: "hhhh"})
     for sample in made.recording.samples:
         noise = np.random.default_rng(sample.frame).integers(0, 255, (200, 320, 3), np.uint8)
-        gallery.see(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
+        gallery.add(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
     pdf = report_pdf(made, ChartBook(made), ReportEdition("3 May 2027", gallery))
     assert images_of(pdf) == len(gallery.scenes) + len(gallery.faces) == 4 + 1
-    assert "because they were asked for" in pages(pdf)[0]
+    assert "because they were requested" in pages(pdf)[0]
 
 
 def test_the_same_report_gives_the_same_file() -> None:
@@ -211,6 +211,6 @@ def test_pictures_have_a_table_instead_of_a_course() -> None:
 
 def test_a_sample_in_the_gallery_needs_no_face() -> None:
     gallery = Gallery()
-    gallery.see(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
+    gallery.add(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
     made = report({1: " "})
     assert images_of(report_pdf(made, ChartBook(made), ReportEdition("", gallery))) == 1

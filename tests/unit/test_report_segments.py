@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeharfer.report.record import ActionReading
-from edgeharfer.report.segments import Segment, emotion_segments, join, seconds_by_label
+from edgeharfer.report.segments import Segment, emotion_segments, join_readings, seconds_by_label
 from tiny_reports import report
 
 
@@ -18,7 +18,7 @@ def read(text: str, start_s: float = 2.0, step_s: float = 0.125) -> list[ActionR
 
 
 def test_a_segment_ends_where_the_next_begins() -> None:
-    found = join(read("aabbb"), 0.125, 2.625)
+    found = join_readings(read("aabbb"), 0.125, 2.625)
     assert [(part.label, part.start_s, part.end_s) for part in found] == [
         ("a", 2.0, 2.25),
         ("b", 2.25, 2.625),
@@ -26,26 +26,26 @@ def test_a_segment_ends_where_the_next_begins() -> None:
 
 
 def test_the_score_is_the_mean_of_the_readings() -> None:
-    assert [part.score for part in join(read("aabb"), 0.125, 2.5)] == pytest.approx([0.505, 0.525])
+    assert [part.score for part in join_readings(read("aabb"), 0.125, 2.5)] == pytest.approx([0.505, 0.525])
 
 
 def test_a_gap_parts_a_label_and_belongs_to_none() -> None:
-    found = join(read("aa     aa"), 0.125, 3.125)
+    found = join_readings(read("aa     aa"), 0.125, 3.125)
     assert [(part.start_s, part.end_s) for part in found] == [(2.0, 2.25), (2.875, 3.125)]
 
 
 def test_the_last_segment_ends_with_the_source() -> None:
-    assert join(read("a"), 0.125, 2.05)[-1].end_s == 2.05
+    assert join_readings(read("a"), 0.125, 2.05)[-1].end_s == 2.05
 
 
 def test_readings_that_come_unevenly_belong_together() -> None:
     """Frames fall on the grid only roughly: neighbours are up to two steps apart."""
     readings = [ActionReading(time_s, "a", 0.9) for time_s in (0.0, 0.4, 0.6, 0.8, 1.2)]
-    assert [(part.start_s, part.end_s) for part in join(readings, 0.25, 1.4)] == [(0.0, 1.4)]
+    assert [(part.start_s, part.end_s) for part in join_readings(readings, 0.25, 1.4)] == [(0.0, 1.4)]
 
 
 def test_no_reading_no_segment() -> None:
-    assert join([], 0.125, 5.0) == ()
+    assert join_readings([], 0.125, 5.0) == ()
 
 
 def test_times_by_label_come_longest_first() -> None:

@@ -16,9 +16,9 @@ pytest.importorskip("reportlab", reason="needs the report extra")
 pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
-from edgeharfer.report.inputs import find_inputs, own_folder, plan
+from edgeharfer.report.inputs import available_folder, find_inputs, plan_tasks
 from edgeharfer.report.pdf.edition import ReportEdition
-from edgeharfer.report.write import check_folder, write_report
+from edgeharfer.report.write import ensure_writable_folder, write_report
 from edgeharfer.runtime.errors import SinkError
 from tiny_reports import report
 
@@ -161,11 +161,13 @@ def test_a_report_on_another_input_keeps_its_folder(tmp_path: Path) -> None:
     for side in "ab":
         (tmp_path / side / "clip.mp4").write_text(side)
     out = tmp_path / "out"
-    (one,), (other,) = (plan(find_inputs([str(tmp_path / side / "clip.mp4")]), out, {}) for side in "ab")
+    (one,), (other,) = (
+        plan_tasks(find_inputs([str(tmp_path / side / "clip.mp4")]), out, {}) for side in "ab"
+    )
     assert one.folder == other.folder
     for task in (one, other):
         write_report(
-            report({1: "    "}), task.folder, EDITION, task.extra, choose=partial(own_folder, task)
+            report({1: "    "}), task.folder, EDITION, task.extra, choose=partial(available_folder, task)
         )  # fmt: skip
     assert names(out) == {"clip", "clip-2"}
     for task, name in ((one, "clip"), (other, "clip-2")):
@@ -192,8 +194,8 @@ def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_known_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SinkError, match="cannot be written"):
-        check_folder(tmp_path / "file" / "out")
-    check_folder(tmp_path / "new" / "out")
+        ensure_writable_folder(tmp_path / "file" / "out")
+    ensure_writable_folder(tmp_path / "new" / "out")
     assert names(tmp_path / "new" / "out") == set()
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 import tiny_models
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates
-from edgeharfer.evaluate.golden import answerer, golden_frames
+from edgeharfer.evaluate.golden import golden_frames, make_classifier
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
@@ -207,14 +207,14 @@ def test_warming_up_leaves_nothing_behind(tmp_path: Path, film: list[Frame]) -> 
 
 def test_golden_answers_are_those_of_a_stream(tmp_path: Path) -> None:
     whole, rolls = (
-        answerer(package(tmp_path / name, rolls))(golden_frames())
+        make_classifier(package(tmp_path / name, rolls))(golden_frames())
         for name, rolls in (("whole", False), ("rolls", True))
     )
     assert rolls.shape == (1, 3)
     np.testing.assert_allclose(rolls, whole, atol=1e-5)
     other = rolling(tiny_models.lstm_head(FRAMES, bias=False))
     graphs = {"head": tiny_models.lstm_head(FRAMES), ROLLING: other}
-    mixed = answerer(tiny_models.action_package(tmp_path / "mixed", frames=FRAMES, graphs=graphs))
+    mixed = make_classifier(tiny_models.action_package(tmp_path / "mixed", frames=FRAMES, graphs=graphs))
     assert np.abs(mixed(golden_frames()) - whole).max() > 1e-3
 
 

@@ -344,7 +344,7 @@ def test_votes_that_belong_to_other_pictures_are_noticed() -> None:
     }
     assert check_votes(some, right) == 1.0
     shifted = {f"{i}.png": right[f"{(i + 1) % 140}.png"] for i in range(140)}
-    with pytest.raises(SourceError, match=r"agree with 0% of the labels.*edgeharfer prepare"):
+    with pytest.raises(SourceError, match=r"agree with only 0% of the labels.*edgeharfer prepare"):
         check_votes(some, shifted)
     assert check_votes(some, {"3.png": right["3.png"]}) is None
 

@@ -12,12 +12,12 @@ from onnx import helper
 
 import tiny_models
 from edgeharfer.evaluate import trial
-from edgeharfer.evaluate.trial import TRIAL_S, run_graphs, try_out
+from edgeharfer.evaluate.trial import TRIAL_S, run_graphs, run_trial
 from edgeharfer.runtime import MissingExtra, ModelError, load_package, shipped_packages
 
 
 def test_a_sound_package_passes(tmp_path: Path) -> None:
-    try_out(tiny_models.emotion_package(tmp_path))
+    run_trial(tiny_models.emotion_package(tmp_path))
 
 
 def test_every_graph_of_a_package_runs(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_every_graph_of_a_package_runs(tmp_path: Path) -> None:
 def test_a_graph_that_never_ends_is_refused_at_the_deadline(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path, model=tiny_models.endless())
     start_s = time.monotonic()
-    with pytest.raises(ModelError, match="no answer within 2 s") as refused:
-        try_out(package, deadline_s=2.0)
+    with pytest.raises(ModelError, match="no output within 2 s") as refused:
+        run_trial(package, deadline_s=2.0)
     assert str(tmp_path) in str(refused.value)
     assert time.monotonic() - start_s < TRIAL_S
 
@@ -47,17 +47,17 @@ def test_a_graph_that_cannot_run_is_named(tmp_path: Path) -> None:
     model = tiny_models.to_bytes(nodes, {"image": ["b", 16, 16, 1]}, {"probs": ["b", "c"]}, weights)
     package = tiny_models.emotion_package(tmp_path, model=model)
     with pytest.raises(ModelError, match=r"model\.onnx: cannot run"):
-        try_out(package)
+        run_trial(package)
 
 
 def test_a_crash_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "run_child", lambda *_, timeout_s: (-11, ""))
-    with pytest.raises(ModelError, match=r"running it crashed \(SIGSEGV\)"):
-        try_out(tiny_models.emotion_package(tmp_path))
+    with pytest.raises(ModelError, match=r"the trial run crashed \(SIGSEGV\)"):
+        run_trial(tiny_models.emotion_package(tmp_path))
 
 
 def test_without_onnx_runtime_nothing_can_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = load_package(tiny_models.emotion_package(tmp_path).path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra):
-        try_out(package)
+        run_trial(package)

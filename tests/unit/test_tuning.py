@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tiny_patterns
-from edgeharfer.benchmark.tune import TuningResult, chosen, thread_counts
+from edgeharfer.benchmark.tune import TuningResult, best_per_provider, thread_counts
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference import tuning
 from edgeharfer.runtime.inference.backend import Backend
@@ -77,13 +77,13 @@ def test_a_broken_record_is_left_alone(package: Package, content: bytes) -> None
 
 def test_more_threads_must_be_worth_it() -> None:
     one, two = TuningResult(Backend("cpu", "int8", 1), 1.0), TuningResult(Backend("cpu", "int8", 2), 0.9)
-    assert chosen([two, one]) == [one]
-    assert chosen([one, TuningResult(Backend("cpu", "int8", 2), 0.8)])[0].backend.threads == 2
+    assert best_per_provider([two, one]) == [one]
+    assert best_per_provider([one, TuningResult(Backend("cpu", "int8", 2), 0.8)])[0].backend.threads == 2
 
 
 def test_the_quickest_provider_comes_first() -> None:
     slow, quick = TuningResult(Backend("cpu", "fp32", 1), 2.0), TuningResult(Backend("cuda", "fp16", 1), 1.0)
-    assert chosen([slow, quick]) == [quick, slow]
+    assert best_per_provider([slow, quick]) == [quick, slow]
 
 
 def test_thread_counts_end_at_the_cores() -> None:

@@ -113,7 +113,7 @@ class CalibrationSource(ABC):
         pairs = self.pairs(self.data.split(split))
         if not pairs:
             known = ", ".join(self.manifest.labels)
-            raise SourceError(f"{self.data.path}: none of its classes is one of the model's: {known}")
+            raise SourceError(f"{self.data.path}: none of its classes is a class of the model: {known}")
         return pairs
 
     def pairs(self, samples: Sequence[LabelledFile]) -> list[Pair]:

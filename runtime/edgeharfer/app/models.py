@@ -11,7 +11,7 @@ from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.messages import read_messages
 from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.settings import Settings
-from edgeharfer.report.palette import paints
+from edgeharfer.report.palette import label_styles
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
@@ -47,7 +47,7 @@ class LiveModels:
         return {
             "version": product_version(),
             "labels": list(self.labels),
-            "colors": {label: paint.fill for label, paint in paints(self.labels).items()},
+            "colors": {label: paint.fill for label, paint in label_styles(self.labels).items()},
             "actions": self._settings.pipeline.get(ACTION, "") is not None,
             "context": {"relation": self._table.relation, "activities": len(self._table.actions)},
             "limits": {

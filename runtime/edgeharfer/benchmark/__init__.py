@@ -1,4 +1,4 @@
-"""How fast packages are: against each other, against other engines, and end to end.
+"""Benchmarks of packages against each other, against other engines, and of the whole pipeline.
 
-Imports only NumPy, OpenCV and ONNX Runtime; other engines are imported when they are asked for.
+Imports only NumPy, OpenCV and ONNX Runtime; other engines are imported when they are requested.
 """

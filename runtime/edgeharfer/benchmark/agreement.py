@@ -1,4 +1,4 @@
-"""Whether speed was bought with accuracy: the same labels as when every frame is looked at in full."""
+"""Compare the labels of the pipeline with those of a reference that processes every frame in full."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 Labels = tuple[str | None, ...]
-"""By the tasks of COMPARED: the label of the scene, or of the largest face; None without a reading."""
+"""Label of the scene or of the largest face for each task of COMPARED; None without a reading."""
 COMPARED = PACKAGE_TASKS
 
 
 class AgreementJob:
-    """The pipeline and its reference over the same frames.
+    """Runs the pipeline and its reference over the same frames.
 
-    The reference looks for faces in the whole of every frame and at every face's emotion, and computes in
-    FP32. spec: a video file. options: as Pipeline takes them.
+    The reference detects faces in every full frame, classifies the emotion of every face, and uses FP32.
+
+    Args:
+        spec: A video file.
+        options: Options of `Pipeline`.
+        backend: Backend of the pipeline.
+        clock: Clock of both.
     """
 
     def __init__(
@@ -40,41 +45,51 @@ class AgreementJob:
         backend = backend or Backend()
         options = {**options, "background_build": False, "clock": self._clock}
         self._pipeline = Pipeline(**options, backend=backend)
-        thorough = partial(Perception, follow=False)  # looks at the whole frame each time
-        in_full = {**options, "face_interval_s": 0.0, "perception": thorough}
-        self._reference = Pipeline(**in_full, backend=replace(backend, precision="fp32"))
+        full_frames = partial(Perception, follow=False)
+        reference = {**options, "face_interval_s": 0.0, "perception": full_frames}
+        self._reference = Pipeline(**reference, backend=replace(backend, precision="fp32"))
 
     def compare(self) -> dict[str, Any]:
-        """Shares of the clip's seconds in which both give the same label most of the time."""
+        """Compute the share of the clip's seconds with the same most frequent label; see `agreement`."""
         seconds: list[int] = []
         ours: list[Labels] = []
-        wanted: list[Labels] = []
+        reference: list[Labels] = []
         with open_source(self._spec, clock=self._clock) as source:
             while (frame := source.read()) is not None:
                 seconds.append(int(frame.pts_s))
                 ours.append(labels(self._pipeline.process(frame)))
-                wanted.append(labels(self._reference.process(frame)))
-        return agreement(seconds, ours, wanted)
+                reference.append(labels(self._reference.process(frame)))
+        return agreement(seconds, ours, reference)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, since `compare` closes its source."""
 
 
 def labels(result: Result) -> Labels:
-    """What is said of a frame."""
+    """The labels of a frame."""
     face = max(result.faces, key=lambda face: face.box.area, default=None)
     readings = {**result.readings, **(face.readings if face is not None else {})}
     return tuple(readings[task].label if task in readings else None for task in COMPARED)
 
 
-def agreement(seconds: Iterable[int], ours: Iterable[Labels], wanted: Iterable[Labels]) -> dict[str, Any]:
-    """Of each second the most frequent label; "both" is the share in which neither task differs."""
+def agreement(seconds: Iterable[int], ours: Iterable[Labels], reference: Iterable[Labels]) -> dict[str, Any]:
+    """Compare the most frequent labels of each second.
+
+    Args:
+        seconds: The second that each frame belongs to.
+        ours: Labels of each frame by the pipeline.
+        reference: Labels of each frame by the reference.
+
+    Returns:
+        "seconds" (count), the share of seconds with equal labels for each task, and "both", the share in
+        which all tasks agree.
+    """
     votes: dict[int, list[tuple[Labels, Labels]]] = {}
-    for second, mine, other in zip(seconds, ours, wanted, strict=True):
-        votes.setdefault(second, []).append((mine, other))
+    for second, own, other in zip(seconds, ours, reference, strict=True):
+        votes.setdefault(second, []).append((own, other))
     same = [
         tuple(
-            _most(mine[task] for mine, _ in rows) == _most(other[task] for _, other in rows)
+            _most_common(own[task] for own, _ in rows) == _most_common(other[task] for _, other in rows)
             for task in range(len(COMPARED))
         )
         for rows in votes.values()
@@ -87,5 +102,5 @@ def agreement(seconds: Iterable[int], ours: Iterable[Labels], wanted: Iterable[L
     }
 
 
-def _most(values: Iterable[str | None]) -> str | None:
+def _most_common(values: Iterable[str | None]) -> str | None:
     return Counter(values).most_common(1)[0][0]

@@ -1,4 +1,4 @@
-"""Packages against each other and against other engines, all in the same rounds."""
+"""Collect the candidates of a benchmark: packages and the same models in other engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ _MAX_RECEIPT_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class BenchmarkSubject:
-    """A package, and the Keras model that it was made of where that is at hand."""
+    """A package to measure.
+
+    Attributes:
+        package: The package.
+        keras: File of the Keras model that the package was exported from, if it was given.
+        keras_name: Name of the model in a file with several models.
+    """
 
     package: Package
     keras: Path | None = None
@@ -41,10 +47,10 @@ class BenchmarkSubject:
 
 
 @contextmanager
-def exported(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
-    """A Keras model with the package that it would become, gone when the block is left.
+def exported_subject(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
+    """Export a Keras model to a temporary package, which is deleted at the end of the context.
 
-    Labels and scaling that the model does not record are made up: they do not change its speed.
+    Placeholders replace labels and scaling that the model does not record, since they do not affect speed.
     """
     from edgeharfer.export import export_model
     from edgeharfer.export.keras_model import load_model
@@ -65,58 +71,68 @@ def exported(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]
 
 
 def check_origin(package: Package, model: Path) -> None:
-    """Raises ConfigError where the package's receipt says that it was made of another model."""
+    """Check that a package was exported from a model, if its receipt records the source.
+
+    Raises:
+        ConfigError: The receipt records another model.
+    """
     from edgeharfer.export.source import find_source
 
     path = package.path / RECEIPT
     if not path.is_file():
         return
-    wanted = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
-    if wanted is not None and find_source(model).receipt()["sha256"] != wanted:
-        raise ConfigError(f"{model}: not the model that {package.manifest.name} was made of: see {path}")
+    recorded = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
+    if recorded is not None and find_source(model).receipt()["sha256"] != recorded:
+        raise ConfigError(f"{model}: {package.manifest.name} was exported from another model: see {path}")
 
 
 def compare(subjects: Sequence[BenchmarkSubject], setup: BenchmarkSetup, peers: Sequence[str]) -> Comparison:
-    """Everything that is to be measured. peers: those that are installed.
+    """Collect the candidates. A peer that fails is left out with the reason.
 
-    Raises what a package's own sessions raise; a peer that fails is left out with the reason.
+    Args:
+        subjects: The packages.
+        setup: What to vary.
+        peers: Names of the installed peers to measure.
+
+    Raises:
+        ConfigError: A package does not have a requested precision.
+        ProviderError: A requested provider cannot be loaded.
     """
-    made = Comparison()
+    comparison = Comparison()
     threads = setup.threads[0]
     if {"keras", "litert"} & set(peers) and (used := set_threads(threads)) != threads:
-        made.left_out.append(f"keras: TensorFlow runs with {used} threads already, not {threads}")
+        comparison.left_out.append(f"keras: TensorFlow already runs with {used} threads, not {threads}")
     for subject in subjects:
-        made.candidates += package_candidates(subject.package, setup)
+        comparison.candidates += package_candidates(subject.package, setup)
         if peers:
-            _add_peers(made, subject, setup, peers)
-    return made
+            _add_peers(comparison, subject, setup, peers)
+    return comparison
 
 
 def _add_peers(
-    made: Comparison, subject: BenchmarkSubject, setup: BenchmarkSetup, peers: Sequence[str]
+    comparison: Comparison, subject: BenchmarkSubject, setup: BenchmarkSetup, peers: Sequence[str]
 ) -> None:
     name = subject.package.manifest.name
     model = None
     if {"keras", "litert"} & set(peers):
         if subject.keras is None:
-            needing = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
-            made.left_out.append(
-                f"{needing}: the Keras model of {name} is not at hand: give its file with --keras-model"
-            )
+            affected = " and ".join(peer for peer in ("keras", "litert") if peer in peers)
+            reason = f"no Keras model of {name}: pass its file with --keras-model"
+            comparison.left_out.append(f"{affected}: {reason}")
         else:
             model = load_keras(subject.keras, subject.keras_name)
     for part in parts_of(subject.package, model, setup):
         batches = [1] if part.name.endswith(" step") else setup.batches
         if "keras" in peers and part.model is not None:
-            made.attempt(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
+            comparison.add_peer(f"keras, {part.name}", keras_candidates(part, setup.threads[0], batches))
         if "openvino" in peers and part.onnx:
-            made.attempt(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
+            comparison.add_peer(f"openvino, {part.name}", openvino_candidates(part, setup.threads, batches))
         if "litert" in peers and part.model is not None and part.onnx:
-            made.attempt(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
+            comparison.add_peer(f"litert, {part.name}", litert_candidates(part, setup.threads, batches))
 
 
 def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) -> list[PeerGraph]:
-    """The graphs of a package; with its Keras model also the whole clip model that a step replaces."""
+    """The graphs of a package and, with its Keras model, the whole clip model that a step replaces."""
     manifest = package.manifest
     precisions = chosen_precisions(package, setup.precisions)
     picture = pictures(manifest, 1)[0]

@@ -1,4 +1,4 @@
-"""Frames in, results out: what the whole pipeline costs, in encoder inferences and against Keras."""
+"""Benchmark of the whole pipeline: frame rate, CPU time in encoder units, and comparison with Keras."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.inference.backend import Backend
 
 FRAMES_PER_ROUND = 320
-"""Ten seconds at 32 frames a second: some windows of an action model."""
+"""Ten seconds at 32 frames per second, which is several windows of an action model."""
 KERAS_FRAMES_PER_ROUND = 5
 RUNS_PER_ROUND = 20
 
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """What to run.
+    """Settings of an end-to-end benchmark.
 
-    options, backend: of the Pipeline. against_keras: run the Keras loop in the same rounds. agreement:
-    compare the labels with those of every stage on every frame.
+    Attributes:
+        source: A video file.
+        options: Options of `Pipeline`.
+        backend: Backend of the pipeline.
+        faces: Paste the largest face this many times into each frame; None leaves the video unchanged.
+        against_keras: Run the Keras loop in the same rounds.
+        agreement: Compare the labels with those of a reference that processes every frame in full.
+        runs: Number of runs, RUNS_PER_ROUND of which make a round.
     """
 
     source: str
@@ -36,36 +42,36 @@ class EndToEnd:
 
     @property
     def job(self) -> dict[str, Any]:
-        """Settings of the job in another process."""
+        """Settings of the job in its child process."""
         return {"spec": self.source, "options": dict(self.options), "backend": asdict(self.backend)}
 
 
-def measure_end_to_end(wanted: EndToEnd, progress: Progress = lambda done, total: None) -> dict[str, Any]:
-    """The `end_to_end` of `benchmark --json`.
+def measure_end_to_end(setup: EndToEnd, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+    """Compute the `end_to_end` object of `benchmark --json`.
 
-    Each side has a process of its own and they take turns, round by round, so that one never runs while
-    the other is timed. Raises what the pipeline raises.
+    The pipeline and the Keras loop have a process each and take turns, so that neither runs while the other
+    is timed. Errors of the pipeline are raised here.
     """
-    rounds = max(2, round(wanted.runs / RUNS_PER_ROUND))
+    rounds = max(2, round(setup.runs / RUNS_PER_ROUND))
     streams, blocks, loops = [], [], []
     with ExitStack() as stack:
-        pipeline = stack.enter_context(BenchmarkWorker("pipeline", **wanted.job, faces=wanted.faces))
+        pipeline = stack.enter_context(BenchmarkWorker("pipeline", **setup.job, faces=setup.faces))
         keras = None
-        if wanted.against_keras:
-            threads = wanted.backend.threads or 1
-            keras = stack.enter_context(BenchmarkWorker("keras", spec=wanted.source, threads=threads))
+        if setup.against_keras:
+            threads = setup.backend.threads or 1
+            keras = stack.enter_context(BenchmarkWorker("keras", spec=setup.source, threads=threads))
         for number in range(rounds):
             streams.append(pipeline.call("stream", frames=FRAMES_PER_ROUND))
             blocks.append(pipeline.call("blocks", frames=FRAMES_PER_ROUND))
             if keras is not None:
                 loops.append(keras.call("loop", frames=KERAS_FRAMES_PER_ROUND))
             progress(number + 1, rounds)
-        made_of = {"keras_loop": keras.call("summary")} if keras is not None else {}
-        found = {**figures(streams, blocks, loops, pipeline.call("summary")), **made_of}
-    if wanted.agreement:
-        with BenchmarkWorker("agreement", **wanted.job) as both:
-            found["agreement"] = both.call("compare")
-    return found
+        loop_summary = {"keras_loop": keras.call("summary")} if keras is not None else {}
+        result = {**figures(streams, blocks, loops, pipeline.call("summary")), **loop_summary}
+    if setup.agreement:
+        with BenchmarkWorker("agreement", **setup.job) as worker:
+            result["agreement"] = worker.call("compare")
+    return result
 
 
 def figures(
@@ -74,12 +80,13 @@ def figures(
     loops: Sequence[Mapping[str, float]],
     summary: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Sums over all rounds.
+    """Combine the results of all rounds.
 
-    fps: frames with their decoding, as `run` gives them. cpu_ms_per_frame: of all threads, decoding
-    excluded. encoder_unit_ms: processor time as well, so that the two compare however busy the machine is.
-    ratio_to_keras_loop: both with decoding. rss_mb: of the process that only runs the pipeline, after the
-    first round and before the encoder unit is loaded.
+    Returns:
+        "fps" includes decoding, as in a live run. "cpu_ms_per_frame" is that of all threads without
+        decoding. "encoder_unit_ms" is processor time too, so their ratio does not depend on the load.
+        "ratio_to_keras_loop" includes decoding on both sides. "rss_mb" is that of the process that runs only
+        the pipeline, after the first round and before the encoder unit is loaded.
     """
     fps = _per(streams, "frames", "seconds")
     cpu_ms = 1e3 * _per(blocks, "cpu_s", "frames")
@@ -109,7 +116,7 @@ def figures(
 
 
 def _sum(rounds: Sequence[Mapping[str, float]], key: str) -> float:
-    return sum(one[key] for one in rounds)
+    return sum(figures[key] for figures in rounds)
 
 
 def _per(rounds: Sequence[Mapping[str, float]], what: str, of: str) -> float:
@@ -118,7 +125,7 @@ def _per(rounds: Sequence[Mapping[str, float]], what: str, of: str) -> float:
 
 
 def _range(streams: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How far the rounds lie apart: a busy machine shows here."""
+    """The spread of the frame rates of the rounds, which is large on a busy machine."""
     rates = [one["frames"] / one["seconds"] for one in streams if one["seconds"] > 0]
     if not rates:
         return {}

@@ -1,7 +1,6 @@
-"""The loop that this product replaces: per frame a detector, a whole clip model and a face model in Keras.
+"""Baseline of the end-to-end benchmark: a detector, a whole clip model and a face model in Keras per frame.
 
-The models have the shapes of the systems that it stands in for, with random weights: their speed does not
-depend on what they learnt.
+The models have the architectures of typical Keras programs with random weights, which do not affect speed.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeharfer.benchmark.film import LoopedVideo
 from edgeharfer.benchmark.keras_peer import set_threads
 from edgeharfer.benchmark.peers import import_peer
+from edgeharfer.benchmark.video import LoopedVideo
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
@@ -31,7 +30,7 @@ _FACE = InputSpec(SIDE, SIDE, "gray", "symmetric")
 
 
 def clip_model() -> Any:
-    """TimeDistributed(MobileNetV2) over 16 frames of 112 pixels, LSTM(128), softmax."""
+    """TimeDistributed(MobileNetV2), LSTM(128), softmax: (n, 16, 112, 112, 3) -> (n, 20)."""
     keras = import_peer("keras")
     encoder = keras.applications.MobileNetV2(
         input_shape=(SIDE, SIDE, 3), include_top=False, weights=None, pooling="avg"
@@ -48,14 +47,14 @@ def clip_model() -> Any:
 
 
 def face_model() -> Any:
-    """ResNet50V2 for grey faces of 112 pixels."""
+    """ResNet50V2 for grayscale faces: (n, 112, 112, 1) -> (n, 7)."""
     return import_peer("keras").applications.ResNet50V2(
         input_shape=(SIDE, SIDE, 1), weights=None, classes=EMOTIONS
     )
 
 
 def loop_detector() -> tuple[Detector, str]:
-    """OpenCV's Haar cascade, as those systems have it; where OpenCV has none, ours, which is quicker."""
+    """The Haar cascade of OpenCV and its name; BlazeFace, which is faster, if OpenCV does not include it."""
     try:
         return make_detector("haar"), "haar"
     except ConfigError:
@@ -63,18 +62,28 @@ def loop_detector() -> tuple[Detector, str]:
 
 
 class KerasJob:
-    """The loop in a process of its own."""
+    """The Keras loop over a repeated video, for use in a child process.
+
+    Args:
+        spec: A video file.
+        threads: TensorFlow threads.
+        clock: Clock for timing.
+    """
 
     def __init__(self, spec: str, threads: int, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._threads = set_threads(threads)
         self._detector, self._detector_name = loop_detector()
         self._clip, self._face = clip_model(), face_model()
-        self._film = LoopedVideo(spec, self._clock)
+        self._video = LoopedVideo(spec, self._clock)
         self._window: deque[Floats] = deque(maxlen=FRAMES)
 
     def loop(self, frames: int) -> dict[str, Any]:
-        """Frames with their decoding; the first of all fills the window and is not timed."""
+        """Process frames including decoding; the very first one fills the window and is not timed.
+
+        Returns:
+            "frames" and "seconds".
+        """
         if not self._window:
             self._window.extend([prepare([self._read()], _CLIP)[0]] * FRAMES)
             self._step()
@@ -84,12 +93,12 @@ class KerasJob:
         return {"frames": frames, "seconds": self._clock.monotonic() - start_s}
 
     def summary(self) -> dict[str, Any]:
-        """What the loop is made of."""
+        """Detector and number of threads of the loop."""
         return {"detector": self._detector_name, "threads": self._threads}
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._film.close()
+        """Close the video."""
+        self._video.close()
 
     def _step(self) -> None:
         bgr = self._read()
@@ -100,8 +109,8 @@ class KerasJob:
             self._face.predict(prepare([crop], _FACE), verbose=0)
 
     def _read(self) -> Image:
-        frame = self._film.read()
-        assert frame is not None, "a film has no end"
+        frame = self._video.read()
+        assert frame is not None, "a looped video has no end"
         return frame.bgr
 
 

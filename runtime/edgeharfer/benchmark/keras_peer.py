@@ -1,4 +1,4 @@
-"""Keras itself: `predict`, as most programs call it, and the same model as a tf.function."""
+"""Keras candidates: `predict`, as most programs call it, and the same model as a tf.function."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from edgeharfer.runtime.errors import ConfigError, ModelError
 
 _FLOAT_BYTES = 4
 _KERAS_BATCH = 32
-"""What `predict` takes at once when it is not told, as most programs do not."""
+"""Default batch size of `predict`."""
 
 
 @dataclass(frozen=True)
 class KerasModel:
-    """A Keras model by the roles of a package; `whole` is what a program without the split would call."""
+    """A Keras model, split like its package.
+
+    Attributes:
+        by_role: Submodel by role of the package's graphs.
+        whole: The unsplit model.
+        input_shape: Input shape without the batch axis.
+    """
 
     by_role: dict[str, Any]
     whole: Any
@@ -28,18 +34,27 @@ class KerasModel:
 
 
 def set_threads(threads: int) -> int:
-    """Let TensorFlow use so many threads, and return how many it uses: it decides once in a process."""
+    """Set the number of TensorFlow threads, which is fixed once TensorFlow runs.
+
+    Returns:
+        The number of threads in use.
+    """
     config = import_peer("tensorflow").config.threading
     try:
         config.set_intra_op_parallelism_threads(threads)
         config.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # It runs already.
+    except RuntimeError:  # TensorFlow runs already
         pass
     return int(config.get_intra_op_parallelism_threads()) or threads
 
 
 def load_keras(path: Path, name: str | None = None) -> KerasModel:
-    """The model behind a path, cut as the exporter cuts it. Raises ModelError, ConfigError."""
+    """Load a model and split it as the exporter does.
+
+    Raises:
+        ModelError: The file cannot be loaded as a Keras model.
+        ConfigError: The input size is not fixed.
+    """
     from edgeharfer.export.keras_model import load_model
     from edgeharfer.export.source import find_source
     from edgeharfer.export.split import split_model
@@ -47,7 +62,7 @@ def load_keras(path: Path, name: str | None = None) -> KerasModel:
     source = find_source(path, name)
     loaded = load_model(source)
     if loaded.keras is None:
-        raise ModelError(f"{path}: a SavedModel cannot be held against itself: give its .keras file")
+        raise ModelError(f"{path}: a SavedModel cannot be benchmarked in Keras: pass its .keras file")
     shape = tuple(loaded.input_shape[1:])
     if len(shape) == 3:
         return KerasModel({"model": loaded.keras}, loaded.keras, _fixed(shape, path))
@@ -60,14 +75,14 @@ def load_keras(path: Path, name: str | None = None) -> KerasModel:
 
 def _fixed(shape: tuple[int | None, ...], path: Path) -> tuple[int, ...]:
     if any(axis is None for axis in shape):
-        raise ConfigError(f"{path}: leaves the size of its input open, which a benchmark cannot guess")
+        raise ConfigError(f"{path}: the input size is not fixed; a benchmark needs a fixed input size")
     return tuple(int(axis) for axis in shape if axis is not None)
 
 
 def keras_candidates(
     part: PeerGraph, threads: int, batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
-    """`predict` and tf.function for each batch. Loading is what it takes until the first answer."""
+    """Yield `predict` and tf.function for each batch. The load time includes the first inference."""
     clock = clock or SystemClock()
     tf = import_peer("tensorflow")
     for batch in batches:

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) on a conversion of the Keras model, with its XNNPACK kernels."""
+"""LiteRT (TensorFlow Lite) candidates: the converted Keras model with XNNPACK kernels."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ _CALIBRATION_ITEMS = 8
 def litert_candidates(
     part: PeerGraph, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
-    """The part in FP32 and, where our package has it, in INT8.
+    """Yield the part in FP32 and, if the package has it, in INT8.
 
-    INT8 is calibrated on noise here: its speed is that of any INT8 model of this shape, its answers are
-    of no use. Raises ModelError for INT8 of a recurrent network.
+    INT8 is calibrated on noise, which makes its outputs meaningless but does not affect speed.
+
+    Raises:
+        ModelError: INT8 of a recurrent network, which TensorFlow cannot convert.
     """
     clock = clock or SystemClock()
     precisions = ["fp32", *(["int8"] if "int8" in part.onnx else [])]
@@ -41,14 +43,14 @@ def litert_candidates(
 
 
 def convert(model: Any, sample: Floats, batch: int, *, quantized: bool) -> bytes:
-    """A Keras model as a .tflite file for a fixed batch, float32 in and out."""
+    """Convert a Keras model to a .tflite file with a fixed batch size and float32 inputs and outputs."""
     from edgeharfer.export import backend
 
     tf = import_peer("tensorflow")
     with backend.quiet():
         spec = tf.TensorSpec((batch, *sample.shape), tf.float32)
         function = tf.function(partial(model, training=False)).get_concrete_function(spec)
-        # Weights that are variables would stay outside the file, and a recurrent layer would not run.
+        # Variables would not be stored in the file, and recurrent layers would not run.
         freeze = import_peer("tensorflow.python.framework.convert_to_constants")
         frozen = freeze.convert_variables_to_constants_v2(function)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
@@ -71,19 +73,19 @@ def _noise(sample: Floats, batch: int) -> Iterator[list[Floats]]:
 
 
 def _interpreter(data: bytes, threads: int) -> Any:
-    """Of the ai-edge-litert package, or the older one inside TensorFlow."""
+    """The interpreter of the ai-edge-litert package, or the older one of TensorFlow."""
     from edgeharfer.export import backend
 
     with backend.quiet():
         try:
-            made = import_peer("ai_edge_litert.interpreter").Interpreter(
+            interpreter = import_peer("ai_edge_litert.interpreter").Interpreter(
                 model_content=data, num_threads=threads
             )
         except ImportError:
             lite = import_peer("tensorflow").lite
-            made = lite.Interpreter(model_content=data, num_threads=threads)
-        made.allocate_tensors()
-    return made
+            interpreter = lite.Interpreter(model_content=data, num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def _runner(interpreter: Any, batch: Floats) -> Any:

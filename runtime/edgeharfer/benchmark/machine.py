@@ -1,4 +1,4 @@
-"""The machine, the versions and the source revision that figures belong to."""
+"""The machine, package versions and source revision of a benchmark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GIT_WAIT_S = 5.0
 
 
 def machine_facts(clock: Clock | None = None) -> dict[str, object]:
-    """Facts for `benchmark --json`; what cannot be told is None."""
+    """The `machine` object of `benchmark --json`; unknown values are None."""
     clock = clock or SystemClock()
     gpu = gpu_environment()
     return {
@@ -43,14 +43,14 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
 
 
 def usable_cores() -> int | None:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def memory_gb(info: Path = Path("/proc/meminfo")) -> float | None:
-    """All memory in GiB; None where the system does not say it in /proc."""
+    """Total memory in GiB; None on systems without /proc/meminfo."""
     try:
         text = info.read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -60,21 +60,21 @@ def memory_gb(info: Path = Path("/proc/meminfo")) -> float | None:
 
 
 def load_average() -> float | None:
-    """Of the last minute: figures of a busy machine are worth less."""
+    """Load average of the last minute; None on Windows."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def busy(facts: Mapping[str, Any]) -> bool:
-    """More is running than there are cores to run it on: times are then those of the scheduler.
+def is_busy(facts: Mapping[str, Any]) -> bool:
+    """Whether the load is too high for reliable timings.
 
-    A benchmark adds about one to the load average by itself.
+    The limit takes into account that the benchmark itself adds about one to the load average.
     """
     load, cores = facts["load_average"], facts["cores"]
     return load is not None and cores is not None and load > 0.75 * cores
 
 
 def source_revision(folder: Path = Path(__file__).parent) -> str | None:
-    """Short git revision of the working tree that this code stands in, "+" for changes; None for a wheel."""
+    """Short git revision of the source tree, with "+" for local changes; None for an installed wheel."""
     described = _git(folder, "describe", "--always", "--dirty=+", "--exclude=*")
     tracked = _git(folder, "ls-files", "--error-unmatch", ".")
     return described if described and tracked else None

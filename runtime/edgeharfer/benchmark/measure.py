@@ -1,4 +1,4 @@
-"""Interleaved timing: every candidate has its turn in each round, so that noise hits all alike."""
+"""Interleaved timing: every candidate runs in each round, so that noise affects all of them equally."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 
-WARM_UP = 5
-"""Runs of each candidate before the first round: memory is planned, functions are traced."""
-TURN = 10
-"""Measured runs of one turn. One unmeasured run goes before them, since the candidate before has taken
-the caches; in use a model runs again and again, and so it does here."""
+WARM_UP_RUNS = 5
+"""Untimed runs of each candidate before the first round, for memory planning and function tracing."""
+RUNS_PER_TURN = 10
+"""Timed runs of one turn, after one untimed run that refills the caches after the previous candidate."""
 
 Run = Callable[[], object]
 CpuClock = Callable[[], float]
@@ -24,9 +23,12 @@ CpuClock = Callable[[], float]
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """Durations of all measured runs of one candidate, in milliseconds.
+    """Durations of all timed runs of one candidate.
 
-    cpu_samples_ms: processor time of all threads of the process, which others on the machine hardly change.
+    Attributes:
+        samples_ms: Wall time of each run in milliseconds, (n,).
+        cpu_samples_ms: Processor time of all threads of each run in milliseconds, (n,), which depends less
+            on the machine's load.
     """
 
     samples_ms: NDArray[np.float64]
@@ -34,14 +36,17 @@ class Timing:
 
     @property
     def median_ms(self) -> float:
+        """Median wall time."""
         return float(np.median(self.samples_ms))
 
     @property
     def p95_ms(self) -> float:
+        """95th percentile of the wall time."""
         return float(np.percentile(self.samples_ms, 95))
 
     @property
     def cpu_ms(self) -> float:
+        """Median processor time."""
         return float(np.median(self.cpu_samples_ms))
 
 
@@ -49,15 +54,27 @@ def measure(
     candidates: Sequence[Run],
     runs: int,
     *,
-    warm_up: int = WARM_UP,
-    turn: int = TURN,
+    warm_up: int = WARM_UP_RUNS,
+    turn: int = RUNS_PER_TURN,
     clock: Clock | None = None,
     cpu_clock: CpuClock = time.process_time,
     progress: Progress = lambda done, total: None,
 ) -> list[Timing]:
-    """Time each candidate `runs` times and return the timings in the order of the candidates.
+    """Time each candidate.
 
-    Each round begins with another candidate, so that none always follows the same one.
+    The order rotates from round to round, so that the first candidate changes.
+
+    Args:
+        candidates: Functions to time.
+        runs: Timed runs of each candidate.
+        warm_up: Untimed runs of each candidate before the first round.
+        turn: Timed runs of a candidate per round.
+        clock: Clock for wall time.
+        cpu_clock: Processor time in seconds.
+        progress: Called with the number of rounds done and of all rounds.
+
+    Returns:
+        The timings in the order of the candidates.
     """
     clock = clock or SystemClock()
     for run in candidates:
@@ -71,11 +88,11 @@ def measure(
             i = (number + step) % len(candidates)
             samples[i] += _turn(candidates[i], count, clock, cpu_clock)
         progress(number + 1, rounds)
-    return [Timing(*np.array(one, np.float64).T) for one in samples]
+    return [Timing(*np.array(runs_ms, np.float64).T) for runs_ms in samples]
 
 
 def _turn(run: Run, count: int, clock: Clock, cpu_clock: CpuClock) -> list[tuple[float, float]]:
-    """Milliseconds that passed, and milliseconds of processor time, of each run."""
+    """Wall time and processor time of each run in milliseconds."""
     run()
     times_ms = []
     for _ in range(count):

@@ -1,9 +1,8 @@
-"""The encoder unit: MobileNetV2 without its top as an ONNX file, written here byte by byte.
+"""The encoder unit: an ONNX model of MobileNetV2 without its classifier, generated without the onnx package.
 
-One FP32 inference of it is the unit in which the end-to-end benchmark tells CPU time. Its weights are
-random, since only its speed matters, and nothing needs to be installed or downloaded for it. Layers as in
-Sandler et al. 2018 (https://arxiv.org/abs/1801.04381), table 2, width 1.0, with Keras's padding and each
-batch normalisation folded into the convolution before it, as the exporter leaves them.
+One FP32 inference of it is the unit of CPU time in the end-to-end benchmark. Its weights are random, since
+only its speed matters. Layers as in Sandler et al. 2018 (https://arxiv.org/abs/1801.04381), table 2, width
+1.0, with Keras's padding and batch normalisation folded into the convolutions, as in exported models.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ OPSET, _IR_VERSION = 17, 8
 _BLOCKS = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
-"""Expansion, channels, repeats, stride of the first."""
+"""Expansion, output channels, repeats, and stride of the first repeat."""
 _STEM = 32
 _FLOAT, _INT, _INTS = 1, 2, 7
-"""TensorProto.DataType of float32, AttributeProto.AttributeType of an integer and of several."""
+"""TensorProto.DataType FLOAT; AttributeProto.AttributeType INT and INTS."""
 _SEED = 2018
 
 
 def encoder_unit(side: int = SIDE) -> bytes:
-    """An ONNX model: image float32 (1, side, side, 3) -> features (1, 1280)."""
+    """Generate the ONNX model: image float32 (1, side, side, 3) -> features float32 (1, 1280)."""
     graph = _Graph(side)
     graph.add("Transpose", ["image"], "nchw", [_ints("perm", (0, 3, 1, 2))])
     at = graph.conv("nchw", 3, _STEM, kernel=3, stride=2)
@@ -44,7 +43,7 @@ def encoder_unit(side: int = SIDE) -> bytes:
 
 
 class _Graph:
-    """Nodes and weights as they are added. side: of the picture or map that the next layer sees."""
+    """Collects nodes and weights. `side` is the height and width of the input picture."""
 
     def __init__(self, side: int) -> None:
         self._side = side
@@ -55,25 +54,25 @@ class _Graph:
             self._weights.append(_tensor(name, np.array(value, np.float32)))
 
     def add(self, kind: str, inputs: Iterable[str], output: str, attributes: Iterable[bytes] = ()) -> None:
-        """A node with one output."""
+        """Add a node with one output."""
         fields = [_text(1, name) for name in inputs] + [_text(2, output), _text(4, kind)]
-        self._nodes.append(b"".join([*fields, *(_bytes(5, one) for one in attributes)]))
+        self._nodes.append(b"".join([*fields, *(_bytes(5, attribute) for attribute in attributes)]))
 
     def conv(
         self, source: str, old: int, new: int, *, kernel: int, stride: int = 1, groups: int = 1,
         active: bool = True,
     ) -> str:  # fmt: skip
-        """A convolution with bias and, unless it is linear, ReLU6; returns the tensor that leaves it."""
+        """Add a convolution with bias and, if active, ReLU6; return the name of its output."""
         number = len(self._nodes)
         name = f"conv_{number}"
         fan_in = old // groups * kernel * kernel
-        # Weights of this spread keep the size of the values from layer to layer (He et al. 2015).
+        # He et al. 2015: preserves the variance of activations from layer to layer.
         weight = self._rng.normal(0, np.sqrt(2 / fan_in), (new, old // groups, kernel, kernel))
         self._weights += [
             _tensor(f"{name}.weight", weight.astype(np.float32)),
             _tensor(f"{name}.bias", np.zeros(new, np.float32)),
         ]
-        # At stride 2 Keras pads maps of an even side after the picture only.
+        # At stride 2, Keras pads maps of even size only at the bottom and right.
         before = 0 if stride == 2 and self._side % 2 == 0 else kernel // 2
         after = kernel // 2
         self._side = -(-self._side // stride)
@@ -90,7 +89,7 @@ class _Graph:
         return f"{name}.active"
 
     def block(self, source: str, old: int, new: int, expansion: int, stride: int) -> str:
-        """An inverted residual: widen, look around in each channel, narrow, add where the shape is kept."""
+        """Add an inverted residual block; return the name of its output."""
         wide = old * expansion
         at = source if expansion == 1 else self.conv(source, old, wide, kernel=1)
         at = self.conv(at, wide, wide, kernel=3, stride=stride, groups=wide)
@@ -101,7 +100,7 @@ class _Graph:
         return f"{at}.sum"
 
     def model(self, given: tuple[int, ...], result: tuple[int, ...]) -> bytes:
-        """ModelProto, with the field numbers of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto."""
+        """Serialise the ModelProto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)."""
         graph = b"".join(
             [
                 *(_bytes(1, node) for node in self._nodes),

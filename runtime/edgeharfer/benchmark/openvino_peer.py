@@ -1,4 +1,4 @@
-"""OpenVINO on the very files of the package."""
+"""OpenVINO candidates: the ONNX files of the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 def openvino_candidates(
     part: PeerGraph, threads: Sequence[int], batches: Sequence[int], clock: Clock | None = None
 ) -> Iterator[Candidate]:
-    """The part in each of its precisions, compiled for a fixed batch."""
+    """Yield the part in each of its precisions, compiled for a fixed batch."""
     clock = clock or SystemClock()
     core = import_peer("openvino").Core()
     for (precision, data), count, batch in product(part.onnx.items(), threads, batches):
@@ -29,7 +29,7 @@ def openvino_candidates(
 
 
 def settings(threads: int) -> dict[str, Any]:
-    """One stream of so many threads; FP32 stays FP32 on processors that would rather take bfloat16."""
+    """Compile settings: one stream, and FP32 also on processors where bfloat16 is the default."""
     return {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

@@ -1,4 +1,4 @@
-"""A package's graphs in ONNX Runtime, in each precision, on each provider."""
+"""ONNX Runtime candidates: the graphs of a package in each precision and on each provider."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ _SEED = 11
 
 @dataclass(frozen=True)
 class BenchmarkSetup:
-    """What to vary. precisions: None for all that a package holds. fallback: see `Backend`."""
+    """Combinations to measure.
+
+    Attributes:
+        providers: Execution providers.
+        precisions: Precisions; None for all that a package has.
+        threads: ONNX Runtime intra-op thread counts.
+        batches: Batch sizes.
+        fallback: Allow another provider, see `Backend`.
+    """
 
     providers: Sequence[str] = ("cpu",)
     precisions: Sequence[str] | None = None
@@ -38,7 +46,7 @@ class BenchmarkSetup:
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A session with what it took to make it."""
+    """A session with its file size in MB (10^6 bytes) and its load time."""
 
     session: Session
     size_mb: float
@@ -46,44 +54,54 @@ class LoadedGraph:
 
 
 def pictures(manifest: Manifest, batch: int) -> Floats:
-    """Noise, prepared as the package wants its pictures: float32 (batch, height, width, channels).
+    """Noise, preprocessed for the package.
 
-    A detector whose manifest has the option `layout = "nchw"` gets (batch, channels, height, width).
+    Returns:
+        float32 (batch, height, width, channels), or (batch, channels, height, width) for a detector whose
+        manifest has the option `layout = "nchw"`.
     """
     spec = manifest.input
     rng = np.random.default_rng(_SEED)
     noise = rng.integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
-    made = prepare(list(noise), spec)
-    return (
-        np.ascontiguousarray(made.transpose(0, 3, 1, 2)) if manifest.options.get("layout") == "nchw" else made
-    )
+    nhwc = prepare(list(noise), spec)
+    if manifest.options.get("layout") == "nchw":
+        return np.ascontiguousarray(nhwc.transpose(0, 3, 1, 2))
+    return nhwc
 
 
 def windows(frames: int, size: int, batch: int) -> Floats:
-    """Made-up features of rectified units, float32 (batch, frames, size)."""
+    """Random non-negative features, float32 (batch, frames, size)."""
     return np.random.default_rng(_SEED).random((batch, frames, size), np.float32)
 
 
 def part_name(package: str, role: str) -> str:
-    """How a row names a graph: a package of one graph has no parts."""
+    """Display name of a graph; the role is omitted for packages with one graph."""
     return package if role == "model" else f"{package} {role}"
 
 
-def chosen_precisions(package: Package, wanted: Sequence[str] | None) -> list[str]:
-    """Precisions to measure, in the usual order. Raises ConfigError where the package lacks one."""
-    held = package.manifest.files
-    missing = [one for one in wanted or () if one not in held]
+def chosen_precisions(package: Package, requested: Sequence[str] | None) -> list[str]:
+    """Precisions to measure in the order of PRECISIONS.
+
+    Raises:
+        ConfigError: The package does not have a requested precision.
+    """
+    available = package.manifest.files
+    missing = [name for name in requested or () if name not in available]
     if missing:
-        raise ConfigError(f"{package.manifest.name} holds no {missing[0]}: it has {', '.join(held)}")
-    return [one for one in PRECISIONS if one in (wanted or held)]
+        raise ConfigError(
+            f"{package.manifest.name}: no {missing[0]} model; choose from {', '.join(available)}"
+        )
+    return [name for name in PRECISIONS if name in (requested or available)]
 
 
 def package_candidates(
     package: Package, setup: BenchmarkSetup, clock: Clock | None = None
 ) -> Iterator[Candidate]:
-    """Every graph in every combination of the setup; of an action package also the streaming step.
+    """Yield every graph in every combination of the setup, and the streaming step of an action package.
 
-    Raises ProviderError where a provider that was asked for does not load and no fallback is allowed.
+    Raises:
+        ConfigError: The package does not have a requested precision.
+        ProviderError: A requested provider cannot be loaded and fallback is not allowed.
     """
     clock = clock or SystemClock()
     precisions = chosen_precisions(package, setup.precisions)
@@ -104,7 +122,7 @@ def package_candidates(
 
 
 def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:
-    """A batch for one graph."""
+    """A batch of random input for one graph."""
     if role != "head":
         return pictures(manifest, batch)
     frames, size = session.input_shape[1:]
@@ -113,7 +131,7 @@ def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Float
 
 
 def load(package: Package, role: str, backend: Backend, clock: Clock) -> LoadedGraph:
-    """Read, check and load one graph, as `run` does."""
+    """Read, verify and load one graph, as a live run does."""
     start_s = clock.monotonic()
     graph = package.read(role, backend.precision)
     session = make_session(graph, backend)
@@ -121,7 +139,7 @@ def load(package: Package, role: str, backend: Backend, clock: Clock) -> LoadedG
 
 
 def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
-    """What a new frame costs: its own features, and the head over the window that they complete."""
+    """A function that processes one new frame: its features, then the head over the current window."""
     picture = inputs(manifest, "encoder", encoder, 1)
     if len(head.inputs) > 1:
         assert manifest.window is not None, "an action manifest has a window"

@@ -1,4 +1,4 @@
-"""The engines that ours are held against, and what each of them needs."""
+"""Other inference engines to compare with, and their requirements."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _MODULES = {"keras": ("tensorflow", "keras"), "openvino": ("openvino",), "litert
 
 @dataclass(frozen=True)
 class PeerGraph:
-    """One graph as the peers get it.
+    """One graph as the peers use it.
 
-    name: as our rows have it. onnx: the package's files by precision; none for a whole clip model, which
-    is never exported in one piece. model: the Keras model of the same weights, where there is one.
-    sample: one input without the batch axis.
+    Attributes:
+        name: Display name, as in the rows of ONNX Runtime.
+        sample: One input without the batch axis.
+        onnx: ONNX files by precision; empty for a whole clip model, which is only exported in parts.
+        model: Keras model with the same weights, if there is one.
     """
 
     name: str
@@ -35,18 +37,22 @@ class PeerGraph:
     model: Any = None
 
     def batch(self, count: int) -> Floats:
-        """The sample so many times."""
+        """A batch of `count` copies of the sample."""
         return np.stack([self.sample] * count)
 
     def candidate(
         self, backend: str, precision: str, threads: int, batch: int, size_mb: float, load_ms: float, run: Run
     ) -> Candidate:
-        """This part in a peer, on the CPU."""
+        """A candidate of a peer for this graph, on the CPU."""
         return Candidate(self.name, backend, precision, "CPU", threads, batch, size_mb, load_ms, run)
 
 
 def parse_peers(text: str) -> list[str]:
-    """ "keras,openvino" as names. Raises ConfigError for one that is not known."""
+    """Split a comma-separated list of peers.
+
+    Raises:
+        ConfigError: A name is unknown.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in PEERS:
@@ -54,23 +60,25 @@ def parse_peers(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def absent(peers: Sequence[str]) -> dict[str, str]:
-    """Peers that are not installed, each with the line that mends it."""
-    found = {}
+def missing_peers(peers: Sequence[str]) -> dict[str, str]:
+    """Peers that are not installed, each with a message that names the command to install it."""
+    missing = {}
     for peer in peers:
         try:
             for module in _MODULES[peer]:
                 import_peer(module)
         except ImportError:
-            found[peer] = str(MissingExtra(peer, EXTRA_OF[peer]))
-    return found
+            missing[peer] = str(MissingExtra(peer, EXTRA_OF[peer]))
+    return missing
 
 
 def import_peer(name: str) -> Any:
-    """A module of another engine.
+    """Import a module of another engine.
 
-    OpenVINO would report each import to a web host. Kept from its telemetry package, it takes the silent
-    stand-in that it brings for such a case.
+    OpenVINO sends telemetry on import. With its telemetry package blocked, it uses its own no-op fallback.
+
+    Raises:
+        ImportError: The module is not installed.
     """
     if name == "openvino":
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The pipeline over a film, decode included and excluded, and one encoder inference beside it."""
+"""Time the pipeline on a video with and without decoding, and the encoder unit in between."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.benchmark.film import CrowdedVideo, LoopedVideo
 from edgeharfer.benchmark.measure import CpuClock
 from edgeharfer.benchmark.mobilenet import SIDE, encoder_unit
+from edgeharfer.benchmark.video import CrowdedVideo, LoopedVideo
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces import make_detector
@@ -22,18 +22,23 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
 from edgeharfer.runtime.types import Frame
 
-BLOCK = 32
-"""Frames decoded ahead while nothing is timed, so that the decoder rests while they are worked on."""
-UNITS = 5
-"""Encoder inferences before each block, after one that is not timed."""
+BLOCK_FRAMES = 32
+"""Frames that are decoded in advance, so that the decoder is idle while they are processed."""
+UNITS_PER_BLOCK = 5
+"""Timed encoder inferences before each block, after one untimed inference."""
 
 
 class PipelineJob:
-    """One pipeline in a process of its own, so that nothing else counts in its memory.
+    """A pipeline for use in a child process, so that the memory usage is that of the pipeline alone.
 
-    spec: a video file. faces: paste the face so often; None leaves the film as it is.
-    options: as Pipeline takes them. cpu_clock: processor time of all threads, in seconds; unit_clock: of
-    the calling thread, which is the only one that an encoder unit runs on.
+    Args:
+        spec: A video file.
+        options: Options of `Pipeline`.
+        backend: Backend of the pipeline.
+        faces: Paste the largest face this many times into each frame; None leaves the video unchanged.
+        clock: Clock for wall time.
+        cpu_clock: Processor time of all threads in seconds.
+        unit_clock: Processor time of the calling thread in seconds, which alone runs the encoder unit.
     """
 
     def __init__(
@@ -54,14 +59,17 @@ class PipelineJob:
         self._pipeline.warm_up()
         self._stats = {name: Stats(self._clock) for name in ("stream", "blocks")}
         self._last_s = 0.0
-        self._film: LoopedVideo | None = None
+        self._video: LoopedVideo | None = None
         self._unit: tuple[Session, Any] | None = None
         self._faces_seen = 0
 
     def stream(self, frames: int) -> dict[str, Any]:
-        """Frames with their decoding, as `run` does it: read ahead in a thread of its own.
+        """Process frames including decoding in a separate thread, as in a live run.
 
-        Counted from the first result on, so that opening the file does not count. p99_ms: of these frames.
+        Timing starts with the first result, so that opening the file is excluded.
+
+        Returns:
+            "frames", "seconds", "cpu_s", "p99_ms" (latency) and "rss_mb".
         """
         latency = LatencyHistogram()
         with Capture(self._open(), pace="fast", clock=self._clock) as capture:
@@ -79,10 +87,14 @@ class PipelineJob:
         }
 
     def blocks(self, frames: int) -> dict[str, Any]:
-        """Frames without their decoding, and encoder units in between."""
+        """Process frames without decoding, and encoder units in between.
+
+        Returns:
+            "frames", "seconds", "cpu_s", "units" and "unit_cpu_s".
+        """
         figures = {"frames": 0.0, "seconds": 0.0, "cpu_s": 0.0, "units": 0.0, "unit_cpu_s": 0.0}
         while figures["frames"] < frames:
-            block = self._block(min(BLOCK, frames - int(figures["frames"])))
+            block = self._block(min(BLOCK_FRAMES, frames - int(figures["frames"])))
             figures["unit_cpu_s"] += self._run_units()
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for frame in block:
@@ -90,11 +102,11 @@ class PipelineJob:
             figures["cpu_s"] += self._cpu_clock() - start_cpu_s
             figures["seconds"] += self._clock.monotonic() - start_s
             figures["frames"] += len(block)
-            figures["units"] += UNITS
+            figures["units"] += UNITS_PER_BLOCK
         return figures
 
     def summary(self) -> dict[str, Any]:
-        """What the pipeline is made of, and how long its stages took."""
+        """Models and providers of the pipeline, faces per frame, and latencies of its stages."""
         frames = sum(stats.frames_processed for stats in self._stats.values())
         return {
             "providers": self._pipeline.providers,
@@ -107,9 +119,9 @@ class PipelineJob:
         }
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._film is not None:
-            self._film.close()
+        """Close the video."""
+        if self._video is not None:
+            self._video.close()
 
     def _open(self) -> LoopedVideo:
         if self._faces is None or self._multiplier is None:
@@ -120,15 +132,15 @@ class PipelineJob:
 
     def _next(self, frames: Capture) -> Frame:
         frame = frames.next_frame()
-        assert frame is not None, "a film has no end"
+        assert frame is not None, "a looped video has no end"
         return frame
 
     def _block(self, count: int) -> list[Frame]:
-        if self._film is None:
-            self._film = self._open()
-        frames = [frame for _ in range(count) if (frame := self._film.read()) is not None]
-        # The film of the blocks and those of the streams take turns; time runs on over both.
-        step_s = 1 / (self._film.fps or 30.0)
+        if self._video is None:
+            self._video = self._open()
+        frames = [frame for _ in range(count) if (frame := self._video.read()) is not None]
+        # Blocks and streams alternate; timestamps increase across both.
+        step_s = 1 / (self._video.fps or 30.0)
         return [
             Frame(frame.seq, self._last_s + number * step_s, frame.captured_s, frame.bgr)
             for number, frame in enumerate(frames, 1)
@@ -151,6 +163,6 @@ class PipelineJob:
         session, picture = self._unit
         session.run1(picture)
         start_s = self._unit_clock()
-        for _ in range(UNITS):
+        for _ in range(UNITS_PER_BLOCK):
             session.run1(picture)
         return self._unit_clock() - start_s

@@ -1,4 +1,4 @@
-"""The medians as bars, with a mark at the 95th percentile. Needs matplotlib."""
+"""Plot the medians as bars with a mark at the 95th percentile. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _ROW_INCHES, _WIDTH_INCHES = 0.28, 10.0
 
 
 def check_plot() -> None:
-    """Raises MissingExtra where matplotlib is not installed, before anything is measured."""
+    """Check that a plot can be drawn, before anything is measured.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -22,7 +26,11 @@ def check_plot() -> None:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the rows into an image file. Raises SinkError where it cannot be written."""
+    """Draw the rows to an image file.
+
+    Raises:
+        SinkError: The file cannot be written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_INCHES, 1.2 + _ROW_INCHES * len(rows)), layout="constrained")
@@ -48,4 +56,4 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
-        raise SinkError(f"{path}: the plot cannot be written: {error}") from error
+        raise SinkError(f"{path}: cannot write the plot: {error}") from error

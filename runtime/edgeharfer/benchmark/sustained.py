@@ -1,4 +1,4 @@
-"""Many minutes at full speed: whether it stays as fast, and what the machine says of heat and power."""
+"""Run the pipeline at full speed for minutes and measure drift, temperature, power and throttling."""
 
 from __future__ import annotations
 
@@ -12,27 +12,40 @@ from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.sensors import SensorReading, Sensors
 
-PART = 0.1
-"""The first and the last tenth are compared."""
+COMPARED_SHARE = 0.1
+"""Share of the rows at the start and at the end that are compared."""
+
+_NOT_REPORTED = "not reported by this machine"
 
 Row = dict[str, Any]
 
 
 def measure_sustained(
-    wanted: EndToEnd,
+    setup: EndToEnd,
     minutes: float,
     progress: Progress = lambda done, total: None,
     *,
     sensors: Callable[[], SensorReading] | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Any]:
-    """The `sustained` of `benchmark --json`: a row for every few hundred frames, and the drift over all."""
+    """Compute the `sustained` object of `benchmark --json`.
+
+    Args:
+        setup: The pipeline and its source.
+        minutes: Duration.
+        progress: Called with the seconds elapsed and the total.
+        sensors: Reads the sensors of the machine.
+        clock: Clock for wall time.
+
+    Returns:
+        "minutes", the figures of `drift`, and "rows" with one row per FRAMES_PER_ROUND frames.
+    """
     clock = clock or SystemClock()
     read = sensors or Sensors(clock=clock).read
     rows: list[Row] = []
     start_s, end_s = clock.monotonic(), clock.monotonic() + 60 * minutes
     before = read()
-    with BenchmarkWorker("pipeline", **wanted.job, faces=wanted.faces) as pipeline:
+    with BenchmarkWorker("pipeline", **setup.job, faces=setup.faces) as pipeline:
         while clock.monotonic() < end_s or not rows:
             part = pipeline.call("stream", frames=FRAMES_PER_ROUND)
             reading = read()
@@ -46,7 +59,7 @@ def measure_sustained(
 
 
 def row(at_s: float, part: Mapping[str, Any], reading: SensorReading) -> Row:
-    """One stretch of frames and the machine's state after it."""
+    """The row of one round of frames, with the sensor reading after it."""
     return {
         "at_s": round(at_s, 1),
         "fps": round(part["frames"] / part["seconds"], 2),
@@ -58,11 +71,14 @@ def row(at_s: float, part: Mapping[str, Any], reading: SensorReading) -> Row:
 
 
 def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> dict[str, Any]:
-    """The last tenth against the first, where the machine tells it also heat, power and throttling.
+    """Compare the last tenth of the rows with the first.
 
-    fps, cpu_ms_per_frame and p99_ms are ratios, 1.0 where nothing changed; rss_mb is a difference.
+    Returns:
+        "fps" is the mean over all rows. In "drift", fps, cpu_ms_per_frame and p99_ms are ratios (1.0 without
+        a change), and rss_mb is a difference. "hottest_celsius", "watts" and "throttled" are empty or None
+        where the machine does not report them.
     """
-    part = max(1, round(len(rows) * PART))
+    part = max(1, round(len(rows) * COMPARED_SHARE))
     first, last = rows[:part], rows[-part:]
     ratios = {
         name: round(_mean(last, name) / _mean(first, name), 4)
@@ -75,7 +91,7 @@ def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> d
         "fps": round(_mean(rows, "fps"), 2),
         "drift": {**ratios, "rss_mb": None if grown is None else round(grown, 2)},
         "hottest_celsius": max(
-            (max(one["celsius"].values()) for one in rows if one["celsius"]), default=None
+            (max(row["celsius"].values()) for row in rows if row["celsius"]), default=None
         ),
         "watts": {name: round(_mean(_having(rows, name), name), 2) for name in _names(rows)},
         "throttled": (after.throttled or 0) - (before.throttled or 0) if counted else None,
@@ -83,29 +99,29 @@ def drift(rows: Sequence[Row], before: SensorReading, after: SensorReading) -> d
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    return sum(one[name] for one in rows) / len(rows) if rows else 0.0
+    return sum(row[name] for row in rows) / len(rows) if rows else 0.0
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    return sorted({name for one in rows for name in one["watts"]})
+    return sorted({name for row in rows for name in row["watts"]})
 
 
 def _having(rows: Sequence[Row], name: str) -> list[Mapping[str, float]]:
-    return [one["watts"] for one in rows if name in one["watts"]]
+    return [row["watts"] for row in rows if name in row["watts"]]
 
 
 def sustained_lines(figures: Mapping[str, Any]) -> list[str]:
-    """The figures in words."""
+    """The figures as text."""
     change, heat = figures["drift"], figures["hottest_celsius"]
-    grown = "not told" if change["rss_mb"] is None else f"{change['rss_mb']:+.1f} MiB"
+    grown = "not reported" if change["rss_mb"] is None else f"{change['rss_mb']:+.1f} MiB"
     watts = ", ".join(f"{name} {value:.1f} W" for name, value in figures["watts"].items())
     slowed = figures["throttled"]
     return [
         f"sustained for {figures['minutes']:g} minutes: {figures['fps']:.1f} fps; "
-        "the last tenth against the first: "
+        "last tenth compared with the first: "
         + ", ".join(f"{name} x {value:.3f}" for name, value in change.items() if name != "rss_mb")
         + f", memory {grown}",
-        f"  heat            {'not told by this machine' if heat is None else f'at most {heat:.1f} degrees'}",
-        f"  power           {watts or 'not told by this machine'}",
-        f"  throttled       {'not told by this machine' if slowed is None else f'{slowed} times'}",
+        f"  temperature     {_NOT_REPORTED if heat is None else f'at most {heat:.1f} °C'}",
+        f"  power           {watts or _NOT_REPORTED}",
+        f"  throttled       {_NOT_REPORTED if slowed is None else f'{slowed} times'}",
     ]

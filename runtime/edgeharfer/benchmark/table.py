@@ -1,4 +1,4 @@
-"""The figures for people: a table for the terminal and for Markdown."""
+"""Format the results as a table for the terminal or Markdown, and as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXT_COLUMNS = 4
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
-    """One line a row. "x predict" is how many times Keras `predict` takes this row's time, and so on."""
+    """Format one line per row. "x predict" is the time of Keras `predict` divided by that of the row."""
     ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
     with_accuracy = any("top1" in row for row in rows)
     titles = ["name", "backend", "precision", "provider", "threads", "batch", "median ms", "p95 ms"]
@@ -42,7 +42,7 @@ def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
 
 
 def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
-    """The end-to-end figures in words."""
+    """The end-to-end figures as text."""
     without = figures["without_decode"]
     lines = [
         f"end to end: {', '.join(figures['models'].values()) or 'faces only'}; "

@@ -1,4 +1,4 @@
-"""Measure a package on every provider that loads, in every precision, and pick what is quickest."""
+"""Measure a package on every available provider in every precision, and choose the fastest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import PROVIDERS
 
-WORTH = 0.85
-"""More threads must bring the time down to this share, since they take cores from everything else."""
+MAX_TIME_RATIO = 0.85
+"""More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """One way to run a package, and the median of its runs in milliseconds."""
+    """A backend and the median time of a package on it."""
 
     backend: Backend
     median_ms: float
@@ -28,42 +28,54 @@ class TuningResult:
 def tune_package(
     package: Package, setup: BenchmarkSetup, runs: int, progress: Progress = lambda done, total: None
 ) -> list[TuningResult]:
-    """All ways in the setup, the chosen one of each provider first, those in order of time.
+    """Measure the time per frame: of the only graph, or of the streaming step of an action package.
 
-    What counts is what a frame costs: the only graph, or the streaming step of an action package.
+    Args:
+        package: The package.
+        setup: What to vary.
+        runs: Timed runs of each candidate.
+        progress: Called with the number of rounds done and of all rounds.
+
+    Returns:
+        The best result of each provider in order of time, then all others in order of time.
     """
-    candidates = [one for one in package_candidates(package, setup) if _whole(one, package)]
-    timings = measure([one.run for one in candidates], runs, progress=progress)
-    ways = [
-        TuningResult(Backend(_provider(one), one.precision, one.threads), timing.median_ms)
-        for one, timing in zip(candidates, timings, strict=True)
+    candidates = [
+        candidate for candidate in package_candidates(package, setup) if _is_frame_step(candidate, package)
     ]
-    best = chosen(ways)
-    return [*best, *(way for way in sorted(ways, key=lambda way: way.median_ms) if way not in best)]
+    timings = measure([candidate.run for candidate in candidates], runs, progress=progress)
+    results = [
+        TuningResult(Backend(_provider(candidate), candidate.precision, candidate.threads), timing.median_ms)
+        for candidate, timing in zip(candidates, timings, strict=True)
+    ]
+    best = best_per_provider(results)
+    return [
+        *best,
+        *(result for result in sorted(results, key=lambda result: result.median_ms) if result not in best),
+    ]
 
 
-def chosen(ways: Sequence[TuningResult]) -> list[TuningResult]:
-    """The best way on each provider, the quickest provider first."""
+def best_per_provider(results: Sequence[TuningResult]) -> list[TuningResult]:
+    """The best result of each provider, fastest first."""
     by_provider: dict[str, TuningResult] = {}
-    for way in sorted(ways, key=lambda way: way.backend.threads or 1):
-        best = by_provider.get(way.backend.name)
-        if best is None or better(way, best):
-            by_provider[way.backend.name] = way
-    return sorted(by_provider.values(), key=lambda way: way.median_ms)
+    for result in sorted(results, key=lambda result: result.backend.threads or 1):
+        best = by_provider.get(result.backend.name)
+        if best is None or is_better(result, best):
+            by_provider[result.backend.name] = result
+    return sorted(by_provider.values(), key=lambda result: result.median_ms)
 
 
-def better(way: TuningResult, than: TuningResult) -> bool:
-    """Quicker; where it takes more threads, by enough."""
-    limit = WORTH if (way.backend.threads or 1) > (than.backend.threads or 1) else 1.0
-    return way.median_ms < limit * than.median_ms
+def is_better(result: TuningResult, other: TuningResult) -> bool:
+    """Whether a result is faster than another, by MAX_TIME_RATIO if it uses more threads."""
+    limit = MAX_TIME_RATIO if (result.backend.threads or 1) > (other.backend.threads or 1) else 1.0
+    return result.median_ms < limit * other.median_ms
 
 
 def thread_counts(cores: int) -> list[int]:
-    """One thread, then twice as many each time, up to the cores."""
+    """Powers of two up to the number of cores, 16 at most."""
     return [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
 
 
-def _whole(candidate: Candidate, package: Package) -> bool:
+def _is_frame_step(candidate: Candidate, package: Package) -> bool:
     parts: Iterable[str] = package.manifest.roles
     return candidate.name.endswith("step") if "head" in parts else True
 

@@ -1,9 +1,9 @@
-"""A job in a process of its own: commands come as JSON lines, answers go back the same way.
+"""Run a benchmark job in a child process, with commands and responses as JSON lines.
 
     python -m edgeharfer.benchmark.worker
 
-The first line says which job, each further one which of its methods to call. The process ends with its
-input, so that it never outlives the one that started it.
+The first command creates a job, each further one calls one of its methods. The process ends when its standard
+input is closed, so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ _STOP_WAIT_S = 10.0
 
 
 class BenchmarkWorker(Child):
-    """The side that asks. Each call waits for its answer.
+    """The parent's side of a benchmark process. Each call waits for its response.
 
-    job: a key of JOBS; settings: arguments of what it names, fit for JSON.
-    Errors of the job are raised here as what they were there.
+    Errors of the job are raised in the parent with their original type if that is a subclass of
+    EdgeharferError, otherwise as RuntimeError.
+
+    Args:
+        job: A key of JOBS.
+        settings: JSON-serialisable arguments of the job.
     """
 
     def __init__(self, job: str, **settings: Any) -> None:
@@ -36,7 +40,7 @@ class BenchmarkWorker(Child):
             stdout=subprocess.PIPE,
             keep_errors=True,
             patience_s=_STOP_WAIT_S,
-            own_session=False,  # Ctrl-C ends it at once, whatever it is measuring
+            own_session=False,  # Ctrl-C ends it immediately
         )
         try:
             self.call(job, **settings)
@@ -45,7 +49,12 @@ class BenchmarkWorker(Child):
             raise
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """What that method of the job returns."""
+        """Call a method of the job and return its result.
+
+        Raises:
+            EdgeharferError: The method raised it.
+            RuntimeError: The method raised another error, or the process ended.
+        """
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         try:
@@ -55,8 +64,8 @@ class BenchmarkWorker(Child):
         except BrokenPipeError:
             line = b""
         if not line:
-            said = self.last_line()[:300] or "it said nothing"
-            raise RuntimeError(f"the benchmark's own process ended: {said}")
+            reason = self.last_line()[:300] or "no output"
+            raise RuntimeError(f"the benchmark process ended: {reason}")
         answer = json.loads(line)
         if "error" in answer:
             raise _as_error(answer["error"], answer["message"])
@@ -64,7 +73,7 @@ class BenchmarkWorker(Child):
 
 
 def _as_error(kind: str, message: str) -> Exception:
-    """The error tree's own members come back as themselves, but for those that are made of other words."""
+    """Rebuild an EdgeharferError from its type name; MissingExtra, whose arguments differ, as ConfigError."""
     known = getattr(errors, kind, None)
     if known is errors.MissingExtra:
         return errors.ConfigError(message)
@@ -104,7 +113,7 @@ METHODS = ("stream", "blocks", "loop", "summary", "compare")
 
 
 def serve(commands: IO[str], answers: IO[str]) -> None:
-    """The side that works, until its input ends."""
+    """Execute commands until the input ends."""
     job: Any = None
     try:
         for line in commands:
@@ -116,9 +125,9 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
                 elif name in METHODS:
                     result = getattr(job, name)(**arguments)
                 else:
-                    raise ValueError(f"no such command: {name}")
+                    raise ValueError(f"unknown command: {name}")
                 answer = {"result": result}
-            except Exception as error:  # Whatever it is, it is told to the one who asked.
+            except Exception as error:  # sent to the parent, which raises it
                 answer = {"error": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
@@ -128,7 +137,7 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
 
 
 def main() -> None:
-    """Serve standard input; what libraries print goes to standard error."""
+    """Serve standard input. Output of libraries is redirected to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with answers:

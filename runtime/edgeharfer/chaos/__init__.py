@@ -1,1 +1,1 @@
-"""Faults for an installed device: each is done to the running product for real, and its recovery is timed."""
+"""Inject real faults into a running installation and measure its recovery."""

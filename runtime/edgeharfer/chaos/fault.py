@@ -1,4 +1,4 @@
-"""What a fault is, where it is done, and what came of it."""
+"""A fault, the environment it is injected into, and its outcome."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from edgeharfer.runtime.source.demo import DemoSource
 
 FPS = 15.0
 BUSY = 2.0
-"""From here on, a recovery that is late says nothing about the product."""
+"""Slowdown from which a late recovery is attributed to the machine's load."""
 WORK_S = 0.2
-"""Of processor time: enough to use up what a scheduler grants to a process that has been idle."""
+"""Processor time of the load measurement: more than the credit a scheduler grants to an idle process."""
 _MAX_S = 10.0
 _BLOCK = bytes(1 << 16)
 PICTURES = 120
-"""Of the demo, again and again: 8 s at 15 a second."""
+"""Number of demo pictures, sent in a loop: 8 s at 15 per second."""
 
 
 def slowdown(clock: Clock | None = None, cpu_clock: Callable[[], float] = time.thread_time) -> float:
-    """Wall time over processor time of a little work: 1 on an idle machine, 10 where ten share a core."""
+    """Measure how busy the machine is.
+
+    Returns:
+        Wall time divided by processor time of a short computation: 1 on an idle machine, 10 if ten
+        processes share a core.
+    """
     clock = clock or SystemClock()
     start_s, start_cpu_s = clock.monotonic(), cpu_clock()
     while (used_s := cpu_clock() - start_cpu_s) < WORK_S and clock.monotonic() - start_s < _MAX_S:
@@ -37,14 +42,19 @@ def slowdown(clock: Clock | None = None, cpu_clock: Callable[[], float] = time.t
 
 
 class FaultNotApplicable(Exception):
-    """The fault cannot be done on this device; the message says why."""
+    """The fault cannot be injected on this device; the message says why."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """name: for --only. what: is done. limit_s: within which the product must be itself again.
+    """A fault to inject.
 
-    inject: does it, and returns the seconds until then; raises RecoveryError or FaultNotApplicable.
+    Attributes:
+        name: Name for `--only`.
+        what: Description for the table.
+        limit_s: Maximum time to recover.
+        inject: Injects the fault and returns the seconds until recovery; raises RecoveryError or
+            FaultNotApplicable.
     """
 
     name: str
@@ -55,10 +65,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one fault. recovery_s is None where the product did not recover, or the fault was not tried.
+    """The outcome of one fault.
 
-    "too busy": it did not recover in time, and the machine had too much else to do to blame the product.
-    slowdown: how many times longer work took at that time than on an idle machine.
+    Attributes:
+        name: Name of the fault.
+        what: Description of the fault.
+        limit_s: Maximum time to recover.
+        result: "too busy" means that the recovery was late while the machine was under heavy load.
+        recovery_s: Seconds until recovery; None if there was none or the fault was not injected.
+        note: Reason of a result other than "pass".
+        slowdown: See `slowdown`.
     """
 
     name: str
@@ -71,9 +87,13 @@ class Outcome:
 
 
 class FaultEnvironment:
-    """Where faults are done: a folder, and a server that sends the demo's pictures.
+    """The environment of a fault.
 
-    options: for `edgeharfer run`, such as the models to use. slowdown: measures how busy the machine is.
+    Args:
+        folder: Folder for files.
+        server: Server that sends the demo's pictures.
+        options: Options of `edgeharfer run`, such as the models to use.
+        slowdown: Measures how busy the machine is.
     """
 
     def __init__(
@@ -90,13 +110,13 @@ class FaultEnvironment:
     def run(
         self, *, options: Sequence[str] = (), prelude: str = "", wrapper: Sequence[str] = ()
     ) -> WatchedRun:
-        """The product on the server's pictures, not yet started; `options` come after the site's own."""
+        """A run on the server's pictures, not yet started, with `options` after those of the environment."""
         options = [*self.options, *options]
         return WatchedRun(self.server.url, self.events, options, prelude=prelude, wrapper=wrapper)
 
 
 def demo_pictures(width: int, height: int, count: int = PICTURES) -> list[bytes]:
-    """The demo as JPEG, at that size and rate `FPS`."""
+    """Frames of the demo as JPEG in the given size, at the rate `FPS`."""
     demo = DemoSource(SystemClock())
     step = round((demo.fps or FPS) / FPS)
     scaled = (cv2.resize(demo.picture(step * number), (width, height)) for number in range(count))

@@ -1,4 +1,4 @@
-"""Faults of the process itself, of its disk, its memory, its models and its clock."""
+"""Faults of the process, its disk, memory, models and clock."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 DISK_BYTES = 1 << 20
-TORN = b'{"kind":"result","seq":'
+PARTIAL_LINE = b'{"kind":"result","seq":'
 REFUSED = 2
 START_LIMIT_S = 15.0
-"""For imports and models on a small machine."""
+"""Maximum start-up time on a small machine, for imports and models."""
 HOUR_S, TEN_YEARS_S = 3600.0, 3.1557e8
 
 _SMALL_DISK = 'mount -t tmpfs -o size="$1" edgeharfer "$2" && shift 2 && exec "$@"'
 
-# A process that says another time than the machine's, as a file tells it.
-_OTHER_TIME = """
+# Shifts the wall clock of the process by the offset in a file.
+_SHIFTED_CLOCK = """
 import pathlib, time
 _real, _file = time.time, pathlib.Path({path!r})
 time.time = lambda: _real() + float(_file.read_text())
 """
 
-# 20 MB of address space beyond what the code itself takes.
+# Limits the address space to 20 MB more than the code itself needs.
 _LITTLE_MEMORY = """
 import pathlib, resource
 import cv2
@@ -44,48 +44,49 @@ resource.setrlimit(resource.RLIMIT_AS, (_pages * resource.getpagesize() + 20 * 2
 """
 
 
-def stop(site: FaultEnvironment) -> float:
-    """SIGTERM; the time until it has ended well, its events whole, counts."""
-    with site.run() as run:
+def stop(env: FaultEnvironment) -> float:
+    """Send SIGTERM; return the time until the process has exited with complete events."""
+    with env.run() as run:
         stopped_s = run.stop()
         if not run.count("summary"):
-            raise RecoveryError("it ended without a summary")
+            raise RecoveryError("the run ended without a summary event")
         return stopped_s
 
 
-def kill(site: FaultEnvironment) -> float:
-    """Killed in the midst of a line, then started on the same file."""
-    with site.run() as run:
+def kill(env: FaultEnvironment) -> float:
+    """Kill the process while it writes a line, then start it with the same file."""
+    with env.run() as run:
         run.process.send_signal(signal.SIGKILL)
         run.process.wait()
-        kept = run.count("result")
-    whole = site.events.read_bytes().rpartition(b"\n")[0] + b"\n"
-    site.events.write_bytes(whole + TORN)
-    with site.run() as again:
+        written = run.count("result")
+    complete = env.events.read_bytes().rpartition(b"\n")[0] + b"\n"
+    env.events.write_bytes(complete + PARTIAL_LINE)
+    with env.run() as again:
         again.stop()
-    if not site.events.read_bytes().startswith(whole) or again.count("result") <= kept:
-        raise RecoveryError("events that had been written are gone")
+    if not env.events.read_bytes().startswith(complete) or again.count("result") <= written:
+        raise RecoveryError("events written before are lost")
     return again.first_s
 
 
-def full_disk(site: FaultEnvironment) -> float:
-    """The disk of the events is full for a while; the time from its release to the next event counts."""
-    disk = site.folder / "disk"
+def full_disk(env: FaultEnvironment) -> float:
+    """Fill the disk of the events, then free it; return the time until the next event."""
+    disk = env.folder / "disk"
     disk.mkdir(exist_ok=True)
-    with FaultEnvironment(disk, site.server, site.options).run(wrapper=small_disk(disk)) as run:
-        ballast = run.inside(disk / "ballast")
+    with FaultEnvironment(disk, env.server, env.options).run(wrapper=small_disk(disk)) as run:
+        ballast = run.visible_path(disk / "ballast")
         fill(ballast)
-        run.wait_for(lambda: "No space left" in run.complaints, "word of the full disk", 10.0)
+        run.wait_for(lambda: "No space left" in run.stderr, "message on the full disk", 10.0)
         ballast.unlink()
-        recovered_s = run.wait_for_result("an event afterwards")
-        run.wait_for(lambda: "results were missed" in run.complaints, "word of what was missed", 10.0)
+        recovered_s = run.wait_for_result("event after the disk was freed")
+        run.wait_for(lambda: "results were missed" in run.stderr, "message on the missed results", 10.0)
         return recovered_s
 
 
 def small_disk(disk: Path) -> list[str]:
-    """A command that runs another one with a small disk of its own there.
+    """A command prefix that runs a command with a small file system mounted at `disk`.
 
-    Raises FaultNotApplicable where that cannot be done.
+    Raises:
+        FaultNotApplicable: File systems cannot be mounted here.
     """
     spaces = ["unshare", "--user", "--map-root-user", "--mount"]
     mount = ["sh", "-c", _SMALL_DISK, "sh", str(DISK_BYTES), str(disk)]
@@ -95,13 +96,13 @@ def small_disk(disk: Path) -> list[str]:
                 return [*unshare, *mount]
     except FileNotFoundError:
         raise FaultNotApplicable(
-            "there is no `unshare` here (util-linux), so no small disk can be made"
+            "`unshare` is not installed (util-linux), so no small disk can be mounted"
         ) from None
-    raise FaultNotApplicable("this system lets nobody mount a disk of his own; try as root")
+    raise FaultNotApplicable("mounting a file system is not permitted; try as root")
 
 
 def fill(ballast: Path) -> None:
-    """Write until nothing more fits."""
+    """Write to a file until the disk is full."""
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 16, 1 << 12, 1):
             with contextlib.suppress(OSError):
@@ -109,64 +110,64 @@ def fill(ballast: Path) -> None:
                     continue
 
 
-def clock(site: FaultEnvironment) -> float:
-    """The wall clock of the process is set five times; the longest time without a result counts."""
-    told = site.folder / "offset"
-    told.write_text("0")
-    offsets_s = (HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S, -site.clock.wall())
+def clock(env: FaultEnvironment) -> float:
+    """Set the wall clock of the process five times; return the longest time without a result."""
+    offset_file = env.folder / "offset"
+    offset_file.write_text("0")
+    offsets_s = (HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S, -env.clock.wall())
     worst_s = 0.0
-    with site.run(prelude=_OTHER_TIME.format(path=str(told))) as run:
+    with env.run(prelude=_SHIFTED_CLOCK.format(path=str(offset_file))) as run:
         for count, offset_s in enumerate(offsets_s, 1):
-            with replaced_file(told) as new:  # no reader sees a part of it
+            with replaced_file(offset_file) as new:  # atomically, since the process reads it
                 new.write_text(str(offset_s))
             worst_s = max(worst_s, run.wait_for_result(), run.wait_for_result())
-            run.wait_for(partial(said_so, run, count), "word of the jump in the events", 5.0)
+            run.wait_for(partial(jumps_reported, run, count), "event on the clock jump", 5.0)
     seqs = [row["seq"] for row in run.rows if row["kind"] == "result"]
     if seqs != sorted(set(seqs)):
         raise RecoveryError("the results are out of order")
     return worst_s
 
 
-def said_so(run: WatchedRun, count: int) -> bool:
-    """Whether so many jumps stand in the events."""
+def jumps_reported(run: WatchedRun, count: int) -> bool:
+    """Whether the events report `count` clock jumps."""
     return run.count("clock") == count
 
 
-def flipped_bit(site: FaultEnvironment) -> float:
-    """One bit of a model has changed on the disk; the time until the package is refused counts."""
+def flipped_bit(env: FaultEnvironment) -> float:
+    """Flip one bit of a model on disk; return the time until the package is rejected."""
     package = next((one for one in shipped_packages() if one.manifest.task in PACKAGE_TASKS), None)
     if package is None:
-        raise FaultNotApplicable("no package of a task is installed")
-    copy = shutil.copytree(package.path, site.folder / "flipped")
+        raise FaultNotApplicable("no model package is installed")
+    copy = shutil.copytree(package.path, env.folder / "flipped")
     for model in copy.glob("*.onnx"):
         data = bytearray(model.read_bytes())
         data[len(data) // 2] ^= 1
         model.write_bytes(data)
     chosen = dict.fromkeys(PACKAGE_TASKS, "off") | {package.manifest.task: str(copy)}
-    run = site.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
-    ended_s, code = run.start_in_vain()
+    run = env.run(options=[word for task, name in chosen.items() for word in (f"--{task}", name)])
+    ended_s, code = run.run_to_exit()
     if code != REFUSED or str(copy) not in run.last_line:
         raise RecoveryError(f"exit code {code}: {run.last_line}")
     return ended_s
 
 
-def memory(site: FaultEnvironment) -> float:
-    """Too little memory for the models: the run ends by itself; the start with enough of it counts."""
+def memory(env: FaultEnvironment) -> float:
+    """Start with too little memory, which must end the run; return the time of a start with enough."""
     if not sys.platform.startswith("linux"):
-        raise FaultNotApplicable("this system keeps no limit of memory")
-    run = site.run(prelude=_LITTLE_MEMORY)
-    _, code = run.start_in_vain()
-    if code == 0 or len(run.complaints.splitlines()) > 1:
+        raise FaultNotApplicable("this system does not enforce memory limits")
+    run = env.run(prelude=_LITTLE_MEMORY)
+    _, code = run.run_to_exit()
+    if code == 0 or len(run.stderr.splitlines()) > 1:
         raise RecoveryError(f"exit code {code}: {run.last_line}")
-    with site.run() as again:
+    with env.run() as again:
         return again.first_s
 
 
 PROCESS_FAULTS = (
-    Fault("stop", "SIGTERM while it works", 2.0, stop),
-    Fault("kill", "killed in the midst of a line, then started", START_LIMIT_S, kill),
+    Fault("stop", "SIGTERM while running", 2.0, stop),
+    Fault("kill", "killed while writing a line, then restarted", START_LIMIT_S, kill),
     Fault("full-disk", "the disk of the events is full, then freed", 5.0, full_disk),
-    Fault("memory", "too little memory, then started with enough", START_LIMIT_S, memory),
-    Fault("clock", "the wall clock set by an hour, ten years, to 1970", 2.0, clock),
+    Fault("memory", "too little memory, then restarted with enough", START_LIMIT_S, memory),
+    Fault("clock", "wall clock set by an hour, by ten years and to 1970", 2.0, clock),
     Fault("flipped-bit", "one bit of a model has changed", START_LIMIT_S, flipped_bit),
 )

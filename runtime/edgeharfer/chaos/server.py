@@ -1,4 +1,4 @@
-"""An HTTP server of motion JPEG on loopback that can vanish, return, fall silent, freeze and send garbage."""
+"""A Motion JPEG server on the loopback interface that can be stopped, restarted, silenced and frozen."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
 
 class MjpegServer(Closing):
-    """Sends `picture(n)` for n = 0, 1, ... at `fps`, to any number of viewers.
+    """Sends `picture(n)` for n = 0, 1, ... at `fps` to any number of clients.
 
-    silent: connections stay open, and nothing comes. frozen: the same picture again and again.
-    mute: it answers nobody at all, though it takes connections.
-    `vanish` shuts everything, `appear` comes back on the same port.
+    Attributes:
+        silent: Keep connections open but send no pictures.
+        frozen: Send the same picture repeatedly.
+        mute: Accept connections but send nothing, not even a response header.
+        port: Port of the server, chosen by the first `serve`.
     """
 
     def __init__(self, picture: Callable[[int], bytes], fps: float = 30.0) -> None:
@@ -27,57 +29,57 @@ class MjpegServer(Closing):
         self.silent = self.frozen = self.mute = False
         self.number = 0
         self.port = 0
-        self._gone = threading.Event()
+        self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
-        """What to watch."""
+        """Address of the stream."""
         return f"http://127.0.0.1:{self.port}/video"
 
-    def appear(self) -> None:
-        """Listen, on the same port as before."""
-        self._gone = threading.Event()
+    def serve(self) -> None:
+        """Start listening, on the same port as before."""
+        self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=8)
         self._listener.settimeout(0.02)
         self.port = self._listener.getsockname()[1]
-        self._start(self._listen, self._listener, self._gone)
+        self._start(self._listen, self._listener, self._stopped)
 
-    def vanish(self) -> None:
-        """Shut the door, and all connections."""
-        self._gone.set()
+    def stop_serving(self) -> None:
+        """Stop listening and close all connections."""
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
         self._threads.clear()
 
     def __enter__(self) -> Self:
-        self.appear()
+        self.serve()
         return self
 
     def close(self) -> None:
-        self.vanish()
+        self.stop_serving()
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, name="server")
         self._threads.append(thread)
         thread.start()
 
-    def _listen(self, listener: socket.socket, gone: threading.Event) -> None:
+    def _listen(self, listener: socket.socket, stopped: threading.Event) -> None:
         with listener:
-            while not gone.is_set():
+            while not stopped.is_set():
                 with contextlib.suppress(TimeoutError):
-                    self._start(self._serve, listener.accept()[0], gone)
+                    self._start(self._serve, listener.accept()[0], stopped)
 
-    def _serve(self, viewer: socket.socket, gone: threading.Event) -> None:
-        viewer.settimeout(5)
-        with viewer, contextlib.suppress(OSError):  # the viewer has gone
+    def _serve(self, client: socket.socket, stopped: threading.Event) -> None:
+        client.settimeout(5)
+        with client, contextlib.suppress(OSError):  # the client has disconnected
             if not self.mute:
-                viewer.recv(4096)
-                viewer.sendall(HEAD)
-            while not gone.is_set():
+                client.recv(4096)
+                client.sendall(HEAD)
+            while not stopped.is_set():
                 if not (self.silent or self.mute):
                     self.number += not self.frozen
                     data = self.picture(self.number)
-                    viewer.sendall(PART % len(data) + data + b"\r\n")
-                gone.wait(1 / self.fps)
+                    client.sendall(PART % len(data) + data + b"\r\n")
+                stopped.wait(1 / self.fps)

@@ -9,55 +9,60 @@ import sys
 from edgeharfer.chaos.fault import FPS, Fault, FaultEnvironment, FaultNotApplicable, demo_pictures
 from edgeharfer.chaos.supervised import RecoveryError, RecoveryTimeout, WatchedRun
 
-NOTICED_S = 10.0
-"""Within which a state must be told; a device that is not busy takes a fifth to a half of it."""
+DETECTION_LIMIT_S = 10.0
+"""Maximum time until a state is reported; an idle device takes a fifth to a half of it."""
 SLOW_FPS = 3.0
-IN_WORK = 2
-"""Results that may still follow a change of state: one picture is being processed, another one is queued."""
-SETTLED = 10
-"""Results after a change until it counts as lived through."""
+MAX_IN_FLIGHT = 2
+"""Results that may follow a change of state: one picture is being processed, another one is queued."""
+SETTLING_RESULTS = 10
+"""Results after a change until the run counts as stable."""
 
 
-def drop(site: FaultEnvironment) -> float:
-    """All connections shut, then the server is back at once."""
-    with site.run() as run:
-        site.server.vanish()
+def drop(env: FaultEnvironment) -> float:
+    """Close all connections, then restart the server immediately."""
+    with env.run() as run:
+        env.server.stop_serving()
         try:
-            run.wait_for_state("lost", NOTICED_S)
+            run.wait_for_state("lost", DETECTION_LIMIT_S)
         finally:
-            site.server.appear()
+            env.server.serve()
         return run.wait_for_result()
 
 
-def stall(site: FaultEnvironment) -> float:
-    """The connection stays, and nothing comes."""
-    with site.run() as run:
-        site.server.silent = True
-        run.wait_for_state("stalled", NOTICED_S)
-        site.server.silent = False
+def stall(env: FaultEnvironment) -> float:
+    """Keep the connection open but send nothing."""
+    with env.run() as run:
+        env.server.silent = True
+        run.wait_for_state("stalled", DETECTION_LIMIT_S)
+        env.server.silent = False
         return run.wait_for_result()
 
 
-def freeze(site: FaultEnvironment) -> float:
-    """The same picture again and again, of which no results may tell."""
-    with site.run() as run:
-        site.server.frozen = True
-        run.wait_for_state("frozen", NOTICED_S)
+def freeze(env: FaultEnvironment) -> float:
+    """Send the same picture repeatedly, which must not lead to results."""
+    with env.run() as run:
+        env.server.frozen = True
+        run.wait_for_state("frozen", DETECTION_LIMIT_S)
         before = run.count("result")
-        pass_time(run, max(1.0, 2 * (IN_WORK + 1) * run.interval_s))
-        if run.count("result") > before + IN_WORK:
-            raise RecoveryError("results came of a frozen picture")
-        site.server.frozen = False
+        keep_running(run, max(1.0, 2 * (MAX_IN_FLIGHT + 1) * run.interval_s))
+        if run.count("result") > before + MAX_IN_FLIGHT:
+            raise RecoveryError("there were results for a frozen picture")
+        env.server.frozen = False
         return run.wait_for_result()
 
 
-def corrupt(site: FaultEnvironment) -> float:
-    """Every second picture is cut off; the longest time without a result counts."""
-    whole = site.server.picture
-    with site.run() as run:
-        site.server.picture = lambda number: whole(number)[: -len(whole(number)) // 3 if number % 2 else None]
-        worst_s = max(run.wait_for_result() for _ in range(2 * SETTLED))
-        site.server.picture = whole
+def corrupt(env: FaultEnvironment) -> float:
+    """Truncate every second picture; return the longest time without a result."""
+    original = env.server.picture
+
+    def damaged(number: int) -> bytes:
+        data = original(number)
+        return data[: -len(data) // 3] if number % 2 else data
+
+    with env.run() as run:
+        env.server.picture = damaged
+        worst_s = max(run.wait_for_result() for _ in range(2 * SETTLING_RESULTS))
+        env.server.picture = original
         worst_s = max(worst_s, run.wait_for_result())
         run.stop()
         if not run.rows[-1]["source"]["bad_pictures"]:
@@ -65,79 +70,91 @@ def corrupt(site: FaultEnvironment) -> float:
         return worst_s
 
 
-def resize(site: FaultEnvironment) -> float:
-    """Pictures of half the size and twice as high; the longest time without a result counts."""
-    whole = site.server.picture
-    with site.run() as run:
+def resize(env: FaultEnvironment) -> float:
+    """Send pictures of other sizes; return the longest time without a result."""
+    original = env.server.picture
+    with env.run() as run:
         worst_s = 0.0
         for width, height in ((320, 240), (640, 960), (640, 480)):
-            pictures = demo_pictures(width, height, SETTLED)
-            site.server.picture = lambda number, pictures=pictures: pictures[number % SETTLED]  # type: ignore[misc]
-            worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLED))])
+            pictures = demo_pictures(width, height, SETTLING_RESULTS)
+            env.server.picture = lambda number, pictures=pictures: pictures[number % SETTLING_RESULTS]  # type: ignore[misc]
+            worst_s = max([worst_s, *(run.wait_for_result() for _ in range(SETTLING_RESULTS))])
             check_boxes(run, width, height)
-        site.server.picture = whole
+        env.server.picture = original
         return worst_s
 
 
 def check_boxes(run: WatchedRun, width: int, height: int) -> None:
-    """Raise RecoveryError where a face of the last result is not within a picture of that size."""
+    """Check that the faces of the last result are within a picture of the given size.
+
+    Raises:
+        RecoveryError: A face is outside.
+    """
     for face in run.rows[-1].get("faces", ()):
         left, top, across, down = face["box"]
         inside = -across < left < width and -down < top < height
         if not inside or across > 2 * width or down > 2 * height:
-            raise RecoveryError(f"a face at {face['box']} of a picture of {width}x{height}")
+            raise RecoveryError(f"face at {face['box']} is outside a picture of {width}x{height}")
 
 
-def slow(site: FaultEnvironment) -> float:
-    """Three pictures a second, which is no trouble; then the longest time without a result counts."""
-    with site.run() as run:
-        site.server.fps = SLOW_FPS
-        slowed_s = max(run.wait_for_result() for _ in range(SETTLED))
-        site.server.fps = FPS
+def slow(env: FaultEnvironment) -> float:
+    """Send three pictures a second, which is not a fault; return the longest time without a result."""
+    with env.run() as run:
+        env.server.fps = SLOW_FPS
+        slowed_s = max(run.wait_for_result() for _ in range(SETTLING_RESULTS))
+        env.server.fps = FPS
         if run.count("state"):
-            raise RecoveryTimeout("a slow source was taken for one in trouble")
+            raise RecoveryTimeout("a slow source was reported as faulty")
         return max(slowed_s, run.wait_for_result())
 
 
-def reader_killed(site: FaultEnvironment) -> float:
-    """The process that reads the stream is killed, as a crash in a decoder does."""
-    with site.run() as run:
-        os.kill(reader(run), signal.SIGKILL)
+def reader_killed(env: FaultEnvironment) -> float:
+    """Kill the process that reads the stream, as a crash in a decoder would."""
+    with env.run() as run:
+        os.kill(find_reader(run), signal.SIGKILL)
         return run.wait_for_state("lost") + run.wait_for_result()
 
 
-def reader_hangs(site: FaultEnvironment) -> float:
-    """The process that reads the stream is stopped, as a driver that never returns does."""
-    with site.run() as run:
-        stopped = reader(run)
+def reader_hangs(env: FaultEnvironment) -> float:
+    """Suspend the process that reads the stream, as a hanging driver would."""
+    with env.run() as run:
+        stopped = find_reader(run)
         os.kill(stopped, signal.SIGSTOP)
         try:
             return run.wait_for_state("lost") + run.wait_for_result()
         finally:
-            if run.reader() == stopped:  # it was not replaced, and would outlive the run
+            if run.reader_pid() == stopped:  # not replaced, so it would outlive the run
                 os.kill(stopped, signal.SIGKILL)
 
 
-def reader(run: WatchedRun) -> int:
-    """The process that reads the stream. Raises FaultNotApplicable where it cannot be found."""
+def find_reader(run: WatchedRun) -> int:
+    """The id of the process that reads the stream.
+
+    Raises:
+        FaultNotApplicable: It cannot be found.
+    """
     if not sys.platform.startswith("linux"):
-        raise FaultNotApplicable("processes are found in /proc, which is Linux's")
-    pid = run.reader()
+        raise FaultNotApplicable("finding the process needs /proc, which only Linux has")
+    pid = run.reader_pid()
     if pid is None:
-        raise FaultNotApplicable("no process reads the stream here")
+        raise FaultNotApplicable("there is no separate process that reads the stream")
     return pid
 
 
-def pass_time(run: WatchedRun, seconds: float) -> None:
-    """Let the run go on for so long. Raises RecoveryError where it ends."""
+def keep_running(run: WatchedRun, seconds: float) -> None:
+    """Let the run continue for some time.
+
+    Raises:
+        RecoveryError: The run ended.
+    """
     clock_s = run.clock.monotonic()
     run.wait_for(lambda: run.clock.monotonic() - clock_s >= seconds, "end of time", 2 * seconds + 1)
 
 
 SOURCE_FAULTS = (
-    Fault("drop", "the source drops and returns", 2.0, drop),
-    Fault("stall", "the source falls silent", 2.0, stall),
-    Fault("freeze", "the same picture again and again", 2.0, freeze),
+    Fault("drop", "the source disconnects and returns", 2.0, drop),
+    Fault("stall", "the source stops sending", 2.0, stall),
+    Fault("freeze", "the source repeats the same picture", 2.0, freeze),
     Fault("corrupt", "every second picture is damaged", 2.0, corrupt),
     Fault("resize", "pictures of three other sizes", 2.0, resize),
     Fault("slow", "three pictures a second", 2.0, slow),

@@ -1,4 +1,4 @@
-"""All faults, one after the other, each on a run of its own; and the table of their outcomes."""
+"""Inject faults in sequence, each into a new run, and format their outcomes."""
 
 from __future__ import annotations
 
@@ -28,28 +28,27 @@ TOO_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 
 
-def trial(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outcome]:
-    """Do each fault to `edgeharfer run` with these options, and tell what came of it."""
+def run_faults(faults: Sequence[Fault], options: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Inject each fault into a new `edgeharfer run` with these options and yield its outcome."""
     pictures = demo_pictures(WIDTH, HEIGHT)
     for fault in faults:
         with (
             tempfile.TemporaryDirectory(prefix="edgeharfer-chaos-") as folder,
             MjpegServer(lambda number: pictures[number % len(pictures)], FPS) as server,
         ):
-            yield attempt(fault, FaultEnvironment(Path(folder), server, options))
+            yield run_fault(fault, FaultEnvironment(Path(folder), server, options))
 
 
-def attempt(fault: Fault, site: FaultEnvironment) -> Outcome:
-    """One fault, with its time against its limit.
+def run_fault(fault: Fault, env: FaultEnvironment) -> Outcome:
+    """Inject one fault and compare its recovery time with the limit.
 
-    A recovery in time is one whatever else the machine does. One that is late is judged only where the
-    machine was not busy, just before the fault and just after it.
+    A late recovery counts as a failure only if the machine was not busy before and after the fault.
     """
     about = fault.name, fault.what, fault.limit_s
-    before = site.slowdown()
+    before = env.slowdown()
     recovery_s = None
     try:
-        recovery_s = fault.inject(site)
+        recovery_s = fault.inject(env)
     except FaultNotApplicable as why:
         return Outcome(*about, "not tried", note=str(why))
     except RecoveryTimeout as why:
@@ -60,27 +59,27 @@ def attempt(fault: Fault, site: FaultEnvironment) -> Outcome:
         if recovery_s <= fault.limit_s:
             return Outcome(*about, "pass", recovery_s, slowdown=before)
         note = "too late"
-    slower = max(before, site.slowdown())
+    slower = max(before, env.slowdown())
     if slower < BUSY:
         return Outcome(*about, "fail", recovery_s, note, slower)
     note += f", but work took {slower:.1f} times as long as on an idle machine"
     return Outcome(*about, "too busy", recovery_s, note, slower)
 
 
-def headline() -> str:
-    """The head of the table."""
-    return f"{'fault':14} {'what is done':52} {'recovery':>9} {'limit':>7}  result"
+def table_header() -> str:
+    """The header of the table."""
+    return f"{'fault':14} {'description':52} {'recovery':>9} {'limit':>7}  result"
 
 
 def line(outcome: Outcome) -> str:
-    """A line of the table."""
+    """A row of the table."""
     time = "–" if outcome.recovery_s is None else f"{outcome.recovery_s:.2f} s"
     result = f"{outcome.result}: {outcome.note}" if outcome.note else outcome.result
     return f"{outcome.name:14} {outcome.what:52} {time:>9} {outcome.limit_s:5.1f} s  {result}"
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """All outcomes, ready for JSON."""
+    """All outcomes as JSON-serialisable values."""
     rows = [asdict(outcome) for outcome in outcomes]
     for row in rows:
         row["recovery_s"] = None if row["recovery_s"] is None else round(row["recovery_s"], 3)
@@ -94,6 +93,6 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """1 where a fault was not recovered from, TOO_BUSY where that could not be judged, else 0."""
+    """1 if a fault failed, TOO_BUSY if the machine was too busy to judge one, else 0."""
     results = {outcome.result for outcome in outcomes}
     return 1 if "fail" in results else TOO_BUSY if "too busy" in results else 0

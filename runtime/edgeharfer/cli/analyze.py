@@ -49,14 +49,14 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     with needs_extra("report"):
         from edgeharfer.report.analyzer import Analyzer
         from edgeharfer.report.batch import Batch
-        from edgeharfer.report.inputs import check_ends, find_inputs, plan
+        from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks
         from edgeharfer.report.job import ReportJob
         from edgeharfer.report.smoothing import Smoothing
-        from edgeharfer.report.write import check_folder
+        from edgeharfer.report.write import ensure_writable_folder
 
     items = find_inputs(inputs)
-    check_ends(items, options["duration"])
-    check_folder(out)
+    check_finite(items, options["duration"])
+    ensure_writable_folder(out)
     smoothing = Smoothing(options["smoothing"], options["smoothing_s"])
     with (
         Analyzer(fps=options["fps"], **pipeline_options(options)) as analyzer,
@@ -64,7 +64,7 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
         ProgressBar() as progress,
     ):
         job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"])
-        tasks = plan(items, out, job.settings, fresh=options["fresh"])
+        tasks = plan_tasks(items, out, job.settings, fresh=options["fresh"])
         left = Batch(job, tasks, progress, stopping).run()
     if left:  # or what comes after `&&` would go on without these reports
         click.get_current_context().exit(stopping.exit_code)

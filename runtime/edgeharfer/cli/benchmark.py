@@ -77,11 +77,11 @@ def benchmark(packages: tuple[str, ...], **options: Any) -> None:
     edgeharfer benchmark --end-to-end --source clip.mp4 --against keras
     """
     from edgeharfer.benchmark.machine import machine_facts
-    from edgeharfer.benchmark.peers import absent, parse_peers
+    from edgeharfer.benchmark.peers import missing_peers, parse_peers
 
     check_options(options)
     wanted = parse_peers(options["against"])
-    missing = absent(wanted)
+    missing = missing_peers(wanted)
     present = [peer for peer in wanted if peer not in missing]
     left_out = list(missing.values())
     report: dict[str, Any] = {"machine": machine_facts()}
@@ -142,7 +142,7 @@ def find_subjects(
     packages: Sequence[str], options: dict[str, Any], stack: ExitStack
 ) -> Iterator[BenchmarkSubject]:
     """The packages to measure, Keras models among them exported until the stack is left."""
-    from edgeharfer.benchmark.compare import BenchmarkSubject, check_origin, exported
+    from edgeharfer.benchmark.compare import BenchmarkSubject, check_origin, exported_subject
     from edgeharfer.cli.extras import needs_extra
     from edgeharfer.runtime.inference.package import load_package
 
@@ -152,7 +152,7 @@ def find_subjects(
     for name in packages or default_packages(options):
         if is_keras(Path(name)):
             with needs_extra("export"):
-                yield stack.enter_context(exported(Path(name), options["name"]))
+                yield stack.enter_context(exported_subject(Path(name), options["name"]))
         else:
             package = load_package(name)
             if model is not None:
@@ -269,7 +269,7 @@ def run_end_to_end(
 
 def show(report: dict[str, Any]) -> None:
     """The figures on the terminal."""
-    from edgeharfer.benchmark.machine import busy
+    from edgeharfer.benchmark.machine import is_busy
     from edgeharfer.benchmark.sustained import sustained_lines
     from edgeharfer.benchmark.table import end_to_end_lines, table
 
@@ -277,7 +277,7 @@ def show(report: dict[str, Any]) -> None:
     click.echo(
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, {machine['date']}"
     )
-    if busy(machine):
+    if is_busy(machine):
         click.echo("this machine is busy: only processor times (CPU ms) of this run can be compared")
     if report["rows"]:
         click.echo(table(report["rows"]))

@@ -31,12 +31,12 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
     The exit code is 1 where one is not recovered from in time, and 75 where that could not be judged because
     the machine is too busy with other work.
     """
-    from edgeharfer.chaos.trial import exit_code, headline, line, report, trial
+    from edgeharfer.chaos.trial import exit_code, line, report, run_faults, table_header
 
     faults = chosen(only)
     outcomes = []
-    click.echo(headline())
-    for outcome in trial(faults, run_options(options)):
+    click.echo(table_header())
+    for outcome in run_faults(faults, run_options(options)):
         click.echo(line(outcome))
         outcomes.append(outcome)
     if json_file is not None:

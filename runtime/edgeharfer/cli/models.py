@@ -90,10 +90,10 @@ def sign(package: Path, key: Path) -> None:
 
 def tried(package: Package) -> str:
     """Words on the run of each graph. Raises ModelError where one fails or does not end."""
-    from edgeharfer.evaluate.trial import try_out
+    from edgeharfer.evaluate.trial import run_trial
 
     try:
-        try_out(package)
+        run_trial(package)
     except MissingExtra:
         return ", not run: ONNX Runtime is not installed"
     return ""

@@ -58,11 +58,11 @@ class ProgressBar(Closing):
             self._open.__exit__(None, None, None)
             self._open = self._bar = None
 
-    def say(self, line: str) -> None:
+    def print_result(self, line: str) -> None:
         self._clear()
         click.echo(line)
 
-    def complain(self, line: str) -> None:
+    def print_error(self, line: str) -> None:
         self._clear()
         click.echo(f"edgeharfer: {line}", err=True)
 

@@ -22,7 +22,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     until the machine, ONNX Runtime, edgeharfer or the package changes.
     """
     from edgeharfer.benchmark.ours import BenchmarkSetup
-    from edgeharfer.benchmark.tune import chosen, thread_counts, tune_package
+    from edgeharfer.benchmark.tune import best_per_provider, thread_counts, tune_package
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record
@@ -34,7 +34,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:
             ways = tune_package(package, setup, runs, progress)
-        best = [way.backend for way in chosen(ways)]
+        best = [way.backend for way in best_per_provider(ways)]
         measured[key_of(package)] = best
         click.echo(package.manifest.name)
         for way in ways:

@@ -1,1 +1,1 @@
-"""Accuracy of what would be deployed, measured with the runtime's own code."""
+"""Accuracy of model packages, measured with the code that runs them on a device."""

@@ -1,4 +1,4 @@
-"""Accuracy of a package that reads clips, each window as `run` would see it."""
+"""Accuracy of an action package on labelled clips, with the time windows of a live run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ Picture = TypeVar("Picture")
 
 @dataclass
 class ClipScores:
-    """What a model says of labelled clips.
+    """Predictions for labelled clips.
 
-    probs: a clip's windows, float32 (windows, classes). truth: its class. names: of the clips.
-    unreadable: clips that gave no picture.
+    Attributes:
+        probs: Probabilities of each clip's windows, float32 (windows, classes).
+        truth: Class index of each clip.
+        names: Name of each clip.
+        unreadable: Names of clips without a readable frame.
     """
 
     probs: list[Floats] = field(default_factory=list)
@@ -38,7 +41,7 @@ class ClipScores:
     unreadable: list[str] = field(default_factory=list)
 
     def add(self, name: str, truth: int, probs: Floats) -> None:
-        """Take in one clip."""
+        """Add one clip."""
         self.names.append(name)
         self.truth.append(truth)
         self.probs.append(probs)
@@ -47,13 +50,21 @@ class ClipScores:
 def clip_windows(
     frames: Iterable[tuple[float, Picture]], window: WindowSpec, encode: Callable[[Picture], Floats]
 ) -> Floats:
-    """Every window of a clip as the runtime's ring gives it, float32 (windows, frames, size).
+    """All time windows of a clip, as the runtime's feature ring returns them.
 
-    frames: time in seconds and picture of each frame. encode: picture -> features (size,).
-    A clip too short for one window stands still on its last features until the window is full.
+    Args:
+        frames: Time in seconds and picture of each frame.
+        window: Window of the model.
+        encode: Function from a picture to features, (size,).
+
+    Returns:
+        float32 (windows, frames, size). A clip shorter than one window is padded with its last features.
+
+    Raises:
+        SourceError: The clip has no frames.
     """
     ring = FeatureRing(window)
-    found: list[Floats] = []
+    windows: list[Floats] = []
     features: Floats | None = None
     pts_s = 0.0
     for pts_s, picture in frames:
@@ -61,13 +72,13 @@ def clip_windows(
             features = encode(picture)
             ring.push(pts_s, features)
             if ring.ready:
-                found.append(ring.window()[0])
+                windows.append(ring.window()[0])
     if features is None:
-        raise SourceError("a clip without a picture")
-    return np.stack(found or [_held(ring, pts_s, features, window)])
+        raise SourceError("the clip has no frames")
+    return np.stack(windows or [_padded_window(ring, pts_s, features, window)])
 
 
-def _held(ring: FeatureRing, pts_s: float, features: Floats, spec: WindowSpec) -> Floats:
+def _padded_window(ring: FeatureRing, pts_s: float, features: Floats, spec: WindowSpec) -> Floats:
     step_s = min(spec.seconds / spec.frames, spec.max_gap_s)
     while not ring.ready:
         pts_s += step_s
@@ -78,14 +89,18 @@ def _held(ring: FeatureRing, pts_s: float, features: Floats, spec: WindowSpec) -
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """The frames of a clip in order. Raises SourceError where it cannot be read."""
+    """Yield the frames of a clip in order.
+
+    Raises:
+        SourceError: The clip cannot be read.
+    """
     with open_source(path) as source:
         while (frame := source.read()) is not None:
             yield frame
 
 
 def classify_clip(model: ActionModel, path: Path) -> Floats:
-    """Probabilities of each window of a clip, float32 (windows, classes)."""
+    """Class probabilities of each window of a clip, float32 (windows, classes)."""
     frames: Iterator[tuple[float, Image]] = ((frame.pts_s, frame.bgr) for frame in read_frames(path))
     windows = clip_windows(frames, model.window, model.encode)
     return np.stack([model.classify(window[None]) for window in windows])
@@ -99,11 +114,21 @@ def evaluate_action(
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, object]:
-    """The figures of `evaluate --json` for clips, with what `summarize_clips` adds.
+    """Compute the figures of `evaluate --json` for clips.
 
-    data: listed with the suffixes of clips; samples: those of it to measure on. Classes that the model
-    lacks are left out and counted, clips that cannot be read are listed.
-    Raises SourceError where no clip of the model's classes can be read.
+    Args:
+        package: The action package.
+        data: Data set listed with the suffixes of clips.
+        samples: Samples of `data` to evaluate. Those of classes that the model does not have are counted
+            as "left_out".
+        backend: Execution provider and precision.
+        progress: Called with the number of clips done and of all clips.
+
+    Returns:
+        The figures of `summarize_clips` with "left_out" and "task".
+
+    Raises:
+        SourceError: No clip of the model's classes can be read.
     """
     model = ActionModel(package, backend)
     labels = package.manifest.labels
@@ -118,23 +143,24 @@ def evaluate_action(
                 scores.unreadable.append(sample.name)
             progress(done, len(pairs))
     if not scores.names:
-        raise SourceError(f"{data.path}: no readable clip of a class that {package.manifest.name} knows")
+        raise SourceError(f"{data.path}: no readable clip of a class of {package.manifest.name}")
     figures = {**summarize_clips(scores, labels), "left_out": dict(sorted(left_out.items()))}
     return {**figures, "task": package.manifest.task}
 
 
 def summarize_clips(scores: ClipScores, labels: Sequence[str]) -> dict[str, object]:
-    """Figures per clip, its windows averaged.
+    """Compute figures per clip from the mean of its windows.
 
-    Beside those of `score`: how many `windows` and their `window_top1`, `unreadable` clips, `mistakes`.
+    Returns:
+        The figures of `score` with "windows" (count), "window_top1", "unreadable" and "mistakes".
     """
     truth = np.array(scores.truth, np.int64)
     probs = np.stack([windows.mean(axis=0) for windows in scores.probs])
-    right = [(windows.argmax(axis=1) == label) for windows, label in zip(scores.probs, truth, strict=True)]
+    correct = [windows.argmax(axis=1) == label for windows, label in zip(scores.probs, truth, strict=True)]
     return {
         **score(ACTION, probs, truth, labels),
         "windows": sum(len(windows) for windows in scores.probs),
-        "window_top1": float(np.concatenate(right).mean()),
+        "window_top1": float(np.concatenate(correct).mean()),
         "unreadable": list(scores.unreadable),
         "mistakes": [
             {

@@ -1,4 +1,4 @@
-"""Labelled files on disk: `<class>/<file>` or `<split>/<class>/<file>`, in a folder or a zip archive."""
+"""Labelled files in `<class>/<file>` or `<split>/<class>/<file>` layout, in a folder or a zip archive."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation"
 TRAIN_SPLITS = ("train", "training")
 
 Progress = Callable[[int, int], object]
-"""Called with how much of some work is done, and of how much."""
+"""Called with the amount of work done and the total."""
 
 SYNONYMS = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
     "surprised": "surprise", "neutrality": "neutral",
 }  # fmt: skip
-"""Names that data sets use for the same class."""
+"""Other names of classes in common data sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFile:
-    """One labelled file. `name` is its path inside the data set, `split` is "" where there is none."""
+    """One labelled file.
+
+    Attributes:
+        name: Path inside the data set.
+        split: Name of the split; "" if the data set has none.
+        label: Name of the class.
+    """
 
     name: str
     split: str
@@ -38,50 +44,78 @@ class LabelledFile:
 
     @property
     def file(self) -> str:
-        """The file's own name, by which other tables (FER+) refer to it."""
+        """The base name, which other tables such as FER+ refer to."""
         return PurePosixPath(self.name).name
 
 
 class Dataset:
-    """A folder or zip of labelled files, listed once. Raises SourceError where there is nothing to read."""
+    """A folder or zip archive of labelled files, listed when it is created.
+
+    Args:
+        path: The folder or archive.
+        suffixes: Suffixes of the files to list, in lower case.
+
+    Attributes:
+        samples: The files in order of their names.
+
+    Raises:
+        SourceError: The path cannot be read or holds no such files.
+    """
 
     def __init__(self, path: Path, suffixes: Iterable[str] = IMAGES) -> None:
         self.path = path
         self._zip = _open_zip(path)
-        wanted = frozenset(suffixes)
+        suffix_set = frozenset(suffixes)
         names = self._zip.namelist() if self._zip else _walk(path)
-        found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in wanted)
+        found = (_sample(name) for name in sorted(names) if PurePosixPath(name).suffix.lower() in suffix_set)
         self.samples = [sample for sample in found if sample is not None]
         if not self.samples:
             raise SourceError(
-                f"{path}: no {'/'.join(sorted(wanted))} in <class>/<file> or <split>/<class>/<file>"
+                f"{path}: no {'/'.join(sorted(suffix_set))} files in <class>/<file> or <split>/<class>/<file>"
             )
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits; [""] where the classes stand at the top."""
+        """Names of the splits; [""] if the class folders are at the top level."""
         return sorted({sample.split for sample in self.samples})
 
     def split(self, name: str | None = None) -> list[LabelledFile]:
-        """Samples of one split. Without a name: the one for testing, or the only one there is."""
+        """Samples of one split.
+
+        Args:
+            name: Name of the split, in any case; None chooses `test_split()`.
+
+        Raises:
+            SourceError: There is no such split.
+        """
         name = self.test_split() if name is None else name
         chosen = [sample for sample in self.samples if sample.split.lower() == name.lower()]
         if not chosen:
-            raise SourceError(f"{self.path}: no split {name!r}; there is {', '.join(map(repr, self.splits))}")
+            raise SourceError(
+                f"{self.path}: no split {name!r}; choose from {', '.join(map(repr, self.splits))}"
+            )
         return chosen
 
     def test_split(self) -> str:
-        """The split that a score is measured on: test before validation; never a training split by itself."""
+        """The split to evaluate on: the only one, else test, else validation.
+
+        Raises:
+            SourceError: There are several splits and none of them is a test or validation split.
+        """
         if len(self.splits) == 1:
             return self.splits[0]
         by_name = {split.lower(): split for split in self.splits}
         for name in TEST_SPLITS:
             if name in by_name:
                 return by_name[name]
-        raise SourceError(f"{self.path}: name the split to measure with --split: {', '.join(self.splits)}")
+        raise SourceError(f"{self.path}: choose the split to evaluate with --split: {', '.join(self.splits)}")
 
     def read(self, sample: LabelledFile) -> bytes:
-        """The file's bytes. Raises SourceError where it is damaged, encrypted or cannot be read."""
+        """Read a file.
+
+        Raises:
+            SourceError: The file is damaged, encrypted or cannot be read.
+        """
         try:
             if self._zip:
                 return self._zip.read(sample.name)
@@ -91,7 +125,7 @@ class Dataset:
 
     @contextmanager
     def local_file(self, sample: LabelledFile, scratch: Path) -> Iterator[Path]:
-        """A path that a video reader can open; unpacked into `scratch` from a zip and removed again."""
+        """Provide a path to a file, extracted from a zip archive to `scratch` and removed at the end."""
         if self._zip is None:
             yield self.path / sample.name
             return
@@ -104,7 +138,7 @@ class Dataset:
 
 
 def canonical(label: str) -> str:
-    """A class name as compared: lower case, synonyms joined."""
+    """The form of a class name that is compared: lower case, synonyms replaced."""
     lower = label.lower()
     return SYNONYMS.get(lower, lower)
 
@@ -112,7 +146,11 @@ def canonical(label: str) -> str:
 def match_labels(
     samples: Sequence[LabelledFile], labels: Sequence[str]
 ) -> tuple[list[tuple[LabelledFile, int]], Counter[str]]:
-    """Pair samples with the model's classes; returns the pairs and how many were left out of which class."""
+    """Pair samples with class indices of the model.
+
+    Returns:
+        The pairs, and the number of samples by class that the model does not have.
+    """
     index = {canonical(label): i for i, label in enumerate(labels)}
     pairs, left_out = [], Counter[str]()
     for sample in samples:
@@ -136,13 +174,13 @@ def _open_zip(path: Path) -> zipfile.ZipFile | None:
 
 
 def files_below(path: Path) -> list[Path]:
-    """All files in a folder and its folders, through links too; a link back up is not followed."""
-    found: list[Path] = []
+    """All files below a folder. Symbolic links are followed, except to a folder above."""
+    paths: list[Path] = []
     for name, folders, files in os.walk(path, followlinks=True):
         above = {parent.resolve() for parent in Path(name).parents} | {Path(name).resolve()}
-        folders[:] = [one for one in folders if Path(name, one).resolve() not in above]
-        found += [file for one in files if (file := Path(name, one)).is_file()]
-    return found
+        folders[:] = [entry for entry in folders if Path(name, entry).resolve() not in above]
+        paths += [file for entry in files if (file := Path(name, entry)).is_file()]
+    return paths
 
 
 def _walk(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Accuracy of a package that reads faces on labelled pictures, framed as the model was taught."""
+"""Accuracy of a package that classifies faces, on labelled pictures cropped as in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ BATCH = 64
 
 @dataclass
 class ScoredFaces:
-    """Probabilities (n, classes) of n pictures with their true classes, and what was left out and why."""
+    """Predictions for labelled pictures.
+
+    Attributes:
+        probs: Probabilities, float32 (n, classes).
+        truth: Class indices, int64 (n,).
+        left_out: Number of skipped pictures by reason.
+        without_face: Number of pictures in which no face was detected.
+    """
 
     probs: Floats
     truth: NDArray[np.int64]
@@ -41,16 +48,24 @@ def evaluate_emotion(
     votes: Mapping[str, Floats] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, object]:
-    """Figures of `evaluate --json` for one split.
+    """Compute the figures of `evaluate --json` for one split.
 
-    votes: FER+ votes by file name; the label is then their majority, and pictures without one are left out.
-    Raises SourceError where no picture has a class that the model knows.
+    Args:
+        model: The model.
+        data: The pictures.
+        detector: Face detector, for models that crop portraits.
+        split: Name of the split; None chooses `Dataset.test_split`.
+        votes: FER+ votes by file name. The label is then their majority; pictures without one are skipped.
+        progress: Called with the number of pictures done and of all pictures.
+
+    Raises:
+        SourceError: No picture has a class of the model.
     """
     samples = data.split(split)
     labels = model.manifest.labels
     pairs, left_out = match_labels(samples, labels) if votes is None else match_votes(samples, votes, labels)
     if not pairs:
-        raise SourceError(f"{data.path}: none of its classes is one of the model's: {', '.join(labels)}")
+        raise SourceError(f"{data.path}: none of its classes is a class of the model: {', '.join(labels)}")
     scored = run_model(model, data, pairs, detector, progress)
     return {
         **figures_of(model.manifest.task, scored.probs, scored.truth, labels),
@@ -62,10 +77,19 @@ def evaluate_emotion(
 def match_votes(
     samples: Sequence[LabelledFile], votes: Mapping[str, Floats], labels: Sequence[str]
 ) -> tuple[list[tuple[LabelledFile, int]], Counter[str]]:
-    """Pictures whose FER+ votes have a majority among the model's classes."""
+    """Pair pictures with the majority of their FER+ votes.
+
+    Returns:
+        The pairs, and the number of skipped pictures by reason or class.
+
+    Raises:
+        SourceError: The votes belong to other pictures.
+    """
     index = {canonical(label): i for i, label in enumerate(labels)}
-    joined = (one for one in samples if one.file in votes)
-    ferplus.check_agreement((ferplus.majority(votes[one.file]), canonical(one.label)) for one in joined)
+    joined = (sample for sample in samples if sample.file in votes)
+    ferplus.check_agreement(
+        (ferplus.majority(votes[sample.file]), canonical(sample.label)) for sample in joined
+    )
     pairs, left_out = [], Counter[str]()
     for sample in samples:
         if sample.file not in votes:
@@ -89,7 +113,11 @@ def run_model(
     detector: Detector,
     progress: Progress,
 ) -> ScoredFaces:
-    """Run the model over the pictures; unreadable ones are counted and left out."""
+    """Classify the pictures; unreadable ones are counted and skipped.
+
+    Raises:
+        SourceError: None of the pictures can be read.
+    """
     probs: list[Floats] = []
     truth: list[int] = []
     crops: list[Image] = []

@@ -1,4 +1,4 @@
-"""FER+ votes: ten people's labels for each FER-2013 picture (Barsoum et al. 2016, arXiv:1608.01041)."""
+"""FER+ votes: labels of ten annotators for each FER-2013 picture (Barsoum et al. 2016, arXiv:1608.01041)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.types import Floats
 
-VOTED = (
+VOTE_COLUMNS = (
     "neutral",
     "happiness",
     "surprise",
@@ -24,17 +24,24 @@ VOTED = (
     "NF",
 )
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-"""Our order of the eight classes: FER-2013's seven, then contempt."""
+"""Class order of the package: the seven classes of FER-2013, then contempt."""
 MIN_AGREEMENT = 0.4
-"""The majority is FER-2013's own label in 68 % of the pictures; joined one row off, in 18 %."""
-MIN_TOLD = 100
+"""The majority equals the FER-2013 label in 68 % of the pictures; in 18 % if rows are shifted by one."""
+MIN_COMPARED = 100
 
 _TO_LABEL = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
-_ORDER = [LABELS.index(_TO_LABEL.get(name, name)) for name in VOTED[:8]]
+_ORDER = [LABELS.index(_TO_LABEL.get(name, name)) for name in VOTE_COLUMNS[:8]]
 
 
 def read_votes(path: Path) -> dict[str, Floats]:
-    """Votes by picture name: float32 (10,), the eight of LABELS, then "unknown" and "not a face"."""
+    """Read a FER+ table.
+
+    Returns:
+        Votes by picture name, float32 (10,): the eight LABELS, then "unknown" and "not a face".
+
+    Raises:
+        SourceError: The file cannot be read or is not a FER+ table.
+    """
     votes: dict[str, Floats] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -44,52 +51,66 @@ def read_votes(path: Path) -> dict[str, Floats]:
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise SourceError(f"{path}: not a FER+ table (Usage,Image name,neutral,...,NF): {error}") from error
     if not votes:
-        raise SourceError(f"{path}: a FER+ table without a row")
+        raise SourceError(f"{path}: the FER+ table has no rows")
     return votes
 
 
 def _votes(row: Mapping[str, str]) -> Floats:
     counts = np.zeros(10, np.float32)
-    counts[_ORDER] = [float(row[name]) for name in VOTED[:8]]
+    counts[_ORDER] = [float(row[name]) for name in VOTE_COLUMNS[:8]]
     counts[8:] = float(row["unknown"]), float(row["NF"])
     return counts
 
 
-def without_singles(votes: Floats) -> Floats:
-    """Single votes dropped as slips, as FER+'s own training does."""
+def drop_single_votes(votes: Floats) -> Floats:
+    """Set single votes to zero as outliers, as the FER+ training code does."""
     return np.where(votes > 1, votes, 0).astype(np.float32)
 
 
 def check_agreement(pairs: Iterable[tuple[int | None, str]]) -> float | None:
-    """Share of the pictures whose majority is their own label; None where too few have one to tell.
+    """Check that the votes belong to the labelled pictures.
 
-    pairs: index of the majority into LABELS or None, and the picture's label in canonical form. In the
-    published table names count only some of the rows, so that pictures named by row get others' votes.
-    Raises SourceError for votes that belong to other pictures of the same names.
+    The picture names of the published table number only some of its rows, so pictures that are named by
+    row would get the votes of others.
+
+    Args:
+        pairs: Index of the majority into LABELS or None, and the picture's label in canonical form.
+
+    Returns:
+        Share of the pictures whose majority equals their label; None with fewer than MIN_COMPARED pictures.
+
+    Raises:
+        SourceError: The share is below MIN_AGREEMENT.
     """
-    told = [LABELS[voted] == label for voted, label in pairs if voted is not None]
-    if len(told) < MIN_TOLD:
+    matches = [LABELS[voted] == label for voted, label in pairs if voted is not None]
+    if len(matches) < MIN_COMPARED:
         return None
-    agreement = sum(told) / len(told)
+    agreement = sum(matches) / len(matches)
     if agreement < MIN_AGREEMENT:
         raise SourceError(
-            f"the FER+ votes agree with {agreement:.0%} of the labels, where the right ones agree with 68 %: "
-            "they belong to other pictures of the same names; name these by the FER+ table itself: "
+            f"the FER+ votes agree with only {agreement:.0%} of the labels (68 % expected): they belong to "
+            "other pictures with the same names; name the pictures by the FER+ table: "
             "edgeharfer prepare fer2013.csv --ferplus CSV --out DIR"
         )
     return agreement
 
 
 def majority(votes: Floats) -> int | None:
-    """The class with over half of the votes that remain without single ones; None: no majority or no face."""
-    kept = without_singles(votes)
+    """Index of the class with more than half of the votes, without single votes.
+
+    None if there is no majority, or if it is "unknown" or "not a face".
+    """
+    kept = drop_single_votes(votes)
     best = int(kept.argmax())
     return best if best < len(LABELS) and kept[best] > kept.sum() / 2 else None
 
 
 def distribution(votes: Floats) -> Floats:
-    """Shares of the eight classes, (8,), without single votes; all zero where unknown or no face leads."""
-    kept = without_singles(votes)
+    """Shares of the eight classes, (8,), without single votes.
+
+    All zero if "unknown" or "not a face" has the most votes.
+    """
+    kept = drop_single_votes(votes)
     if int(kept.argmax()) >= len(LABELS) or not kept[:8].sum():
         return np.zeros(8, np.float32)
     shares: Floats = kept[:8] / kept[:8].sum()

@@ -1,8 +1,8 @@
-"""Golden answers: what a package says of pictures that every machine can draw for itself.
+"""Golden outputs: the outputs of a package for pictures that every machine can generate.
 
-`golden.json` beside the manifest holds the numbers of the demo's pictures, never their pixels, and the
-answers of the machine that made the package. One that answers otherwise elsewhere is wrong in a way that no
-hash can tell: another ONNX Runtime, another processor, a graph that is read differently.
+`golden.json`, next to the manifest, holds frame numbers of the demo instead of pixels, and the outputs on the
+machine that made the package. Different outputs on another machine reveal faults that no hash detects, such
+as those of another ONNX Runtime version or processor.
 """
 
 from __future__ import annotations
@@ -29,28 +29,31 @@ from edgeharfer.runtime.types import Floats, Image
 GOLDEN = "golden.json"
 """Optional: {"frames": [0, ...], "precision": "fp32", "probs": [[...]], "tolerance": 0.02}."""
 FRAMES = (0, 40, 80, 120)
-"""Numbers of the demo's pictures."""
+"""Frame numbers of the demo."""
 TOLERANCE = 0.02
-"""Of a probability. Processors round INT8 sums differently, those of FP32 hardly."""
+"""Maximum difference of a probability. INT8 results vary more between processors than FP32 results."""
 _DIGITS = 6
 _MAX_TEXT = 1 << 20
 
-Answers = NDArray[np.float32]
+Outputs = NDArray[np.float32]
 
 
 @cache
 def golden_frames() -> tuple[Image, ...]:
-    """The inputs: pictures of the demo, the same on every machine."""
+    """The inputs: frames of the demo, which are the same on every machine."""
     with DemoSource(SystemClock()) as source:
         return tuple(source.picture(number) for number in FRAMES)
 
 
-def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Answers]:
-    """Pictures to probabilities or values, (1 or n, outputs), by the model alone, on the CPU."""
+def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Outputs]:
+    """A function from pictures to the outputs of the model on the CPU, (n, outputs).
+
+    An action model returns one row for all pictures, (1, outputs).
+    """
     model = open_model(package, replace(CPU, precision=precision))
     if isinstance(model, PictureModel):
         return model.classify
-    assert isinstance(model, ActionModel), "what reads no pictures reads clips"
+    assert isinstance(model, ActionModel), "all other models read clips"
 
     def classify(frames: Sequence[Image]) -> Floats:
         features = [model.encode(frame) for frame in frames]
@@ -59,15 +62,15 @@ def answerer(package: Package, precision: str = "auto") -> Callable[[Sequence[Im
         ]
         if (rolling := model.rolling()) is None:
             return model.classify(np.stack(repeated)[None])[None]
-        return model.probs([rolling.push(one) for one in repeated][-1])
+        return model.probs([rolling.push(step) for step in repeated][-1])
 
     return classify
 
 
 def write_golden(package: Package) -> None:
-    """Write the answers that this package gives here, in the precision that differs least elsewhere."""
+    """Write the outputs on this machine, in the precision that varies least between machines."""
     precision = min(package.manifest.files, key=("fp32", "fp16", "int8").index)
-    probs = answerer(package, precision)(golden_frames())
+    probs = make_classifier(package, precision)(golden_frames())
     content = {
         "frames": FRAMES,
         "precision": precision,
@@ -79,20 +82,26 @@ def write_golden(package: Package) -> None:
 
 
 def check_golden(package: Package) -> None:
-    """Raises ModelError where a package answers otherwise than its `golden.json`; without one all is well."""
+    """Compare the outputs of a package with its `golden.json`, if it has one.
+
+    Raises:
+        ModelError: The outputs differ, or `golden.json` is invalid.
+    """
     path = package.path / GOLDEN
     if not path.exists():
         return
     golden = load_json(read_regular(path, _MAX_TEXT), str(path))
     if not isinstance(golden, dict) or "probs" not in golden:
-        raise ModelError(f"{path}: must hold the key probs")
+        raise ModelError(f"{path}: missing key 'probs'")
     if golden.get("frames", list(FRAMES)) != list(FRAMES):
-        raise ModelError(f"{path}: asks for other pictures than {FRAMES}; export the package again")
+        raise ModelError(f"{path}: frames must be {list(FRAMES)}; export the package again")
     try:
-        wanted = np.asarray(golden["probs"], np.float32)
+        expected = np.asarray(golden["probs"], np.float32)
         tolerance = float(golden.get("tolerance", TOLERANCE))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error
-    probs = answerer(package, str(golden.get("precision", "auto")))(golden_frames())
-    if wanted.shape != probs.shape or not np.abs(wanted - probs).max() <= tolerance:
-        raise ModelError(f"{path}: the package answers otherwise here than where it was made; not installed")
+    probs = make_classifier(package, str(golden.get("precision", "auto")))(golden_frames())
+    if expected.shape != probs.shape or not np.abs(expected - probs).max() <= tolerance:
+        raise ModelError(
+            f"{path}: the outputs of the package differ from those on the machine that made it; not installed"
+        )

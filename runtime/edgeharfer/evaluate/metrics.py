@@ -1,7 +1,7 @@
 """Figures of a classifier: confusion, top-k, precision, recall and F1, in the form of `evaluate --json`.
 
-Averages over classes take those that the data has. A class of the model that the data lacks has no
-recall to average; what is wrongly given to it still counts against the class that lost it.
+Averages over classes include only classes that occur in the data. Samples that are wrongly assigned to
+another class still lower the recall of their own.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ Counts = NDArray[np.int64]
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, classes: int) -> Counts:
-    """How often a class (row) was called which class (column), int64 (classes, classes)."""
+    """Count predictions (columns) by true class (rows), int64 (classes, classes)."""
     counts = np.bincount(truth * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
 def top_k(probs: Floats, truth: Labels, k: int) -> float:
-    """Share of the rows (n, classes) with the true class among the k best; of equals the first counts."""
+    """Share of the rows of `probs` (n, classes) with the true class among the k most probable.
+
+    Ties are resolved in favour of the lower index.
+    """
     best = np.argsort(-probs, axis=1, kind="stable")[:, :k]
     return float((best == truth[:, None]).any(axis=1).mean())
 
 
-def class_figures(confusion: Counts) -> dict[str, NDArray[np.float64]]:
-    """Precision, recall, F1 and support, (classes,) each; 0 where there is nothing to divide by."""
+def class_metrics(confusion: Counts) -> dict[str, NDArray[np.float64]]:
+    """Precision, recall, F1 and support by class, (classes,) each; 0 where they are undefined."""
     hits = np.diag(confusion).astype(np.float64)
     support, called = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
     return {
@@ -46,14 +49,24 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
 
 
 def score(task: str, probs: Floats, truth: Labels, labels: Sequence[str]) -> dict[str, object]:
-    """The object that `evaluate --json` writes, plain numbers throughout.
+    """Compute the object that `evaluate --json` writes.
 
-    probs: (n, classes), one row a sample. truth: (n,), index into labels. Fractions are between 0 and 1.
+    Args:
+        task: Name of the task.
+        probs: Probabilities, (n, classes).
+        truth: Indices into labels, (n,).
+        labels: Class names.
+
+    Returns:
+        JSON-serialisable figures; fractions are between 0 and 1.
+
+    Raises:
+        ValueError: There are no samples.
     """
     if not len(probs):
-        raise ValueError("no sample to score")
+        raise ValueError("no samples to score")
     confusion = confusion_matrix(truth, probs.argmax(axis=1), len(labels))
-    figures = class_figures(confusion)
+    figures = class_metrics(confusion)
     f1, support = figures["f1"], figures["support"]
     return {
         "task": task,
@@ -75,14 +88,20 @@ def _class(figures: dict[str, NDArray[np.float64]], i: int) -> dict[str, float]:
 
 
 def reliability(probs: Floats, truth: Labels, bins: int = 15) -> NDArray[np.float64]:
-    """How often the answers of each confidence are right: rows (confidence, share right, share of all).
+    """Compute a reliability diagram with bins of equal width between 0 and 1.
 
-    probs: (n, classes). Bins are equally wide from 0 to 1; empty ones are left out.
+    Args:
+        probs: Probabilities, (n, classes).
+        truth: Class indices, (n,).
+        bins: Number of bins.
+
+    Returns:
+        (mean confidence, accuracy, share of the samples) of each non-empty bin, float64 (m, 3).
     """
-    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == truth
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     rows = [
-        (confidence[chosen].mean(), right[chosen].mean(), chosen.mean())
+        (confidence[chosen].mean(), correct[chosen].mean(), chosen.mean())
         for chosen in (bin_of == i for i in range(bins))
         if chosen.any()
     ]
@@ -90,6 +109,6 @@ def reliability(probs: Floats, truth: Labels, bins: int = 15) -> NDArray[np.floa
 
 
 def calibration_error(probs: Floats, truth: Labels, bins: int = 15) -> float:
-    """Expected calibration error (Naeini et al. 2015): mean gap between confidence and share right."""
+    """Expected calibration error (Naeini et al. 2015): mean gap between confidence and accuracy."""
     rows = reliability(probs, truth, bins)
     return float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum())

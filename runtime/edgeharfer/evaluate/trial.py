@@ -1,8 +1,8 @@
-"""Try a package in a process of its own: a graph may crash, fill the memory or never end.
+"""Run a package once in a child process, since a graph may crash, exhaust memory or never terminate.
 
     python -m edgeharfer.evaluate.trial FOLDER
 
-Nothing in the file of a graph tells whether it ends, so that its first run has a deadline.
+Whether a graph terminates cannot be seen from its file, so the run has a deadline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import answerer, golden_frames
+from edgeharfer.evaluate.golden import golden_frames, make_classifier
 from edgeharfer.runtime.child import crash_name, run_child
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
 from edgeharfer.runtime.inference.manifest import FACES
@@ -21,14 +21,15 @@ from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
 
 TRIAL_S = 15.0
-"""For all graphs of a package. Those that ship take less than a second on a desktop processor."""
+"""Deadline for all graphs of a package. The included packages take less than 1 s on a desktop processor."""
 
 
-def try_out(package: Package, deadline_s: float = TRIAL_S) -> None:
-    """Load and run every graph of a package once, on the CPU, in a child process.
+def run_trial(package: Package, deadline_s: float = TRIAL_S) -> None:
+    """Load and run every graph of a package once on the CPU in a child process.
 
-    Raises ModelError where one cannot be run, crashes, or is not done by the deadline; MissingExtra without
-    ONNX Runtime.
+    Raises:
+        ModelError: A graph cannot be run, crashes or does not finish within `deadline_s`.
+        MissingExtra: ONNX Runtime is not installed.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingExtra("ONNX Runtime", "cpu")
@@ -36,22 +37,26 @@ def try_out(package: Package, deadline_s: float = TRIAL_S) -> None:
         code, why = run_child(__name__, str(package.path), timeout_s=deadline_s)
     except TimeoutError as error:
         raise ModelError(
-            f"{package.path}: its graphs gave no answer within {deadline_s:g} s: they never end, or are too "
-            "slow for this machine"
+            f"{package.path}: no output within {deadline_s:g} s: the graphs do not terminate or are too slow "
+            "for this machine"
         ) from error
     except OSError as error:
-        raise ModelError(f"{package.path}: cannot be tried: {error.strerror}") from error
+        raise ModelError(f"{package.path}: the trial run cannot be started: {error.strerror}") from error
     if name := crash_name(code):
-        raise ModelError(f"{package.path}: running it crashed ({name})")
+        raise ModelError(f"{package.path}: the trial run crashed ({name})")
     if code:
-        raise ModelError(why or f"{package.path}: cannot be run")
+        raise ModelError(why or f"{package.path}: the trial run failed with exit code {code}")
 
 
 def run_graphs(package: Package) -> None:
-    """Run the graphs of each precision once. Raises ModelError."""
+    """Run the graphs of each precision once.
+
+    Raises:
+        ModelError: A graph cannot be run.
+    """
     for precision, files in package.manifest.files.items():
         if package.manifest.task != FACES:
-            answerer(package, precision)(golden_frames())
+            make_classifier(package, precision)(golden_frames())
             continue
         for role in files:
             session = make_session(package.read(role, precision))
@@ -63,14 +68,14 @@ def run_graphs(package: Package) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The child process: its exit code; why a package cannot be run goes to standard error."""
+    """Entry point of the child process: return its exit code and write errors to standard error."""
     try:
         run_graphs(load_package(arguments[0]))
     except EdgeharferError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except MemoryError:
-        sys.stderr.write(f"{arguments[0]}: takes more memory than there is\n")
+        sys.stderr.write(f"{arguments[0]}: not enough memory\n")
         return ModelError.exit_code
     return 0
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import GOLDEN, Answers, answerer, check_golden, golden_frames
-from edgeharfer.evaluate.trial import try_out
+from edgeharfer.evaluate.golden import GOLDEN, Outputs, check_golden, golden_frames, make_classifier
+from edgeharfer.evaluate.trial import run_trial
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
@@ -50,7 +50,7 @@ class PackageTrial:
         median_ms: Median time of one inference.
     """
 
-    probs: Answers
+    probs: Outputs
     median_ms: float
 
 
@@ -114,7 +114,7 @@ def install_package(
     before = current_package(state, task)
     folder = _copy(package, state / "models" / task, require_signature)
     try:
-        try_out(load_package(folder))
+        run_trial(load_package(folder))
         trial, previous_trial = _try_both(load_package(folder), before or replaces, task, clock)
     except BaseException:  # also when interrupted
         if folder != before:
@@ -149,7 +149,7 @@ def try_package(package: Package, clock: Clock) -> PackageTrial:
     Raises:
         ModelError: The results are not probabilities, not reproducible, or differ from the golden ones.
     """
-    answer = answerer(package)
+    answer = make_classifier(package)
     frames = golden_frames()
     probs = answer(frames)
     if not np.isfinite(probs).all() or np.abs(probs.sum(axis=1) - 1).max() > SUM_TOLERANCE or probs.min() < 0:
@@ -176,7 +176,7 @@ def _try_both(
     return trial, old
 
 
-def _median_ms(answer: Callable[[Sequence[Image]], Answers], frames: Sequence[Image], clock: Clock) -> float:
+def _median_ms(answer: Callable[[Sequence[Image]], Outputs], frames: Sequence[Image], clock: Clock) -> float:
     times = []
     for _ in range(RUNS):
         start_s = clock.monotonic()

@@ -1,4 +1,4 @@
-"""Reports on videos and pictures: what was seen, as CSV, JSON, charts and a PDF.
+"""Reports on videos and pictures as CSV, JSON, charts and a PDF.
 
-source -> Analyzer -> Recording -> make_report -> Report -> write_report -> a folder
+source -> Analyzer -> Observations -> make_report -> Report -> write_report -> a folder
 """

@@ -1,4 +1,4 @@
-"""Watches one input after the other, for reports: the pipeline with samples at fixed times."""
+"""Run the pipeline over inputs for reports, with faces sampled at a fixed rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from edgeharfer.report.collector import Collector, Watch, value_columns
+from edgeharfer.report.collector import Collector, SampleCallback, value_columns
 from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
@@ -27,7 +27,16 @@ DEFAULT_FPS = 4.0
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a report says of a model. files: name and SHA-256 of each file that was used."""
+    """Properties of a model that a report names.
+
+    Attributes:
+        name: Name of the package.
+        precision: Precision that was used, such as "int8".
+        labels: Class names.
+        threshold: Probability below which a label is "uncertain".
+        files: SHA-256 by name of each file that was used.
+        accuracy: Accuracy figures of the manifest.
+    """
 
     name: str
     precision: str
@@ -38,7 +47,7 @@ class ModelFacts:
 
     @classmethod
     def of(cls, model: TaskModel) -> ModelFacts:
-        """The facts of a model in use."""
+        """The properties of a loaded model."""
         manifest = model.manifest
         files = {spec.file: spec.sha256 for spec in manifest.files[model.precision].values()}
         return cls(
@@ -47,7 +56,10 @@ class ModelFacts:
 
     @property
     def sha256(self) -> str:
-        """One hash for the model, 64 hex digits: its file's, or that of `sha256sum`'s lines for its files."""
+        """One hash for the model, 64 hex digits.
+
+        That of its file or, with several files, the hash of the lines that `sha256sum` prints for them.
+        """
         if len(self.files) == 1:
             return next(iter(self.files.values()))
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
@@ -56,10 +68,15 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class AnalysisMethod:
-    """How an input was watched.
+    """Settings and models of an analysis.
 
-    models: by task. window: of the action model. providers: where each part really ran, in ONNX Runtime's
-    words.
+    Attributes:
+        fps: Face samples per second.
+        detector: Name of the face detector.
+        prior: Class prior of the emotion model.
+        models: Models by task.
+        window: Time window of the action model; None when actions are off.
+        providers: ONNX Runtime execution provider that each stage ran on.
     """
 
     fps: float
@@ -71,35 +88,39 @@ class AnalysisMethod:
 
     @property
     def emotion(self) -> ModelFacts | None:
-        """The model that the faces were read with; None when emotions are off."""
+        """The emotion model; None when the task is off."""
         return self.models.get(EMOTION)
 
     @property
     def action(self) -> ModelFacts | None:
-        """The model that actions were read with; None when they are off."""
+        """The action model; None when the task is off."""
         return self.models.get(ACTION)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Emotions by name; none when they are off."""
+        """Names of the emotions; empty when the task is off."""
         return self.emotion.labels if self.emotion else ()
 
     def settings(self) -> dict[str, Any]:
-        """Ready for JSON; a task that is off is None."""
+        """The settings as JSON-serialisable values; a task that is off is None."""
         settings = asdict(self)
         models = settings.pop("models")
         return {**settings, **{task: models.get(task) for task in PACKAGE_TASKS}}
 
 
 class Analyzer:
-    """The pipeline of a report, for any number of inputs, one after the other.
+    """The pipeline of a report, for any number of inputs in sequence.
 
     Args:
-        fps: Samples of the faces a second; a slower source gives each of its frames.
+        fps: Face samples per second; every frame of a slower source is sampled.
         detector: A name of `DETECTORS`.
-        prior: As `Pipeline` takes it.
-        extra_tasks: Those on faces run on each sample, and their `value_names` become columns.
-        options: Others of `Pipeline`, which raises what it raises.
+        prior: Class prior of the emotion model, see `Pipeline`.
+        extra_tasks: Additional tasks. Those on faces run on each sample, and their `value_names` become
+            columns; others are ignored.
+        options: Further options of `Pipeline`.
+
+    Attributes:
+        method: Settings and models in use.
     """
 
     def __init__(
@@ -134,11 +155,11 @@ class Analyzer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the values that further tasks give for each face."""
+        """Names of the values that extra tasks return for each face."""
         return tuple(f"{task}_{value}" for task, value in self._columns)
 
     def warm_up(self) -> None:
-        """Run every graph once, so that the time left is right from the start."""
+        """Run every graph once, so that the estimate of the remaining time is accurate from the start."""
         self._pipeline.warm_up()
 
     def close(self) -> None:
@@ -160,23 +181,26 @@ class Analyzer:
         duration_s: float | None = None,
         progress: Callable[[int], None] = lambda frames: None,
         stopping: Callable[[], bool] = lambda: False,
-        watch: Watch | None = None,
+        on_sample: SampleCallback | None = None,
     ) -> Observations | None:
-        """Everything of a source, which is closed at the end; None where it was stopped.
+        """Analyse a source to its end and close it.
 
         Args:
             source: From `open_source`.
-            duration_s: Time of the source, from its start, after which to end.
-            progress: Called with the number of frames that are done.
-            stopping: Asked before each frame.
-            watch: Called with the frame of each sample; a picture is kept nowhere else.
+            duration_s: Seconds of the source after which to stop; None for all of it.
+            progress: Called with the number of frames processed so far.
+            stopping: Called before each frame; True stops the analysis.
+            on_sample: Called with the frame of each sample. Frames are not stored elsewhere.
+
+        Returns:
+            The observations, or None if the analysis was stopped.
 
         Raises:
             SourceError: The source cannot be read any further.
-            TaskError: A task of one's own failed.
+            TaskError: An extra task failed.
         """
         self._pipeline.reset(renumber=True)
-        collector = Collector(self._schedule, self._columns, source.fps, progress, watch)
+        collector = Collector(self._schedule, self._columns, source.fps, progress, on_sample)
         with source, Capture(source, pace="fast") as capture:
             Runner(
                 self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping

@@ -1,4 +1,4 @@
-"""Many inputs, one after the other; one that cannot be read does not end the run."""
+"""Analyse several inputs in sequence; an input that cannot be read does not end the run."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.overlay.style import printable
 
 REPORT_BYTES = 1 << 20
-"""Writing a report takes about as long as watching so much video; for the time left."""
+"""Cost of writing a report, as the bytes of video that take as long to analyse; for progress estimates."""
 _MAX_NAMED = 5
 
 
 class Progress(Protocol):
-    """Where a batch tells how far it is."""
+    """Output of a batch: a progress bar and lines of text."""
 
     def begin(self, total: int) -> None:
-        """So much is to be done, in bytes."""
+        """Start the bar. `total` is the work in bytes."""
 
     def advance(self, more: float, label: str) -> None:
-        """So much more is done; the label says what is in work."""
+        """Advance the bar by `more` bytes; `label` names the current input."""
 
     def close(self) -> None:
-        """Nothing more is in work; lines may still come."""
+        """Close the bar. Lines may still be printed."""
 
-    def say(self, line: str) -> None:
-        """A line for the person: a result, or how the run ended."""
+    def print_result(self, line: str) -> None:
+        """Print a result."""
 
-    def complain(self, line: str) -> None:
-        """A line on what went wrong."""
+    def print_error(self, line: str) -> None:
+        """Print an error or a warning."""
 
 
 class Batch:
-    """One run over some tasks."""
+    """One run over a list of tasks."""
 
     def __init__(
         self, job: ReportJob, tasks: Sequence[ReportTask], progress: Progress, stopping: Callable[[], bool]
@@ -45,69 +45,77 @@ class Batch:
         self._job, self._tasks, self._progress, self._stopping = job, tasks, progress, stopping
         self._failed: list[str] = []
         self._partial: list[str] = []
-        self._made, self._video_s = 0, 0.0
+        self._written, self._video_s = 0, 0.0
 
     def run(self) -> int:
-        """Do what is not done, and return how many inputs a stop left undone.
+        """Analyse the tasks that are not done.
 
-        Raises SourceError at the end where not all of an input could be read.
+        Returns:
+            The number of inputs that are left because the run was stopped.
+
+        Raises:
+            SourceError: At the end, if an input could not be read completely.
         """
         started_s = self._job.clock.monotonic()
-        left = [task for task in self._tasks if not task.done]
+        pending = [task for task in self._tasks if not task.done]
         for task in self._tasks:
             if task.done:
-                self._progress.say(f"{printable(task.input.name)}: done before -> {task.folder}")
+                self._progress.print_result(f"{printable(task.input.name)}: already done -> {task.folder}")
                 if task.unreadable:
                     self._partial.append(task.input.name)
-        if left:
+        if pending:
             self._job.analyzer.warm_up()
-        self._progress.begin(sum(_weight(task) for task in left))
-        for number, task in enumerate(left, 1):
+        self._progress.begin(sum(_weight(task) for task in pending))
+        for number, task in enumerate(pending, 1):
             if self._stopping():
                 break
-            self._one(task, f"{number}/{len(left)} {printable(task.input.name)}")
+            self._run_task(task, f"{number}/{len(pending)} {printable(task.input.name)}")
         self._progress.close()
-        return self._conclude(len(left), self._job.clock.monotonic() - started_s)
+        return self._finish(len(pending), self._job.clock.monotonic() - started_s)
 
-    def _one(self, task: ReportTask, label: str) -> None:
-        told = 0.0
+    def _run_task(self, task: ReportTask, label: str) -> None:
+        reported = 0.0
 
-        def tell(share: float) -> None:
-            nonlocal told
-            self._progress.advance(share * task.input.size - told, label)
-            told = share * task.input.size
+        def report_share(share: float) -> None:
+            nonlocal reported
+            self._progress.advance(share * task.input.size - reported, label)
+            reported = share * task.input.size
 
-        tell(0.0)
+        report_share(0.0)
         try:
-            written = self._job.analyze(task, tell, self._stopping)
+            written = self._job.analyze(task, report_share, self._stopping)
         except SourceError as error:
             self._failed.append(task.input.name)
-            self._progress.complain(str(error))
+            self._progress.print_error(str(error))
         else:
             if written is None:
                 return
-            self._made += 1
+            self._written += 1
             report = written.report
             self._video_s += report.recording.duration_s
-            for line in report.source.complaints:
-                self._progress.complain(printable(line))
+            for line in report.source.warnings:
+                self._progress.print_error(printable(line))
             if report.source.unreadable:
                 self._partial.append(task.input.name)
-            self._progress.say(f"{printable(task.input.name)}: {outcome(report)} -> {written.folder}")
-        self._progress.advance(_weight(task) - told, label)
+            self._progress.print_result(
+                f"{printable(task.input.name)}: {outcome_text(report)} -> {written.folder}"
+            )
+        self._progress.advance(_weight(task) - reported, label)
 
-    def _conclude(self, wanted: int, elapsed_s: float) -> int:
-        if self._made:
-            self._progress.say(pace(self._made, self._video_s, elapsed_s))
-        left = wanted - self._made - len(self._failed)
+    def _finish(self, pending: int, elapsed_s: float) -> int:
+        if self._written:
+            self._progress.print_result(timing_text(self._written, self._video_s, elapsed_s))
+        left = pending - self._written - len(self._failed)
         if left:
-            self._progress.complain(f"stopped with {left} of {wanted} left; the same command goes on")
+            self._progress.print_error(
+                f"stopped with {left} of {pending} inputs left; run the same command again to continue"
+            )
         if error := self._error():
             raise SourceError(error)
         return left
 
     def _error(self) -> str:
-        """What could not be read, "" where everything could be."""
+        """A message on the inputs that could not be read completely; "" if there are none."""
         lines = []
         if self._failed:
             lines.append(
@@ -118,7 +126,7 @@ class Batch:
                 f"{len(self._partial)} of {len(self._tasks)} inputs could only be read in part "
                 f"({_names(self._partial)})"
             )
-        return f"{'; '.join(lines)}; the reports on the others are whole" if lines else ""
+        return f"{'; '.join(lines)}; the other reports are complete" if lines else ""
 
 
 def _names(names: Sequence[str]) -> str:
@@ -126,8 +134,8 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:_MAX_NAMED])) + more
 
 
-def outcome(report: Report) -> str:
-    """A report in half a line."""
+def outcome_text(report: Report) -> str:
+    """A one-line summary of a report."""
     stills = report.stills
     who = counted(len(report.rows), "face") if stills else counted(len(report.shown), "person", "people")
     where = counted(len(report.recording.samples), "picture" if stills else "sample")
@@ -136,9 +144,9 @@ def outcome(report: Report) -> str:
     return f"{who}, a face in {percent(report.group.coverage)} of {where}{mostly}".replace(NO_BREAK, " ")
 
 
-def pace(made: int, video_s: float, elapsed_s: float) -> str:
-    """How long it took."""
-    text = f"{counted(made, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
+def timing_text(reports: int, video_s: float, elapsed_s: float) -> str:
+    """How long the reports took, also per minute of video."""
+    text = f"{counted(reports, 'report')} in {elapsed_s:.1f} s".replace(NO_BREAK, " ")
     if video_s <= 0:
         return text
     return f"{text}; {video_s:.1f} s of video, {60 * elapsed_s / video_s:.1f} s per minute of it"

@@ -1,4 +1,4 @@
-"""The sink of a report: keeps what is read of the faces in each sample, and the action of each window."""
+"""The sink of a report: collects the face readings of each sample and the action of each window."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.types import Action, Box, Frame, TrackedFace
 
-Watch = Callable[[Frame, FaceSample], None]
+SampleCallback = Callable[[Frame, FaceSample], None]
 Columns = Sequence[tuple[str, str]]
-"""The name of a task and of one of its values or classes, for each column."""
+"""(task name, name of a value or class) of each column."""
 
 
 def value_columns(tasks: Sequence[Task]) -> Columns:
-    """The values, and the probabilities of classes, that tasks on faces give."""
+    """The values and class probabilities that tasks on faces return."""
     return tuple(
         (task.name, name)
         for task in tasks
@@ -41,14 +41,14 @@ def value_columns(tasks: Sequence[Task]) -> Columns:
 
 
 class Collector(Sink):
-    """Makes a recording of the results of a pipeline with this schedule.
+    """Collects observations from the results of a pipeline.
 
     Args:
-        schedule: Of the pipeline.
-        columns: Values of further tasks to keep.
-        fps: Of the source, for the length of its only frame.
+        schedule: Sampling schedule of the pipeline.
+        columns: Values of extra tasks to collect.
+        fps: Frame rate of the source, which gives the duration of a single frame.
         progress: Called with the number of frames so far.
-        watch: Called with the frame of each sample.
+        on_sample: Called with the frame of each sample.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class Collector(Sink):
         columns: Columns,
         fps: float | None,
         progress: Callable[[int], None] = lambda frames: None,
-        watch: Watch | None = None,
+        on_sample: SampleCallback | None = None,
     ) -> None:
-        self._schedule, self._columns, self._progress, self._watch = schedule, columns, progress, watch
+        self._schedule, self._columns, self._progress = schedule, columns, progress
+        self._on_sample = on_sample
         self._frame_s = 1 / fps if fps else 0.0
         self._samples: list[FaceSample] = []
         self._readings: list[ActionReading] = []
@@ -69,7 +70,7 @@ class Collector(Sink):
         self._stills = False
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        """Keep what is new in this frame."""
+        """Collect the new readings of a frame."""
         self._stills = frame.still
         if result.cut:
             self._cuts_s.append(_seconds(result))
@@ -86,7 +87,7 @@ class Collector(Sink):
         self._progress(self._frames)
 
     def recording(self) -> Observations:
-        """Everything so far."""
+        """All observations so far."""
         return Observations(
             tuple(self._samples),
             tuple(self._readings),
@@ -106,21 +107,21 @@ class Collector(Sink):
 
     def _sample(self, frame: Frame, result: Result) -> None:
         picture = Path(frame.file).name if frame.still else ""
-        faces = tuple(self._sighting(face, result) for face in result.faces)
+        faces = tuple(self._sampled_face(face, result) for face in result.faces)
         sample = FaceSample(_seconds(result), frame.seq, picture, faces)
         self._samples.append(sample)
-        if self._watch:
-            self._watch(frame, sample)
+        if self._on_sample:
+            self._on_sample(frame, sample)
 
-    def _sighting(self, face: TrackedFace, result: Result) -> SampledFace:
-        """What is read of a face in this frame; what stands from frames before is left out."""
+    def _sampled_face(self, face: TrackedFace, result: Result) -> SampledFace:
+        """The readings of a face in this frame, without those carried over from earlier frames."""
         new = {
             task: readings[face.track]
             for task, readings in result.updates.items()
             if isinstance(readings, Mapping) and face.track in readings
         }
         probs = (new[EMOTION].probs or {}) if EMOTION in new else {}
-        numbers = {task: {**(one.probs or {}), **(one.values or {})} for task, one in new.items()}
+        numbers = {task: {**(reading.probs or {}), **(reading.values or {})} for task, reading in new.items()}
         return SampledFace(
             face.track,
             _rounded(face.box),
@@ -135,7 +136,7 @@ def _seconds(result: Result) -> float:
 
 
 def _value(value: float | None) -> float | None:
-    """As it stands in `frames.csv`; None for none, and for one that is no number."""
+    """A value rounded as in `frames.csv`; None if it is missing, infinite or NaN."""
     return None if value is None or not math.isfinite(value) else round(float(value), VALUE_DIGITS)
 
 

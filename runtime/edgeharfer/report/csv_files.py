@@ -1,7 +1,7 @@
-"""`frames.csv` and `actions.csv`.
+"""Write `frames.csv` and `actions.csv`.
 
-Spreadsheets run a cell as a formula when it begins with certain signs, and file names and the labels
-of a package are other people's words; such cells get an apostrophe in front (OWASP, CSV injection).
+Spreadsheets evaluate a cell that begins with certain characters as a formula. File names and package labels
+are untrusted input, so such cells are prefixed with an apostrophe (OWASP, "CSV Injection").
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _LABEL_COLUMNS = ("label", "score")
 _FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the wide forms too
 
 
-def safe(cell: Cell) -> Cell:
-    """The cell as no spreadsheet takes it for a formula; numbers are left alone."""
+def escape_formula(cell: Cell) -> Cell:
+    """Prefix text that a spreadsheet would evaluate as a formula; return other cells unchanged."""
     if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA_SIGNS):
         return "'" + cell
     return cell
 
 
 def write_frames(report: Report, path: Path) -> None:
-    """One line a face and sample: raw probabilities, the label after smoothing, values of further tasks.
+    """Write one line per face and sample: raw probabilities, smoothed label and values of extra tasks.
 
-    A sample in which nobody was seen has a line with its time alone, so that coverage can be counted.
-    Of a report on one person only that person's lines are written.
+    A sample without faces gets a line that holds only its time, so that coverage can be computed from the
+    file. A report on one person holds only the lines of that person.
     """
     header = (
         *_FACE_COLUMNS,
@@ -45,7 +45,7 @@ def write_frames(report: Report, path: Path) -> None:
 
 
 def write_actions(report: Report, path: Path) -> None:
-    """One line a segment. A label tells of the window of time that ends where it is given."""
+    """Write one line per action segment. A label describes the time window that ends at its time."""
     lines = ((item.start_s, item.end_s, item.label, _fixed(item.score)) for item in report.segments)
     _write(path, ("start_s", "end_s", "label", "mean_score"), lines)
 
@@ -80,5 +80,5 @@ def _fixed(score: float) -> str:
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([safe(cell) for cell in header])
-        writer.writerows([safe(cell) for cell in line] for line in lines)
+        writer.writerow([escape_formula(cell) for cell in header])
+        writer.writerows([escape_formula(cell) for cell in line] for line in lines)

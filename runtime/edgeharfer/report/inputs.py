@@ -1,4 +1,4 @@
-"""What is to be analysed: paths become inputs, each with a folder for its report."""
+"""Resolve paths to inputs and assign each input a folder for its report."""
 
 from __future__ import annotations
 
@@ -34,10 +34,14 @@ _UNKNOWN_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ReportInput:
-    """One input. spec: as for open_source. name: for people. size: of its files in bytes.
+    """One input of an analysis.
 
-    place: digest of where it lies. content: digest of names, sizes and times of its files, which
-    changes when they do; empty where there is none.
+    Attributes:
+        spec: Source specification for `open_source`.
+        name: Display name.
+        size: Total size of its files in bytes.
+        place: Digest of its absolute path.
+        content: Digest of the names, sizes and modification times of its files; "" without files.
     """
 
     spec: str
@@ -49,9 +53,14 @@ class ReportInput:
 
 @dataclass(frozen=True)
 class ReportTask:
-    """An input, the folder of its report, and whether that report is there already.
+    """An input and the folder of its report.
 
-    unreadable: how many pictures or frames of the input an earlier report could not read.
+    Attributes:
+        input: The input.
+        folder: Folder of the report.
+        key: Digest of the input's content and the settings.
+        done: Whether the folder already holds this report.
+        unreadable: Number of pictures or frames that the existing report could not read.
     """
 
     input: ReportInput
@@ -62,29 +71,35 @@ class ReportTask:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The entry of summary.json by which a later run knows this report."""
+        """The entry of summary.json by which a later run recognises this report."""
         return {"resume": {"place": self.input.place, "key": self.key}}
 
 
 def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
-    """Files, folders, globs and numbered sequences as inputs, each once, in the order given.
+    """Expand files, folders, globs and numbered sequences to inputs, without duplicates.
 
-    The videos of a folder or glob are inputs of their own, its pictures are one together; folders within
-    a folder are left alone. Raises ConfigError for cameras and streams, which have no end.
+    Each video of a folder or glob is one input; its pictures together are another. Subfolders are ignored.
+
+    Raises:
+        ConfigError: A specification is a camera or stream, which has no end.
     """
-    found = (make_input(spec) for text in specs for spec in _expand(text))
-    return list({item.place: item for item in found}.values())
+    inputs = (make_input(spec) for text in specs for spec in _expand(text))
+    return list({item.place: item for item in inputs}.values())
 
 
-def check_ends(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
-    """Raises ConfigError for what goes on for ever, such as the demo, unless a duration is given."""
+def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
+    """Check that every input ends, or that a duration is given.
+
+    Raises:
+        ConfigError: An input such as the demo is endless and there is no duration.
+    """
     for item in inputs if duration_s is None else ():
         if SOURCES[source_kind(item.spec)].endless:
-            raise ConfigError(f"{item.spec}: has no end; say how much of it with --duration SECONDS")
+            raise ConfigError(f"{item.spec}: has no end; limit it with --duration SECONDS")
 
 
 def make_input(spec: str) -> ReportInput:
-    """An input by its specification; that it can be read is seen when it is opened."""
+    """Make an input from its specification, without checking that it can be read."""
     files = _files(spec)
     stats = [(path.name, stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())]
     size = sum(entry[1] for entry in stats)
@@ -93,11 +108,19 @@ def make_input(spec: str) -> ReportInput:
     return ReportInput(spec, name, size or _UNKNOWN_BYTES, _digest(str(Path(spec).absolute())), content)
 
 
-def plan(inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False) -> list[ReportTask]:
-    """A folder below `out` for each input: the one of an earlier report on it, or one not taken.
+def plan_tasks(
+    inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False
+) -> list[ReportTask]:
+    """Assign each input a folder below `out`.
 
-    An input is done when its report was made with the same settings and its files have not changed
-    since. fresh: nothing is taken as done.
+    An input keeps the folder of an earlier report on it; other inputs get an unused name. It is done if
+    that report was made with the same settings and the files of the input have not changed since.
+
+    Args:
+        inputs: The inputs.
+        out: Folder of all reports.
+        settings: JSON-serialisable settings that reports depend on.
+        fresh: Treat no input as done.
     """
     taken: set[str] = set()
     tasks = []
@@ -110,23 +133,23 @@ def plan(inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool
     return tasks
 
 
-def own_folder(task: ReportTask) -> Path:
-    """The folder of a task, or a new one where a report on another input has taken it meanwhile."""
+def available_folder(task: ReportTask) -> Path:
+    """The folder of a task, or a new one if another input's report has since been written to it."""
     if _is_free(_resume_entry(task.folder), task.input):
         return task.folder
     return _choose_folder(task.input, task.folder.parent, set())[0]
 
 
 def expected_frames(source: Source, spec: str, duration_s: float | None = None) -> int | None:
-    """How many frames a source will give, so that the time left can be told; None where nobody knows.
+    """Number of frames that a source will return, for progress estimates; None if unknown.
 
-    Where the container does not say, its packets are counted, which needs no decoding.
+    If the container does not state it, packets are counted, which needs no decoding.
     """
     count = source.frame_count or _count_packets(spec)
     if duration_s is None or not source.fps:
         return count
-    asked = max(1, round(duration_s * source.fps))
-    return min(count, asked) if count else asked
+    limit = max(1, round(duration_s * source.fps))
+    return min(count, limit) if count else limit
 
 
 def _expand(text: str) -> Iterator[str]:
@@ -144,18 +167,18 @@ def _expand(text: str) -> Iterator[str]:
     videos = natural_sort(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
     yield from map(str, videos)
     if not videos or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
-        yield str(path)  # one with neither tells so when it is opened
+        yield str(path)  # a folder with neither raises an error when it is opened
 
 
 def _visible_files(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     except OSError:
-        return []  # opening it tells why
+        return []  # opening it raises the error
 
 
 def _files(spec: str) -> list[Path]:
-    """The files behind a specification; none where it names nothing."""
+    """The files of a specification; empty if there are none."""
     path = Path(spec)
     if not SOURCES[source_kind(spec)].is_path:
         return []
@@ -168,7 +191,7 @@ def _files(spec: str) -> list[Path]:
             return sequence_files(spec)
         return glob_files(spec) if is_glob(spec) else []
     except (OSError, SourceError):
-        return []  # opening it tells why
+        return []  # opening it raises the error
 
 
 def _choose_folder(item: ReportInput, out: Path, taken: set[str]) -> tuple[Path, dict[str, Any]]:
@@ -183,18 +206,18 @@ def _choose_folder(item: ReportInput, out: Path, taken: set[str]) -> tuple[Path,
 
 
 def _is_free(resume: Mapping[str, Any], item: ReportInput) -> bool:
-    """Whether a folder holds no report, or one on this input."""
+    """Whether a folder holds no report or a report on this input."""
     return bool(resume.get("place", item.place) == item.place)
 
 
 def folder_name(name: str) -> str:
-    """A name for a folder on any system: the stem, with no signs that mean anything to one."""
+    """A folder name that is valid on every system: the stem with special characters replaced."""
     stem = re.sub(r"(?:[^\w.-]|_)+", "_", Path(name).stem).strip("._")
     return stem[:_MAX_NAME] or "input"
 
 
 def _resume_entry(folder: Path) -> dict[str, Any]:
-    """What an earlier run left for this one; empty where there is no whole report."""
+    """The "resume" entry of an earlier report; empty if there is no complete report."""
     try:
         entry = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["resume"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -206,7 +229,7 @@ def _unreadable_before(folder: Path) -> int:
     try:
         return int(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["input"]["unreadable"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0  # a report of before they were counted
+        return 0  # older reports do not hold the count
 
 
 def _count_packets(spec: str) -> int | None:
@@ -214,7 +237,7 @@ def _count_packets(spec: str) -> int | None:
         return None
     capture = open_capture(str(Path(spec).absolute()), cv2.CAP_FFMPEG)
     try:
-        if not capture.set(cv2.CAP_PROP_FORMAT, -1):  # packets as they are
+        if not capture.set(cv2.CAP_PROP_FORMAT, -1):  # raw packets, without decoding
             return None
         count = 0
         while capture.grab():

@@ -1,4 +1,4 @@
-"""One input from its frames to its files, as the command line and others ask for it."""
+"""Analyse one input and write its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.inputs import ReportTask, expected_frames, own_folder
+from edgeharfer.report.inputs import ReportTask, available_folder, expected_frames
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
@@ -22,7 +22,7 @@ from edgeharfer.runtime.source import open_source
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report and the folder that holds it, which is another one than planned where that was taken."""
+    """A report and its folder, which differs from the planned one if that was taken in the meantime."""
 
     report: Report
     folder: Path
@@ -30,10 +30,14 @@ class WrittenReport:
 
 @dataclass(frozen=True)
 class ReportJob:
-    """How every input of a run is analysed.
+    """Settings that all inputs of a run share.
 
-    thumbnails: put pictures into the PDF; without it none reaches the disk. duration_s: look only at
-    so much of each input.
+    Attributes:
+        analyzer: The pipeline.
+        smoothing: Smoothing of the emotion probabilities.
+        thumbnails: Put pictures of the input into the PDF. Without it no picture is written to disk.
+        duration_s: Analyse only this many seconds of each input; None for all of it.
+        clock: Source of the report's date.
     """
 
     analyzer: Analyzer
@@ -44,7 +48,7 @@ class ReportJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a report depends on beside its input."""
+        """The settings that a report depends on, as JSON-serialisable values."""
         return {
             "format": FORMAT,
             "method": self.analyzer.method.settings(),
@@ -55,12 +59,24 @@ class ReportJob:
         }
 
     def analyze(
-        self, task: ReportTask, tell: Callable[[float], None], stopping: Callable[[], bool] = lambda: False
+        self,
+        task: ReportTask,
+        progress: Callable[[float], None],
+        stopping: Callable[[], bool] = lambda: False,
     ) -> WrittenReport | None:
-        """Watch one input and write its report; None where it was stopped, and nothing is written.
+        """Analyse one input and write its report.
 
-        tell: told which share of the input has been watched, 0 to 1. Raises SourceError where the input
-        cannot be read, SinkError where the report cannot be written.
+        Args:
+            task: The input and its folder.
+            progress: Called with the share of the input that has been analysed, 0 to 1.
+            stopping: Called before each frame; True stops the analysis.
+
+        Returns:
+            The report, or None if the analysis was stopped, in which case nothing is written.
+
+        Raises:
+            SourceError: The input cannot be read.
+            SinkError: The report cannot be written.
         """
         gallery = Gallery() if self.thumbnails else None
         source = open_source(task.input.spec)
@@ -68,16 +84,16 @@ class ReportJob:
         recording = self.analyzer.analyze(
             source,
             duration_s=self.duration_s,
-            progress=lambda frames: tell(min(1.0, frames / expected) if expected else 0.0),
+            progress=lambda frames: progress(min(1.0, frames / expected) if expected else 0.0),
             stopping=stopping,
-            watch=gallery.see if gallery else None,
+            on_sample=gallery.add if gallery else None,
         )
         if recording is None:
             return None
         report = make_report(source_facts(source), self.analyzer.method, self.smoothing, recording)
         edition = ReportEdition(self._today(), gallery)
         folder = write_report(
-            report, task.folder, edition, task.extra, choose=lambda: own_folder(task)
+            report, task.folder, edition, task.extra, choose=lambda: available_folder(task)
         )  # fmt: skip
         return WrittenReport(report, folder)
 

@@ -1,10 +1,9 @@
-"""Colours and hatches of the labels, told apart by any eye and in grey print.
+"""Colours and hatches of the labels, distinguishable with colour blindness and in greyscale print.
 
-The colours come from a search that pushed the smallest difference of any two as high as it would go,
-with hues near those of the live overlay: at least 14 in CIEDE2000 for normal sight and for simulated
-protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 5.9 steps of lightness (CIE L*).
-Hatches say it once more, for poor printers; they are diagonals and dots, since PDF viewers show the
-seams of upright ones.
+The colours result from a search that maximised the smallest difference between any two, with hues close to
+those of the live overlay: at least 14 in CIEDE2000 for normal vision and for simulated protanopia,
+deuteranopia and tritanopia (Machado et al. 2009), and 5.9 in lightness (CIE L*). Hatches help on poor
+printers; they are diagonals and dots because PDF viewers show seams in horizontal and vertical ones.
 """
 
 from __future__ import annotations
@@ -17,14 +16,20 @@ from edgeharfer.runtime.types import UNCERTAIN
 
 @dataclass(frozen=True)
 class AreaStyle:
-    """Fill and hatch of a label's areas; line: of its edges and hatch."""
+    """Style of the areas of a label.
+
+    Attributes:
+        fill: Fill colour, "#RRGGBB".
+        hatch: Hatch pattern of matplotlib.
+        line: Colour of edges and hatch, "#RRGGBB".
+    """
 
     fill: str
     hatch: str = ""
     line: str = "#FFFFFF"
 
 
-PAINTS: Mapping[str, AreaStyle] = {
+LABEL_STYLES: Mapping[str, AreaStyle] = {
     "angry": AreaStyle("#C33753", "////"),
     "disgust": AreaStyle("#9B9616", "...."),
     "fear": AreaStyle("#A8698B", "xxx"),
@@ -40,10 +45,10 @@ INK, MUTED, RULE, FAINT = "#1F2A37", "#5B6674", "#C9D0D9", "#EEF1F5"
 ACCENT = "#24476B"
 
 
-def paints(labels: Sequence[str]) -> dict[str, AreaStyle]:
-    """A paint for each label and for "uncertain"; unknown labels take those that are left, in order."""
-    unused = [paint for label, paint in PAINTS.items() if label not in labels and label != UNCERTAIN]
-    spare = [*unused, *(paint for label, paint in PAINTS.items() if label != UNCERTAIN)]
-    unknown = [label for label in labels if label not in PAINTS]
+def label_styles(labels: Sequence[str]) -> dict[str, AreaStyle]:
+    """A style for each label and for "uncertain"; unknown labels get the unused styles in order."""
+    unused = [style for label, style in LABEL_STYLES.items() if label not in labels and label != UNCERTAIN]
+    spare = [*unused, *(style for label, style in LABEL_STYLES.items() if label != UNCERTAIN)]
+    unknown = [label for label in labels if label not in LABEL_STYLES]
     others = {label: spare[place % len(spare)] for place, label in enumerate(unknown)}
-    return {label: PAINTS.get(label) or others[label] for label in (*labels, UNCERTAIN)}
+    return {label: LABEL_STYLES.get(label) or others[label] for label in (*labels, UNCERTAIN)}

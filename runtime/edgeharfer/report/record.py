@@ -1,7 +1,6 @@
-"""What was seen of one input, before anything is averaged.
+"""Observations of one input before smoothing.
 
-Numbers are rounded as they stand in `frames.csv`, so that whatever is computed from the file is what
-the report says.
+Numbers are rounded as in `frames.csv`, so that results computed from the file equal those of the report.
 """
 
 from __future__ import annotations
@@ -17,10 +16,13 @@ TIME_DIGITS, BOX_DIGITS, SCORE_DIGITS, PROBABILITY_DIGITS, VALUE_DIGITS = 4, 1, 
 class SampledFace:
     """One face in one sample.
 
-    track: number of the face while it stays in view. score: the detector's.
-    raw: the model's probabilities for this picture alone, in the order of its labels; empty when
-    emotions are off. values: of further tasks, in the order of `Recording.columns`; None where a task said
-    nothing of this face.
+    Attributes:
+        track: Number of the face while it stays in view.
+        box: Bounding box in pixels.
+        score: Score of the face detector.
+        raw: Unsmoothed probabilities in the order of the model's labels; empty when emotions are off.
+        values: Values of extra tasks in the order of `Observations.columns`; None where a task returned
+            no value for this face.
     """
 
     track: int
@@ -32,7 +34,14 @@ class SampledFace:
 
 @dataclass(frozen=True, slots=True)
 class FaceSample:
-    """A frame in which emotions were read. picture: file name of a photograph, "" for a film."""
+    """A frame in which faces were sampled.
+
+    Attributes:
+        time_s: Time in the source.
+        frame: Frame number.
+        picture: File name of a picture; "" for a video.
+        faces: The faces in the frame.
+    """
 
     time_s: float
     frame: int
@@ -42,7 +51,7 @@ class FaceSample:
 
 @dataclass(frozen=True, slots=True)
 class ActionReading:
-    """What went on in the window of time that ends at `time_s`; `label` may be "uncertain"."""
+    """The action in the time window that ends at `time_s`; `label` may be "uncertain"."""
 
     time_s: float
     label: str
@@ -51,11 +60,16 @@ class ActionReading:
 
 @dataclass(frozen=True)
 class Observations:
-    """Everything seen of one input.
+    """All observations of one input.
 
-    duration_s: from the first frame to the end of the last one; 0 for photographs.
-    frames: read in all. stills: photographs, which have no neighbours in time. cuts_s: when another scene
-    began. columns: names of the values that further tasks give for each face.
+    Attributes:
+        samples: Face samples in order of time.
+        readings: Action readings in order of time.
+        duration_s: Time from the first frame to the end of the last one; 0 for pictures.
+        frames: Number of frames read.
+        stills: Whether the input consists of pictures, which are independent of each other.
+        cuts_s: Times of scene cuts.
+        columns: Names of the values of extra tasks.
     """
 
     samples: tuple[FaceSample, ...]
@@ -68,5 +82,5 @@ class Observations:
 
     @property
     def step_s(self) -> float:
-        """The time that one sample stands for."""
+        """Seconds that one sample represents."""
         return self.duration_s / len(self.samples) if self.samples else 0.0

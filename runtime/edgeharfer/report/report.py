@@ -1,4 +1,4 @@
-"""All that a report says of one input, in one object, before it becomes files."""
+"""The contents of a report on one input, before they are written to files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,31 @@ from pathlib import Path
 from edgeharfer.report.analyzer import AnalysisMethod
 from edgeharfer.report.record import Observations
 from edgeharfer.report.rows import FrameRow, label_rows
-from edgeharfer.report.segments import Segment, join
+from edgeharfer.report.segments import Segment, join_readings
 from edgeharfer.report.smoothing import Smoothing
-from edgeharfer.report.statistics import PersonStatistics, Statistics, measure, people, with_pages
+from edgeharfer.report.statistics import (
+    PersonStatistics,
+    Statistics,
+    compute_statistics,
+    person_statistics,
+    select_shown,
+)
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.source.unreadable import describe_unreadable
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What was opened.
+    """Properties of the analysed source.
 
-    skipped: (file name, why) of files that could not be read, or only in part. unreadable: how many
-    pictures or frames that are. complaints: lines for the person who asked.
+    Attributes:
+        name: File name.
+        details: Description for people, such as codec and size.
+        size: Width and height in pixels.
+        fps: Frames per second; None for pictures or where the container does not state it.
+        skipped: (file name, reason) of each file that could not be read completely.
+        unreadable: Number of pictures or frames that could not be read.
+        warnings: Messages for the user.
     """
 
     name: str
@@ -29,15 +41,21 @@ class SourceFacts:
     fps: float | None
     skipped: tuple[tuple[str, str], ...] = ()
     unreadable: int = 0
-    complaints: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """One input, watched and measured.
+    """Observations of one input with labels and statistics.
 
-    group: everybody together. persons: everybody tracked. shown: those with pages of their own.
-    only: the report is about this one of them, and `rows` and `group` are hers or his.
+    Attributes:
+        rows: The lines of `frames.csv`.
+        group: Statistics of all faces together.
+        persons: Statistics of each track.
+        shown: The persons that have a page of their own.
+        segments: Action segments of the scene.
+        only: Track number in a report on one person, whose rows and statistics `rows` and `group` then
+            hold; None in the whole report.
     """
 
     source: SourceFacts
@@ -53,15 +71,16 @@ class Report:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Emotions by name; none when they are off."""
+        """Names of the emotions; empty when the task is off."""
         return self.method.labels
 
     @property
     def stills(self) -> bool:
+        """Whether the input consists of pictures instead of a video."""
         return self.recording.stills
 
-    def about(self, person: PersonStatistics) -> Report:
-        """The same for one person alone; actions are the scene's and left out."""
+    def for_person(self, person: PersonStatistics) -> Report:
+        """The report on one person, without actions, which belong to the whole scene."""
         return replace(
             self,
             rows=person.rows,
@@ -76,34 +95,34 @@ class Report:
 def make_report(
     source: SourceFacts, method: AnalysisMethod, smoothing: Smoothing, recording: Observations
 ) -> Report:
-    """Smooth, label and measure a recording."""
+    """Smooth and label observations and compute their statistics."""
     threshold = method.emotion.threshold if method.emotion else 0.0
     rows = label_rows(recording, method.labels, threshold, smoothing)
     samples = len(recording.samples)
-    persons = people(rows, method.labels, samples)
+    persons = person_statistics(rows, method.labels, samples)
     return Report(
         source,
         method,
         smoothing,
         recording,
         rows,
-        measure(rows, method.labels, samples),
+        compute_statistics(rows, method.labels, samples),
         persons,
-        with_pages(persons, recording),
+        select_shown(persons, recording),
         action_segments(method, recording),
     )
 
 
 def action_segments(method: AnalysisMethod, recording: Observations) -> tuple[Segment, ...]:
-    """What went on, as stretches of time with one label."""
+    """Join the action readings of a recording to segments with one label each."""
     if method.window is None or not recording.readings:
         return ()
     step_s = max(method.window.seconds / method.window.frames, recording.duration_s / recording.frames)
-    return join(recording.readings, step_s, recording.duration_s)
+    return join_readings(recording.readings, step_s, recording.duration_s)
 
 
 def source_facts(source: Source) -> SourceFacts:
-    """The facts of a source, once it is read to its end: what it skipped is not known before."""
+    """Properties of a source. Call it after the source was read to its end, when `skipped` is complete."""
     skipped = tuple((path.name, why) for path, why in source.skipped)
     return SourceFacts(
         Path(source.name).name,

@@ -1,4 +1,4 @@
-"""The lines of `frames.csv`: each sighting with the label that stands after smoothing."""
+"""The lines of `frames.csv`: each sampled face with its label after smoothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from edgeharfer.report.smoothing import Smoothing
 
 @dataclass(frozen=True, slots=True)
 class FrameRow:
-    """A face in a sample. probs: averaged over time, as labels go; label: "" when emotions are off."""
+    """A face in a sample.
+
+    Attributes:
+        sample: The sample.
+        face: The face.
+        label: Label after smoothing; "" when emotions are off.
+        score: Smoothed probability of the label.
+        probs: Smoothed probabilities in the order of the labels; empty when emotions are off.
+    """
 
     sample: FaceSample
     face: SampledFace
@@ -25,18 +33,18 @@ class FrameRow:
 def label_rows(
     recording: Observations, labels: Sequence[str], threshold: float, smoothing: Smoothing
 ) -> tuple[FrameRow, ...]:
-    """All sightings in order of time, each track smoothed by itself."""
+    """Smooth and label each track; return one row per sampled face in order of time."""
     seen = [(sample, face) for sample in recording.samples for face in sample.faces]
     if not labels:
         return tuple(FrameRow(sample, face, "", 0.0, ()) for sample, face in seen)
-    places: dict[int, list[int]] = {}
-    for place, (_, face) in enumerate(seen):
-        places.setdefault(face.track, []).append(place)
+    by_track: dict[int, list[int]] = {}
+    for index, (_, face) in enumerate(seen):
+        by_track.setdefault(face.track, []).append(index)
     rows: dict[int, FrameRow] = {}
-    for mine in places.values():
-        track = _label_track([seen[place] for place in mine], labels, threshold, smoothing)
-        rows.update(zip(mine, track, strict=True))
-    return tuple(rows[place] for place in range(len(seen)))
+    for indices in by_track.values():
+        track = _label_track([seen[index] for index in indices], labels, threshold, smoothing)
+        rows.update(zip(indices, track, strict=True))
+    return tuple(rows[index] for index in range(len(seen)))
 
 
 def _label_track(

@@ -1,4 +1,4 @@
-"""Stretches of time with one label: of actions, and of one person's emotions."""
+"""Time segments with one label, of actions and of one person's emotions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from itertools import groupby
 from edgeharfer.report.record import SCORE_DIGITS, TIME_DIGITS, ActionReading
 from edgeharfer.report.rows import FrameRow
 
-_SLACK = 2.01
-"""Readings farther apart than so many steps do not belong together.
+_MAX_GAP_STEPS = 2.01
+"""Maximum distance of two readings in one segment, in steps.
 
-On a grid that fits the frames badly, neighbours are up to two steps apart."""
+Neighbours are up to two steps apart if the sampling grid does not match the frame times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From `start_s` to `end_s` the label was the same. score: the mean of its readings."""
+    """A time span with one label. `score` is the mean score of its readings."""
 
     start_s: float
     end_s: float
@@ -26,19 +26,26 @@ class Segment:
 
     @property
     def length_s(self) -> float:
+        """Length in seconds."""
         return self.end_s - self.start_s
 
 
-def join(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tuple[Segment, ...]:
-    """Segments of readings in order of time, each standing for `step_s`, none longer than the source."""
-    keyed = zip(_stretches(readings, step_s), readings, strict=True)
+def join_readings(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tuple[Segment, ...]:
+    """Join readings to segments.
+
+    Args:
+        readings: Readings in order of time.
+        step_s: Seconds that one reading represents.
+        end_s: End of the source, which limits the last segment.
+    """
+    keyed = zip(_segment_numbers(readings, step_s), readings, strict=True)
     runs = [[reading for _, reading in group] for _, group in groupby(keyed, key=lambda pair: pair[0])]
     starts = [run[0].time_s for run in runs]
     segments = []
     for i, run in enumerate(runs):
         following_s = starts[i + 1] if i + 1 < len(runs) else end_s
         last_s = run[-1].time_s
-        stop_s = following_s if following_s - last_s <= _SLACK * step_s else last_s + step_s
+        stop_s = following_s if following_s - last_s <= _MAX_GAP_STEPS * step_s else last_s + step_s
         score = sum(reading.score for reading in run) / len(run)
         stop_s = round(min(stop_s, max(end_s, last_s)), TIME_DIGITS)
         segments.append(Segment(run[0].time_s, stop_s, run[0].label, round(score, SCORE_DIGITS)))
@@ -46,24 +53,26 @@ def join(readings: Sequence[ActionReading], step_s: float, end_s: float) -> tupl
 
 
 def emotion_segments(rows: Sequence[FrameRow], step_s: float, end_s: float) -> tuple[Segment, ...]:
-    """Segments of one person's rows; where the face was out of view there is none."""
-    return join([ActionReading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s)
+    """Join the rows of one person to segments, with gaps while the face is out of view."""
+    return join_readings(
+        [ActionReading(row.sample.time_s, row.label, row.score) for row in rows], step_s, end_s
+    )
 
 
-def _stretches(readings: Sequence[ActionReading], step_s: float) -> Iterator[int]:
-    """A number for each reading that grows where a new segment begins."""
-    stretch = 0
-    before: ActionReading | None = None
+def _segment_numbers(readings: Sequence[ActionReading], step_s: float) -> Iterator[int]:
+    """The number of the segment that each reading belongs to."""
+    number = 0
+    previous: ActionReading | None = None
     for reading in readings:
-        if before is not None:
-            apart = reading.time_s - before.time_s > _SLACK * step_s
-            stretch += apart or reading.label != before.label
-        yield stretch
-        before = reading
+        if previous is not None:
+            gap = reading.time_s - previous.time_s > _MAX_GAP_STEPS * step_s
+            number += gap or reading.label != previous.label
+        yield number
+        previous = reading
 
 
 def seconds_by_label(segments: Sequence[Segment]) -> dict[str, float]:
-    """Time of each label, longest first."""
+    """Total seconds by label, longest first."""
     totals: dict[str, float] = {}
     for segment in segments:
         totals[segment.label] = totals.get(segment.label, 0.0) + segment.length_s

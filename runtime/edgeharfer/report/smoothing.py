@@ -1,4 +1,4 @@
-"""Probabilities of one track, averaged over time, and the labels that follow from them."""
+"""Average the probabilities of one track over time and derive its labels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ METHODS: tuple[Method, ...] = get_args(Method)
 class Smoothing:
     """How the probabilities of a track are averaged.
 
-    centered: the mean over `seconds` around each moment, half before and half after, so that nothing
-    lags. exponential: as a live run does, `seconds` being the time constant. none: each picture alone.
+    Attributes:
+        method: "centered" takes the mean over `seconds` around each sample, half before and half after,
+            which adds no lag. "exponential" is the filter of a live run with `seconds` as its time
+            constant. "none" uses each sample by itself.
+        seconds: Width of the window, or time constant.
     """
 
     method: Method = "centered"
@@ -30,11 +33,19 @@ class Smoothing:
 
     @property
     def active(self) -> bool:
-        """Whether anything is averaged."""
+        """Whether smoothing changes anything."""
         return self.method != "none" and self.seconds > 0
 
     def apply(self, times_s: Times, raw: Floats) -> Floats:
-        """Probabilities (n, classes) at ascending times (n,) -> their averages, same shape."""
+        """Smooth the probabilities of one track.
+
+        Args:
+            times_s: Ascending times in seconds, (n,).
+            raw: Probabilities, (n, classes).
+
+        Returns:
+            Smoothed probabilities, (n, classes).
+        """
         if not self.active or not len(raw):
             return raw
         if self.method == "exponential":
@@ -45,15 +56,14 @@ class Smoothing:
     def choose(self, probs: Floats, labels: Sequence[str], threshold: float) -> list[tuple[str, float]]:
         """Label and score of each row of (n, classes); "uncertain" below the threshold.
 
-        A standing label gives way only to a clearly better one (the hysteresis of a live run), unless
-        nothing is smoothed.
+        Applies the hysteresis of a live run unless smoothing is off.
         """
         decision = LabelDecision(labels, threshold, HYSTERESIS if self.active else 0.0)
         return [decision.choose(row) for row in probs]
 
 
 def centered_mean(times_s: Times, values: Floats, width_s: float) -> Floats:
-    """The mean (n, classes) of all rows within `width_s` around each time; ends see half of it."""
+    """Mean (n, classes) of all rows within `width_s` around each time; the window is cut at both ends."""
     half_s = width_s / 2 + 1e-9
     first = np.searchsorted(times_s, times_s - half_s, side="left")
     last = np.searchsorted(times_s, times_s + half_s, side="right")

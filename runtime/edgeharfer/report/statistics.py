@@ -1,6 +1,6 @@
-"""Shares, transitions, confidence and coverage, for one person or for all.
+"""Shares, transitions, confidence and coverage of one person or of all faces.
 
-All of them are counts of the lines of `frames.csv`, so anyone can compute them anew.
+All of them can be computed from the lines of `frames.csv`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from edgeharfer.report.rows import FrameRow
 from edgeharfer.runtime.types import UNCERTAIN
 
 MIN_SEEN_S = 1.0
-"""Faces seen for less have no page of their own; in a shorter input, a quarter of it is enough."""
+"""Minimum time in view for a page of one's own; at most a quarter of the input's length."""
 MAX_SHOWN = 20
-"""People with pages of their own: those seen longest."""
+"""Maximum number of persons with a page of their own; those seen longest are chosen."""
 MAX_LABELS = 10
-"""Emotions that stand beside each other in a table or chart."""
+"""Maximum number of emotions in a table or chart."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the lines of one person, or of all, come to.
+    """Statistics over the lines of one person or of all faces.
 
-    sightings: lines with a face. coverage: share of the samples with at least one of them.
-    shares: of the sightings by label, "uncertain" last. mean_raw: probabilities before smoothing.
-    confidence: mean probability of the best class after smoothing. transitions: from one named label to
-    another, counted in each track, "uncertain" in between passed over.
+    Attributes:
+        sightings: Number of lines with a face.
+        coverage: Share of the samples with at least one of these faces.
+        shares: Share of the sightings by label; "uncertain" is last.
+        mean_raw: Mean probability by label before smoothing.
+        confidence: Mean probability of the best class after smoothing.
+        transitions: Count by (from, to) of changes between two named labels within a track; "uncertain"
+            in between is skipped.
     """
 
     sightings: int
@@ -43,14 +47,14 @@ class Statistics:
 
     @property
     def leader(self) -> tuple[str, float] | None:
-        """The most frequent named label and its share; None where no face got a name."""
+        """The most frequent named label and its share; None if all faces are uncertain."""
         named = {label: share for label, share in self.shares.items() if label != UNCERTAIN and share > 0}
         return max(named.items(), key=lambda item: item[1]) if named else None
 
 
 @dataclass(frozen=True)
 class PersonStatistics:
-    """A face followed from when it came into view until it left."""
+    """The lines and statistics of one track."""
 
     track: int
     rows: tuple[FrameRow, ...]
@@ -58,24 +62,35 @@ class PersonStatistics:
 
     @property
     def first_s(self) -> float:
+        """Time of the first sample with this face."""
         return self.rows[0].sample.time_s
 
     @property
     def last_s(self) -> float:
+        """Time of the last sample with this face."""
         return self.rows[-1].sample.time_s
 
 
-def measure(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> Statistics:
-    """Measures of some rows, in order of time, out of so many samples."""
+def compute_statistics(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> Statistics:
+    """Compute statistics.
+
+    Args:
+        rows: Lines in order of time.
+        labels: Names of the emotions; empty when the task is off.
+        samples: Number of samples of the recording, for the coverage.
+
+    Returns:
+        The statistics; all zero without rows.
+    """
     count = len(rows)
     frames = {row.sample.frame for row in rows}
     raw = np.mean([row.face.raw for row in rows], axis=0) if rows and labels else np.zeros(len(labels))
-    found = Counter(row.label for row in rows)
+    counts = Counter(row.label for row in rows)
     names = (*labels, UNCERTAIN) if labels else ()
     return Statistics(
         sightings=count,
         coverage=len(frames) / samples if samples else 0.0,
-        shares={name: found[name] / count if count else 0.0 for name in names},
+        shares={name: counts[name] / count if count else 0.0 for name in names},
         mean_raw=dict(zip(labels, raw.tolist(), strict=True)),
         confidence=sum(row.score for row in rows) / count if count else 0.0,
         transitions=count_transitions(rows),
@@ -83,7 +98,7 @@ def measure(rows: Sequence[FrameRow], labels: Sequence[str], samples: int) -> St
 
 
 def count_transitions(rows: Iterable[FrameRow]) -> dict[tuple[str, str], int]:
-    """How often a track's label turned from one into another, most frequent first."""
+    """Count label changes within each track, most frequent first."""
     named: dict[int, list[str]] = {}
     for row in rows:
         if row.label not in ("", UNCERTAIN):
@@ -94,27 +109,31 @@ def count_transitions(rows: Iterable[FrameRow]) -> dict[tuple[str, str], int]:
     return dict(sorted(transitions.items(), key=lambda item: (-item[1], item[0])))
 
 
-def people(rows: Iterable[FrameRow], labels: Sequence[str], samples: int) -> tuple[PersonStatistics, ...]:
-    """Everyone tracked, by number."""
+def person_statistics(
+    rows: Iterable[FrameRow], labels: Sequence[str], samples: int
+) -> tuple[PersonStatistics, ...]:
+    """Statistics of each track, ordered by track number."""
     by_track: dict[int, list[FrameRow]] = {}
     for row in rows:
         by_track.setdefault(row.face.track, []).append(row)
     return tuple(
-        PersonStatistics(track, tuple(mine), measure(mine, labels, samples))
-        for track, mine in sorted(by_track.items())
+        PersonStatistics(track, tuple(own), compute_statistics(own, labels, samples))
+        for track, own in sorted(by_track.items())
     )
 
 
 def main_labels(labels: Sequence[str], measures: Statistics) -> list[str]:
-    """The labels that there is room for: all of a usual package, else the most probable, in its order."""
+    """The MAX_LABELS most probable labels, in the order of the model."""
     likely = sorted(labels, key=lambda label: -measures.mean_raw[label])[:MAX_LABELS]
     return [label for label in labels if label in likely]
 
 
-def with_pages(persons: Sequence[PersonStatistics], recording: Observations) -> tuple[PersonStatistics, ...]:
-    """Those who get pages of their own, by number.
+def select_shown(
+    persons: Sequence[PersonStatistics], recording: Observations
+) -> tuple[PersonStatistics, ...]:
+    """Choose the persons that get a page of their own, ordered by track number.
 
-    Over several photographs there are none: nobody is followed from one to the next.
+    Several pictures have none, since faces are not tracked across pictures.
     """
     if recording.stills and len(recording.samples) > 1:
         return ()

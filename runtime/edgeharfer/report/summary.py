@@ -1,4 +1,4 @@
-"""`summary.json`: the figures of a report for programs, and what a later run needs to know."""
+"""`summary.json`: the figures of a report for programs and the resume entry for later runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ _DIGITS = 4
 
 
 def summary_to_dict(report: Report, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The summary, ready for JSON. Times in seconds, shares between 0 and 1."""
+    """The summary as JSON-serialisable values.
+
+    Args:
+        report: The report.
+        extra: Further top-level entries.
+
+    Returns:
+        The summary. Times are in seconds, shares between 0 and 1.
+    """
     summary: dict[str, Any] = {
         "format": FORMAT,
         "edgeharfer": product_version(),
@@ -34,7 +42,7 @@ def summary_to_dict(report: Report, extra: Mapping[str, Any] | None = None) -> d
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """The summary as a file."""
+    """Write the summary to a file."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 

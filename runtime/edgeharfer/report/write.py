@@ -1,4 +1,4 @@
-"""A report as files: first into a folder of its own, then under the final name in one go."""
+"""Write the files of a report to a temporary folder, then rename it to the final name atomically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = frozenset(
     {"actions.csv", "emotions_bar.png", "emotions_pie.png", "frames.csv", "timeline.png"}
     | {PDF, PERSONS, SUMMARY}
 )
-"""What a report may hold. Other files in its folder stay where they are."""
+"""Entries that belong to a report. Other files in its folder are preserved."""
 
 
 def write_report(
@@ -36,14 +36,24 @@ def write_report(
     *,
     choose: Callable[[], Path] | None = None,
 ) -> Path:
-    """All files of a report; `folder` appears whole, or takes the place of an older report at the end.
+    """Write all files of a report and replace an older report in `folder` at the end.
 
-    Of several processes that write the same report at once, the first one's stays. Of different reports into
-    one folder the last one stays, as a whole.
+    If several processes write the same report at once, the first one is kept. If they write different
+    reports to one folder, the last one is kept as a whole.
 
-    extra: further entries of summary.json. choose: gives the folder to publish to, called while no other
-    process publishes; None is `folder`. Returns where the report is. Raises SinkError where the system
-    refuses.
+    Args:
+        report: The report.
+        folder: Folder of the report.
+        edition: Date and pictures.
+        extra: Further entries of summary.json.
+        choose: Returns the folder to publish to. It is called under the lock that lets one process publish
+            at a time. The default is `folder`.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        SinkError: The report cannot be written.
     """
     book = ChartBook(report)
     folder = _behind_link(folder)
@@ -54,7 +64,7 @@ def write_report(
             for person in report.shown:
                 own = stage / PERSONS / f"person-{person.track}"
                 own.mkdir(parents=True)
-                _write_one(report.about(person), book, own, edition)
+                _write_one(report.for_person(person), book, own, edition)
             write_summary(summary_to_dict(report, extra), stage / SUMMARY)
             with locked_folder(folder.parent):
                 target = folder if choose is None else _behind_link(choose())
@@ -75,7 +85,7 @@ def _write_all(report: Report, book: ChartBook, folder: Path, edition: ReportEdi
 
 
 def _write_one(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
-    """The files of one person; actions are not anybody's."""
+    """Write the files of one person, which hold no actions."""
     write_frames(report, folder / "frames.csv")
     if not report.stills:
         save_png(book.figures["curves", report.only], folder / "timeline.png")
@@ -90,9 +100,9 @@ def _save_shares(book: ChartBook, track: int | None, folder: Path) -> None:
 
 
 def _publish(stage: Path, folder: Path) -> None:
-    """Rename the report to its folder; what else an older folder held is moved into it."""
+    """Rename the staged folder to its final name and move foreign files of the old folder into it."""
     if folder.exists() and not folder.is_dir():
-        raise SinkError(f"{folder}: exists and is not a folder; give another --out")
+        raise SinkError(f"{folder}: exists and is not a folder; choose another --out")
     for older in replace_folder(stage, folder):
         for entry in older.iterdir():
             if entry.name not in FILES and not (folder / entry.name).exists():
@@ -100,12 +110,12 @@ def _publish(stage: Path, folder: Path) -> None:
 
 
 def _behind_link(folder: Path) -> Path:
-    """The folder that a link leads to: a rename would replace the link."""
+    """The target of a symbolic link, since a rename would replace the link itself."""
     return folder.resolve() if folder.is_symlink() else folder
 
 
 def _same_report(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same whole report: the same figures, from the same input and settings."""
+    """Whether two folders hold the same complete report: same figures, input and settings."""
     try:
         return _summary(one) == _summary(other) and (other / PDF).is_file()
     except (OSError, ValueError):
@@ -117,15 +127,19 @@ def _summary(folder: Path) -> object:
 
 
 def _age(folder: Path) -> int | None:
-    """When the report of a folder was written, in nanoseconds; None where there is none."""
+    """Modification time of the report in a folder in nanoseconds; None if there is none."""
     try:
         return (folder / SUMMARY).stat().st_mtime_ns
     except OSError:
         return None
 
 
-def check_folder(out: Path) -> None:
-    """Make the folder of all reports, so that one that cannot be written fails before the work."""
+def ensure_writable_folder(out: Path) -> None:
+    """Create the folder of all reports and check that it is writable, before any analysis starts.
+
+    Raises:
+        SinkError: It cannot be created or written to.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=out, prefix=".edgeharfer.", suffix=".part"):

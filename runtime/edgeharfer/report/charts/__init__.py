@@ -1,1 +1,1 @@
-"""The charts of a report, each a function from figures to a matplotlib Figure."""
+"""The charts of a report. Each function returns a matplotlib Figure."""

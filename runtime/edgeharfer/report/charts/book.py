@@ -1,4 +1,4 @@
-"""The charts of a report, each made once, for the PDFs as well as for the pictures."""
+"""The charts of a report, each drawn once and used for the PDFs and the PNG files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ Key = tuple[str, int | None]
 
 
 class ChartBook:
-    """Charts by name and, for a person's own, track number; None for everybody's.
+    """All charts of a report.
 
-    Names: emotions, confidence, gantt; bar, pie and transitions; curves of a person alone. Those that
-    have nothing to show in this report are not in it.
+    Attributes:
+        figures: Charts by (name, track number); the track is None for all faces together. Names are
+            "emotions", "confidence" and "gantt" for all faces, "curves" for each person, and "bar", "pie"
+            and "transitions" for both. Charts without data are missing.
     """
 
     def __init__(self, report: Report) -> None:
-        self.figures: dict[Key, Any] = {(name, None): figure for name, figure in _of_all(report)}
+        self.figures: dict[Key, Any] = {(name, None): figure for name, figure in _group_charts(report)}
         self._add(report, report.group, None)
         for person in report.shown:
             self._add(report, person.measures, person.track)
@@ -44,12 +46,12 @@ class ChartBook:
 
     @cached_property
     def pages(self) -> dict[Key, PageObject]:
-        """Each chart as a page of a PDF, in vectors."""
+        """Each chart as a page of a vector PDF."""
         reader = PdfReader(io.BytesIO(pdf_pages(list(self.figures.values()))))
         return dict(zip(self.figures, reader.pages, strict=True))
 
 
-def _of_all(report: Report) -> Iterator[tuple[str, Any]]:
+def _group_charts(report: Report) -> Iterator[tuple[str, Any]]:
     if report.stills:
         yield "emotions", pictures(report)
         return

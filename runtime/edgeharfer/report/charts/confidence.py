@@ -1,4 +1,4 @@
-"""How sure the labels are, and how much of the time a face was seen."""
+"""Chart of the faces in view and the confidence of their labels over time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.report.charts.style import PAGE_WIDTH_IN, empty, new_figure, styled, time_axis
+from edgeharfer.report.charts.style import PAGE_WIDTH_IN, draw_empty, new_figure, styled, time_axis
 from edgeharfer.report.palette import ACCENT, INK, MUTED
 from edgeharfer.report.report import Report
 
@@ -15,14 +15,14 @@ _MAX_POINTS = 1200
 
 
 def confidence(report: Report) -> Any:
-    """Faces in view, and the mean probability of their labels, over time."""
+    """Plot the number of faces in view and the mean probability of their labels over time."""
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _HEIGHT_IN)
         if report.stills or not report.recording.samples:
-            empty(figure.subplots(), "Pictures have no course over time.")
+            draw_empty(figure.subplots(), "Pictures are independent of each other.")
             return figure
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
-        times_s, faces, scores = _courses(report)
+        times_s, faces, scores = _series(report)
         ends_s = np.append(times_s, report.recording.duration_s)
         upper.stairs(faces, ends_s, fill=True, facecolor="#B9C6D6", edgecolor=ACCENT, lw=0.8)
         upper.set_title("Faces in view")
@@ -49,16 +49,16 @@ def _threshold(axes: Any, report: Report) -> None:
         )  # fmt: skip
 
 
-def _courses(report: Report) -> tuple[Any, Any, Any]:
-    """Times, faces in view and mean scores of the samples (n,), averaged where they are very many."""
+def _series(report: Report) -> tuple[Any, Any, Any]:
+    """Times, faces in view and mean scores of the samples, (n,) each with n at most _MAX_POINTS."""
     samples = report.recording.samples
     scores: dict[int, list[float]] = {}
     for row in report.rows:
         scores.setdefault(row.sample.frame, []).append(row.score)
     times_s = np.array([sample.time_s for sample in samples])
-    mine = [scores.get(sample.frame, []) for sample in samples]
-    faces = np.array([len(found) for found in mine], float)
-    means = np.array([np.mean(found) if found else np.nan for found in mine])
+    by_sample = [scores.get(sample.frame, []) for sample in samples]
+    faces = np.array([len(found) for found in by_sample], float)
+    means = np.array([np.mean(found) if found else np.nan for found in by_sample])
     bins = -(-len(times_s) // _MAX_POINTS)
     if bins > 1:
         return _binned(times_s, faces, means, bins)

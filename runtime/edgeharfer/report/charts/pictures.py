@@ -1,4 +1,4 @@
-"""The faces of photographs: which emotion in which picture."""
+"""Chart of the emotions in each picture of a set."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from edgeharfer.report.charts.style import PAGE_WIDTH_IN, empty, new_figure, styled
-from edgeharfer.report.palette import paints
+from edgeharfer.report.charts.style import PAGE_WIDTH_IN, draw_empty, new_figure, styled
+from edgeharfer.report.palette import label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import label_name
 from edgeharfer.runtime.types import UNCERTAIN
 
-_ROW_IN, _AROUND_IN = 0.26, 0.62
+_ROW_IN, _MARGIN_IN = 0.26, 0.62
 _LARGEST, _SMALLEST = 150.0, 6.0  # of a dot, in square points
 
 
 def pictures(report: Report) -> Any:
-    """A dot for each picture and emotion in it; a larger one, with a number, for several faces."""
+    """Plot a dot for each emotion in each picture, with the count for several faces."""
     labels = (*report.labels, UNCERTAIN)
     with styled():
-        figure = new_figure(PAGE_WIDTH_IN, len(labels) * _ROW_IN + _AROUND_IN)
+        figure = new_figure(PAGE_WIDTH_IN, len(labels) * _ROW_IN + _MARGIN_IN)
         axes = figure.subplots()
         axes.set_title("Faces by picture and emotion")
         if not report.rows or not report.labels:
-            empty(axes, "No face was seen." if report.labels else "Emotions were not read.")
+            draw_empty(axes, "No face was seen." if report.labels else "Emotions were not read.")
             return figure
         number = {sample.frame: place for place, sample in enumerate(report.recording.samples, 1)}
         counts = Counter((number[row.sample.frame], row.label) for row in report.rows)
-        colours = paints(report.labels)
+        colours = label_styles(report.labels)
         size = max(_SMALLEST, min(_LARGEST, 40_000 / len(number) ** 1.5))
         for row, label in enumerate(labels):
-            places = [place for place, mine in counts if mine == label]
-            paint = colours[label]
-            axes.scatter(places, [row] * len(places), s=size, color=paint.fill, edgecolor="#5B6674", lw=0.5)
+            places = [place for place, found_label in counts if found_label == label]
+            style = colours[label]
+            axes.scatter(places, [row] * len(places), s=size, color=style.fill, edgecolor="#5B6674", lw=0.5)
         for (place, label), count in counts.items():
             if count > 1:
                 axes.annotate(f"×{count}", (place, labels.index(label)), (7, 0),

@@ -1,4 +1,4 @@
-"""The share of each emotion, as bars and as a pie."""
+"""Bar chart and pie chart of the share of each emotion."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Any
 
 from matplotlib.ticker import PercentFormatter
 
-from edgeharfer.report.charts.style import empty, headline, new_figure, styled
-from edgeharfer.report.palette import INK, MUTED, RULE, paints
+from edgeharfer.report.charts.style import draw_empty, new_figure, set_figure_title, styled
+from edgeharfer.report.palette import INK, MUTED, RULE, label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.statistics import Statistics
 from edgeharfer.report.words import label_name, percent
 
 _WIDTH_IN, _HEIGHT_IN = 3.4, 2.35
-_MAX_BARS, _BAR_IN, _AROUND_IN = 30, 0.2, 0.55
-"""Of a package with very many labels the most frequent are shown; all are in summary.json."""
+_MAX_BARS, _BAR_IN, _MARGIN_IN = 30, 0.2, 0.55
+"""Maximum number of labels shown, the most frequent ones; summary.json holds all."""
 _PIE_AT = (0.145, 0.08, 0.44, 0.78)  # left, bottom, width, height, as shares of the figure
 _NAMED_FROM = 0.06
-"""Slices from this share on carry their number; smaller ones have it in the legend alone."""
+"""Minimum share of a slice that is labelled directly; smaller ones appear in the legend only."""
 
 
 def shown_shares(report: Report, measures: Statistics) -> tuple[str, str, Mapping[str, float]]:
-    """Titles of bar and pie, and what they show: one look at a face has probabilities and no shares."""
+    """Titles of the bar chart and the pie chart, and their values.
+
+    A single face in a picture has no shares, so its probabilities are shown.
+    """
     if report.stills and measures.sightings == 1:
         return "Probability of each emotion", "Probabilities together", measures.mean_raw
     whole = "Share of all faces" if report.stills else "Share of the time in view"
@@ -30,21 +33,21 @@ def shown_shares(report: Report, measures: Statistics) -> tuple[str, str, Mappin
 
 
 def bar(report: Report, measures: Statistics) -> Any:
-    """Every emotion's share, nothing left out, in the order of the model."""
+    """Plot the share of every emotion as bars, in the order of the model."""
     title, _, shares = shown_shares(report, measures)
     with styled():
         shares = _largest(shares)
-        figure = new_figure(_WIDTH_IN, max(_HEIGHT_IN, len(shares) * _BAR_IN + _AROUND_IN))
-        headline(figure, title)
+        figure = new_figure(_WIDTH_IN, max(_HEIGHT_IN, len(shares) * _BAR_IN + _MARGIN_IN))
+        set_figure_title(figure, title)
         axes = figure.subplots()
         if not measures.sightings or not shares:
-            empty(axes, why_empty(report))
+            draw_empty(axes, empty_reason(report))
             return figure
-        colours = paints(report.labels)
+        colours = label_styles(report.labels)
         for place, (label, share) in enumerate(shares.items()):
-            paint = colours[label]
-            edge = RULE if paint.line == "#FFFFFF" else paint.line
-            axes.barh(place, share, 0.72, color=paint.fill, hatch=paint.hatch, edgecolor=paint.line, lw=0)
+            style = colours[label]
+            edge = RULE if style.line == "#FFFFFF" else style.line
+            axes.barh(place, share, 0.72, color=style.fill, hatch=style.hatch, edgecolor=style.line, lw=0)
             axes.barh(place, share, 0.72, color="none", edgecolor=edge, lw=0.5)
             axes.annotate(percent(share), (share, place), (3, 0), textcoords="offset points", va="center",
                           color=INK if share else MUTED)  # fmt: skip
@@ -58,18 +61,18 @@ def bar(report: Report, measures: Statistics) -> Any:
 
 
 def pie(report: Report, measures: Statistics) -> Any:
-    """The shares as a pie; the legend gives every number."""
+    """Plot the shares as a pie with all values in the legend."""
     _, title, shares = shown_shares(report, measures)
     with styled():
         figure = new_figure(_WIDTH_IN, _HEIGHT_IN)
-        figure.set_layout_engine("none")  # the legend stands beside the pie, whatever its length
-        headline(figure, title)
+        figure.set_layout_engine("none")  # keeps the legend next to the pie, whatever its length
+        set_figure_title(figure, title)
         axes = figure.add_axes(_PIE_AT)
         present = {label: share for label, share in _largest(shares).items() if share > 0}
         if not measures.sightings or not present:
-            empty(axes, why_empty(report))
+            draw_empty(axes, empty_reason(report))
             return figure
-        colours = paints(report.labels)
+        colours = label_styles(report.labels)
         wedges, _ = axes.pie(
             list(present.values()), startangle=90, counterclock=False, radius=1.2,
             labels=[
@@ -78,8 +81,8 @@ def pie(report: Report, measures: Statistics) -> Any:
             labeldistance=1.08, textprops={"fontsize": 6.5, "color": MUTED},
         )  # fmt: skip
         for wedge, label in zip(wedges, present, strict=True):
-            paint = colours[label]
-            wedge.set(facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, linewidth=0.8)
+            style = colours[label]
+            wedge.set(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, linewidth=0.8)
         names = [f"{label_name(label)}  {percent(share)}" for label, share in present.items()]
         figure.legend(wedges, names, loc="center left", bbox_to_anchor=(0.7, 0.46), fontsize=6.5,
                       handlelength=1.3, handletextpad=0.5, labelspacing=0.55, borderpad=0)  # fmt: skip
@@ -92,8 +95,8 @@ def _largest(shares: Mapping[str, float]) -> dict[str, float]:
     return {label: share for label, share in shares.items() if label in chosen}
 
 
-def why_empty(report: Report) -> str:
-    """Why there are no shares."""
+def empty_reason(report: Report) -> str:
+    """The reason why there are no shares."""
     return "No face was seen." if report.labels else "Emotions were not read."
 
 

@@ -1,4 +1,4 @@
-"""One look for all charts, and how they become files."""
+"""The common style of all charts and their export to PNG and PDF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeharfer.report.palette import FAINT, INK, MUTED, RULE
 from edgeharfer.report.words import clock, in_minutes
 
 PAGE_WIDTH_IN = 6.85
-"""What an A4 page has between its margins."""
+"""Width of an A4 page between its margins."""
 PNG_DPI = 200
 _CLOCK_STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 
@@ -25,7 +25,7 @@ _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "text.color": INK,
-    "text.parse_math": False,  # a label may hold a dollar sign
+    "text.parse_math": False,  # labels may hold dollar signs
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
     "axes.titlecolor": INK,
@@ -47,35 +47,35 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 7,
     "hatch.linewidth": 0.5,
-    "pdf.fonttype": 42,  # real letters, so that text can be searched and copied
+    "pdf.fonttype": 42,  # TrueType, so that text can be searched and copied
 }
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style, for drawing as well as for saving."""
+    """Apply the style. Needed for drawing and for saving."""
     with matplotlib.rc_context(_STYLE):
         yield
 
 
 def new_figure(width_in: float, height_in: float) -> Any:
-    """An empty figure that makes room for its labels by itself."""
+    """An empty figure with constrained layout, which fits its labels."""
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def headline(figure: Any, text: str) -> None:
-    """The title of a figure, at its left edge, so that titles of neighbours stand in one line."""
+def set_figure_title(figure: Any, text: str) -> None:
+    """Set the title of a figure at its left edge, so that titles of adjacent figures align."""
     figure.suptitle(text, x=0.006, ha="left", fontsize=8.5, fontweight="bold")
 
 
 def save_png(figure: Any, path: Path) -> None:
-    """The figure as a picture for a page or a slide."""
+    """Save the figure as a PNG file."""
     with styled():
         figure.savefig(path, dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
 
 
 def pdf_pages(figures: Sequence[Any]) -> bytes:
-    """The figures as pages of their own sizes, with text that can be selected."""
+    """The figures as a PDF with one page each, in the figure's size and with selectable text."""
     pages = io.BytesIO()
     with styled(), PdfPages(pages, metadata={"CreationDate": None}) as pdf:
         for figure in figures:
@@ -84,7 +84,7 @@ def pdf_pages(figures: Sequence[Any]) -> bytes:
 
 
 def time_axis(axes: Any, duration_s: float) -> None:
-    """The horizontal axis as the time of the source."""
+    """Format the horizontal axis as the time of the source."""
     axes.set_xlim(0, duration_s or 1.0)
     axes.grid(axis="x")
     if in_minutes(duration_s):
@@ -97,12 +97,12 @@ def time_axis(axes: Any, duration_s: float) -> None:
 
 
 def _step_s(duration_s: float) -> float:
-    """From one tick to the next, as clocks are divided, for ten ticks at most."""
+    """Distance between ticks in seconds, for at most ten ticks."""
     return next((step for step in _CLOCK_STEPS_S if duration_s / step <= 10), _CLOCK_STEPS_S[-1])
 
 
-def empty(axes: Any, words: str) -> None:
-    """Say why there is nothing to see."""
+def draw_empty(axes: Any, words: str) -> None:
+    """Show a message instead of data."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -1,4 +1,4 @@
-"""What was seen when: a strip for each person, a strip of actions, curves for one person."""
+"""Charts over time: emotions of each person, actions, and probabilities of one person."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from matplotlib.patches import Patch
 
 from edgeharfer.report.charts.style import (
     PAGE_WIDTH_IN,
-    empty,
-    headline,
+    draw_empty,
     new_figure,
+    set_figure_title,
     styled,
     time_axis,
 )
-from edgeharfer.report.palette import ACCENT, INK, MUTED, PAINTS, AreaStyle, paints
+from edgeharfer.report.palette import ACCENT, INK, LABEL_STYLES, MUTED, AreaStyle, label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
 from edgeharfer.report.statistics import PersonStatistics, main_labels
@@ -24,15 +24,15 @@ from edgeharfer.report.words import label_name, person_name
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _STRIP_IN, _BAR_IN, _CURVE_IN = 0.34, 0.27, 0.29
-_AROUND_IN = 0.62  # title and axis of a panel
+_MARGIN_IN = 0.62  # title and axis of a panel
 _LEGEND_IN = 0.42
-_MAX_POINTS = 1200  # of a curve; more would not be seen, and make a heavy page
+_MAX_POINTS = 1200  # of a curve; more are not visible and make the file large
 _MAX_DOTS = 300
 _MAX_BARS = 24
 
 
 def timeline(report: Report) -> Any:
-    """Everything of one input: the emotions of each person and the actions below."""
+    """Plot the emotions of each person over time, with the actions below."""
     strips, bars = _strips_height(report), _gantt_height(report)
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, strips + bars + _LEGEND_IN)
@@ -44,7 +44,7 @@ def timeline(report: Report) -> Any:
 
 
 def emotion_strips(report: Report) -> Any:
-    """The emotions of each person with a page, as strips over time."""
+    """Plot the emotions of each person with a page over time."""
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _strips_height(report) + _LEGEND_IN)
         _draw_strips(figure.subplots(), report)
@@ -53,7 +53,7 @@ def emotion_strips(report: Report) -> Any:
 
 
 def gantt(report: Report) -> Any:
-    """The action segments, one row a label."""
+    """Plot the action segments, one row per label."""
     with styled():
         figure = new_figure(PAGE_WIDTH_IN, _gantt_height(report))
         _draw_gantt(figure.subplots(), report)
@@ -61,15 +61,15 @@ def gantt(report: Report) -> Any:
 
 
 def person_curves(report: Report, person: PersonStatistics) -> Any:
-    """One person's label over time, and below it how probable each emotion was."""
+    """Plot one person's label and the probability of each emotion over time."""
     labels = main_labels(report.labels, person.measures)
     with styled():
-        figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _AROUND_IN)
+        figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _MARGIN_IN)
         axes = figure.subplots()
         if not labels:
-            empty(axes, "Emotions were not read.")
+            draw_empty(axes, "Emotions were not read.")
             return figure
-        colours = paints(report.labels)
+        colours = label_styles(report.labels)
         top = len(labels)
         _blocks(axes, top + 0.12, 0.72, _segments(report, person), colours)
         times_s, smooth = _curves(person, report.recording.step_s)
@@ -82,7 +82,7 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
         axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(label_name, reversed(labels)), "Label"])
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.set_ylim(-0.08, top + 1)
-        headline(
+        set_figure_title(
             figure, "Label, and probability of each emotion (0 to 1 in each row; dots: before smoothing)"
         )
         time_axis(axes, report.recording.duration_s)
@@ -90,11 +90,11 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
 
 
 def _strips_height(report: Report) -> float:
-    return max(1.2, len(report.shown)) * _STRIP_IN + _AROUND_IN
+    return max(1.2, len(report.shown)) * _STRIP_IN + _MARGIN_IN
 
 
 def _gantt_height(report: Report) -> float:
-    return max(1.2, len(_gantt_labels(report))) * _BAR_IN + _AROUND_IN
+    return max(1.2, len(_gantt_labels(report))) * _BAR_IN + _MARGIN_IN
 
 
 def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
@@ -105,9 +105,9 @@ def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
 def _draw_strips(axes: Any, report: Report) -> None:
     axes.set_title("Emotions over time")
     if not report.shown or not report.labels:
-        empty(axes, "No face was in view long enough." if report.labels else "Emotions were not read.")
+        draw_empty(axes, "No face was in view long enough." if report.labels else "Emotions were not read.")
         return
-    colours = paints(report.labels)
+    colours = label_styles(report.labels)
     names = [person_name(person.track) for person in report.shown]
     for place, person in enumerate(report.shown):
         _blocks(axes, place - 0.36, 0.72, _segments(report, person), colours)
@@ -119,28 +119,28 @@ def _draw_strips(axes: Any, report: Report) -> None:
 def _draw_gantt(axes: Any, report: Report) -> None:
     axes.set_title("Actions over time")
     if not report.segments:
-        empty(axes, _no_actions(report))
+        draw_empty(axes, _no_actions(report))
         return
     labels = _gantt_labels(report)
     for place, label in enumerate(labels):
-        mine = [segment for segment in report.segments if segment.label == label]
-        _blocks(axes, place - 0.32, 0.64, mine, {label: action_paint(label)})
+        segments = [segment for segment in report.segments if segment.label == label]
+        _blocks(axes, place - 0.32, 0.64, segments, {label: action_style(label)})
     axes.set_yticks(range(len(labels)), [label_name(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     time_axis(axes, report.recording.duration_s)
 
 
 def _gantt_labels(report: Report) -> list[str]:
-    """The labels that lasted longest, as they first appear; those that name no action last."""
+    """The labels that lasted longest in order of appearance, with "background" and "uncertain" last."""
     longest = list(seconds_by_label(report.segments))[:_MAX_BARS]
     labels = dict.fromkeys(segment.label for segment in report.segments if segment.label in longest)
     return sorted(labels, key=lambda label: (label == UNCERTAIN, label == BACKGROUND))
 
 
-def action_paint(label: str) -> AreaStyle:
-    """Actions stand in rows with names, so only what is none of them looks different."""
+def action_style(label: str) -> AreaStyle:
+    """Style of an action; only "uncertain" and "background" differ, since each row is named."""
     if label == UNCERTAIN:
-        return PAINTS[UNCERTAIN]
+        return LABEL_STYLES[UNCERTAIN]
     return AreaStyle("#C9D0D9", "", "#9AA3AE") if label == BACKGROUND else AreaStyle(ACCENT)
 
 
@@ -149,23 +149,23 @@ def _no_actions(report: Report) -> str:
     if window is None or report.only is not None:
         return "Actions were not read."
     if report.stills:
-        return "Pictures hold no actions: they need a film."
-    return f"Too short: an action is read from {window.seconds:g} s without a gap."
+        return "Pictures hold no actions: these need a video."
+    return f"Too short: an action needs {window.seconds:g} s without a gap."
 
 
 def _blocks(
     axes: Any, bottom: float, height: float, segments: Sequence[Segment], colours: dict[str, AreaStyle]
 ) -> None:
     for label in dict.fromkeys(segment.label for segment in segments):
-        paint = colours[label]
+        style = colours[label]
         spans = [(part.start_s, part.length_s) for part in segments if part.label == label]
         axes.broken_barh(
-            spans, (bottom, height), facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, lw=0.5
+            spans, (bottom, height), facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, lw=0.5
         )
 
 
 def _curves(person: PersonStatistics, step_s: float) -> tuple[Any, Any]:
-    """Times (n,) and smoothed probabilities (n, classes), with a gap where the face was out of view."""
+    """Times (n,) and smoothed probabilities (n, classes), with NaN rows while the face was out of view."""
     times_s = np.array([row.sample.time_s for row in person.rows])
     smooth = np.array([row.probs for row in person.rows])
     bins = -(-len(times_s) // _MAX_POINTS)
@@ -178,11 +178,11 @@ def _curves(person: PersonStatistics, step_s: float) -> tuple[Any, Any]:
     return np.insert(times_s, gaps, np.nan), np.insert(smooth, gaps, np.nan, axis=0)
 
 
-def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: AreaStyle) -> None:
+def _curve(axes: Any, row: int, times_s: Any, values: Any, style: AreaStyle) -> None:
     axes.axhline(row, color="#DDE2E8", lw=0.5, zorder=0.5)
     heights = row + 0.86 * values
     axes.fill_between(
-        times_s, row, heights, facecolor=paint.fill, edgecolor=paint.line, hatch=paint.hatch, lw=0
+        times_s, row, heights, facecolor=style.fill, edgecolor=style.line, hatch=style.hatch, lw=0
     )
     axes.plot(times_s, heights, color=INK, lw=0.7, marker="." if len(times_s) < 3 else "", ms=2)
 
@@ -190,10 +190,10 @@ def _curve(axes: Any, row: int, times_s: Any, values: Any, paint: AreaStyle) -> 
 def _legend(figure: Any, report: Report) -> None:
     if not report.labels:
         return
-    colours = paints(report.labels)
+    colours = label_styles(report.labels)
     handles = [
-        Patch(facecolor=paint.fill, hatch=paint.hatch, edgecolor=paint.line, label=label_name(label), lw=0.5)
-        for label, paint in colours.items()
+        Patch(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, label=label_name(label), lw=0.5)
+        for label, style in colours.items()
     ]
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), labelcolor=MUTED,

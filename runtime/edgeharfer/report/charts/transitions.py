@@ -1,4 +1,4 @@
-"""From which emotion to which the label turned, and how often."""
+"""Chart of the transitions between emotions."""
 
 from __future__ import annotations
 
@@ -13,34 +13,31 @@ from edgeharfer.report.statistics import Statistics
 from edgeharfer.report.words import label_name
 
 _MAX_IN = (3.6, 2.3)
-_AROUND_IN, _FIELD_IN = (0.95, 0.75), (0.42, 0.26)  # of the names, and of a field
+_MARGIN_IN, _CELL_IN = (0.95, 0.75), (0.42, 0.26)
 _BLUES = LinearSegmentedColormap.from_list("transitions", ["#E8EDF3", ACCENT])
 
 
 def transitions(measures: Statistics) -> Any:
-    """A field for each pair of emotions that took part in a transition; the number says how often.
-
-    There must be one at least.
-    """
+    """Plot a matrix of transition counts between the emotions that have any; there must be at least one."""
     with styled():
-        part = [label for label in measures.mean_raw if any(label in pair for pair in measures.transitions)]
-        figure = new_figure(*_size_in(len(part)))
+        labels = [label for label in measures.mean_raw if any(label in pair for pair in measures.transitions)]
+        figure = new_figure(*_size_in(len(labels)))
         axes = figure.subplots()
         counts = np.array(
-            [[measures.transitions.get((before, after), 0) for after in part] for before in part]
+            [[measures.transitions.get((before, after), 0) for after in labels] for before in labels]
         )
-        fields = np.arange(len(part) + 1) - 0.5
+        fields = np.arange(len(labels) + 1) - 0.5
         shown = np.ma.masked_equal(counts, 0)
         axes.pcolormesh(fields, fields, shown, cmap=_BLUES, vmin=0, vmax=max(4, counts.max()))
         axes.invert_yaxis()
         _numbers(axes, counts)
-        names = [label_name(label) for label in part]
-        axes.set_xticks(range(len(part)), names, rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(part)), names)
+        names = [label_name(label) for label in labels]
+        axes.set_xticks(range(len(labels)), names, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(labels)), names)
         axes.set_xlabel("to")
         axes.set_ylabel("from")
-        axes.set_xticks(np.arange(len(part) - 1) + 0.5, minor=True)
-        axes.set_yticks(np.arange(len(part) - 1) + 0.5, minor=True)
+        axes.set_xticks(np.arange(len(labels) - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(len(labels) - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#DDE2E8", lw=0.6)
         axes.tick_params(which="minor", length=0)
     return figure
@@ -49,7 +46,7 @@ def transitions(measures: Statistics) -> Any:
 def _size_in(fields: int) -> tuple[float, float]:
     width, height = (
         min(most, around + fields * field)
-        for most, around, field in zip(_MAX_IN, _AROUND_IN, _FIELD_IN, strict=True)
+        for most, around, field in zip(_MAX_IN, _MARGIN_IN, _CELL_IN, strict=True)
     )
     return width, height
 

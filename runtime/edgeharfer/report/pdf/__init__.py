@@ -1,4 +1,4 @@
-"""`report.pdf`: ReportLab sets text and tables, matplotlib's charts are laid in as vectors.
+"""`report.pdf`: text and tables by ReportLab, with matplotlib charts inserted as vector graphics.
 
-story -> ReportLab pages with room for charts -> pypdf lays each chart into its room
+story -> ReportLab pages with placeholders for charts -> pypdf inserts each chart
 """

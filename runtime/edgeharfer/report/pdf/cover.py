@@ -1,4 +1,4 @@
-"""The cover: what was looked at, and what came out, without a picture unless one was asked for."""
+"""The cover page: the input and the main results, with pictures only if the user requested them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgeharfer.report.pdf.parts import (
     OutlineEntry,
     bullets,
     captioned,
-    escaped,
+    escape_markup,
     facts,
     gap,
-    marked_up,
+    markup,
     picture,
     side_by_side,
     tiles,
@@ -30,13 +30,13 @@ from edgeharfer.runtime.faces.detectors import detector_title
 
 _COLUMNS = 3  # of pictures
 _HASH_SIGNS = 12
-"""Of a model's hash on the page; summary.json has all of it."""
+"""Digits of a model's hash on the page; summary.json holds the full hash."""
 
 
 def cover(report: Report, edition: ReportEdition) -> list[Any]:
-    """The first page."""
-    one = len(report.recording.samples) == 1
-    kind = ("Picture" if one else "Pictures") if report.stills else "Video"
+    """The cover page."""
+    single = len(report.recording.samples) == 1
+    kind = ("Picture" if single else "Pictures") if report.stills else "Video"
     parts = [
         OutlineEntry("cover", "Summary"),
         gap(22),
@@ -46,12 +46,12 @@ def cover(report: Report, edition: ReportEdition) -> list[Any]:
         tiles(_tiles(report)),
         gap(10),
         words("At a glance", styles.SUBHEADING),
-        *bullets([escaped(text) for text in texts.findings(report)]),
+        *bullets([escape_markup(text) for text in texts.findings(report)]),
         words("Facts", styles.SUBHEADING),
         facts(_facts(report)),
         gap(8),
-        marked_up(
-            "The labels say what faces look like to a model, not what people feel: see "
+        markup(
+            "The labels describe how faces look to a model, not what people feel: see "
             f'<a href="#method" color="{ACCENT}">Method and limits</a>. {texts.privacy(edition.pictured)}',
             styles.SMALL,
         ),
@@ -68,8 +68,8 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         ]
     else:
         items = [
-            (str(len(report.shown)), f"{_faces_word(report)} followed; one that comes back counts anew"),
-            (percent(group.coverage), "of the time a face was seen"),
+            (str(len(report.shown)), f"{_faces_word(report)} tracked; a face that returns counts again"),
+            (percent(group.coverage), "of the time a face was in view"),
         ]
     if leader:
         items.append((label_name(leader[0]), f"most frequent emotion, {percent(leader[1])} of all faces"))
@@ -96,7 +96,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     width, height = report.source.size
     rows = [("Input", report.source.name), ("Picture size", f"{width} × {height} pixels")]
     if report.stills:
-        rows.append(("Pictures", f"{len(recording.samples)} read, {len(report.source.skipped)} not readable"))
+        rows.append(("Pictures", f"{len(recording.samples)} read, {len(report.source.skipped)} unreadable"))
     else:
         rate = f" at {report.source.fps:.4g} frames a second" if report.source.fps else ""
         rows.append(("Length", f"{seconds(recording.duration_s)}, {recording.frames} frames{rate}"))
@@ -124,7 +124,7 @@ def _faces(report: Report) -> str:
         return sightings
     brief = len(report.persons) - len(report.shown)
     more = f", {brief} more seen briefly" if brief else ""
-    return f"{len(report.shown)} followed{more}; {sightings} in all"
+    return f"{len(report.shown)} tracked{more}; {sightings} in all"
 
 
 def _scenes(gallery: Gallery) -> list[Any]:

@@ -1,4 +1,4 @@
-"""From flowing parts to numbered pages with charts in them."""
+"""Build a PDF with numbered pages and vector charts from ReportLab flowables."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ from edgeharfer.report.pdf.parts import ChartPlacement
 from edgeharfer.report.words import drawable, shortened
 
 Story = Callable[[list[ChartPlacement]], list[Any]]
-"""Parts of a document, made anew at each call; charts note in the list where they came to stand."""
+"""Returns new flowables at each call; charts append their position to the list while they are drawn."""
 
 
 def make_pdf(story: Story, book: ChartBook, *, title: str, footer: str, creator: str) -> bytes:
-    """A4 pages, numbered "2 / 9", with an outline; text can be selected, fonts are embedded."""
+    """Make a PDF of A4 pages, numbered "2 / 9", with an outline, selectable text and embedded fonts."""
     styles.register_fonts()
     title, footer = drawable(title), drawable(footer)
-    total = _set_pages(story, [], title, lambda canvas, page: None)[1]
-    places: list[ChartPlacement] = []
-    pages, _ = _set_pages(story, places, title, lambda canvas, page: _footer(canvas, page, total, footer))
-    return _lay_in(pages, places, book.pages, {"/Title": title, "/Creator": creator})
+    total = _build_pages(story, [], title, lambda canvas, page: None)[1]
+    placements: list[ChartPlacement] = []
+    pages, _ = _build_pages(
+        story, placements, title, lambda canvas, page: _footer(canvas, page, total, footer)
+    )
+    return _insert_charts(pages, placements, book.pages, {"/Title": title, "/Creator": creator})
 
 
-def _set_pages(
-    story: Story, places: list[ChartPlacement], title: str, decorate: Callable[[Any, int], None]
+def _build_pages(
+    story: Story, placements: list[ChartPlacement], title: str, decorate: Callable[[Any, int], None]
 ) -> tuple[bytes, int]:
-    """The pages with empty rooms for charts, and how many they are."""
+    """The pages with empty space for the charts, and their number."""
     file = io.BytesIO()
     frame_padding = 6  # ReportLab's own, on all sides
     side, top, bottom = (margin - frame_padding for margin in (styles.SIDE, styles.TOP, styles.BOTTOM))
@@ -53,7 +55,7 @@ def _set_pages(
     def on_page(canvas: Any, template: Any) -> None:
         decorate(canvas, template.page)
 
-    document.build(story(places), onFirstPage=on_page, onLaterPages=on_page)
+    document.build(story(placements), onFirstPage=on_page, onLaterPages=on_page)
     return file.getvalue(), document.page
 
 
@@ -70,27 +72,32 @@ def _footer(canvas: Any, page: int, total: int, text: str) -> None:
     canvas.restoreState()
 
 
-def _lay_in(
-    pages: bytes, places: list[ChartPlacement], charts: Mapping[Key, PageObject], metadata: Mapping[str, str]
+def _insert_charts(
+    pages: bytes,
+    placements: list[ChartPlacement],
+    charts: Mapping[Key, PageObject],
+    metadata: Mapping[str, str],
 ) -> bytes:
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pages)))
-    for number, place in enumerate(places):
-        _draw(writer, writer.pages[place.page], f"/Chart{number}", charts[place.chart], place)
+    for number, placement in enumerate(placements):
+        _draw(writer, writer.pages[placement.page], f"/Chart{number}", charts[placement.chart], placement)
     writer.metadata = dict(metadata)
     file = io.BytesIO()
     writer.write(file)
     return file.getvalue()
 
 
-def _draw(writer: PdfWriter, sheet: PageObject, name: str, chart: PageObject, place: ChartPlacement) -> None:
-    """Draw a chart on a page, as a form of its own: its resources stay apart from those of the page."""
+def _draw(
+    writer: PdfWriter, sheet: PageObject, name: str, chart: PageObject, placement: ChartPlacement
+) -> None:
+    """Draw a chart on a page as a form XObject, which keeps its resources separate from the page's."""
     form = writer._add_object(_form(chart).clone(writer))
     resources = sheet["/Resources"]
     assert isinstance(resources, DictionaryObject), "ReportLab gives each page its resources"
     forms = resources.setdefault(NameObject("/XObject"), DictionaryObject())
     forms.get_object()[NameObject(name)] = form
     call = DecodedStreamObject()
-    call.set_data(f"q 1 0 0 1 {place.x:.3f} {place.y:.3f} cm {name} Do Q".encode())
+    call.set_data(f"q 1 0 0 1 {placement.x:.3f} {placement.y:.3f} cm {name} Do Q".encode())
     contents = sheet["/Contents"].get_object()
     parts = list(contents) if isinstance(contents, ArrayObject) else [sheet.raw_get("/Contents")]
     sheet[NameObject("/Contents")] = ArrayObject([*parts, writer._add_object(call)])

@@ -1,4 +1,4 @@
-"""What a PDF tells beside the report itself."""
+"""Date and pictures of a PDF."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from edgeharfer.report.gallery import Gallery
 
 @dataclass(frozen=True)
 class ReportEdition:
-    """made: the day, in words. gallery: pictures, where they were asked for."""
+    """Contents of a PDF besides the report.
+
+    Attributes:
+        made: Date of the report, such as "3 May 2026".
+        gallery: Pictures of the input; None if they were not requested.
+    """
 
     made: str
     gallery: Gallery | None = None
 
     @property
     def pictured(self) -> bool:
-        """Whether pictures of the input are in the file."""
+        """Whether the file holds pictures of the input."""
         return self.gallery is not None

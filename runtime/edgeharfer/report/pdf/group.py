@@ -1,4 +1,4 @@
-"""The pages on everybody and on the actions of the scene."""
+"""The pages on all faces together and on the actions of the scene."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from edgeharfer.report.words import counted, label_name, percent, person_name, s
 from edgeharfer.runtime.types import UNCERTAIN
 
 _MAX_ROWS = 400
-"""Lines of a table; the CSV files hold the rest."""
+"""Maximum number of lines in a table; the CSV files hold all."""
 _MAX_PAIRS = 8
 
 
-def group(report: Report, rooms: ChartFlowables) -> list[Any]:
-    """What all faces come to."""
+def group(report: Report, charts: ChartFlowables) -> list[Any]:
+    """The page on all faces together."""
     parts = [
         OutlineEntry("group", "Everybody"),
         words("Everybody", styles.HEADING),
         words(_in_words(report)),
-        rooms.chart("emotions"),
+        charts.chart("emotions"),
         gap(8),
-        shares(rooms, None),
+        shares(charts, None),
     ]
     if report.stills:
         return parts + _picture_table(report)
@@ -37,23 +37,23 @@ def group(report: Report, rooms: ChartFlowables) -> list[Any]:
         parts += [words("Share of each emotion", styles.SUBHEADING), _share_table(report)]
     parts += [
         gap(6),
-        KeepTogether([words("Confidence and coverage", styles.SUBHEADING), rooms.chart("confidence")]),
+        KeepTogether([words("Confidence and coverage", styles.SUBHEADING), charts.chart("confidence")]),
     ]
     if report.shown:
         parts += [gap(4), _people_table(report)]
-    return [*parts, gap(4), transitions(report.group, rooms, None)] if report.labels else parts
+    return [*parts, gap(4), transitions(report.group, charts, None)] if report.labels else parts
 
 
-def shares(rooms: ChartFlowables, track: int | None) -> Any:
-    """Bar and pie beside each other."""
-    return side_by_side(rooms.chart("bar", track), rooms.chart("pie", track))
+def shares(charts: ChartFlowables, track: int | None) -> Any:
+    """The bar chart and the pie chart side by side."""
+    return side_by_side(charts.chart("bar", track), charts.chart("pie", track))
 
 
-def transitions(measures: Statistics, rooms: ChartFlowables, track: int | None) -> Any:
-    """The table of transitions and the most frequent ones in words."""
+def transitions(measures: Statistics, charts: ChartFlowables, track: int | None) -> Any:
+    """The chart of transitions and a table of the most frequent ones."""
     heading = words("Transitions", styles.SUBHEADING)
     if not measures.transitions:
-        return KeepTogether([heading, words("No face turned from one named emotion to another.")])
+        return KeepTogether([heading, words("No face changed from one named emotion to another.")])
     rows = [
         [f"{label_name(before)} to {label_name(after).lower()}", str(count)]
         for (before, after), count in list(measures.transitions.items())[:_MAX_PAIRS]
@@ -62,17 +62,17 @@ def transitions(measures: Statistics, rooms: ChartFlowables, track: int | None) 
     header = [f"Most frequent of {total}", "Times"]
     listed = table(header, rows, [3, 1], width=0.4 * styles.CONTENT_WIDTH)
     return KeepTogether(
-        [heading, side_by_side(rooms.chart("transitions", track), listed, shares=(0.56, 0.44))]
+        [heading, side_by_side(charts.chart("transitions", track), listed, shares=(0.56, 0.44))]
     )
 
 
-def actions(report: Report, rooms: ChartFlowables) -> list[Any]:
-    """The actions of the scene."""
+def actions(report: Report, charts: ChartFlowables) -> list[Any]:
+    """The page on the actions of the scene."""
     parts = [
         OutlineEntry("actions", "Actions"),
         words("Actions", styles.HEADING),
-        words(texts.doings(report)),
-        rooms.chart("gantt"),
+        words(texts.action_summary(report)),
+        charts.chart("gantt"),
         gap(6),
     ]
     if not report.segments:
@@ -104,7 +104,7 @@ def _in_words(report: Report) -> str:
 
 
 def _share_table(report: Report) -> Any:
-    """A line for everybody and one a person, with the share of each label."""
+    """A table of the share of each label, for everybody and for each person."""
     names = [*main_labels(report.labels, report.group), UNCERTAIN]
     header = ["", *(shortened(label_name(name), 10) for name in names)]
     rows = [_share_line("Everybody", report.group, names)]
@@ -134,7 +134,7 @@ def _people_table(report: Report) -> Any:
 def _picture_table(report: Report) -> list[Any]:
     by_frame: dict[int, list[str]] = {}
     for row in report.rows:
-        by_frame.setdefault(row.sample.frame, []).append(_told(row))
+        by_frame.setdefault(row.sample.frame, []).append(_face_text(row))
     samples = report.recording.samples
     rows = [
         [str(place), shortened(sample.picture, 60), ", ".join(by_frame.get(sample.frame, ["–"]))]
@@ -145,7 +145,7 @@ def _picture_table(report: Report) -> list[Any]:
     return parts + _cut_off(len(samples), "frames.csv")
 
 
-def _told(row: FrameRow) -> str:
+def _face_text(row: FrameRow) -> str:
     if not row.label:
         return "face"
     name = label_name(row.label)

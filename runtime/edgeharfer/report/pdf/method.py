@@ -13,18 +13,18 @@ _MAX_SKIPPED = 40
 
 
 def method(report: Report, edition: ReportEdition) -> list[Any]:
-    """How it was done, what it cannot say, and what was left out."""
+    """The page on the method, its limits, privacy and skipped files."""
     parts = [
         OutlineEntry("method", "Method and limits"),
         words("Method and limits", styles.HEADING),
-        words("How it was done", styles.SUBHEADING),
+        words("Method", styles.SUBHEADING),
         *bullets(texts.method(report)),
-        words("What it cannot say", styles.SUBHEADING),
+        words("Limits", styles.SUBHEADING),
         *bullets(texts.limits(report)),
         words("Privacy", styles.SUBHEADING),
         words(texts.privacy(edition.pictured)),
     ]
     if report.source.skipped:
-        parts.append(words("Left out", styles.SUBHEADING))
+        parts.append(words("Skipped files", styles.SUBHEADING))
         parts += [words(f"{name}: {why}", styles.SMALL) for name, why in report.source.skipped[:_MAX_SKIPPED]]
     return parts

@@ -1,4 +1,4 @@
-"""The pages of a report in their order."""
+"""Assemble the pages of a report and of a report on one person."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from edgeharfer.runtime.versions import product_version
 
 Page = list[Any]
 
-_ACTIONS_NEED = 300  # points; with less left on the page they begin on the next
+_ACTIONS_HEIGHT = 300  # points; with less space left on the page, actions begin on the next one
 
 
 def report_pdf(report: Report, book: ChartBook, edition: ReportEdition) -> bytes:
-    """The whole report: cover, everybody, actions, each person, method and limits."""
+    """Make the PDF of a report: cover, everybody, actions, each person, method and limits."""
 
-    def story(places: list[ChartPlacement]) -> Page:
-        rooms = ChartFlowables(book, places)
-        everybody = group(report, rooms)
+    def story(placements: list[ChartPlacement]) -> Page:
+        charts = ChartFlowables(book, placements)
+        everybody = group(report, charts)
         if report.method.action and not report.stills:
-            everybody += [CondPageBreak(_ACTIONS_NEED), gap(14), *actions(report, rooms)]
-        people = [person_page(report, person, edition, rooms) for person in report.shown]
+            everybody += [CondPageBreak(_ACTIONS_HEIGHT), gap(14), *actions(report, charts)]
+        people = [person_page(report, person, edition, charts) for person in report.shown]
         return _separate([cover(report, edition), everybody, *people, method(report, edition)])
 
     return _make(report, book, story, f"Emotions and actions: {report.source.name}")
 
 
 def person_pdf(report: Report, book: ChartBook, edition: ReportEdition) -> bytes:
-    """A report on the one person whom `report.only` names, with nothing on others."""
+    """Make the PDF of a report on one person (`report.only`), without information on others."""
     (person,) = report.shown
 
-    def story(places: list[ChartPlacement]) -> Page:
-        page = person_page(report, person, edition, ChartFlowables(book, places))
+    def story(placements: list[ChartPlacement]) -> Page:
+        page = person_page(report, person, edition, ChartFlowables(book, placements))
         return _separate([page, method(report, edition)])
 
     return _make(

@@ -1,4 +1,4 @@
-"""Building blocks of a page: headings, tables, tiles, rooms for charts and pictures."""
+"""Building blocks of a page: paragraphs, tables, tiles, pictures and placeholders for charts."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from edgeharfer.report.words import drawable
 
 
 def words(text: str, style: Any = styles.BODY) -> Any:
-    """A paragraph of plain text; nothing in it is taken for markup."""
-    return Paragraph(escaped(text), style)
+    """A paragraph of plain text, with markup escaped."""
+    return Paragraph(escape_markup(text), style)
 
 
-def escaped(text: str) -> str:
-    """Plain text for a place that takes markup."""
+def escape_markup(text: str) -> str:
+    """Escape plain text for use in markup."""
     return escape(drawable(text))
 
 
-def marked_up(text: str, style: Any = styles.BODY, **options: Any) -> Any:
-    """A paragraph of our own text with ReportLab's inline tags."""
+def markup(text: str, style: Any = styles.BODY, **options: Any) -> Any:
+    """A paragraph of trusted text with ReportLab's inline tags."""
     return Paragraph(text, style, **options)
 
 
 def bullets(texts: Sequence[str]) -> list[Any]:
-    """A list; our own text."""
-    return [marked_up(text, styles.BULLET, bulletText="•") for text in texts]
+    """A bulleted list of trusted texts with ReportLab's inline tags."""
+    return [markup(text, styles.BULLET, bulletText="•") for text in texts]
 
 
 def gap(points: float) -> Any:
-    """Empty height."""
+    """Vertical space."""
     return Spacer(0, points)
 
 
 class OutlineEntry(Flowable):  # type: ignore[misc]
-    """An entry of the outline, and a target for links. level: 0 or 1."""
+    """An entry of the outline and a link target. `level` is 0 or 1."""
 
     def __init__(self, key: str, title: str, level: int = 0) -> None:
         super().__init__()
@@ -58,7 +58,14 @@ class OutlineEntry(Flowable):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class ChartPlacement:
-    """Where a chart belongs. page: from 0; x, y: its lower left corner, in points from that of the page."""
+    """Position of a chart.
+
+    Attributes:
+        chart: Key of the chart in its book.
+        page: Page index, from 0.
+        x: Left edge in points from the left edge of the page.
+        y: Bottom edge in points from the bottom edge of the page.
+    """
 
     chart: Key
     page: int
@@ -67,11 +74,11 @@ class ChartPlacement:
 
 
 class ChartFlowable(Flowable):  # type: ignore[misc]
-    """Room of a chart's size, which notes where it came to stand."""
+    """Empty space of a chart's size, which records its position when it is drawn."""
 
-    def __init__(self, chart: Key, size_in: tuple[float, float], places: list[ChartPlacement]) -> None:
+    def __init__(self, chart: Key, size_in: tuple[float, float], placements: list[ChartPlacement]) -> None:
         super().__init__()
-        self._chart, self._places = chart, places
+        self._chart, self._placements = chart, placements
         self.width, self.height = size_in[0] * inch, size_in[1] * inch
 
     def wrap(self, width: float, height: float) -> tuple[float, float]:
@@ -79,23 +86,28 @@ class ChartFlowable(Flowable):  # type: ignore[misc]
 
     def draw(self) -> None:
         x, y = self.canv.absolutePosition(0, 0)
-        self._places.append(ChartPlacement(self._chart, self.canv.getPageNumber() - 1, x, y))
+        self._placements.append(ChartPlacement(self._chart, self.canv.getPageNumber() - 1, x, y))
 
 
 class ChartFlowables:
-    """Makes rooms for the charts of a book, which note in `places` where they came to stand."""
+    """Makes placeholders for the charts of a book, which append their positions to `placements`."""
 
-    def __init__(self, book: ChartBook, places: list[ChartPlacement]) -> None:
-        self._book, self._places = book, places
+    def __init__(self, book: ChartBook, placements: list[ChartPlacement]) -> None:
+        self._book, self._placements = book, placements
 
     def chart(self, name: str, track: int | None = None) -> ChartFlowable:
-        """Room for a chart of the book."""
+        """A placeholder for a chart of the book."""
         size_in = self._book.figures[name, track].get_size_inches()
-        return ChartFlowable((name, track), size_in, self._places)
+        return ChartFlowable((name, track), size_in, self._placements)
 
 
 def side_by_side(*parts: Any, shares: Sequence[float] | None = None) -> Any:
-    """Parts in one row over the whole width, each at the left of its column; shares: of the width."""
+    """Parts in one row over the whole width, left-aligned in their columns.
+
+    Args:
+        parts: Flowables.
+        shares: Share of the width of each column; equal by default.
+    """
     shares = shares or [1 / len(parts)] * len(parts)
     return Table(
         [list(parts)], colWidths=[share * styles.CONTENT_WIDTH for share in shares], style=styles.PLAIN
@@ -112,8 +124,12 @@ def table(
 ) -> Any:
     """A table that repeats its header on each page.
 
-    widths: of the columns, relative to each other; width: of them all, in points. left: so many columns
-    are words, the others numbers.
+    Args:
+        header: Column titles.
+        rows: Cell texts.
+        widths: Relative widths of the columns.
+        left: Number of left-aligned columns; the others are right-aligned.
+        width: Total width in points.
     """
     unit = width / sum(widths)
     heads = [words(text, _aligned(i, left, head=True)) for i, text in enumerate(header)]
@@ -130,14 +146,19 @@ def _aligned(column: int, left: int, *, head: bool = False) -> Any:
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Any:
-    """Names and what they are, in two columns."""
+    """A two-column table of names and values."""
     cells = [[words(name, styles.HEAD_CELL), words(value, styles.CELL)] for name, value in rows]
     width = styles.CONTENT_WIDTH
     return Table(cells, colWidths=[0.27 * width, 0.73 * width], style=styles.FACTS)
 
 
 def tiles(items: Sequence[tuple[str, str]], share: float = 1.0) -> Any:
-    """Figures that are seen first: (figure, what it is); over a share of the width."""
+    """A row of key figures.
+
+    Args:
+        items: (figure, caption) of each tile.
+        share: Share of the page width.
+    """
     cells = [[[words(figure, styles.TILE_NUMBER), words(what, styles.TILE_WORDS)] for figure, what in items]]
     return Table(
         cells, colWidths=[share * styles.CONTENT_WIDTH / len(items)] * len(items), style=styles.TILES
@@ -145,13 +166,13 @@ def tiles(items: Sequence[tuple[str, str]], share: float = 1.0) -> Any:
 
 
 def picture(jpeg: bytes, width: float) -> Any:
-    """A JPEG, so many points wide."""
+    """A JPEG picture, `width` points wide."""
     image = Image(io.BytesIO(jpeg))
     image.drawWidth, image.drawHeight = width, width * image.imageHeight / image.imageWidth
     return image
 
 
 def captioned(image: Any, caption: str) -> list[Any]:
-    """A picture with a line below."""
+    """A picture with a caption below."""
     image.hAlign = "LEFT"
     return [image, words(caption, styles.SMALL)]

@@ -13,13 +13,13 @@ from edgeharfer.report.report import Report
 from edgeharfer.report.statistics import PersonStatistics
 from edgeharfer.report.words import label_name, percent, person_name, seconds
 
-_FACE_SHARE = 0.16  # of the width, where a picture of the face stands beside the figures
+_FACE_SHARE = 0.16  # of the width, for a picture of the face next to the figures
 
 
 def person_page(
-    report: Report, person: PersonStatistics, edition: ReportEdition, rooms: ChartFlowables
+    report: Report, person: PersonStatistics, edition: ReportEdition, charts: ChartFlowables
 ) -> list[Any]:
-    """When a face was seen, and how it looked."""
+    """The page on one person."""
     name = person_name(person.track)
     parts = [
         OutlineEntry(f"person-{person.track}", name),
@@ -28,15 +28,15 @@ def person_page(
         gap(8),
     ]
     if not report.stills:
-        parts += [rooms.chart("curves", person.track), gap(4)]
-    parts.append(shares(rooms, person.track))
+        parts += [charts.chart("curves", person.track), gap(4)]
+    parts.append(shares(charts, person.track))
     if not report.stills and report.labels:
-        parts.append(transitions(person.measures, rooms, person.track))
+        parts.append(transitions(person.measures, charts, person.track))
     return parts
 
 
 def _head(report: Report, person: PersonStatistics, edition: ReportEdition) -> Any:
-    """The figures of a person, beside the face where pictures were asked for."""
+    """The key figures of a person, next to the face if the report holds pictures."""
     face = edition.gallery.faces.get(person.track) if edition.gallery else None
     if face is None:
         return tiles(_tiles(report, person))

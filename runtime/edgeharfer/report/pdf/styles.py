@@ -1,4 +1,4 @@
-"""Paper, type and colours of the PDF."""
+"""Page size, fonts, text styles and table styles of the PDF."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FONT, BOLD, ITALIC = "Report", "Report-Bold", "Report-Italic"
 
 @cache
 def register_fonts() -> None:
-    """Make DejaVu Sans, the font of the charts, known to ReportLab; it is embedded in the file."""
+    """Register DejaVu Sans, the font of the charts, with ReportLab, which embeds it in the file."""
     for name, style in ((FONT, ""), (BOLD, "-Bold"), (ITALIC, "-Oblique")):
         pdfmetrics.registerFont(TTFont(name, str(font_file(style))))
     pdfmetrics.registerFontFamily(FONT, normal=FONT, bold=BOLD, italic=ITALIC, boldItalic=BOLD)

@@ -1,4 +1,4 @@
-"""What the report says in sentences: findings, method and limits."""
+"""The sentences of a report: findings, method and limits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _MAX_FINDINGS = 4
 
 
 def findings(report: Report) -> list[str]:
-    """The report in a few sentences, each true of the figures on its pages."""
-    told = [_presence(report)]
+    """The main results in a few sentences."""
+    sentences = [_presence(report)]
     longest = sorted(report.shown, key=lambda person: -len(person.rows))[:_MAX_FINDINGS]
-    told += [line for person in longest if (line := _looks(report, person))]
-    if not longest and (line := _all_look(report)):
-        told.append(line)
+    sentences += [line for person in longest if (line := _person_sentence(report, person))]
+    if not longest and (line := _group_sentence(report)):
+        sentences.append(line)
     if report.method.action and report.only is None and not report.stills:
-        told.append(doings(report))
-    return told
+        sentences.append(action_summary(report))
+    return sentences
 
 
 def _presence(report: Report) -> str:
@@ -48,11 +48,11 @@ def _presence(report: Report) -> str:
 
 def _tracked(report: Report) -> str:
     brief = len(report.persons) - len(report.shown)
-    text = f"{counted(len(report.shown), 'face was', 'faces were')} followed"
+    text = f"{counted(len(report.shown), 'face was', 'faces were')} tracked"
     return f"{text}, and {counted(brief, 'more face', 'more faces')} only briefly." if brief else f"{text}."
 
 
-def _looks(report: Report, person: PersonStatistics) -> str:
+def _person_sentence(report: Report, person: PersonStatistics) -> str:
     name = person_name(person.track)
     shares = person.measures.shares
     named = [(label, share) for label, share in shares.items() if share > 0 and label != UNCERTAIN]
@@ -64,47 +64,47 @@ def _looks(report: Report, person: PersonStatistics) -> str:
         return f"{name} looks most like {label_name(label).lower()} ({percent(share)})."
     seen = seconds(len(person.rows) * report.recording.step_s)
     if not named:
-        return f"{name}, seen for {seen}, got no label that was certain enough."
+        return f"{name}, in view for {seen}, has no label above the probability threshold."
     listed = ", then ".join(f"{label_name(label).lower()} ({percent(share)})" for label, share in named[:2])
-    return f"{name}, seen for {seen}, looked mostly {listed}."
+    return f"{name}, in view for {seen}, looked mostly {listed}."
 
 
-def _all_look(report: Report) -> str:
+def _group_sentence(report: Report) -> str:
     leader = report.group.leader
     if leader is None:
         return ""
     return f"The most frequent label of all faces is {label_name(leader[0]).lower()} ({percent(leader[1])})."
 
 
-def doings(report: Report) -> str:
-    """Which actions went on longest."""
+def action_summary(report: Report) -> str:
+    """A sentence on the actions that lasted longest."""
     window = report.method.window
     if not report.segments:
-        return f"No action could be read: it takes {window.seconds:g} s without a gap." if window else ""
+        return f"No action was read: this needs {window.seconds:g} s without a gap." if window else ""
     named = named_actions(report)
     if not named:
-        return "None of the actions that the model knows was recognised."
+        return "None of the model's actions was recognised."
     listed = ", ".join(f"{label_name(label)} ({seconds(time)})" for label, time in list(named.items())[:3])
     return f"Actions recognised longest: {listed}."
 
 
 def named_actions(report: Report) -> dict[str, float]:
-    """Seconds of each real action, longest first."""
+    """Seconds of each action except "uncertain" and "background", longest first."""
     times = seconds_by_label(report.segments)
     return {label: time for label, time in times.items() if label not in (UNCERTAIN, BACKGROUND)}
 
 
 def method(report: Report) -> list[str]:
-    """How it was done, in sentences with ReportLab's inline tags."""
+    """Paragraphs on the method, with ReportLab's inline tags."""
     texts = [_sampling(report), _tracking(report)]
     if report.method.emotion:
         texts += [_emotions(report.method.emotion, report.method.prior), _smoothing(report)]
         texts.append(
-            "<b>Shares</b> are counts: of all faces in all samples, the part with that label. "
-            "<b>Coverage</b> is the part of the samples in which a face was seen. <b>Confidence</b> is the "
-            "mean probability of the best class after smoothing. A <b>transition</b> is a change from one "
-            "named label to another in one track; “not sure” in between is passed over. All of it can be "
-            "computed again from frames.csv, which holds the raw probabilities and the labels."
+            "A <b>share</b> is the fraction of all faces in all samples that have this label. "
+            "<b>Coverage</b> is the fraction of the samples in which a face was in view. <b>Confidence</b> "
+            "is the mean probability of the best class after smoothing. A <b>transition</b> is a change from "
+            "one named label to another in one track; “not sure” in between is skipped. All figures can be "
+            "computed from frames.csv, which holds the raw probabilities and the labels."
         )
     if report.method.action and report.only is None:
         texts.append(_actions(report))
@@ -113,24 +113,24 @@ def method(report: Report) -> list[str]:
 
 def _sampling(report: Report) -> str:
     if report.stills:
-        return "<b>Pictures.</b> Every picture was searched once, for large and for small faces."
+        return "<b>Pictures.</b> Every picture was searched once for large and small faces."
     recording = report.recording
     return (
-        f"<b>Sampling.</b> The faces of {report.method.fps:g} frames a second were read, "
-        f"{len(recording.samples)} of {counted(recording.frames, 'frame')}; a sample stands for "
+        f"<b>Sampling.</b> Faces were read in {report.method.fps:g} frames a second, "
+        f"{len(recording.samples)} of {counted(recording.frames, 'frame')}; a sample represents "
         f"{recording.step_s:.3f} s."
     )
 
 
 def _tracking(report: Report) -> str:
-    text = f"<b>Faces</b> were found with {detector_title(report.method.detector)}"
+    text = f"<b>Faces</b> were detected with {detector_title(report.method.detector)}"
     if report.stills:
-        return f"{text}. Nobody is followed from one picture to the next."
-    often = max(report.method.fps, TRACKING_FPS)
+        return f"{text}. Faces are not tracked from one picture to the next."
+    rate = max(report.method.fps, TRACKING_FPS)
     return (
-        f"{text}, {often:g} times a second. “Person” means a face that stays in view: out of view for more "
-        f"than {KEEP_S:g} s it comes back under a new number. No one is recognised, and no feature of a face "
-        f"is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MAX_SHOWN} at most; "
+        f"{text}, {rate:g} times a second. “Person” means a face that stays in view: after more than "
+        f"{KEEP_S:g} s out of view it gets a new number. Nobody is identified, and no facial features are "
+        f"stored. Persons in view for at least {MIN_SEEN_S:g} s have a page each, at most {MAX_SHOWN}; "
         f"the others count in the figures of everybody.{_cuts(report)}"
     )
 
@@ -140,15 +140,15 @@ def _cuts(report: Report) -> str:
     if not found:
         return ""
     return (
-        f" {counted(found, 'cut was', 'cuts were')} found in the film: there every face gets a new number, "
-        "and the window of actions starts again."
+        f" {counted(found, 'cut was', 'cuts were')} found in the video: there every face gets a new number, "
+        "and the time window of actions starts again."
     )
 
 
 def _emotions(model: ModelFacts, prior: str) -> str:
     text = (
-        f"<b>Emotions</b> come from the model {escape(model.name)} ({model.precision}), which tells "
-        f"{len(model.labels)} apart; class shares assumed: {prior}. Below a probability of "
+        f"<b>Emotions</b> come from the model {escape(model.name)} ({model.precision}), which distinguishes "
+        f"{len(model.labels)} emotions; class prior: {prior}. Below a probability of "
         f"{model.threshold:g} it is not sure, and the label in the files is “uncertain”."
     )
     return text + _measured(model.accuracy, f"top1_{prior}_prior", "faces")
@@ -159,74 +159,75 @@ def _measured(accuracy: Mapping[str, object], key: str, things: str) -> str:
     if not isinstance(value, int | float):
         return ""
     count = accuracy.get("n", accuracy.get("clips", ""))
-    return f" In its own test it named {percent(float(value))} of {count} {things} rightly."
+    return f" In its own test it labelled {percent(float(value))} of {count} {things} correctly."
 
 
 def _smoothing(report: Report) -> str:
     if report.stills:
-        return "<b>Smoothing.</b> None: pictures have no course over time."
+        return "<b>Smoothing.</b> None: pictures are independent of each other."
     return f"<b>Smoothing over time.</b> {smoothing_words(report.smoothing)} {_hysteresis(report.smoothing)}"
 
 
 def smoothing_words(smoothing: Smoothing) -> str:
-    """How probabilities were averaged, in a sentence."""
+    """A sentence on how probabilities were averaged."""
     if not smoothing.active:
-        return "None: each sample has the label of its own probabilities."
+        return "None: each sample is labelled from its own probabilities."
     if smoothing.method == "exponential":
         return f"Exponential average of each track's probabilities, time constant {smoothing.seconds:g} s."
     return (
         f"Mean of each track's probabilities over {smoothing.seconds:g} s, half before and half after each "
-        "moment."
+        "sample."
     )
 
 
 def _hysteresis(smoothing: Smoothing) -> str:
     if not smoothing.active:
         return ""
-    return f"A label gives way only to one that is more probable by {HYSTERESIS:g}."
+    return f"A label changes only to one that is more probable by at least {HYSTERESIS:g}."
 
 
 def _actions(report: Report) -> str:
     model, window = report.method.action, report.method.window
     if report.stills or model is None or window is None:
-        return "<b>Actions</b> were not read: they need a film."
+        return "<b>Actions</b> were not read: they need a video."
     return (
-        f"<b>Actions</b> come from the model {escape(model.name)} ({model.precision}), which looks at "
-        f"{window.frames} frames over {window.seconds:g} s at its own rate. A label tells of the "
-        f"{window.seconds:g} s before it, so a segment begins and ends later than what it names by up to "
-        f"that time. Below a probability of {model.threshold:g} it is not sure (“uncertain” in the files); "
-        "“no action” (“background” in the files) means that the model sees none of its actions. They are "
-        "the scene's, not one person's." + _measured(model.accuracy, "top1", "clips")
+        f"<b>Actions</b> come from the model {escape(model.name)} ({model.precision}), which reads "
+        f"{window.frames} frames over {window.seconds:g} s at its own rate. A label describes the preceding "
+        f"{window.seconds:g} s, so a segment begins and ends up to this time later than the action. Below a "
+        f"probability of {model.threshold:g} it is not sure (“uncertain” in the files); “no action” "
+        "(“background” in the files) means that the model sees none of its actions. Actions belong to the "
+        "scene, not to one person." + _measured(model.accuracy, "top1", "clips")
     )
 
 
 def limits(report: Report) -> list[str]:
-    """What the report must not be taken for."""
+    """Paragraphs on the limits of the method."""
     texts = [
-        "The labels say what a face looks like to a model, not what a person feels. People hide, play and "
+        "The labels describe how a face looks to a model, not what a person feels. People hide, act and "
         "express feelings differently, across cultures and conditions.",
-        "A probability is the model's own and is not the chance of being right. Light, angle, glasses, "
-        "masks, small or half-hidden faces make it worse; some emotions are told apart much less well than "
-        "others.",
-        "The data that the models learnt from does not show all ages, skins and scenes alike; see their "
-        "model cards.",
+        "A probability is an output of the model and not the chance that the label is correct. Light, angle, "
+        "glasses, masks and small or partly hidden faces reduce accuracy; some emotions are recognised much "
+        "less reliably than others.",
+        "The training data of the models does not represent all ages, skin tones and scenes equally; see "
+        "their model cards.",
     ]
     if not report.stills:
         texts.append(
-            "Two people who cross may swap their numbers, and one person may have several; what is said of a "
-            "“person” is said of a stretch of video."
+            "Two people who cross may swap their numbers, and one person may have several; statements on a "
+            "“person” apply to a section of the video."
         )
     texts.append(
-        "Not for decisions about people. Some laws forbid inferring emotions, in the European Union at work "
-        "and in education (Regulation (EU) 2024/1689, Article 5). Ask those who are shown before you use it."
+        "Do not use this report for decisions about people. Some laws forbid inferring emotions, in the "
+        "European Union at work and in education (Regulation (EU) 2024/1689, Article 5). Ask the people "
+        "shown for consent before you use it."
     )
     return texts
 
 
 def privacy(thumbnails: bool) -> str:
-    """Whether pictures are in the report."""
+    """A sentence on whether the report holds pictures."""
     if thumbnails:
         return (
-            "Pictures of the input are in this report because they were asked for. Nothing left the machine."
+            "This report holds pictures of the input because they were requested. Nothing left the machine."
         )
     return "No picture of the input was stored, and nothing left the machine."

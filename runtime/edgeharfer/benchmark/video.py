@@ -1,4 +1,4 @@
-"""A clip as an endless film, and one with more faces in it than were filmed."""
+"""Video sources of the benchmark: an endlessly repeated clip, also with multiplied faces."""
 
 from __future__ import annotations
 
@@ -16,53 +16,59 @@ from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.types import Box, Frame, Image
 
 FACE_CUT = 2.2
-"""Side of the square around a face that is pasted, in sides of its box: hair and shoulders included."""
+"""Side of the pasted square relative to that of the face box, to include hair and shoulders."""
 _BACKGROUND = 96
 _USUAL_FPS = 30.0
 
 
 class LoopedVideo(BaseSource):
-    """A file again and again, its time running on, so that windows of time stay full.
+    """Repeats a file with increasing timestamps, so that time windows stay full.
 
-    spec: as for open_source, of something with an end. start_s: time of the first frame.
-    Raises ConfigError for live input, SourceError for what cannot be read.
+    Args:
+        spec: Source specification of a video file.
+        clock: Clock of the source.
+        start_s: Time of the first frame.
+
+    Raises:
+        ConfigError: The source is live or a single picture.
+        SourceError: The file cannot be read.
     """
 
     def __init__(self, spec: str, clock: Any, start_s: float = 0.0) -> None:
         self._spec = spec
-        self._reel = self._open()
-        super().__init__(self._reel.name, clock)
-        self.size, self.fps = self._reel.size, self._reel.fps
-        self._step_s = 1 / (self._reel.fps or _USUAL_FPS)
+        self._source = self._open()
+        super().__init__(self._source.name, clock)
+        self.size, self.fps = self._source.size, self._source.fps
+        self._step_s = 1 / (self._source.fps or _USUAL_FPS)
         self._offset_s, self._last_s = start_s, start_s
         self._count = 0
 
     def _open(self) -> Source:
-        reel = open_source(self._spec)
-        if reel.live or reel.frame_count == 1:
-            reel.close()
-            raise ConfigError(f"{reel.name}: not a clip: give --source a video file")
-        return reel
+        source = open_source(self._spec)
+        if source.live or source.frame_count == 1:
+            source.close()
+            raise ConfigError(f"{source.name}: not a video: pass a video file with --source")
+        return source
 
     def _next(self) -> Frame | None:
-        frame = self._reel.read()
+        frame = self._source.read()
         if frame is None:
-            self._reel.close()
-            self._reel = self._open()
+            self._source.close()
+            self._source = self._open()
             self._offset_s = self._last_s + self._step_s
-            frame = self._reel.read()
+            frame = self._source.read()
         if frame is None:
-            raise SourceError(f"{self.name}: holds no frame")
+            raise SourceError(f"{self.name}: the video has no frames")
         self._last_s = self._offset_s + frame.pts_s
         self._count += 1
         return replace(frame, seq=self._count - 1, pts_s=self._last_s, still=False)
 
     def _release(self) -> None:
-        self._reel.close()
+        self._source.close()
 
 
 class CrowdedVideo(LoopedVideo):
-    """The same film with the largest face of each frame pasted side by side, as often as wanted."""
+    """Replaces each frame by a grid with `faces` copies of its largest face."""
 
     def __init__(
         self, spec: str, clock: Any, start_s: float = 0.0, *, faces: int, detector: Detector
@@ -78,12 +84,12 @@ class CrowdedVideo(LoopedVideo):
         found = self._detector.detect(frame.bgr)
         self._box = max((face.box for face in found), key=lambda box: box.area, default=self._box)
         if self._box is None:
-            raise SourceError(f"{self.name}: begins without a face, which --faces would multiply")
-        return replace(frame, bgr=crowd(frame.bgr, self._box, self._faces))
+            raise SourceError(f"{self.name}: no face in the first frame, which --faces needs")
+        return replace(frame, bgr=tile_face(frame.bgr, self._box, self._faces))
 
 
-def crowd(bgr: Image, box: Box, faces: int) -> Image:
-    """A picture of the same size with one face so many times, in rows and columns."""
+def tile_face(bgr: Image, box: Box, faces: int) -> Image:
+    """A picture of the same size with `faces` copies of one face in rows and columns."""
     height, width = bgr.shape[:2]
     (x, y), side = box.center, FACE_CUT * max(box.width, box.height)
     _, _, cut = cut_region(bgr, (x - side / 2, y - side / 2, side, side))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.benchmark.film import CrowdedVideo, LoopedVideo, crowd
+from edgeharfer.benchmark.video import CrowdedVideo, LoopedVideo, tile_face
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.types import Box, Face, Image
@@ -37,7 +37,7 @@ def test_a_film_goes_on_and_so_does_its_time(clip: str) -> None:
 
 def test_one_picture_is_no_film(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ConfigError, match="not a clip: give --source a video file"):
+    with pytest.raises(ConfigError, match="not a video: pass a video file with --source"):
         LoopedVideo(str(tmp_path / "a.png"), ManualClock())
     with pytest.raises(SourceError, match="no such file"):
         LoopedVideo(str(tmp_path / "none.mp4"), ManualClock())
@@ -66,7 +66,7 @@ def test_a_crowd_stands_in_every_frame_even_where_the_face_was_missed(clip: str)
     assert all(frame is not None and frame.bgr.shape == (48, 64, 3) for frame in frames)
     with (
         CrowdedVideo(clip, ManualClock(), faces=4, detector=OneFace(None)) as film,  # type: ignore[arg-type]
-        pytest.raises(SourceError, match="begins without a face"),
+        pytest.raises(SourceError, match="no face in the first frame"),
     ):
         film.read()
 
@@ -75,11 +75,11 @@ def test_a_crowd_stands_in_every_frame_even_where_the_face_was_missed(clip: str)
 def test_the_face_is_pasted_as_often_as_wanted(faces: int) -> None:
     bgr = np.zeros((120, 160, 3), np.uint8)
     bgr[40:80, 60:100] = 255
-    picture = crowd(bgr, Box(60, 40, 40, 40), faces)
+    picture = tile_face(bgr, Box(60, 40, 40, 40), faces)
     assert picture.shape == bgr.shape
     bright = cv2.connectedComponents((picture[..., 0] > 200).astype(np.uint8))[0] - 1
     assert bright == faces
 
 
 def test_a_face_at_the_edge_is_pasted_as_far_as_it_is_seen() -> None:
-    assert crowd(np.zeros((48, 64, 3), np.uint8), Box(-10, -10, 30, 30), 2).shape == (48, 64, 3)
+    assert tile_face(np.zeros((48, 64, 3), np.uint8), Box(-10, -10, 30, 30), 2).shape == (48, 64, 3)
