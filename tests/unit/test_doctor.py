@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime import doctor, versions
-from edgeharfer.runtime.doctor import Finding, examine, libraries
+from edgeharfer.runtime.doctor import Finding, libraries, run_checks
 from edgeharfer.runtime.doctor.imports import try_imports
 from edgeharfer.runtime.doctor.libraries import (
     NOT_FOR_USERS,
     OPENCV_LIBRARIES,
     check_extras,
     check_libraries,
-    module_of,
+    import_name,
 )
-from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
-from edgeharfer.runtime.doctor.trials import trials, try_detectors, try_opencv
+from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, gpu_advice
+from edgeharfer.runtime.doctor.trials import run_trials, try_detectors, try_opencv
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
 from edgeharfer.runtime.inference import providers
@@ -62,7 +62,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def found(machine: Machine, topic: str) -> Finding:
-    return next(finding for finding in examine(machine.root) if finding.topic == topic)
+    return next(finding for finding in run_checks(machine.root) if finding.topic == topic)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_a_jetson_is_known_by_its_board_and_release(
 ) -> None:
     machine.write("proc/device-tree/model", ORIN)
     machine.write("etc/nv_tegra_release", RELEASE.format(release, revision))
-    told = advice(machine.root)
-    assert told is not None
+    advice = gpu_advice(machine.root)
+    assert advice is not None
     known = JETPACKS[major]
     board = ORIN.rstrip("\0")
-    assert told.name == f"{board}, Jetson Linux {release}.{revision}, {known.name}"
-    assert (told.comes_with, told.line) == (known.comes_with, known.line)
+    assert advice.name == f"{board}, Jetson Linux {release}.{revision}, {known.name}"
+    assert (advice.comes_with, advice.line) == (known.comes_with, known.line)
 
 
 @pytest.mark.parametrize("release", [None, RELEASE.format(32, "7.1"), RELEASE.format(99, "1.0")])
@@ -86,8 +86,8 @@ def test_a_jetson_of_another_time_is_told_as_such(machine: Machine, release: str
     machine.write("proc/device-tree/model", ORIN)
     if release is not None:
         machine.write("etc/nv_tegra_release", release)
-    told = advice(machine.root)
-    assert told is not None and told.line == UNKNOWN_JETPACK
+    advice = gpu_advice(machine.root)
+    assert advice is not None and advice.line == UNKNOWN_JETPACK
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_a_graphics_card_is_known_by_its_driver(
     machine: Machine, text: str, version: str, least: int
 ) -> None:
     machine.write("proc/driver/nvidia/version", text.format(version))
-    told = advice(machine.root)
-    assert told is not None
-    assert (told.name, told.line) == (f"NVIDIA driver {version}", DRIVERS[least].line)
+    advice = gpu_advice(machine.root)
+    assert advice is not None
+    assert (advice.name, advice.line) == (f"NVIDIA driver {version}", DRIVERS[least].line)
 
 
 @pytest.mark.parametrize("model", [None, "Raspberry Pi 5 Model B Rev 1.0\0"])
 def test_other_machines_have_none(machine: Machine, model: str | None) -> None:
     if model is not None:
         machine.write("proc/device-tree/model", model)
-    assert advice(machine.root) is None
+    assert gpu_advice(machine.root) is None
 
 
 def test_the_line_stands_where_cuda_does_not_load(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,14 +291,14 @@ def test_two_builds_of_one_library_are_told(environment: Environment) -> None:
 def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
     for name in (name for name in versions.extras() if name not in NOT_FOR_USERS):
         for one in versions.dependencies(name):
-            assert find_spec(module_of(one.name).partition(".")[0]) is not None, one.name
+            assert find_spec(import_name(one.name).partition(".")[0]) is not None, one.name
 
 
 # Trials ------------------------------------------------------------------------------------------
 
 
 def test_the_demo_and_opencv_are_really_run() -> None:
-    opencv, demo, detector = trials()
+    opencv, demo, detector = run_trials()
     assert opencv == Finding("opencv", True, "decodes JPEG, writes and decodes video")
     assert demo.ok and "2 faces" in demo.what
     assert detector.ok
@@ -309,7 +309,7 @@ def test_the_demo_and_opencv_are_really_run() -> None:
 def test_what_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "imencode")
     monkeypatch.setattr(cv2, "warpAffine", None)
-    opencv, demo, detector = trials()
+    opencv, demo, detector = run_trials()
     assert (opencv.ok, opencv.what) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
     assert (demo.ok, demo.what) == (False, "TypeError: 'NoneType' object is not callable")
     assert (detector.ok, detector.what) == (demo.ok, demo.what)
@@ -337,7 +337,7 @@ def test_an_opencv_that_decodes_wrongly_is_broken(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = providers.open_on
+    made = providers.open_provider_session
 
     class Wrong:
         def __init__(self, *arguments: Any, **options: Any) -> None:

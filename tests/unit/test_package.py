@@ -354,7 +354,7 @@ def as_option(folder: Path, content: bytes = b"another engine's", **changes: Any
 def test_files_that_the_options_name_are_checked_too(tmp_path: Path) -> None:
     as_option(tmp_path / "p")
     package = verify_package(tmp_path / "p")
-    assert package.read_other("model.tflite") == b"another engine's"
+    assert package.read_other_file("model.tflite") == b"another engine's"
     (tmp_path / "p" / "model.tflite").write_bytes(b"another engine's".swapcase())
     with pytest.raises(ModelError, match=r"model\.tflite: damaged"):
         verify_package(tmp_path / "p")

@@ -19,8 +19,8 @@ from edgeharfer.runtime.inference.tensorrt import (
     GpuEnvironment,
     engine_folder,
     engine_key,
-    keep_engine,
-    lacks_engine,
+    mark_engine_built,
+    needs_engine_build,
     tensorrt_options,
 )
 
@@ -38,7 +38,7 @@ def build(made: dict[str, str], *, whole: bool = True) -> Path:
     engine = Path(made["trt_engine_cache_path"], "net.engine")
     engine.write_bytes(b"engine")
     if whole:
-        keep_engine(made, "net")
+        mark_engine_built(made, "net")
     return engine
 
 
@@ -104,11 +104,11 @@ def test_an_engine_of_unknown_origin_is_not_trusted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     engine = build(options(tmp_path))
-    (engine.parent / gpu.KEY).write_bytes(damage)
+    (engine.parent / gpu.KEY_FILE).write_bytes(damage)
     options(tmp_path)
     assert not engine.exists()
     assert "what it was built for is not known" in caplog.text
-    assert json.loads((engine.parent / gpu.KEY).read_text())["environment"]["gpu"] == "Example GPU"
+    assert json.loads((engine.parent / gpu.KEY_FILE).read_text())["environment"]["gpu"] == "Example GPU"
 
 
 def test_an_engine_that_was_never_done_is_not_trusted(
@@ -122,7 +122,7 @@ def test_an_engine_that_was_never_done_is_not_trusted(
 
 def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
     def lacking(environment: GpuEnvironment = HERE) -> bool:
-        return lacks_engine(MODEL, root=tmp_path, environment=lambda: environment)
+        return needs_engine_build(MODEL, root=tmp_path, environment=lambda: environment)
 
     assert not lacking(replace(HERE, tensorrt=None)), "where nothing can be built, nothing is lacking"
     assert lacking()
@@ -130,16 +130,16 @@ def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
     made = options(tmp_path)
     engine = build(made, whole=False)
     assert lacking()
-    keep_engine(made, "net")
+    mark_engine_built(made, "net")
     assert not lacking()
     assert lacking(replace(HERE, driver="580.1"))
     assert engine.exists()
 
 
 def test_an_engine_that_cannot_be_noted_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keep_engine({"trt_engine_cache_path": str(tmp_path / "gone")}, "net")
+    mark_engine_built({"trt_engine_cache_path": str(tmp_path / "gone")}, "net")
     assert "net: TensorRT's engine cannot be kept" in caplog.text
-    keep_engine({"use_tf32": "0"}, "net")
+    mark_engine_built({"use_tf32": "0"}, "net")
     assert not list(tmp_path.iterdir())
 
 

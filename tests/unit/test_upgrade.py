@@ -27,7 +27,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import probe_providers
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.inference.tuning import open_graph
-from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, difference
+from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, relative_difference
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.types import Face, Floats, Frame, Image
 from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
@@ -47,7 +47,7 @@ class Bench:
         self.upgrade = Upgrade(self, self.open)
         self.session = UpgradingSession(make_session(HEAD), self.upgrade, 0.01)
 
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         if self.failure is not None:
             raise self.failure
         return self.built
@@ -219,11 +219,11 @@ def test_while_an_engine_is_opened_the_run_may_print(
 def test_the_difference_is_a_part_of_the_largest_value() -> None:
     wanted = {"a": np.array([0.0, -200.0], np.float32), "b": np.array([0.5], np.float32)}
     given = {"a": np.array([1.0, -200.0], np.float32), "b": np.array([0.499], np.float32)}
-    assert difference(wanted, given) == pytest.approx(0.005, rel=1e-4)
+    assert relative_difference(wanted, given) == pytest.approx(0.005, rel=1e-4)
     zeros = {"a": np.zeros(2, np.float32)}
-    assert difference(zeros, zeros) == 0.0
-    assert difference(zeros, {"a": np.ones(2, np.float32)}) > 1e30
-    assert difference({"a": np.empty(0, np.float32)}, {"a": np.empty(0, np.float32)}) == 0.0
+    assert relative_difference(zeros, zeros) == 0.0
+    assert relative_difference(zeros, {"a": np.ones(2, np.float32)}) > 1e30
+    assert relative_difference({"a": np.empty(0, np.float32)}, {"a": np.empty(0, np.float32)}) == 0.0
 
 
 # From a package ---------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Nobody(Detector):
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         return []
 
 

@@ -12,7 +12,7 @@ from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.statistics import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.detectors import detector_title
-from edgeharfer.runtime.faces.tracks import KEEP_S
+from edgeharfer.runtime.faces.tracks import MAX_UNSEEN_S
 from edgeharfer.runtime.schedule import TRACKING_FPS
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
@@ -129,9 +129,9 @@ def _tracking(report: Report) -> str:
     often = max(report.method.fps, TRACKING_FPS)
     return (
         f"{text}, {often:g} times a second. “Person” means a face that stays in view: out of view for more "
-        f"than {KEEP_S:g} s it comes back under a new number. No one is recognised, and no feature of a face "
-        f"is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MAX_SHOWN} at most; "
-        f"the others count in the figures of everybody.{_cuts(report)}"
+        f"than {MAX_UNSEEN_S:g} s it comes back under a new number. No one is recognised, and no feature of "
+        f"a face is kept. Those seen for at least {MIN_SEEN_S:g} s have pages of their own, {MAX_SHOWN} at "
+        f"most; the others count in the figures of everybody.{_cuts(report)}"
     )
 
 

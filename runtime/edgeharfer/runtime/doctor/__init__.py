@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
-from edgeharfer.runtime.doctor.nvidia import advice
-from edgeharfer.runtime.doctor.trials import trials
+from edgeharfer.runtime.doctor.nvidia import gpu_advice
+from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 from edgeharfer.runtime.inference.providers import probe_providers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "examine"]
 
 
-def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
+def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
     """Check everything, and use what is reported as ok.
 
     Opens no window, and a camera only on systems that do not list them (macOS, Windows).
@@ -41,7 +41,7 @@ def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
     if all(finding.ok is not False for finding in libraries):
         yield _display()
         yield _cameras(root)
-        yield from trials()
+        yield from run_trials()
     yield from check_extras(full=full)
 
 
@@ -60,7 +60,7 @@ def _providers(root: Path) -> Iterator[Finding]:
 
 
 def _gpu(root: Path, *, loads: bool) -> Finding:
-    found = advice(root)
+    found = gpu_advice(root)
     if found is None:
         return Finding("gpu", True if loads else None, "in use" if loads else "no NVIDIA driver, no Jetson")
     what = f"{found.name}: {found.comes_with}"

@@ -43,10 +43,10 @@ def check_libraries() -> Iterator[Finding]:
         yield Finding("versions", None, what, install_command("cpu"))
         return
     needed = [*dependencies(), *dependencies("cpu")]
-    reasons = try_imports([module_of(one.name) for one in needed if one.version], _TIMEOUT_S)
+    reasons = try_imports([import_name(one.name) for one in needed if one.version], _TIMEOUT_S)
     works = [f"edgeharfer {product_version()}"]
     for one in needed:
-        if (finding := _broken(one, reasons.get(module_of(one.name)))) is not None:
+        if (finding := _broken(one, reasons.get(import_name(one.name)))) is not None:
             yield finding
         else:
             works.append(f"{one.name} {one.version}")
@@ -58,7 +58,7 @@ def check_extras(*, full: bool) -> Iterator[Finding]:
     """Each extra that a user may want. full: import what takes long to import as well."""
     wanted = {extra: dependencies(extra) for extra in extras() if extra not in NOT_FOR_USERS}
     present = {one.name for needed in wanted.values() for one in needed if one.fits}
-    light = sorted(module_of(name) for name in present if name not in HEAVY)
+    light = sorted(import_name(name) for name in present if name not in HEAVY)
     reasons = try_imports(light, _TIMEOUT_S)
     if full:
         reasons |= try_imports(sorted(present.intersection(HEAVY)), _HEAVY_TIMEOUT_S)
@@ -77,10 +77,10 @@ def _extra(extra: str, needed: list[Dependency], reasons: Mapping[str, str | Non
     if unfit:
         return Finding("extra", False, f"{extra}: {', '.join(unfit)}", fix)
     for one in needed:
-        if (reason := reasons.get(module_of(one.name))) is not None:
+        if (reason := reasons.get(import_name(one.name))) is not None:
             return Finding("extra", False, f"{extra}: {one.name} {one.version}: {reason}", fix)
     versions = ", ".join(f"{one.name} {one.version}" for one in needed)
-    waiting = [one.name for one in needed if module_of(one.name) not in reasons]
+    waiting = [one.name for one in needed if import_name(one.name) not in reasons]
     if waiting:
         what = f"{extra}: {versions}; not imported: {', '.join(waiting)} (--full does)"
         return Finding("extra", True, what, tried=False)
@@ -102,7 +102,7 @@ def _broken(one: Dependency, reason: str | None) -> Finding | None:
         return Finding("versions", False, one.misfit, fix)
     if reason is None:
         return None
-    if "cannot open shared object file" in reason and module_of(one.name) == "cv2":
+    if "cannot open shared object file" in reason and import_name(one.name) == "cv2":
         fix = f"sudo apt-get install {' '.join(OPENCV_LIBRARIES)}"
     else:
         fix = f"{pip('install')} --force-reinstall {quote(one.name + one.bounds)}"
@@ -117,7 +117,7 @@ def _clashes() -> Iterator[Finding]:
             yield Finding("versions", False, f"{' and '.join(both)} overwrite each other", fix)
 
 
-def module_of(name: str) -> str:
+def import_name(name: str) -> str:
     """The module to import for a distribution or its twin."""
     original = next((one for one, twins in TWINS.items() if name in twins), name)
     return MODULES.get(original, original)

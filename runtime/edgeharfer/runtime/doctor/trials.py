@@ -17,7 +17,7 @@ from edgeharfer.runtime.types import Image
 _SIDE, _FRAMES, _GRAY = 64, 5, 128
 
 
-def trials() -> Iterator[Finding]:
+def run_trials() -> Iterator[Finding]:
     """All of them; whatever a library raises is what is wrong with it."""
     for topic, trial in (("opencv", try_opencv), ("demo", try_demo), ("detector", try_detectors)):
         try:

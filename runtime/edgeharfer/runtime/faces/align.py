@@ -49,7 +49,7 @@ def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np
     return np.column_stack([turn, move])
 
 
-def cut(picture: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
+def crop_face(picture: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
     """The face as a (height, width[, 3]) picture of `size` = (width, height); edges are repeated.
 
     A face much larger than the crop is first averaged down, so that no detail turns into noise.

@@ -30,10 +30,10 @@ class DetectorOptions:
 class Detector(Protocol):
     """Finds faces in one picture. A subclass inherits what has a default here."""
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame.
 
-        closely: the region is little more than one face; a detector may then look at fewer pixels.
+        close_up: the region is little more than one face; a detector may then look at fewer pixels.
         """
 
     @property
@@ -41,7 +41,7 @@ class Detector(Protocol):
         """Where it runs, in ONNX Runtime's words, or the library that runs it."""
 
     @property
-    def photographs(self) -> Detector:
+    def for_photographs(self) -> Detector:
         """The detector to use on photographs: this one, or a slower one that sees more."""
         return self
 
@@ -64,14 +64,14 @@ class Detector(Protocol):
         return
 
 
-def close_region(box: Box, sides: float) -> Region:
+def square_region(box: Box, sides: float) -> Region:
     """A square around a box, so many of its sides wide."""
     side = sides * max(box.width, box.height)
     x, y = box.center
     return x - side / 2, y - side / 2, side, side
 
 
-def cut_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
+def crop_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
     """What the frame has of a region, in whole pixels: (left, top, picture); the picture may be empty."""
     x, y, width, height = region
     left, top = max(0, math.floor(x)), max(0, math.floor(y))

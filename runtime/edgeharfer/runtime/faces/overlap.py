@@ -8,11 +8,11 @@ from edgeharfer.runtime.types import Box, Face
 
 SAME_FACE_IOU = 0.3
 """Two boxes that overlap by more show one face (MediaPipe's min_suppression_threshold)."""
-MOSTLY_INSIDE = 0.6
+MIN_CONTAINMENT = 0.6
 """So do two boxes of which one has more than this share inside the other: a tile has cut it."""
 
 
-def merge(faces: Sequence[Face]) -> list[Face]:
+def suppress_overlaps(faces: Sequence[Face]) -> list[Face]:
     """Faces found in overlapping regions, each once: the best of those that overlap; best first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
@@ -28,4 +28,4 @@ def same_face(a: Box, b: Box) -> bool:
         return True
     overlap = iou * (a.area + b.area) / (1 + iou)
     smaller: float = min(a.area, b.area)
-    return smaller > 0 and overlap / smaller > MOSTLY_INSIDE
+    return smaller > 0 and overlap / smaller > MIN_CONTAINMENT

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.faces.align import cut
+from edgeharfer.runtime.faces.align import crop_face
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.preprocess import resize
@@ -30,9 +30,9 @@ def find_face(picture: Image, detector: Detector) -> Face | None:
     return max(plain + within, key=lambda face: face.score, default=None)
 
 
-def cut_portrait(picture: Image, face: Face | None, crop: CropSpec, size: tuple[int, int]) -> Image:
+def crop_portrait(picture: Image, face: Face | None, crop: CropSpec, size: tuple[int, int]) -> Image:
     """The face as the runtime would cut it; the whole picture where no face was found."""
-    return resize(picture, *size) if face is None else cut(picture, face, crop, size)
+    return resize(picture, *size) if face is None else crop_face(picture, face, crop, size)
 
 
 def _moved(face: Face, dx: float, dy: float) -> Face:

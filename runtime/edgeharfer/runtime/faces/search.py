@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from typing import TypeVar
 
-from edgeharfer.runtime.faces.detector import KNOWN_FACE_SCORE, Detector, Region, close_region
-from edgeharfer.runtime.faces.overlap import merge, same_face
+from edgeharfer.runtime.faces.detector import KNOWN_FACE_SCORE, Detector, Region, square_region
+from edgeharfer.runtime.faces.overlap import same_face, suppress_overlaps
 from edgeharfer.runtime.faces.tracks import MAX_DISTANCE, distance
 from edgeharfer.runtime.types import Box, Face, Frame
 
@@ -37,23 +37,23 @@ LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
 """Side of the tiles and least overlap, as shares of the frame's longer side: 6 and 12 tiles at 4:3 and 16:9.
 
 A face as wide as the overlap lies whole in one of them; larger ones the whole frame shows well enough."""
-TILE_EVERY = 2
+TILE_INTERVAL = 2
 """Looks from one tile to the next; all six within twelve looks, 1.2 s at ten a second."""
 MAX_FOLLOWED = 2
 """More faces cost more one by one than a look at the whole frame."""
-FOLLOWING_LOOK = 2.5
+FOLLOW_REGION_SIDES = 2.5
 """Side of the region in which a face is followed, in sides of its box: it may move by 0.75 of them."""
-WIDE_EVERY = 2
+WIDE_INTERVAL = 2
 """While faces are followed: looks from the whole frame to a tile and from there to the frame again."""
-CLOSE_LOOK = 5.0
+CLOSE_REGION_SIDES = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
-MAX_CLOSE_LOOKS = 4
-SECOND_OPINION_LOOK = 4.0
+MAX_CLOSE_REGIONS = 4
+SECOND_OPINION_REGION_SIDES = 4.0
 """Side of the region that the second opinion sees, in sides of the new face's box.
 
 With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (faces far off, in 19
 clips at home: 36 against 30 % of the looks), and none in 18 clips that show nobody, where 2.5 let 4 pass."""
-MAX_OPINIONS = 4
+MAX_SECOND_OPINIONS = 4
 """In one look; further new faces wait for the next one."""
 MIN_TILE_PX = 160
 """A smaller tile would only be blown up and show nothing more."""
@@ -65,11 +65,11 @@ def tiles(width: int, height: int, share: float, overlap: float) -> list[Region]
     side = share * longer
     if side < MIN_TILE_PX:
         return []
-    lefts, tops = (starts(length, side, overlap * longer) for length in (width, height))
+    lefts, tops = (tile_starts(length, side, overlap * longer) for length in (width, height))
     return [(left, top, side, side) for top in tops for left in lefts]
 
 
-def starts(length: float, side: float, overlap: float) -> list[float]:
+def tile_starts(length: float, side: float, overlap: float) -> list[float]:
     """Where tiles start along one axis, so that they cover it and overlap by at least so much."""
     if length <= side:
         return [(length - side) / 2]
@@ -96,20 +96,22 @@ class FaceFinder:
 
     def find(self, frame: Frame, known: Sequence[Box] = ()) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
-        detector = self._detector.photographs if frame.still else self._detector
+        detector = self._detector.for_photographs if frame.still else self._detector
         followed = self._followed(frame, known)
-        held = bool(followed) and not missed(known, followed)
+        held = bool(followed) and not not_among(known, followed)
         found: list[Face] = []
         for region in self._regions(frame, held, tiled=detector.needs_tiles):
             found += detector.detect(frame.bgr, region)
-        faces, doubtful = judge(found, known)
+        faces, doubtful = split_credible(found, known)
         # Where both saw a face, the closer look placed it better, whatever its score.
-        faces = followed + missed(faces, followed)
-        second_looks = missed(doubtful, followed)[: MAX_CLOSE_LOOKS if frame.still else 1]
-        lost = missed(known, faces)[:MAX_CLOSE_LOOKS]
+        faces = followed + not_among(faces, followed)
+        second_looks = not_among(doubtful, followed)[: MAX_CLOSE_REGIONS if frame.still else 1]
+        lost = not_among(known, faces)[:MAX_CLOSE_REGIONS]
         for box in (*lost, *(face.box for face in second_looks)):
-            faces += judge(detector.detect(frame.bgr, close_region(box, CLOSE_LOOK)), known)[0]
-        faces = merge(faces)
+            faces += split_credible(
+                detector.detect(frame.bgr, square_region(box, CLOSE_REGION_SIDES)), known
+            )[0]
+        faces = suppress_overlaps(faces)
         opinion = self._detector.second_opinion
         if opinion is None or frame.still:
             return faces
@@ -122,9 +124,9 @@ class FaceFinder:
         Those refused in the last look are asked about last, so that they do not keep others waiting.
         """
         turn = sorted(new, key=lambda face: any(same_face(face.box, box) for box in self._refused))
-        refused = [face for face in turn[:MAX_OPINIONS] if not found_again(frame, face, opinion)]
+        refused = [face for face in turn[:MAX_SECOND_OPINIONS] if not is_confirmed(frame, face, opinion)]
         self._refused = [face.box for face in refused]
-        return [*refused, *turn[MAX_OPINIONS:]]
+        return [*refused, *turn[MAX_SECOND_OPINIONS:]]
 
     def _followed(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         """Known faces where they have moved to, if they are few."""
@@ -132,8 +134,8 @@ class FaceFinder:
             return []
         found: list[Face] = []
         for box in known:
-            found += self._detector.detect(frame.bgr, close_region(box, FOLLOWING_LOOK), closely=True)
-        return judge(found, known)[0]
+            found += self._detector.detect(frame.bgr, square_region(box, FOLLOW_REGION_SIDES), close_up=True)
+        return split_credible(found, known)[0]
 
     def _regions(self, frame: Frame, held: bool, *, tiled: bool) -> list[Region | None]:
         """Where to look for new faces; None is the whole frame. A photograph is looked through thoroughly.
@@ -150,16 +152,16 @@ class FaceFinder:
             self._tiles = cycle(tiles(width, height, *LARGE_TILES))
         self._looks += 1
         if not held:
-            return [None, *(islice(self._tiles, 1) if self._looks % TILE_EVERY == 0 else ())]
-        turn, rest = divmod(self._looks, WIDE_EVERY)
+            return [None, *(islice(self._tiles, 1) if self._looks % TILE_INTERVAL == 0 else ())]
+        turn, rest = divmod(self._looks, WIDE_INTERVAL)
         if rest:
             return []
         return [next(self._tiles, None) if turn % 2 else None]
 
 
-def found_again(frame: Frame, face: Face, opinion: Detector) -> bool:
+def is_confirmed(frame: Frame, face: Face, opinion: Detector) -> bool:
     """Whether another detector would believe this face as well."""
-    found = opinion.detect(frame.bgr, close_region(face.box, SECOND_OPINION_LOOK), closely=True)
+    found = opinion.detect(frame.bgr, square_region(face.box, SECOND_OPINION_REGION_SIDES), close_up=True)
     return any(same_face(face.box, other.box) for other in found if other.score >= NEW_FACE_SCORE)
 
 
@@ -178,10 +180,10 @@ def new_faces(faces: Sequence[Face], known: Sequence[Box]) -> list[Face]:
     return [face for i, face in enumerate(faces) if i not in old]
 
 
-Placed = TypeVar("Placed", Box, Face)
+BoxOrFace = TypeVar("BoxOrFace", Box, Face)
 
 
-def missed(wanted: Sequence[Placed], found: Sequence[Face]) -> list[Placed]:
+def not_among(wanted: Sequence[BoxOrFace], found: Sequence[Face]) -> list[BoxOrFace]:
     """Boxes or faces that are not among the faces found."""
     return [one for one in wanted if not any(same_face(box_of(one), face.box) for face in found)]
 
@@ -191,14 +193,14 @@ def box_of(one: Box | Face) -> Box:
     return one.box if isinstance(one, Face) else one
 
 
-def judge(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
+def split_credible(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
     """The faces, each once, that can be believed, and those that cannot yet; each best first."""
-    merged = merge(faces)
-    sure = [face for face in merged if believable(face, known)]
+    merged = suppress_overlaps(faces)
+    sure = [face for face in merged if is_credible(face, known)]
     return sure, [face for face in merged if face not in sure]
 
 
-def believable(face: Face, known: Sequence[Box]) -> bool:
+def is_credible(face: Face, known: Sequence[Box]) -> bool:
     """Clearly a face, or one where a face stood a moment ago."""
     if face.score >= NEW_FACE_SCORE:
         return True

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from edgeharfer.runtime.types import Box, Face
 
-KEEP_S = 0.8
+MAX_UNSEEN_S = 0.8
 """A face not seen for this long is gone; the next one there gets a new number."""
-KEEP_MISSES = 1
+MAX_MISSES = 1
 """A face is kept through so many looks that miss it, however far apart the looks are."""
 MAX_TRACK_GAP_S = 10.0
 """With more time between two looks nobody can tell whether it is the same face."""
@@ -19,19 +19,19 @@ MAX_DISTANCE = 1.0
 """Farthest move between two looks, in sides of the box, at which it is still the same face."""
 MAX_SPEED = 2.0
 """The same in sides a second, for looks that are more than half a second apart: a quick walk past."""
-FARTHEST = 4.0
+MAX_TOTAL_DISTANCE = 4.0
 """No longer interval allows a move of more sides than this."""
 MAX_SIZE_RATIO = 2.0
 """Between two looks, of the larger to the smaller box."""
-MAX_GROWTH, LARGEST_RATIO = 1.0, 3.0
+MAX_GROWTH, MAX_TOTAL_RATIO = 1.0, 3.0
 """Beyond a second the ratio grows by so much a second, up to this: a walk towards the camera."""
-CALM_SPEED = 0.5
+STILL_SPEED = 0.5
 """Sides of the box a second; up to that a face keeps still. What the detector trembles is 0.1 to 0.2."""
-MOVES_ON_S = 0.2
+MAX_EXTRAPOLATION_S = 0.2
 """For so long after a look a face is taken to move on as it did; after that it may have turned back."""
-NEW_S = 0.5
+NEW_TRACK_S = 0.5
 """For so long a face is new, and never calm: its emotion is settling."""
-VELOCITY_SHARE = 0.5
+VELOCITY_WEIGHT = 0.5
 """Of a new look in the speed of a face; the rest is what was known before."""
 
 
@@ -53,19 +53,19 @@ class Track:
     def alive(self, now_s: float) -> bool:
         """Whether a face found now can be this one: not too long unseen, and not too many looks."""
         unseen_s = now_s - self.seen_s
-        return 0 <= unseen_s <= (MAX_TRACK_GAP_S if self.misses <= KEEP_MISSES else KEEP_S)
+        return 0 <= unseen_s <= (MAX_TRACK_GAP_S if self.misses <= MAX_MISSES else MAX_UNSEEN_S)
 
     def offset_at(self, now_s: float) -> tuple[float, float]:
         """How far it will have moved since it was seen, pixels right and down."""
-        elapsed = min(now_s - self.seen_s, MOVES_ON_S)
+        elapsed = min(now_s - self.seen_s, MAX_EXTRAPOLATION_S)
         return self.velocity[0] * elapsed, self.velocity[1] * elapsed
 
     @property
-    def calm(self) -> bool:
+    def is_still(self) -> bool:
         """It has been here for a while and hardly moves."""
-        if self.seen_s - self.since_s < NEW_S:
+        if self.seen_s - self.since_s < NEW_TRACK_S:
             return False
-        return math.hypot(*self.velocity) <= CALM_SPEED * max(self.box.width, self.box.height)
+        return math.hypot(*self.velocity) <= STILL_SPEED * max(self.box.width, self.box.height)
 
 
 class Tracker:
@@ -94,7 +94,7 @@ class Tracker:
         free = [track for track in self._tracks if track.alive(now_s)]
         pairs = sorted(
             (
-                (distance(track.face.box, face.box, size_ratio(now_s - track.seen_s)), i, track)
+                (distance(track.face.box, face.box, max_size_ratio(now_s - track.seen_s)), i, track)
                 for i, face in enumerate(faces)
                 for track in free
             ),
@@ -102,7 +102,7 @@ class Tracker:
         )
         matched: dict[int, Track] = {}
         for gap, i, track in pairs:
-            if gap <= reach(now_s - track.seen_s) and i not in matched and track in free:
+            if gap <= max_distance(now_s - track.seen_s) and i not in matched and track in free:
                 matched[i] = track
                 free.remove(track)
         seen = [self._take(matched.get(i), face, now_s) for i, face in enumerate(faces)]
@@ -120,19 +120,19 @@ class Tracker:
         else:
             elapsed = now_s - track.seen_s
             track.velocity = velocity(track, face.box, elapsed)
-            track.box = steady(track.box, face.box, elapsed)
+            track.box = smooth_box(track.box, face.box, elapsed)
             track.face, track.seen_s, track.misses = face, now_s, 0
         return track
 
 
-def reach(elapsed_s: float) -> float:
+def max_distance(elapsed_s: float) -> float:
     """How far a face can have moved in that time, in sides of its box."""
-    return max(MAX_DISTANCE, min(MAX_SPEED * elapsed_s, FARTHEST))
+    return max(MAX_DISTANCE, min(MAX_SPEED * elapsed_s, MAX_TOTAL_DISTANCE))
 
 
-def size_ratio(elapsed_s: float) -> float:
+def max_size_ratio(elapsed_s: float) -> float:
     """How unlike in size the two boxes of one face can be after that time."""
-    return max(MAX_SIZE_RATIO, min(1 + MAX_GROWTH * elapsed_s, LARGEST_RATIO))
+    return max(MAX_SIZE_RATIO, min(1 + MAX_GROWTH * elapsed_s, MAX_TOTAL_RATIO))
 
 
 def distance(a: Box, b: Box, most: float = MAX_SIZE_RATIO) -> float:
@@ -151,11 +151,11 @@ def velocity(track: Track, new: Box, elapsed_s: float) -> tuple[float, float]:
         return 0.0, 0.0
     (ax, ay), (bx, by) = track.face.box.center, new.center
     now = (bx - ax) / elapsed_s, (by - ay) / elapsed_s
-    x, y = (old + VELOCITY_SHARE * (seen - old) for old, seen in zip(track.velocity, now, strict=True))
+    x, y = (old + VELOCITY_WEIGHT * (seen - old) for old, seen in zip(track.velocity, now, strict=True))
     return x, y
 
 
-def steady(old: Box, new: Box, elapsed_s: float) -> Box:
+def smooth_box(old: Box, new: Box, elapsed_s: float) -> Box:
     """Move a shown box towards the detected one, so that it does not tremble."""
     share = 1 - math.exp(-elapsed_s / BOX_TIME_CONSTANT_S)
     mean = [a + share * (b - a) for a, b in zip(_values(old), _values(new), strict=True)]

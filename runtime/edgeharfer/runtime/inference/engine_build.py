@@ -20,7 +20,7 @@ from edgeharfer.runtime.errors import EdgeharferError, ProviderError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
-from edgeharfer.runtime.inference.tensorrt import cache_root, lacks_engine
+from edgeharfer.runtime.inference.tensorrt import cache_root, needs_engine_build
 
 LOCK = "building.lock"
 _NICENESS = 10
@@ -41,7 +41,7 @@ class EngineBuild(Child):
             given.seek(0)
             super().__init__([*start, graph.name, str(backend.threads or 1)], stdin=given, keep_errors=True)
 
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         """Whether the engine is in the cache. Raises ProviderError where it could not be built."""
         code = self.process.poll()
         if code:
@@ -56,14 +56,14 @@ class EngineBuild(Child):
 
 def build(graph: Graph, backend: Backend) -> None:
     """Build and keep the engine, unless it is there. Raises ProviderError, ModelError."""
-    if lacks_engine(graph):
+    if needs_engine_build(graph):
         make_session(graph, backend)
-    if lacks_engine(graph):
+    if needs_engine_build(graph):
         raise ProviderError(f"it cannot be kept: see whether {cache_root()} can be written")
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def build_lock() -> Iterator[None]:
     """Waits for other builders of this user; on Windows they build side by side."""
     if sys.platform == "win32":
         yield
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         os.nice(_NICENESS)
     model = sys.stdin.buffer.read()
     try:
-        with one_at_a_time():
+        with build_lock():
             build(Graph.scan(model, name), Backend("tensorrt", threads=int(threads)))
     except (EdgeharferError, OSError) as error:
         sys.stderr.write(f"{error}\n")

@@ -29,7 +29,7 @@ from edgeharfer.runtime.strict_json import (
 )
 
 Precision = Literal["fp32", "fp16", "int8"]
-Reads = Literal["face", "frame", "clip"]
+InputKind = Literal["face", "frame", "clip"]
 
 FORMAT = 1
 MAX_MODEL_BYTES = 512 * 1024 * 1024
@@ -40,7 +40,7 @@ MAX_FILES = 200
 """Of all files together: each is read and hashed when a package is verified, which takes its time."""
 FACES = "faces"
 """The task of face detectors: their graphs read whole frames and give boxes, as `options` describe them."""
-ROLES: Mapping[Reads, tuple[str, ...]] = MappingProxyType(
+ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
     {"face": ("model",), "frame": ("model",), "clip": ("encoder", "head")}
 )
 """The graphs of a package by what it reads."""
@@ -121,7 +121,7 @@ class Manifest:
     task: str
     labels: tuple[str, ...] = ()
     values: tuple[ValueSpec, ...] = ()
-    reads: Reads | None = None
+    reads: InputKind | None = None
     input: InputSpec
     output: Literal["probs", "logits", "values"]
     files: Mapping[str, Mapping[str, FileSpec]]
@@ -145,7 +145,7 @@ class Manifest:
         return {spec.file: spec for spec in specs}
 
     @property
-    def kind(self) -> Reads:
+    def kind(self) -> InputKind:
         """What the model reads: cut faces, whole frames, or clips, which are windows of frames.
 
         Where the manifest does not say, a window means clips, and anything but a detector reads faces.

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class NativeCall:
-    """A call in progress. name: of the model. end: asks it to return. began_s: monotonic time.
+    """A call in progress. name: of the model. end: asks it to return. started_s: monotonic time.
 
     loads: the model is loaded, not run, so there are no results yet.
     """
 
     name: str
     end: Callable[[], None]
-    began_s: float
-    loads: bool = False
+    started_s: float
+    is_load: bool = False
 
 
 class NativeCalls:
@@ -34,9 +34,9 @@ class NativeCalls:
         self._stopped_s: float | None = None
 
     @contextmanager
-    def call(self, name: str, end: Callable[[], None], *, loads: bool = False) -> Iterator[None]:
+    def call(self, name: str, end: Callable[[], None], *, is_load: bool = False) -> Iterator[None]:
         """The block is one call. Raises KeyboardInterrupt where a stop ended it, or came before it."""
-        call = NativeCall(name, end, time.monotonic(), loads)
+        call = NativeCall(name, end, time.monotonic(), is_load)
         self._running.add(call)  # before the look at the stop, so that one of both notices the other
         try:
             if self._stopped_s is not None:
@@ -56,12 +56,12 @@ class NativeCalls:
         for call in tuple(self._running):
             call.end()
 
-    def stuck(self, patience_s: float) -> NativeCall | None:
+    def stuck(self, grace_s: float) -> NativeCall | None:
         """A call that has not returned for so long since it was asked to, or None."""
         stopped_s = self._stopped_s
-        if stopped_s is None or time.monotonic() - stopped_s < patience_s:
+        if stopped_s is None or time.monotonic() - stopped_s < grace_s:
             return None
-        return next((call for call in tuple(self._running) if call.began_s <= stopped_s), None)
+        return next((call for call in tuple(self._running) if call.started_s <= stopped_s), None)
 
     def reset(self) -> None:
         """Let calls begin again."""

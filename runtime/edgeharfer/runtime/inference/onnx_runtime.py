@@ -18,7 +18,7 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.installation import OR_GPU
 
-MEMORY_BYTES = 2 << 30
+MAX_MEMORY_BYTES = 2 << 30
 """Of all CPU tensors together. A few bytes of a model can ask for any number of gigabytes."""
 
 ERROR, FATAL = 3, 4
@@ -50,7 +50,7 @@ def load() -> Any:
 def _limit_memory(ort: Any) -> None:
     """One arena for all sessions, which refuses what goes beyond the limit; the error is then the model's."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MEMORY_BYTES}))
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MAX_MEMORY_BYTES}))
 
 
 def create_session(
@@ -70,7 +70,7 @@ def create_session(
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
     # Constants are computed while a graph is loaded, which can take as long as a graph that never ends.
-    with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), loads=True):
+    with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), is_load=True):
         session = ort.InferenceSession(
             graph.data, options, providers=providers, provider_options=provider_options, enable_fallback=0
         )
@@ -85,7 +85,7 @@ def run_options() -> Any:
     return onnxruntime.RunOptions()
 
 
-def reason(error: Exception) -> str:
+def error_reason(error: Exception) -> str:
     """An error of ONNX Runtime without its code and its advice, in one line."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
     line = " ".join(text.partition("Please fix")[0].split()) or type(error).__name__
@@ -106,7 +106,7 @@ def missing_library(ort: Any, provider: str) -> str | None:
 
 
 @cache
-def preload(ort: Any) -> None:
+def preload_cuda(ort: Any) -> None:
     """Find CUDA and cuDNN where pip has put them; what it prints of those that lie elsewhere is no news."""
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
@@ -114,7 +114,7 @@ def preload(ort: Any) -> None:
 
 
 @contextlib.contextmanager
-def quiet(ort: Any) -> Iterator[None]:
+def suppress_output(ort: Any) -> Iterator[None]:
     """Keep the native log and the wrapper's prints out of the user's terminal and of `--events -`."""
     # One stdout is for all threads: in another thread, what the run prints meanwhile would be lost.
     alone = threading.current_thread() is threading.main_thread()

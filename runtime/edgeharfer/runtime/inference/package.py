@@ -28,7 +28,7 @@ from edgeharfer.runtime.inference.manifest import (
 )
 from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import MAX_FIELDS, OnnxInfo, Shape
-from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, check_signature, make_signature
+from edgeharfer.runtime.inference.signature import SIGNATURE, SIGNATURE_BYTES, sign_bytes, verify_signature
 
 MANIFEST = "manifest.json"
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -69,7 +69,7 @@ class Package:
         data = self._checked(spec, MAX_MODEL_BYTES)
         return Graph.scan(data, str(self.path / spec.file), sha256=spec.sha256, budget=budget)
 
-    def read_other(self, name: str) -> bytes:
+    def read_other_file(self, name: str) -> bytes:
         """The checked bytes of a file that is no graph: another engine's, or a signed paper."""
         try:
             spec = self.manifest.other_files[name]
@@ -77,20 +77,20 @@ class Package:
             raise ModelError(f"{self.path / MANIFEST} names no file {name}") from error
         return self._checked(spec, MAX_OTHER_BYTES)
 
-    def check_others(self) -> None:
+    def verify_other_files(self) -> None:
         """Read and hash all files that are no graphs. Raises ModelError."""
         for spec in self.manifest.other_files.values():
             self._checked(spec, MAX_OTHER_BYTES)
 
     def _checked(self, spec: FileSpec, limit: int) -> bytes:
         path = self.path / spec.file
-        data = read_regular(path, limit, spec.bytes)
+        data = read_regular_file(path, limit, spec.bytes)
         if hashlib.sha256(data).hexdigest() != spec.sha256:
             raise ModelError(f"{path}: damaged, its SHA-256 is not the manifest's: install the package again")
         return data
 
 
-def read_regular(path: Path, limit: int, size: int | None = None) -> bytes:
+def read_regular_file(path: Path, limit: int, size: int | None = None) -> bytes:
     """The bytes of a regular file that is not a link. Raises ModelError for any other, or another size."""
     try:
         with os.fdopen(os.open(path, _OPEN), "rb") as file:
@@ -151,7 +151,7 @@ def sign_package(folder: Path, key: Path) -> Package:
     papers = [path for path in sorted(folder.iterdir()) if path.name not in named and path.name[0] != "."]
     package = Package(folder, replace(manifest, beside=tuple(map(_spec_of, papers))))
     _verify(package)
-    signature = make_signature(dump_manifest(package.manifest).encode(), key)
+    signature = sign_bytes(dump_manifest(package.manifest).encode(), key)
     try:
         write_manifest(folder, package.manifest)
         (folder / SIGNATURE).write_bytes(signature)
@@ -190,9 +190,9 @@ def _find_folder(name_or_path: str | Path) -> Path:
 
 def _load_folder(folder: Path, key: Path | None = None) -> Package:
     path = folder / MANIFEST
-    content = read_regular(path, _MAX_MANIFEST_BYTES)
+    content = read_regular_file(path, _MAX_MANIFEST_BYTES)
     if key is not None:
-        check_signature(content, _signature_of(folder), key, str(path))
+        verify_signature(content, _signature_of(folder), key, str(path))
     return Package(folder, parse_manifest(content, str(path)))
 
 
@@ -200,11 +200,11 @@ def _signature_of(folder: Path) -> bytes:
     path = folder / SIGNATURE
     if not path.is_symlink() and not path.exists():
         raise ModelError(f"{folder}: not signed, and a signature is required: there is no {SIGNATURE}")
-    return read_regular(path, SIGNATURE_BYTES, SIGNATURE_BYTES)
+    return read_regular_file(path, SIGNATURE_BYTES, SIGNATURE_BYTES)
 
 
 def _spec_of(path: Path) -> FileSpec:
-    data = read_regular(path, MAX_OTHER_BYTES)
+    data = read_regular_file(path, MAX_OTHER_BYTES)
     return FileSpec(path.name, len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -214,7 +214,7 @@ def _verify(package: Package) -> None:
         for role, spec in files.items():
             graph = package.read(role, precision, budget)
             _check_graph(package.manifest, role, graph.info, package.path / spec.file)
-    package.check_others()
+    package.verify_other_files()
 
 
 def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> None:

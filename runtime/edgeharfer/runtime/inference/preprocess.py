@@ -18,7 +18,7 @@ CLAHE_CLIP = 2.0
 CLAHE_TILES = (8, 8)
 
 
-def prepare(pictures: Sequence[Image], spec: InputSpec) -> Floats:
+def preprocess_images(pictures: Sequence[Image], spec: InputSpec) -> Floats:
     """A batch of pictures as a model wants it.
 
     pictures: uint8, each (height, width, 3) BGR or (height, width) grey, of any size.
@@ -27,7 +27,7 @@ def prepare(pictures: Sequence[Image], spec: InputSpec) -> Floats:
     channels = 1 if spec.color == "gray" else 3
     batch = np.empty((len(pictures), spec.height, spec.width, channels), np.float32)
     for i, picture in enumerate(pictures):
-        batch[i] = color(resize(picture, spec.width, spec.height), spec)
+        batch[i] = match_color(resize(picture, spec.width, spec.height), spec)
     return normalize(batch, spec.normalize)
 
 
@@ -51,25 +51,25 @@ def _halves(length: int, wanted: int) -> bool:
     return length % 2 == 0 and length >= 2 * wanted
 
 
-def color(picture: Image, spec: InputSpec) -> Image:
+def match_color(picture: Image, spec: InputSpec) -> Image:
     """uint8 in the model's colours, (height, width, 1 or 3), its local contrast evened when asked for."""
     if spec.color == "gray":
-        gray = picture if picture.ndim == 2 else convert(picture, cv2.COLOR_BGR2GRAY)
-        return (even_contrast(gray) if spec.clahe else gray)[..., None]
-    bgr = convert(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+        gray = picture if picture.ndim == 2 else convert_color(picture, cv2.COLOR_BGR2GRAY)
+        return (apply_clahe(gray) if spec.clahe else gray)[..., None]
+    bgr = convert_color(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
     if spec.clahe:
-        lab = convert(bgr, cv2.COLOR_BGR2LAB)
-        lab[..., 0] = even_contrast(lab[..., 0])
-        bgr = convert(lab, cv2.COLOR_LAB2BGR)
-    return bgr if spec.color == "bgr" else convert(bgr, cv2.COLOR_BGR2RGB)
+        lab = convert_color(bgr, cv2.COLOR_BGR2LAB)
+        lab[..., 0] = apply_clahe(lab[..., 0])
+        bgr = convert_color(lab, cv2.COLOR_LAB2BGR)
+    return bgr if spec.color == "bgr" else convert_color(bgr, cv2.COLOR_BGR2RGB)
 
 
-def convert(picture: Image, code: int) -> Image:
+def convert_color(picture: Image, code: int) -> Image:
     """Between colour spaces, as OpenCV numbers them."""
     return np.asarray(cv2.cvtColor(picture, code), np.uint8)
 
 
-def even_contrast(gray: Image) -> Image:
+def apply_clahe(gray: Image) -> Image:
     """CLAHE, contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
     return np.asarray(cv2.createCLAHE(CLAHE_CLIP, CLAHE_TILES).apply(gray), np.uint8)
 

@@ -9,7 +9,7 @@ Field = tuple[int, int, int, memoryview]
 """Number, wire type, value of a number, content of a length-delimited field."""
 
 
-class DamagedError(Exception):
+class MalformedModelError(Exception):
     """Why bytes are refused, in words; the caller adds the name of the file."""
 
 
@@ -23,7 +23,7 @@ class FieldBudget:
         """One field. Raises DamagedError where there were too many."""
         self._left -= 1
         if self._left < 0:
-            raise DamagedError(f"has more than {self._fields} parts, too many for a model")
+            raise MalformedModelError(f"has more than {self._fields} parts, too many for a model")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7
-    raise DamagedError("damaged: a number in the file does not end")
+    raise MalformedModelError("damaged: a number in the file does not end")
 
 
 def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
@@ -53,17 +53,17 @@ def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
         elif wire in (FIXED32, FIXED64):
             length = 4 if wire == FIXED32 else 8
         else:
-            raise DamagedError("not an ONNX model, or damaged")
+            raise MalformedModelError("not an ONNX model, or damaged")
         if number == 0 or number >= 1 << 29 or length > size - at:
-            raise DamagedError("not an ONNX model, or cut short")
+            raise MalformedModelError("not an ONNX model, or cut short")
         yield number, wire, value, data[at : at + length] if length else empty
         at += length
 
 
-def expect(field: Field, *wires: int) -> None:
+def expect_wire_type(field: Field, *wires: int) -> None:
     """Known fields must have their own wire type, or another reader could see another model."""
     if field[1] not in wires:
-        raise DamagedError(f"damaged: field {field[0]} has wire type {field[1]}")
+        raise MalformedModelError(f"damaged: field {field[0]} has wire type {field[1]}")
 
 
 def signed(value: int) -> int:
@@ -75,18 +75,18 @@ def _text(content: memoryview) -> str:
     try:
         return str(content, "utf-8")
     except UnicodeDecodeError as error:
-        raise DamagedError("damaged: a name is not text") from error
+        raise MalformedModelError("damaged: a name is not text") from error
 
 
-def as_text(field: Field) -> str:
+def as_string(field: Field) -> str:
     """A string field."""
-    expect(field, BYTES)
+    expect_wire_type(field, BYTES)
     return _text(field[3])
 
 
 def as_integers(field: Field) -> list[int]:
     """A repeated integer, packed or not."""
-    expect(field, VARINT, BYTES)
+    expect_wire_type(field, VARINT, BYTES)
     if field[1] == VARINT:
         return [signed(field[2])]
     values, at = [], 0
@@ -96,15 +96,15 @@ def as_integers(field: Field) -> list[int]:
     return values
 
 
-def inner(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
+def submessages(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
     """Contents of each message field of that number."""
     found = [field for field in read_fields(data, budget) if field[0] == number]
     for field in found:
-        expect(field, BYTES)
+        expect_wire_type(field, BYTES)
     return [field[3] for field in found]
 
 
-def inner_one(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
+def last_submessage(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
     """Content of the last one, empty if there is none."""
-    found = inner(data, number, budget)
+    found = submessages(data, number, budget)
     return found[-1] if found else data[:0]

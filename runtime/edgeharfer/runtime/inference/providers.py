@@ -15,8 +15,14 @@ from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra
 from edgeharfer.runtime.inference import onnx_runtime
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.onnx_runtime import create_session, missing_library, preload, quiet, reason
-from edgeharfer.runtime.inference.tensorrt import keep_engine, tensorrt_options
+from edgeharfer.runtime.inference.onnx_runtime import (
+    create_session,
+    error_reason,
+    missing_library,
+    preload_cuda,
+    suppress_output,
+)
+from edgeharfer.runtime.inference.tensorrt import mark_engine_built, tensorrt_options
 from edgeharfer.runtime.installation import install_command, pip
 
 Options = dict[str, str]
@@ -94,7 +100,7 @@ def fallback_chain(backend: Backend) -> list[str]:
     return names if backend.provider == AUTO else names[names.index(backend.provider) :]
 
 
-def open_on(provider: str, graph: Graph, backend: Backend, *, probing: bool = False) -> Any:
+def open_provider_session(provider: str, graph: Graph, backend: Backend, *, probing: bool = False) -> Any:
     """An ONNX Runtime session on that provider and no lesser one.
 
     ONNX Runtime lists GPU providers that cannot load, and its Python wrapper falls back to the CPU without an
@@ -117,16 +123,16 @@ def open_on(provider: str, graph: Graph, backend: Backend, *, probing: bool = Fa
     names = list(PROVIDERS)
     rows = [PROVIDERS[one] for one in names[names.index(provider) :] if PROVIDERS[one].name in listed]
     if row.memory is not None:
-        preload(ort)
-    with quiet(ort):
+        preload_cuda(ort)
+    with suppress_output(ort):
         try:
             options = [{} if probing else one.options(graph, backend) for one in rows]
             session = create_session(ort, graph, backend.threads or 1, [one.name for one in rows], options)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise _cannot_load(ort, provider, reason(error)) from error
+            raise _cannot_load(ort, provider, error_reason(error)) from error
     if session.get_providers()[0] != row.name:
         raise _cannot_load(ort, provider, "ONNX Runtime gives no reason")
-    keep_engine(options[0], graph.name)
+    mark_engine_built(options[0], graph.name)
     return session
 
 
@@ -152,7 +158,7 @@ def probe_providers() -> dict[str, str | None]:
     reasons: dict[str, str | None] = {}
     for provider in PROVIDERS:
         try:
-            _try(open_on(provider, graph, Backend(provider), probing=True), provider)
+            _try(open_provider_session(provider, graph, Backend(provider), probing=True), provider)
         except MissingExtra:
             raise
         except EdgeharferError as error:
@@ -170,6 +176,6 @@ def _try(session: Any, provider: str) -> None:
     try:
         (answer,) = session.run(None, {session.get_inputs()[0].name: one})
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ProviderError(f"{provider} loads but cannot run a model: {reason(error)}") from error
+        raise ProviderError(f"{provider} loads but cannot run a model: {error_reason(error)}") from error
     if not np.array_equal(answer, one):
         raise ProviderError(f"{provider} loads but gives wrong answers")

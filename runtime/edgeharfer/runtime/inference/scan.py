@@ -16,15 +16,15 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.protobuf import (
     BYTES,
     VARINT,
-    DamagedError,
     FieldBudget,
+    MalformedModelError,
     as_integers,
-    as_text,
-    expect,
-    inner,
-    inner_one,
+    as_string,
+    expect_wire_type,
+    last_submessage,
     read_fields,
     signed,
+    submessages,
 )
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -70,13 +70,13 @@ def scan_onnx(data: bytes, name: str, budget: FieldBudget | None = None) -> Onnx
     """
     try:
         return _Scan(budget or FieldBudget(MAX_FIELDS)).model(memoryview(data))
-    except DamagedError as refused:
+    except MalformedModelError as refused:
         raise ModelError(f"{name}: {refused}") from refused
 
 
 def _elements(dims: list[int]) -> int:
     if len(dims) > MAX_DEPTH or any(dim < 0 for dim in dims):
-        raise DamagedError("damaged: a tensor has a negative size or too many axes")
+        raise MalformedModelError("damaged: a tensor has a negative size or too many axes")
     return math.prod(dims)
 
 
@@ -95,17 +95,17 @@ class _Scan:
         graphs = []
         for field in read_fields(data, self._budget):
             if field[0] == 7:
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 graphs.append(field[3])
             elif field[0] == 8:
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 domain, version = self._opset(field[3])
                 opsets[domain] = version
             elif field[0] in (20, 25):
-                raise DamagedError("holds functions or training steps, which are not accepted")
+                raise MalformedModelError("holds functions or training steps, which are not accepted")
         opset = opsets.get("", opsets.get("ai.onnx", 0))
         if len(graphs) != 1 or not opset:
-            raise DamagedError("not an ONNX model: no graph or no operator set")
+            raise MalformedModelError("not an ONNX model: no graph or no operator set")
         inputs, outputs = self._graph(graphs[0], 0)
         return OnnxInfo(opset, inputs, outputs, dict(self.nodes), self.initializer_bytes)
 
@@ -113,19 +113,19 @@ class _Scan:
         domain, version = "", 0
         for field in read_fields(data, self._budget):
             if field[0] == 1:
-                domain = as_text(field)
+                domain = as_string(field)
             elif field[0] == 2:
-                expect(field, VARINT)
+                expect_wire_type(field, VARINT)
                 version = signed(field[2])
         return domain, version
 
     def _graph(self, data: memoryview, depth: int) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         if depth > MAX_DEPTH:
-            raise DamagedError(f"graphs stand inside each other more than {MAX_DEPTH} deep")
+            raise MalformedModelError(f"graphs stand inside each other more than {MAX_DEPTH} deep")
         nodes, inputs, outputs, constants = [], [], [], set()
         for field in read_fields(data, self._budget):
             if field[0] in (1, 5, 11, 12, 15):
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
             if field[0] == 1:
                 nodes.append(field[3])
             elif field[0] == 5:
@@ -135,7 +135,7 @@ class _Scan:
             elif field[0] == 12:
                 outputs.append(_value_info(field[3], self._budget))
             elif field[0] == 15:
-                raise DamagedError("holds sparse weights, which are not accepted")
+                raise MalformedModelError("holds sparse weights, which are not accepted")
         # After the initializers, which may stand behind the nodes and say how large an output gets.
         for node in nodes:
             self._node(node, depth)
@@ -145,26 +145,26 @@ class _Scan:
         op, domain, attributes, inputs, outputs = "", "", [], [], []
         for field in read_fields(data, self._budget):
             if field[0] == 1:
-                inputs.append(as_text(field))
+                inputs.append(as_string(field))
             elif field[0] == 2:
-                outputs.append(as_text(field))
+                outputs.append(as_string(field))
             elif field[0] == 4:
-                op = as_text(field)
+                op = as_string(field)
             elif field[0] == 5:
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 attributes.append(field[3])
             elif field[0] == 7:
-                domain = as_text(field)
+                domain = as_string(field)
         if domain not in DOMAINS:
-            raise DamagedError(
+            raise MalformedModelError(
                 f"uses the operator {op[:40]} of {domain[:40]}; only standard operators are accepted"
             )
         if op == "EPContext":
-            raise DamagedError("holds a compiled engine (EPContext), which is not accepted")
+            raise MalformedModelError("holds a compiled engine (EPContext), which is not accepted")
         self.nodes[op] += 1
         self._node_count += 1
         if self._node_count > MAX_NODES:
-            raise DamagedError(f"has more than {MAX_NODES} operators")
+            raise MalformedModelError(f"has more than {MAX_NODES} operators")
         for attribute in attributes:
             self._attribute(attribute, op, outputs[:1], depth)
         self._check_growth(op, inputs)
@@ -174,17 +174,17 @@ class _Scan:
         name = ""
         for field in read_fields(data, self._budget):
             if field[0] == 1:
-                name = as_text(field)
+                name = as_string(field)
             elif field[0] in (5, 10):
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 self._tensor(field[3], outputs[0] if op == "Constant" and outputs else None)
             elif field[0] in (6, 11):
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 self._graph(field[3], depth + 1)
             elif field[0] == 8 and len(field[3]) <= 160 and len(integers) <= 16:
                 integers += as_integers(field)
             elif field[0] in (22, 23):
-                raise DamagedError("holds sparse weights, which are not accepted")
+                raise MalformedModelError("holds sparse weights, which are not accepted")
         if op.startswith("Random") and name == "shape":
             self._check_elements(op, integers)
         if op == "Constant" and name == "value_ints" and outputs:
@@ -198,7 +198,7 @@ class _Scan:
 
     def _check_elements(self, op: str, dims: list[int]) -> None:
         if math.prod(max(1, dim) for dim in dims) > MAX_ELEMENTS:
-            raise DamagedError(f"{op} asks for a tensor of more than {MAX_ELEMENTS} elements")
+            raise MalformedModelError(f"{op} asks for a tensor of more than {MAX_ELEMENTS} elements")
 
     def _tensor(self, data: memoryview, name: str | None = None) -> str:
         """Check one tensor and remember small integer ones, which can be shapes."""
@@ -209,19 +209,19 @@ class _Scan:
             if field[0] == 1 and len(field[3]) <= 160:
                 dims += as_integers(field)
             elif field[0] == 1:
-                raise DamagedError("damaged: a tensor has too many axes")
+                raise MalformedModelError("damaged: a tensor has too many axes")
             elif field[0] == 2:
-                expect(field, VARINT)
+                expect_wire_type(field, VARINT)
                 kind = field[2]
             elif field[0] == 7 and len(field[3]) <= 160 and len(integers) <= 16:
                 integers += as_integers(field)
             elif field[0] == 8:
-                own_name = as_text(field)
+                own_name = as_string(field)
             elif field[0] == 9:
-                expect(field, BYTES)
+                expect_wire_type(field, BYTES)
                 raw = field[3]
             elif field[0] == 13 or (field[0] == 14 and field[1:3] != (VARINT, 0)):
-                raise DamagedError("keeps weights outside its file, which is not accepted")
+                raise MalformedModelError("keeps weights outside its file, which is not accepted")
         self._check_size(dims, kind, len(data))
         if kind == _INT64 and _elements(dims) <= 16:
             self.known[name or own_name] = integers or _int64s(raw[:128])
@@ -231,7 +231,7 @@ class _Scan:
         count = _elements(dims)
         # Two elements share a byte at most (4-bit weights).
         if count > 2 * size:
-            raise DamagedError(f"a tensor claims {count} elements in {size} bytes")
+            raise MalformedModelError(f"a tensor claims {count} elements in {size} bytes")
         self.initializer_bytes += count * _ITEM_BYTES.get(kind, 1)
 
 
@@ -244,16 +244,16 @@ def _value_info(data: memoryview, budget: FieldBudget) -> TensorInfo:
     name, shape = "", list[int | str]()
     for field in read_fields(data, budget):
         if field[0] == 1:
-            name = as_text(field)
+            name = as_string(field)
         elif field[0] == 2:
-            expect(field, BYTES)
-            tensor = inner_one(field[3], 1, budget)
-            dims = inner(inner_one(tensor, 2, budget), 1, budget)
+            expect_wire_type(field, BYTES)
+            tensor = last_submessage(field[3], 1, budget)
+            dims = submessages(last_submessage(tensor, 2, budget), 1, budget)
             shape += [_dimension(dim, budget) for dim in dims]
     if len(shape) > MAX_DEPTH:
-        raise DamagedError(f"{name[:40]} has more than {MAX_DEPTH} axes")
+        raise MalformedModelError(f"{name[:40]} has more than {MAX_DEPTH} axes")
     if math.prod(dim for dim in shape if isinstance(dim, int)) > MAX_ELEMENTS:
-        raise DamagedError(f"{name[:40]} has more than {MAX_ELEMENTS} elements")
+        raise MalformedModelError(f"{name[:40]} has more than {MAX_ELEMENTS} elements")
     return TensorInfo(name, tuple(shape))
 
 
@@ -261,8 +261,8 @@ def _dimension(data: memoryview, budget: FieldBudget) -> int | str:
     result: int | str = "?"
     for field in read_fields(data, budget):
         if field[0] == 1:
-            expect(field, VARINT)
+            expect_wire_type(field, VARINT)
             result = max(0, signed(field[2]))
         elif field[0] == 2:
-            result = as_text(field) or "?"
+            result = as_string(field) or "?"
     return result

@@ -14,8 +14,8 @@ from edgeharfer.runtime.inference import onnx_runtime
 from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
-from edgeharfer.runtime.inference.onnx_runtime import create_session, reason, run_options
-from edgeharfer.runtime.inference.providers import PROVIDERS, fallback_chain, open_on
+from edgeharfer.runtime.inference.onnx_runtime import create_session, error_reason, run_options
+from edgeharfer.runtime.inference.providers import PROVIDERS, fallback_chain, open_provider_session
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]
@@ -81,7 +81,7 @@ class Session:
             with NATIVE_CALLS.call(self.name, lambda: setattr(options, "terminate", True)):
                 values = self._run(feeds, options)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
+            raise ModelError(f"{self.name}: cannot run: {error_reason(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
@@ -148,7 +148,9 @@ def make_session(graph: Graph, backend: Backend = CPU) -> Session:
     auto = backend.provider == AUTO
     for provider in fallback_chain(backend)[:-1]:
         try:
-            return Session(open_on(provider, graph, backend), graph.name, PROVIDERS[provider].memory)
+            return Session(
+                open_provider_session(provider, graph, backend), graph.name, PROVIDERS[provider].memory
+            )
         except ProviderError as error:
             if not auto and not backend.fallback:
                 _open_on_cpu(graph, backend)  # A graph that loads nowhere is not the provider's fault.
@@ -162,4 +164,4 @@ def _open_on_cpu(graph: Graph, backend: Backend) -> Any:
     try:
         return create_session(ort, graph, backend.threads or 1, [PROVIDERS["cpu"].name])
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ModelError(f"{graph.name}: ONNX Runtime cannot load it: {reason(error)}") from error
+        raise ModelError(f"{graph.name}: ONNX Runtime cannot load it: {error_reason(error)}") from error

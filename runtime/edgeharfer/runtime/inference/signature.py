@@ -24,7 +24,7 @@ SIGNATURE_BYTES = 64
 _MAX_KEY_BYTES = 16 * 1024
 
 
-def check_signature(content: bytes, signature: bytes, key: Path, where: str) -> None:
+def verify_signature(content: bytes, signature: bytes, key: Path, where: str) -> None:
     """Raise ModelError unless `signature` of `content` was made with the private half of the key file.
 
     where: names what was signed, in errors. Raises ConfigError for a file that is no public key,
@@ -42,19 +42,19 @@ def check_signature(content: bytes, signature: bytes, key: Path, where: str) -> 
         ) from error
 
 
-def make_signature(content: bytes, key: Path) -> bytes:
+def sign_bytes(content: bytes, key: Path) -> bytes:
     """The signature of some bytes. Raises ConfigError for a file that is no private key, MissingExtra."""
     return _private_key(key).sign(content)
 
 
-def public_half(key: Path) -> bytes:
+def public_key_pem(key: Path) -> bytes:
     """The public key of a private key's file, in PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return _private_key(key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def make_keys(path: Path) -> Path:
+def generate_key_pair(path: Path) -> Path:
     """Write a new private key, for its owner's eyes only, and beside it the public one; returns that path.
 
     Raises ConfigError where one of the files is there already or cannot be written, MissingExtra.
@@ -68,7 +68,7 @@ def make_keys(path: Path) -> Path:
         raise ConfigError(f"{public}: is there already: give another name")
     secret = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write_new(path, secret, 0o600)
-    _write_new(public, public_half(path), 0o644)
+    _write_new(public, public_key_pem(path), 0o644)
     return public
 
 

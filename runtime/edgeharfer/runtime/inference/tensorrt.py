@@ -27,12 +27,12 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import OnnxInfo
 from edgeharfer.runtime.versions import installed
 
-KEY, BUILT = "key.json", "built"
+KEY_FILE, BUILT_FILE = "key.json", "built"
 ENGINE_PATH = "trt_engine_cache_path"
 BATCHES = (1, 1, 8)
 """Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
 SIDES = (96, 192, 192)
-"""The same of an axis named `side`: a face detector looks closely, and at the whole frame."""
+"""The same of an axis named `side`: a face detector looks close_up, and at the whole frame."""
 LENGTHS = (32, 320, 640)
 """The same of axes named `height` and `width`: a face detector for pictures of any shape."""
 AXES = {"side": SIDES, "height": LENGTHS, "width": LENGTHS}
@@ -67,7 +67,7 @@ def tensorrt_options(
     graph: Graph, *, root: Path | None = None, environment: Environment | None = None
 ) -> dict[str, str]:
     """Shapes and caches; without a folder that can be written, the engine is built at each start."""
-    found, options = (environment or gpu_environment)(), profile(graph.info)
+    found, options = (environment or gpu_environment)(), optimization_profile(graph.info)
     if found.tensorrt is None:  # Nothing will be built.
         return options
     try:
@@ -84,26 +84,28 @@ def tensorrt_options(
     }
 
 
-def lacks_engine(graph: Graph, *, root: Path | None = None, environment: Environment | None = None) -> bool:
+def needs_engine_build(
+    graph: Graph, *, root: Path | None = None, environment: Environment | None = None
+) -> bool:
     """Whether TensorRT is here and would first have to build its engine. Changes nothing."""
     found = (environment or gpu_environment)()
     if found.tensorrt is None:
         return False
     key = engine_key(graph, found)
     folder = _folder_of(key, root or cache_root())
-    return not ((folder / BUILT).exists() and _read(folder / KEY) == _as_text(key))
+    return not ((folder / BUILT_FILE).exists() and _read(folder / KEY_FILE) == _as_text(key))
 
 
-def keep_engine(options: Mapping[str, Any], name: str) -> None:
+def mark_engine_built(options: Mapping[str, Any], name: str) -> None:
     """Note that the session of these options has loaded, so that its engine is whole."""
     if ENGINE_PATH in options:
         try:
-            Path(options[ENGINE_PATH], BUILT).touch()
+            Path(options[ENGINE_PATH], BUILT_FILE).touch()
         except OSError as error:
             _log.warning("%s: TensorRT's engine cannot be kept: %s", name, error)
 
 
-def profile(info: OnnxInfo) -> dict[str, str]:
+def optimization_profile(info: OnnxInfo) -> dict[str, str]:
     """The batches and sides that an engine is built for, so that none is built anew within a run."""
     free = [one for one in info.inputs if any(not isinstance(axis, int) for axis in one.shape)]
     if not free:
@@ -129,10 +131,10 @@ def engine_key(graph: Graph, environment: GpuEnvironment) -> EngineKey:
     shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in inputs)
     lengths = LENGTHS if any("height" in one.shape for one in inputs) else ()
     batches = "x".join(map(str, (*BATCHES, *SIDES, *lengths)))
-    return EngineKey(graph.sha256, precision_of(graph.info), f"{shapes};batch:{batches}", environment)
+    return EngineKey(graph.sha256, graph_precision(graph.info), f"{shapes};batch:{batches}", environment)
 
 
-def precision_of(info: OnnxInfo) -> str:
+def graph_precision(info: OnnxInfo) -> str:
     """How the graph spells it out; the hash of the weights tells FP32 from FP16."""
     return "int8 by Q/DQ" if "QuantizeLinear" in info.nodes else "as its types say"
 
@@ -141,14 +143,14 @@ def engine_folder(key: EngineKey, root: Path, name: str) -> Path:
     """The folder of a graph's engine, emptied of one for something else and of one that was never done."""
     folder, wanted = _folder_of(key, root), _as_text(key)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found, whole = _read(folder / KEY), (folder / BUILT).exists()
+    found, whole = _read(folder / KEY_FILE), (folder / BUILT_FILE).exists()
     if found != wanted or not whole:
-        if any(path.name != KEY for path in folder.iterdir()):
+        if any(path.name != KEY_FILE for path in folder.iterdir()):
             why = "its building did not end" if found == wanted else _difference(found, wanted)
             _log.warning("%s: TensorRT's engine is built again: %s", name, why)
             shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
-        (folder / KEY).write_text(wanted, encoding="utf-8")
+        (folder / KEY_FILE).write_text(wanted, encoding="utf-8")
     return folder
 
 

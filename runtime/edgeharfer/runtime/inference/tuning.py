@@ -22,7 +22,7 @@ from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import available_providers, provider_choices
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
-from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
+from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
 from edgeharfer.runtime.inference.upgrade import build_in_background
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
@@ -56,7 +56,7 @@ def _loadable() -> tuple[str, ...]:
 
 def tuned_backends(package: Package) -> dict[str, Backend]:
     """What was measured for each provider, the quickest first; empty where no measurement holds."""
-    return {backend.name: backend for backend in tuned_packages().get(key_of(package), [])}
+    return {backend.name: backend for backend in tuned_packages().get(package_key(package), [])}
 
 
 def tuned_packages() -> dict[str, list[Backend]]:
@@ -71,12 +71,12 @@ def open_graph(package: Package, role: str, backend: Backend, *, shapes: Sequenc
     """
     graph = package.read(role, backend.precision)
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
-    if wanted and _loadable()[0] == "tensorrt" and lacks_engine(graph):
+    if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
     return make_session(graph, backend)
 
 
-def key_of(package: Package) -> str:
+def package_key(package: Package) -> str:
     """Tells packages apart by name and the hashes of their files."""
     hashes = (
         spec.sha256[:16] for roles in package.manifest.files.values() for spec in roles.values()

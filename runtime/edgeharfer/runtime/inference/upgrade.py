@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class BackgroundBuild(Protocol):
     """An engine that is being built."""
 
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         """Whether it is done. Raises EdgeharferError where it failed."""
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Upgrade:
 
     def ready(self) -> Session | None:
         """The session, once there is one. Raises EdgeharferError where there will be none."""
-        if self._opened is None and self._build.ended():
+        if self._opened is None and self._build.finished():
             self._opened = self._thread.submit(self._open)
         return self._opened.result() if self._opened is not None and self._opened.done() else None
 
@@ -96,7 +96,7 @@ class UpgradingSession(Session):
         try:
             if (better := upgrade.ready()) is None:
                 return
-            self._switch(better, difference(outputs, better.run(feeds)))
+            self._switch(better, relative_difference(outputs, better.run(feeds)))
         except EdgeharferError as error:
             _log.warning("%s: stays on %s: %s", self.name, self.provider, error)
         self.close()
@@ -116,7 +116,7 @@ class UpgradingSession(Session):
         vars(self).update(vars(other))
 
 
-def difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> float:
+def relative_difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> float:
     """Largest difference of any output, as a part of that output's largest value; NaN counts as infinite."""
     largest = 0.0
     for name, mine in wanted.items():

@@ -17,8 +17,8 @@ from edgeharfer.evaluate.dataset import TEST_SPLITS, TRAIN_SPLITS, Dataset, Labe
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.inference.preprocess import convert, resize
+from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
+from edgeharfer.runtime.inference.preprocess import convert_color, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.copies import NEAR_COPY, likest, same_pixels, thumbnails
@@ -182,9 +182,9 @@ def _read_csv(path: Path, side: int, color: Color, votes: Path | None) -> dict[s
 def _fit(picture: Image, side: int, color: Color) -> Image:
     """A BGR or grey picture in the colours and size that are kept."""
     if color == "gray" and picture.ndim == 3:
-        picture = convert(picture, cv2.COLOR_BGR2GRAY)
+        picture = convert_color(picture, cv2.COLOR_BGR2GRAY)
     elif color == "rgb" and picture.ndim == 2:
-        picture = convert(picture, cv2.COLOR_GRAY2BGR)
+        picture = convert_color(picture, cv2.COLOR_GRAY2BGR)
     return resize(picture, side, side)
 
 
@@ -258,6 +258,6 @@ def align(faces: Faces, detector: Detector, progress: Callable[[Iterable[int]], 
     for i in progress(range(len(faces))):
         face = find_face(faces.pictures[i], detector)
         found += face is not None
-        cuts.append(cut_portrait(faces.pictures[i], face, FER_CROP, size))
+        cuts.append(crop_portrait(faces.pictures[i], face, FER_CROP, size))
     faces.aligned = np.stack(cuts)
     return found

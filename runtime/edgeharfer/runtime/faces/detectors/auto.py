@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, close_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, square_region
 from edgeharfer.runtime.faces.detectors import blazeface, yunet
 from edgeharfer.runtime.faces.overlap import same_face
 from edgeharfer.runtime.types import Face, Image
 
-PLACING_LOOK = 3.0
+REFINE_REGION_SIDES = 3.0
 """Side of the region in which BlazeFace places a face of a photograph, in sides of YuNet's box.
 
 With 2.5 sides it sees 98 % of those faces. The default emotion model is right for 43.7 % of them with 2.5
@@ -34,9 +34,9 @@ class AutoDetector(Detector):
     def __init__(self, video: Detector, other: Detector) -> None:
         self._video, self._other = video, other
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, as the detector for video finds them."""
-        return self._video.detect(bgr, region, closely=closely)
+        return self._video.detect(bgr, region, close_up=close_up)
 
     @property
     def provider(self) -> str:
@@ -44,9 +44,9 @@ class AutoDetector(Detector):
         return self._video.provider
 
     @property
-    def photographs(self) -> Detector:
+    def for_photographs(self) -> Detector:
         """The other detector, with the places of the one for video."""
-        return PlacingDetector(self._other.photographs, self._video)
+        return RefiningDetector(self._other.for_photographs, self._video)
 
     @property
     def second_opinion(self) -> Detector | None:
@@ -64,18 +64,18 @@ class AutoDetector(Detector):
         self._other.close()
 
 
-class PlacingDetector(Detector):
+class RefiningDetector(Detector):
     """Faces of one detector, with the boxes and key points of another where it finds them as well."""
 
     def __init__(self, finder: Detector, placer: Detector) -> None:
         self._finder, self._placer = finder, placer
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; scores are the finder's."""
-        return [self._placed(bgr, face) for face in self._finder.detect(bgr, region, closely=closely)]
+        return [self._placed(bgr, face) for face in self._finder.detect(bgr, region, close_up=close_up)]
 
     def _placed(self, bgr: Image, face: Face) -> Face:
-        seen = self._placer.detect(bgr, close_region(face.box, PLACING_LOOK))
+        seen = self._placer.detect(bgr, square_region(face.box, REFINE_REGION_SIDES))
         better = max(seen, key=lambda other: other.box.iou(face.box), default=None)
         if better is None or not same_face(better.box, face.box):
             return face

@@ -18,7 +18,7 @@ from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
 from edgeharfer.runtime.faces.overlap import SAME_FACE_IOU
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.preprocess import convert
+from edgeharfer.runtime.inference.preprocess import convert_color
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.types import Box, Face, Floats, Image
@@ -63,7 +63,7 @@ class BlazeFace(Detector):
 
     session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). side: of
     its input, 192 (full range, n = 2304) or 128 (short range, n = 896). A graph whose side is free looks
-    closely with half of it. min_score: of a reported face.
+    close_up with half of it. min_score: of a reported face.
     """
 
     def __init__(self, session: Session, side: int, *, min_score: float = 0.5) -> None:
@@ -73,13 +73,13 @@ class BlazeFace(Detector):
             )
         self.session = session
         self._min_logit = float(np.log(min_score / (1.0 - min_score)))
-        self._wide = _Eye.of_side(side, ANCHOR_LAYERS[side])
+        self._wide = _NetworkInput.of_side(side, ANCHOR_LAYERS[side])
         free = not isinstance(session.input_shape[1], int)
-        self._close = _Eye.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._wide
+        self._close = _NetworkInput.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._wide
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces in the whole frame, or in `region` = (x, y, width, height) of it; best first."""
-        eye = self._close if closely else self._wide
+        eye = self._close if close_up else self._wide
         scale, left, top = eye.fill(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
         outputs = self.session.run({"image": eye.input})
         found = self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0], eye.anchors)
@@ -114,14 +114,14 @@ class BlazeFace(Detector):
 
 
 @dataclass(frozen=True, eq=False)
-class _Eye:
+class _NetworkInput:
     """One size of the input: its buffer (1, side, side, 3), and the anchors (n, 2) of the outputs."""
 
     input: Floats
     anchors: Floats
 
     @classmethod
-    def of_side(cls, side: int, layers: AnchorLayers) -> _Eye:
+    def of_side(cls, side: int, layers: AnchorLayers) -> _NetworkInput:
         return cls(np.empty((1, side, side, 3), np.float32), anchor_centers(side, layers))
 
     def fill(self, bgr: Image, region: Region) -> tuple[float, float, float]:
@@ -136,7 +136,7 @@ class _Eye:
         top = y - (side / scale - height) / 2
         matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
         small = np.asarray(cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
-        np.multiply(convert(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
+        np.multiply(convert_color(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
         np.subtract(self.input, np.float32(1), out=self.input)
         return scale, left, top
 

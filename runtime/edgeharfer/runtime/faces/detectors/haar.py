@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, crop_region
 from edgeharfer.runtime.installation import pip, quote
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
@@ -56,9 +56,9 @@ class HaarDetector(Detector):
         self._cascade = _load_cascade()
         self._min_score = min_score
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
-        left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
+        left, top, picture = (0, 0, bgr) if region is None else crop_region(bgr, region)
         if not picture.size:
             return []
         scale = min(1.0, LONGER_SIDE / max(picture.shape[:2]))

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, crop_region
 from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
@@ -49,9 +49,9 @@ class MediaPipeDetector(Detector):
         self._detector = _open(self._mediapipe, model, min_score)
         self._finalizer = weakref.finalize(self, _close, self._detector)
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
-        left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
+        left, top, picture = (0, 0, bgr) if region is None else crop_region(bgr, region)
         if not picture.size:
             return []
         if max(picture.shape) > MAX_SIDE:
@@ -80,7 +80,7 @@ def read_tflite(package: Package) -> bytes:
     name = described.get("file") if isinstance(described, dict) else None
     if not isinstance(name, str):
         raise ModelError(f"{package.path}: its manifest names no tflite file under options.tflite")
-    return package.read_other(name)
+    return package.read_other_file(name)
 
 
 def _import_mediapipe() -> Any:

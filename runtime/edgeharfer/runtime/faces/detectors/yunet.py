@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
-from edgeharfer.runtime.faces.overlap import merge
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, crop_region
+from edgeharfer.runtime.faces.overlap import suppress_overlaps
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.preprocess import resize
 from edgeharfer.runtime.inference.session import Session
@@ -76,22 +76,22 @@ class YuNet(Detector):
         self.session = session
         self._sides, self._min_score = sides, min_score
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
         region = region or (0, 0, bgr.shape[1], bgr.shape[0])
-        sides = CLOSE_SIDES if closely else self._sides
-        return merge([face for side in sides for face in self._look(bgr, region, side)])
+        sides = CLOSE_SIDES if close_up else self._sides
+        return suppress_overlaps([face for side in sides for face in self._look(bgr, region, side)])
 
     def _look(self, bgr: Image, region: Region, side: int) -> list[Face]:
-        left, top, picture = cut_region(bgr, region)
+        left, top, picture = crop_region(bgr, region)
         if not picture.size:
             return []
         scale = side / max(region[2], region[3], *picture.shape[:2])
         size = input_size(region[2] * scale, region[3] * scale)
-        array, factors = fill(picture, scale, size)
+        array, factors = fill_input(picture, scale, size)
         found = self.candidates(array)
         return [
-            framed(box / np.tile(factors, 2), points / factors, float(score), left, top)
+            to_face(box / np.tile(factors, 2), points / factors, float(score), left, top)
             for box, points, score in zip(found.boxes, found.points, found.scores, strict=True)
         ]
 
@@ -105,15 +105,15 @@ class YuNet(Detector):
         return self.session.provider
 
     @property
-    def photographs(self) -> YuNet:
+    def for_photographs(self) -> YuNet:
         """The same network with more pixels."""
         return YuNet(self.session, sides=PHOTOGRAPH_SIDES, min_score=self._min_score)
 
     def warm_up(self) -> None:
         """Run once in the sizes that a 640x480 video needs."""
         picture = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
-        for closely in (False, True):
-            self.detect(picture, (0, 0, 480, 480) if closely else None, closely=closely)
+        for close_up in (False, True):
+            self.detect(picture, (0, 0, 480, 480) if close_up else None, close_up=close_up)
 
     def close(self) -> None:
         """Free the session."""
@@ -125,7 +125,7 @@ def input_size(width: float, height: float) -> tuple[int, int]:
     return tuple(MULTIPLE * max(1, math.ceil(length / MULTIPLE - 1e-6)) for length in (height, width))  # type: ignore[return-value]
 
 
-def fill(picture: Image, scale: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def fill_input(picture: Image, scale: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """A picture, made smaller or larger, in the top left corner of a black input (1, 3, height, width).
 
     Returns the input and the scales from picture to input, (x, y).
@@ -165,7 +165,7 @@ def _decode_stride(
     return np.concatenate([corners, sides], axis=1), points, scores[kept]
 
 
-def framed(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
+def to_face(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
     """A face in pixels of a picture whose corner is at (left, top) of the frame -> the frame's face."""
     side = SIDE_OF_HEIGHT * float(box[3])
     keypoints = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
