@@ -349,5 +349,5 @@ def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.Mon
         def run(self, names: Any, feeds: Any) -> list[Any]:
             return [2 * answer for answer in self._session.run(names, feeds)]
 
-    monkeypatch.setattr(providers, "open_on", Wrong)
-    assert providers.probe_providers()["cpu"] == "cpu loads but gives wrong answers"
+    monkeypatch.setattr(providers, "open_provider_session", Wrong)
+    assert providers.probe_providers()["cpu"] == "cpu loads but returns wrong results"

@@ -55,7 +55,7 @@ def test_the_builder_gets_the_model_and_its_name(tmp_path: Path) -> None:
 )
 def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
     build = EngineBuild(MODEL, BACKEND, command=script(code))
-    with pytest.raises(ProviderError, match=rf"^TensorRT's engine for net cannot be built: .*{why}"):
+    with pytest.raises(ProviderError, match=rf"^TensorRT engine for net cannot be built: .*{why}"):
         wait_for(build)
     build.close()
 
@@ -131,9 +131,9 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_gpu_build(monkeypatch, here, TENSORRT, CUDA)
-    monkeypatch.setattr(gpu, "BUILT", "no/such/folder")
+    monkeypatch.setattr(gpu, "BUILT_FILE", "no/such/folder")
     assert engine.main(["net", "1"]) == 3
-    assert "cannot be kept" in capsys.readouterr().err
+    assert "cannot be cached" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="builders do not wait for each other there")

@@ -53,7 +53,7 @@ def test_a_changed_byte_is_refused(package: Package) -> None:
 
 def test_a_cut_file_is_refused(package: Package) -> None:
     tflite(package).write_bytes(tflite(package).read_bytes()[:-1])
-    with pytest.raises(ModelError, match="229713 bytes, not 229714"):
+    with pytest.raises(ModelError, match="229713 bytes, expected 229714"):
         read_tflite(package)
 
 

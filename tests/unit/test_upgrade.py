@@ -114,7 +114,7 @@ def test_then_the_better_one_takes_over_between_two_runs(caplog: pytest.LogCaptu
     np.testing.assert_allclose(bench.session.run1(WINDOW), plain() * 1.001, rtol=1e-6)
     assert bench.closed
     (line,) = caplog.messages
-    assert line == "head: goes on with Better, whose answer differs by 0.001"
+    assert line == "head: switched to Better, whose outputs differ by 0.001"
 
 
 @pytest.mark.parametrize("gain", [1.02, float("nan"), 0.0])
@@ -125,7 +125,7 @@ def test_another_answer_is_refused_once(gain: float, caplog: pytest.LogCaptureFi
     np.testing.assert_array_equal(bench.session.run1(WINDOW), plain())
     assert bench.session.provider == CPU
     (line,) = caplog.messages
-    assert line.startswith(f"head: stays on {CPU}: the answer of Better differs by ")
+    assert line.startswith(f"head: stays on {CPU}: outputs of Better differ by ")
 
 
 def test_a_build_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -265,7 +265,7 @@ def test_a_run_starts_on_cuda_while_the_engine_is_built(
     session = open_graph(package, "head", Backend(provider, "fp32", 1, background_build=True))
     assert (session.provider, len(builds)) == (CUDA, 1)
     (line,) = caplog.messages
-    assert line.endswith(f": runs on {CUDA} while TensorRT's engine is built, for minutes")
+    assert line.endswith(f": runs on {CUDA} while the TensorRT engine is built (minutes)")
     session.close()
 
 

@@ -20,13 +20,13 @@ MAX_OVERSAMPLING = 8
 """At most 8 x 8 places of a large face are averaged for a pixel, however large it is."""
 
 FER_CROP = CropSpec(align="eyes", expand=1.11, shift_y=-0.05)
-"""Frames a face as FER-2013 does: medians over its training pictures, in each of which the detector was
-asked for the face (side of the picture over side of the box 1.11, centre of the picture above the
+"""Frames a face as FER-2013 does: medians over its training images, in each of which the detector was
+asked for the face (side of the image over side of the box 1.11, centre of the image above the
 centre of the box by 0.05 sides)."""
 
 
 def roll(face: Face) -> float:
-    """Angle of the eye line in radians; 0 is level, positive turns clockwise in the picture.
+    """Angle of the eye line in radians; 0 is level, positive turns clockwise in the image.
 
     A face of which an eye is not known (NaN) is taken as level.
     """
@@ -49,21 +49,21 @@ def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np
     return np.column_stack([turn, move])
 
 
-def crop_face(picture: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
-    """The face as a (height, width[, 3]) picture of `size` = (width, height); edges are repeated.
+def crop_face(image: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
+    """The face as a (height, width[, 3]) image of `size` = (width, height); edges are repeated.
 
     A face much larger than the crop is first averaged down, so that no detail turns into noise.
     """
     matrix = crop_matrix(face, crop, size)
     scale = math.hypot(matrix[0, 0], matrix[0, 1])
     if scale >= 0.5:
-        return _warp(picture, matrix, size)
+        return _warp(image, matrix, size)
     factor = min(MAX_OVERSAMPLING, int(1 / scale))
     large = (size[0] * factor, size[1] * factor)
     zoom = crop_matrix(face, crop, large)
-    return np.asarray(cv2.resize(_warp(picture, zoom, large), size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(_warp(image, zoom, large), size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _warp(picture: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
-    warped = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
+    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.uint8)

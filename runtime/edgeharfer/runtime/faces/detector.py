@@ -28,7 +28,7 @@ class DetectorOptions:
 
 
 class Detector(Protocol):
-    """Finds faces in one picture. A subclass inherits what has a default here."""
+    """Finds faces in one image. A subclass inherits what has a default here."""
 
     def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame.
@@ -72,7 +72,7 @@ def square_region(box: Box, sides: float) -> Region:
 
 
 def crop_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
-    """What the frame has of a region, in whole pixels: (left, top, picture); the picture may be empty."""
+    """What the frame has of a region, in whole pixels: (left, top, image); the image may be empty."""
     x, y, width, height = region
     left, top = max(0, math.floor(x)), max(0, math.floor(y))
     return left, top, bgr[top : max(0, math.ceil(y + height)), left : max(0, math.ceil(x + width))]

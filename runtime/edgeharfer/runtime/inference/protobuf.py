@@ -1,4 +1,4 @@
-"""The protobuf wire format, read by hand (https://protobuf.dev/programming-guides/encoding)."""
+"""Reader of the protobuf wire format (https://protobuf.dev/programming-guides/encoding)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 Field = tuple[int, int, int, memoryview]
-"""Number, wire type, value of a number, content of a length-delimited field."""
+"""Field number, wire type, value of a varint, content of a length-delimited or fixed-size field."""
 
 
 class MalformedModelError(Exception):
-    """Why bytes are refused, in words; the caller adds the name of the file."""
+    """The bytes are refused. The caller adds the name of the file."""
 
 
 class FieldBudget:
-    """How many fields may still be read, in all messages together: each costs about a microsecond."""
+    """The number of fields that may still be read, over all messages. Each takes about a microsecond."""
 
     def __init__(self, fields: int) -> None:
         self._fields = self._left = fields
 
     def spend(self) -> None:
-        """One field. Raises DamagedError where there were too many."""
+        """Count one field. Raises MalformedModelError if the limit is exceeded."""
         self._left -= 1
         if self._left < 0:
-            raise MalformedModelError(f"has more than {self._fields} parts, too many for a model")
+            raise MalformedModelError(f"has more than {self._fields} protobuf fields, too many for a model")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -35,11 +35,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7
-    raise MalformedModelError("damaged: a number in the file does not end")
+    raise MalformedModelError("damaged: a varint is not terminated")
 
 
 def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
-    """The fields of one message, in order. Raises DamagedError where the bytes make no sense."""
+    """Yield the fields of a message in order. Raises MalformedModelError for invalid bytes."""
     at, size, empty = 0, len(data), data[:0]
     while at < size:
         budget.spend()
@@ -55,19 +55,19 @@ def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
         else:
             raise MalformedModelError("not an ONNX model, or damaged")
         if number == 0 or number >= 1 << 29 or length > size - at:
-            raise MalformedModelError("not an ONNX model, or cut short")
+            raise MalformedModelError("not an ONNX model, or truncated")
         yield number, wire, value, data[at : at + length] if length else empty
         at += length
 
 
 def expect_wire_type(field: Field, *wires: int) -> None:
-    """Known fields must have their own wire type, or another reader could see another model."""
+    """Check the wire type of a known field, since another reader could see another model otherwise."""
     if field[1] not in wires:
         raise MalformedModelError(f"damaged: field {field[0]} has wire type {field[1]}")
 
 
 def signed(value: int) -> int:
-    """A varint as int64, by two's complement."""
+    """Convert a varint to int64 (two's complement)."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
@@ -75,17 +75,17 @@ def _text(content: memoryview) -> str:
     try:
         return str(content, "utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedModelError("damaged: a name is not text") from error
+        raise MalformedModelError("damaged: a name is not valid UTF-8") from error
 
 
 def as_string(field: Field) -> str:
-    """A string field."""
+    """Return the value of a string field."""
     expect_wire_type(field, BYTES)
     return _text(field[3])
 
 
 def as_integers(field: Field) -> list[int]:
-    """A repeated integer, packed or not."""
+    """Return the values of a repeated integer field, packed or not."""
     expect_wire_type(field, VARINT, BYTES)
     if field[1] == VARINT:
         return [signed(field[2])]
@@ -97,7 +97,7 @@ def as_integers(field: Field) -> list[int]:
 
 
 def submessages(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
-    """Contents of each message field of that number."""
+    """Return the content of each message field with that number."""
     found = [field for field in read_fields(data, budget) if field[0] == number]
     for field in found:
         expect_wire_type(field, BYTES)
@@ -105,6 +105,6 @@ def submessages(data: memoryview, number: int, budget: FieldBudget) -> list[memo
 
 
 def last_submessage(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
-    """Content of the last one, empty if there is none."""
+    """Return the content of the last message field with that number, empty if there is none."""
     found = submessages(data, number, budget)
     return found[-1] if found else data[:0]

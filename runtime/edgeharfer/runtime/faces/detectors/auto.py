@@ -1,7 +1,7 @@
 """The default: BlazeFace for video, with YuNet as the second opinion, and YuNet for photographs.
 
 BlazeFace follows a face with the least work, but takes wrists, clocks and trees for faces now and then, and
-misses faces that fill the picture. YuNet sees both rightly. In a video it costs something only while there
+misses faces that fill the image. YuNet sees both rightly. In a video it costs something only while there
 is a new face. In a photograph BlazeFace looks at each face that YuNet found, so that box and key points are
 as in video, ears among them, wherever it sees the face: in 99 % of 562 photographs.
 """

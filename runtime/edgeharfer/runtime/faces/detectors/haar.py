@@ -1,6 +1,6 @@
 """OpenCV's Haar cascade, for machines that shall run no neural detector. OpenCV 4 only: 5 has none.
 
-Viola and Jones 2001. It finds upright faces that look at the camera, from about 6 % of the picture's
+Viola and Jones 2001. It finds upright faces that look at the camera, from about 6 % of the image's
 longer side on. It reports no key points, so that the usual places within a face stand for them, on a
 level line: a tilted face is not turned upright.
 """
@@ -58,20 +58,20 @@ class HaarDetector(Detector):
 
     def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
-        left, top, picture = (0, 0, bgr) if region is None else crop_region(bgr, region)
-        if not picture.size:
+        left, top, image = (0, 0, bgr) if region is None else crop_region(bgr, region)
+        if not image.size:
             return []
-        scale = min(1.0, LONGER_SIDE / max(picture.shape[:2]))
-        faces = (_to_face(box, weight, scale, left, top) for box, weight in self._find(picture, scale))
+        scale = min(1.0, LONGER_SIDE / max(image.shape[:2]))
+        faces = (_to_face(box, weight, scale, left, top) for box, weight in self._find(image, scale))
         return sorted((face for face in faces if face.score >= self._min_score), key=lambda face: -face.score)
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the rest."""
         self.detect(np.zeros((480, 640, 3), np.uint8))
 
-    def _find(self, picture: Image, scale: float) -> list[tuple[tuple[float, ...], float]]:
-        """Boxes (x, y, width, height) in the picture made smaller, each with its last stage's weight."""
-        gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    def _find(self, image: Image, scale: float) -> list[tuple[tuple[float, ...], float]]:
+        """Boxes (x, y, width, height) in the image made smaller, each with its last stage's weight."""
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
         boxes, _, weights = self._cascade.detectMultiScale3(
             cv2.resize(gray, size, interpolation=cv2.INTER_AREA),

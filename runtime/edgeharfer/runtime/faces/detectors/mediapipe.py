@@ -23,7 +23,7 @@ from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
 
 MAX_SIDE = 32_766
-"""The OpenCV inside mediapipe ends the process where a picture has a longer side."""
+"""The OpenCV inside mediapipe ends the process where a image has a longer side."""
 _WARM_UP_SHAPE = (480, 640, 3)
 _STDERR = 2
 
@@ -34,7 +34,7 @@ def load(options: DetectorOptions) -> MediaPipeDetector:
 
 
 class MediaPipeDetector(Detector):
-    """Finds faces with mediapipe's FaceDetector, one picture at a time.
+    """Finds faces with mediapipe's FaceDetector, one image at a time.
 
     package: with the tflite file that its manifest names under `options.tflite`; None for the shipped
     short-range one. min_score: of a reported face.
@@ -51,18 +51,18 @@ class MediaPipeDetector(Detector):
 
     def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
-        left, top, picture = (0, 0, bgr) if region is None else crop_region(bgr, region)
-        if not picture.size:
+        left, top, image = (0, 0, bgr) if region is None else crop_region(bgr, region)
+        if not image.size:
             return []
-        if max(picture.shape) > MAX_SIDE:
-            height, width = picture.shape[:2]
+        if max(image.shape) > MAX_SIDE:
+            height, width = image.shape[:2]
             raise SourceError(
-                f"mediapipe takes no picture of {width}x{height}: make it smaller or use --detector blazeface"
+                f"mediapipe takes no image of {width}x{height}: make it smaller or use --detector blazeface"
             )
-        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
-        found = self._detector.detect(image).detections
-        faces = [_to_face(one, left, top, picture.shape[1], picture.shape[0]) for one in found]
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        mp_image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
+        found = self._detector.detect(mp_image).detections
+        faces = [_to_face(one, left, top, image.shape[1], image.shape[0]) for one in found]
         return sorted(faces, key=lambda face: -face.score)
 
     def warm_up(self) -> None:
@@ -146,7 +146,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _to_face(detection: Any, left: int, top: int, width: int, height: int) -> Face:
-    """A detection in a picture of some size whose corner is at (left, top) of the frame."""
+    """A detection in a image of some size whose corner is at (left, top) of the frame."""
     found = detection.bounding_box
     box = Box(left + found.origin_x, top + found.origin_y, found.width, found.height)
     points = np.array(

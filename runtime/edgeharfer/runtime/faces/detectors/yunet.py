@@ -1,4 +1,4 @@
-"""YuNet, run by ONNX Runtime: a small detector without anchors, for any size of picture.
+"""YuNet, run by ONNX Runtime: a small detector without anchors, for any size of image.
 
 Decoding follows OpenCV's FaceDetectorYN (modules/objdetect/src/face_detect.cpp) and the authors' training
 code, ShiqiYu/libfacedetection.train. Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector",
@@ -31,7 +31,7 @@ NMS_IOU = 0.3
 VIDEO_SIDES, CLOSE_SIDES, PHOTOGRAPH_SIDES = (320,), (160,), (160, 640)
 """Longer sides of the input: for a frame of a video, for one face and its surroundings, for a photograph.
 
-A face that fills the picture is seen with few pixels, a small one with many: of 200 tightly cut photographs
+A face that fills the image is seen with few pixels, a small one with many: of 200 tightly cut photographs
 160 pixels show 199, 320 show 193 and 640 show 174."""
 WARM_UP_SIZE = (480, 640)
 SIDE_OF_HEIGHT = 0.87
@@ -43,7 +43,7 @@ MOUTH = KEYPOINTS.index("mouth")
 
 @dataclass(frozen=True)
 class Candidates:
-    """Faces of one picture, best first, in pixels of the input.
+    """Faces of one image, best first, in pixels of the input.
 
     boxes: (n, 4) of x, y, width, height. points: (n, 5, 2), right eye, left eye, nose tip, right and left
     corner of the mouth. scores: (n,).
@@ -83,12 +83,12 @@ class YuNet(Detector):
         return suppress_overlaps([face for side in sides for face in self._look(bgr, region, side)])
 
     def _look(self, bgr: Image, region: Region, side: int) -> list[Face]:
-        left, top, picture = crop_region(bgr, region)
-        if not picture.size:
+        left, top, image = crop_region(bgr, region)
+        if not image.size:
             return []
-        scale = side / max(region[2], region[3], *picture.shape[:2])
+        scale = side / max(region[2], region[3], *image.shape[:2])
         size = input_size(region[2] * scale, region[3] * scale)
-        array, factors = fill_input(picture, scale, size)
+        array, factors = fill_input(image, scale, size)
         found = self.candidates(array)
         return [
             to_face(box / np.tile(factors, 2), points / factors, float(score), left, top)
@@ -111,9 +111,9 @@ class YuNet(Detector):
 
     def warm_up(self) -> None:
         """Run once in the sizes that a 640x480 video needs."""
-        picture = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
+        image = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
         for close_up in (False, True):
-            self.detect(picture, (0, 0, 480, 480) if close_up else None, close_up=close_up)
+            self.detect(image, (0, 0, 480, 480) if close_up else None, close_up=close_up)
 
     def close(self) -> None:
         """Free the session."""
@@ -121,22 +121,22 @@ class YuNet(Detector):
 
 
 def input_size(width: float, height: float) -> tuple[int, int]:
-    """Height and width of an input that holds a picture of this size."""
+    """Height and width of an input that holds a image of this size."""
     return tuple(MULTIPLE * max(1, math.ceil(length / MULTIPLE - 1e-6)) for length in (height, width))  # type: ignore[return-value]
 
 
-def fill_input(picture: Image, scale: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """A picture, made smaller or larger, in the top left corner of a black input (1, 3, height, width).
+def fill_input(image: Image, scale: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """A image, made smaller or larger, in the top left corner of a black input (1, 3, height, width).
 
-    Returns the input and the scales from picture to input, (x, y).
+    Returns the input and the scales from image to input, (x, y).
     """
     height, width = (
-        min(limit, max(1, round(n * scale))) for n, limit in zip(picture.shape, size, strict=False)
+        min(limit, max(1, round(n * scale))) for n, limit in zip(image.shape, size, strict=False)
     )
-    small = resize(picture, width, height)
+    small = resize(image, width, height)
     array = np.zeros((1, 3, *size), np.float32)
     array[0, :, :height, :width] = small.transpose(2, 0, 1)
-    return array, np.array([width / picture.shape[1], height / picture.shape[0]], np.float32)
+    return array, np.array([width / image.shape[1], height / image.shape[0]], np.float32)
 
 
 def decode(outputs: Mapping[str, Floats], size: tuple[int, ...], min_score: float) -> Candidates:
@@ -166,7 +166,7 @@ def _decode_stride(
 
 
 def to_face(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
-    """A face in pixels of a picture whose corner is at (left, top) of the frame -> the frame's face."""
+    """A face in pixels of a image whose corner is at (left, top) of the frame -> the frame's face."""
     side = SIDE_OF_HEIGHT * float(box[3])
     keypoints = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
     keypoints[:MOUTH] = points[:MOUTH]
