@@ -65,7 +65,7 @@ def extras() -> dict[str, list[str]]:
 )
 def test_the_guides_say_what_doctor_says(name: str, advices: dict[int, GpuAdvice]) -> None:
     rows = [row for row in page(name).splitlines() if row.startswith("| ")][1:]
-    assert rows == [f"| {one.name} | {one.comes_with} | {one.line} |" for one in advices.values()]
+    assert rows == [f"| {one.name} | {one.includes} | {one.instructions} |" for one in advices.values()]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,7 +1,7 @@
-"""NVIDIA machines: what each kind comes with, and the line that brings its GPU into use.
+"""NVIDIA machines: included software of each kind, and how to use the GPU.
 
-The guides, docs/deploy/jetson.md and docs/deploy/laptop-gpu.md, say the same in the same words (tested).
-Versions are those of NVIDIA's release notes and of the packages' own metadata.
+The guides docs/deploy/jetson.md and docs/deploy/laptop-gpu.md contain the same texts, which a test checks.
+Versions are those of NVIDIA's release notes and of the packages' metadata.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class GpuAdvice:
-    """name: of the machine or release. comes_with: what is installed. line: what to do for its GPU."""
+    """How to use the GPU of one kind of machine.
+
+    Attributes:
+        name: Name of the machine, release or driver.
+        includes: Installed software.
+        instructions: What to do to use the GPU.
+    """
 
     name: str
-    comes_with: str
-    line: str
+    includes: str
+    instructions: str
 
 
 JETPACKS: Mapping[int, GpuAdvice] = {
     35: GpuAdvice(
         "JetPack 5",
         "Ubuntu 20.04, Python 3.8, CUDA 11.4, cuDNN 8.6, TensorRT 8.5",
-        "CPU alone, today's ONNX Runtime knows CUDA 11 no more: uv venv --python 3.12, "
+        "CPU only, since current ONNX Runtime does not support CUDA 11: uv venv --python 3.12, "
         "then uv pip install 'edgeharfer[cpu]'",
     ),
     36: GpuAdvice(
@@ -51,20 +57,21 @@ DRIVERS: Mapping[int, GpuAdvice] = {
     ),
     0: GpuAdvice("older driver", "up to CUDA 11", "update the driver to 580 or newer"),
 }
-"""By the least branch of the driver."""
-UNKNOWN_JETPACK = "its Jetson Linux is none that edgeharfer knows; see docs/deploy/jetson.md"
+"""By the lowest branch of the driver."""
+UNKNOWN_JETPACK = "unknown Jetson Linux release; see docs/deploy/jetson.md"
 
 
 def gpu_advice(root: Path = Path("/")) -> GpuAdvice | None:
-    """What holds of this machine, by its own names; None where no NVIDIA GPU can be seen.
+    """Return the advice for this machine, or None if it has no NVIDIA GPU.
 
-    root: the folder that stands for /.
+    Args:
+        root: Folder in place of /.
     """
     return _jetson(root) or _graphics_card(root)
 
 
 def _jetson(root: Path) -> GpuAdvice | None:
-    """The board by its device tree, the release of Jetson Linux by NVIDIA's file."""
+    """Identify the board by its device tree and the release by NVIDIA's file."""
     board = _read(root / "proc/device-tree/model")
     release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(root / "etc/nv_tegra_release"))
     if release is None:
@@ -78,7 +85,7 @@ def _jetson(root: Path) -> GpuAdvice | None:
 
 
 def _graphics_card(root: Path) -> GpuAdvice | None:
-    """The driver by its kernel module: "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  ..."."""
+    """Identify the driver by "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  ..."."""
     version = re.search(r"\b(\d{3})\.\d+(\.\d+)?\b", _read(root / "proc/driver/nvidia/version"))
     if version is None:
         return None

@@ -1,8 +1,8 @@
-"""The one face that a portrait shows: for images of a data set, at training and at evaluation.
+"""Find the face of a portrait: for data set images, in training and evaluation.
 
-Data sets cut faces so tight that a detector, which learned faces within scenes, overlooks them. So
-each image is looked at twice, as it is and with a black border of its own size around it, and the
-surer of the two looks counts. On FER-2013 this finds a face in 99 % of the images.
+Data sets crop faces so tightly that a detector trained on scenes misses them. Each image is therefore
+searched twice, as it is and with a black border of its own size, and the face with the highest score is used.
+On FER-2013 this finds a face in 99 % of the images.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ from edgeharfer.runtime.inference.preprocess import resize
 from edgeharfer.runtime.types import Box, Face, Image
 
 MIN_PORTRAIT_SCORE = 0.3
-"""A portrait is known to show a face, so a weaker sign of one is believed than in a scene."""
+"""A portrait is known to show a face, so a lower score is accepted than in a scene."""
 
 
 def find_face(image: Image, detector: Detector) -> Face | None:
-    """The surest face of a BGR or grey image, or None. `detector` reports scores from 0.3 up."""
+    """Find the face with the highest score.
+
+    Args:
+        image: uint8, (height, width, 3) BGR or (height, width) grey.
+        detector: Reports faces from MIN_PORTRAIT_SCORE up.
+
+    Returns:
+        The face, or None.
+    """
     bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
     height, width = bgr.shape[:2]
     bordered = cv2.copyMakeBorder(bgr, height, height, width, width, cv2.BORDER_CONSTANT)
@@ -31,7 +39,7 @@ def find_face(image: Image, detector: Detector) -> Face | None:
 
 
 def crop_portrait(image: Image, face: Face | None, crop: CropSpec, size: tuple[int, int]) -> Image:
-    """The face as the runtime would cut it; the whole image where no face was found."""
+    """Crop a face as at run time, or resize the image to `size` (width, height) without a face."""
     return resize(image, *size) if face is None else crop_face(image, face, crop, size)
 
 
