@@ -207,7 +207,7 @@ def test_values_survive_a_round_trip_in_their_order(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"labels": ("a", "b")}, "values: must not be combined with labels"),
-        ({"output": "probs"}, "output: must be 'values'"),
+        ({"output": "probs"}, 'output: must be "values"'),
         ({"values": (ValueSpec("age"), ValueSpec("age"))}, "values: duplicate value"),
         ({"values": ()}, "key labels is missing; a package needs labels or values"),
         ({"reads": "frame"}, "crop: is required in packages that read faces"),

@@ -65,7 +65,7 @@ def test_a_link_is_refused(package: Package, tmp_path: Path) -> None:
 
 
 def test_a_package_without_the_file_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"no tflite file under options.tflite"):
+    with pytest.raises(ModelError, match=r"no tflite file in options.tflite"):
         read_tflite(load_package(FULL_RANGE))
 
 

@@ -43,7 +43,7 @@ def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np
     width, height = size
     sx, sy = width / (side * crop.expand), height / (side * crop.expand)
     turn = np.array([[cos * sx, sin * sx], [-sin * sy, cos * sy]])
-    # pixel centres: the middle of the crop is at (size - 1) / 2, and so is the middle of the box
+    # Pixel centres: the middle of the crop is at (size - 1) / 2, and so is the middle of the box.
     move = np.array([(width - 1) / 2, (height - 1) / 2]) - turn @ np.array([x - 0.5, y - 0.5])
     return np.column_stack([turn, move])
 

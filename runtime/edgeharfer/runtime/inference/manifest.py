@@ -251,8 +251,9 @@ def parse_manifest(content: str | bytes, where: str) -> Manifest:
 
 
 def dump_manifest(manifest: Manifest) -> str:
-    """Serialise a manifest to canonical JSON: keys in declared order, free-form facts sorted, empty values
-    omitted.
+    """Serialise a manifest to canonical JSON.
+
+    Keys keep their declared order, free-form facts are sorted and empty values are omitted.
     """
     data = {key: _plain(value) for key, value in vars(manifest).items() if value not in (None, {}, ())}
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -50,7 +50,7 @@ class NativeCalls:
             KeyboardInterrupt: The call was cancelled, or `stop` was called before it started.
         """
         call = NativeCall(name, cancel, time.monotonic(), is_load)
-        self._running.add(call)  # before the look at the stop, so that one of both notices the other
+        self._running.add(call)  # Before the check, so that either `stop` or this call sees the other.
         try:
             if self._stopped_s is not None:
                 raise KeyboardInterrupt

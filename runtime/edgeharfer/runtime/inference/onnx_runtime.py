@@ -89,7 +89,7 @@ def create_session(
     options.enable_mem_pattern = True
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # Constants are computed while a graph is loaded, which can take as long as a graph that never ends.
+    # Constants are folded while a graph is loaded, which may never end either.
     with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), is_load=True):
         session = ort.InferenceSession(
             graph.data, options, providers=providers, provider_options=provider_options, enable_fallback=0
@@ -143,11 +143,11 @@ def preload_cuda(ort: Any) -> None:
 @contextlib.contextmanager
 def suppress_output(ort: Any) -> Iterator[None]:
     """Keep the native log and the Python wrapper's prints off the terminal and out of `--events -`."""
-    # One stdout is for all threads: in another thread, what the run prints meanwhile would be lost.
-    alone = threading.current_thread() is threading.main_thread()
+    # stdout is shared by all threads: redirecting it in another thread would discard the run's output.
+    in_main_thread = threading.current_thread() is threading.main_thread()
     ort.set_default_logger_severity(FATAL)
     try:
-        with contextlib.redirect_stdout(io.StringIO()) if alone else contextlib.nullcontext():
+        with contextlib.redirect_stdout(io.StringIO()) if in_main_thread else contextlib.nullcontext():
             yield
     finally:
         ort.set_default_logger_severity(ERROR)

@@ -52,8 +52,8 @@ class Package:
     manifest: Manifest
 
     def __repr__(self) -> str:
-        held = ", ".join(sorted(self.manifest.files))
-        return f"<Package {self.manifest.name} for {self.manifest.task}: {held} in {self.path}>"
+        precisions = ", ".join(sorted(self.manifest.files))
+        return f"<Package {self.manifest.name} for {self.manifest.task}: {precisions} in {self.path}>"
 
     def spec(self, role: str, precision: str) -> FileSpec:
         """Return the manifest's entry for a graph.
@@ -80,7 +80,7 @@ class Package:
             ModelError: The file is missing, damaged or unsafe.
         """
         spec = self.spec(role, precision)
-        data = self._checked(spec, MAX_MODEL_BYTES)
+        data = self._read_verified(spec, MAX_MODEL_BYTES)
         return Graph.scan(data, str(self.path / spec.file), sha256=spec.sha256, budget=budget)
 
     def read_other_file(self, name: str) -> bytes:
@@ -93,14 +93,14 @@ class Package:
             spec = self.manifest.other_files[name]
         except KeyError as error:
             raise ModelError(f"{self.path / MANIFEST} lists no file {name}") from error
-        return self._checked(spec, MAX_OTHER_BYTES)
+        return self._read_verified(spec, MAX_OTHER_BYTES)
 
     def verify_other_files(self) -> None:
         """Read and verify all files that are not graphs. Raises ModelError."""
         for spec in self.manifest.other_files.values():
-            self._checked(spec, MAX_OTHER_BYTES)
+            self._read_verified(spec, MAX_OTHER_BYTES)
 
-    def _checked(self, spec: FileSpec, limit: int) -> bytes:
+    def _read_verified(self, spec: FileSpec, limit: int) -> bytes:
         path = self.path / spec.file
         data = read_regular_file(path, limit, spec.bytes)
         if hashlib.sha256(data).hexdigest() != spec.sha256:

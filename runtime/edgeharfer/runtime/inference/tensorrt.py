@@ -166,8 +166,8 @@ def engine_folder(key: EngineKey, root: Path, name: str) -> Path:
     """Create the cache folder of a graph's engine and remove an outdated or incomplete engine from it."""
     folder, wanted = _folder_of(key, root), _as_text(key)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found, whole = _read(folder / KEY_FILE), (folder / BUILT_FILE).exists()
-    if found != wanted or not whole:
+    found, complete = _read(folder / KEY_FILE), (folder / BUILT_FILE).exists()
+    if found != wanted or not complete:
         if any(path.name != KEY_FILE for path in folder.iterdir()):
             why = "the last build was not completed" if found == wanted else _difference(found, wanted)
             _log.warning("%s: rebuilding the TensorRT engine: %s", name, why)
