@@ -19,8 +19,9 @@ MAX_OVERSAMPLING = 8
 """Limit for the samples averaged per pixel of the crop, along each axis."""
 
 FER_CROP = CropSpec(align="eyes", expand=1.11, shift_y=-0.05)
-"""Frames a face like FER-2013: medians over the faces detected in its training images (side of the image 1.11
-sides of the box, centre of the image 0.05 sides above that of the box).
+"""Framing of FER-2013, as medians over the faces detected in its training images.
+
+The image is 1.11 sides of the box wide, and its centre is 0.05 sides above that of the box.
 """
 
 

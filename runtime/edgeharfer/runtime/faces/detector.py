@@ -12,8 +12,9 @@ from edgeharfer.runtime.types import Box, Face, Image
 Region = tuple[float, float, float, float]
 """x, y, width and height in pixels of the frame."""
 KNOWN_FACE_SCORE = 0.4
-"""Score from which a face close to a known face is accepted, or a region searched again: the lowest that a
-detector must report.
+"""Score from which a face close to a known face is accepted, or a region is searched again.
+
+Detectors must report faces from this score up.
 """
 
 

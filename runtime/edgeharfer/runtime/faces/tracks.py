@@ -25,9 +25,7 @@ MAX_TOTAL_DISTANCE = 4.0
 MAX_SIZE_RATIO = 2.0
 """Largest ratio of the box sizes in two passes."""
 MAX_GROWTH, MAX_TOTAL_RATIO = 1.0, 3.0
-"""Beyond one second, the ratio may grow by MAX_GROWTH per second up to MAX_TOTAL_RATIO: a walk towards the
-camera.
-"""
+"""Growth of the largest ratio per second beyond one second, and its limit: a walk towards the camera."""
 STILL_SPEED = 0.5
 """Largest speed of a still face, in sides of the box per second. Detector noise amounts to 0.1 to 0.2."""
 MAX_EXTRAPOLATION_S = 0.2

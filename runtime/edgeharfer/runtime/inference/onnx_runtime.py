@@ -25,9 +25,11 @@ ERROR, FATAL = 3, 4
 """ONNX Runtime log severities."""
 
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-"""Read when ONNX Runtime is loaded, from version 1.29 on. Without it, ONNX Runtime writes a machine
-identifier and a database to the user's cache and sends machine and model statistics to Microsoft. Calling
-`disable_telemetry_events` is too late for both (docs/Privacy.md of ONNX Runtime).
+"""Disables telemetry; read when ONNX Runtime is loaded, from version 1.29 on.
+
+Without it, ONNX Runtime writes a machine identifier and a database to the user's cache and sends machine and
+model statistics to Microsoft. Calling `disable_telemetry_events` is too late for both (docs/Privacy.md of
+ONNX Runtime).
 """
 
 

@@ -23,9 +23,10 @@ from edgeharfer.runtime.inference.session import Session, Sizes, Tensor, make_se
 from edgeharfer.runtime.types import Floats
 
 TOLERANCE = {"fp32": 0.01, "fp16": 0.03, "int8": 0.1}
-"""Largest accepted difference of two providers' outputs, relative to the largest absolute value of the
-output: the rounding of TensorFloat-32 and FP16 (1/2048) or INT8 (1/127), amplified through the layers;
-estimated, not measured.
+"""Largest accepted difference of two providers' outputs, relative to the largest value of the output.
+
+Estimated, not measured: the rounding of TensorFloat-32 and FP16 (1/2048) or INT8 (1/127), amplified through
+the layers.
 """
 
 _log = logging.getLogger(__name__)

@@ -23,19 +23,21 @@ CASCADE = "haarcascade_frontalface_default.xml"
 
 LONGER_SIDE, SMALLEST_FACE = 400, 24
 SCALE_STEP, MIN_NEIGHBORS = 1.15, 4
-"""On webcam clips reduced to 400 pixels this finds 129 of the 134 faces that BlazeFace finds, and nothing
-else, in a quarter of the time of 640 pixels and steps of 1.1.
+"""Parameters of `detectMultiScale3`.
+
+On webcam clips reduced to 400 pixels they find 129 of the 134 faces that BlazeFace finds, and nothing else,
+in a quarter of the time of 640 pixels and steps of 1.1.
 """
 
 CERTAIN_WEIGHT = 2.6
-"""Weight of the last stage that corresponds to a score of 0.5. On those clips 95 % of the true faces have
-weights above 3.0 (a score of 0.6), and half of the false detections with looser settings below 0.1.
+"""Weight of the last stage that corresponds to a score of 0.5.
+
+On those clips 95 % of the true faces have weights above 3.0 (a score of 0.6), and half of the false
+detections with looser settings have weights below 0.1.
 """
 
 SHIFT_Y = 0.08
-"""BlazeFace's boxes are as wide as the cascade's and lower by this share of the height (median over the same
-clips).
-"""
+"""BlazeFace's boxes are as wide as the cascade's and lower by this share of the height (median)."""
 KEYPOINTS: Floats = np.array(
     [(0.29, 0.40), (0.71, 0.40), (0.50, 0.64), (0.50, 0.82), (0.05, 0.51), (0.95, 0.51)], np.float32
 )

@@ -75,9 +75,7 @@ class MediaPipeDetector(Detector):
         self.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
 
     def close(self) -> None:
-        """Stop the library's threads. May be called repeatedly; also done when the detector is
-        garbage-collected.
-        """
+        """Stop the library's threads; may be called repeatedly. Also done on garbage collection."""
         self._finalizer()
 
 
@@ -101,9 +99,7 @@ def _import_mediapipe() -> Any:
 
 @contextlib.contextmanager
 def _hidden_tensorflow() -> Iterator[None]:
-    """Hide TensorFlow, which mediapipe imports only for documentation markers and which takes seconds to
-    load.
-    """
+    """Hide TensorFlow, which mediapipe imports for documentation only and which takes seconds to load."""
     if "tensorflow" in sys.modules:
         yield
         return

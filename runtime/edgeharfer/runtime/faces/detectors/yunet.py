@@ -187,9 +187,7 @@ def _decode_stride(
 
 
 def to_face(box: Floats, points: Floats, score: float, left: int, top: int) -> Face:
-    """Convert a box and points of an image whose corner is at (left, top) of the frame to a face of the
-    frame.
-    """
+    """Convert a box and points of an image whose corner is at (left, top) of the frame."""
     side = SIDE_OF_HEIGHT * float(box[3])
     keypoints = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
     keypoints[:MOUTH] = points[:MOUTH]
