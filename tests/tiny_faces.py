@@ -22,7 +22,7 @@ class NoFaces(Detector):
 
     provider = "none"
 
-    def detect(self, bgr: np.ndarray, region: Any = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: np.ndarray, region: Any = None, *, close_up: bool = False) -> list[Face]:
         return []
 
     def warm_up(self) -> None:

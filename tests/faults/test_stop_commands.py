@@ -148,7 +148,7 @@ from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.sinks.partial import PartialFile, discard_unfinished
 loads = sys.argv[2] == "loads"
-with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None, loads=loads):
+with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None, is_load=loads):
     stopping.before_forced_end(discard_unfinished)
     PartialFile(Path(sys.argv[1])).create()
     time.sleep(60)

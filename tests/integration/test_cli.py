@@ -126,7 +126,7 @@ def test_doctor_tells_what_works_here(capsys: pytest.CaptureFixture[str]) -> Non
     told = capsys.readouterr().out
     assert "cpu loads and runs a model" in told
     assert "ok     demo " in told
-    assert "action-ucf20 is whole" in told
+    assert "action-ucf20 is intact" in told
 
 
 def test_evaluation_of_a_package_on_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,11 @@ import pytest
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
-from edgeharfer.runtime.faces.align import FER_CROP, cut, roll
+from edgeharfer.runtime.faces.align import FER_CROP, crop_face, roll
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE, load_blazeface
 from edgeharfer.runtime.faces.portrait import find_face
-from edgeharfer.runtime.faces.search import TILE_EVERY, FaceFinder
+from edgeharfer.runtime.faces.search import TILE_INTERVAL, FaceFinder
 from edgeharfer.runtime.faces.tracks import Tracker
 from edgeharfer.runtime.source import demo as demo_module
 from edgeharfer.runtime.source import open_source
@@ -189,7 +189,7 @@ def test_a_face_of_4_percent_is_found_within_40_frames_and_keeps_its_track(demo:
         found = finder.find(Frame(n, n / 30, 0.0, picture), tracker.known_boxes)
         seen.append([track.number for track in tracker.update(found, n / 30)])
     first = next(n for n, numbers in enumerate(seen) if numbers)
-    assert first < 6 * TILE_EVERY
+    assert first < 6 * TILE_INTERVAL
     assert seen[first:] == [[1]] * (60 - first)
 
 
@@ -210,7 +210,7 @@ def test_a_tilted_face_is_cut_upright(demo: DemoSource, tilt_deg: float) -> None
     detector = load_blazeface()
     face = max(detector.detect(picture), key=lambda face: face.box.area)
     assert np.degrees(roll(face)) == pytest.approx(-tilt_deg, abs=8)
-    crop = cut(picture, face, FER_CROP, (96, 96))
+    crop = crop_face(picture, face, FER_CROP, (96, 96))
     again = find_face(crop, detector)
     assert again is not None
     assert abs(np.degrees(roll(again))) < 5
@@ -222,7 +222,7 @@ def test_a_face_over_the_edge_is_found_and_cut(demo: DemoSource) -> None:
     picture = demo.picture(0)[:, round(whole.box.x + 0.12 * whole.box.width) :]
     face = max(detector.detect(picture), key=lambda face: face.box.area)
     assert face.box.x < 0
-    assert cut(picture, face, FER_CROP, (48, 48)).shape == (48, 48, 3)
+    assert crop_face(picture, face, FER_CROP, (48, 48)).shape == (48, 48, 3)
 
 
 def own_portrait() -> Image:

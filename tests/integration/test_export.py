@@ -458,7 +458,7 @@ def cube() -> Any:
         (table, {}, "neither a picture nor a clip"),
         (sequential, {"labels": ("a", "b")}, r"its output \? x 3 does not fit 2 labels"),
         (sequential, {"labels": None}, "give --labels"),
-        (sequential, {"labels": ("a", "a", "b")}, "a label stands twice"),
+        (sequential, {"labels": ("a", "a", "b")}, "duplicate label"),
         (sequential, {"normalize": "auto"}, "give --normalize"),
         (sequential, {"task": "action"}, "is one of the task emotion, not action"),
         (sequential, {"facts": {"threshold": 7}}, "threshold: must be a number from 0 to 1"),

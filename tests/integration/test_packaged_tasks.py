@@ -206,13 +206,13 @@ def test_values_survive_a_round_trip_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ("a", "b")}, "values: must not stand beside labels"),
-        ({"output": "probs"}, "output: must be values"),
-        ({"values": (ValueSpec("age"), ValueSpec("age"))}, "values: a value stands twice"),
-        ({"values": ()}, "key labels is missing; a package gives labels or values"),
-        ({"reads": "frame"}, "crop: belongs in each package that reads faces"),
-        ({"reads": "clip"}, "must hold exactly encoder and head"),
-        ({"values": (ValueSpec("age"), ValueSpec("b"), ValueSpec("c"))}, "logits is batch x 2, where"),
+        ({"labels": ("a", "b")}, "values: must not be combined with labels"),
+        ({"output": "probs"}, 'output: must be "values"'),
+        ({"values": (ValueSpec("age"), ValueSpec("age"))}, "values: duplicate value"),
+        ({"values": ()}, "key labels is missing; a package needs labels or values"),
+        ({"reads": "frame"}, "crop: is required in packages that read faces"),
+        ({"reads": "clip"}, "must contain exactly encoder and head"),
+        ({"values": (ValueSpec("age"), ValueSpec("b"), ValueSpec("c"))}, "logits is batch x 2, but"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(

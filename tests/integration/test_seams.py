@@ -55,7 +55,7 @@ class Dots(Detector):
 
     provider = "none"
 
-    def detect(self, bgr, region=None, *, closely=False):
+    def detect(self, bgr, region=None, *, close_up=False):
         return [Face(Box(10.0, 10.0, 20.0, 20.0), 0.9, np.full((6, 2), np.nan, np.float32))]
 
     def warm_up(self):

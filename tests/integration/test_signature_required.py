@@ -19,7 +19,7 @@ from edgeharfer.kiosk.update import current_package
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.package import sign_package, verify_package
-from edgeharfer.runtime.inference.signature import SIGNATURE, make_keys
+from edgeharfer.runtime.inference.signature import SIGNATURE, generate_key_pair
 
 pytest.importorskip("cryptography", reason="needs the sign extra")
 pytest.importorskip("reportlab", reason="needs the app extra")
@@ -29,7 +29,7 @@ RUN = ["run", "--source", "demo", "--max-frames", "2", "--view", "none", "--pace
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    return make_keys(tmp_path / "key")
+    return generate_key_pair(tmp_path / "key")
 
 
 def test_a_run_takes_only_what_is_signed(

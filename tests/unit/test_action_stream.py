@@ -16,7 +16,7 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import Action, Floats, Frame, Image
@@ -63,7 +63,7 @@ def parts(frames: Sequence[Frame], cuts: Sequence[int]) -> Iterator[Sequence[Fra
 def in_batches(model: ActionModel, frames: Sequence[Frame], cuts: Sequence[int]) -> dict[int, Floats]:
     """The same from the whole: features of all frames in batches of any size, each window at once."""
     batches = [
-        model.encoder.run1(prepare([frame.bgr for frame in part], model.manifest.input))
+        model.encoder.run1(preprocess_images([frame.bgr for frame in part], model.manifest.input))
         for part in parts(frames, cuts)
     ]
     features = np.concatenate(batches)

@@ -51,7 +51,7 @@ class OneFace:
     def __init__(self, box: Box | None) -> None:
         self._box, self._calls = box, 0
 
-    def detect(self, bgr: Image, region: object = None, *, closely: bool = False) -> Sequence[Face]:
+    def detect(self, bgr: Image, region: object = None, *, close_up: bool = False) -> Sequence[Face]:
         self._calls += 1
         seen = self._box is not None and self._calls % 2 == 1
         return [Face(self._box, 0.9, np.zeros((6, 2), np.float32))] if seen and self._box else []

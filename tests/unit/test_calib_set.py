@@ -15,7 +15,7 @@ from edgeharfer.calib.calibration_set import balanced, read_calibration_set, shu
 from edgeharfer.calib.material import floats
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.source.decode import decode_image
 
 
@@ -58,7 +58,7 @@ def test_pictures_come_from_the_training_split_and_as_the_runtime_prepares_them(
         tiny_patterns.CLASSES, 5
     )
     originals = [decode_image(path.read_bytes(), "x") for path in pictures.glob("train/*/*.png")]
-    prepared = prepare(originals, package.manifest.input)
+    prepared = preprocess_images(originals, package.manifest.input)
     given = floats(calibration.pictures, package.manifest)
     assert {one.tobytes() for one in given} <= {one.tobytes() for one in prepared}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, JetsonAdvice
+from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, GpuAdvice
 from system_parts import PARTS
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -63,9 +63,9 @@ def extras() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("name", "advices"), [("jetson.md", JETPACKS), ("laptop-gpu.md", DRIVERS)], ids=["jetson", "laptop"]
 )
-def test_the_guides_say_what_doctor_says(name: str, advices: dict[int, JetsonAdvice]) -> None:
+def test_the_guides_say_what_doctor_says(name: str, advices: dict[int, GpuAdvice]) -> None:
     rows = [row for row in page(name).splitlines() if row.startswith("| ")][1:]
-    assert rows == [f"| {one.name} | {one.comes_with} | {one.line} |" for one in advices.values()]
+    assert rows == [f"| {one.name} | {one.includes} | {one.instructions} |" for one in advices.values()]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime import doctor, versions
-from edgeharfer.runtime.doctor import Finding, examine, libraries
+from edgeharfer.runtime.doctor import Finding, libraries, run_checks
 from edgeharfer.runtime.doctor.imports import try_imports
 from edgeharfer.runtime.doctor.libraries import (
-    NOT_FOR_USERS,
+    INTERNAL_EXTRAS,
     OPENCV_LIBRARIES,
     check_extras,
     check_libraries,
-    module_of,
+    import_name,
 )
-from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, advice
-from edgeharfer.runtime.doctor.trials import trials, try_detectors, try_opencv
+from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, UNKNOWN_JETPACK, gpu_advice
+from edgeharfer.runtime.doctor.trials import run_trials, try_detectors, try_opencv
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
 from edgeharfer.runtime.inference import providers
@@ -62,7 +62,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def found(machine: Machine, topic: str) -> Finding:
-    return next(finding for finding in examine(machine.root) if finding.topic == topic)
+    return next(finding for finding in run_checks(machine.root) if finding.topic == topic)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_a_jetson_is_known_by_its_board_and_release(
 ) -> None:
     machine.write("proc/device-tree/model", ORIN)
     machine.write("etc/nv_tegra_release", RELEASE.format(release, revision))
-    told = advice(machine.root)
-    assert told is not None
+    advice = gpu_advice(machine.root)
+    assert advice is not None
     known = JETPACKS[major]
     board = ORIN.rstrip("\0")
-    assert told.name == f"{board}, Jetson Linux {release}.{revision}, {known.name}"
-    assert (told.comes_with, told.line) == (known.comes_with, known.line)
+    assert advice.name == f"{board}, Jetson Linux {release}.{revision}, {known.name}"
+    assert (advice.includes, advice.instructions) == (known.includes, known.instructions)
 
 
 @pytest.mark.parametrize("release", [None, RELEASE.format(32, "7.1"), RELEASE.format(99, "1.0")])
@@ -86,8 +86,8 @@ def test_a_jetson_of_another_time_is_told_as_such(machine: Machine, release: str
     machine.write("proc/device-tree/model", ORIN)
     if release is not None:
         machine.write("etc/nv_tegra_release", release)
-    told = advice(machine.root)
-    assert told is not None and told.line == UNKNOWN_JETPACK
+    advice = gpu_advice(machine.root)
+    assert advice is not None and advice.instructions == UNKNOWN_JETPACK
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,22 @@ def test_a_graphics_card_is_known_by_its_driver(
     machine: Machine, text: str, version: str, least: int
 ) -> None:
     machine.write("proc/driver/nvidia/version", text.format(version))
-    told = advice(machine.root)
-    assert told is not None
-    assert (told.name, told.line) == (f"NVIDIA driver {version}", DRIVERS[least].line)
+    advice = gpu_advice(machine.root)
+    assert advice is not None
+    assert (advice.name, advice.instructions) == (f"NVIDIA driver {version}", DRIVERS[least].instructions)
 
 
 @pytest.mark.parametrize("model", [None, "Raspberry Pi 5 Model B Rev 1.0\0"])
 def test_other_machines_have_none(machine: Machine, model: str | None) -> None:
     if model is not None:
         machine.write("proc/device-tree/model", model)
-    assert advice(machine.root) is None
+    assert gpu_advice(machine.root) is None
 
 
 def test_the_line_stands_where_cuda_does_not_load(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.write("proc/driver/nvidia/version", OPEN.format("580.65.06"))
     command = install_command("gpu")
-    assert DRIVERS[580].line == "pip install 'edgeharfer[gpu]'"
+    assert DRIVERS[580].instructions == "pip install 'edgeharfer[gpu]'"
     for reason, fix in (("no library", command), (None, "")):
         monkeypatch.setattr(doctor, "probe_providers", lambda reason=reason: {"cuda": reason, "cpu": None})
         finding = found(machine, "gpu")
@@ -134,7 +134,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tre
 def test_cameras_are_named(machine: Machine) -> None:
     assert found(machine, "camera").ok is None
     machine.camera("HD Webcam: HD Web")
-    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)", tried=False)
+    assert found(machine, "camera") == Finding("camera", True, "HD Webcam (/dev/video0)", verified=False)
 
 
 @linux
@@ -144,7 +144,7 @@ def test_a_camera_that_this_user_may_not_open_is_told(
     machine.camera("HD Webcam")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     finding = found(machine, "camera")
-    assert (finding.ok, finding.what) == (False, "no access to HD Webcam")
+    assert (finding.ok, finding.message) == (False, "no access to HD Webcam")
     assert "usermod -aG video" in finding.fix
 
 
@@ -192,14 +192,14 @@ def test_an_extra_is_ok_when_all_of_it_imports(environment: Environment) -> None
 def test_an_extra_that_lacks_a_part_is_absent(environment: Environment) -> None:
     environment.needs("lib_a>=1.0", "0.1")
     environment.needs("lib_b>=2", None)
-    assert extra() == Finding("extra", None, "extra lacks lib_b", install_command("extra"))
+    assert extra() == Finding("extra", None, "extra: missing lib_b", install_command("extra"))
 
 
 def test_a_version_out_of_bounds_is_named(environment: Environment) -> None:
     environment.needs("lib_a>=1.10", "1.9")
     finding = extra()
     assert (finding.ok, finding.fix) == (False, install_command("extra"))
-    assert finding.what == "extra: lib_a 1.9 is installed, >=1.10 is needed"
+    assert finding.message == "extra: lib_a 1.9 is installed, >=1.10 is needed"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_version_out_of_bounds_is_named(environment: Environment) -> None:
     [
         ("import no_such_module_of_it", "ModuleNotFoundError: No module named 'no_such_module_of_it'"),
         ("raise SystemExit(3)", "SystemExit: 3"),
-        ("import os; os._exit(7)", "the import ended the process with exit code 7"),
+        ("import os; os._exit(7)", "the import terminated the process with exit code 7"),
     ],
 )
 def test_what_is_installed_but_does_not_import_is_broken(
@@ -225,7 +225,7 @@ def test_an_import_that_hangs_is_ended_and_the_others_are_tried(
     (tmp_path / "works.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     reasons = try_imports(["hangs", "works"], timeout_s=1.5)
-    assert reasons == {"hangs": "the import did not end within 1.5 s", "works": None}
+    assert reasons == {"hangs": "the import did not finish within 1.5 s", "works": None}
 
 
 def test_what_takes_long_to_import_is_found_and_not_ok(
@@ -235,28 +235,28 @@ def test_what_takes_long_to_import_is_found_and_not_ok(
     environment.needs("lib_a>=1", "1.0")
     environment.needs("lib_b>=1", "1.0", "raise ImportError('no CPU for it')")
     what = "extra: lib_a 1.0, lib_b 1.0; not imported: lib_b (--full does)"
-    assert extra() == Finding("extra", True, what, tried=False)
-    assert extra(full=True).what == "extra: lib_b 1.0: ImportError: no CPU for it"
+    assert extra() == Finding("extra", True, what, verified=False)
+    assert extra(full=True).message == "extra: lib_b 1.0: ImportError: no CPU for it"
 
 
 def test_an_extra_of_other_systems_is_told(environment: Environment) -> None:
     environment.needs("lib_a>=1; sys_platform == 'none' and extra == 'extra'", None, extra="")
-    assert extra() == Finding("extra", None, "extra is not made for this system")
+    assert extra() == Finding("extra", None, "extra is not available for this system")
 
 
 def test_without_onnx_runtime_both_builds_are_named(environment: Environment) -> None:
     environment.needs("lib_a>=1", "1.0", extra="")
     environment.needs("onnxruntime>=1", None, extra="cpu")
     broken, works = check_libraries()
-    assert (broken.ok, broken.what) == (False, "ONNX Runtime is not installed")
+    assert (broken.ok, broken.message) == (False, "ONNX Runtime is not installed")
     assert broken.fix == f"{install_command('cpu')}; for an NVIDIA GPU use [gpu] instead of [cpu]"
-    assert works.what == "edgeharfer 1.0, lib_a 1.0"
+    assert works.message == "edgeharfer 1.0, lib_a 1.0"
 
 
 def test_a_library_out_of_bounds_is_broken_and_the_command_names_the_bound(environment: Environment) -> None:
     environment.needs("lib_a>=2", "1.9", extra="")
     broken, _ = check_libraries()
-    assert broken.what == "lib_a 1.9 is installed, >=2 is needed"
+    assert broken.message == "lib_a 1.9 is installed, >=2 is needed"
     assert broken.fix == f"{pip('install')} {quote('lib_a>=2')}"
 
 
@@ -275,7 +275,7 @@ def test_missing_shared_libraries_of_opencv_are_named(environment: Environment) 
         "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
     )
     broken, _ = check_libraries()
-    assert "libGL.so.1" in broken.what
+    assert "libGL.so.1" in broken.message
     assert broken.fix == f"sudo apt-get install {' '.join(OPENCV_LIBRARIES)}"
 
 
@@ -283,36 +283,36 @@ def test_two_builds_of_one_library_are_told(environment: Environment) -> None:
     environment.needs("opencv-python>=4", "4.10", extra="")
     environment.needs("opencv-python-headless>=4", "4.10", extra="other")
     (environment._folder / "cv2.py").touch()
-    assert list(check_libraries())[-1].what == (
+    assert list(check_libraries())[-1].message == (
         "opencv-python and opencv-python-headless overwrite each other"
     )
 
 
 def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
-    for name in (name for name in versions.extras() if name not in NOT_FOR_USERS):
+    for name in (name for name in versions.extras() if name not in INTERNAL_EXTRAS):
         for one in versions.dependencies(name):
-            assert find_spec(module_of(one.name).partition(".")[0]) is not None, one.name
+            assert find_spec(import_name(one.name).partition(".")[0]) is not None, one.name
 
 
 # Trials ------------------------------------------------------------------------------------------
 
 
 def test_the_demo_and_opencv_are_really_run() -> None:
-    opencv, demo, detector = trials()
+    opencv, demo, detector = run_trials()
     assert opencv == Finding("opencv", True, "decodes JPEG, writes and decodes video")
-    assert demo.ok and "2 faces" in demo.what
+    assert demo.ok and "2 faces" in demo.message
     assert detector.ok
     free = [name for name, entry in DETECTORS.items() if entry.extra is None]
-    assert all(name in detector.what for name in free)
+    assert all(name in detector.message for name in free)
 
 
 def test_what_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "imencode")
     monkeypatch.setattr(cv2, "warpAffine", None)
-    opencv, demo, detector = trials()
-    assert (opencv.ok, opencv.what) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
-    assert (demo.ok, demo.what) == (False, "TypeError: 'NoneType' object is not callable")
-    assert (detector.ok, detector.what) == (demo.ok, demo.what)
+    opencv, demo, detector = run_trials()
+    assert (opencv.ok, opencv.message) == (False, "AttributeError: module 'cv2' has no attribute 'imencode'")
+    assert (demo.ok, demo.message) == (False, "TypeError: 'NoneType' object is not callable")
+    assert (detector.ok, detector.message) == (demo.ok, demo.message)
 
 
 def test_a_detector_that_finds_nothing_is_named_and_the_default_one_is_a_fault() -> None:
@@ -320,24 +320,24 @@ def test_a_detector_that_finds_nothing_is_named_and_the_default_one_is_a_fault()
         return lambda name: NoFaces() if name == broken else make_detector(name)
 
     finding = try_detectors(lacking("blazeface"))
-    assert finding.ok and "blazeface does not: it finds no face" in finding.what
-    assert try_detectors(lacking(DEFAULT_DETECTOR)) == Finding("detector", False, "auto: it finds no face")
+    assert finding.ok and "blazeface failed: no face detected" in finding.message
+    assert try_detectors(lacking(DEFAULT_DETECTOR)) == Finding("detector", False, "auto: no face detected")
 
 
 def test_an_opencv_that_writes_no_video_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2.VideoWriter, "fourcc", lambda *letters: 0)
     finding = try_opencv()
     assert finding.ok is False
-    assert finding.what.startswith("a video cannot be written and read: ")
+    assert finding.message.startswith("a video cannot be written and read back: ")
 
 
 def test_an_opencv_that_decodes_wrongly_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.zeros((64, 64, 3), np.uint8))
-    assert try_opencv().what == "a JPEG cannot be decoded"
+    assert try_opencv().message == "a JPEG cannot be decoded"
 
 
 def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = providers.open_on
+    made = providers.open_provider_session
 
     class Wrong:
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -349,5 +349,5 @@ def test_a_model_that_gives_wrong_answers_is_no_provider(monkeypatch: pytest.Mon
         def run(self, names: Any, feeds: Any) -> list[Any]:
             return [2 * answer for answer in self._session.run(names, feeds)]
 
-    monkeypatch.setattr(providers, "open_on", Wrong)
-    assert providers.probe_providers()["cpu"] == "cpu loads but gives wrong answers"
+    monkeypatch.setattr(providers, "open_provider_session", Wrong)
+    assert providers.probe_providers()["cpu"] == "cpu loads but returns wrong results"

@@ -12,7 +12,7 @@ import tiny_models
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweigh
 from edgeharfer.runtime.tasks.pictures import BATCHES
@@ -44,7 +44,7 @@ def crops(count: int) -> list[Image]:
 
 def expected(pictures: list[Image], temperature: float) -> Floats:
     """What tiny_models.classifier answers, worked out in NumPy: one weight for each class times the mean."""
-    means = prepare(pictures, tiny_models.emotion_manifest().input).mean(axis=(1, 2))
+    means = preprocess_images(pictures, tiny_models.emotion_manifest().input).mean(axis=(1, 2))
     exponents = np.exp(means @ tiny_models.class_weights(1, 7) / temperature)
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
 
@@ -154,9 +154,9 @@ def test_a_precision_that_is_not_there_is_an_error(package: Package) -> None:
 def test_faces_are_cut_to_the_models_size(package: Package) -> None:
     model = EmotionModel(package)
     face = Face(Box(-10, 5, 30, 30), 0.9, np.array([(0, 15), (10, 15)] + [(5, 20)] * 4, np.float32))
-    (crop,) = model.cut(np.zeros((40, 40, 3), np.uint8), [face])
+    (crop,) = model.crop_faces(np.zeros((40, 40, 3), np.uint8), [face])
     assert crop.shape == (16, 16, 3)
-    assert model.cut(np.zeros((40, 40, 3), np.uint8), []) == []
+    assert model.crop_faces(np.zeros((40, 40, 3), np.uint8), []) == []
 
 
 def one_hot(label: str, share: float = 1.0) -> Floats:

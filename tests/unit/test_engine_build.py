@@ -18,7 +18,7 @@ from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.inference import engine_build as engine
 from edgeharfer.runtime.inference import tensorrt as gpu
 from edgeharfer.runtime.inference.backend import Backend
-from edgeharfer.runtime.inference.engine_build import EngineBuild, one_at_a_time
+from edgeharfer.runtime.inference.engine_build import EngineBuild, build_lock
 from edgeharfer.runtime.inference.graph import Graph
 from scripted_gpu import CUDA, TENSORRT, use_gpu_build
 
@@ -36,7 +36,7 @@ def script(code: str) -> tuple[str, str]:
 
 def wait_for(build: EngineBuild) -> None:
     due_s = time.monotonic() + 60
-    while not build.ended():
+    while not build.finished():
         assert time.monotonic() < due_s
         time.sleep(0.01)
 
@@ -55,7 +55,7 @@ def test_the_builder_gets_the_model_and_its_name(tmp_path: Path) -> None:
 )
 def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
     build = EngineBuild(MODEL, BACKEND, command=script(code))
-    with pytest.raises(ProviderError, match=rf"^TensorRT's engine for net cannot be built: .*{why}"):
+    with pytest.raises(ProviderError, match=rf"^TensorRT engine for net cannot be built: .*{why}"):
         wait_for(build)
     build.close()
 
@@ -63,7 +63,7 @@ def test_a_builder_that_fails_says_why(code: str, why: str) -> None:
 @pytest.mark.parametrize("how", ["closed", "forgotten"])
 def test_a_builder_ends_with_what_started_it(how: str) -> None:
     build = EngineBuild(MODEL, BACKEND, command=script(FOR_MINUTES))
-    assert not build.ended()
+    assert not build.finished()
     process = build.process
     if how == "closed":
         build.close()
@@ -108,7 +108,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_it_builds_what_is_lacking_and_only_that(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = use_gpu_build(monkeypatch, here, TENSORRT, CUDA)
     assert engine.main(["net", "1"]) == 0
-    assert not gpu.lacks_engine(MODEL)
+    assert not gpu.needs_engine_build(MODEL)
     ((tensorrt, *_),) = build.told
     assert Path(tensorrt["trt_engine_cache_path"]).parent == here / "engines"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODEL.data)))
@@ -131,9 +131,9 @@ def test_an_engine_that_cannot_be_kept_is_a_failure(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_gpu_build(monkeypatch, here, TENSORRT, CUDA)
-    monkeypatch.setattr(gpu, "BUILT", "no/such/folder")
+    monkeypatch.setattr(gpu, "BUILT_FILE", "no/such/folder")
     assert engine.main(["net", "1"]) == 3
-    assert "cannot be kept" in capsys.readouterr().err
+    assert "cannot be cached" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="builders do not wait for each other there")
@@ -143,11 +143,11 @@ def test_builders_wait_for_each_other(here: Path) -> None:
 
     def second() -> None:
         waiting.set()
-        with one_at_a_time():
+        with build_lock():
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with one_at_a_time():
+    with build_lock():
         thread.start()
         waiting.wait(10)
         thread.join(0.2)

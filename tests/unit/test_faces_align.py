@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.faces.align import crop_matrix, cut, roll
+from edgeharfer.runtime.faces.align import crop_face, crop_matrix, roll
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.types import Box, Face, Image
 
@@ -99,7 +99,7 @@ def test_a_picture_of_a_tilted_face_comes_out_upright(tilt_deg: float) -> None:
         # In 1/16 pixels; key points are measured from the frame's corner, circles from pixel centres.
         cv2.circle(spot, (round((x - 0.5) * 16), round((y - 0.5) * 16)), 4 * 16, 255, -1, cv2.LINE_AA, 4)
         picture[..., channel] = spot
-    crop = cut(picture, tilted, CropSpec("eyes", 1.0, 0.0), (90, 90)).astype(float)
+    crop = crop_face(picture, tilted, CropSpec("eyes", 1.0, 0.0), (90, 90)).astype(float)
     ys, xs = np.mgrid[0:90, 0:90]
     eyes = [
         (
@@ -125,13 +125,13 @@ def test_the_crop_of_the_whole_picture_is_the_picture(align: str) -> None:
     picture = noise(48, 48)
     whole = face(Box(0, 0, 48, 48))
     spec = CropSpec(align, 1.0, 0.0)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(cut(picture, whole, spec, (48, 48)), picture)
+    np.testing.assert_array_equal(crop_face(picture, whole, spec, (48, 48)), picture)
 
 
 def test_a_crop_of_whole_pixels_is_a_piece_of_the_picture() -> None:
     picture = noise(100, 120)
     np.testing.assert_array_equal(
-        cut(picture, face(Box(31, 22, 40, 40)), EXACT, (40, 40)), picture[22:62, 31:71]
+        crop_face(picture, face(Box(31, 22, 40, 40)), EXACT, (40, 40)), picture[22:62, 31:71]
     )
 
 
@@ -140,26 +140,26 @@ def test_a_large_face_is_averaged_down(factor: int) -> None:
     side = 24 * factor
     picture = noise(side, side)
     means = picture.reshape(24, factor, 24, factor, 3).mean(axis=(1, 3))
-    crop = cut(picture, face(Box(0, 0, side, side)), EXACT, (24, 24))
+    crop = crop_face(picture, face(Box(0, 0, side, side)), EXACT, (24, 24))
     np.testing.assert_allclose(crop, means, atol=1)
 
 
 def test_a_small_face_is_interpolated_about_its_centre() -> None:
     ramp = np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[None], 24, axis=0)
-    crop = cut(ramp, face(Box(4, 4, 16, 16)), EXACT, (64, 64))
+    crop = crop_face(ramp, face(Box(4, 4, 16, 16)), EXACT, (64, 64))
     # Crop column i shows frame position 4 + (i + 0.5) / 4, and the ramp says 10 * (position - 0.5).
     expected = 10 * (4 + (np.arange(64) + 0.5) / 4 - 0.5)
     np.testing.assert_allclose(crop[30], expected, atol=1)
 
 
 def test_grey_pictures_stay_grey() -> None:
-    assert cut(noise(30, 30)[..., 0], face(Box(0, 0, 30, 30)), EXACT, (12, 12)).shape == (12, 12)
+    assert crop_face(noise(30, 30)[..., 0], face(Box(0, 0, 30, 30)), EXACT, (12, 12)).shape == (12, 12)
 
 
 def test_beyond_the_frame_its_edge_is_repeated() -> None:
     picture = np.zeros((50, 50, 3), np.uint8)
     picture[:, 0] = 200
-    crop = cut(picture, face(Box(-20, 5, 40, 40)), EXACT, (40, 40))
+    crop = crop_face(picture, face(Box(-20, 5, 40, 40)), EXACT, (40, 40))
     assert (crop[:, :20] == 200).all() and (crop[:, 22:] == 0).all()
 
 
@@ -170,6 +170,6 @@ def test_beyond_the_frame_its_edge_is_repeated() -> None:
 )
 def test_no_picture_and_no_box_is_too_odd(shape: tuple[int, int], box: Box) -> None:
     picture = np.full((*shape, 3), 90, np.uint8)
-    crop = cut(picture, face(box, tilt_deg=17), CropSpec("eyes", 1.3, -0.05), (48, 40))
+    crop = crop_face(picture, face(box, tilt_deg=17), CropSpec("eyes", 1.3, -0.05), (48, 40))
     assert crop.shape == (40, 48, 3)
     assert (crop == 90).all()

@@ -11,12 +11,12 @@ import pytest
 
 from edgeharfer.cli.run import run
 from edgeharfer.kiosk.config import default_config, load_config
-from edgeharfer.runtime.faces.detector import Detector, Region, close_region
+from edgeharfer.runtime.faces.detector import Detector, Region, square_region
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, detector_title
-from edgeharfer.runtime.faces.detectors.auto import PLACING_LOOK, AutoDetector
+from edgeharfer.runtime.faces.detectors.auto import REFINE_REGION_SIDES, AutoDetector
 from edgeharfer.runtime.faces.search import (
-    MAX_OPINIONS,
-    SECOND_OPINION_LOOK,
+    MAX_SECOND_OPINIONS,
+    SECOND_OPINION_REGION_SIDES,
     FaceFinder,
     new_faces,
 )
@@ -38,7 +38,7 @@ class Known(Detector):
     provider = property(lambda self: self.name)
     needs_tiles = property(lambda self: self.tiles)
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         self.looks.append(region)
         x, y, width, height = region or (0, 0, bgr.shape[1], bgr.shape[0])
         return [
@@ -72,7 +72,7 @@ def boxes(faces: list[Face]) -> list[Box]:
 def test_a_new_face_counts_where_the_second_opinion_finds_it_as_well() -> None:
     video, other = Known(FACE, WRIST), Known(square(104))
     assert boxes(FaceFinder(AutoDetector(video, other)).find(frame())) == [FACE]
-    assert other.looks == [close_region(box, SECOND_OPINION_LOOK) for box in (FACE, WRIST)]
+    assert other.looks == [square_region(box, SECOND_OPINION_REGION_SIDES) for box in (FACE, WRIST)]
 
 
 def test_a_known_face_is_asked_about_no_more() -> None:
@@ -103,27 +103,27 @@ def test_a_refused_face_is_asked_about_again_with_the_next_look() -> None:
 
 def test_opinions_are_bounded_and_the_refused_keep_nobody_waiting() -> None:
     """Four wrists are the surest of six; the two faces after them wait for one look."""
-    wrists = [square(60 * n) for n in range(MAX_OPINIONS)]
-    people = [square(60 * n) for n in range(MAX_OPINIONS, MAX_OPINIONS + 2)]
+    wrists = [square(60 * n) for n in range(MAX_SECOND_OPINIONS)]
+    people = [square(60 * n) for n in range(MAX_SECOND_OPINIONS, MAX_SECOND_OPINIONS + 2)]
     video, other = Known(*wrists, *people), Known(*people)
     finder, known, seen = FaceFinder(AutoDetector(video, other)), list[Box](), []
     for seq in range(3):
         before = len(other.looks)
         seen.append(boxes(finder.find(frame(seq), known)))
-        assert len(other.looks) - before <= MAX_OPINIONS
+        assert len(other.looks) - before <= MAX_SECOND_OPINIONS
         known = seen[-1]
     assert seen == [[], people, people]
 
 
 def test_without_a_second_opinion_every_face_counts_at_once() -> None:
-    crowd = [square(60 * n) for n in range(MAX_OPINIONS + 3)]
+    crowd = [square(60 * n) for n in range(MAX_SECOND_OPINIONS + 3)]
     assert boxes(FaceFinder(Known(*crowd)).find(frame())) == crowd
 
 
 def test_a_photograph_is_left_to_the_other_detector() -> None:
     video, other = Known(WRIST), Known(FACE)
     assert boxes(FaceFinder(AutoDetector(video, other)).find(frame(still=True))) == [FACE]
-    assert (video.looks, other.looks) == ([close_region(FACE, PLACING_LOOK)], [None])
+    assert (video.looks, other.looks) == ([square_region(FACE, REFINE_REGION_SIDES)], [None])
 
 
 def test_a_face_of_a_photograph_is_placed_as_in_video() -> None:

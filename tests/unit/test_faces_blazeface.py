@@ -10,7 +10,7 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.faces.detector import Region, cut_region
+from edgeharfer.runtime.faces.detector import Region, crop_region
 from edgeharfer.runtime.faces.detectors.blazeface import (
     ANCHOR_LAYERS,
     FULL_RANGE,
@@ -21,7 +21,7 @@ from edgeharfer.runtime.faces.detectors.blazeface import (
     load_blazeface,
     weighted_nms,
 )
-from edgeharfer.runtime.faces.overlap import merge, same_face
+from edgeharfer.runtime.faces.overlap import same_face, suppress_overlaps
 from edgeharfer.runtime.inference.package import load_package, verify_package
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.types import Box, Face, Floats
@@ -209,8 +209,8 @@ def face(x: float, y: float, side: float, score: float) -> Face:
 
 def test_a_face_found_twice_is_reported_once_by_its_best() -> None:
     twice, other = [face(100, 100, 50, 0.7), face(104, 98, 50, 0.9)], face(300, 100, 50, 0.8)
-    assert merge([*twice, other]) == [twice[1], other]
-    assert merge([]) == []
+    assert suppress_overlaps([*twice, other]) == [twice[1], other]
+    assert suppress_overlaps([]) == []
 
 
 def test_a_face_cut_by_a_tile_is_part_of_the_whole_one() -> None:
@@ -223,11 +223,11 @@ def test_a_face_cut_by_a_tile_is_part_of_the_whole_one() -> None:
 
 def test_a_region_is_cut_at_the_frames_edge() -> None:
     frame = np.arange(20 * 30 * 3, dtype=np.uint16).astype(np.uint8).reshape(20, 30, 3)
-    left, top, picture = cut_region(frame, (-5, 4.5, 12, 9))
+    left, top, picture = crop_region(frame, (-5, 4.5, 12, 9))
     assert (left, top) == (0, 4)
     np.testing.assert_array_equal(picture, frame[4:14, :7])
     for outside in ((-9, 0, 5, 5), (40, 0, 5, 5), (0, -9, 5, 5), (0, 25, 5, 5)):
-        assert cut_region(frame, outside)[2].size == 0
+        assert crop_region(frame, outside)[2].size == 0
 
 
 @pytest.mark.parametrize("package", [FULL_RANGE, SHORT_RANGE])
@@ -251,7 +251,7 @@ def test_a_close_look_places_a_face_as_a_wide_one_does() -> None:
     wide = finder.detect(picture)[0]
     side = 2.5 * wide.box.width
     x, y = wide.box.center
-    close = finder.detect(picture, (x - side / 2, y - side / 2, side, side), closely=True)[0]
+    close = finder.detect(picture, (x - side / 2, y - side / 2, side, side), close_up=True)[0]
     assert close.box.iou(wide.box) > 0.7
     eyes = np.linalg.norm(wide.keypoints[0] - wide.keypoints[1])
     assert np.abs(close.keypoints[:2] - wide.keypoints[:2]).max() < 0.2 * eyes
@@ -260,5 +260,5 @@ def test_a_close_look_places_a_face_as_a_wide_one_does() -> None:
 
 def test_a_graph_of_one_size_looks_closely_with_all_of_it() -> None:
     session = Scripted(128)
-    detector(session).detect(np.zeros((50, 50, 3), np.uint8), closely=True)
+    detector(session).detect(np.zeros((50, 50, 3), np.uint8), close_up=True)
     assert session.image.shape == (1, 128, 128, 3)

@@ -80,7 +80,7 @@ def test_no_picture_is_too_odd_to_be_shown(shape: tuple[int, int]) -> None:
 
 def test_an_opencv_without_cascades_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
-    with pytest.raises(ConfigError, match=r"OpenCV .* has no Haar cascades: use --detector blazeface"):
+    with pytest.raises(ConfigError, match=r"OpenCV .* includes no Haar cascades: use --detector blazeface"):
         make_detector("haar")
 
 

@@ -53,7 +53,7 @@ def test_a_changed_byte_is_refused(package: Package) -> None:
 
 def test_a_cut_file_is_refused(package: Package) -> None:
     tflite(package).write_bytes(tflite(package).read_bytes()[:-1])
-    with pytest.raises(ModelError, match="229713 bytes, not 229714"):
+    with pytest.raises(ModelError, match="229713 bytes, expected 229714"):
         read_tflite(package)
 
 
@@ -65,7 +65,7 @@ def test_a_link_is_refused(package: Package, tmp_path: Path) -> None:
 
 
 def test_a_package_without_the_file_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"no tflite file under options.tflite"):
+    with pytest.raises(ModelError, match=r"no tflite file in options.tflite"):
         read_tflite(load_package(FULL_RANGE))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector, Region
-from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
+from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.types import Box, Face, Image
 
@@ -23,7 +23,7 @@ class OnlyWithMargin(Detector):
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         self.shapes.append(bgr.shape)
         score = self.scores[len(self.shapes) - 1]
         height, width = bgr.shape[:2]
@@ -48,6 +48,6 @@ def test_no_face_is_none() -> None:
 
 def test_without_a_face_the_whole_picture_counts() -> None:
     picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert cut_portrait(picture, None, CROP, (8, 8)) is picture
+    assert crop_portrait(picture, None, CROP, (8, 8)) is picture
     face = Face(Box(2, 2, 4, 4), 0.9, np.zeros((6, 2), np.float32))
-    np.testing.assert_array_equal(cut_portrait(picture, face, CROP, (4, 4)), picture[2:6, 2:6])
+    np.testing.assert_array_equal(crop_portrait(picture, face, CROP, (4, 4)), picture[2:6, 2:6])

@@ -20,7 +20,7 @@ from edgeharfer.runtime.faces.detectors.yunet import (
     STRIDES,
     YuNet,
     decode,
-    fill,
+    fill_input,
     input_size,
     load,
 )
@@ -133,7 +133,7 @@ def test_a_region_over_the_edge_keeps_its_scale_and_place() -> None:
     made = outputs(160, 160)
     put(made, 8, 0, box=(0, 0, math.log(2), math.log(2)))
     session.made = made
-    (face,) = detector(session).detect(bgr, (150, 60, 80, 80), closely=True)  # 50 x 40 of it in the frame
+    (face,) = detector(session).detect(bgr, (150, 60, 80, 80), close_up=True)  # 50 x 40 of it in the frame
     (array,) = session.inputs
     assert array.shape == (1, 3, 160, 160)
     assert [array[0, channel, :80, :100].tolist() for channel in range(3)] == [
@@ -153,10 +153,10 @@ def test_sides_of_the_input_are_multiples_of_the_largest_stride(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (3000, 4000)])
-@pytest.mark.parametrize("closely", [False, True])
-def test_no_picture_is_too_odd(shape: tuple[int, int], closely: bool) -> None:
+@pytest.mark.parametrize("close_up", [False, True])
+def test_no_picture_is_too_odd(shape: tuple[int, int], close_up: bool) -> None:
     picture = np.broadcast_to(np.uint8(0), (*shape, 3))
-    assert detector(Scripted()).detect(picture, closely=closely) == []
+    assert detector(Scripted()).detect(picture, close_up=close_up) == []
 
 
 def test_a_region_outside_the_frame_has_no_faces() -> None:
@@ -167,7 +167,7 @@ def test_a_region_outside_the_frame_has_no_faces() -> None:
 
 def test_a_photograph_is_looked_at_with_few_and_with_many_pixels() -> None:
     session = Scripted()
-    detector(session).photographs.detect(np.zeros((480, 640, 3), np.uint8))
+    detector(session).for_photographs.detect(np.zeros((480, 640, 3), np.uint8))
     assert [max(array.shape[2:]) for array in session.inputs] == list(PHOTOGRAPH_SIDES)
 
 
@@ -187,7 +187,7 @@ def test_the_same_faces_as_opencv_finds() -> None:
         for seq in range(0, 300, 60):
             picture = np.asarray(cv2.resize(demo.picture(seq), (320, 256)), np.uint8)
             _, expected = opencv.detect(picture)
-            array, factors = fill(picture, 1.0, (256, 320))
+            array, factors = fill_input(picture, 1.0, (256, 320))
             assert factors.tolist() == [1, 1]
             found = ours.candidates(array)
             assert len(found.scores) == len(expected)

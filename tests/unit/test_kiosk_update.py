@@ -20,7 +20,7 @@ from edgeharfer.kiosk.update import current_package, install_package, roll_back,
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.package import Package, load_package, sign_package
-from edgeharfer.runtime.inference.signature import make_keys
+from edgeharfer.runtime.inference.signature import generate_key_pair
 from edgeharfer.runtime.pipeline import Pipeline
 from kiosk_parts import FakePipeline
 from tiny_models import ACTIONS, action_package, emotion_package, encoder, file_spec
@@ -230,7 +230,7 @@ def test_a_package_that_does_not_start_is_rolled_back(tmp_path: Path) -> None:
 def test_a_signed_package_is_copied_whole(tmp_path: Path) -> None:
     pytest.importorskip("cryptography", reason="needs the sign extra")
     key = tmp_path / "key"
-    make_keys(key)
+    generate_key_pair(key)
     package = emotion_package(tmp_path / "new")
     write_golden(package)
     (package.path / "NOTES.txt").write_text("trained at night", encoding="utf-8")

@@ -120,7 +120,7 @@ def test_a_shipped_name_wins_over_a_folder_that_lies_around(
 
 def test_another_task_is_refused(tmp_path: Path) -> None:
     tiny_models.emotion_package(tmp_path / "p")
-    with pytest.raises(ModelError, match=r"task emotion, where one for action"):
+    with pytest.raises(ModelError, match=r"task emotion, but one for action"):
         load_package(tmp_path / "p", "action")
 
 
@@ -156,7 +156,7 @@ def test_a_precision_that_is_not_there_names_those_that_are(tmp_path: Path) -> N
     package = tiny_models.emotion_package(tmp_path / "p")
     with pytest.raises(ModelError, match="has no int8 files: choose from fp32"):
         package.manifest.precision_for("cpu", "int8")
-    with pytest.raises(ModelError, match="holds no int8 model"):
+    with pytest.raises(ModelError, match="has no int8 model file"):
         package.read("model", "int8")
 
 
@@ -179,21 +179,21 @@ BAD_MANIFESTS: dict[str, tuple[Change, str]] = {
     "loud task": (lambda m: m.update(task="../Sound"), r"task: must be a name of lower-case letters"),
     "no labels": (lambda m: m.update(labels=[]), r"labels: must be a list"),
     "empty label": (lambda m: m["labels"].__setitem__(2, ""), r"labels\[2\]: must be a name"),
-    "label twice": (lambda m: m["labels"].__setitem__(1, "angry"), "labels: a label stands twice"),
+    "label twice": (lambda m: m["labels"].__setitem__(1, "angry"), "labels: duplicate label"),
     "cold temperature": (lambda m: m.update(temperature=0), "temperature: must be a number"),
     "huge temperature": (lambda m: m.update(temperature=10**400), "temperature: must be a number"),
     "threshold over 1": (lambda m: m.update(threshold=1.5), "threshold"),
-    "no crop": (lambda m: m.pop("crop"), "crop: belongs in each package that reads faces"),
+    "no crop": (lambda m: m.pop("crop"), "crop: is required in packages that read faces"),
     "a window": (
         lambda m: m.update(window={"frames": 4, "seconds": 1, "max_gap_s": 1}),
-        "window: belongs in each package that reads clips",
+        "window: is required in packages that read clips",
     ),
-    "short prior": (lambda m: m["prior"]["data"].pop(), r"prior\.data: must be one share"),
-    "no files": (lambda m: m.update(files={}), "files: holds no precision"),
+    "short prior": (lambda m: m["prior"]["data"].pop(), r"prior\.data: must contain one share"),
+    "no files": (lambda m: m.update(files={}), "files: contains no precision"),
     "unknown precision": (lambda m: m["files"].update(fp8={}), "files: unknown key 'fp8'"),
     "other role": (
         lambda m: m["files"]["fp32"].update(head=m["files"]["fp32"].pop("model")),
-        r"files\.fp32: must hold exactly model",
+        r"files\.fp32: must contain exactly model",
     ),
     "auto of no files": (lambda m: m.update(auto={"cpu": "int8"}), r"auto\.cpu: the package has no int8"),
     "short hash": (
@@ -274,7 +274,7 @@ def test_other_sizes_are_refused_before_reading(tmp_path: Path) -> None:
     package = tiny_models.emotion_package(tmp_path / "p")
     path = tmp_path / "p" / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="bytes, not"):
+    with pytest.raises(ModelError, match="bytes, expected"):
         package.read("model", "fp32")
     path.unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: cannot be read: No such file"):
@@ -311,11 +311,11 @@ def test_a_manifest_that_is_a_link_is_refused(tmp_path: Path) -> None:
     [
         (
             {"input": InputSpec(24, 16, "gray", "unit")},
-            "image is batch x 16 x 16 x 1, where manifest.json asks",
+            "image is batch x 16 x 16 x 1, but manifest.json requires",
         ),
         ({"input": InputSpec(16, 16, "rgb", "unit")}, "image is"),
         ({"labels": ("a", "b"), "prior": {}}, "probs is batch x 7"),
-        ({"opset": 18}, "opset 17, where manifest.json says 18"),
+        ({"opset": 18}, "opset 17, but manifest.json says 18"),
     ],
 )
 def test_verify_holds_the_graph_against_the_manifest(
@@ -330,7 +330,7 @@ def test_features_are_a_row_for_each_picture(tmp_path: Path) -> None:
     nodes = [helper.make_node("ReduceMean", ["image"], ["features"], keepdims=0)]
     one_number = tiny_models.to_bytes(nodes, {"image": ["batch", 16, 16, 3]}, {"features": []})
     package = tiny_models.action_package(tmp_path, graphs={"encoder": one_number})
-    with pytest.raises(ModelError, match=r"features is one number, where manifest\.json asks for \? x \?"):
+    with pytest.raises(ModelError, match=r"features is a scalar, but manifest\.json requires \? x \?"):
         verify_package(package.path)
     with pytest.raises(ModelError, match=r"encoder\.onnx: gives 0 axes, not a row for each picture"):
         ActionModel(package)
@@ -354,7 +354,7 @@ def as_option(folder: Path, content: bytes = b"another engine's", **changes: Any
 def test_files_that_the_options_name_are_checked_too(tmp_path: Path) -> None:
     as_option(tmp_path / "p")
     package = verify_package(tmp_path / "p")
-    assert package.read_other("model.tflite") == b"another engine's"
+    assert package.read_other_file("model.tflite") == b"another engine's"
     (tmp_path / "p" / "model.tflite").write_bytes(b"another engine's".swapcase())
     with pytest.raises(ModelError, match=r"model\.tflite: damaged"):
         verify_package(tmp_path / "p")
@@ -524,13 +524,13 @@ def with_sparse() -> onnx.ModelProto:
 
 
 UNSAFE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "external data": (external_data, "outside its file"),
+    "external data": (external_data, "outside the file"),
     "location without entries": (
         lambda: identity(data_location=TensorProto.EXTERNAL),
-        "outside its file",
+        "outside the file",
     ),
-    "external data in a branch": (lambda: in_branch(external_data()), "outside its file"),
-    "external data in a constant": (lambda: as_attribute(external_data()), "outside its file"),
+    "external data in a branch": (lambda: in_branch(external_data()), "outside the file"),
+    "external data in a constant": (lambda: as_attribute(external_data()), "outside the file"),
     "custom operator": (lambda: with_node("Evil", "com.example"), "operator Evil of com.example"),
     "custom operator in a branch": (lambda: in_branch(with_node("Evil", "x.y")), "operator Evil of x.y"),
     "compiled engine": (lambda: with_node("EPContext", "com.microsoft"), "compiled engine"),
@@ -539,10 +539,16 @@ UNSAFE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "40 GB claimed": (lambda: identity(dims=[10**10], raw_data=b""), "claims 10000000000 elements"),
     "negative size": (lambda: identity(dims=[-1]), "negative size"),
     "many axes": (lambda: identity(dims=[1] * 200), "too many axes"),
-    "40 GB of a shape": (lambda: grown("ConstantOfShape", [10**10]), "ConstantOfShape asks for"),
-    "40 GB of a constant": (lambda: grown("Expand", [10**5, 10**5], constant=True), "Expand asks for"),
-    "40 GB of tiles": (lambda: grown("Tile", [10**10]), "Tile asks for"),
-    "40 GB of noise": (lambda: with_node("RandomNormal", shape=[10**5, 10**5]), "RandomNormal asks for"),
+    "40 GB of a shape": (lambda: grown("ConstantOfShape", [10**10]), "ConstantOfShape creates a tensor"),
+    "40 GB of a constant": (
+        lambda: grown("Expand", [10**5, 10**5], constant=True),
+        "Expand creates a tensor",
+    ),
+    "40 GB of tiles": (lambda: grown("Tile", [10**10]), "Tile creates a tensor"),
+    "40 GB of noise": (
+        lambda: with_node("RandomNormal", shape=[10**5, 10**5]),
+        "RandomNormal creates a tensor",
+    ),
     "deep": (lambda: nested(20), "more than 16 deep"),
 }
 
@@ -570,9 +576,9 @@ def test_weights_outside_the_file_are_refused_wherever_they_lie(tmp_path: Path, 
     (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
     (folder / "hard.bin").hardlink_to(tmp_path / "weights.bin")
     (folder / "zero.bin").symlink_to("/dev/zero")
-    with pytest.raises(ModelError, match=r"model\.onnx: keeps weights outside its file"):
+    with pytest.raises(ModelError, match=r"model\.onnx: stores weights outside the file"):
         verify_package(folder)
-    with pytest.raises(ModelError, match=r"model\.onnx: keeps weights outside its file"):
+    with pytest.raises(ModelError, match=r"model\.onnx: stores weights outside the file"):
         EmotionModel(load_package(folder))
 
 
@@ -583,7 +589,7 @@ def test_75_bytes_that_ask_for_40_gigabytes_are_refused(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     assert model.ByteSize() <= 75
     folder = tiny_models.emotion_package(tmp_path / "p", model=model.SerializeToString()).path
-    with pytest.raises(ModelError, match=r"model\.onnx: ConstantOfShape asks for a tensor of more than"):
+    with pytest.raises(ModelError, match=r"model\.onnx: ConstantOfShape creates a tensor of more than"):
         verify_package(folder)
 
 

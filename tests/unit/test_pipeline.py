@@ -41,7 +41,7 @@ class Crowd(Detector):
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         if region is not None:
             return []
         lefts = [40 * n + self.shift for n in range(self.count)]
@@ -143,7 +143,7 @@ def test_before_its_turn_nothing_is_said_of_a_face(emotion: Package) -> None:
 
 def test_a_new_face_comes_before_those_that_were_read(emotion: Package) -> None:
     class Joined(Crowd):
-        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
             found = super().detect(bgr, region)
             self.count = 4  # From the second look on.
             return found
@@ -197,7 +197,7 @@ def test_a_moving_face_has_one_number_however_rarely_it_is_looked_for(
     """It crosses the picture at one and a half of its sides a second."""
 
     class Walking(Crowd):
-        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
             self.shift = 45 * float(bgr[0, 0, 0]) / 10
             return super().detect(bgr, region)
 
@@ -225,7 +225,7 @@ def test_all_in_every_frame_where_that_is_wanted(emotion: Package) -> None:
 
 def test_between_looks_a_face_is_cut_out_where_it_has_moved_to(emotion: Package) -> None:
     class Walking(Crowd):
-        def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+        def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
             found = super().detect(bgr, region)
             self.shift += 6.0  # In three frames: two pixels a frame, half of which is believed at first.
             return found

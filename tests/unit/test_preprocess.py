@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import normalize, prepare, resize
+from edgeharfer.runtime.inference.preprocess import normalize, preprocess_images, resize
 from edgeharfer.runtime.types import Floats, Image
 
 
@@ -33,27 +33,27 @@ def formula(pixels: Floats, how: str) -> Floats:
 @pytest.mark.parametrize("how", ["none", "unit", "symmetric", "standardize", "imagenet"])
 def test_normalisations_follow_their_formulas(how: str) -> None:
     bgr = noise(12, 10, 3)
-    batch = prepare([bgr], InputSpec(10, 12, "rgb", how))  # type: ignore[arg-type]
+    batch = preprocess_images([bgr], InputSpec(10, 12, "rgb", how))  # type: ignore[arg-type]
     assert batch.shape == (1, 12, 10, 3) and batch.dtype == np.float32
     np.testing.assert_allclose(batch[0], formula(bgr[..., ::-1].astype(np.float32), how), atol=1e-5)
 
 
 def test_each_picture_is_standardised_by_itself() -> None:
     dark, bright = noise(9, 9) // 4, noise(9, 9) // 4 + 180
-    batch = prepare([dark, bright], InputSpec(9, 9, "gray", "standardize"))
+    batch = preprocess_images([dark, bright], InputSpec(9, 9, "gray", "standardize"))
     np.testing.assert_allclose(batch[0], batch[1], atol=1e-5)
     np.testing.assert_allclose(batch.mean(axis=(1, 2, 3)), 0, atol=1e-6)
     np.testing.assert_allclose(batch.std(axis=(1, 2, 3)), 1, atol=1e-6)
 
 
 def test_a_flat_picture_standardises_to_zero() -> None:
-    batch = prepare([np.full((5, 5), 77, np.uint8)], InputSpec(5, 5, "gray", "standardize"))
+    batch = preprocess_images([np.full((5, 5), 77, np.uint8)], InputSpec(5, 5, "gray", "standardize"))
     assert np.abs(batch).max() == 0
 
 
 def test_grey_weighs_the_colours_as_bt_601() -> None:
     bgr = np.array([[[200, 100, 50]]], np.uint8)
-    (pixel,) = prepare([bgr], InputSpec(1, 1, "gray", "none")).ravel()
+    (pixel,) = preprocess_images([bgr], InputSpec(1, 1, "gray", "none")).ravel()
     assert pixel == round(0.114 * 200 + 0.587 * 100 + 0.299 * 50)
 
 
@@ -61,21 +61,21 @@ def test_grey_and_colour_pictures_can_stand_in_one_batch() -> None:
     gray = noise(8, 8)
     colour = np.dstack([gray] * 3)
     for wanted in ("gray", "rgb"):
-        batch = prepare([gray, colour], InputSpec(8, 8, wanted, "unit"))
+        batch = preprocess_images([gray, colour], InputSpec(8, 8, wanted, "unit"))
         np.testing.assert_allclose(batch[0], batch[1], atol=1 / 255)
 
 
 def test_colours_come_out_as_rgb() -> None:
     blue = np.zeros((4, 4, 3), np.uint8)
     blue[..., 0] = 255
-    assert prepare([blue], InputSpec(4, 4, "rgb", "unit"))[0, 0, 0].tolist() == [0, 0, 1]
+    assert preprocess_images([blue], InputSpec(4, 4, "rgb", "unit"))[0, 0, 0].tolist() == [0, 0, 1]
 
 
 def test_colours_stay_bgr_where_the_model_wants_them_so() -> None:
     picture = np.full((4, 4, 3), (10, 20, 30), np.uint8)
     spec = InputSpec(4, 4, "bgr", "none")
     assert spec.channels == 3
-    assert prepare([picture], spec)[0, 0, 0].tolist() == [10, 20, 30]
+    assert preprocess_images([picture], spec)[0, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_shrinking_averages() -> None:
@@ -97,13 +97,13 @@ def test_the_right_size_is_left_alone() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 900, 3), (900, 1), (3000, 2000, 3)])
 def test_any_size_is_taken(shape: tuple[int, ...]) -> None:
-    batch = prepare([np.full(shape, 255, np.uint8)], InputSpec(48, 40, "gray", "unit"))
+    batch = preprocess_images([np.full(shape, 255, np.uint8)], InputSpec(48, 40, "gray", "unit"))
     assert batch.shape == (1, 40, 48, 1)
     np.testing.assert_allclose(batch, 1)
 
 
 def test_no_pictures_make_an_empty_batch() -> None:
-    assert prepare([], InputSpec(48, 48, "gray", "symmetric")).shape == (0, 48, 48, 1)
+    assert preprocess_images([], InputSpec(48, 48, "gray", "symmetric")).shape == (0, 48, 48, 1)
 
 
 @pytest.mark.parametrize("colour", ["gray", "rgb"])
@@ -112,7 +112,7 @@ def test_clahe_evens_the_light(colour: str) -> None:
     texture = noise(64, 64) // 4
     shadow = np.dstack([texture + np.where(np.arange(64) < 32, 20, 160).astype(np.uint8)] * 3)
     plain, evened = (
-        prepare([shadow], InputSpec(64, 64, colour, "unit", clahe=clahe))[0]  # type: ignore[arg-type]
+        preprocess_images([shadow], InputSpec(64, 64, colour, "unit", clahe=clahe))[0]  # type: ignore[arg-type]
         for clahe in (False, True)
     )
 
@@ -127,14 +127,14 @@ def test_clahe_evens_the_light(colour: str) -> None:
 def test_clahe_is_opencvs_with_clip_2_and_8_by_8_tiles() -> None:
     gray = noise(64, 64) // 2
     expected = cv2.createCLAHE(2.0, (8, 8)).apply(gray)
-    batch = prepare([gray], InputSpec(64, 64, "gray", "none", clahe=True))
+    batch = preprocess_images([gray], InputSpec(64, 64, "gray", "none", clahe=True))
     np.testing.assert_array_equal(batch[0, ..., 0], expected)
 
 
 def test_the_pictures_themselves_stay_as_they_are() -> None:
     picture = noise(6, 6, 3)
     before = picture.copy()
-    prepare([picture], InputSpec(6, 6, "rgb", "imagenet", clahe=True))
+    preprocess_images([picture], InputSpec(6, 6, "rgb", "imagenet", clahe=True))
     np.testing.assert_array_equal(picture, before)
 
 

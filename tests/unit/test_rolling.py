@@ -233,9 +233,9 @@ def test_a_benchmark_s_step_is_what_a_stream_costs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (rolling(tiny_models.lstm_head(FRAMES + 1)), "h is 1 x 5 x 5, where .* asks for 1 x 4 x [?]"),
-        (rolling(tiny_models.lstm_head(FRAMES, classes=4)), "probs is 1 x 4, where .* 1 x 3"),
-        (tiny_models.lstm_head(FRAMES), "1 inputs and 1 outputs, not a pair for each"),
+        (rolling(tiny_models.lstm_head(FRAMES + 1)), "h is 1 x 5 x 5, but .* requires 1 x 4 x [?]"),
+        (rolling(tiny_models.lstm_head(FRAMES, classes=4)), "probs is 1 x 4, but .* 1 x 3"),
+        (tiny_models.lstm_head(FRAMES), "1 inputs and 1 outputs, expected pairs of states"),
     ],
     ids=["frames", "classes", "whole windows"],
 )
@@ -291,5 +291,5 @@ def test_a_package_that_nobody_verified_ends_in_one_line(
 def test_pictures_have_no_rolling_head(tmp_path: Path) -> None:
     made = tiny_models.emotion_package(tmp_path)
     spec = made.manifest.files["fp32"]["model"]
-    with pytest.raises(ModelError, match=r"files\.fp32: must hold exactly model"):
+    with pytest.raises(ModelError, match=r"files\.fp32: must contain exactly model"):
         tiny_models.emotion_package(tmp_path, files={"fp32": {"model": spec, ROLLING: spec}})

@@ -100,6 +100,6 @@ def test_files_that_would_take_long_to_hash_are_refused_unread(tmp_path: Path, c
     manifest = tiny_models.emotion_package(tmp_path).manifest
     beside = {f"file-{n}": vars(FileSpec(f"file-{n}", size, "0" * 64)) for n in range(count)}
     content = dump_manifest(replace(manifest, options=beside))
-    with pytest.raises(ModelError, match="names more than"):
+    with pytest.raises(ModelError, match="lists more than"):
         parse_manifest(content, "x")
     assert load_package(tmp_path)

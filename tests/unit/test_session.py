@@ -178,17 +178,18 @@ def test_an_engine_is_noted_once_its_session_has_loaded(
     use_gpu_build(monkeypatch, tmp_path, CUDA)
     with pytest.raises(ProviderError):
         make_session(HEAD, Backend("tensorrt"))
-    assert gpu.lacks_engine(HEAD)
+    assert gpu.needs_engine_build(HEAD)
     use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)
     assert make_session(HEAD, Backend("tensorrt")).provider == TENSORRT
-    assert not gpu.lacks_engine(HEAD)
+    assert not gpu.needs_engine_build(HEAD)
 
 
 def test_a_build_without_gpu_says_what_to_install() -> None:
     if CUDA in __import__("onnxruntime").get_available_providers():
         pytest.skip("this ONNX Runtime is a GPU build")
     with pytest.raises(
-        ProviderError, match=rf"not part of this ONNX Runtime: .*{re.escape(install_command('gpu'))}"
+        ProviderError,
+        match=rf"ONNX Runtime does not include cuda: .*{re.escape(install_command('gpu'))}",
     ):
         make_session(HEAD, Backend("cuda"))
     assert make_session(HEAD, Backend("cuda", fallback=True)).provider == CPU

@@ -16,7 +16,7 @@ from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.providers import probe_providers
 from edgeharfer.runtime.inference.session import MAX_BINDINGS, Session, make_session
 from edgeharfer.runtime.inference.tuning import open_graph
-from edgeharfer.runtime.inference.upgrade import difference
+from edgeharfer.runtime.inference.upgrade import relative_difference
 from edgeharfer.runtime.types import Floats
 from scripted_gpu import CUDA, use_gpu_build
 
@@ -139,5 +139,5 @@ def test_what_ships_answers_on_cuda_as_on_the_cpu(
     shape = tuple(axis if isinstance(axis, int) else free.get(str(axis), 1) for axis in plain.input_shape)
     feeds = {plain.input_name: np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)}
     for _ in range(3):
-        assert difference(plain.run(feeds), session.run(feeds)) < 0.01
+        assert relative_difference(plain.run(feeds), session.run(feeds)) < 0.01
     assert caplog.text == ""

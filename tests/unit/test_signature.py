@@ -19,7 +19,7 @@ import tiny_models
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError
 from edgeharfer.runtime.inference import package as package_module
 from edgeharfer.runtime.inference.package import MANIFEST, load_package, sign_package, verify_package
-from edgeharfer.runtime.inference.signature import SIGNATURE, check_signature, make_keys, make_signature
+from edgeharfer.runtime.inference.signature import SIGNATURE, generate_key_pair, sign_bytes, verify_signature
 from edgeharfer.runtime.installation import install_command
 
 needs_cryptography = pytest.mark.skipif(
@@ -38,7 +38,7 @@ RFC_SIGNATURE = (
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     pytest.importorskip("cryptography", reason="needs the sign extra")
-    make_keys(tmp_path / "key")
+    generate_key_pair(tmp_path / "key")
     return tmp_path / "key"
 
 
@@ -67,10 +67,10 @@ def test_it_is_the_ed25519_of_rfc_8032(tmp_path: Path) -> None:
     secret = pem(tmp_path / "s", "PRIVATE", "302e020100300506032b657004220420", RFC_SECRET)
     public = pem(tmp_path / "p", "PUBLIC", "302a300506032b6570032100", RFC_PUBLIC)
     message = bytes.fromhex("af82")
-    assert make_signature(message, secret).hex() == RFC_SIGNATURE
-    check_signature(message, bytes.fromhex(RFC_SIGNATURE), public, "m")
-    with pytest.raises(ModelError, match=r"^m: manifest\.sig was not made with"):
-        check_signature(message + b"\0", bytes.fromhex(RFC_SIGNATURE), public, "m")
+    assert sign_bytes(message, secret).hex() == RFC_SIGNATURE
+    verify_signature(message, bytes.fromhex(RFC_SIGNATURE), public, "m")
+    with pytest.raises(ModelError, match=r"^m: manifest\.sig does not match the key"):
+        verify_signature(message + b"\0", bytes.fromhex(RFC_SIGNATURE), public, "m")
 
 
 def test_a_signed_package_is_whole_and_every_file_has_its_hash(signed: Path, public: Path) -> None:
@@ -148,15 +148,15 @@ def dangle(folder: Path) -> None:
 
 
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
-    (change_manifest, "was not made with the key"),
-    (change_model, "was not made with the key"),
-    (break_manifest, "was not made with the key"),
-    (zero, "was not made with the key"),
-    (flip, "was not made with the key"),
-    (truncate, "63 bytes, not 64"),
-    (lengthen, "65 bytes, not 64"),
-    (empty, "0 bytes, not 64"),
-    (remove, "not signed, and a signature is required"),
+    (change_manifest, "does not match the key"),
+    (change_model, "does not match the key"),
+    (break_manifest, "does not match the key"),
+    (zero, "does not match the key"),
+    (flip, "does not match the key"),
+    (truncate, "63 bytes, expected 64"),
+    (lengthen, "65 bytes, expected 64"),
+    (empty, "0 bytes, expected 64"),
+    (remove, "not signed, but a signature is required"),
     (link, r"manifest\.sig: cannot be read"),
     (dangle, r"manifest\.sig: cannot be read"),
 ]
@@ -181,13 +181,13 @@ def test_every_flipped_byte_of_a_signed_manifest_is_refused(signed: Path, public
     good = path.read_bytes()
     for offset in range(len(good)):
         path.write_bytes(good[:offset] + bytes([good[offset] ^ 1 << offset % 8]) + good[offset + 1 :])
-        with pytest.raises(ModelError, match="was not made with the key"):
+        with pytest.raises(ModelError, match="does not match the key"):
             load_package(signed, require_signature=public)
 
 
 def test_another_key_vouches_for_nothing(signed: Path, tmp_path: Path) -> None:
-    other = make_keys(tmp_path / "other")
-    with pytest.raises(ModelError, match=r"was not made with the key of .*other\.pub"):
+    other = generate_key_pair(tmp_path / "other")
+    with pytest.raises(ModelError, match=r"does not match the key .*other\.pub"):
         load_package(signed, require_signature=other)
 
 
@@ -197,7 +197,7 @@ def test_a_signature_of_another_package_is_refused(
     other = tiny_models.action_package(tmp_path / "other").path
     sign_package(other, key)
     shutil.copy(other / SIGNATURE, signed / SIGNATURE)
-    with pytest.raises(ModelError, match="was not made with the key"):
+    with pytest.raises(ModelError, match="does not match the key"):
         load_package(signed, require_signature=public)
 
 
@@ -219,21 +219,21 @@ def test_only_ed25519_keys_of_the_right_half_are_keys(signed: Path, key: Path, p
         with pytest.raises(ConfigError, match=r"key.*keygen"):
             load_package(signed, require_signature=wrong)
     for wrong in (public, noise):
-        with pytest.raises(ConfigError, match="not an Ed25519 private key"):
+        with pytest.raises(ConfigError, match="not an unencrypted Ed25519 private key"):
             sign_package(signed, wrong)
 
 
 def test_keys_are_written_once_and_the_private_one_for_its_owner(tmp_path: Path, key: Path) -> None:
     assert key.stat().st_mode & 0o077 == 0
     before = key.read_bytes()
-    with pytest.raises(ConfigError, match="is there already"):
-        make_keys(key)
+    with pytest.raises(ConfigError, match="file exists"):
+        generate_key_pair(key)
     key.with_name("key.pub").unlink()
     with pytest.raises(ConfigError, match="File exists"):
-        make_keys(key)
+        generate_key_pair(key)
     assert key.read_bytes() == before
     with pytest.raises(ConfigError, match="No such file"):
-        make_keys(tmp_path / "no" / "folder" / "key")
+        generate_key_pair(tmp_path / "no" / "folder" / "key")
 
 
 @pytest.mark.parametrize("what", ["damaged", "link", "folder"])
@@ -281,5 +281,5 @@ def test_without_cryptography_nothing_that_must_be_signed_passes(
     with pytest.raises(MissingExtra):
         sign_package(folder, tmp_path / "key")
     with pytest.raises(MissingExtra):
-        make_keys(tmp_path / "key")
+        generate_key_pair(tmp_path / "key")
     load_package(folder)

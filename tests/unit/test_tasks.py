@@ -32,7 +32,7 @@ class Row(Detector):
     def __init__(self, *counts: int) -> None:
         self._counts = list(counts)
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         count = self._counts.pop(0) if len(self._counts) > 1 else self._counts[0]
         return [
             Face(Box(60 * n, 10, 30, 30), 0.9 - n / 100, POINTS + np.array((60 * n, 10), np.float32))

@@ -19,8 +19,8 @@ from edgeharfer.runtime.inference.tensorrt import (
     GpuEnvironment,
     engine_folder,
     engine_key,
-    keep_engine,
-    lacks_engine,
+    mark_engine_built,
+    needs_engine_build,
     tensorrt_options,
 )
 
@@ -38,7 +38,7 @@ def build(made: dict[str, str], *, whole: bool = True) -> Path:
     engine = Path(made["trt_engine_cache_path"], "net.engine")
     engine.write_bytes(b"engine")
     if whole:
-        keep_engine(made, "net")
+        mark_engine_built(made, "net")
     return engine
 
 
@@ -82,10 +82,10 @@ def test_an_engine_for_the_same_things_is_kept(tmp_path: Path, caplog: pytest.Lo
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"driver": "580.1"}, "driver 570.10 became 580.1"),
-        ({"tensorrt": "10.14.0"}, "tensorrt 10.13.0 became 10.14.0"),
-        ({"gpu": "Other GPU"}, "gpu Example GPU became Other GPU"),
-        ({"onnxruntime": "1.32"}, "onnxruntime 1.31.1 became 1.32"),
+        ({"driver": "580.1"}, "driver changed from 570.10 to 580.1"),
+        ({"tensorrt": "10.14.0"}, "tensorrt changed from 10.13.0 to 10.14.0"),
+        ({"gpu": "Other GPU"}, "gpu changed from Example GPU to Other GPU"),
+        ({"onnxruntime": "1.32"}, "onnxruntime changed from 1.31.1 to 1.32"),
     ],
 )
 def test_a_stale_engine_is_deleted_and_that_is_said(
@@ -96,7 +96,7 @@ def test_a_stale_engine_is_deleted_and_that_is_said(
         again = options(tmp_path, replace(HERE, **change))
     assert not engine.exists()
     assert Path(again["trt_engine_cache_path"]) == engine.parent
-    assert f"net: TensorRT's engine is built again: {said}" in caplog.text
+    assert f"net: rebuilding the TensorRT engine: {said}" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"environment": 3}', b"\xff"])
@@ -104,11 +104,11 @@ def test_an_engine_of_unknown_origin_is_not_trusted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     engine = build(options(tmp_path))
-    (engine.parent / gpu.KEY).write_bytes(damage)
+    (engine.parent / gpu.KEY_FILE).write_bytes(damage)
     options(tmp_path)
     assert not engine.exists()
-    assert "what it was built for is not known" in caplog.text
-    assert json.loads((engine.parent / gpu.KEY).read_text())["environment"]["gpu"] == "Example GPU"
+    assert "it is not known what it was built for" in caplog.text
+    assert json.loads((engine.parent / gpu.KEY_FILE).read_text())["environment"]["gpu"] == "Example GPU"
 
 
 def test_an_engine_that_was_never_done_is_not_trusted(
@@ -117,12 +117,12 @@ def test_an_engine_that_was_never_done_is_not_trusted(
     engine = build(options(tmp_path), whole=False)
     options(tmp_path)
     assert not engine.exists()
-    assert "its building did not end" in caplog.text
+    assert "the last build was not completed" in caplog.text
 
 
 def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
     def lacking(environment: GpuEnvironment = HERE) -> bool:
-        return lacks_engine(MODEL, root=tmp_path, environment=lambda: environment)
+        return needs_engine_build(MODEL, root=tmp_path, environment=lambda: environment)
 
     assert not lacking(replace(HERE, tensorrt=None)), "where nothing can be built, nothing is lacking"
     assert lacking()
@@ -130,16 +130,16 @@ def test_whether_an_engine_is_lacking(tmp_path: Path) -> None:
     made = options(tmp_path)
     engine = build(made, whole=False)
     assert lacking()
-    keep_engine(made, "net")
+    mark_engine_built(made, "net")
     assert not lacking()
     assert lacking(replace(HERE, driver="580.1"))
     assert engine.exists()
 
 
 def test_an_engine_that_cannot_be_noted_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keep_engine({"trt_engine_cache_path": str(tmp_path / "gone")}, "net")
-    assert "net: TensorRT's engine cannot be kept" in caplog.text
-    keep_engine({"use_tf32": "0"}, "net")
+    mark_engine_built({"trt_engine_cache_path": str(tmp_path / "gone")}, "net")
+    assert "net: TensorRT engine cannot be cached" in caplog.text
+    mark_engine_built({"use_tf32": "0"}, "net")
     assert not list(tmp_path.iterdir())
 
 
@@ -160,7 +160,7 @@ def test_without_tensorrt_or_a_place_to_write_nothing_is_kept(
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").write_text("in the way")
     assert "trt_engine_cache_enable" not in options(tmp_path / "file")
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 def test_each_provider_of_a_session_gets_its_own_options(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.faces.tracks import (
-    KEEP_S,
+    MAX_EXTRAPOLATION_S,
     MAX_TRACK_GAP_S,
-    MOVES_ON_S,
-    NEW_S,
+    MAX_UNSEEN_S,
+    NEW_TRACK_S,
     Tracker,
     distance,
-    steady,
+    smooth_box,
 )
 from edgeharfer.runtime.types import Box, Face
 
@@ -94,7 +94,7 @@ def test_a_face_that_left_is_no_longer_known() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
     for n in range(1, 9):
-        tracker.update([], n * KEEP_S / 8 + 0.01)
+        tracker.update([], n * MAX_UNSEEN_S / 8 + 0.01)
     assert tracker.known_boxes == [] and tracker.numbers == []
 
 
@@ -163,7 +163,7 @@ def test_between_looks_a_face_moves_on_for_a_moment_and_no_farther() -> None:
     tracker = Tracker()
     tracker.update([face(100)], 0.0)
     (track,) = tracker.update([face(140)], 1.0)  # 40 pixels a second, of which half is believed
-    offsets = [track.offset_at(1.0 + later_s)[0] for later_s in (0.0, 0.1, MOVES_ON_S, 0.9)]
+    offsets = [track.offset_at(1.0 + later_s)[0] for later_s in (0.0, 0.1, MAX_EXTRAPOLATION_S, 0.9)]
     places = [track.face.box.center[0] + offset for offset in offsets]
     assert places == pytest.approx([140, 142, 144, 144])
 
@@ -172,7 +172,7 @@ def test_between_looks_a_face_moves_on_for_a_moment_and_no_farther() -> None:
 def test_the_shown_box_follows_as_fast_at_any_rate(fps: int) -> None:
     box = face(0).box
     for _ in range(round(0.3 * fps)):
-        box = steady(box, face(10).box, 1 / fps)
+        box = smooth_box(box, face(10).box, 1 / fps)
     assert box.center[0] == pytest.approx(10 * (1 - math.exp(-5)))
 
 
@@ -181,7 +181,7 @@ def test_a_face_is_calm_once_it_is_known_and_hardly_moves(sides_a_second: float,
     tracker = Tracker()
     for n in range(11):
         (track,) = tracker.update([face(100 + 50 * sides_a_second * n / 10)], n / 10)
-        assert track.calm == (calm and n / 10 >= NEW_S)
+        assert track.is_still == (calm and n / 10 >= NEW_TRACK_S)
 
 
 def test_distance_is_in_sides_of_the_larger_box() -> None:

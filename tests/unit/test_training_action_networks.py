@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras")
 
 from edgeharfer.export import export_model  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
-from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
+from edgeharfer.runtime.inference.preprocess import preprocess_images  # noqa: E402
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing  # noqa: E402
 from edgeharfer.runtime.types import Image  # noqa: E402
 from edgeharfer.training.action.confidence import fold_temperature  # noqa: E402
@@ -75,7 +75,7 @@ def test_a_stream_gives_what_the_whole_model_gives(name: str, tmp_path: Path) ->
         scores = rolling.push(features) if rolling is not None else None
         last = [*last, picture][-FRAMES:]
         if ring.ready:
-            whole = np.asarray(model(prepare(last, package.manifest.input)[None]))[0]
+            whole = np.asarray(model(preprocess_images(last, package.manifest.input)[None]))[0]
             np.testing.assert_allclose(streamed.classify(ring.window()), whole, atol=1e-5)
             if scores is not None:
                 np.testing.assert_allclose(scores[0], whole, atol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import apply_temperature, choose_threshold, fit_temperature
@@ -135,7 +135,7 @@ def test_windows_are_those_of_the_runtime(data: Path, tmp_path: Path) -> None:
         loaded = store(tmp_path / "features").load(file)
 
         def encode(bgr: Image) -> Floats:
-            features: Floats = quarters(prepare([bgr], SPEC.input))[0]
+            features: Floats = quarters(preprocess_images([bgr], SPEC.input))[0]
             return features
 
         frames = ((frame.pts_s, frame.bgr) for frame in read_frames(data / file.name))

@@ -102,7 +102,7 @@ class OneFace(Detector):
 
     provider = "none"
 
-    def detect(self, bgr: np.ndarray, region: Any = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: np.ndarray, region: Any = None, *, close_up: bool = False) -> list[Face]:
         height, width = bgr.shape[:2]
         points = np.array([(0.4, 0.4), (0.6, 0.4), (0.5, 0.5), (0.5, 0.6), (0.3, 0.45), (0.7, 0.45)])
         box = Box(width * 0.25, height * 0.25, width * 0.5, height * 0.5)

@@ -12,7 +12,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
-from edgeharfer.runtime.inference.preprocess import prepare  # noqa: E402
+from edgeharfer.runtime.inference.preprocess import preprocess_images  # noqa: E402
 from edgeharfer.training.backbones import backbone  # noqa: E402
 from edgeharfer.training.emotion import networks  # noqa: E402
 from edgeharfer.training.emotion.networks import (  # noqa: E402
@@ -45,7 +45,7 @@ def half_precision() -> Iterator[None]:
 def faces(arch: str, count: int = 4) -> Any:
     """Noise, cut to the network's smallest picture and scaled by the runtime's own code."""
     pictures = np.random.default_rng(0).integers(0, 256, (count, 50, 40, 3), np.uint8)
-    return prepare(list(pictures), emotion_trunk(arch, MIN_SIDE).input)
+    return preprocess_images(list(pictures), emotion_trunk(arch, MIN_SIDE).input)
 
 
 def compiled(model: Any) -> Any:

@@ -15,7 +15,7 @@ from edgeharfer.runtime.inference import tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.tuning import (
-    key_of,
+    package_key,
     record_path,
     resolve_backend,
     tuned_backends,
@@ -40,13 +40,13 @@ def test_without_a_record_the_manifest_decides(package: Package) -> None:
 
 
 def test_a_record_fills_what_was_left_open(package: Package) -> None:
-    write_record({key_of(package): [Backend("cpu", "fp32", 2)]})
+    write_record({package_key(package): [Backend("cpu", "fp32", 2)]})
     assert resolve_backend(package) == Backend("cpu", "fp32", 2)
     assert resolve_backend(package, Backend(threads=1)) == Backend("cpu", "fp32", 1)
 
 
 def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> None:
-    write_record({key_of(package): [Backend("cpu", "int8", 2)]})
+    write_record({package_key(package): [Backend("cpu", "int8", 2)]})
     assert resolve_backend(package).precision == "fp32"
 
 
@@ -61,7 +61,7 @@ def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> Non
     ],
 )
 def test_a_record_of_something_else_is_left_alone(package: Package, change: Any) -> None:
-    path = write_record({key_of(package): [Backend("cpu", "fp32", 2)]})
+    path = write_record({package_key(package): [Backend("cpu", "fp32", 2)]})
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))

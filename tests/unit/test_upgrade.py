@@ -27,7 +27,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import probe_providers
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.inference.tuning import open_graph
-from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, difference
+from edgeharfer.runtime.inference.upgrade import Upgrade, UpgradingSession, relative_difference
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.types import Face, Floats, Frame, Image
 from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
@@ -47,7 +47,7 @@ class Bench:
         self.upgrade = Upgrade(self, self.open)
         self.session = UpgradingSession(make_session(HEAD), self.upgrade, 0.01)
 
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         if self.failure is not None:
             raise self.failure
         return self.built
@@ -114,7 +114,7 @@ def test_then_the_better_one_takes_over_between_two_runs(caplog: pytest.LogCaptu
     np.testing.assert_allclose(bench.session.run1(WINDOW), plain() * 1.001, rtol=1e-6)
     assert bench.closed
     (line,) = caplog.messages
-    assert line == "head: goes on with Better, whose answer differs by 0.001"
+    assert line == "head: switched to Better, whose outputs differ by 0.001"
 
 
 @pytest.mark.parametrize("gain", [1.02, float("nan"), 0.0])
@@ -125,7 +125,7 @@ def test_another_answer_is_refused_once(gain: float, caplog: pytest.LogCaptureFi
     np.testing.assert_array_equal(bench.session.run1(WINDOW), plain())
     assert bench.session.provider == CPU
     (line,) = caplog.messages
-    assert line.startswith(f"head: stays on {CPU}: the answer of Better differs by ")
+    assert line.startswith(f"head: stays on {CPU}: outputs of Better differ by ")
 
 
 def test_a_build_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -219,11 +219,11 @@ def test_while_an_engine_is_opened_the_run_may_print(
 def test_the_difference_is_a_part_of_the_largest_value() -> None:
     wanted = {"a": np.array([0.0, -200.0], np.float32), "b": np.array([0.5], np.float32)}
     given = {"a": np.array([1.0, -200.0], np.float32), "b": np.array([0.499], np.float32)}
-    assert difference(wanted, given) == pytest.approx(0.005, rel=1e-4)
+    assert relative_difference(wanted, given) == pytest.approx(0.005, rel=1e-4)
     zeros = {"a": np.zeros(2, np.float32)}
-    assert difference(zeros, zeros) == 0.0
-    assert difference(zeros, {"a": np.ones(2, np.float32)}) > 1e30
-    assert difference({"a": np.empty(0, np.float32)}, {"a": np.empty(0, np.float32)}) == 0.0
+    assert relative_difference(zeros, zeros) == 0.0
+    assert relative_difference(zeros, {"a": np.ones(2, np.float32)}) > 1e30
+    assert relative_difference({"a": np.empty(0, np.float32)}, {"a": np.empty(0, np.float32)}) == 0.0
 
 
 # From a package ---------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_a_run_starts_on_cuda_while_the_engine_is_built(
     session = open_graph(package, "head", Backend(provider, "fp32", 1, background_build=True))
     assert (session.provider, len(builds)) == (CUDA, 1)
     (line,) = caplog.messages
-    assert line.endswith(f": runs on {CUDA} while TensorRT's engine is built, for minutes")
+    assert line.endswith(f": runs on {CUDA} while the TensorRT engine is built (minutes)")
     session.close()
 
 
@@ -315,7 +315,7 @@ class Nobody(Detector):
 
     def warm_up(self) -> None: ...
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         return []
 
 

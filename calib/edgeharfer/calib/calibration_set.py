@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.package import read_regular
+from edgeharfer.runtime.inference.package import read_regular_file
 from edgeharfer.runtime.strict_json import free_object, list_of, load_json, mapping_of, record, text, whole
 
 Item = TypeVar("Item", bound=Hashable)
@@ -70,7 +70,7 @@ class CalibrationSet:
 
 def read_calibration_set(path: Path) -> CalibrationSet:
     """A set as `dump` wrote it. Raises ModelError for anything else."""
-    return record(CalibrationSet)(load_json(read_regular(path, _MAX_BYTES), str(path)), str(path))
+    return record(CalibrationSet)(load_json(read_regular_file(path, _MAX_BYTES), str(path)), str(path))
 
 
 def balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:

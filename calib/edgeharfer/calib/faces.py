@@ -16,9 +16,9 @@ from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, cut_portrait, find_face
+from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.preprocess import color, resize
+from edgeharfer.runtime.inference.preprocess import match_color, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Face, Image
 
@@ -77,8 +77,8 @@ class FaceCalibrationSource(CalibrationSource):
             picture = decode_image(self.data.read(sample), sample.name)
         except SourceError:
             return None
-        face = cut_portrait(picture, self._find(picture), crop, (spec.width, spec.height))
-        return color(resize(face, spec.width, spec.height), spec)
+        face = crop_portrait(picture, self._find(picture), crop, (spec.width, spec.height))
+        return match_color(resize(face, spec.width, spec.height), spec)
 
     def _find(self, picture: Image) -> Face | None:
         """As EmotionModel has it: a model that was taught whole pictures is given whole pictures."""

@@ -26,7 +26,7 @@ from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FORMAT, FileSpec, InputSpec, Manifest
 from edgeharfer.runtime.inference.package import write_manifest
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.source.demo import HEIGHT, WIDTH, DemoSource
 from edgeharfer.runtime.types import Floats
@@ -203,7 +203,7 @@ def parity_pictures(side: int) -> Floats:
         np.pad(demo.picture(37 * number), ((bar, bar), (0, 0), (0, 0))) for number in range(PARITY_FRAMES)
     ]
     noise = np.random.default_rng(0).uniform(-1, 1, (PARITY_FRAMES, side, side, 3)).astype(np.float32)
-    return np.concatenate([prepare(faces, InputSpec(side, side, "rgb", "symmetric")), noise])
+    return np.concatenate([preprocess_images(faces, InputSpec(side, side, "rgb", "symmetric")), noise])
 
 
 def write_package(original: TfliteFile, tflite: bytes, folder: Path) -> None:

@@ -10,10 +10,10 @@ from edgeharfer.export.convert import OPSET
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.align import FER_CROP
-from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS, Reads
+from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS, InputKind
 from edgeharfer.runtime.tasks import TASKS
 
-READS: Mapping[int, Reads] = {4: "face", 5: "clip"}
+READS: Mapping[int, InputKind] = {4: "face", 5: "clip"}
 """By the number of axes of the input: a batch of pictures, or of clips."""
 
 # What a bare model file does not say. A face: framed as in FER-2013. A clip: two seconds.
@@ -72,7 +72,7 @@ def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
     return wanted
 
 
-def _reads(loaded: LoadedModel) -> Reads:
+def _reads(loaded: LoadedModel) -> InputKind:
     try:
         return READS[len(loaded.input_shape)]
     except KeyError as error:

@@ -21,7 +21,7 @@ from edgeharfer.export.source import CARD
 from edgeharfer.export.writing import RECEIPT, check_place, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
-from edgeharfer.runtime.inference.package import Package, load_package, read_regular
+from edgeharfer.runtime.inference.package import Package, load_package, read_regular_file
 from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.types import Floats
@@ -204,7 +204,7 @@ def _copy(source: Package, folder: Path) -> None:
 def _read_receipt(folder: Path) -> dict[str, object]:
     if not (folder / RECEIPT).exists():
         return {}
-    data = load_json(read_regular(folder / RECEIPT, _MAX_TEXT_BYTES), str(folder / RECEIPT))
+    data = load_json(read_regular_file(folder / RECEIPT, _MAX_TEXT_BYTES), str(folder / RECEIPT))
     if not isinstance(data, dict):
         raise ModelError(f"{folder / RECEIPT}: must be an object")
     return data

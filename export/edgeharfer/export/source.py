@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.inference.package import read_regular
+from edgeharfer.runtime.inference.package import read_regular_file
 from edgeharfer.runtime.strict_json import load_json
 
 FACTS = "package.json"
@@ -81,7 +81,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     A JSON list, {"labels": [...]}, an object from numbers to names or from names to numbers, or text
     with one name a line.
     """
-    content = read_regular(path, _MAX_TEXT_BYTES)
+    content = read_regular_file(path, _MAX_TEXT_BYTES)
     if path.suffix.lower() != ".json":
         return tuple(line.strip() for line in _decode(content, path).splitlines() if line.strip())
     data = load_json(content, str(path))
@@ -125,7 +125,7 @@ def _run(folder: Path, name: str | None) -> ModelSource:
 
 
 def _read_facts(path: Path) -> dict[str, object]:
-    data = load_json(read_regular(path, _MAX_TEXT_BYTES), str(path))
+    data = load_json(read_regular_file(path, _MAX_TEXT_BYTES), str(path))
     if not isinstance(data, dict):
         raise ModelError(f"{path}: must be an object")
     return data
@@ -159,7 +159,7 @@ def _card(folder: Path, name: str | None) -> str | None:
     """A card for this very package, or the run's."""
     for path in (folder / f"MODELCARD.{name}.md", folder / CARD):
         if path.exists():
-            return _decode(read_regular(path, _MAX_TEXT_BYTES), path)
+            return _decode(read_regular_file(path, _MAX_TEXT_BYTES), path)
     return None
 
 

@@ -25,7 +25,7 @@ from edgeharfer.benchmark.ours import (
 from edgeharfer.benchmark.peers import PeerGraph
 from edgeharfer.benchmark.rows import Comparison
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.inference.package import Package, read_regular
+from edgeharfer.runtime.inference.package import Package, read_regular_file
 
 RECEIPT = "receipt.json"
 _MAX_RECEIPT_BYTES = 1024 * 1024
@@ -81,7 +81,7 @@ def check_origin(package: Package, model: Path) -> None:
     path = package.path / RECEIPT
     if not path.is_file():
         return
-    recorded = json.loads(read_regular(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
+    recorded = json.loads(read_regular_file(path, _MAX_RECEIPT_BYTES)).get("source", {}).get("sha256")
     if recorded is not None and find_source(model).receipt()["sha256"] != recorded:
         raise ConfigError(f"{model}: {package.manifest.name} was exported from another model: see {path}")
 

@@ -18,9 +18,9 @@ from edgeharfer.benchmark.video import LoopedVideo
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
-from edgeharfer.runtime.faces.detector import Detector, cut_region
+from edgeharfer.runtime.faces.detector import Detector, crop_region
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.types import Box, Floats, Image
 
 FRAMES, SIDE = 16, 112
@@ -85,7 +85,7 @@ class KerasJob:
             "frames" and "seconds".
         """
         if not self._window:
-            self._window.extend([prepare([self._read()], _CLIP)[0]] * FRAMES)
+            self._window.extend([preprocess_images([self._read()], _CLIP)[0]] * FRAMES)
             self._step()
         start_s = self._clock.monotonic()
         for _ in range(frames):
@@ -103,10 +103,10 @@ class KerasJob:
     def _step(self) -> None:
         bgr = self._read()
         boxes = [face.box for face in self._detector.detect(bgr)]
-        self._window.append(prepare([bgr], _CLIP)[0])
+        self._window.append(preprocess_images([bgr], _CLIP)[0])
         self._clip.predict(np.stack(self._window)[None], verbose=0)
         for crop in _crops(bgr, boxes):
-            self._face.predict(prepare([crop], _FACE), verbose=0)
+            self._face.predict(preprocess_images([crop], _FACE), verbose=0)
 
     def _read(self) -> Image:
         frame = self._video.read()
@@ -115,5 +115,5 @@ class KerasJob:
 
 
 def _crops(bgr: Image, boxes: Sequence[Box]) -> list[Image]:
-    cuts = (cut_region(bgr, (box.x, box.y, box.width, box.height))[2] for box in boxes)
+    cuts = (crop_region(bgr, (box.x, box.y, box.width, box.height))[2] for box in boxes)
     return [np.asarray(cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY), np.uint8) for cut in cuts if cut.size]

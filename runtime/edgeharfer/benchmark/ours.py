@@ -16,7 +16,7 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.providers import PROVIDERS
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
@@ -63,7 +63,7 @@ def pictures(manifest: Manifest, batch: int) -> Floats:
     spec = manifest.input
     rng = np.random.default_rng(_SEED)
     noise = rng.integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
-    nhwc = prepare(list(noise), spec)
+    nhwc = preprocess_images(list(noise), spec)
     if manifest.options.get("layout") == "nchw":
         return np.ascontiguousarray(nhwc.transpose(0, 3, 1, 2))
     return nhwc

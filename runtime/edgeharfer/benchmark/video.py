@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.faces.detector import Detector, cut_region
+from edgeharfer.runtime.faces.detector import Detector, crop_region
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.types import Box, Frame, Image
@@ -92,7 +92,7 @@ def tile_face(bgr: Image, box: Box, faces: int) -> Image:
     """A picture of the same size with `faces` copies of one face in rows and columns."""
     height, width = bgr.shape[:2]
     (x, y), side = box.center, FACE_CUT * max(box.width, box.height)
-    _, _, cut = cut_region(bgr, (x - side / 2, y - side / 2, side, side))
+    _, _, cut = crop_region(bgr, (x - side / 2, y - side / 2, side, side))
     columns = math.ceil(math.sqrt(faces))
     rows = math.ceil(faces / columns)
     cell = min(width // columns, height // rows)

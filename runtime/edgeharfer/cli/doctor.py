@@ -22,13 +22,13 @@ def doctor(full: bool) -> None:
 
     Exit code 2 if something is broken.
     """
-    from edgeharfer.runtime.doctor import examine
+    from edgeharfer.runtime.doctor import run_checks
 
     broken = False
-    for finding in examine(full=full):
+    for finding in run_checks(full=full):
         broken |= finding.ok is False
-        mark = MARKS[finding.ok] if finding.tried else "found"
+        mark = MARKS[finding.ok] if finding.verified else "found"
         fix = f"  ->  {finding.fix}" if finding.fix else ""
-        click.echo(f"{mark:7}{finding.topic:10}{finding.what}{fix}")
+        click.echo(f"{mark:7}{finding.topic:10}{finding.message}{fix}")
     if broken:
         sys.exit(2)

@@ -71,9 +71,9 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(file: Path) -> None:
     """Make a key to sign packages with: FILE, which stays with you, and FILE.pub, which goes along."""
-    from edgeharfer.runtime.inference.signature import make_keys
+    from edgeharfer.runtime.inference.signature import generate_key_pair
 
-    public = make_keys(file)
+    public = generate_key_pair(file)
     click.echo(f"{file}: keep it secret; give {public} to `--require-signature`")
 
 
@@ -106,11 +106,11 @@ def megabytes(package: Package) -> float:
 
 def read_card(package: Package) -> str:
     """The model card, or why there is none to show."""
-    from edgeharfer.runtime.inference.package import read_regular
+    from edgeharfer.runtime.inference.package import read_regular_file
 
     if CARD in package.manifest.other_files:
-        return package.read_other(CARD).decode("utf-8", "replace")
-    return read_regular(package.path / CARD, 1 << 20).decode("utf-8", "replace")
+        return package.read_other_file(CARD).decode("utf-8", "replace")
+    return read_regular_file(package.path / CARD, 1 << 20).decode("utf-8", "replace")
 
 
 @models.command()

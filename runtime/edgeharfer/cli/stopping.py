@@ -160,7 +160,7 @@ class Signals:
         if waited_s >= CALL_S:
             NATIVE_CALLS.stop()
         call = NATIVE_CALLS.stuck(STUCK_S)
-        if call is not None and call.loads and asked:
+        if call is not None and call.is_load and asked:
             self._end(0, f"stopped while {call.name} was loading")
         elif call is not None:
             why = f"{call.name}: a call of this model does not return, so the process was ended"

@@ -25,7 +25,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     from edgeharfer.benchmark.tune import best_per_provider, thread_counts, tune_package
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
-    from edgeharfer.runtime.inference.tuning import key_of, tuned_packages, write_record
+    from edgeharfer.runtime.inference.tuning import package_key, tuned_packages, write_record
 
     setup = BenchmarkSetup(
         providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True
@@ -35,7 +35,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
         with progress_bar() as progress:
             ways = tune_package(package, setup, runs, progress)
         best = [way.backend for way in best_per_provider(ways)]
-        measured[key_of(package)] = best
+        measured[package_key(package)] = best
         click.echo(package.manifest.name)
         for way in ways:
             mark, backend = "*" if way.backend == best[0] else " ", way.backend

@@ -14,7 +14,7 @@ from edgeharfer.evaluate.dataset import Dataset, LabelledFile, Progress, canonic
 from edgeharfer.evaluate.metrics import score as figures_of
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
+from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Floats, Image
@@ -131,7 +131,7 @@ def run_model(
             continue
         face = find_face(picture, detector) if model.cuts_portraits else None
         without_face += face is None and model.cuts_portraits
-        crops.append(cut_portrait(picture, face, model.crop, model.size))
+        crops.append(crop_portrait(picture, face, model.crop, model.size))
         truth.append(label)
         if len(crops) == BATCH:
             probs.append(model.classify(crops))

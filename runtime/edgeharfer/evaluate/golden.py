@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU
-from edgeharfer.runtime.inference.package import Package, read_regular
+from edgeharfer.runtime.inference.package import Package, read_regular_file
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.tasks import open_model
@@ -90,7 +90,7 @@ def check_golden(package: Package) -> None:
     path = package.path / GOLDEN
     if not path.exists():
         return
-    golden = load_json(read_regular(path, _MAX_TEXT), str(path))
+    golden = load_json(read_regular_file(path, _MAX_TEXT), str(path))
     if not isinstance(golden, dict) or "probs" not in golden:
         raise ModelError(f"{path}: missing key 'probs'")
     if golden.get("frames", list(FRAMES)) != list(FRAMES):

@@ -12,7 +12,7 @@ import numpy as np
 from edgeharfer.kiosk.config import DecisionConfig
 from edgeharfer.kiosk.decisions import NO_DECISION, Decisions
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.inference.package import read_regular
+from edgeharfer.runtime.inference.package import read_regular_file
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.staging import cannot_write, hand_over, write_durable
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
@@ -97,7 +97,7 @@ def load_floors(state: Path) -> Floors:
     path = state / FILE
     if not path.exists():
         return {}
-    loaded = load_json(read_regular(path, 1 << 20), str(path))
+    loaded = load_json(read_regular_file(path, 1 << 20), str(path))
     floors = loaded.get("floors", {}) if isinstance(loaded, dict) else {}
     checked: dict[str, Mapping[str, float]] = {}
     for kind, labels in floors.items() if isinstance(floors, dict) else ():

@@ -21,7 +21,13 @@ from edgeharfer.evaluate.trial import run_trial
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
-from edgeharfer.runtime.inference.package import MANIFEST, Package, load_package, read_regular, verify_package
+from edgeharfer.runtime.inference.package import (
+    MANIFEST,
+    Package,
+    load_package,
+    read_regular_file,
+    verify_package,
+)
 from edgeharfer.runtime.inference.signature import SIGNATURE
 from edgeharfer.runtime.staging import (
     cannot_write,
@@ -208,7 +214,7 @@ def _copy(package: Package, task_folder: Path, key: Path | None) -> Path:
 def _digest(package: Package) -> str:
     """SHA-256 of manifest and signature, so that signing a package later changes it."""
     paths = [package.path / name for name in (MANIFEST, SIGNATURE)]
-    content = b"".join(read_regular(path, MAX_MODEL_BYTES) for path in paths if path.exists())
+    content = b"".join(read_regular_file(path, MAX_MODEL_BYTES) for path in paths if path.exists())
     return hashlib.sha256(content).hexdigest()
 
 
@@ -222,7 +228,7 @@ def file_names(package: Package) -> list[str]:
 
 def _copy_file(source: Path, target: Path) -> None:
     """Copy a regular file. Links are not followed, because they could point to any file on the machine."""
-    data = read_regular(source, MAX_MODEL_BYTES)
+    data = read_regular_file(source, MAX_MODEL_BYTES)
     with target.open("xb") as write:
         write.write(data)
         write.flush()

@@ -291,7 +291,7 @@ class Pipeline(Closing):
         detect_ms = self._find_faces(frame, first)
         faces, face_steps = self._read_faces(frame)
         if detect_ms:
-            calm = bool(self._in_view) and all(track.calm for track in self._in_view)
+            calm = bool(self._in_view) and all(track.is_still for track in self._in_view)
             self._schedule.looked(frame.pts_s, self._clock.monotonic() - first, calm=calm)
         seen = self._clock.monotonic()
         steps += face_steps + self._read_scene(self._last_tasks, frame, faces)

@@ -12,7 +12,7 @@ from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.statistics import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.detectors import detector_title
-from edgeharfer.runtime.faces.tracks import KEEP_S
+from edgeharfer.runtime.faces.tracks import MAX_UNSEEN_S
 from edgeharfer.runtime.schedule import TRACKING_FPS
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
@@ -129,8 +129,8 @@ def _tracking(report: Report) -> str:
     rate = max(report.method.fps, TRACKING_FPS)
     return (
         f"{text}, {rate:g} times a second. “Person” means a face that stays in view: after more than "
-        f"{KEEP_S:g} s out of view it gets a new number. Nobody is identified, and no facial features are "
-        f"stored. Persons in view for at least {MIN_SEEN_S:g} s have a page each, at most {MAX_SHOWN}; "
+        f"{MAX_UNSEEN_S:g} s out of view it gets a new number. Nobody is identified, and no facial features "
+        f"are stored. Persons in view for at least {MIN_SEEN_S:g} s have a page each, at most {MAX_SHOWN}; "
         f"the others count in the figures of everybody.{_cuts(report)}"
     )
 

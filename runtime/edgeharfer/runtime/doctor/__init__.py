@@ -1,4 +1,4 @@
-"""What works on this machine, and for each lack the command that fixes it."""
+"""Check the installation and the machine, and give a fix for every problem."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
-from edgeharfer.runtime.doctor.nvidia import advice
-from edgeharfer.runtime.doctor.trials import trials
+from edgeharfer.runtime.doctor.nvidia import gpu_advice
+from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 from edgeharfer.runtime.inference.providers import probe_providers
@@ -21,16 +21,20 @@ from edgeharfer.runtime.installation import for_this_copy
 if TYPE_CHECKING:
     from edgeharfer.runtime.source.cameras import Camera
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "run_checks"]
 
 
-def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
-    """Check everything, and use what is reported as ok.
+def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
+    """Run all checks; whatever is reported as ok has actually been used.
 
-    Opens no window, and a camera only on systems that do not list them (macOS, Windows).
+    Opens no window, and opens cameras only on systems that do not list them (macOS, Windows).
 
-    root: the folder that stands for /, where the machine is asked about its cameras and GPU.
-    full: import the extras that take long to import (TensorFlow, MediaPipe) as well.
+    Args:
+        root: Folder in place of /, where cameras and GPU are looked up.
+        full: Also import the extras that are slow to import (TensorFlow, MediaPipe).
+
+    Yields:
+        The results in the order of the report.
     """
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     yield Finding("system", True, f"{machine}, Python {platform.python_version()}")
@@ -41,7 +45,7 @@ def examine(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
     if all(finding.ok is not False for finding in libraries):
         yield _display()
         yield _cameras(root)
-        yield from trials()
+        yield from run_trials()
     yield from check_extras(full=full)
 
 
@@ -60,11 +64,14 @@ def _providers(root: Path) -> Iterator[Finding]:
 
 
 def _gpu(root: Path, *, loads: bool) -> Finding:
-    found = advice(root)
-    if found is None:
-        return Finding("gpu", True if loads else None, "in use" if loads else "no NVIDIA driver, no Jetson")
-    what = f"{found.name}: {found.comes_with}"
-    return Finding("gpu", True, what) if loads else Finding("gpu", None, what, for_this_copy(found.line))
+    advice = gpu_advice(root)
+    if advice is None:
+        message = "in use" if loads else "no NVIDIA driver or Jetson found"
+        return Finding("gpu", True if loads else None, message)
+    message = f"{advice.name}: {advice.includes}"
+    if loads:
+        return Finding("gpu", True, message)
+    return Finding("gpu", None, message, for_this_copy(advice.instructions))
 
 
 def _packages() -> Iterator[Finding]:
@@ -73,10 +80,10 @@ def _packages() -> Iterator[Finding]:
         try:
             verify_package(name)
         except EdgeharferError as error:
-            fix = "restore its files, or install edgeharfer again"
+            fix = "restore its files, or reinstall edgeharfer"
             yield Finding("package", False, f"{name} is damaged: {error}", fix)
         else:
-            yield Finding("package", True, f"{name} is whole")
+            yield Finding("package", True, f"{name} is intact")
 
 
 def _display() -> Finding:
@@ -87,7 +94,7 @@ def _display() -> Finding:
         return Finding("display", None, "no window can open", lack)
     if sys.platform.startswith("linux"):
         return Finding("display", True, "the display accepts a connection")
-    return Finding("display", True, "expected on this system", tried=False)
+    return Finding("display", True, "should work on this system", verified=False)
 
 
 def _cameras(root: Path) -> Finding:
@@ -96,13 +103,13 @@ def _cameras(root: Path) -> Finding:
     cameras = find_cameras(root)
     if not cameras:
         return Finding("camera", None, "none found", "plug one in, or try: edgeharfer run --source demo")
-    closed = [camera.name for camera in cameras if not _accessible(root, camera)]
-    if closed:
+    denied = [camera.name for camera in cameras if not _accessible(root, camera)]
+    if denied:
         return Finding(
-            "camera", False, f"no access to {', '.join(closed)}", "sudo usermod -aG video $USER, log in again"
+            "camera", False, f"no access to {', '.join(denied)}", "sudo usermod -aG video $USER, log in again"
         )
     names = ", ".join(f"{camera.name} ({camera.path})" for camera in cameras)
-    return Finding("camera", True, names, tried=False)
+    return Finding("camera", True, names, verified=False)
 
 
 def _accessible(root: Path, camera: Camera) -> bool:

@@ -1,4 +1,4 @@
-"""One line of the doctor's report."""
+"""One line of the report of `edgeharfer doctor`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked.
+    """Result of one check.
 
-    ok: True works, False is broken, None is absent and missed only by those who need it. fix: what to do.
-    tried: whether it was really used; a thing that is only known to be there is reported as found, not as ok.
+    Attributes:
+        topic: What was checked, in one word.
+        ok: True if it works, False if it is broken, None if it is absent and optional.
+        message: What was found.
+        fix: What to do about it; empty if nothing is needed.
+        verified: It was actually used; otherwise it is only reported as found.
     """
 
     topic: str
     ok: bool | None
-    what: str
+    message: str
     fix: str = ""
-    tried: bool = True
+    verified: bool = True

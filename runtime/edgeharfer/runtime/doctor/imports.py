@@ -1,4 +1,4 @@
-"""Imports modules in a child process, so that one that crashes or hangs is reported like any other."""
+"""Import modules in a child process, so that a crash or hang is reported like an ordinary error."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ for name in sys.argv[1:]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
     print(json.dumps([name, reason]), file=answers, flush=True)
 """
-"""What modules print is dropped. Without its telemetry
-module OpenVINO uses a silent stand-in for it."""
+"""What modules print is discarded. Without its telemetry module, OpenVINO uses a silent stand-in."""
 
 _ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | None]:
-    """For each module, why it cannot be imported, or None where it can.
+    """Import modules in a child process.
 
-    timeout_s: for all modules of one child process; a module that ends or hangs the process gets that as its
-    reason, and the modules after it have another process.
+    Args:
+        modules: Names of the modules.
+        timeout_s: Limit for all modules of one process. If a module terminates or hangs the process, the
+            modules after it are imported in a new one.
+
+    Returns:
+        For each module, why it cannot be imported, or None if it can.
     """
     reasons: dict[str, str | None] = {}
     rest = list(modules)
@@ -46,15 +50,15 @@ def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | Non
 
 
 def _import_all(modules: Sequence[str], timeout_s: float) -> tuple[dict[str, str | None], str]:
-    """What a child process reported, and how it ended."""
+    """Return the results that a child process reported, and how it ended."""
     command = [sys.executable, "-P", "-c", _CHILD, *modules]
     with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, environment=_ENVIRONMENT) as child:
         try:
             answers, _ = child.process.communicate(timeout=timeout_s)
-            ending = f"the import ended the process with exit code {child.process.returncode}"
+            ending = f"the import terminated the process with exit code {child.process.returncode}"
         except subprocess.TimeoutExpired:
             child.process.kill()
             answers, _ = child.process.communicate()
-            ending = f"the import did not end within {timeout_s:g} s"
+            ending = f"the import did not finish within {timeout_s:g} s"
     lines = answers.decode("utf-8").splitlines()
     return dict(json.loads(line) for line in lines if line.endswith("]")), ending

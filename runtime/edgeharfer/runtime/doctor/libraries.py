@@ -1,4 +1,4 @@
-"""The libraries that edgeharfer needs, and those of its extras: their versions, and whether they import."""
+"""Check versions and imports of the required libraries and of those of each extra."""
 
 from __future__ import annotations
 
@@ -21,44 +21,48 @@ MODULES = {
     "scipy": "scipy.ndimage",
     "tensorboard": "tensorboard.summary",
 }
-"""Distribution -> the module to import, where it is not the name itself."""
+"""Distribution -> module to import, if its name differs."""
 
 HEAVY = ("keras", "mediapipe", "tensorflow", "tf2onnx")
-"""Distributions whose import takes five seconds and more."""
+"""Distributions that take five seconds and more to import."""
 
 OPENCV_LIBRARIES = ("libgl1", "libglib2.0-0", "libsm6", "libxext6", "libxcb1")
-"""Packages of Debian and Ubuntu with what OpenCV's wheels load."""
+"""Debian and Ubuntu packages with the libraries that OpenCV's wheels load."""
 
-NOT_FOR_USERS = ("audit", "cpu", "dev", "gpu")
-"""Extras of development, and those that only choose an ONNX Runtime."""
+INTERNAL_EXTRAS = ("audit", "cpu", "dev", "gpu")
+"""Extras for development, and those that only select an ONNX Runtime package."""
 
 _TIMEOUT_S = 60.0
 _HEAVY_TIMEOUT_S = 300.0
 
 
 def check_libraries() -> Iterator[Finding]:
-    """What every command needs."""
+    """Check the libraries that every command needs."""
     if not extras():
-        what = "edgeharfer is not installed, so the versions that it needs are unknown"
-        yield Finding("versions", None, what, install_command("cpu"))
+        message = "edgeharfer is not installed, so its required versions are unknown"
+        yield Finding("versions", None, message, install_command("cpu"))
         return
     needed = [*dependencies(), *dependencies("cpu")]
-    reasons = try_imports([module_of(one.name) for one in needed if one.version], _TIMEOUT_S)
-    works = [f"edgeharfer {product_version()}"]
+    reasons = try_imports([import_name(one.name) for one in needed if one.version], _TIMEOUT_S)
+    working = [f"edgeharfer {product_version()}"]
     for one in needed:
-        if (finding := _broken(one, reasons.get(module_of(one.name)))) is not None:
+        if (finding := _problem(one, reasons.get(import_name(one.name)))) is not None:
             yield finding
         else:
-            works.append(f"{one.name} {one.version}")
-    yield Finding("versions", True, ", ".join(works))
-    yield from _clashes()
+            working.append(f"{one.name} {one.version}")
+    yield Finding("versions", True, ", ".join(working))
+    yield from _conflicts()
 
 
 def check_extras(*, full: bool) -> Iterator[Finding]:
-    """Each extra that a user may want. full: import what takes long to import as well."""
-    wanted = {extra: dependencies(extra) for extra in extras() if extra not in NOT_FOR_USERS}
+    """Check each optional extra.
+
+    Args:
+        full: Also import distributions that are slow to import.
+    """
+    wanted = {extra: dependencies(extra) for extra in extras() if extra not in INTERNAL_EXTRAS}
     present = {one.name for needed in wanted.values() for one in needed if one.fits}
-    light = sorted(module_of(name) for name in present if name not in HEAVY)
+    light = sorted(import_name(name) for name in present if name not in HEAVY)
     reasons = try_imports(light, _TIMEOUT_S)
     if full:
         reasons |= try_imports(sorted(present.intersection(HEAVY)), _HEAVY_TIMEOUT_S)
@@ -68,48 +72,48 @@ def check_extras(*, full: bool) -> Iterator[Finding]:
 
 def _extra(extra: str, needed: list[Dependency], reasons: Mapping[str, str | None]) -> Finding:
     if not needed:
-        return Finding("extra", None, f"{extra} is not made for this system")
+        return Finding("extra", None, f"{extra} is not available for this system")
     fix = install_command(extra)
     missing = [one.name for one in needed if one.version is None]
     if missing:
-        return Finding("extra", None, f"{extra} lacks {', '.join(missing)}", fix)
-    unfit = [one.misfit for one in needed if not one.fits]
-    if unfit:
-        return Finding("extra", False, f"{extra}: {', '.join(unfit)}", fix)
+        return Finding("extra", None, f"{extra}: missing {', '.join(missing)}", fix)
+    misfits = [one.misfit for one in needed if not one.fits]
+    if misfits:
+        return Finding("extra", False, f"{extra}: {', '.join(misfits)}", fix)
     for one in needed:
-        if (reason := reasons.get(module_of(one.name))) is not None:
+        if (reason := reasons.get(import_name(one.name))) is not None:
             return Finding("extra", False, f"{extra}: {one.name} {one.version}: {reason}", fix)
     versions = ", ".join(f"{one.name} {one.version}" for one in needed)
-    waiting = [one.name for one in needed if module_of(one.name) not in reasons]
-    if waiting:
-        what = f"{extra}: {versions}; not imported: {', '.join(waiting)} (--full does)"
-        return Finding("extra", True, what, tried=False)
+    skipped = [one.name for one in needed if import_name(one.name) not in reasons]
+    if skipped:
+        message = f"{extra}: {versions}; not imported: {', '.join(skipped)} (--full does)"
+        return Finding("extra", True, message, verified=False)
     return Finding("extra", True, f"{extra}: {versions}")
 
 
-def _broken(one: Dependency, reason: str | None) -> Finding | None:
-    """What is wrong with a library that every command needs, None where nothing is."""
+def _problem(one: Dependency, reason: str | None) -> Finding | None:
+    """Return what is wrong with a required library, or None."""
     fix = f"{pip('install')} {quote(one.name + one.bounds)}"
     if one.version is None and one.name == "onnxruntime":
         return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + OR_GPU)
     if one.version is None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
     if not one.fits and one.name in TWINS["onnxruntime"]:
-        # Some drivers and boards have no newer GPU build: docs/deploy/laptop-gpu.md.
-        what = f"{one.misfit} for the memory limit to hold while a model is loaded"
-        return Finding("versions", None, what, "see SECURITY.md")
+        # There is no newer GPU build for some drivers and boards: docs/deploy/laptop-gpu.md.
+        message = f"{one.misfit} for the memory limit to hold while a model is loaded"
+        return Finding("versions", None, message, "see SECURITY.md")
     if not one.fits:
         return Finding("versions", False, one.misfit, fix)
     if reason is None:
         return None
-    if "cannot open shared object file" in reason and module_of(one.name) == "cv2":
+    if "cannot open shared object file" in reason and import_name(one.name) == "cv2":
         fix = f"sudo apt-get install {' '.join(OPENCV_LIBRARIES)}"
     else:
         fix = f"{pip('install')} --force-reinstall {quote(one.name + one.bounds)}"
     return Finding("versions", False, f"{one.name} {one.version} cannot be imported: {reason}", fix)
 
 
-def _clashes() -> Iterator[Finding]:
+def _conflicts() -> Iterator[Finding]:
     for name, twins in TWINS.items():
         both = [one for one in (name, *twins) if installed(one) is not None]
         if len(both) > 1:
@@ -117,7 +121,7 @@ def _clashes() -> Iterator[Finding]:
             yield Finding("versions", False, f"{' and '.join(both)} overwrite each other", fix)
 
 
-def module_of(name: str) -> str:
-    """The module to import for a distribution or its twin."""
+def import_name(name: str) -> str:
+    """Return the module to import for a distribution or its twin."""
     original = next((one for one, twins in TWINS.items() if name in twins), name)
     return MODULES.get(original, original)

@@ -1,4 +1,4 @@
-"""Short runs of what the main job uses: image and video decoding, and models and detectors on the demo."""
+"""Short test runs: image and video decoding, and the default models and detectors on the demo."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from edgeharfer.runtime.types import Image
 _SIDE, _FRAMES, _GRAY = 64, 5, 128
 
 
-def trials() -> Iterator[Finding]:
-    """All of them; whatever a library raises is what is wrong with it."""
-    for topic, trial in (("opencv", try_opencv), ("demo", try_demo), ("detector", try_detectors)):
+def run_trials() -> Iterator[Finding]:
+    """Run all tests; any exception of a library is reported as a problem."""
+    for topic, check in (("opencv", try_opencv), ("demo", try_demo), ("detector", try_detectors)):
         try:
-            yield trial()
+            yield check()
         except Exception as error:
             yield Finding(topic, False, f"{type(error).__name__}: {error}")
 
 
 def try_opencv() -> Finding:
-    """A JPEG in memory, and a video in a temporary file, as `run` reads it and --save writes it."""
-    if (lack := _jpeg_lack() or _video_lack()) is not None:
-        return Finding("opencv", False, lack, f"{pip('install')} --force-reinstall opencv-python")
+    """Decode a JPEG in memory, and write and read a video, as `run` and `--save` do."""
+    if (problem := _jpeg_problem() or _video_problem()) is not None:
+        return Finding("opencv", False, problem, f"{pip('install')} --force-reinstall opencv-python")
     return Finding("opencv", True, "decodes JPEG, writes and decodes video")
 
 
-def _jpeg_lack() -> str | None:
+def _jpeg_problem() -> str | None:
     import cv2
 
     good, jpeg = cv2.imencode(".jpg", _picture())
@@ -43,7 +43,7 @@ def _jpeg_lack() -> str | None:
     return None
 
 
-def _video_lack() -> str | None:
+def _video_problem() -> str | None:
     import cv2
 
     from edgeharfer.runtime.source.video import VideoFileSource
@@ -58,7 +58,7 @@ def _video_lack() -> str | None:
             with VideoFileSource(path, SystemClock()) as source:
                 frames = sum(1 for _ in iter(source.read, None))
     except (EdgeharferError, OSError) as error:
-        return f"a video cannot be written and read: {error}"
+        return f"a video cannot be written and read back: {error}"
     return None if frames == _FRAMES else f"only {frames} of {_FRAMES} frames of a video were decoded"
 
 
@@ -69,7 +69,7 @@ def _picture() -> Image:
 
 
 def try_demo() -> Finding:
-    """The default packages on one picture of the built-in demo, on the CPU."""
+    """Run the default packages on one image of the built-in demo, on the CPU."""
     from edgeharfer.runtime.pipeline import Pipeline
     from edgeharfer.runtime.source.demo import DemoSource
 
@@ -82,30 +82,32 @@ def try_demo() -> Finding:
         return Finding("demo", False, f"the default models cannot run: {error}")
     faces = len(result.faces) if result is not None else 0
     if not faces:
-        return Finding("demo", False, "no face was found in the demo", "report it, with this output")
+        return Finding("demo", False, "no face was found in the demo", "report this output as a bug")
     return Finding("demo", True, f"the default models run on the CPU: {faces} faces found in the demo")
 
 
-def try_detectors(make: Callable[[str], Detector] = make_detector) -> Finding:
-    """Every face detector that needs no extra, on one picture of the built-in demo."""
+def try_detectors(create: Callable[[str], Detector] = make_detector) -> Finding:
+    """Run every face detector that needs no extra on one image of the built-in demo."""
     from edgeharfer.runtime.source.demo import DemoSource
 
     with DemoSource(SystemClock()) as source:
         picture = source.picture(0)
     names = [name for name, entry in DETECTORS.items() if entry.extra is None]
-    lacks = {name: lack for name in names if (lack := _detector_lack(make, name, picture)) is not None}
-    if DEFAULT_DETECTOR in lacks:
-        return Finding("detector", False, f"{DEFAULT_DETECTOR}: {lacks[DEFAULT_DETECTOR]}")
-    working = ", ".join(name for name in names if name not in lacks)
-    rest = "".join(f"; {name} does not: {lack}" for name, lack in lacks.items())
-    return Finding("detector", True, f"{working} find the face in the demo{rest}")
+    problems = {
+        name: problem for name in names if (problem := _detector_problem(create, name, picture)) is not None
+    }
+    if DEFAULT_DETECTOR in problems:
+        return Finding("detector", False, f"{DEFAULT_DETECTOR}: {problems[DEFAULT_DETECTOR]}")
+    working = ", ".join(name for name in names if name not in problems)
+    rest = "".join(f"; {name} failed: {problem}" for name, problem in problems.items())
+    return Finding("detector", True, f"the demo's face is detected by {working}{rest}")
 
 
-def _detector_lack(make: Callable[[str], Detector], name: str, picture: Image) -> str | None:
+def _detector_problem(create: Callable[[str], Detector], name: str, picture: Image) -> str | None:
     try:
-        detector = make(name)
+        detector = create(name)
     except EdgeharferError as error:
         return str(error)
     faces = detector.detect(picture)
     detector.close()
-    return None if faces else "it finds no face"
+    return None if faces else "no face detected"

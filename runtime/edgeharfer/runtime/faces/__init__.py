@@ -1,4 +1,4 @@
-"""Find faces, follow them, and cut them out."""
+"""Face detection, tracking and cropping."""
 
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, make_detector
 

@@ -1,7 +1,6 @@
-"""Cut faces out of a frame: upright by the eyes, framed as the training images are.
+"""Crop faces from a frame: rotated by the eyes and framed like the training images.
 
-The same code cuts the training images and the live ones, so that the classifier meets at run time
-what it was trained on.
+Training and inference use the same code, so that the classifier sees what it was trained on.
 """
 
 from __future__ import annotations
@@ -17,25 +16,26 @@ from edgeharfer.runtime.types import KEYPOINTS, Face, Image
 
 RIGHT_EYE, LEFT_EYE = KEYPOINTS.index("right_eye"), KEYPOINTS.index("left_eye")
 MAX_OVERSAMPLING = 8
-"""At most 8 x 8 places of a large face are averaged for a pixel, however large it is."""
+"""Limit for the samples averaged per pixel of the crop, along each axis."""
 
 FER_CROP = CropSpec(align="eyes", expand=1.11, shift_y=-0.05)
-"""Frames a face as FER-2013 does: medians over its training pictures, in each of which the detector was
-asked for the face (side of the picture over side of the box 1.11, centre of the picture above the
-centre of the box by 0.05 sides)."""
+"""Framing of FER-2013, as medians over the faces detected in its training images.
+
+The image is 1.11 sides of the box wide, and its centre is 0.05 sides above that of the box.
+"""
 
 
 def roll(face: Face) -> float:
-    """Angle of the eye line in radians; 0 is level, positive turns clockwise in the picture.
+    """Return the angle of the eye line in radians; 0 is level, positive is clockwise in the image.
 
-    A face of which an eye is not known (NaN) is taken as level.
+    A face with an unknown eye position (NaN) is taken as level.
     """
     dx, dy = (face.keypoints[LEFT_EYE] - face.keypoints[RIGHT_EYE]).tolist()
     return math.atan2(dy, dx) if math.isfinite(dx + dy) else 0.0
 
 
 def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The 2x3 affine map from frame pixels to the pixels of a (width, height) crop."""
+    """Return the 2x3 affine map from frame pixels to the pixels of a (width, height) crop."""
     side = max(face.box.width, face.box.height)
     angle = roll(face) if crop.align == "eyes" else 0.0
     cos, sin = math.cos(angle), math.sin(angle)
@@ -44,26 +44,35 @@ def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np
     width, height = size
     sx, sy = width / (side * crop.expand), height / (side * crop.expand)
     turn = np.array([[cos * sx, sin * sx], [-sin * sy, cos * sy]])
-    # pixel centres: the middle of the crop is at (size - 1) / 2, and so is the middle of the box
+    # Pixel centres: the middle of the crop is at (size - 1) / 2, and so is the middle of the box.
     move = np.array([(width - 1) / 2, (height - 1) / 2]) - turn @ np.array([x - 0.5, y - 0.5])
     return np.column_stack([turn, move])
 
 
-def cut(picture: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
-    """The face as a (height, width[, 3]) picture of `size` = (width, height); edges are repeated.
+def crop_face(image: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:
+    """Crop a face.
 
-    A face much larger than the crop is first averaged down, so that no detail turns into noise.
+    A face much larger than the crop is sampled at a higher resolution and averaged, to avoid aliasing.
+
+    Args:
+        image: uint8, (height, width[, 3]).
+        face: The face.
+        crop: How to frame it.
+        size: (width, height) of the crop.
+
+    Returns:
+        uint8, (height, width[, 3]); pixels outside the image repeat its edge.
     """
     matrix = crop_matrix(face, crop, size)
     scale = math.hypot(matrix[0, 0], matrix[0, 1])
     if scale >= 0.5:
-        return _warp(picture, matrix, size)
+        return _warp(image, matrix, size)
     factor = min(MAX_OVERSAMPLING, int(1 / scale))
     large = (size[0] * factor, size[1] * factor)
     zoom = crop_matrix(face, crop, large)
-    return np.asarray(cv2.resize(_warp(picture, zoom, large), size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(_warp(image, zoom, large), size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _warp(picture: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
-    warped = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
+    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.uint8)

@@ -1,4 +1,4 @@
-"""What every face detector offers."""
+"""The interface of face detectors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.types import Box, Face, Image
 
 Region = tuple[float, float, float, float]
-"""x, y, width, height in pixels of the frame."""
+"""x, y, width and height in pixels of the frame."""
 KNOWN_FACE_SCORE = 0.4
-"""Enough for a face that stood there a moment ago, or to look closer: what the detector must report."""
+"""Score from which a face close to a known face is accepted, or a region is searched again.
+
+Detectors must report faces from this score up.
+"""
 
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """How a detector is loaded. One that does not run on ONNX Runtime uses `min_score` alone.
+    """How to load a detector. Detectors that do not use ONNX Runtime only use `min_score`.
 
-    backend: what its model runs on; the precision is the detector's own. min_score: report faces from this
-    score up.
+    Attributes:
+        backend: Where its model runs; the precision is the detector's own.
+        min_score: Lowest score of a reported face.
     """
 
     backend: Backend = CPU
@@ -28,51 +32,61 @@ class DetectorOptions:
 
 
 class Detector(Protocol):
-    """Finds faces in one picture. A subclass inherits what has a default here."""
+    """Find faces in one image. Subclasses inherit the defaults."""
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
-        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame.
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
+        """Detect the faces of a frame.
 
-        closely: the region is little more than one face; a detector may then look at fewer pixels.
+        Args:
+            bgr: uint8, (height, width, 3).
+            region: Part of the frame to search; None for the whole frame.
+            close_up: The region contains little more than one face, so a smaller input may be used.
+
+        Returns:
+            The faces, best first, in pixels of the frame.
         """
 
     @property
     def provider(self) -> str:
-        """Where it runs, in ONNX Runtime's words, or the library that runs it."""
+        """ONNX Runtime name of the provider, or the library that runs the detector."""
 
     @property
-    def photographs(self) -> Detector:
-        """The detector to use on photographs: this one, or a slower one that sees more."""
+    def for_photographs(self) -> Detector:
+        """The detector to use for photographs: this one, or a slower one that finds more."""
         return self
 
     @property
     def needs_tiles(self) -> bool:
-        """Whether small faces in a photograph are found only by searching parts of it one by one."""
+        """Whether small faces of a photograph are only found by searching tiles of it."""
         return True
 
     @property
     def second_opinion(self) -> Detector | None:
-        """The detector that has to find a new face of a video as well before it counts; None for no other."""
+        """The detector that must also find a new face of a video before it counts; None for no check."""
         return None
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame is not slower than the rest."""
+        """Run once, so that the first frame is as fast as the others."""
         return
 
     def close(self) -> None:
-        """Free what it holds. Harmless when repeated; nothing is detected afterwards."""
+        """Release all resources. May be called repeatedly; the detector cannot be used afterwards."""
         return
 
 
-def close_region(box: Box, sides: float) -> Region:
-    """A square around a box, so many of its sides wide."""
+def square_region(box: Box, sides: float) -> Region:
+    """Return a square around the centre of a box, `sides` times as wide as its longer side."""
     side = sides * max(box.width, box.height)
     x, y = box.center
     return x - side / 2, y - side / 2, side, side
 
 
-def cut_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
-    """What the frame has of a region, in whole pixels: (left, top, picture); the picture may be empty."""
+def crop_region(bgr: Image, region: Region) -> tuple[int, int, Image]:
+    """Return the part of a region inside the frame, in whole pixels.
+
+    Returns:
+        Left, top and the image, which may be empty.
+    """
     x, y, width, height = region
     left, top = max(0, math.floor(x)), max(0, math.floor(y))
     return left, top, bgr[top : max(0, math.ceil(y + height)), left : max(0, math.ceil(x + width))]

@@ -1,4 +1,4 @@
-"""Which boxes show one and the same face."""
+"""Decide which boxes belong to the same face."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from edgeharfer.runtime.types import Box, Face
 
 SAME_FACE_IOU = 0.3
-"""Two boxes that overlap by more show one face (MediaPipe's min_suppression_threshold)."""
-MOSTLY_INSIDE = 0.6
-"""So do two boxes of which one has more than this share inside the other: a tile has cut it."""
+"""Intersection over union from which two boxes are one face (MediaPipe's min_suppression_threshold)."""
+MIN_CONTAINMENT = 0.6
+"""Share of the smaller box inside the other from which they are one face: a tile has cut it."""
 
 
-def merge(faces: Sequence[Face]) -> list[Face]:
-    """Faces found in overlapping regions, each once: the best of those that overlap; best first."""
+def suppress_overlaps(faces: Sequence[Face]) -> list[Face]:
+    """Apply non-maximum suppression to faces of overlapping regions; best first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         if all(not same_face(face.box, other.box) for other in kept):
@@ -22,10 +22,10 @@ def merge(faces: Sequence[Face]) -> list[Face]:
 
 
 def same_face(a: Box, b: Box) -> bool:
-    """Two boxes of one face: they overlap well, or one lies mostly inside the other (cut by a tile)."""
+    """Whether two boxes overlap well or one is mostly inside the other (cut by a tile)."""
     iou = a.iou(b)
     if iou > SAME_FACE_IOU:
         return True
     overlap = iou * (a.area + b.area) / (1 + iou)
     smaller: float = min(a.area, b.area)
-    return smaller > 0 and overlap / smaller > MOSTLY_INSIDE
+    return smaller > 0 and overlap / smaller > MIN_CONTAINMENT

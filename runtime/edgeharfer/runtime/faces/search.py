@@ -1,22 +1,23 @@
-"""Where to look for faces: the whole frame, tiles of it for small faces, and around those that got lost.
+"""Choose where to run the face detector: the whole frame, tiles for small faces, and around lost faces.
 
-The detector sees 192x192 pixels. Of webcam faces pasted into noisy 640x480 scenes a look at the whole
-frame finds 7 % where they are 3 % of its width, 18 % at 4 %, 62 % at 6 %. So three more looks are taken:
-- square tiles in turn, one with every other look. At equal cost six of them find more of the faces of
-  4 % than nine half-size tiles that overlap by half;
-- at once, where something is hardly a face: that finds most faces of 4 % before their tile's turn;
-- where a known face was, whenever the other looks miss it. It holds those of 4 % in 99 % of the frames.
+The detector input is 192x192 pixels. Of webcam faces pasted into noisy 640x480 scenes, one pass over the
+whole frame finds 7 % at 3 % of the frame's width, 18 % at 4 % and 62 % at 6 %. Therefore further regions are
+searched:
+- one square tile in every other pass, in turn. At equal cost, six tiles find more faces of 4 % than nine
+  half-size tiles that overlap by half;
+- the surroundings of a doubtful face, which finds most faces of 4 % before the turn of their tile;
+- the surroundings of a known face that was missed. This keeps faces of 4 % in 99 % of the frames.
 
-One or two faces that are known are followed by close looks of their own instead, at half the pixels a
-side: on webcam clips that finds them in every frame, with eyes placed a third more exactly than a look at
-the whole frame does, at 0.4 of its cost. Between them the frame and its tiles have their turn every
-WIDE_EVERY looks, so a second face is seen so much later. A photograph is looked through in all tiles at
-once, large and small, which finds all faces of 3 % as well, unless its detector sees those without.
+One or two known faces are followed instead: each pass only searches a close region around each, at half the
+pixels per side. On webcam clips this finds them in every frame, with eye positions a third more precise than
+in a pass over the whole frame, at 0.4 of its cost. In between, every WIDE_INTERVAL passes search the whole
+frame or a tile, so a second face is detected with that delay. Photographs are searched in all large and small
+tiles, which also finds all faces of 3 %, unless the detector finds those without tiles.
 
-Where the detector has a second opinion, a new face of a video counts once that one finds it as well, in a
-close look. Of 1166 faces that BlazeFace found in films, YuNet refused 60: wrists, clocks, trees, balls and
-flags, and about 15 heads that were turned away, blurred or behind hands. Those refused are asked about again
-with every look.
+If the detector has a second opinion, a new face of a video counts only if that detector finds it too, in a
+close region. Of 1166 faces that BlazeFace found in films, YuNet rejected 60: wrists, clocks, trees, balls and
+flags, and about 15 heads that were turned away, blurred or behind hands. Rejected faces are checked again in
+each pass.
 """
 
 from __future__ import annotations
@@ -26,51 +27,65 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from typing import TypeVar
 
-from edgeharfer.runtime.faces.detector import KNOWN_FACE_SCORE, Detector, Region, close_region
-from edgeharfer.runtime.faces.overlap import merge, same_face
+from edgeharfer.runtime.faces.detector import KNOWN_FACE_SCORE, Detector, Region, square_region
+from edgeharfer.runtime.faces.overlap import same_face, suppress_overlaps
 from edgeharfer.runtime.faces.tracks import MAX_DISTANCE, distance
 from edgeharfer.runtime.types import Box, Face, Frame
 
 NEW_FACE_SCORE = 0.6
-"""From here on a face is believed without having been seen before (MediaPipe's own limit)."""
+"""Score from which a face is accepted without a known face nearby (MediaPipe's default)."""
 LARGE_TILES, SMALL_TILES = (7 / 16, 1 / 8), (5 / 16, 5 / 64)
-"""Side of the tiles and least overlap, as shares of the frame's longer side: 6 and 12 tiles at 4:3 and 16:9.
+"""Side and minimum overlap of tiles, as fractions of the frame's longer side: 6 and 12 tiles at 4:3 and 16:9.
 
-A face as wide as the overlap lies whole in one of them; larger ones the whole frame shows well enough."""
-TILE_EVERY = 2
-"""Looks from one tile to the next; all six within twelve looks, 1.2 s at ten a second."""
+A face as wide as the overlap is contained in one tile; larger ones are large enough for the whole frame.
+"""
+TILE_INTERVAL = 2
+"""Passes from one tile to the next; all six are searched within twelve passes, 1.2 s at 10 Hz."""
 MAX_FOLLOWED = 2
-"""More faces cost more one by one than a look at the whole frame."""
-FOLLOWING_LOOK = 2.5
-"""Side of the region in which a face is followed, in sides of its box: it may move by 0.75 of them."""
-WIDE_EVERY = 2
-"""While faces are followed: looks from the whole frame to a tile and from there to the frame again."""
-CLOSE_LOOK = 5.0
+"""Following more faces costs more than a pass over the whole frame."""
+FOLLOW_REGION_SIDES = 2.5
+"""Side of the region in which a face is followed, in sides of its box; the face may move by 0.75 sides."""
+WIDE_INTERVAL = 2
+"""Passes between searches of the whole frame and a tile, alternately, while faces are followed."""
+CLOSE_REGION_SIDES = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
-MAX_CLOSE_LOOKS = 4
-SECOND_OPINION_LOOK = 4.0
-"""Side of the region that the second opinion sees, in sides of the new face's box.
+MAX_CLOSE_REGIONS = 4
+"""Limit for the lost faces searched in one pass, and for the doubtful faces of a photograph."""
+SECOND_OPINION_REGION_SIDES = 4.0
+"""Side of the region that the second opinion searches, in sides of the new face's box.
 
-With head and shoulders in view YuNet confirms more faces in profile than with 2.5 sides (faces far off, in 19
-clips at home: 36 against 30 % of the looks), and none in 18 clips that show nobody, where 2.5 let 4 pass."""
-MAX_OPINIONS = 4
-"""In one look; further new faces wait for the next one."""
+With head and shoulders visible, YuNet confirms more faces in profile than with 2.5 sides (distant faces in 19
+clips recorded at home: 36 % instead of 30 % of the passes) and none in 18 clips without people, where 2.5
+sides accepted 4.
+"""
+MAX_SECOND_OPINIONS = 4
+"""Limit for one pass; further new faces wait for the next one."""
 MIN_TILE_PX = 160
-"""A smaller tile would only be blown up and show nothing more."""
+"""Smaller tiles would only be enlarged and show no more detail."""
 
 
 def tiles(width: int, height: int, share: float, overlap: float) -> list[Region]:
-    """Squares of a share of the longer side, spread evenly, row by row; none if they were too small."""
+    """Return square tiles that cover the frame evenly, row by row.
+
+    Args:
+        width: Width of the frame in pixels.
+        height: Height of the frame in pixels.
+        share: Side of a tile, as a fraction of the frame's longer side.
+        overlap: Minimum overlap of neighbours, as the same fraction.
+
+    Returns:
+        The tiles; none if they were smaller than MIN_TILE_PX.
+    """
     longer = max(width, height)
     side = share * longer
     if side < MIN_TILE_PX:
         return []
-    lefts, tops = (starts(length, side, overlap * longer) for length in (width, height))
+    lefts, tops = (tile_starts(length, side, overlap * longer) for length in (width, height))
     return [(left, top, side, side) for top in tops for left in lefts]
 
 
-def starts(length: float, side: float, overlap: float) -> list[float]:
-    """Where tiles start along one axis, so that they cover it and overlap by at least so much."""
+def tile_starts(length: float, side: float, overlap: float) -> list[float]:
+    """Return where tiles start along one axis, so that they cover it with at least this overlap (pixels)."""
     if length <= side:
         return [(length - side) / 2]
     steps = math.ceil((length - side) / (side - overlap))
@@ -78,9 +93,11 @@ def starts(length: float, side: float, overlap: float) -> list[float]:
 
 
 class FaceFinder:
-    """Finds the faces of one frame after the other.
+    """Find the faces of a sequence of frames.
 
-    follow: whether known faces are followed by close looks; else each look is at the whole frame.
+    Args:
+        detector: The detector to run.
+        follow: Follow one or two known faces in close regions; else every pass searches the whole frame.
     """
 
     def __init__(self, detector: Detector, *, follow: bool = True) -> None:
@@ -88,57 +105,70 @@ class FaceFinder:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, for another source."""
+        """Reset the state for another source."""
         self._size = (0, 0)
-        self._looks = 0
+        self._passes = 0
         self._tiles: Iterator[Region] = iter(())
-        self._refused: list[Box] = []
+        self._rejected: list[Box] = []
 
     def find(self, frame: Frame, known: Sequence[Box] = ()) -> list[Face]:
-        """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
-        detector = self._detector.photographs if frame.still else self._detector
-        followed = self._followed(frame, known)
-        held = bool(followed) and not missed(known, followed)
+        """Find the faces of a frame.
+
+        Args:
+            frame: The frame.
+            known: Boxes of faces in the previous passes.
+
+        Returns:
+            The faces, best first.
+        """
+        detector = self._detector.for_photographs if frame.still else self._detector
+        followed = self._follow_known(frame, known)
+        all_followed = bool(followed) and not not_among(known, followed)
         found: list[Face] = []
-        for region in self._regions(frame, held, tiled=detector.needs_tiles):
+        for region in self._regions(frame, all_followed, tiled=detector.needs_tiles):
             found += detector.detect(frame.bgr, region)
-        faces, doubtful = judge(found, known)
-        # Where both saw a face, the closer look placed it better, whatever its score.
-        faces = followed + missed(faces, followed)
-        second_looks = missed(doubtful, followed)[: MAX_CLOSE_LOOKS if frame.still else 1]
-        lost = missed(known, faces)[:MAX_CLOSE_LOOKS]
-        for box in (*lost, *(face.box for face in second_looks)):
-            faces += judge(detector.detect(frame.bgr, close_region(box, CLOSE_LOOK)), known)[0]
-        faces = merge(faces)
+        faces, doubtful = split_credible(found, known)
+        # If both found a face, the close region gives the better position, whatever the score.
+        faces = followed + not_among(faces, followed)
+        doubtful_faces = not_among(doubtful, followed)[: MAX_CLOSE_REGIONS if frame.still else 1]
+        lost = not_among(known, faces)[:MAX_CLOSE_REGIONS]
+        for box in (*lost, *(face.box for face in doubtful_faces)):
+            faces += split_credible(
+                detector.detect(frame.bgr, square_region(box, CLOSE_REGION_SIDES)), known
+            )[0]
+        faces = suppress_overlaps(faces)
         opinion = self._detector.second_opinion
         if opinion is None or frame.still:
             return faces
-        doubted = self._doubted(frame, new_faces(faces, known), opinion)
-        return [face for face in faces if face not in doubted]
+        unconfirmed = self._unconfirmed(frame, new_faces(faces, known), opinion)
+        return [face for face in faces if face not in unconfirmed]
 
-    def _doubted(self, frame: Frame, new: Sequence[Face], opinion: Detector) -> list[Face]:
-        """New faces that the second opinion does not find, or had no time for.
+    def _unconfirmed(self, frame: Frame, new: Sequence[Face], opinion: Detector) -> list[Face]:
+        """Return the new faces that the second opinion rejects or has not checked in this pass.
 
-        Those refused in the last look are asked about last, so that they do not keep others waiting.
+        Faces that were rejected in the last pass are checked last, so that they do not delay others.
         """
-        turn = sorted(new, key=lambda face: any(same_face(face.box, box) for box in self._refused))
-        refused = [face for face in turn[:MAX_OPINIONS] if not found_again(frame, face, opinion)]
-        self._refused = [face.box for face in refused]
-        return [*refused, *turn[MAX_OPINIONS:]]
+        turn = sorted(new, key=lambda face: any(same_face(face.box, box) for box in self._rejected))
+        rejected = [face for face in turn[:MAX_SECOND_OPINIONS] if not is_confirmed(frame, face, opinion)]
+        self._rejected = [face.box for face in rejected]
+        return [*rejected, *turn[MAX_SECOND_OPINIONS:]]
 
-    def _followed(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
-        """Known faces where they have moved to, if they are few."""
+    def _follow_known(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        """Search around the known faces if there are only a few."""
         if not self._follow or frame.still or len(known) > MAX_FOLLOWED:
             return []
         found: list[Face] = []
         for box in known:
-            found += self._detector.detect(frame.bgr, close_region(box, FOLLOWING_LOOK), closely=True)
-        return judge(found, known)[0]
+            found += self._detector.detect(frame.bgr, square_region(box, FOLLOW_REGION_SIDES), close_up=True)
+        return split_credible(found, known)[0]
 
-    def _regions(self, frame: Frame, held: bool, *, tiled: bool) -> list[Region | None]:
-        """Where to look for new faces; None is the whole frame. A photograph is looked through thoroughly.
+    def _regions(self, frame: Frame, all_followed: bool, *, tiled: bool) -> list[Region | None]:
+        """Choose the regions to search for new faces; None is the whole frame.
 
-        held: all known faces were found already. tiled: a photograph needs more than a look at the whole.
+        Args:
+            frame: The frame. All tiles of a photograph are searched.
+            all_followed: All known faces were found already.
+            tiled: A photograph needs tiles.
         """
         height, width = frame.bgr.shape[:2]
         if frame.still and not tiled:
@@ -148,23 +178,23 @@ class FaceFinder:
         if (width, height) != self._size:
             self._size = (width, height)
             self._tiles = cycle(tiles(width, height, *LARGE_TILES))
-        self._looks += 1
-        if not held:
-            return [None, *(islice(self._tiles, 1) if self._looks % TILE_EVERY == 0 else ())]
-        turn, rest = divmod(self._looks, WIDE_EVERY)
+        self._passes += 1
+        if not all_followed:
+            return [None, *(islice(self._tiles, 1) if self._passes % TILE_INTERVAL == 0 else ())]
+        turn, rest = divmod(self._passes, WIDE_INTERVAL)
         if rest:
             return []
         return [next(self._tiles, None) if turn % 2 else None]
 
 
-def found_again(frame: Frame, face: Face, opinion: Detector) -> bool:
-    """Whether another detector would believe this face as well."""
-    found = opinion.detect(frame.bgr, close_region(face.box, SECOND_OPINION_LOOK), closely=True)
+def is_confirmed(frame: Frame, face: Face, opinion: Detector) -> bool:
+    """Whether another detector accepts this face too."""
+    found = opinion.detect(frame.bgr, square_region(face.box, SECOND_OPINION_REGION_SIDES), close_up=True)
     return any(same_face(face.box, other.box) for other in found if other.score >= NEW_FACE_SCORE)
 
 
 def new_faces(faces: Sequence[Face], known: Sequence[Box]) -> list[Face]:
-    """The faces, in their order, that are none of the known ones: each box excuses the one nearest to it."""
+    """Return the faces that are not known, in their order. Each known box matches the nearest face."""
     pairs = sorted(
         ((distance(box, face.box), i, n) for i, face in enumerate(faces) for n, box in enumerate(known)),
         key=lambda pair: pair[0],
@@ -178,28 +208,28 @@ def new_faces(faces: Sequence[Face], known: Sequence[Box]) -> list[Face]:
     return [face for i, face in enumerate(faces) if i not in old]
 
 
-Placed = TypeVar("Placed", Box, Face)
+BoxOrFace = TypeVar("BoxOrFace", Box, Face)
 
 
-def missed(wanted: Sequence[Placed], found: Sequence[Face]) -> list[Placed]:
-    """Boxes or faces that are not among the faces found."""
+def not_among(wanted: Sequence[BoxOrFace], found: Sequence[Face]) -> list[BoxOrFace]:
+    """Return the boxes or faces that do not match any of the faces found."""
     return [one for one in wanted if not any(same_face(box_of(one), face.box) for face in found)]
 
 
 def box_of(one: Box | Face) -> Box:
-    """The box itself, or that of a face."""
+    """Return the box of a face, or the box itself."""
     return one.box if isinstance(one, Face) else one
 
 
-def judge(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
-    """The faces, each once, that can be believed, and those that cannot yet; each best first."""
-    merged = merge(faces)
-    sure = [face for face in merged if believable(face, known)]
+def split_credible(faces: Sequence[Face], known: Sequence[Box]) -> tuple[list[Face], list[Face]]:
+    """Merge overlapping faces and split them into accepted and doubtful ones, each best first."""
+    merged = suppress_overlaps(faces)
+    sure = [face for face in merged if is_credible(face, known)]
     return sure, [face for face in merged if face not in sure]
 
 
-def believable(face: Face, known: Sequence[Box]) -> bool:
-    """Clearly a face, or one where a face stood a moment ago."""
+def is_credible(face: Face, known: Sequence[Box]) -> bool:
+    """Whether the score is high enough, for a new face or for one close to a known face."""
     if face.score >= NEW_FACE_SCORE:
         return True
     return face.score >= KNOWN_FACE_SCORE and any(same_face(face.box, box) for box in known)

@@ -1,4 +1,4 @@
-"""An ONNX graph in memory: its bytes, their hash, and what one scan of them found."""
+"""An ONNX graph in memory: its bytes, their hash and the result of scanning them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
 
 @dataclass(frozen=True)
 class Graph:
-    """A scanned graph, from which sessions are made.
+    """A scanned graph, from which sessions are created.
 
     Attributes:
-        name: How errors refer to it, such as the path of its file.
+        name: Name in error messages, such as the path of its file.
         data: The bytes that were hashed and scanned.
-        sha256: Of the bytes, hexadecimal.
-        info: What the scan found.
+        sha256: SHA-256 of the bytes, hexadecimal.
+        info: Result of the scan.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Graph:
     def scan(
         cls, data: bytes, name: str = "model", *, sha256: str | None = None, budget: FieldBudget | None = None
     ) -> Self:
-        """The graph of some bytes.
+        """Hash and scan the bytes of an ONNX model.
 
         Args:
-            data: An ONNX model.
-            name: Of the graph, in errors.
-            sha256: Of the bytes, where it is known already.
-            budget: Shared by several graphs, see `scan_onnx`.
+            data: The bytes.
+            name: Name of the graph in error messages.
+            sha256: SHA-256 of the bytes, if it is known already.
+            budget: Field limit shared by several graphs, see `scan_onnx`.
 
         Raises:
-            ModelError: The bytes are damaged, no ONNX model, or unsafe.
+            ModelError: The bytes are damaged, not an ONNX model, or unsafe.
         """
         info = scan_onnx(data, name, budget)
         return cls(name, data, sha256 or hashlib.sha256(data).hexdigest(), info)

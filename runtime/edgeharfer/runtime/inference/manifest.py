@@ -1,6 +1,6 @@
-"""The manifest of a model package: the only place for model facts, parsed strictly.
+"""The manifest of a model package: everything that the runtime knows about a model, strictly validated.
 
-Every key stands in the tables below with its reader.
+The tables below list every key with its validator.
 """
 
 from __future__ import annotations
@@ -29,30 +29,40 @@ from edgeharfer.runtime.strict_json import (
 )
 
 Precision = Literal["fp32", "fp16", "int8"]
-Reads = Literal["face", "frame", "clip"]
+InputKind = Literal["face", "frame", "clip"]
 
 FORMAT = 1
 MAX_MODEL_BYTES = 512 * 1024 * 1024
+"""Limit for one ONNX file."""
 MAX_OTHER_BYTES = 64 * 1024 * 1024
-"""Of a file that is no graph."""
+"""Limit for one file that is not an ONNX graph."""
 MAX_PACKAGE_BYTES = 1024 * 1024 * 1024
+"""Limit for all files of a package."""
 MAX_FILES = 200
-"""Of all files together: each is read and hashed when a package is verified, which takes its time."""
+"""Limit for the number of files, each of which is read and hashed when a package is verified."""
 FACES = "faces"
-"""The task of face detectors: their graphs read whole frames and give boxes, as `options` describe them."""
-ROLES: Mapping[Reads, tuple[str, ...]] = MappingProxyType(
+"""Task of face detectors. Their graphs read whole frames and return boxes as described by `options`."""
+ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
     {"face": ("model",), "frame": ("model",), "clip": ("encoder", "head")}
 )
-"""The graphs of a package by what it reads."""
+"""The graphs of a package by its kind of input."""
 ROLLING = "rolling"
-"""A graph that a package for clips may also hold: its head, one frame at a time."""
+"""Optional graph of a package that reads clips: its head, for one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What one picture looks like when it enters the model: float32, (height, width, channels)."""
+    """Input of the model for one image: float32, (height, width, channels).
+
+    Attributes:
+        width: Width in pixels.
+        height: Height in pixels.
+        color: Colour channels and their order.
+        normalize: Normalisation, see `preprocess.normalize`.
+        clahe: Apply local contrast equalisation (CLAHE) first.
+    """
 
     width: int
     height: int
@@ -62,13 +72,19 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
-        """Length of the last axis."""
+        """Number of channels."""
         return 1 if self.color == "gray" else 3
 
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a face is cut: along its eyes or its box, `expand` boxes wide, moved down by `shift_y` boxes."""
+    """How a face is cropped.
+
+    Attributes:
+        align: Rotate the face so that its eyes are level ("eyes"), or keep its box upright ("box").
+        expand: Side of the crop, as a multiple of the longer side of the face box.
+        shift_y: Shift of the centre downwards, as a multiple of the same side.
+    """
 
     align: Literal["eyes", "box"]
     expand: float
@@ -77,7 +93,13 @@ class CropSpec:
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """What a model of clips reads: `frames` pictures over `seconds`, with no gap over `max_gap_s`."""
+    """The clip that a model reads.
+
+    Attributes:
+        frames: Number of frames.
+        seconds: Duration of the clip.
+        max_gap_s: Longest accepted gap between two frames, seconds.
+    """
 
     frames: int
     seconds: float
@@ -86,7 +108,12 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class ValueSpec:
-    """A number that a model gives: its name and its unit, such as "degrees"; no unit is ""."""
+    """A numeric output of a model.
+
+    Attributes:
+        name: Name of the value.
+        unit: Its unit, such as "degrees"; empty for a value without a unit.
+    """
 
     name: str
     unit: str = ""
@@ -94,7 +121,13 @@ class ValueSpec:
 
 @dataclass(frozen=True)
 class FileSpec:
-    """One model file of the package and what its bytes must be."""
+    """A file of the package and its expected content.
+
+    Attributes:
+        file: Name of the file.
+        bytes: Size in bytes.
+        sha256: SHA-256, hexadecimal.
+    """
 
     file: str
     bytes: int
@@ -103,17 +136,30 @@ class FileSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All facts of a package.
+    """Description of a model package.
 
-    task: what it is for; the tasks that ship are those of `runtime.tasks`, and FACES.
-    labels, values: the classes or the numbers that the graph gives, in the order of its outputs; one of them.
-    output: what the graph gives, probabilities, logits or values; logits go through softmax(x / temperature).
-    crop: how a face is cut, for packages that read faces. window: the clip, for packages that read clips.
-    reads: "face", "frame" or "clip"; None leaves it to `kind`.
-    prior: {"data": class shares in training, "package": the balanced ones that `run` assumes}, as labels go.
-    files: {precision: {role: FileSpec}}. auto: {"cpu" | "cuda" | "tensorrt": precision to take there}.
-    training, accuracy: free facts for people. options: settings of the task's decoder (anchors), and
-    files of other engines, each as a FileSpec is written. beside: the papers, once they were signed.
+    Attributes:
+        format: Version of the manifest format.
+        name: Name of the package.
+        task: Name of the task, one of `runtime.tasks` or FACES.
+        labels: Classes in the order of the graph's outputs. A package has either labels or values.
+        values: Numeric outputs in the same order.
+        reads: Input of the model, "face", "frame" or "clip"; None to derive it, see `kind`.
+        input: Preprocessing of one image.
+        output: Meaning of the graph's outputs; logits are converted by softmax(x / temperature).
+        files: {precision: {role: FileSpec}}.
+        opset: ONNX opset of the graphs.
+        temperature: Temperature of the softmax.
+        threshold: Score below which no class is reported.
+        crop: How faces are cropped, for packages that read faces.
+        window: The clip, for packages that read clips.
+        prior: Class shares in the order of `labels`: "data" for those in training, "package" for the balanced
+            ones that `run` assumes.
+        auto: {"cpu" | "cuda" | "tensorrt": precision to use there}.
+        options: Settings of the task's decoder, and files for other engines, each written like a FileSpec.
+        training: Free-form facts about the training.
+        accuracy: Free-form facts about the accuracy.
+        beside: Further signed files, such as the model card.
     """
 
     format: int
@@ -121,7 +167,7 @@ class Manifest:
     task: str
     labels: tuple[str, ...] = ()
     values: tuple[ValueSpec, ...] = ()
-    reads: Reads | None = None
+    reads: InputKind | None = None
     input: InputSpec
     output: Literal["probs", "logits", "values"]
     files: Mapping[str, Mapping[str, FileSpec]]
@@ -139,16 +185,17 @@ class Manifest:
 
     @property
     def other_files(self) -> dict[str, FileSpec]:
-        """The files that are no graphs, by name: those of `options` and of `beside`."""
+        """The files that are not graphs by name: those of `options` and `beside`."""
         named = [value for value in self.options.values() if _names_file(value)]
         specs = [*(_OTHER(value, "options") for value in named), *self.beside]
         return {spec.file: spec for spec in specs}
 
     @property
-    def kind(self) -> Reads:
-        """What the model reads: cut faces, whole frames, or clips, which are windows of frames.
+    def kind(self) -> InputKind:
+        """What the model reads: cropped faces, whole frames, or clips.
 
-        Where the manifest does not say, a window means clips, and anything but a detector reads faces.
+        If `reads` is None, a package with a window reads clips, and any other package except a face detector
+        reads faces.
         """
         if self.reads is not None:
             return self.reads
@@ -158,37 +205,56 @@ class Manifest:
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """The names of the numbers that the model gives; none for classes."""
+        """Names of the numeric outputs; empty for classes."""
         return tuple(value.name for value in self.values)
 
     @property
     def outputs(self) -> int:
-        """How many numbers the graph gives for one input: one for each label or value."""
+        """Number of outputs for one input: one for each label or value."""
         return len(self.labels) or len(self.values)
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The graphs that make up one model, without those that it may also hold."""
+        """The required graphs of the package."""
         return ROLES[self.kind]
 
-    def precision_for(self, provider: str, asked: str = "auto") -> str:
-        """What to run with: the precision asked for, or the one of `auto` for "cpu", "cuda" or "tensorrt"."""
-        if asked == "auto":
+    def precision_for(self, provider: str, requested: str = "auto") -> str:
+        """Choose a precision.
+
+        Args:
+            provider: "cpu", "cuda" or "tensorrt".
+            requested: A precision, or "auto" for the one that the manifest recommends for the provider.
+
+        Raises:
+            ModelError: The package has no files of the requested precision.
+        """
+        if requested == "auto":
             return self.auto.get(provider) or ("fp32" if "fp32" in self.files else next(iter(self.files)))
-        if asked not in self.files:
-            raise ModelError(f"{self.name} has no {asked} files: choose from {', '.join(self.files)}")
-        return asked
+        if requested not in self.files:
+            raise ModelError(f"{self.name} has no {requested} files: choose from {', '.join(self.files)}")
+        return requested
 
 
 def parse_manifest(content: str | bytes, where: str) -> Manifest:
-    """A Manifest from JSON; `where` names the file in errors. Raises ModelError."""
+    """Parse and validate a manifest.
+
+    Args:
+        content: JSON.
+        where: Name of the file in error messages.
+
+    Raises:
+        ModelError: The manifest is invalid.
+    """
     manifest = _MANIFEST(load_json(content, where), where)
     _check_consistency(manifest, where)
     return manifest
 
 
 def dump_manifest(manifest: Manifest) -> str:
-    """Canonical JSON: declared order of keys, free facts sorted, what is empty left out."""
+    """Serialise a manifest to canonical JSON.
+
+    Keys keep their declared order, free-form facts are sorted and empty values are omitted.
+    """
     data = {key: _plain(value) for key, value in vars(manifest).items() if value not in (None, {}, ())}
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -208,7 +274,7 @@ def _names_file(value: object) -> bool:
 
 
 def _options(value: object, where: str) -> Mapping[str, object]:
-    """Free, except for what says that it is a file: that is checked like any other."""
+    """Validate options: free-form, except for entries that describe a file."""
     options = free_object(value, where)
     for key, one in options.items():
         if _names_file(one):
@@ -218,7 +284,7 @@ def _options(value: object, where: str) -> Mapping[str, object]:
 
 _POSITIVE = 1e-6
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
-# A plain name: what a manifest says can never reach outside its folder.
+# A plain name, so a manifest cannot refer to files outside its folder.
 _GRAPH_NAME = text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.onnx", "a plain file name that ends in .onnx")
 _OTHER_NAME = text(r"(?!manifest\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "a plain file name")
 _FILE = record(FileSpec, {"file": _GRAPH_NAME, "bytes": whole(1, MAX_MODEL_BYTES), "sha256": _SHA256})
@@ -272,33 +338,33 @@ _MANIFEST = record(
 
 
 def _check_consistency(manifest: Manifest, where: str) -> None:
-    """What no single key can tell."""
+    """Check constraints between several keys."""
     for key, names in (("labels", manifest.labels), ("values", manifest.value_names)):
         if len(set(names)) != len(names):
-            fail(below(where, key), f"a {key[:-1]} stands twice")
+            fail(below(where, key), f"duplicate {key[:-1]}")
     if not manifest.labels and not manifest.values:
-        fail(where, "key labels is missing; a package gives labels or values")
+        fail(where, "key labels is missing; a package needs labels or values")
     if manifest.labels and manifest.values:
-        fail(below(where, "values"), "must not stand beside labels: a package gives one of them")
+        fail(below(where, "values"), "must not be combined with labels: a package has one of them")
     if (manifest.output == "values") != bool(manifest.values):
-        fail(below(where, "output"), "must be values for a package with values, and for no other")
+        fail(below(where, "output"), 'must be "values" if the package has values, and only then')
     if not manifest.files:
-        fail(below(where, "files"), "holds no precision")
+        fail(below(where, "files"), "contains no precision")
     specs = [spec for files in manifest.files.values() for spec in files.values()]
     specs += manifest.other_files.values()
     if len(specs) > MAX_FILES or sum(spec.bytes for spec in specs) > MAX_PACKAGE_BYTES:
         megabytes = MAX_PACKAGE_BYTES // 1024**2
-        fail(below(where, "files"), f"names more than {MAX_FILES} files, or more than {megabytes} MiB")
+        fail(below(where, "files"), f"lists more than {MAX_FILES} files or {megabytes} MiB")
     for precision, files in manifest.files.items():
         optional = {ROLLING} if manifest.kind == "clip" else set()
         if set(files) - optional != set(manifest.roles):
-            fail(f"{where}: files.{precision}", f"must hold exactly {' and '.join(manifest.roles)}")
+            fail(f"{where}: files.{precision}", f"must contain exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
         if precision not in manifest.files:
             fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
     for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
         if (spec is not None) != (manifest.kind == kind):
-            fail(below(where, key), f"belongs in each package that reads {kind}s and in no other")
+            fail(below(where, key), f"is required in packages that read {kind}s and not allowed in others")
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
-            fail(f"{where}: prior.{name}", "must be one share for each label, together 1")
+            fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")

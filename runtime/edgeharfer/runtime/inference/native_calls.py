@@ -1,8 +1,8 @@
-"""Calls into ONNX Runtime that are in progress, so that a stop can end one that does not return.
+"""Registry of running ONNX Runtime calls, so that a stop can cancel one that does not return.
 
-A graph may loop without end, and Python runs no signal handler while its main thread is inside a call. A
-thread that learns of the signal otherwise calls `NATIVE_CALLS.stop()`: each call is asked to return, which
-ONNX Runtime does between two operators, and KeyboardInterrupt is raised where the call was made.
+A graph may loop forever, and Python runs no signal handler while its main thread is inside a native call. A
+thread that receives the signal in another way calls `NATIVE_CALLS.stop()`. It asks each call to return, which
+ONNX Runtime does between two operators, and the caller then gets a KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -15,29 +15,42 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class NativeCall:
-    """A call in progress. name: of the model. end: asks it to return. began_s: monotonic time.
+    """A call in progress.
 
-    loads: the model is loaded, not run, so there are no results yet.
+    Attributes:
+        name: Name of the model.
+        cancel: Asks the call to return.
+        started_s: Start of the call, monotonic time.
+        is_load: The model is being loaded, not run, so there are no results yet.
     """
 
     name: str
-    end: Callable[[], None]
-    began_s: float
-    loads: bool = False
+    cancel: Callable[[], None]
+    started_s: float
+    is_load: bool = False
 
 
 class NativeCalls:
-    """The calls of this process, in any thread."""
+    """The ONNX Runtime calls of this process, in all threads."""
 
     def __init__(self) -> None:
         self._running: set[NativeCall] = set()
         self._stopped_s: float | None = None
 
     @contextmanager
-    def call(self, name: str, end: Callable[[], None], *, loads: bool = False) -> Iterator[None]:
-        """The block is one call. Raises KeyboardInterrupt where a stop ended it, or came before it."""
-        call = NativeCall(name, end, time.monotonic(), loads)
-        self._running.add(call)  # before the look at the stop, so that one of both notices the other
+    def call(self, name: str, cancel: Callable[[], None], *, is_load: bool = False) -> Iterator[None]:
+        """Register the block as one call.
+
+        Args:
+            name: Name of the model.
+            cancel: Asks the call to return; may be called from another thread.
+            is_load: The call loads the model.
+
+        Raises:
+            KeyboardInterrupt: The call was cancelled, or `stop` was called before it started.
+        """
+        call = NativeCall(name, cancel, time.monotonic(), is_load)
+        self._running.add(call)  # Before the check, so that either `stop` or this call sees the other.
         try:
             if self._stopped_s is not None:
                 raise KeyboardInterrupt
@@ -50,23 +63,23 @@ class NativeCalls:
             self._running.discard(call)
 
     def stop(self) -> None:
-        """Ask all calls to return, and let no other begin."""
+        """Cancel all calls and refuse new ones."""
         if self._stopped_s is None:
             self._stopped_s = time.monotonic()
         for call in tuple(self._running):
-            call.end()
+            call.cancel()
 
-    def stuck(self, patience_s: float) -> NativeCall | None:
-        """A call that has not returned for so long since it was asked to, or None."""
+    def stuck(self, grace_s: float) -> NativeCall | None:
+        """Return a call that has not returned within `grace_s` seconds after `stop`, or None."""
         stopped_s = self._stopped_s
-        if stopped_s is None or time.monotonic() - stopped_s < patience_s:
+        if stopped_s is None or time.monotonic() - stopped_s < grace_s:
             return None
-        return next((call for call in tuple(self._running) if call.began_s <= stopped_s), None)
+        return next((call for call in tuple(self._running) if call.started_s <= stopped_s), None)
 
     def reset(self) -> None:
-        """Let calls begin again."""
+        """Allow calls again."""
         self._stopped_s = None
 
 
 NATIVE_CALLS = NativeCalls()
-"""Of this process: a signal is for all of it."""
+"""The registry of this process; a signal stops all of its calls."""

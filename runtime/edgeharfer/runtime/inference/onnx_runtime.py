@@ -1,4 +1,4 @@
-"""ONNX Runtime itself: how it is imported, its limits, and its errors in one line."""
+"""Import ONNX Runtime, limit its memory, create its sessions and shorten its error messages."""
 
 from __future__ import annotations
 
@@ -18,20 +18,30 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.installation import OR_GPU
 
-MEMORY_BYTES = 2 << 30
-"""Of all CPU tensors together. A few bytes of a model can ask for any number of gigabytes."""
+MAX_MEMORY_BYTES = 2 << 30
+"""Limit for all CPU tensors of the process. A model of a few bytes can ask for any number of gigabytes."""
 
 ERROR, FATAL = 3, 4
-"""Log severities."""
+"""ONNX Runtime log severities."""
 
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-"""Read when ONNX Runtime is loaded, from 1.29 on. Without it a number for this machine and a database are put
-into the user's cache, and figures on machine and models go to Microsoft; `disable_telemetry_events` comes too
-late for both (docs/Privacy.md of ONNX Runtime)."""
+"""Disables telemetry; read when ONNX Runtime is loaded, from version 1.29 on.
+
+Without it, ONNX Runtime writes a machine identifier and a database to the user's cache and sends machine and
+model statistics to Microsoft. Calling `disable_telemetry_events` is too late for both (docs/Privacy.md of
+ONNX Runtime).
+"""
 
 
 def load() -> Any:
-    """The module onnxruntime, with telemetry off and a limit on memory. Raises MissingExtra without it."""
+    """Import onnxruntime with telemetry disabled and memory limited.
+
+    Returns:
+        The module `onnxruntime`.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+    """
     os.environ[_NO_TELEMETRY] = "1"
     try:
         import onnxruntime
@@ -48,9 +58,9 @@ def load() -> Any:
 
 @cache
 def _limit_memory(ort: Any) -> None:
-    """One arena for all sessions, which refuses what goes beyond the limit; the error is then the model's."""
+    """Register one arena for all sessions. Allocations beyond its limit fail as an error of the model."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MEMORY_BYTES}))
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": MAX_MEMORY_BYTES}))
 
 
 def create_session(
@@ -60,7 +70,19 @@ def create_session(
     providers: Sequence[str],
     provider_options: Sequence[dict[str, str]] | None = None,
 ) -> Any:
-    """An `InferenceSession`. Raises what ONNX Runtime raises, and KeyboardInterrupt where a stop ended it."""
+    """Create an `onnxruntime.InferenceSession`.
+
+    Args:
+        ort: The module that `load` returns.
+        graph: Graph to load.
+        threads: Intra-op threads.
+        providers: ONNX Runtime names of the execution providers, best first.
+        provider_options: Options of each provider, in the same order.
+
+    Raises:
+        KeyboardInterrupt: The load was cancelled, see `native_calls`.
+        Exception: ONNX Runtime cannot load the graph; its errors have no common base class.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -69,8 +91,8 @@ def create_session(
     options.enable_mem_pattern = True
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # Constants are computed while a graph is loaded, which can take as long as a graph that never ends.
-    with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), loads=True):
+    # Constants are folded while a graph is loaded, which may never end either.
+    with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), is_load=True):
         session = ort.InferenceSession(
             graph.data, options, providers=providers, provider_options=provider_options, enable_fallback=0
         )
@@ -79,23 +101,30 @@ def create_session(
 
 
 def run_options() -> Any:
-    """New options of one run, which can end it."""
+    """Return new `RunOptions`, which can terminate one run."""
     import onnxruntime
 
     return onnxruntime.RunOptions()
 
 
-def reason(error: Exception) -> str:
-    """An error of ONNX Runtime without its code and its advice, in one line."""
+def error_reason(error: Exception) -> str:
+    """Shorten an ONNX Runtime error to one line, without its error code and advice."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
     line = " ".join(text.partition("Please fix")[0].split()) or type(error).__name__
     return line[:300].rstrip(" .")
 
 
 def missing_library(ort: Any, provider: str) -> str | None:
-    """What the system's loader says of a provider's library, which ONNX Runtime writes to stderr only.
+    """Return the system loader's error for a provider's library, which ONNX Runtime only writes to stderr.
 
-    To be called after ONNX Runtime has tried: its own libraries expect to be loaded by it first.
+    Call it after ONNX Runtime has tried to load the provider: its libraries expect to be loaded by it first.
+
+    Args:
+        ort: The module that `load` returns.
+        provider: Name of the provider in the library's file name, such as "cuda".
+
+    Returns:
+        The loader's message, or None if the library loads or does not exist.
     """
     for path in (Path(ort.__file__).parent / "capi").glob(f"*onnxruntime_providers_{provider}.*"):
         try:
@@ -106,21 +135,21 @@ def missing_library(ort: Any, provider: str) -> str | None:
 
 
 @cache
-def preload(ort: Any) -> None:
-    """Find CUDA and cuDNN where pip has put them; what it prints of those that lie elsewhere is no news."""
+def preload_cuda(ort: Any) -> None:
+    """Load CUDA and cuDNN from pip packages. Messages about those installed elsewhere are dropped."""
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
 
 
 @contextlib.contextmanager
-def quiet(ort: Any) -> Iterator[None]:
-    """Keep the native log and the wrapper's prints out of the user's terminal and of `--events -`."""
-    # One stdout is for all threads: in another thread, what the run prints meanwhile would be lost.
-    alone = threading.current_thread() is threading.main_thread()
+def suppress_output(ort: Any) -> Iterator[None]:
+    """Keep the native log and the Python wrapper's prints off the terminal and out of `--events -`."""
+    # stdout is shared by all threads: redirecting it in another thread would discard the run's output.
+    in_main_thread = threading.current_thread() is threading.main_thread()
     ort.set_default_logger_severity(FATAL)
     try:
-        with contextlib.redirect_stdout(io.StringIO()) if alone else contextlib.nullcontext():
+        with contextlib.redirect_stdout(io.StringIO()) if in_main_thread else contextlib.nullcontext():
             yield
     finally:
         ort.set_default_logger_severity(ERROR)

@@ -1,4 +1,4 @@
-"""Pictures -> model input: size, colour, contrast, normalisation. One code for training and run time."""
+"""Preprocess images for a model: size, colour, contrast, normalisation. Shared by training and inference."""
 
 from __future__ import annotations
 
@@ -18,64 +18,84 @@ CLAHE_CLIP = 2.0
 CLAHE_TILES = (8, 8)
 
 
-def prepare(pictures: Sequence[Image], spec: InputSpec) -> Floats:
-    """A batch of pictures as a model wants it.
+def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
+    """Resize, convert and normalise images into one batch.
 
-    pictures: uint8, each (height, width, 3) BGR or (height, width) grey, of any size.
-    Returns float32, (n, spec.height, spec.width, 3) RGB or BGR, or (..., 1) grey.
+    Args:
+        images: uint8 images of any size, each (height, width, 3) BGR or (height, width) grey.
+        spec: Input of the model.
+
+    Returns:
+        float32, (n, spec.height, spec.width, channels), channels as `spec.color` orders them.
     """
     channels = 1 if spec.color == "gray" else 3
-    batch = np.empty((len(pictures), spec.height, spec.width, channels), np.float32)
-    for i, picture in enumerate(pictures):
-        batch[i] = color(resize(picture, spec.width, spec.height), spec)
+    batch = np.empty((len(images), spec.height, spec.width, channels), np.float32)
+    for i, image in enumerate(images):
+        batch[i] = match_color(resize(image, spec.width, spec.height), spec)
     return normalize(batch, spec.normalize)
 
 
-def resize(picture: Image, width: int, height: int) -> Image:
-    """Stretch to the size: averaged when it shrinks, interpolated when it grows.
+def resize(image: Image, width: int, height: int) -> Image:
+    """Resize a uint8 image without keeping its aspect ratio: area averaging to shrink, bilinear to enlarge.
 
-    Where it can be halved, that is done first: OpenCV averages four pixels ten times as fast as any other
-    number. The result differs by half a grey value on average.
+    While both sides can be halved, they are: OpenCV averages 2x2 blocks ten times as fast as other sizes. The
+    result differs by half a grey value on average.
     """
-    while _halves(picture.shape[0], height) and _halves(picture.shape[1], width):
-        half = picture.shape[1] // 2, picture.shape[0] // 2
-        picture = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), np.uint8)
-    if picture.shape[:2] == (height, width):
-        return picture
-    shrinks = picture.shape[0] * picture.shape[1] > width * height
+    while _halves(image.shape[0], height) and _halves(image.shape[1], width):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > width * height
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
 def _halves(length: int, wanted: int) -> bool:
     return length % 2 == 0 and length >= 2 * wanted
 
 
-def color(picture: Image, spec: InputSpec) -> Image:
-    """uint8 in the model's colours, (height, width, 1 or 3), its local contrast evened when asked for."""
+def match_color(image: Image, spec: InputSpec) -> Image:
+    """Convert a uint8 image to the model's colours, with CLAHE if `spec.clahe` is set.
+
+    Args:
+        image: (height, width, 3) BGR or (height, width) grey.
+        spec: Input of the model.
+
+    Returns:
+        uint8, (height, width, 1 or 3).
+    """
     if spec.color == "gray":
-        gray = picture if picture.ndim == 2 else convert(picture, cv2.COLOR_BGR2GRAY)
-        return (even_contrast(gray) if spec.clahe else gray)[..., None]
-    bgr = convert(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+        gray = image if image.ndim == 2 else convert_color(image, cv2.COLOR_BGR2GRAY)
+        return (apply_clahe(gray) if spec.clahe else gray)[..., None]
+    bgr = convert_color(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
     if spec.clahe:
-        lab = convert(bgr, cv2.COLOR_BGR2LAB)
-        lab[..., 0] = even_contrast(lab[..., 0])
-        bgr = convert(lab, cv2.COLOR_LAB2BGR)
-    return bgr if spec.color == "bgr" else convert(bgr, cv2.COLOR_BGR2RGB)
+        lab = convert_color(bgr, cv2.COLOR_BGR2LAB)
+        lab[..., 0] = apply_clahe(lab[..., 0])
+        bgr = convert_color(lab, cv2.COLOR_LAB2BGR)
+    return bgr if spec.color == "bgr" else convert_color(bgr, cv2.COLOR_BGR2RGB)
 
 
-def convert(picture: Image, code: int) -> Image:
-    """Between colour spaces, as OpenCV numbers them."""
-    return np.asarray(cv2.cvtColor(picture, code), np.uint8)
+def convert_color(image: Image, code: int) -> Image:
+    """Convert between colour spaces. `code` is one of OpenCV's COLOR_ constants."""
+    return np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
-def even_contrast(gray: Image) -> Image:
-    """CLAHE, contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
+def apply_clahe(gray: Image) -> Image:
+    """Apply contrast-limited adaptive histogram equalisation (CLAHE, Zuiderveld 1994) to a grey image."""
     return np.asarray(cv2.createCLAHE(CLAHE_CLIP, CLAHE_TILES).apply(gray), np.uint8)
 
 
 def normalize(batch: Floats, how: str) -> Floats:
-    """Scale values of 0..255 in place: none, unit [0, 1], symmetric [-1, 1], standardize, imagenet."""
+    """Normalise values of 0..255 in place.
+
+    Args:
+        batch: float32, (n, height, width, channels).
+        how: "none", "unit" for [0, 1], "symmetric" for [-1, 1], "standardize" or "imagenet".
+
+    Returns:
+        The same array.
+    """
     if how == "unit":
         batch /= 255.0
     elif how == "symmetric":
@@ -91,7 +111,11 @@ def normalize(batch: Floats, how: str) -> Floats:
 
 
 def standardize(batch: Floats) -> None:
-    """Each picture to mean 0 and deviation 1, in place; a flat one becomes 0 (as tf.image does)."""
+    """Shift and scale each image in place to mean 0 and standard deviation 1.
+
+    A uniform image becomes 0: the divisor is at least 1 / sqrt(number of values), as in
+    `tf.image.per_image_standardization`.
+    """
     flat = batch.reshape(len(batch), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     floor = 1.0 / np.sqrt(flat.shape[1])

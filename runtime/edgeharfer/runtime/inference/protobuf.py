@@ -1,4 +1,4 @@
-"""The protobuf wire format, read by hand (https://protobuf.dev/programming-guides/encoding)."""
+"""Reader of the protobuf wire format (https://protobuf.dev/programming-guides/encoding)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 Field = tuple[int, int, int, memoryview]
-"""Number, wire type, value of a number, content of a length-delimited field."""
+"""Field number, wire type, value of a varint, content of a length-delimited or fixed-size field."""
 
 
-class DamagedError(Exception):
-    """Why bytes are refused, in words; the caller adds the name of the file."""
+class MalformedModelError(Exception):
+    """The bytes are refused. The caller adds the name of the file."""
 
 
 class FieldBudget:
-    """How many fields may still be read, in all messages together: each costs about a microsecond."""
+    """The number of fields that may still be read, over all messages. Each takes about a microsecond."""
 
     def __init__(self, fields: int) -> None:
         self._fields = self._left = fields
 
     def spend(self) -> None:
-        """One field. Raises DamagedError where there were too many."""
+        """Count one field. Raises MalformedModelError if the limit is exceeded."""
         self._left -= 1
         if self._left < 0:
-            raise DamagedError(f"has more than {self._fields} parts, too many for a model")
+            raise MalformedModelError(f"has more than {self._fields} protobuf fields, too many for a model")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -35,11 +35,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7
-    raise DamagedError("damaged: a number in the file does not end")
+    raise MalformedModelError("damaged: a varint is not terminated")
 
 
 def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
-    """The fields of one message, in order. Raises DamagedError where the bytes make no sense."""
+    """Yield the fields of a message in order. Raises MalformedModelError for invalid bytes."""
     at, size, empty = 0, len(data), data[:0]
     while at < size:
         budget.spend()
@@ -53,21 +53,21 @@ def read_fields(data: memoryview, budget: FieldBudget) -> Iterator[Field]:
         elif wire in (FIXED32, FIXED64):
             length = 4 if wire == FIXED32 else 8
         else:
-            raise DamagedError("not an ONNX model, or damaged")
+            raise MalformedModelError("not an ONNX model, or damaged")
         if number == 0 or number >= 1 << 29 or length > size - at:
-            raise DamagedError("not an ONNX model, or cut short")
+            raise MalformedModelError("not an ONNX model, or truncated")
         yield number, wire, value, data[at : at + length] if length else empty
         at += length
 
 
-def expect(field: Field, *wires: int) -> None:
-    """Known fields must have their own wire type, or another reader could see another model."""
+def expect_wire_type(field: Field, *wires: int) -> None:
+    """Check the wire type of a known field, since another reader could see another model otherwise."""
     if field[1] not in wires:
-        raise DamagedError(f"damaged: field {field[0]} has wire type {field[1]}")
+        raise MalformedModelError(f"damaged: field {field[0]} has wire type {field[1]}")
 
 
 def signed(value: int) -> int:
-    """A varint as int64, by two's complement."""
+    """Convert a varint to int64 (two's complement)."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
@@ -75,18 +75,18 @@ def _text(content: memoryview) -> str:
     try:
         return str(content, "utf-8")
     except UnicodeDecodeError as error:
-        raise DamagedError("damaged: a name is not text") from error
+        raise MalformedModelError("damaged: a name is not valid UTF-8") from error
 
 
-def as_text(field: Field) -> str:
-    """A string field."""
-    expect(field, BYTES)
+def as_string(field: Field) -> str:
+    """Return the value of a string field."""
+    expect_wire_type(field, BYTES)
     return _text(field[3])
 
 
 def as_integers(field: Field) -> list[int]:
-    """A repeated integer, packed or not."""
-    expect(field, VARINT, BYTES)
+    """Return the values of a repeated integer field, packed or not."""
+    expect_wire_type(field, VARINT, BYTES)
     if field[1] == VARINT:
         return [signed(field[2])]
     values, at = [], 0
@@ -96,15 +96,15 @@ def as_integers(field: Field) -> list[int]:
     return values
 
 
-def inner(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
-    """Contents of each message field of that number."""
+def submessages(data: memoryview, number: int, budget: FieldBudget) -> list[memoryview]:
+    """Return the content of each message field with that number."""
     found = [field for field in read_fields(data, budget) if field[0] == number]
     for field in found:
-        expect(field, BYTES)
+        expect_wire_type(field, BYTES)
     return [field[3] for field in found]
 
 
-def inner_one(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
-    """Content of the last one, empty if there is none."""
-    found = inner(data, number, budget)
+def last_submessage(data: memoryview, number: int, budget: FieldBudget) -> memoryview:
+    """Return the content of the last message field with that number, empty if there is none."""
+    found = submessages(data, number, budget)
     return found[-1] if found else data[:0]

@@ -1,6 +1,6 @@
-"""The execution providers: the one table of them, and which of them load here.
+"""The table of execution providers, and checks which of them load on this machine.
 
-To add one: a row of PROVIDERS. The command line's `--provider`, the kiosk's configuration, `edgeharfer
+To add a provider, add a row to PROVIDERS. The option `--provider`, the kiosk configuration, `edgeharfer
 doctor`, `tune` and `benchmark` read it.
 """
 
@@ -15,8 +15,14 @@ from edgeharfer.runtime.errors import ConfigError, EdgeharferError, MissingExtra
 from edgeharfer.runtime.inference import onnx_runtime
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.onnx_runtime import create_session, missing_library, preload, quiet, reason
-from edgeharfer.runtime.inference.tensorrt import keep_engine, tensorrt_options
+from edgeharfer.runtime.inference.onnx_runtime import (
+    create_session,
+    error_reason,
+    missing_library,
+    preload_cuda,
+    suppress_output,
+)
+from edgeharfer.runtime.inference.tensorrt import mark_engine_built, tensorrt_options
 from edgeharfer.runtime.installation import install_command, pip
 
 Options = dict[str, str]
@@ -24,16 +30,17 @@ Options = dict[str, str]
 
 @dataclass(frozen=True)
 class Provider:
-    """One execution provider.
+    """An execution provider.
 
     Attributes:
-        name: ONNX Runtime's name of it.
-        options: Provider options for a session of this graph.
-        memory: Device memory in which inputs and outputs stay between runs, in ONNX Runtime's words; None
-            for a provider that reads and writes host memory.
-        fix: What to do where this build of ONNX Runtime lacks it, as `edgeharfer doctor` says it.
-        devices: What may follow its name, as in "openvino:GPU".
-        plugin: Python package of its plug-in library; None where it is part of ONNX Runtime.
+        name: Name of the provider in ONNX Runtime.
+        options: Returns the provider options for a session of a graph.
+        memory: ONNX Runtime name of the device memory in which inputs and outputs stay between runs; None for
+            a provider that reads and writes host memory.
+        fix: Returns what to do if this build of ONNX Runtime does not include the provider, as shown by
+            `edgeharfer doctor`.
+        devices: Devices that may follow its name, as in "openvino:GPU".
+        plugin: Python package of its plug-in library; None if it is part of ONNX Runtime.
     """
 
     name: str
@@ -64,17 +71,17 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType({
     ),
     "cpu": Provider("CPUExecutionProvider"),
 })  # fmt: skip
-"""By the name that `--provider` takes, best first. Each falls back on those after it."""
+"""The providers by their `--provider` name, best first. Each falls back to those after it."""
 
 _PROBE_MODEL = (
     b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
 )
-"""An ONNX model, y = Identity(x) on one float, opset 17; written with onnx.helper."""
+"""ONNX model y = Identity(x) for one float, opset 17; made with onnx.helper."""
 
 
 def provider_choices() -> tuple[str, ...]:
-    """What `--provider` takes: "auto", then the providers from the CPU on, each with its devices."""
+    """Return the values of `--provider`: "auto", then the providers from the CPU up, with their devices."""
     return AUTO, *(
         name
         for provider in reversed(list(PROVIDERS))
@@ -83,7 +90,7 @@ def provider_choices() -> tuple[str, ...]:
 
 
 def fallback_chain(backend: Backend) -> list[str]:
-    """The provider and those to fall back on, best first; all of them for "auto".
+    """Return the provider and those it falls back to, best first; all of them for "auto".
 
     Raises:
         ConfigError: There is no such provider or device.
@@ -94,39 +101,39 @@ def fallback_chain(backend: Backend) -> list[str]:
     return names if backend.provider == AUTO else names[names.index(backend.provider) :]
 
 
-def open_on(provider: str, graph: Graph, backend: Backend, *, probing: bool = False) -> Any:
-    """An ONNX Runtime session on that provider and no lesser one.
+def open_provider_session(provider: str, graph: Graph, backend: Backend, *, probing: bool = False) -> Any:
+    """Create an ONNX Runtime session on one provider, without falling back to another.
 
     ONNX Runtime lists GPU providers that cannot load, and its Python wrapper falls back to the CPU without an
-    error. So the session is asked what it runs on.
+    error. Therefore the provider of the new session is checked.
 
     Args:
         provider: A name of PROVIDERS.
-        graph: To load.
-        backend: Gives threads and device.
-        probing: Only try it: without the provider's options, and so without caches.
+        graph: Graph to load.
+        backend: Threads and device.
+        probing: Only test the provider: use neither its options nor its caches.
 
     Raises:
-        ProviderError: It does not load, with the reason.
+        ProviderError: The provider does not load; the message gives the reason.
         MissingExtra: ONNX Runtime is not installed.
     """
     ort, row = onnx_runtime.load(), PROVIDERS[provider]
     listed = ort.get_available_providers()
     if row.name not in listed:
-        raise ProviderError(f"{provider} is not part of this ONNX Runtime: {row.fix()}")
+        raise ProviderError(f"this build of ONNX Runtime does not include {provider}: {row.fix()}")
     names = list(PROVIDERS)
     rows = [PROVIDERS[one] for one in names[names.index(provider) :] if PROVIDERS[one].name in listed]
     if row.memory is not None:
-        preload(ort)
-    with quiet(ort):
+        preload_cuda(ort)
+    with suppress_output(ort):
         try:
             options = [{} if probing else one.options(graph, backend) for one in rows]
             session = create_session(ort, graph, backend.threads or 1, [one.name for one in rows], options)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise _cannot_load(ort, provider, reason(error)) from error
+            raise _cannot_load(ort, provider, error_reason(error)) from error
     if session.get_providers()[0] != row.name:
         raise _cannot_load(ort, provider, "ONNX Runtime gives no reason")
-    keep_engine(options[0], graph.name)
+    mark_engine_built(options[0], graph.name)
     return session
 
 
@@ -138,12 +145,15 @@ def _cannot_load(ort: Any, provider: str, why: str) -> ProviderError:
 
 
 def available_providers() -> tuple[str, ...]:
-    """Names of the providers that really load here, best first."""
+    """Return the names of the providers that load on this machine, best first."""
     return tuple(provider for provider, reason in probe_providers().items() if reason is None)
 
 
 def probe_providers() -> dict[str, str | None]:
-    """For each provider, why it does not load or run a model here, or None if it does.
+    """Test each provider with a small model.
+
+    Returns:
+        For each provider, why it does not load or run a model, or None if it does.
 
     Raises:
         MissingExtra: ONNX Runtime is not installed.
@@ -152,7 +162,7 @@ def probe_providers() -> dict[str, str | None]:
     reasons: dict[str, str | None] = {}
     for provider in PROVIDERS:
         try:
-            _try(open_on(provider, graph, Backend(provider), probing=True), provider)
+            _run_probe(open_provider_session(provider, graph, Backend(provider), probing=True), provider)
         except MissingExtra:
             raise
         except EdgeharferError as error:
@@ -162,14 +172,14 @@ def probe_providers() -> dict[str, str | None]:
     return reasons
 
 
-def _try(session: Any, provider: str) -> None:
-    """Run the probe model. Raises ProviderError where the answer is not right."""
+def _run_probe(session: Any, provider: str) -> None:
+    """Run the probe model. Raises ProviderError if it fails or its output is wrong."""
     import numpy as np
 
     one = np.ones(1, np.float32)
     try:
         (answer,) = session.run(None, {session.get_inputs()[0].name: one})
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ProviderError(f"{provider} loads but cannot run a model: {reason(error)}") from error
+        raise ProviderError(f"{provider} loads but cannot run a model: {error_reason(error)}") from error
     if not np.array_equal(answer, one):
-        raise ProviderError(f"{provider} loads but gives wrong answers")
+        raise ProviderError(f"{provider} loads but returns wrong results")

@@ -1,4 +1,4 @@
-"""Inference sessions: a checked graph in, an ONNX Runtime session on the provider that really loaded out."""
+"""Inference sessions: load a scanned graph on the provider that was requested or the best that loads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgeharfer.runtime.inference import onnx_runtime
 from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
-from edgeharfer.runtime.inference.onnx_runtime import create_session, reason, run_options
-from edgeharfer.runtime.inference.providers import PROVIDERS, fallback_chain, open_on
+from edgeharfer.runtime.inference.onnx_runtime import create_session, error_reason, run_options
+from edgeharfer.runtime.inference.providers import PROVIDERS, fallback_chain, open_provider_session
 from edgeharfer.runtime.types import Floats
 
 Shape = tuple[int | str | None, ...]
@@ -23,19 +23,25 @@ Sizes = tuple[int, ...]
 Tensor = NDArray[np.generic]
 
 MAX_BINDINGS = 16
-"""Shapes of one graph that keep buffers on the device; a run of any further one allocates its own."""
+"""Input shapes for which device buffers are kept; other shapes allocate theirs in each run."""
 
 _log = logging.getLogger(__name__)
 
 
 class Session:
-    """A loaded graph. `provider` is where it runs, in ONNX Runtime's words, `name` how errors call it.
+    """A loaded graph.
 
     Args:
-        session: Of ONNX Runtime.
-        name: Of the graph, in errors.
+        session: The ONNX Runtime session.
+        name: Name of the graph in error messages.
         memory: Device memory for inputs and outputs, such as "cuda"; None for runs on host memory. A session
-            with device memory belongs to one thread at a time.
+            with device memory must be used by one thread at a time.
+
+    Attributes:
+        name: Name of the graph in error messages.
+        inputs: Shapes of the inputs by name, in the graph's order; free axes are names or None.
+        outputs: Shapes of the outputs, in the same form.
+        provider: ONNX Runtime name of the provider that it runs on.
     """
 
     def __init__(self, session: Any, name: str, memory: str | None = None) -> None:
@@ -70,28 +76,35 @@ class Session:
         return tuple(self.outputs)
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
-        """All outputs by name.
+        """Run the graph.
+
+        Args:
+            feeds: Inputs by name.
+
+        Returns:
+            All outputs by name.
 
         Raises:
-            ModelError: The graph does not take the feeds, or fails.
-            KeyboardInterrupt: A stop ended the run, see `native_calls`.
+            ModelError: The inputs do not fit the graph, or the run fails.
+            KeyboardInterrupt: The run was cancelled, see `native_calls`.
         """
         options = run_options()
         try:
             with NATIVE_CALLS.call(self.name, lambda: setattr(options, "terminate", True)):
                 values = self._run(feeds, options)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-            raise ModelError(f"{self.name}: cannot run: {reason(error)}") from error
+            raise ModelError(f"{self.name}: cannot run: {error_reason(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
-        """The first output for the only input."""
+        """Run a graph with one input and return its first output."""
         return self.run({self.input_name: array})[self.output_names[0]]
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
-        """Run zeros of each shape twice, so that a first real run is not slower than the rest.
+        """Run zeros of each shape twice, so that the first real run is as fast as the others.
 
-        The first run of a shape plans its memory (and on a GPU picks its kernels), the second uses it.
+        The first run of a shape plans its memory (and selects kernels on a GPU), the second one uses the
+        plan.
         """
         for shape in shapes:
             zeros = np.zeros(tuple(shape), np.float32)
@@ -99,7 +112,7 @@ class Session:
                 self.run1(zeros)
 
     def close(self) -> None:
-        """End the build of an engine, where one goes on."""
+        """Stop an engine build in the background, if there is one."""
 
     def _run(self, feeds: Mapping[str, Tensor], options: Any) -> Sequence[Floats]:
         if self._memory is not None:
@@ -109,14 +122,14 @@ class Session:
                 binding = _Binding(self._session, feeds, self._memory)
             if binding is not None:
                 outputs = binding.run(feeds, options)
-                self._bindings[key] = binding  # Feeds that do not fit leave none behind.
+                self._bindings[key] = binding  # Only kept if the run succeeds.
                 return outputs
         plain: Sequence[Floats] = self._session.run(None, dict(feeds), options)
         return plain
 
 
 class _Binding:
-    """An IOBinding for feeds of one shape, whose buffers on the device are allocated once."""
+    """An IOBinding for inputs of fixed shapes, whose device buffers are allocated once."""
 
     def __init__(self, session: Any, feeds: Mapping[str, Tensor], memory: str) -> None:
         make = onnx_runtime.load().OrtValue.ortvalue_from_shape_and_type
@@ -125,7 +138,7 @@ class _Binding:
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for output in session.get_outputs():
-            self._binding.bind_output(output.name, memory)  # Allocated by the first run, then used again.
+            self._binding.bind_output(output.name, memory)  # Allocated by the first run, then reused.
 
     def run(self, feeds: Mapping[str, Tensor], options: Any) -> Sequence[Floats]:
         for name, value in self._inputs.items():
@@ -137,10 +150,10 @@ class _Binding:
 
 
 def make_session(graph: Graph, backend: Backend = CPU) -> Session:
-    """A session on the provider that was asked for, or on the best that loads.
+    """Create a session on the requested provider, or on the best that loads.
 
     Raises:
-        ProviderError: The provider does not load, and no fallback is allowed.
+        ProviderError: The provider does not load and `backend.fallback` is not set.
         ModelError: ONNX Runtime cannot load the graph.
         ConfigError: There is no such provider.
         MissingExtra: ONNX Runtime is not installed.
@@ -148,10 +161,12 @@ def make_session(graph: Graph, backend: Backend = CPU) -> Session:
     auto = backend.provider == AUTO
     for provider in fallback_chain(backend)[:-1]:
         try:
-            return Session(open_on(provider, graph, backend), graph.name, PROVIDERS[provider].memory)
+            return Session(
+                open_provider_session(provider, graph, backend), graph.name, PROVIDERS[provider].memory
+            )
         except ProviderError as error:
             if not auto and not backend.fallback:
-                _open_on_cpu(graph, backend)  # A graph that loads nowhere is not the provider's fault.
+                _open_on_cpu(graph, backend)  # If the graph loads nowhere, report that instead.
                 raise
             _log.log(logging.INFO if auto else logging.WARNING, "%s", error)
     return Session(_open_on_cpu(graph, backend), graph.name)
@@ -162,4 +177,4 @@ def _open_on_cpu(graph: Graph, backend: Backend) -> Any:
     try:
         return create_session(ort, graph, backend.threads or 1, [PROVIDERS["cpu"].name])
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ModelError(f"{graph.name}: ONNX Runtime cannot load it: {reason(error)}") from error
+        raise ModelError(f"{graph.name}: ONNX Runtime cannot load it: {error_reason(error)}") from error

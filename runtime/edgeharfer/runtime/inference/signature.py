@@ -1,6 +1,6 @@
-"""Signatures of model packages: Ed25519 (RFC 8032) over the bytes of a manifest, which holds all hashes.
+"""Ed25519 signatures (RFC 8032) of package manifests, which contain the hashes of all other files.
 
-Keys are PEM (RFC 8410) and a signature is its 64 bytes, so that others can check it without this product:
+Keys are PEM files (RFC 8410) and a signature is 64 raw bytes, so OpenSSL can verify it as well:
 
     openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in manifest.json -sigfile manifest.sig
 """
@@ -24,11 +24,19 @@ SIGNATURE_BYTES = 64
 _MAX_KEY_BYTES = 16 * 1024
 
 
-def check_signature(content: bytes, signature: bytes, key: Path, where: str) -> None:
-    """Raise ModelError unless `signature` of `content` was made with the private half of the key file.
+def verify_signature(content: bytes, signature: bytes, key: Path, where: str) -> None:
+    """Verify the signature of a manifest.
 
-    where: names what was signed, in errors. Raises ConfigError for a file that is no public key,
-    MissingExtra where signatures cannot be checked at all.
+    Args:
+        content: The signed bytes.
+        signature: The 64 bytes of the signature.
+        key: PEM file with the public key.
+        where: What was signed, for error messages.
+
+    Raises:
+        ModelError: The signature does not match.
+        ConfigError: The key file is missing, unreadable or not an Ed25519 public key.
+        MissingExtra: cryptography is not installed.
     """
     public = _public_key(key)
     from cryptography.exceptions import InvalidSignature
@@ -37,38 +45,51 @@ def check_signature(content: bytes, signature: bytes, key: Path, where: str) -> 
         public.verify(signature, content)
     except InvalidSignature as error:
         raise ModelError(
-            f"{where}: {SIGNATURE} was not made with the key of {key}, or the package was changed since: "
-            "get it anew from whom you trust"
+            f"{where}: {SIGNATURE} does not match the key {key}, or the package was modified: "
+            "download it again from a trusted source"
         ) from error
 
 
-def make_signature(content: bytes, key: Path) -> bytes:
-    """The signature of some bytes. Raises ConfigError for a file that is no private key, MissingExtra."""
+def sign_bytes(content: bytes, key: Path) -> bytes:
+    """Return the 64-byte Ed25519 signature of `content`.
+
+    Raises:
+        ConfigError: The key file is missing, unreadable or not an Ed25519 private key.
+        MissingExtra: cryptography is not installed.
+    """
     return _private_key(key).sign(content)
 
 
-def public_half(key: Path) -> bytes:
-    """The public key of a private key's file, in PEM."""
+def public_key_pem(key: Path) -> bytes:
+    """Return the public key that belongs to a private key file, in PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return _private_key(key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def make_keys(path: Path) -> Path:
-    """Write a new private key, for its owner's eyes only, and beside it the public one; returns that path.
+def generate_key_pair(path: Path) -> Path:
+    """Write a new private key, readable by its owner only, and its public key.
 
-    Raises ConfigError where one of the files is there already or cannot be written, MissingExtra.
+    Args:
+        path: File of the private key. The public key gets the same name with ".pub" appended.
+
+    Returns:
+        The path of the public key.
+
+    Raises:
+        ConfigError: One of the files exists or cannot be written.
+        MissingExtra: cryptography is not installed.
     """
-    _need_cryptography()
+    _require_cryptography()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     public = path.with_name(path.name + ".pub")
     if public.exists():
-        raise ConfigError(f"{public}: is there already: give another name")
+        raise ConfigError(f"{public}: file exists: choose another name")
     secret = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write_new(path, secret, 0o600)
-    _write_new(public, public_half(path), 0o644)
+    _write_new(public, public_key_pem(path), 0o644)
     return public
 
 
@@ -77,11 +98,11 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}: give another name") from error
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}: choose another name") from error
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
-    _need_cryptography()
+    _require_cryptography()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -90,7 +111,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
-    _need_cryptography()
+    _require_cryptography()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -103,17 +124,17 @@ def _key(path: Path, load: Callable[[bytes], object], wanted: type, kind: str) -
     from cryptography.exceptions import UnsupportedAlgorithm
 
     pem = _read(path)
-    with suppress(TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it needs a password
+    with suppress(TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: the key is encrypted
         if isinstance(key := load(pem), wanted):
             return key
     raise ConfigError(
-        f"{path}: not an Ed25519 {kind} key in PEM without a password: `edgeharfer models keygen` makes one"
+        f"{path}: not an unencrypted Ed25519 {kind} key in PEM: create one with `edgeharfer models keygen`"
     )
 
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise ConfigError(f"{path}: no such key file: `edgeharfer models keygen` makes one")
+        raise ConfigError(f"{path}: no such key file: create one with `edgeharfer models keygen`")
     try:
         with path.open("rb") as file:
             return file.read(_MAX_KEY_BYTES)
@@ -121,7 +142,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path}: the key cannot be read: {error.strerror}") from error
 
 
-def _need_cryptography() -> None:
+def _require_cryptography() -> None:
     try:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
     except ImportError as error:

@@ -1,11 +1,12 @@
-"""Options of TensorRT, and the folder in which it keeps its engines.
+"""TensorRT provider options and engine cache.
 
-TensorRT 10.12 deprecated weak typing and calibrators, 11 dropped both. So precision stands in the graph: FP16
-types, or Q/DQ nodes. None of the provider's precision flags is set and no calibration table is named.
+TensorRT 10.12 deprecated weak typing and calibrators, TensorRT 11 removed both. The precision is therefore
+part of the graph: FP16 types or Q/DQ nodes. No precision flag of the provider is set and no calibration table
+is used.
 
-An engine fits one set of weights, one set of shapes, one GPU, one driver, one TensorRT. Each graph has its
-folder with a `key.json` that says what its engine was built for, and beside it `built` once it was; any other
-engine is deleted, built again, and that is said.
+An engine is valid for one set of weights, one set of shapes, one GPU, one driver and one TensorRT version.
+Each graph has a cache folder with `key.json`, which states what its engine was built for, and an empty file
+`built` once the build succeeded. Any other engine is deleted and built again, with a warning.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import OnnxInfo
 from edgeharfer.runtime.versions import installed
 
-KEY, BUILT = "key.json", "built"
+KEY_FILE, BUILT_FILE = "key.json", "built"
 ENGINE_PATH = "trt_engine_cache_path"
 BATCHES = (1, 1, 8)
-"""Smallest, usual and largest batch of one engine: a frame, and at most eight faces."""
+"""Minimum, optimum and maximum batch size of an engine: one frame, and at most eight faces."""
 SIDES = (96, 192, 192)
-"""The same of an axis named `side`: a face detector looks closely, and at the whole frame."""
+"""Minimum, optimum and maximum of an axis named `side`: a face detector's close-up and whole-frame input."""
 LENGTHS = (32, 320, 640)
-"""The same of axes named `height` and `width`: a face detector for pictures of any shape."""
+"""Minimum, optimum and maximum of axes named `height` and `width`: a face detector for any aspect ratio."""
 AXES = {"side": SIDES, "height": LENGTHS, "width": LENGTHS}
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GpuEnvironment:
-    """What an engine depends on beside its graph; None where it cannot be told."""
+    """What an engine depends on besides its graph; None where it is unknown.
+
+    Attributes:
+        gpu: Name of the first GPU.
+        driver: Version of its driver.
+        tensorrt: Version of TensorRT.
+        onnxruntime: Version of ONNX Runtime.
+    """
 
     gpu: str | None = None
     driver: str | None = None
@@ -52,7 +60,14 @@ class GpuEnvironment:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What one engine was built for. weights: SHA-256 of the ONNX bytes."""
+    """What one engine was built for.
+
+    Attributes:
+        weights: SHA-256 of the ONNX file.
+        precision: Result of `graph_precision`.
+        shapes: Input shapes and the ranges of their free axes.
+        environment: GPU and library versions.
+    """
 
     weights: str
     precision: str
@@ -66,14 +81,22 @@ Environment = Callable[[], GpuEnvironment]
 def tensorrt_options(
     graph: Graph, *, root: Path | None = None, environment: Environment | None = None
 ) -> dict[str, str]:
-    """Shapes and caches; without a folder that can be written, the engine is built at each start."""
-    found, options = (environment or gpu_environment)(), profile(graph.info)
-    if found.tensorrt is None:  # Nothing will be built.
+    """Return the TensorRT provider options of a graph: shape ranges and caches.
+
+    If the cache folder cannot be written, the engine is built at each start.
+
+    Args:
+        graph: Graph to run.
+        root: Cache folder; `cache_root()` by default.
+        environment: Returns the GPU and library versions; `gpu_environment` by default.
+    """
+    found, options = (environment or gpu_environment)(), optimization_profile(graph.info)
+    if found.tensorrt is None:  # TensorRT is not installed, so no engine is built.
         return options
     try:
         folder = engine_folder(engine_key(graph, found), root or cache_root(), graph.name)
     except OSError as error:
-        _log.warning("%s: TensorRT's engine cannot be kept: %s", graph.name, error)
+        _log.warning("%s: TensorRT engine cannot be cached: %s", graph.name, error)
         return options
     return {
         **options,
@@ -84,27 +107,29 @@ def tensorrt_options(
     }
 
 
-def lacks_engine(graph: Graph, *, root: Path | None = None, environment: Environment | None = None) -> bool:
-    """Whether TensorRT is here and would first have to build its engine. Changes nothing."""
+def needs_engine_build(
+    graph: Graph, *, root: Path | None = None, environment: Environment | None = None
+) -> bool:
+    """Whether TensorRT is installed and has no engine for this graph yet. Changes nothing on disk."""
     found = (environment or gpu_environment)()
     if found.tensorrt is None:
         return False
     key = engine_key(graph, found)
     folder = _folder_of(key, root or cache_root())
-    return not ((folder / BUILT).exists() and _read(folder / KEY) == _as_text(key))
+    return not ((folder / BUILT_FILE).exists() and _read(folder / KEY_FILE) == _as_text(key))
 
 
-def keep_engine(options: Mapping[str, Any], name: str) -> None:
-    """Note that the session of these options has loaded, so that its engine is whole."""
+def mark_engine_built(options: Mapping[str, Any], name: str) -> None:
+    """Record that a session with these options has loaded, so its engine is complete."""
     if ENGINE_PATH in options:
         try:
-            Path(options[ENGINE_PATH], BUILT).touch()
+            Path(options[ENGINE_PATH], BUILT_FILE).touch()
         except OSError as error:
-            _log.warning("%s: TensorRT's engine cannot be kept: %s", name, error)
+            _log.warning("%s: TensorRT engine cannot be cached: %s", name, error)
 
 
-def profile(info: OnnxInfo) -> dict[str, str]:
-    """The batches and sides that an engine is built for, so that none is built anew within a run."""
+def optimization_profile(info: OnnxInfo) -> dict[str, str]:
+    """Return the input shape ranges of the engine, so that no engine is rebuilt during a run."""
     free = [one for one in info.inputs if any(not isinstance(axis, int) for axis in one.shape)]
     if not free:
         return {}
@@ -124,31 +149,31 @@ def profile(info: OnnxInfo) -> dict[str, str]:
 
 
 def engine_key(graph: Graph, environment: GpuEnvironment) -> EngineKey:
-    """Everything that an engine depends on."""
+    """Return everything that the engine of a graph depends on."""
     inputs = graph.info.inputs
     shapes = ";".join(f"{one.name}:{'x'.join(map(str, one.shape))}" for one in inputs)
     lengths = LENGTHS if any("height" in one.shape for one in inputs) else ()
     batches = "x".join(map(str, (*BATCHES, *SIDES, *lengths)))
-    return EngineKey(graph.sha256, precision_of(graph.info), f"{shapes};batch:{batches}", environment)
+    return EngineKey(graph.sha256, graph_precision(graph.info), f"{shapes};batch:{batches}", environment)
 
 
-def precision_of(info: OnnxInfo) -> str:
-    """How the graph spells it out; the hash of the weights tells FP32 from FP16."""
+def graph_precision(info: OnnxInfo) -> str:
+    """Describe how the graph states its precision. FP32 and FP16 differ by the hash of their weights."""
     return "int8 by Q/DQ" if "QuantizeLinear" in info.nodes else "as its types say"
 
 
 def engine_folder(key: EngineKey, root: Path, name: str) -> Path:
-    """The folder of a graph's engine, emptied of one for something else and of one that was never done."""
+    """Create the cache folder of a graph's engine and remove an outdated or incomplete engine from it."""
     folder, wanted = _folder_of(key, root), _as_text(key)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found, whole = _read(folder / KEY), (folder / BUILT).exists()
-    if found != wanted or not whole:
-        if any(path.name != KEY for path in folder.iterdir()):
-            why = "its building did not end" if found == wanted else _difference(found, wanted)
-            _log.warning("%s: TensorRT's engine is built again: %s", name, why)
+    found, complete = _read(folder / KEY_FILE), (folder / BUILT_FILE).exists()
+    if found != wanted or not complete:
+        if any(path.name != KEY_FILE for path in folder.iterdir()):
+            why = "the last build was not completed" if found == wanted else _difference(found, wanted)
+            _log.warning("%s: rebuilding the TensorRT engine: %s", name, why)
             shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
-        (folder / KEY).write_text(wanted, encoding="utf-8")
+        (folder / KEY_FILE).write_text(wanted, encoding="utf-8")
     return folder
 
 
@@ -169,19 +194,21 @@ def _read(path: Path) -> str | None:
 
 
 def _difference(found: str | None, wanted: str) -> str:
-    """What changed, for people."""
+    """Describe what has changed since the engine was built."""
     try:
         old, new = json.loads(found or "")["environment"], json.loads(wanted)["environment"]
         changed = [
-            f"{what} {old.get(what)} became {now}" for what, now in new.items() if old.get(what) != now
+            f"{what} changed from {old.get(what)} to {now}"
+            for what, now in new.items()
+            if old.get(what) != now
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "what it was built for is not known"
-    return ", ".join(changed) or "what it was built for is not known"
+        return "it is not known what it was built for"
+    return ", ".join(changed) or "it is not known what it was built for"
 
 
 def cache_root() -> Path:
-    """Where engines lie: the user's cache."""
+    """Return the engine cache folder in the user's cache directory."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":
@@ -193,7 +220,7 @@ def cache_root() -> Path:
 
 @cache
 def gpu_environment() -> GpuEnvironment:
-    """The first GPU, its driver, TensorRT and ONNX Runtime, as far as they can be told."""
+    """Return the first GPU, its driver, TensorRT and ONNX Runtime, as far as they can be determined."""
     gpu, driver = _nvml()
     runtime = installed("onnxruntime-gpu") or installed("onnxruntime")
     return GpuEnvironment(gpu, driver, _tensorrt_version(), runtime)
@@ -215,7 +242,7 @@ def _nvml() -> tuple[str | None, str | None]:
 
 
 def _tensorrt_version() -> str | None:
-    """As `getInferLibVersion` gives it: 101300 is 10.13.0."""
+    """Decode `getInferLibVersion`: 101300 is 10.13.0."""
     library = _library("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10")
     if library is None:
         return None

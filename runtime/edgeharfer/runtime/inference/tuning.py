@@ -1,8 +1,8 @@
-"""What `edgeharfer tune` found out about this device: the quickest provider, precision and threads.
+"""Results of `edgeharfer tune` on this device: the fastest provider, precision and number of threads.
 
-The record is a small JSON file in the user's cache. It holds only for the machine, ONNX Runtime and
-edgeharfer that it was measured with, and for packages that have not changed since; otherwise, and when it
-cannot be read, the choice that a package's manifest makes is taken.
+The record is a small JSON file in the user's cache. It applies only to the machine, ONNX Runtime and
+edgeharfer versions that it was measured with, and to unchanged packages. Otherwise, or if it cannot be read,
+the defaults of the package's manifest are used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import available_providers, provider_choices
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
-from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, lacks_engine
+from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
 from edgeharfer.runtime.inference.upgrade import build_in_background
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
@@ -32,9 +32,10 @@ FORMAT = 1
 
 
 def resolve_backend(package: Package, backend: Backend | None = None) -> Backend:
-    """The backend with precision and threads settled: as asked for, else as tuned, else as the manifest says.
+    """Choose precision and threads: as requested, else as tuned, else as the manifest states.
 
-    Raises ModelError for a precision that the package does not hold.
+    Raises:
+        ModelError: The package does not contain the requested precision.
     """
     backend = backend or Backend()
     tuned = tuned_backends(package)
@@ -55,29 +56,36 @@ def _loadable() -> tuple[str, ...]:
 
 
 def tuned_backends(package: Package) -> dict[str, Backend]:
-    """What was measured for each provider, the quickest first; empty where no measurement holds."""
-    return {backend.name: backend for backend in tuned_packages().get(key_of(package), [])}
+    """Return the measured backends of a package by name, fastest first; empty if there are none."""
+    return {backend.name: backend for backend in tuned_packages().get(package_key(package), [])}
 
 
 def tuned_packages() -> dict[str, list[Backend]]:
-    """All of the record, by the key of their package."""
+    """Return all measured backends by package key."""
     return {key: [Backend.parse(**row) for row in rows] for key, rows in _record().items()}
 
 
 def open_graph(package: Package, role: str, backend: Backend, *, shapes: Sequence[Sizes] = ()) -> Session:
-    """A session for one graph of a package. Raises as make_session does.
+    """Create a session for one graph of a package.
 
-    backend: from `resolve_backend`. shapes: those of the input, where there are a few.
+    Args:
+        package: The package.
+        role: Role of the graph, such as "model" or "head".
+        backend: Result of `resolve_backend`.
+        shapes: Input shapes to warm an engine up with, if there are only a few.
+
+    Raises:
+        ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
     graph = package.read(role, backend.precision)
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
-    if wanted and _loadable()[0] == "tensorrt" and lacks_engine(graph):
+    if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
     return make_session(graph, backend)
 
 
-def key_of(package: Package) -> str:
-    """Tells packages apart by name and the hashes of their files."""
+def package_key(package: Package) -> str:
+    """Identify a package by its name and the hashes of its graphs."""
     hashes = (
         spec.sha256[:16] for roles in package.manifest.files.values() for spec in roles.values()
     )  # fmt: skip
@@ -85,16 +93,24 @@ def key_of(package: Package) -> str:
 
 
 def record_path() -> Path:
-    """Where the record lies."""
+    """Return the path of the record."""
     return cache_root().parent / "tuned.json"
 
 
 def write_record(measured: Mapping[str, Sequence[Backend]], path: Path | None = None) -> Path:
-    """Keep what was measured, the quickest provider first, by the key of its package. Raises OSError."""
+    """Write the measured backends.
+
+    Args:
+        measured: Backends by package key, fastest first.
+        path: File to write; `record_path()` by default.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path = path or record_path()
     content = {
         "format": FORMAT,
-        "device": device(),
+        "device": device_info(),
         "packages": {key: [_row(one) for one in backends] for key, backends in measured.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,21 +126,29 @@ def _row(backend: Backend) -> dict[str, object]:
 
 @cache
 def _record() -> dict[str, list[dict[str, Any]]]:
-    """The packages of the record, if it is sound and of this device."""
+    """Read the packages of the record if it is valid and was measured on this device."""
     path = record_path()
     try:
         content = load_json(path.read_bytes(), str(path))
     except (OSError, ModelError):
         return {}
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("device") != device():
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or content.get("device") != device_info()
+    ):
         return {}
     packages = content.get("packages")
     if not isinstance(packages, dict):
         return {}
-    return {key: rows for key, rows in packages.items() if isinstance(rows, list) and all(map(_sound, rows))}
+    return {
+        key: rows
+        for key, rows in packages.items()
+        if isinstance(rows, list) and all(map(_is_valid_row, rows))
+    }
 
 
-def _sound(row: object) -> bool:
+def _is_valid_row(row: object) -> bool:
     return (
         isinstance(row, dict)
         and set(row) == {"provider", "precision", "threads"}
@@ -135,8 +159,8 @@ def _sound(row: object) -> bool:
     )
 
 
-def device() -> dict[str, object]:
-    """What a measurement depends on, beside the package."""
+def device_info() -> dict[str, object]:
+    """Return what a measurement depends on besides the package."""
     gpu = gpu_environment()
     return {
         "processor": cpu_model(),
@@ -150,7 +174,7 @@ def device() -> dict[str, object]:
 
 
 def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
-    """The processor's name as it tells it."""
+    """Return the name of the processor, or None if it is unknown."""
     try:
         text = info.read_text(encoding="utf-8", errors="replace")
     except OSError:

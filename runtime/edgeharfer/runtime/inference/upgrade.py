@@ -1,8 +1,8 @@
-"""Run now and switch to TensorRT later, when its engine is built and gives the same outputs.
+"""Run on another provider while a TensorRT engine is built, then switch if its outputs agree.
 
-An engine is built once for a graph and a device, which takes minutes. Meanwhile the graph runs on the next
-best provider. Then the engine is opened in another thread, both sessions run the same input, and if their
-outputs agree the engine takes over from the next frame on.
+Building an engine takes minutes, once for each graph and device. Meanwhile the graph runs on the next best
+provider. Then the engine is opened in another thread and both sessions run the same input. If their outputs
+agree, the engine is used from the next frame on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from edgeharfer.runtime.inference.session import Session, Sizes, Tensor, make_se
 from edgeharfer.runtime.types import Floats
 
 TOLERANCE = {"fp32": 0.01, "fp16": 0.03, "int8": 0.1}
-"""Largest difference of two providers on one graph, as a part of the largest value of that output: the
-rounding of TensorFloat-32 and FP16 (1/2048) or of INT8 (1/127), grown through the layers; not measured."""
+"""Largest accepted difference of two providers' outputs, relative to the largest value of the output.
+
+Estimated, not measured: the rounding of TensorFloat-32 and FP16 (1/2048) or INT8 (1/127), amplified through
+the layers.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -32,11 +35,11 @@ _log = logging.getLogger(__name__)
 class BackgroundBuild(Protocol):
     """An engine that is being built."""
 
-    def ended(self) -> bool:
-        """Whether it is done. Raises EdgeharferError where it failed."""
+    def finished(self) -> bool:
+        """Whether the build is complete. Raises EdgeharferError if it failed."""
 
     def close(self) -> None:
-        """Cancel it."""
+        """Cancel the build."""
 
 
 class Upgrade:
@@ -48,37 +51,41 @@ class Upgrade:
         self._opened: Future[Session] | None = None
 
     def ready(self) -> Session | None:
-        """The session, once there is one. Raises EdgeharferError where there will be none."""
-        if self._opened is None and self._build.ended():
+        """Return the new session, or None while it is not ready. Raises EdgeharferError if it failed."""
+        if self._opened is None and self._build.finished():
             self._opened = self._thread.submit(self._open)
         return self._opened.result() if self._opened is not None and self._opened.done() else None
 
     def close(self) -> None:
-        """Cancel the build, and wait for an engine that is being opened: a second or two."""
+        """Cancel the build and wait for an engine that is being opened: a second or two."""
         self._build.close()
         self._thread.shutdown()
 
 
 class UpgradingSession(Session):
-    """A session that switches to a better one when that is ready and gives the same outputs.
+    """A session that switches to a better one once that is ready and gives the same outputs.
 
-    tolerance: as those of TOLERANCE. A larger difference, and an upgrade that fails, are logged once.
+    Args:
+        running: Session to use until then.
+        upgrade: The better session in preparation.
+        tolerance: Largest accepted difference, see TOLERANCE. A larger one, or a failed upgrade, is logged
+            once.
     """
 
     def __init__(self, running: Session, upgrade: Upgrade, tolerance: float) -> None:
-        self._become(running)
+        self._adopt(running)
         self._upgrade: Upgrade | None = upgrade
         self._tolerance = tolerance
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
-        """As a session does. Both sessions compute the run before the switch."""
+        """Run the graph. Both sessions compute the run before the switch."""
         outputs = super().run(feeds)
         if self._upgrade is not None:
             self._try_switch(self._upgrade, feeds, outputs)
         return outputs
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
-        upgrade, self._upgrade = self._upgrade, None  # Zeros are nothing to compare answers on.
+        upgrade, self._upgrade = self._upgrade, None  # Outputs for zeros are not worth comparing.
         try:
             super().warm_up(shapes)
         finally:
@@ -96,7 +103,7 @@ class UpgradingSession(Session):
         try:
             if (better := upgrade.ready()) is None:
                 return
-            self._switch(better, difference(outputs, better.run(feeds)))
+            self._switch(better, relative_difference(outputs, better.run(feeds)))
         except EdgeharferError as error:
             _log.warning("%s: stays on %s: %s", self.name, self.provider, error)
         self.close()
@@ -104,20 +111,23 @@ class UpgradingSession(Session):
     def _switch(self, better: Session, found: float) -> None:
         if found > self._tolerance:
             _log.warning(
-                "%s: stays on %s: the answer of %s differs by %.2g, more than %g",
+                "%s: stays on %s: outputs of %s differ by %.2g, more than %g",
                 self.name, self.provider, better.provider, found, self._tolerance,
             )  # fmt: skip
             return
-        _log.info("%s: goes on with %s, whose answer differs by %.2g", self.name, better.provider, found)
-        self._become(better)
+        _log.info("%s: switched to %s, whose outputs differ by %.2g", self.name, better.provider, found)
+        self._adopt(better)
 
-    def _become(self, other: Session) -> None:
-        """Take over its ONNX Runtime session, bindings and provider."""
+    def _adopt(self, other: Session) -> None:
+        """Take over another session's ONNX Runtime session, bindings and provider."""
         vars(self).update(vars(other))
 
 
-def difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> float:
-    """Largest difference of any output, as a part of that output's largest value; NaN counts as infinite."""
+def relative_difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> float:
+    """Return the largest difference of any output, relative to that output's largest absolute value.
+
+    NaN counts as infinite.
+    """
     largest = 0.0
     for name, mine in wanted.items():
         scale = max(float(np.abs(mine).max(initial=0)), float(np.finfo(np.float32).tiny))
@@ -127,9 +137,15 @@ def difference(wanted: Mapping[str, Floats], given: Mapping[str, Floats]) -> flo
 
 
 def build_in_background(graph: Graph, running: Backend, shapes: Sequence[Sizes] = ()) -> Session:
-    """A session on `running` that switches to TensorRT when its engine is built.
+    """Create a session on `running` that switches to TensorRT once its engine is built.
 
-    shapes: that the engine is warmed up with. Raises as make_session does.
+    Args:
+        graph: Graph to run.
+        running: Backend until the switch.
+        shapes: Input shapes to warm the engine up with.
+
+    Raises:
+        ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
     session, backend = make_session(graph, running), replace(running, provider="tensorrt")
 
@@ -141,7 +157,9 @@ def build_in_background(graph: Graph, running: Backend, shapes: Sequence[Sizes] 
     try:
         build = EngineBuild(graph, backend)
     except OSError as error:
-        _log.warning("%s: stays on %s: no process for TensorRT: %s", graph.name, session.provider, error)
+        _log.warning(
+            "%s: stays on %s: the TensorRT build cannot start: %s", graph.name, session.provider, error
+        )
         return session
-    _log.warning("%s: runs on %s while TensorRT's engine is built, for minutes", graph.name, session.provider)
+    _log.warning("%s: runs on %s while the TensorRT engine is built (minutes)", graph.name, session.provider)
     return UpgradingSession(session, Upgrade(build, open_engine), TOLERANCE[running.precision])

@@ -18,7 +18,7 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.clock import Clock
-    from edgeharfer.runtime.inference.manifest import Manifest, Reads
+    from edgeharfer.runtime.inference.manifest import InputKind, Manifest
     from edgeharfer.runtime.inference.package import Package
     from edgeharfer.runtime.schedule import Schedule
     from edgeharfer.runtime.tasks.base import Task
@@ -57,7 +57,7 @@ class TaskEntry:
     scope: str
     summary: str
     gives: str = "classes"
-    reads: Reads | None = None
+    reads: InputKind | None = None
     package: str = ""
     use: str = ""
     stages: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         gives="values",
     ),
 })  # fmt: skip
-_MODELS: Mapping[Reads, str] = MappingProxyType(
+_MODELS: Mapping[InputKind, str] = MappingProxyType(
     {"face": "pictures:PictureModel", "frame": "pictures:PictureModel", "clip": "action:ActionModel"}
 )
 PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model)

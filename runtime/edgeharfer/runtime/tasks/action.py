@@ -18,7 +18,7 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
@@ -118,7 +118,7 @@ class ActionModel(TaskModel):
 
     def encode(self, bgr: Image) -> Floats:
         """One picture, uint8 (height, width, 3) BGR of any size -> features (size,)."""
-        features: Floats = self.encoder.run1(prepare([bgr], self.manifest.input))[0]
+        features: Floats = self.encoder.run1(preprocess_images([bgr], self.manifest.input))[0]
         return features
 
     def classify(self, window: Floats) -> Floats:

@@ -95,7 +95,7 @@ class FaceTask(GenericTask):
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
         turn = waiting if frame.still else waiting[: BATCHES[-1]]
         found = {face.track: face.detected for face in turn}
-        crops = self._pictures.cut(frame.bgr, [face for face in found.values() if face is not None])
+        crops = self._pictures.crop_faces(frame.bgr, [face for face in found.values() if face is not None])
         if not crops:
             return None
         self._seen_s |= {face.track: face.seen_s for face in turn}

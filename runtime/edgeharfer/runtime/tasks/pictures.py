@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.faces.align import cut
+from edgeharfer.runtime.faces.align import crop_face
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
 
@@ -48,13 +48,13 @@ class PictureModel(TaskModel):
 
     def classify(self, pictures: Sequence[Image]) -> Floats:
         """Pictures, uint8 of any size -> probabilities or values (n, outputs)."""
-        batch = prepare(pictures, self.manifest.input)
+        batch = preprocess_images(pictures, self.manifest.input)
         parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
 
-    def cut(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
+    def crop_faces(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
         """The faces as the model wants them."""
-        return [cut(bgr, face, self.crop, self.size) for face in faces]
+        return [crop_face(bgr, face, self.crop, self.size) for face in faces]
 
     def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
         """Probabilities or values (faces, outputs); for a model of whole frames (outputs,)."""
@@ -63,7 +63,7 @@ class PictureModel(TaskModel):
         if not faces:
             return Inference(self.classify([]))
         start = self._clock.monotonic()
-        crops = self.cut(bgr, faces)
+        crops = self.crop_faces(bgr, faces)
         aligned = self._clock.monotonic()
         outputs = self.classify(crops)
         times = (aligned - start) * 1e3, (self._clock.monotonic() - aligned) * 1e3

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
-from edgeharfer.runtime.inference.preprocess import prepare
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
@@ -142,7 +142,9 @@ class ClipStore:
             if not selected:
                 continue
             pictures = [tracks[i][0].apply(frame.bgr) for i in selected]
-            for i, row in zip(selected, self.encoder.run(prepare(pictures, self.spec.input)), strict=True):
+            for i, row in zip(
+                selected, self.encoder.run(preprocess_images(pictures, self.spec.input)), strict=True
+            ):
                 rows[i].append(row)
                 frames[i].append(number)
             thumbnails.append(thumbnail(frame.bgr))

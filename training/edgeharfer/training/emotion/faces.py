@@ -16,8 +16,8 @@ from edgeharfer.evaluate.dataset import TEST_SPLITS, TRAIN_SPLITS, Dataset, Labe
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
-from edgeharfer.runtime.faces.portrait import cut_portrait, find_face
-from edgeharfer.runtime.inference.preprocess import convert, resize
+from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
+from edgeharfer.runtime.inference.preprocess import convert_color, resize
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.duplicates import (
@@ -182,7 +182,7 @@ def _read_csv(path: Path, votes: Path | None) -> dict[str, Faces]:
 
 def _convert(picture: Image) -> Image:
     """Convert a BGR or grey image to FER-2013's format, grey 48x48."""
-    gray = convert(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+    gray = convert_color(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
     return resize(gray, SIDE, SIDE)
 
 
@@ -256,6 +256,6 @@ def align_faces(faces: Faces, detector: Detector) -> int:
     for picture in faces.pictures:
         face = find_face(picture, detector)
         detected += face is not None
-        crops.append(cut_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
+        crops.append(crop_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
     faces.aligned = np.stack(crops)
     return detected

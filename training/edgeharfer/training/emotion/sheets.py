@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import color, resize
+from edgeharfer.runtime.inference.preprocess import match_color, resize
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.augment import augment, mix
 from edgeharfer.training.emotion.faces import Faces
@@ -26,7 +26,9 @@ def write_augmentation_sheet(faces: Faces, spec: InputSpec, recipe: EmotionRecip
     """Write one row per class: the network's input, then augmented copies, the last three also mixed."""
     rng = np.random.default_rng(recipe.seed)
     originals = [faces.aligned[np.flatnonzero(faces.labels == label)[0]] for label in range(len(FER7))]
-    prepared = np.stack([color(resize(picture, spec.width, spec.height), spec) for picture in originals])
+    prepared = np.stack(
+        [match_color(resize(picture, spec.width, spec.height), spec) for picture in originals]
+    )
     columns = [prepared.astype(np.float32)]
     for copy in range(VARIANTS):
         column = np.stack([augment(picture, recipe.augmentation, rng) for picture in prepared])

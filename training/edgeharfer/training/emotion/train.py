@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import color, normalize, prepare, resize
+from edgeharfer.runtime.inference.preprocess import match_color, normalize, preprocess_images, resize
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.augment import augment, mix
 from edgeharfer.training.emotion.data import (
@@ -180,7 +180,7 @@ def make_batches(
 
 def to_input_format(picture: Image, spec: InputSpec) -> Image:
     """Convert an image to the network's size and colour, uint8 (height, width, 1 or 3), not normalised."""
-    return color(resize(picture, spec.width, spec.height), spec)
+    return match_color(resize(picture, spec.width, spec.height), spec)
 
 
 def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
@@ -230,7 +230,7 @@ def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 1
         Head -> logits, float32 (n, classes).
     """
     parts = [
-        model.predict_on_batch(prepare(list(pictures[i : i + batch]), spec))
+        model.predict_on_batch(preprocess_images(list(pictures[i : i + batch]), spec))
         for i in range(0, len(pictures), batch)
     ]
     return {head: np.concatenate([np.asarray(part[head], np.float32) for part in parts]) for head in parts[0]}

@@ -1,6 +1,6 @@
-"""The face detectors by name. To add one: a module here with `load(options)`, and a line in DETECTORS.
+"""The table of face detectors. To add one, add a module here with `load(options)` and a row in DETECTORS.
 
-The command line, the kiosk's configuration, `edgeharfer doctor` and the reports read DETECTORS.
+The command line, the kiosk configuration, `edgeharfer doctor` and the reports read DETECTORS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectorEntry:
-    """title: what reports call the detector. extra: the extra of this product that it needs."""
+    """A row of DETECTORS.
+
+    Attributes:
+        title: Name of the detector in reports.
+        extra: Extra of this product that it needs, if any.
+    """
 
     title: str
     extra: str | None = None
@@ -33,28 +38,34 @@ DETECTORS: Mapping[str, DetectorEntry] = MappingProxyType({
     "mediapipe": DetectorEntry("BlazeFace (short range), run by MediaPipe", extra="mediapipe"),
     "haar": DetectorEntry("Haar cascade, run by OpenCV"),
 })  # fmt: skip
-"""By name, which is that of the module and the value of `--detector`."""
+"""By name, which is the name of the module and the value of `--detector`."""
 DEFAULT_DETECTOR = "auto"
 
 
 def detector_title(name: str) -> str:
-    """What a report calls a detector; the name itself for one that is not here."""
+    """Return the name of a detector in reports; an unknown name is returned unchanged."""
     return DETECTORS[name].title if name in DETECTORS else name
 
 
 def make_detector(name: str, backend: Backend | None = None, **options: Any) -> Detector:
-    """Make a detector by name. backend: one thread of the CPU by default. options: as `DetectorOptions`.
+    """Create a detector.
+
+    Args:
+        name: A name of DETECTORS.
+        backend: Where its model runs; one CPU thread by default. Its precision is ignored.
+        options: Further fields of `DetectorOptions`.
 
     Raises:
-        ConfigError: no detector has this name, or OpenCV lacks it.
-        MissingExtra: it needs a package that is not installed.
-        ModelError, ProviderError: its model cannot be loaded, or not on that provider.
+        ConfigError: There is no such detector, or OpenCV does not include it.
+        MissingExtra: A required package is not installed.
+        ModelError: Its model cannot be loaded.
+        ProviderError: The provider does not load.
     """
     if name not in DETECTORS:
         raise ConfigError(f"unknown detector {name!r}: choose from {', '.join(DETECTORS)}")
     from edgeharfer.runtime.faces.detector import DetectorOptions
 
-    backend = replace(backend or CPU, precision=AUTO)  # The one asked for is that of emotions and actions.
+    backend = replace(backend or CPU, precision=AUTO)  # The requested precision is that of the tasks.
     module = import_module(f"{__name__}.{name}")
     detector: Detector = module.load(DetectorOptions(backend, **options))
     return detector

@@ -1,9 +1,9 @@
-"""MediaPipe's BlazeFace, full range and short range, run by ONNX Runtime.
+"""MediaPipe's BlazeFace, full range and short range, on ONNX Runtime.
 
-The numbers come from MediaPipe's published graph options (face_detection_full_range.pbtxt and
-face_detection_short_range.pbtxt): anchors of one fixed size, boxes and six key points coded in pixels
-of the input, scores clipped to +-100, weighted non-maximum suppression at IoU 0.3.
-Bazarevsky et al. 2019, arXiv:1907.05047.
+The constants are those of MediaPipe's graph options (face_detection_full_range.pbtxt and
+face_detection_short_range.pbtxt): anchors of one fixed size, boxes and six key points in pixels of the input,
+scores clipped to +-100, weighted non-maximum suppression at IoU 0.3. Bazarevsky et al. 2019,
+arXiv:1907.05047.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region
 from edgeharfer.runtime.faces.overlap import SAME_FACE_IOU
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.preprocess import convert
+from edgeharfer.runtime.inference.preprocess import convert_color
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.types import Box, Face, Floats, Image
 
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
 AnchorLayers = tuple[tuple[int, int], ...]
-"""(stride, anchors in each cell) of each layer."""
+"""(stride, anchors per cell) of each layer."""
 ANCHOR_LAYERS: dict[int, AnchorLayers] = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
 """By the side of the input: 2304 and 896 anchors."""
 
@@ -34,7 +34,7 @@ KEYPOINTS = 6
 
 
 def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
-    """Centres of the anchors of a square input, (n, 2), x and y in pixels of the input, row by row."""
+    """Return the anchor centres of a square input, (n, 2), x and y in pixels of the input, row by row."""
     centers = []
     for stride, count in layers:
         steps = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
@@ -44,12 +44,18 @@ def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
 
 
 def load(options: DetectorOptions) -> BlazeFace:
-    """The full-range model, ready to run."""
+    """Load the full-range model."""
     return load_blazeface(backend=options.backend, min_score=options.min_score)
 
 
 def load_blazeface(package: str = FULL_RANGE, *, backend: Backend = CPU, min_score: float = 0.5) -> BlazeFace:
-    """The shipped detector, ready to run."""
+    """Load one of the included models.
+
+    Args:
+        package: FULL_RANGE or SHORT_RANGE.
+        backend: Where it runs.
+        min_score: Lowest score of a reported face.
+    """
     found = load_package(package, "faces")
     side = found.manifest.input.width
     sides = [side, side // 2] if package == FULL_RANGE else [side]
@@ -59,47 +65,56 @@ def load_blazeface(package: str = FULL_RANGE, *, backend: Backend = CPU, min_sco
 
 
 class BlazeFace(Detector):
-    """Finds faces in a frame or in one region of it.
+    """Detect faces in a frame or a region.
 
-    session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). side: of
-    its input, 192 (full range, n = 2304) or 128 (short range, n = 896). A graph whose side is free looks
-    closely with half of it. min_score: of a reported face.
+    Args:
+        session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). If the
+            side is a free axis, half of it is used for close-ups.
+        side: Side of the input, 192 (full range, n = 2304) or 128 (short range, n = 896).
+        min_score: Lowest score of a reported face.
+
+    Raises:
+        ModelError: There are no anchors for this side.
     """
 
     def __init__(self, session: Session, side: int, *, min_score: float = 0.5) -> None:
         if side not in ANCHOR_LAYERS:
             raise ModelError(
-                f"a face detector with an input {side} pixels wide; known: {sorted(ANCHOR_LAYERS)}"
+                f"unsupported input of {side} pixels for BlazeFace: use one of {sorted(ANCHOR_LAYERS)}"
             )
         self.session = session
         self._min_logit = float(np.log(min_score / (1.0 - min_score)))
-        self._wide = _Eye.of_side(side, ANCHOR_LAYERS[side])
+        self._full = _NetworkInput.of_side(side, ANCHOR_LAYERS[side])
         free = not isinstance(session.input_shape[1], int)
-        self._close = _Eye.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._wide
+        self._close_up = _NetworkInput.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._full
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
-        """Faces in the whole frame, or in `region` = (x, y, width, height) of it; best first."""
-        eye = self._close if closely else self._wide
-        scale, left, top = eye.fill(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
-        outputs = self.session.run({"image": eye.input})
-        found = self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0], eye.anchors)
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
+        """See `Detector.detect`."""
+        network_input = self._close_up if close_up else self._full
+        scale, left, top = network_input.fill(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
+        outputs = self.session.run({"image": network_input.input})
+        found = self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0], network_input.anchors)
         return [_to_frame(box, score, scale, left, top) for box, score in found]
 
     @property
     def provider(self) -> str:
-        """Where it runs, in ONNX Runtime's words."""
+        """ONNX Runtime name of the provider."""
         return self.session.provider
 
     def warm_up(self) -> None:
-        """Run once in each size, so that the first frame is not slower than the rest."""
-        self.session.warm_up(list(dict.fromkeys([self._wide.input.shape, self._close.input.shape])))
+        """Run once in each input size, so that the first frame is as fast as the others."""
+        self.session.warm_up(list(dict.fromkeys([self._full.input.shape, self._close_up.input.shape])))
 
     def close(self) -> None:
-        """End what goes on beside the graph."""
+        """Close the session."""
         self.session.close()
 
     def _decode(self, raw: Floats, logits: Floats, anchors: Floats) -> list[tuple[Floats, float]]:
-        """Raw outputs -> [((8, 2): corners of the box and key points, in pixels of the input; score)]."""
+        """Decode raw outputs.
+
+        Returns:
+            For each face, (8, 2) corners of the box and key points in pixels of the input, and its score.
+        """
         kept = np.flatnonzero(logits >= self._min_logit)
         if not kept.size:
             return []
@@ -109,25 +124,26 @@ class BlazeFace(Detector):
         half = points[:, 1] / 2
         corners = np.stack([center - half, center + half], axis=1)
         keypoints = points[:, 2:] + anchors[kept, None]
-        real = (half > 0).all(axis=1)  # The net can answer with a negative size; MediaPipe drops those too.
+        real = (half > 0).all(axis=1)  # The network can return negative sizes; MediaPipe drops those too.
         return weighted_nms(np.concatenate([corners, keypoints], axis=1)[real], scores[real])
 
 
 @dataclass(frozen=True, eq=False)
-class _Eye:
-    """One size of the input: its buffer (1, side, side, 3), and the anchors (n, 2) of the outputs."""
+class _NetworkInput:
+    """One input size: its buffer (1, side, side, 3) and the anchors (n, 2) of the outputs."""
 
     input: Floats
     anchors: Floats
 
     @classmethod
-    def of_side(cls, side: int, layers: AnchorLayers) -> _Eye:
+    def of_side(cls, side: int, layers: AnchorLayers) -> _NetworkInput:
         return cls(np.empty((1, side, side, 3), np.float32), anchor_centers(side, layers))
 
     def fill(self, bgr: Image, region: Region) -> tuple[float, float, float]:
-        """Warp the region into the input, keeping its aspect; no half-pixel shift, as MediaPipe does.
+        """Warp a region into the input, keeping its aspect ratio; without half-pixel shift, as in MediaPipe.
 
-        Returns the scale from frame to input and the frame position of the input's corner.
+        Returns:
+            The scale from frame to input and the position of the input's corner in the frame.
         """
         x, y, width, height = region
         side = self.input.shape[1]
@@ -136,16 +152,20 @@ class _Eye:
         top = y - (side / scale - height) / 2
         matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
         small = np.asarray(cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
-        np.multiply(convert(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
+        np.multiply(convert_color(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
         np.subtract(self.input, np.float32(1), out=self.input)
         return scale, left, top
 
 
 def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
-    """Join overlapping candidates into their score-weighted mean.
+    """Merge overlapping candidates into their score-weighted mean (MediaPipe's WEIGHTED suppression).
 
-    points: (n, 8, 2), the first two rows are the box's corners. scores: (n,).
-    A joined face keeps the best score of its group, as MediaPipe's WEIGHTED suppression does.
+    Args:
+        points: (n, 8, 2), the first two rows are the corners of the box.
+        scores: (n,).
+
+    Returns:
+        Merged points and the best score of each group.
     """
     order = np.argsort(-scores, kind="stable")
     joined = []
@@ -160,7 +180,7 @@ def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
 
 
 def iou_with(box: Floats, boxes: Floats) -> Floats:
-    """Intersection over union of one box (2, 2) with many (n, 2, 2), given by their corners."""
+    """Return the intersection over union of one box (2, 2) with many (n, 2, 2), given by their corners."""
     size = np.maximum(0.0, np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0]))
     overlap: Floats = size.prod(axis=1)
     areas = (boxes[:, 1] - boxes[:, 0]).prod(axis=1)

@@ -1,7 +1,7 @@
-"""The mediapipe library's own face detector, behind the same protocol as ours.
+"""The face detector of the mediapipe library.
 
-It runs the short-range BlazeFace, the only one that its Tasks API takes in the version that we pin.
-Since its wheel carries no model, it gets ours, checked. It reports boxes in whole pixels.
+It runs the short-range BlazeFace, the only model that its Tasks API accepts in the pinned version. Its wheel
+includes no model, so the verified one of our package is used. It reports boxes in whole pixels.
 """
 
 from __future__ import annotations
@@ -17,28 +17,33 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import MissingExtra, ModelError, SourceError
-from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, cut_region
+from edgeharfer.runtime.faces.detector import Detector, DetectorOptions, Region, crop_region
 from edgeharfer.runtime.faces.detectors.blazeface import SHORT_RANGE
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.types import Box, Face, Image
 
 MAX_SIDE = 32_766
-"""The OpenCV inside mediapipe ends the process where a picture has a longer side."""
+"""The OpenCV inside mediapipe aborts the process for images with a longer side."""
 _WARM_UP_SHAPE = (480, 640, 3)
 _STDERR = 2
 
 
 def load(options: DetectorOptions) -> MediaPipeDetector:
-    """The library's detector with the shipped short-range model."""
+    """Load the library's detector with the included short-range model."""
     return MediaPipeDetector(min_score=options.min_score)
 
 
 class MediaPipeDetector(Detector):
-    """Finds faces with mediapipe's FaceDetector, one picture at a time.
+    """Detect faces with mediapipe's FaceDetector, one image at a time.
 
-    package: with the tflite file that its manifest names under `options.tflite`; None for the shipped
-    short-range one. min_score: of a reported face.
-    Raises MissingExtra without mediapipe, ModelError for a file that it may not or cannot run.
+    Args:
+        min_score: Lowest score of a reported face.
+        package: Package whose manifest names a tflite file in `options.tflite`; None for the included
+            short-range one.
+
+    Raises:
+        MissingExtra: mediapipe is not installed.
+        ModelError: The model file is damaged or cannot be loaded.
     """
 
     provider = "MediaPipe"
@@ -49,43 +54,43 @@ class MediaPipeDetector(Detector):
         self._detector = _open(self._mediapipe, model, min_score)
         self._finalizer = weakref.finalize(self, _close, self._detector)
 
-    def detect(self, bgr: Image, region: Region | None = None, *, closely: bool = False) -> list[Face]:
-        """Faces of the frame, or of one region of it, best first; boxes in pixels of the frame."""
-        left, top, picture = (0, 0, bgr) if region is None else cut_region(bgr, region)
-        if not picture.size:
+    def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
+        """See `Detector.detect`."""
+        left, top, image = (0, 0, bgr) if region is None else crop_region(bgr, region)
+        if not image.size:
             return []
-        if max(picture.shape) > MAX_SIDE:
-            height, width = picture.shape[:2]
+        if max(image.shape) > MAX_SIDE:
+            height, width = image.shape[:2]
             raise SourceError(
-                f"mediapipe takes no picture of {width}x{height}: make it smaller or use --detector blazeface"
+                f"mediapipe cannot process a {width}x{height} image: reduce it or use --detector blazeface"
             )
-        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
-        found = self._detector.detect(image).detections
-        faces = [_to_face(one, left, top, picture.shape[1], picture.shape[0]) for one in found]
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        mp_image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=rgb)
+        found = self._detector.detect(mp_image).detections
+        faces = [_to_face(one, left, top, image.shape[1], image.shape[0]) for one in found]
         return sorted(faces, key=lambda face: -face.score)
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame is not slower than the rest."""
+        """Run once, so that the first frame is as fast as the others."""
         self.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
 
     def close(self) -> None:
-        """End the library's threads; harmless when repeated. Also done when nobody holds the detector."""
+        """Stop the library's threads; may be called repeatedly. Also done on garbage collection."""
         self._finalizer()
 
 
 def read_tflite(package: Package) -> bytes:
-    """The checked bytes of a package's tflite file. Raises ModelError if they are not what they must be."""
+    """Read and verify the tflite file of a package. Raises ModelError."""
     described = package.manifest.options.get("tflite")
     name = described.get("file") if isinstance(described, dict) else None
     if not isinstance(name, str):
-        raise ModelError(f"{package.path}: its manifest names no tflite file under options.tflite")
-    return package.read_other(name)
+        raise ModelError(f"{package.path}: the manifest lists no tflite file in options.tflite")
+    return package.read_other_file(name)
 
 
 def _import_mediapipe() -> Any:
     try:
-        with _without_tensorflow():
+        with _hidden_tensorflow():
             import mediapipe
     except ImportError as error:
         raise MissingExtra("mediapipe", "mediapipe") from error
@@ -93,8 +98,8 @@ def _import_mediapipe() -> Any:
 
 
 @contextlib.contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    """Where TensorFlow is installed, mediapipe takes seconds to load it, and only to mark its own manual."""
+def _hidden_tensorflow() -> Iterator[None]:
+    """Hide TensorFlow, which mediapipe imports for documentation only and which takes seconds to load."""
     if "tensorflow" in sys.modules:
         yield
         return
@@ -123,16 +128,16 @@ def _close(detector: Any) -> None:
     try:
         detector.close()
     except RuntimeError:
-        # Python is ending and has already stopped the thread that the library closes itself with.
-        detector._handle = None  # Or its __del__ tries once more and complains on stderr.
+        # Python is shutting down and has already stopped the thread that the library needs to close itself.
+        detector._handle = None  # Otherwise its __del__ tries again and writes an error to stderr.
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's greetings off stderr, where it writes them past Python and past any log level."""
+    """Suppress the library's startup messages, which it writes to stderr regardless of any log level."""
     try:
-        kept = os.dup(_STDERR)
-    except OSError:  # No stderr, nothing to keep quiet.
+        saved = os.dup(_STDERR)
+    except OSError:  # There is no stderr.
         yield
         return
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -140,13 +145,13 @@ def _quiet() -> Iterator[None]:
         os.dup2(sink, _STDERR)
         yield
     finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
+        os.dup2(saved, _STDERR)
+        os.close(saved)
         os.close(sink)
 
 
 def _to_face(detection: Any, left: int, top: int, width: int, height: int) -> Face:
-    """A detection in a picture of some size whose corner is at (left, top) of the frame."""
+    """Convert a detection of an image whose corner is at (left, top) of the frame."""
     found = detection.bounding_box
     box = Box(left + found.origin_x, top + found.origin_y, found.width, found.height)
     points = np.array(
