@@ -14,7 +14,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import prepare
 from edgeharfer.runtime.inference.session import Session
-from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweigh
+from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweight
 from edgeharfer.runtime.tasks.pictures import BATCHES
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
@@ -101,7 +101,7 @@ def test_another_prior_reweighs_as_bayes_says() -> None:
     weights = prior_weights(manifest, "balanced")
     assert weights is not None
     np.testing.assert_allclose(weights, [2 / 3, 4 / 3, 4 / 3], rtol=1e-6)
-    result = reweigh(np.array([[0.5, 0.3, 0.2], [1, 0, 0]], np.float32), weights)
+    result = reweight(np.array([[0.5, 0.3, 0.2], [1, 0, 0]], np.float32), weights)
     np.testing.assert_allclose(result, np.array([[1 / 3, 0.4, 4 / 15], [1, 0, 0]]), atol=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_the_packages_own_prior_is_the_default() -> None:
     )
     weights = prior_weights(manifest, "package")
     assert weights is not None and weights.tolist() == pytest.approx([0.5, 3])
-    np.testing.assert_allclose(reweigh(np.array([[0.6, 0.4]], np.float32), weights), [[0.2, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(reweight(np.array([[0.6, 0.4]], np.float32), weights), [[0.2, 0.8]], atol=1e-6)
     assert prior_weights(manifest, "data") is None
     balanced, uniform = prior_weights(manifest, "balanced"), prior_weights(manifest, "uniform")
     assert balanced is not None and uniform is not None

@@ -8,13 +8,13 @@ from typing import Annotated
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.strict_json import choice, read_as, record, whole
+from edgeharfer.runtime.strict_json import choice, integer, read_as, record
 
 
 @dataclass(frozen=True)
 class Broker:
     host: str
-    port: Annotated[int, whole(1, 65535)] = 1883
+    port: Annotated[int, integer(1, 65535)] = 1883
 
 
 @dataclass(frozen=True)

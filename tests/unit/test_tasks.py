@@ -45,7 +45,7 @@ class Whole(Perception):
 
     cut_at = -1
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
     def is_cut(self, frame: Frame) -> bool:

@@ -18,7 +18,7 @@ from edgeharfer.app.sources import without_folders
 from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
-from edgeharfer.runtime.child import end_child, start_child
+from edgeharfer.runtime.child import start_child, stop_child
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
@@ -225,7 +225,7 @@ class JobQueue:
                 self._take(job, json.loads(line))
             await process.wait()
         finally:
-            await end_child(process, END_S)
+            await stop_child(process, END_S)
         if job.phase == "working":
             job.phase, job.error = "failed", "the decoder gave up on it: it is damaged, or no usual video"
             _log.warning("an analysis ended by itself with exit code %s", process.returncode)

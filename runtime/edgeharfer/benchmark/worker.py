@@ -34,7 +34,7 @@ class BenchmarkWorker(Child):
             child_command("edgeharfer.benchmark.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            keep_errors=True,
+            capture_stderr=True,
             patience_s=_STOP_WAIT_S,
             own_session=False,  # Ctrl-C ends it at once, whatever it is measuring
         )
@@ -55,7 +55,7 @@ class BenchmarkWorker(Child):
         except BrokenPipeError:
             line = b""
         if not line:
-            said = self.last_line()[:300] or "it said nothing"
+            said = self.last_stderr_line()[:300] or "it said nothing"
             raise RuntimeError(f"the benchmark's own process ended: {said}")
         answer = json.loads(line)
         if "error" in answer:

@@ -76,7 +76,7 @@ class HealthMonitor(Sink):
 
     def update(self) -> None:
         """Publish what holds at this moment."""
-        if jump := self._jumps.look():
+        if jump := self._jumps.check():
             _log.warning("%s", jump)
         problem = self._problem()
         self._state.set_health(problem, self._details())

@@ -130,7 +130,7 @@ class Outbox(Closing):
     def _follow_clock(self) -> None:
         """An event stays as old when the wall clock is set: a clock that comes right deletes none."""
         with self._jumping:
-            if jump := self._jumps.look():
+            if jump := self._jumps.check():
                 jump_s = jump.is_s - jump.was_s
                 self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))
 

@@ -50,7 +50,7 @@ class Child(Closing):
         stdin: Stream = subprocess.DEVNULL,
         stdout: Stream = subprocess.DEVNULL,
         stderr: Stream = None,
-        keep_errors: bool = False,
+        capture_stderr: bool = False,
         patience_s: float = 0.0,
         own_session: bool = True,
         pass_fds: Sequence[int] = (),
@@ -61,7 +61,7 @@ class Child(Closing):
         Args:
             command: What to run, usually from `child_command`.
             stdin: As of `subprocess.Popen`, like stdout and stderr.
-            keep_errors: Keep what it writes to standard error, for `last_line`.
+            capture_stderr: Keep what it writes to standard error, for `last_stderr_line`.
             patience_s: How long `close` waits for it to end by itself once its pipes are closed.
             own_session: Whether Ctrl-C in the terminal is for this process alone.
             pass_fds: Descriptors that it inherits; none on Windows.
@@ -70,7 +70,7 @@ class Child(Closing):
         Raises:
             OSError: The system has no room for another process.
         """
-        self._errors = tempfile.TemporaryFile() if keep_errors else None  # noqa: SIM115 - closed by _end
+        self._errors = tempfile.TemporaryFile() if capture_stderr else None  # noqa: SIM115 - closed by _end
         try:
             self.process = subprocess.Popen(
                 command,
@@ -94,7 +94,7 @@ class Child(Closing):
     def close(self) -> None:
         self._end()
 
-    def last_line(self) -> str:
+    def last_stderr_line(self) -> str:
         """The last line that it has written to standard error so far, "" without any."""
         if self._errors is None or self._errors.closed:
             return ""
@@ -120,7 +120,7 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes] | None, patience_s:
     return code
 
 
-def crash_name(code: int | None) -> str:
+def signal_name(code: int | None) -> str:
     """The signal that an exit code stands for, such as "SIGSEGV"; "" where the process ended by itself."""
     return signal.Signals(-code).name if code is not None and code < 0 else ""
 
@@ -131,9 +131,9 @@ def run_child(module: str, *arguments: str, timeout_s: float) -> tuple[int, str]
     The code is negative where a signal ended it. Raises TimeoutError, with the process killed, OSError where
     there is no room for one.
     """
-    with Child(child_command(module, *arguments), keep_errors=True) as child:
+    with Child(child_command(module, *arguments), capture_stderr=True) as child:
         try:
-            return child.process.wait(timeout_s), child.last_line()
+            return child.process.wait(timeout_s), child.last_stderr_line()
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
 
@@ -152,7 +152,7 @@ async def start_child(module: str, **environment: str) -> Process:
     )
 
 
-async def end_child(process: Process, patience_s: float) -> None:
+async def stop_child(process: Process, patience_s: float) -> None:
     """Close its input, and kill it where it has not ended by itself in time."""
     import asyncio
 
@@ -168,7 +168,7 @@ async def end_child(process: Process, patience_s: float) -> None:
         await process.wait()
 
 
-def keep_memory_private() -> None:
+def disable_core_dumps() -> None:
     """Let no core dump hold the pictures in this process's memory.
 
     The size limit is for dumps that the system writes to a file; on Linux the process is also marked as not
@@ -191,7 +191,7 @@ def keep_memory_private() -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the module that is named first as the program, with the arguments that follow."""
-    keep_memory_private()
+    disable_core_dumps()
     sys.argv = arguments
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 

@@ -77,7 +77,7 @@ class ClockJumpDetector:
         self._clock = clock
         self._offset_s = clock.wall() - clock.monotonic()
 
-    def look(self) -> ClockJump | None:
+    def check(self) -> ClockJump | None:
         """What the wall clock has jumped since the last look, None where it runs along; kept in `last`."""
         now_s, wall_s = self._clock.monotonic(), self._clock.wall()
         was_s = now_s + self._offset_s

@@ -22,26 +22,26 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.types import Floats, Image
 
 CELLS = 32, 24
-SAMPLES = 2
+SAMPLES_PER_CELL = 2
 """Pixels of each cell, across and down."""
 MIN_CHANGE = 8.0
 """Mean difference in grey levels; frames that differ less are not compared any closer."""
 MIN_CONTRAST = 6.0
 """Standard deviation in grey levels: a darker or covered picture shows no scene, and is passed over."""
-REACH = 4, 3
+MAX_SHIFT = 4, 3
 """Cells by which the camera may have moved."""
-ALIKE = 0.45
+SAME_SCENE_CORRELATION = 0.45
 """Correlation of edges from which on it is the same scene: of most cuts 0.3, of lights over 0.5."""
-OTHER_COLOURS = 0.25
+MIN_NEW_COLOURS = 0.25
 """Share of the picture whose colours are not found in the other one."""
-COLOURFUL = 4.0
+MIN_COLOURFULNESS = 4.0
 """Mean distance from grey in the colour channels; both pictures below it have no colour to compare."""
-ALIKE_GREY, CHANGED_CELLS = 0.3, 0.5
+SAME_SCENE_CORRELATION_GREY, MIN_CHANGED_CELLS = 0.3, 0.5
 """Without colour: the correlation of edges, and the share of cells that look different."""
 _COLOUR_BINS, _COLOUR_RANGE = 16, (64, 192)
 _NEIGHBOURS = 7, 7
 _NOISE = 9.0  # variance in grey levels that counts as no edge
-_OTHER_CELL = 0.5  # in standard deviations of the picture
+_OTHER_CELL = 0.5  # in normalized deviations of the picture
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,15 @@ class Thumbnail:
     @classmethod
     def of(cls, bgr: Image) -> Thumbnail:
         """Of a frame of any size."""
-        sampled = cv2.resize(bgr, (CELLS[0] * SAMPLES, CELLS[1] * SAMPLES), interpolation=cv2.INTER_NEAREST)
+        sampled = cv2.resize(
+            bgr, (CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL), interpolation=cv2.INTER_NEAREST
+        )
         grey = cv2.cvtColor(sampled, cv2.COLOR_BGR2GRAY)
         cells = cv2.resize(grey, CELLS, interpolation=cv2.INTER_AREA)
         return cls(np.asarray(sampled, np.uint8), np.asarray(cells, np.uint8))
 
     @cached_property
-    def shows_something(self) -> bool:
+    def has_content(self) -> bool:
         """Neither black nor covered."""
         return float(cv2.meanStdDev(self.grey)[1][0, 0]) >= MIN_CONTRAST
 
@@ -73,7 +75,7 @@ class Thumbnail:
         return np.asarray((grey - mean) / np.sqrt(variance + _NOISE), np.float32)
 
     @cached_property
-    def standard(self) -> Floats:
+    def normalized(self) -> Floats:
         """The cells without the picture's own brightness and contrast."""
         grey = self.grey.astype(np.float32)
         return np.asarray((grey - grey.mean()) / max(float(grey.std()), MIN_CONTRAST), np.float32)
@@ -87,7 +89,7 @@ class Thumbnail:
     @cached_property
     def colourful(self) -> bool:
         """It has colours that can be compared."""
-        return bool(np.abs(self._chroma[..., 1:].astype(np.float32) - 128).mean() >= COLOURFUL)
+        return bool(np.abs(self._chroma[..., 1:].astype(np.float32) - 128).mean() >= MIN_COLOURFULNESS)
 
     @cached_property
     def _chroma(self) -> Image:
@@ -99,27 +101,27 @@ def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
     if cv2.norm(before.grey, after.grey, cv2.NORM_L1) < MIN_CHANGE * before.grey.size:
         return False
     alike = correlation(before, after)
-    if alike >= ALIKE:
+    if alike >= SAME_SCENE_CORRELATION:
         return False
     if before.colourful or after.colourful:
-        return other_colours(before, after) > OTHER_COLOURS
-    changed = float((np.abs(before.standard - after.standard) > _OTHER_CELL).mean())
-    return alike < ALIKE_GREY and changed > CHANGED_CELLS
+        return new_colour_share(before, after) > MIN_NEW_COLOURS
+    changed = float((np.abs(before.normalized - after.normalized) > _OTHER_CELL).mean())
+    return alike < SAME_SCENE_CORRELATION_GREY and changed > MIN_CHANGED_CELLS
 
 
 def correlation(before: Thumbnail, after: Thumbnail) -> float:
     """How well the edges of the middle are found again within REACH: 1 is all of them."""
-    right, down = REACH
+    right, down = MAX_SHIFT
     middle = after.edges[down:-down, right:-right]
     return float(cv2.matchTemplate(before.edges, middle, cv2.TM_CCORR_NORMED).max())
 
 
-def other_colours(before: Thumbnail, after: Thumbnail) -> float:
+def new_colour_share(before: Thumbnail, after: Thumbnail) -> float:
     """The share of one picture whose colours the other does not have, 0 to 1."""
     return 1.0 - float(np.minimum(before.colours, after.colours).sum())
 
 
-class CutFinder:
+class CutDetector:
     """Tells the first frame of each new scene, frame by frame."""
 
     def __init__(self) -> None:
@@ -136,7 +138,7 @@ class CutFinder:
             self._last = now
             return False
         # After darkness it is the last picture that showed something which is compared.
-        if not now.shows_something:
+        if not now.has_content:
             return False
         self._last = now
-        return last.shows_something and is_cut(last, now)
+        return last.has_content and is_cut(last, now)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from edgeharfer.runtime.versions import PRODUCT, requirement_lines
 
-OR_GPU = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
+GPU_HINT = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
 """After the command that installs an ONNX Runtime."""
 
 _ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,]+)\]'")
@@ -43,7 +43,7 @@ def pip(action: str) -> str:
     return f"{python} -m pip {action}"
 
 
-def for_this_copy(text: str) -> str:
+def adapt_install_commands(text: str) -> str:
     """A text with `pip install 'edgeharfer[extra]'` in it, made to fit this copy and its environment."""
     text = text.replace(f"pip install {PRODUCT} ", "pip install ")
     text = _ON_INDEX.sub(lambda match: _requirement(match[1].split(",")), text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgeharfer.runtime.cuts import CutFinder
+from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
@@ -23,7 +23,7 @@ class Perception:
     def __init__(self, detector: Detector, models: Mapping[str, TaskModel], *, follow: bool = True) -> None:
         self.detector, self.models = detector, models
         self._finder = FaceFinder(detector, follow=follow)
-        self._cuts = CutFinder()
+        self._cuts = CutDetector()
 
     def reset(self) -> None:
         """Forget all frames: another source begins."""
@@ -34,11 +34,11 @@ class Perception:
         """Whether another scene begins with this frame. Called for every frame of a film, in order."""
         return self._cuts.step(frame.bgr)
 
-    def looks_for_faces(self, frame: Frame, due: bool) -> bool:
+    def should_detect(self, frame: Frame, due: bool) -> bool:
         """Whether to look for faces in this frame. due: what the schedule says."""
         return due
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
         return self._finder.find(frame, known)
 

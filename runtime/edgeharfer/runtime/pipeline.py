@@ -168,12 +168,12 @@ class Pipeline(Closing):
         for model in reversed(self._task_models.values()):
             model.warm_up()
 
-    def keep_pace(self, max_age_ms: float | None = None) -> None:
+    def set_real_time(self, max_age_ms: float | None = None) -> None:
         """Frames come as time passes: under load faces are looked for less often, before all else.
 
         max_age_ms: what a result's frame may be old; a look that would make it older waits.
         """
-        self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
+        self._schedule.set_real_time(None if max_age_ms is None else max_age_ms / 1e3)
 
     @property
     def face_tasks(self) -> frozenset[str]:
@@ -256,7 +256,7 @@ class Pipeline(Closing):
         self.reset()
         self.warm_up()
         if pace == "realtime" or source.live:
-            self.keep_pace()
+            self.set_real_time()
         with source, Capture(source, pace=pace, clock=self._clock) as capture:
             breaks = 0
             for frame in capture:
@@ -291,13 +291,13 @@ class Pipeline(Closing):
         detect_ms = self._find_faces(frame, first)
         faces, face_steps = self._read_faces(frame)
         if detect_ms:
-            calm = bool(self._in_view) and all(track.calm for track in self._in_view)
-            self._schedule.looked(frame.pts_s, self._clock.monotonic() - first, calm=calm)
+            still = bool(self._in_view) and all(track.calm for track in self._in_view)
+            self._schedule.record_detection(frame.pts_s, self._clock.monotonic() - first, faces_still=still)
         seen = self._clock.monotonic()
         steps += face_steps + self._read_scene(self._last_tasks, frame, faces)
         self._perception.finish(frame)
         end = self._clock.monotonic()
-        self._schedule.worked(frame.pts_s, end - seen + first - start)
+        self._schedule.record_frame(frame.pts_s, end - seen + first - start)
         stages_ms = {stage: ms for _, step in steps for stage, ms in step.stages_ms.items()}
         return Result(
             frame.seq,
@@ -349,9 +349,9 @@ class Pipeline(Closing):
     def _find_faces(self, frame: Frame, start: float) -> dict[str, float]:
         """Look for the faces in view where that is due; the time of "detect" where it was."""
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
-        if not self._perception.looks_for_faces(frame, due):
+        if not self._perception.should_detect(frame, due):
             return {}
-        found = self._perception.find_faces(frame, self._tracker.known_boxes)
+        found = self._perception.detect_faces(frame, self._tracker.known_boxes)
         self._in_view = self._tracker.update(found, frame.pts_s)
         detect_ms = (self._clock.monotonic() - start) * 1e3
         self._forget_ended_tracks()
@@ -387,7 +387,7 @@ class Pipeline(Closing):
     def _forget(self) -> None:
         """Nothing of the frames before is carried over to the next one."""
         self._tracker.reset()
-        self._schedule.forget()
+        self._schedule.forget_faces()
         self._in_view = []
         self._of_scene.clear()
         self._of_faces.clear()

@@ -136,7 +136,7 @@ class Runner:
 
     def _keep_pace(self) -> None:
         if self._capture.in_real_time:
-            self._pipeline.keep_pace(self._limits.max_age_ms)
+            self._pipeline.set_real_time(self._limits.max_age_ms)
 
     def _choose_pipeline(self) -> None:
         """Let the caller do what is due between two frames, and use the pipeline that it names."""
@@ -196,7 +196,7 @@ class Runner:
         return expired
 
     def _status(self) -> Status:
-        if jump := self._jumps.look():
+        if jump := self._jumps.check():
             _log.warning("%s", jump)
         return self._stats.status(
             frames_dropped=self._capture.dropped,

@@ -17,16 +17,16 @@ from typing import Protocol
 
 MAX_LOAD = 0.8
 """Of the time of one thread; the rest is for the sinks and for what else the machine does."""
-CALM = 2
+STILL_INTERVAL_FACTOR = 2
 """Intervals from one look to the next while every known face keeps still."""
-MAX_S = 1.0
+MAX_INTERVAL_S = 1.0
 """However busy it is, faces are looked for once a second."""
-MEMORY_S = 2.0
+LOAD_TIME_CONSTANT_S = 2.0
 """Time constant of what the rest costs; of a look's cost it is LOOKS looks."""
-LOOKS = 5
-STEP = 0.15
+COST_AVERAGE_DETECTIONS = 5
+MIN_RELATIVE_CHANGE = 0.15
 """Changes of the interval that are smaller than this share are left out."""
-FACES_AT_ONCE = 1
+MIN_FACES_PER_FRAME = 1
 """Faces that are read in one frame where time is short; the others have their turn in the next ones."""
 TRACKING_FPS = 8.0
 """Where faces are sampled more rarely, they are looked for so often, as tracks cannot span long moves."""
@@ -60,7 +60,7 @@ class Schedule(Protocol):
     def faces_at_once(self, waiting: int, new: int) -> int:
         """How many of the waiting faces to read in this frame. new: those of them never read before."""
 
-    def keep_pace(self, max_age_s: float | None) -> None:
+    def set_real_time(self, max_age_s: float | None) -> None:
         """Frames come as time passes from now on. max_age_s: of a frame at its result."""
         return
 
@@ -68,15 +68,15 @@ class Schedule(Protocol):
         """Another source begins."""
         return
 
-    def forget(self) -> None:
+    def forget_faces(self) -> None:
         """Nothing is known of the faces any more, for instance after a cut."""
         return
 
-    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
+    def record_detection(self, pts_s: float, cost_s: float, *, faces_still: bool = False) -> None:
         """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
         return
 
-    def worked(self, pts_s: float, cost_s: float) -> None:
+    def record_frame(self, pts_s: float, cost_s: float) -> None:
         """A frame is done; all but its look took so long."""
         return
 
@@ -94,55 +94,61 @@ class LiveSchedule(Schedule):
         self._max_age_s = math.inf
         self.reset()
 
-    def keep_pace(self, max_age_s: float | None) -> None:
+    def set_real_time(self, max_age_s: float | None) -> None:
         self.paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
 
     def reset(self) -> None:
         self.interval_s = self.wanted_s
-        self._looked_s: float | None = None
-        self._calm = False
+        self._detected_s: float | None = None
+        self._faces_still = False
         self._last_s: float | None = None
-        self._look_cost_s = self._rest = 0.0
+        self._detection_cost_s = self._other_load = 0.0
 
-    def forget(self) -> None:
-        self._looked_s = None
+    def forget_faces(self) -> None:
+        self._detected_s = None
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        if self._looked_s is None or pts_s < self._looked_s:  # a jump back in time is a new start
+        if self._detected_s is None or pts_s < self._detected_s:  # a jump back in time is a new start
             return True
-        since_s = pts_s - self._looked_s
-        interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
+        since_s = pts_s - self._detected_s
+        interval_s = (
+            max(self.interval_s, STILL_INTERVAL_FACTOR * self.wanted_s)
+            if self._faces_still
+            else self.interval_s
+        )
         if since_s < interval_s - _EARLY_S:
             return False
-        late = self.paced and age_s + self._look_cost_s > self._max_age_s
-        return not late or since_s >= min(2 * interval_s, MAX_S)
+        late = self.paced and age_s + self._detection_cost_s > self._max_age_s
+        return not late or since_s >= min(2 * interval_s, MAX_INTERVAL_S)
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         if not self.wanted_s:
             return waiting
         # So that a crowd delays nothing; where there is time for it, all new ones at once.
-        return max(FACES_AT_ONCE, 0 if self.paced else new)
+        return max(MIN_FACES_PER_FRAME, 0 if self.paced else new)
 
-    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
-        self._looked_s, self._calm = pts_s, calm
-        share = 1 / LOOKS if self._look_cost_s else 1.0
-        self._look_cost_s += share * (cost_s - self._look_cost_s)
+    def record_detection(self, pts_s: float, cost_s: float, *, faces_still: bool = False) -> None:
+        self._detected_s, self._faces_still = pts_s, faces_still
+        share = 1 / COST_AVERAGE_DETECTIONS if self._detection_cost_s else 1.0
+        self._detection_cost_s += share * (cost_s - self._detection_cost_s)
 
-    def worked(self, pts_s: float, cost_s: float) -> None:
+    def record_frame(self, pts_s: float, cost_s: float) -> None:
         step_s = 0.0 if self._last_s is None else pts_s - self._last_s
         self._last_s = pts_s
         if step_s <= 0:
             return
-        self._rest += (1 - math.exp(-step_s / MEMORY_S)) * (cost_s / step_s - self._rest)
+        self._other_load += (1 - math.exp(-step_s / LOAD_TIME_CONSTANT_S)) * (
+            cost_s / step_s - self._other_load
+        )
         if self.paced:
             self._adapt()
 
     def _adapt(self) -> None:
-        left = MAX_LOAD - self._rest
-        needed = self._look_cost_s / left if left > 0 else MAX_S
-        interval_s = max(self.wanted_s, min(needed, MAX_S))
-        at_an_end = interval_s in (self.wanted_s, MAX_S)
-        if at_an_end or abs(interval_s - self.interval_s) > STEP * self.interval_s:
+        left = MAX_LOAD - self._other_load
+        needed = self._detection_cost_s / left if left > 0 else MAX_INTERVAL_S
+        interval_s = max(self.wanted_s, min(needed, MAX_INTERVAL_S))
+        at_an_end = interval_s in (self.wanted_s, MAX_INTERVAL_S)
+        if at_an_end or abs(interval_s - self.interval_s) > MIN_RELATIVE_CHANGE * self.interval_s:
             self.interval_s = interval_s
 
 
@@ -163,8 +169,8 @@ class SamplingSchedule(Schedule):
         self.sampled = False
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        self.sampled = self._samples.takes(pts_s)
-        return self._looks.takes(pts_s) or self.sampled
+        self.sampled = self._samples.selects(pts_s)
+        return self._looks.selects(pts_s) or self.sampled
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         return waiting
@@ -177,7 +183,7 @@ class TimeGrid:
         self._fps = fps
         self._taken = -1
 
-    def takes(self, time_s: float) -> bool:
+    def selects(self, time_s: float) -> bool:
         """Whether the frame at this time is one. Times ascend."""
         point = math.floor((time_s + _SLACK_S) * self._fps)
         if point <= self._taken:

@@ -108,7 +108,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def hand_over(path: Path, folder: Path) -> None:
+def give_to_folder_owner(path: Path, folder: Path) -> None:
     """Give what an administrator wrote to the owner of a folder, the service."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return

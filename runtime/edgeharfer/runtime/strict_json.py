@@ -74,7 +74,7 @@ def choice(*names: str) -> Reader[str]:
     return read
 
 
-def whole(low: int | None = None, high: int | None = None) -> Reader[int]:
+def integer(low: int | None = None, high: int | None = None) -> Reader[int]:
     """A whole number, within limits where there are any."""
     limits = "" if low is None else f" from {low} to {high}"
 
@@ -102,14 +102,14 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
     return read
 
 
-def flag(value: object, where: str) -> bool:
+def boolean(value: object, where: str) -> bool:
     """True or false."""
     if not isinstance(value, bool):
         fail(where, "must be true or false")
     return value
 
 
-def free_object(value: object, where: str) -> Mapping[str, object]:
+def any_object(value: object, where: str) -> Mapping[str, object]:
     """An object with any keys."""
     if not isinstance(value, dict):
         fail(where, "must be an object")
@@ -132,10 +132,10 @@ def mapping_of(keys: tuple[str, ...], item: Reader[T]) -> Reader[Mapping[str, T]
 
     def read(value: object, where: str) -> Mapping[str, T]:
         result = {}
-        for key, one in free_object(value, where).items():
+        for key, one in any_object(value, where).items():
             if key not in keys:
                 fail(where, f"unknown key {_shown(key)}; known are {', '.join(keys)}")
-            result[key] = item(one, below(where, key))
+            result[key] = item(one, key_path(where, key))
         return result
 
     return read
@@ -153,12 +153,12 @@ def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]] | None = None
     needed = {f.name for f in fields(cast(Any, cls)) if f.default is f.default_factory}
 
     def read(value: object, where: str) -> T:
-        data = free_object(value, where)
+        data = any_object(value, where)
         if unknown := sorted(set(data) - set(readers)):
             fail(where, f"unknown key {_shown(unknown[0])}; known are {', '.join(readers)}")
         if missing := sorted(needed - set(data)):
             fail(where, f"key {missing[0]} is missing")
-        values = {key: readers[key](one, below(where, key)) for key, one in data.items()}
+        values = {key: readers[key](one, key_path(where, key)) for key, one in data.items()}
         try:
             return cls(**values)
         except ValueError as error:
@@ -184,8 +184,8 @@ def reader_of(hint: Any) -> Reader[Any]:
 
 
 _SCALARS: dict[Any, Reader[Any]] = {
-    bool: flag,
-    int: whole(),
+    bool: boolean,
+    int: integer(),
     float: number(),
     str: text(r"(?s).*", "text"),
 }
@@ -199,7 +199,7 @@ def read_as(kind: type[EdgeharferError], reader: Reader[T], value: object, where
         raise kind(str(error)) from error
 
 
-def below(where: str, key: str) -> str:
+def key_path(where: str, key: str) -> str:
     """The place of a key inside a place."""
     return f"{where}.{key}" if ": " in where else f"{where}: {key}"
 

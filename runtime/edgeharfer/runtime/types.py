@@ -18,7 +18,7 @@ KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 
 Right and left are the person's own, so the right eye stands on the left of the picture."""
 
-Shown = Literal["line", "bar", "tag"]
+ReadingStyle = Literal["line", "bar", "tag"]
 
 PROBABILITY_STEPS = 10_000  # four decimals
 UNCERTAIN = "uncertain"
@@ -116,7 +116,7 @@ class Reading:
     label: str | None = None
     probs: Mapping[str, float] | None = None
     values: Mapping[str, float] | None = None
-    shown: ClassVar[Shown] = "line"
+    shown: ClassVar[ReadingStyle] = "line"
 
     @property
     def score(self) -> float | None:
@@ -149,7 +149,7 @@ class Reading:
 class Emotion(Reading):
     """How one face looks: `label` is "uncertain" below the threshold, `probs` sums to 1."""
 
-    shown: ClassVar[Shown] = "tag"
+    shown: ClassVar[ReadingStyle] = "tag"
 
     label: str
     probs: Mapping[str, float]
@@ -167,7 +167,7 @@ class Action(Reading):
     ready: the window is full; until then, and below the threshold, `label` is "uncertain".
     """
 
-    shown: ClassVar[Shown] = "bar"
+    shown: ClassVar[ReadingStyle] = "bar"
 
     label: str
     probs: Mapping[str, float]

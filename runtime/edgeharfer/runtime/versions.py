@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from packaging.markers import Marker
 
 PRODUCT = "edgeharfer"
-TWINS = {
+ALTERNATIVES = {
     "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "onnxruntime": ("onnxruntime-gpu",),
 }
@@ -33,7 +33,7 @@ class Dependency:
     fits: bool
 
     @property
-    def misfit(self) -> str:
+    def problem(self) -> str:
         """What is wrong with the version that is installed."""
         return f"{self.name} {self.version} is installed, {self.bounds} is needed"
 
@@ -93,7 +93,7 @@ def _applies(marker: Marker | None, extra: str) -> bool:
 def _dependency(name: str, bounds: str) -> Dependency:
     from packaging.specifiers import SpecifierSet
 
-    found = next(iter(all_installed([name, *TWINS.get(name, ())]).items()), None)
+    found = next(iter(all_installed([name, *ALTERNATIVES.get(name, ())]).items()), None)
     if found is None:
         return Dependency(name, bounds, None, fits=False)
     return Dependency(found[0], bounds, found[1], SpecifierSet(bounds).contains(found[1], prereleases=True))

@@ -16,7 +16,7 @@ from edgeharfer.runtime.doctor.trials import trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 from edgeharfer.runtime.inference.providers import probe_providers
-from edgeharfer.runtime.installation import for_this_copy
+from edgeharfer.runtime.installation import adapt_install_commands
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.source.cameras import Camera
@@ -64,7 +64,11 @@ def _gpu(root: Path, *, loads: bool) -> Finding:
     if found is None:
         return Finding("gpu", True if loads else None, "in use" if loads else "no NVIDIA driver, no Jetson")
     what = f"{found.name}: {found.comes_with}"
-    return Finding("gpu", True, what) if loads else Finding("gpu", None, what, for_this_copy(found.line))
+    return (
+        Finding("gpu", True, what)
+        if loads
+        else Finding("gpu", None, what, adapt_install_commands(found.line))
+    )
 
 
 def _packages() -> Iterator[Finding]:

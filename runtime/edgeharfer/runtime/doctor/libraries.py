@@ -6,8 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.imports import try_imports
-from edgeharfer.runtime.installation import OR_GPU, install_command, pip, quote
-from edgeharfer.runtime.versions import TWINS, Dependency, dependencies, extras, installed, product_version
+from edgeharfer.runtime.installation import GPU_HINT, install_command, pip, quote
+from edgeharfer.runtime.versions import (
+    ALTERNATIVES,
+    Dependency,
+    dependencies,
+    extras,
+    installed,
+    product_version,
+)
 
 MODULES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -73,7 +80,7 @@ def _extra(extra: str, needed: list[Dependency], reasons: Mapping[str, str | Non
     missing = [one.name for one in needed if one.version is None]
     if missing:
         return Finding("extra", None, f"{extra} lacks {', '.join(missing)}", fix)
-    unfit = [one.misfit for one in needed if not one.fits]
+    unfit = [one.problem for one in needed if not one.fits]
     if unfit:
         return Finding("extra", False, f"{extra}: {', '.join(unfit)}", fix)
     for one in needed:
@@ -91,15 +98,15 @@ def _broken(one: Dependency, reason: str | None) -> Finding | None:
     """What is wrong with a library that every command needs, None where nothing is."""
     fix = f"{pip('install')} {quote(one.name + one.bounds)}"
     if one.version is None and one.name == "onnxruntime":
-        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + OR_GPU)
+        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + GPU_HINT)
     if one.version is None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
-    if not one.fits and one.name in TWINS["onnxruntime"]:
+    if not one.fits and one.name in ALTERNATIVES["onnxruntime"]:
         # Some drivers and boards have no newer GPU build: docs/deploy/laptop-gpu.md.
-        what = f"{one.misfit} for the memory limit to hold while a model is loaded"
+        what = f"{one.problem} for the memory limit to hold while a model is loaded"
         return Finding("versions", None, what, "see SECURITY.md")
     if not one.fits:
-        return Finding("versions", False, one.misfit, fix)
+        return Finding("versions", False, one.problem, fix)
     if reason is None:
         return None
     if "cannot open shared object file" in reason and module_of(one.name) == "cv2":
@@ -110,7 +117,7 @@ def _broken(one: Dependency, reason: str | None) -> Finding | None:
 
 
 def _clashes() -> Iterator[Finding]:
-    for name, twins in TWINS.items():
+    for name, twins in ALTERNATIVES.items():
         both = [one for one in (name, *twins) if installed(one) is not None]
         if len(both) > 1:
             fix = f"{pip('uninstall')} {' '.join(both)}, then install one of them"
@@ -119,5 +126,5 @@ def _clashes() -> Iterator[Finding]:
 
 def module_of(name: str) -> str:
     """The module to import for a distribution or its twin."""
-    original = next((one for one, twins in TWINS.items() if name in twins), name)
+    original = next((one for one, twins in ALTERNATIVES.items() if name in twins), name)
     return MODULES.get(original, original)

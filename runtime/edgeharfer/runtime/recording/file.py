@@ -14,8 +14,9 @@ from edgeharfer.runtime.errors import ModelError, SourceError
 from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
-    flag,
-    free_object,
+    any_object,
+    boolean,
+    integer,
     list_of,
     load_json,
     mapping_of,
@@ -23,7 +24,6 @@ from edgeharfer.runtime.strict_json import (
     read_as,
     record,
     text,
-    whole,
 )
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 from edgeharfer.runtime.types import KEYPOINTS, Box, Face, Floats, Frame
@@ -112,7 +112,7 @@ class Recording(Source):
         """What was seen in a frame."""
         return self._rows[frame.seq]
 
-    def forget(self, frame: Frame) -> None:
+    def discard(self, frame: Frame) -> None:
         """A frame that is done with."""
         self._rows.pop(frame.seq, None)
 
@@ -182,18 +182,18 @@ _FACE = record(_SeenFace, {"box": list_of(_PLACE, 4, 4), "score": number(0, 1e6)
 _HEADER = record(
     Header,
     {
-        "format": whole(FORMAT, FORMAT),
-        "size": list_of(whole(1, 1 << 16), 2, 2),
+        "format": integer(FORMAT, FORMAT),
+        "size": list_of(integer(1, 1 << 16), 2, 2),
         "models": mapping_of(PACKAGE_TASKS, _TEXT),
     },
 )
 _PICTURE = record(
     RecordedFrame,
     {
-        "seq": whole(0, 1 << 53),
+        "seq": integer(0, 1 << 53),
         "pts_s": number(-1e9, 1e9),
-        "still": flag,
-        "cut": flag,
+        "still": boolean,
+        "cut": boolean,
         "faces": list_of(_face, 0, 10_000),
     },
 )
@@ -203,6 +203,6 @@ _OUTPUTS = mapping_of(_KEYS, _unpacked)
 
 def _seen(value: object, where: str) -> RecordedFrame:
     """A line: what was seen, and outputs of models under keys of their own."""
-    line = free_object(value, where)
+    line = any_object(value, where)
     seen = _PICTURE({key: one for key, one in line.items() if key not in _KEYS}, where)
     return replace(seen, outputs=_OUTPUTS({key: line[key] for key in _KEYS if key in line}, where))

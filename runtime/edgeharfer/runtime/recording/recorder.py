@@ -49,8 +49,8 @@ class Recorder(Perception):
             self._line["cut"] = True
         return cut
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
-        faces = super().find_faces(frame, known)
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        faces = super().detect_faces(frame, known)
         self._line["faces"] = [
             {
                 "box": [face.box.x, face.box.y, face.box.width, face.box.height],
@@ -74,7 +74,7 @@ class Recorder(Perception):
     def finish(self, frame: Frame) -> None:
         if not self._begun:
             height, width = frame.bgr.shape[:2]
-            self._write({"format": FORMAT, "size": [width, height], "models": identities(self.models)})
+            self._write({"format": FORMAT, "size": [width, height], "models": model_identities(self.models)})
             self._begun = True
         still = {"still": True} if frame.still else {}
         self._write({"seq": frame.seq, "pts_s": frame.pts_s, **still, **self._line})
@@ -99,7 +99,7 @@ class Replayer(Perception):
         super().__init__(detector, models)
         self._recording = recording
         self._row_sizes = {task: model.row_size for task, model in models.items()}
-        mine = identities(models)
+        mine = model_identities(models)
         if mine != recording.models:
             raise ConfigError(
                 f"{recording.name} was made with {_in_words(recording.models)}, not {_in_words(mine)}"
@@ -108,11 +108,11 @@ class Replayer(Perception):
     def is_cut(self, frame: Frame) -> bool:
         return self._recording.row(frame).cut
 
-    def looks_for_faces(self, frame: Frame, due: bool) -> bool:
+    def should_detect(self, frame: Frame, due: bool) -> bool:
         # As it was then: how busy that machine was decided it too.
         return self._recording.row(frame).faces is not None
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return list(self._known(frame, "faces", self._recording.row(frame).faces))
 
     def faces_to_read(self, task: str, frame: Frame, count: int) -> int:
@@ -136,7 +136,7 @@ class Replayer(Perception):
         return outputs
 
     def finish(self, frame: Frame) -> None:
-        self._recording.forget(frame)
+        self._recording.discard(frame)
 
     def _outputs(self, task: str, frame: Frame) -> Floats:
         key = TASKS[task].recorded
@@ -151,7 +151,7 @@ class Replayer(Perception):
         return SourceError(f"{self._recording.name}: frame {frame.seq} has {what}")
 
 
-def identities(models: Mapping[str, TaskModel]) -> dict[str, str]:
+def model_identities(models: Mapping[str, TaskModel]) -> dict[str, str]:
     """Name, precision and files of models, by task."""
     return {
         task: " ".join([

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from edgeharfer.runtime.child import Child, child_command, crash_name
+from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import Source, SourceOptions
@@ -182,7 +182,7 @@ class IsolatedSource(Source):
 
     def _how_it_broke(self, why: str) -> str:
         code = self._end_reader()
-        if name := crash_name(code):
+        if name := signal_name(code):
             why = f"crashed ({name}): out of memory, or a defect of a driver or codec"
         return f"{self.name}: its reader process {why}"
 

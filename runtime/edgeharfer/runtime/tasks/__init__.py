@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
     from edgeharfer.runtime.schedule import Schedule
     from edgeharfer.runtime.tasks.base import Task
-    from edgeharfer.runtime.tasks.packaged import PackagedTask, Reader, TaskModel
+    from edgeharfer.runtime.tasks.packaged import ModelRunner, PackagedTask, TaskModel
 
 ACTION, EMOTION = "action", "emotion"
 """The two tasks that run by default, for the parts of the product that are about them alone."""
@@ -202,7 +202,7 @@ def open_model(
 
 
 def make_packaged_task(
-    name: str, model: TaskModel, reader: Reader, schedule: Schedule, clock: Clock
+    name: str, model: TaskModel, reader: ModelRunner, schedule: Schedule, clock: Clock
 ) -> PackagedTask:
     """A task of PACKAGE_TASKS. Its model reads pictures through the reader."""
     task: PackagedTask = _load_object(TASKS[name].task)(model, reader, schedule, clock)

@@ -23,8 +23,8 @@ from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
-from edgeharfer.runtime.tasks.packaged import Inference, Reader, TaskModel
-from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
+from edgeharfer.runtime.tasks.packaged import Inference, ModelRunner, TaskModel
+from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Image, TrackedFace
 
@@ -106,7 +106,7 @@ class ActionModel(TaskModel):
         self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
         self.head = self._open(package, "head", self._windows)
         self._rolling = None
-        if rolls(self.manifest, self.precision, self.encoder):
+        if has_rolling_head(self.manifest, self.precision, self.encoder):
             self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))
 
     @property
@@ -147,7 +147,7 @@ class ActionTask:
 
     name, scope = ACTION, "scene"
 
-    def __init__(self, model: ActionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
+    def __init__(self, model: ActionModel, reader: ModelRunner, schedule: Schedule, clock: Clock) -> None:
         self._model, self._reader, self._clock = model, reader, clock
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()

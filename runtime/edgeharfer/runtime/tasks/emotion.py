@@ -17,7 +17,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import EMOTION, TASKS
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
-from edgeharfer.runtime.tasks.packaged import Reader
+from edgeharfer.runtime.tasks.packaged import ModelRunner
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
@@ -57,7 +57,7 @@ class EmotionModel(PictureModel):
 
     def classify(self, pictures: Sequence[Image]) -> Floats:
         """Cut faces, uint8 of any size -> probabilities (n, classes)."""
-        return reweigh(super().classify(pictures), self._weights)
+        return reweight(super().classify(pictures), self._weights)
 
 
 def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
@@ -80,15 +80,15 @@ def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
             f"{manifest.name} does not record the class shares of its training data: use --prior data"
         )
     target = np.full(len(trained), 1 / len(trained)) if wanted is None else np.asarray(wanted)
-    return ratio(target, np.asarray(trained))
+    return prior_ratio(target, np.asarray(trained))
 
 
-def ratio(wanted: NDArray[np.float64], trained: NDArray[np.float64]) -> Floats:
+def prior_ratio(wanted: NDArray[np.float64], trained: NDArray[np.float64]) -> Floats:
     """Weights from one set of class shares to another; a class that was never taught stays near zero."""
     return (wanted / np.maximum(trained, 1e-6)).astype(np.float32)
 
 
-def reweigh(probs: Floats, weights: Floats | None) -> Floats:
+def reweight(probs: Floats, weights: Floats | None) -> Floats:
     """Probabilities (n, classes) times weights (classes,), each row summing to 1 again."""
     if weights is None:
         return probs
@@ -150,7 +150,7 @@ class EmotionTask:
 
     name, scope = EMOTION, "face"
 
-    def __init__(self, model: EmotionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
+    def __init__(self, model: EmotionModel, reader: ModelRunner, schedule: Schedule, clock: Clock) -> None:
         time_constant_s = TIME_CONSTANT_S if schedule.smooths_faces else 0.0
         self._recognizer = EmotionRecognizer(model, time_constant_s=time_constant_s)
         self._reader, self._schedule = reader, schedule

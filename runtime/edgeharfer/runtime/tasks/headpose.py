@@ -34,7 +34,7 @@ down, z away from the camera.
 From MediaPipe's canonical face model (`face_geometry/data/canonical_face_model.obj`, in centimetres, y up and
 z towards the camera): eyes are the mean of the vertices at their corners and lids (33, 133, 145, 159 and
 263, 362, 374, 386), the nose is 1, the mouth the mean of 13 and 14, the tragia are 234 and 454."""
-WITHOUT_EARS = 4
+POINTS_WITHOUT_EARS = 4
 """How many of the points, from the first one on, are enough."""
 MAX_ERROR = 0.08
 """Points that miss the generic face by more than this share of their extent, on average, are no face.
@@ -100,9 +100,9 @@ def head_pose(keypoints: Floats, size: tuple[int, int]) -> dict[str, float] | No
         The angles; None where other points are missing, or where they do not lie as those of a face.
     """
     points = np.ascontiguousarray(keypoints, np.float64)
-    if points.shape != (len(GENERIC_FACE), 2) or not np.isfinite(points[:WITHOUT_EARS]).all():
+    if points.shape != (len(GENERIC_FACE), 2) or not np.isfinite(points[:POINTS_WITHOUT_EARS]).all():
         return None
-    count = len(points) if np.isfinite(points).all() else WITHOUT_EARS
+    count = len(points) if np.isfinite(points).all() else POINTS_WITHOUT_EARS
     points, generic, camera = points[:count], GENERIC_FACE[:count], camera_matrix(size)
     try:
         solved, rotation, move = cv2.solvePnP(generic, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)

@@ -87,7 +87,7 @@ class TaskModel(ABC):
         return session
 
 
-class Reader(Protocol):
+class ModelRunner(Protocol):
     """Runs the models of the tasks on frames; a recording can stand in for it. task: a task's name."""
 
     def faces_to_read(self, task: str, frame: Frame, count: int) -> int:

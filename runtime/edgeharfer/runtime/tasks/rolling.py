@@ -17,7 +17,7 @@ from edgeharfer.runtime.inference.session import Session, Shape
 from edgeharfer.runtime.types import Floats
 
 
-def rolls(manifest: Manifest, precision: str, encoder: Session) -> bool:
+def has_rolling_head(manifest: Manifest, precision: str, encoder: Session) -> bool:
     """Whether a rolling head reads a stream: where the package holds one, and its encoder is on the CPU."""
     return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"].name
 

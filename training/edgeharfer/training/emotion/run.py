@@ -15,7 +15,7 @@ from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.staging import write_json
-from edgeharfer.runtime.tasks.emotion import ratio, reweigh
+from edgeharfer.runtime.tasks.emotion import prior_ratio, reweight
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
@@ -129,7 +129,7 @@ def score_heads(
         trained = np.asarray(shares(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
         even = evened(trained, EVENNESS[head])
-        lifts = weak_lifts(reweigh(held_back_probs, ratio(even, trained)), known_labels[head], labels)
+        lifts = weak_lifts(reweight(held_back_probs, prior_ratio(even, trained)), known_labels[head], labels)
         raised = even * [lifts.get(label, 1.0) for label in labels]
         priors = {
             "data": trained,
@@ -139,7 +139,9 @@ def score_heads(
         known = truth[head] >= 0
         probs = softmax(test_logits[head], temperature)
         by_prior = {
-            name: score("emotion", reweigh(probs[known], ratio(prior, trained)), truth[head][known], labels)
+            name: score(
+                "emotion", reweight(probs[known], prior_ratio(prior, trained)), truth[head][known], labels
+            )
             for name, prior in priors.items()
         }
         one = HeadFigures(
