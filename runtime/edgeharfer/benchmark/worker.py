@@ -35,7 +35,7 @@ class BenchmarkWorker(Child):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             capture_stderr=True,
-            patience_s=_STOP_WAIT_S,
+            grace_s=_STOP_WAIT_S,
             own_session=False,  # Ctrl-C ends it at once, whatever it is measuring
         )
         try:

@@ -55,7 +55,7 @@ class ReaderProcess(Child):
                 super().__init__(
                     child_command(f"{__package__}.reader", str(theirs.fileno())),
                     pass_fds=(theirs.fileno(),),
-                    patience_s=_END_S,
+                    grace_s=_END_S,
                 )
             except OSError:
                 self.link.close()
