@@ -166,7 +166,7 @@ def one_hot(label: str, share: float = 1.0) -> Floats:
 
 
 def known(recognizer: EmotionRecognizer, number: int) -> Emotion:
-    found = recognizer.of(number)
+    found = recognizer.latest(number)
     assert found is not None, f"face {number} was never read"
     return found
 
@@ -190,20 +190,20 @@ def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> 
     recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.03)
     assert known(recognizer, 1).label == "happy"
     recognizer.update(one_hot("sad")[None], [2], [2], 0.06)
-    assert recognizer.of(1) is None
+    assert recognizer.latest(1) is None
     recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.09)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
 def test_nothing_is_known_of_a_face_that_was_never_read(package: Package) -> None:
-    assert EmotionRecognizer(EmotionModel(package)).of(1) is None
+    assert EmotionRecognizer(EmotionModel(package)).latest(1) is None
 
 
 def test_a_reset_forgets_all_faces(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [1], [1], 0.0)
     recognizer.reset()
-    assert recognizer.of(1) is None
+    assert recognizer.latest(1) is None
     recognizer.update(one_hot("sad")[None], [1], [1], 0.03)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
