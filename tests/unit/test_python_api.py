@@ -62,7 +62,7 @@ def test_any_view_of_an_array_will_do(pipeline: Pipeline, picture: Image, view: 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), TypeError, r"not float32: .*\(picture \* 255\)"),
+        (np.zeros((4, 4, 3), np.float32), TypeError, r"not float32; .*\(picture \* 255\)"),
         (
             np.zeros((4, 4, 3), np.int64),
             TypeError,

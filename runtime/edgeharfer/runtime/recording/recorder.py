@@ -2,8 +2,8 @@
 
 A recording is a file of JSON lines: a header, then one line for each frame with its time, the faces with
 their boxes, key points and probabilities, and the features if the frame was encoded. A replay computes
-everything that follows the models, and its results are identical bit by bit. Bugs can thus be reported without
-sharing pictures of people.
+everything that follows the models, and its results are identical bit by bit. Bugs can thus be reported
+without sharing pictures of people.
 """
 
 from __future__ import annotations
