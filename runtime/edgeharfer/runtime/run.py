@@ -13,7 +13,8 @@ from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import PerceptionFactory, Pipeline
-from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
+from edgeharfer.runtime.recording.file import Recording
+from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_lack

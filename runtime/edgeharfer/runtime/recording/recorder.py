@@ -24,8 +24,6 @@ from edgeharfer.runtime.tasks import TASKS
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
-__all__ = ["Recorder", "Recording", "Replayer"]
-
 T = TypeVar("T")
 
 
