@@ -255,7 +255,11 @@ def fail(frame: Frame, faces: Sequence[TrackedFace]) -> Reading:
         ),
         ("face", [{1: 0.5}], "task own: step returned a float for track 1, not a Reading"),
         ("scene", [Reading(cast(Any, 3))], "task own: the label 3 is not a string"),
-        ("scene", [Reading(probs={"a": float("nan")})], "task own: the probability of 'a' is nan"),
+        (
+            "scene",
+            [Reading(probs={"a": float("nan")})],
+            "task own: the probability of 'a' is nan, not a finite number of at least 0",
+        ),
         (
             "face",
             [{1: Reading(values={"a": cast(Any, "b")})}],
