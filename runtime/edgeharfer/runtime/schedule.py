@@ -198,12 +198,12 @@ class SamplingSchedule(Schedule):
         self.reset()
 
     def reset(self) -> None:
-        self._samples, self._looks = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
+        self._samples, self._detections = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
         self.sampled = False
 
     def due(self, pts_s: float, age_s: float) -> bool:
         self.sampled = self._samples.selects(pts_s)
-        return self._looks.selects(pts_s) or self.sampled
+        return self._detections.selects(pts_s) or self.sampled
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         return waiting
