@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeharfer.runtime.cuts import CutFinder
+from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DETECTORS, make_detector
 from edgeharfer.runtime.faces.search import FaceFinder
@@ -61,7 +61,7 @@ def files(folders: Sequence[Path], endings: set[str]) -> list[Path]:
 
 def looks(path: Path) -> Iterator[tuple[Frame, bool]]:
     """The frames of a video that a live run looks at, and whether another scene begins before each."""
-    finder, due_s, cut = CutFinder(), 0.0, False
+    finder, due_s, cut = CutDetector(), 0.0, False
     with open_source(str(path)) as source:
         while (frame := source.read()) is not None:
             cut = finder.step(frame.bgr) or cut

@@ -41,7 +41,7 @@ class FakePipeline:
     def reset(self) -> None:
         self.resets += 1
 
-    def keep_pace(self, max_age_ms: float | None = None) -> None: ...
+    def set_real_time(self, max_age_ms: float | None = None) -> None: ...
 
     def disable(self, name: str) -> None:
         self.disabled |= {name}

@@ -37,7 +37,7 @@ def _hangs(stage, owner, name):
         return really(*arguments)
     setattr(owner, name, method)
 _hangs("capture", DemoSource, "picture")
-_hangs("detect", Perception, "find_faces")
+_hangs("detect", Perception, "detect_faces")
 _hangs("emotion", Perception, "classify_faces")
 _hangs("encode", Perception, "encode")
 _hangs("head", ActionModel, "classify")

@@ -94,7 +94,7 @@ class SlowPipeline:
         age_ms = (SystemClock().monotonic() - frame.captured_s) * 1e3
         return Result(frame.seq, frame.pts_s, age_ms, stages_ms={"total": 200.0})
 
-    def keep_pace(self, max_age_ms: float | None = None) -> None:
+    def set_real_time(self, max_age_ms: float | None = None) -> None:
         """It cannot."""
 
     def reset(self) -> None:

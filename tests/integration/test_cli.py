@@ -186,7 +186,7 @@ def test_a_package_of_an_extra_that_is_too_old_is_named(
 ) -> None:
     monkeypatch.setattr(versions, "requires", lambda name: ["reportlab>=1.0; extra == 'app'"])
     monkeypatch.setattr(versions, "installed", {"edgeharfer": "1.0", "reportlab": "0.9"}.get)
-    line = f"reportlab 0.9 is installed, >=1.0 is needed: {install_command('app')}"
+    line = f"reportlab 0.9 is installed, >=1.0 is required: {install_command('app')}"
     with pytest.raises(ConfigError, match=re.escape(line)), needs_extra("app"):
         raise kind("cannot import name 'new'", name="reportlab.pdfgen")
 

@@ -116,7 +116,7 @@ def test_nothing_is_recorded_over(recorded: Any, capsys: pytest.CaptureFixture[s
     file, _ = recorded
     before = file.read_bytes()
     assert run_command(["run", "--source", "demo", "--record", str(file), "--view", "none"]) == 2
-    assert "cannot record there" in capsys.readouterr().err
+    assert "cannot create the recording" in capsys.readouterr().err
     assert file.read_bytes() == before
 
 
@@ -130,16 +130,16 @@ FACE = f'{{"box": [0, 0, 9, 9], "score": 0.9, "points": "{POINTS}"}}'
         (0, '{"format": 2}', "not a recording"),
         (0, "{}", "not a recording"),
         (0, '{"format": 1, "size": 3, "models": {}}', "line 1.size: must be a list of 2"),
-        (0, '{"format": 1, "size": [60000, 60000], "models": {}}', "were never recorded"),
+        (0, '{"format": 1, "size": [60000, 60000], "models": {}}', "invalid picture size 60000x60000"),
         (1, "[]", "line 2: must be an object"),
         (1, '{"seq": 0}', "line 2: key pts_s is missing"),
         (1, '{"seq": 0, "pts_s": 0}', "frame 0 has no features"),
         (
             1,
             '{"seq": 0, "pts_s": 0, "faces": [], "features": "AAAA"}',
-            "line 2.features: an array that is none",
+            "line 2.features: not an array of float32",
         ),
-        (1, '{"seq": 0, "pts_s": 0, "faces": [], "features": "AADAfw=="}', "values that are no numbers"),
+        (1, '{"seq": 0, "pts_s": 0, "faces": [], "features": "AADAfw=="}', "line 2.features: contains NaN"),
         (
             1,
             '{"seq": 0, "pts_s": 0, "faces": [], "probs": "", "features": ""}',
@@ -150,7 +150,7 @@ FACE = f'{{"box": [0, 0, 9, 9], "score": 0.9, "points": "{POINTS}"}}'
             f'{{"seq": 0, "pts_s": 0, "faces": [{FACE}], "probs": "AAAAAA==", "features": "{FEATURES}"}}',
             "has 1 probabilities for 1 faces",
         ),
-        (2, '{"seq": 0, "pts_s": 0}', "line 3: frame 0 comes after frame 0"),
+        (2, '{"seq": 0, "pts_s": 0}', "line 3: frame 0 follows frame 0"),
         (2, '{"seq": 1', "not valid JSON"),
     ],
 )

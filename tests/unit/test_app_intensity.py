@@ -7,7 +7,7 @@ import pytest
 
 from edgeharfer.app.intensity import IntensityEstimator, for_prior, intensity_word
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
+from edgeharfer.runtime.tasks.emotion import prior_weights, reweight
 
 
 def test_it_is_what_is_left_beside_neutral() -> None:
@@ -25,7 +25,7 @@ def test_without_neutral_there_is_none() -> None:
 def test_the_prior_of_the_answers_makes_no_difference(prior: str) -> None:
     manifest = load_package("emotion-fer8", "emotion").manifest
     votes = np.array([[0.05, 0.02, 0.03, 0.25, 0.1, 0.05, 0.45, 0.05]], np.float32)
-    answer = reweigh(votes, prior_weights(manifest, prior))[0].tolist()
+    answer = reweight(votes, prior_weights(manifest, prior))[0].tolist()
     told = for_prior(manifest, prior).estimate(dict(zip(manifest.labels, answer, strict=True)))
     assert told == pytest.approx(0.55, abs=1e-5)
 

@@ -36,13 +36,13 @@ def test_labels_of_another_package_are_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ({"merry": "x"}, "unknown key 'merry'; known are angry, "),
+        ({"merry": "x"}, "unknown key 'merry'; known keys: angry, "),
         ({"happy": 3}, "happy: must be one line"),
         ({"happy": "x" * (MAX_LENGTH + 1)}, "at most 160 characters"),
         ({"happy": "two\nlines"}, "one line"),
         ({"happy": "turned \u202e round"}, "one line"),
         ([], "must be an object"),
-        ('{"happy": "a", "happy": "b"}', "a key stands twice"),
+        ('{"happy": "a", "happy": "b"}', "duplicate key 'happy'"),
         ("{", "not valid JSON"),
         ("[" * 100_000, "not valid JSON|larger than"),
     ],

@@ -174,7 +174,7 @@ def test_a_stored_set_for_another_model_or_other_data(
         ('{"format": 1}', "key input is missing"),
         (
             json.dumps({"format": 2, "task": "emotion", "input": {}, "seed": 1, "items": {}}),
-            "format: must be a whole number from 1 to 1",
+            "format: must be an integer from 1 to 1",
         ),
         (
             json.dumps({"format": 1, "task": "emotion", "input": {}, "seed": 1, "items": {"a": ["../x"]}}),

@@ -218,7 +218,7 @@ def test_a_failure_after_the_stop_is_nobodys() -> None:
 def test_stop_returns_from_a_source_that_hangs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(capture_module, "_STOP_WAIT_S", 0.05)
+    monkeypatch.setattr(capture_module, "_STOP_TIMEOUT_S", 0.05)
     gate = Gate()
     source = ScriptedSource([gate])
     capture = Capture(source)
@@ -228,7 +228,7 @@ def test_stop_returns_from_a_source_that_hangs(
         capture.close()
     assert "does not stop" in caplog.text
     assert source.closed == 0, "closed under a read that is under way"
-    monkeypatch.setattr(capture_module, "_STOP_WAIT_S", 20.0)
+    monkeypatch.setattr(capture_module, "_STOP_TIMEOUT_S", 20.0)
     gate.opened.set()
     capture.close()
     assert source.closed == 1

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.cuts import CutFinder
+from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.types import Floats, Image
 
 WIDTH, HEIGHT = 160, 120
@@ -43,7 +43,7 @@ def noisy(picture: Image | Floats, seed: int) -> Image:
 
 def cuts(*pictures: Image | Floats) -> list[int]:
     """The places of the pictures that begin a scene."""
-    finder = CutFinder()
+    finder = CutDetector()
     return [place for place, picture in enumerate(pictures) if finder.step(noisy(picture, place))]
 
 
@@ -103,7 +103,7 @@ def test_darkness_between_two_pictures_is_no_cut_but_another_scene_after_it_is()
 
 
 def test_a_reset_forgets_the_last_picture() -> None:
-    finder = CutFinder()
+    finder = CutDetector()
     assert not finder.step(scene(1))
     finder.reset()
     assert not finder.step(scene(2))

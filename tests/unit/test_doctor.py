@@ -199,7 +199,7 @@ def test_a_version_out_of_bounds_is_named(environment: Environment) -> None:
     environment.needs("lib_a>=1.10", "1.9")
     finding = extra()
     assert (finding.ok, finding.fix) == (False, install_command("extra"))
-    assert finding.message == "extra: lib_a 1.9 is installed, >=1.10 is needed"
+    assert finding.message == "extra: lib_a 1.9 is installed, >=1.10 is required"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_without_onnx_runtime_both_builds_are_named(environment: Environment) ->
 def test_a_library_out_of_bounds_is_broken_and_the_command_names_the_bound(environment: Environment) -> None:
     environment.needs("lib_a>=2", "1.9", extra="")
     broken, _ = check_libraries()
-    assert broken.message == "lib_a 1.9 is installed, >=2 is needed"
+    assert broken.message == "lib_a 1.9 is installed, >=2 is required"
     assert broken.fix == f"{pip('install')} {quote('lib_a>=2')}"
 
 

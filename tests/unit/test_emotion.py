@@ -14,7 +14,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import Session
-from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweigh
+from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweight
 from edgeharfer.runtime.tasks.pictures import BATCHES
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
@@ -101,7 +101,7 @@ def test_another_prior_reweighs_as_bayes_says() -> None:
     weights = prior_weights(manifest, "balanced")
     assert weights is not None
     np.testing.assert_allclose(weights, [2 / 3, 4 / 3, 4 / 3], rtol=1e-6)
-    result = reweigh(np.array([[0.5, 0.3, 0.2], [1, 0, 0]], np.float32), weights)
+    result = reweight(np.array([[0.5, 0.3, 0.2], [1, 0, 0]], np.float32), weights)
     np.testing.assert_allclose(result, np.array([[1 / 3, 0.4, 4 / 15], [1, 0, 0]]), atol=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_the_packages_own_prior_is_the_default() -> None:
     )
     weights = prior_weights(manifest, "package")
     assert weights is not None and weights.tolist() == pytest.approx([0.5, 3])
-    np.testing.assert_allclose(reweigh(np.array([[0.6, 0.4]], np.float32), weights), [[0.2, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(reweight(np.array([[0.6, 0.4]], np.float32), weights), [[0.2, 0.8]], atol=1e-6)
     assert prior_weights(manifest, "data") is None
     balanced, uniform = prior_weights(manifest, "balanced"), prior_weights(manifest, "uniform")
     assert balanced is not None and uniform is not None
@@ -166,7 +166,7 @@ def one_hot(label: str, share: float = 1.0) -> Floats:
 
 
 def known(recognizer: EmotionRecognizer, number: int) -> Emotion:
-    found = recognizer.of(number)
+    found = recognizer.latest(number)
     assert found is not None, f"face {number} was never read"
     return found
 
@@ -190,20 +190,20 @@ def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> 
     recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.03)
     assert known(recognizer, 1).label == "happy"
     recognizer.update(one_hot("sad")[None], [2], [2], 0.06)
-    assert recognizer.of(1) is None
+    assert recognizer.latest(1) is None
     recognizer.update(one_hot("sad")[None], [1], [1, 2], 0.09)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 
 
 def test_nothing_is_known_of_a_face_that_was_never_read(package: Package) -> None:
-    assert EmotionRecognizer(EmotionModel(package)).of(1) is None
+    assert EmotionRecognizer(EmotionModel(package)).latest(1) is None
 
 
 def test_a_reset_forgets_all_faces(package: Package) -> None:
     recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.5)
     recognizer.update(one_hot("happy")[None], [1], [1], 0.0)
     recognizer.reset()
-    assert recognizer.of(1) is None
+    assert recognizer.latest(1) is None
     recognizer.update(one_hot("sad")[None], [1], [1], 0.03)
     assert known(recognizer, 1).probs["sad"] == pytest.approx(1)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgeharfer.runtime import installation
-from edgeharfer.runtime.installation import for_this_copy, install_command, pip, quote
+from edgeharfer.runtime.installation import adapt_install_commands, install_command, pip, quote
 from edgeharfer.runtime.versions import requirement_lines
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -116,8 +116,8 @@ def test_words_with_a_command_in_them(tmp_path: Path, monkeypatch: pytest.Monkey
     install(monkeypatch, {"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
     text = "pip install 'edgeharfer[gpu]' for CUDA, or uv pip install 'edgeharfer[cpu]'"
     gpu, cpu = (f"-e {quote(f'{tmp_path}[{extra}]')}" for extra in ("gpu", "cpu"))
-    assert for_this_copy(text) == f"pip install {gpu} for CUDA, or uv pip install {cpu}"
-    assert for_this_copy("pip install edgeharfer 'a<2'") == "pip install 'a<2'"
+    assert adapt_install_commands(text) == f"pip install {gpu} for CUDA, or uv pip install {cpu}"
+    assert adapt_install_commands("pip install edgeharfer 'a<2'") == "pip install 'a<2'"
 
 
 def test_windows_has_other_quotes(monkeypatch: pytest.MonkeyPatch) -> None:

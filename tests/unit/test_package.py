@@ -167,9 +167,9 @@ BAD_MANIFESTS: dict[str, tuple[Change, str]] = {
     "missing key": (lambda m: m.pop("labels"), "key labels is missing"),
     "unknown inner key": (lambda m: m["input"].update(depth=3), r"input: unknown key 'depth'"),
     "missing inner key": (lambda m: m["input"].pop("width"), r"input: key width is missing"),
-    "other format": (lambda m: m.update(format=2), r"format: must be a whole number from 1 to 1"),
-    "text for a number": (lambda m: m["input"].update(width="16"), r"input\.width: must be a whole number"),
-    "true for a number": (lambda m: m["input"].update(width=True), r"input\.width: must be a whole number"),
+    "other format": (lambda m: m.update(format=2), r"format: must be an integer from 1 to 1"),
+    "text for a number": (lambda m: m["input"].update(width="16"), r"input\.width: must be an integer"),
+    "true for a number": (lambda m: m["input"].update(width=True), r"input\.width: must be an integer"),
     "number for a flag": (lambda m: m["input"].update(clahe=1), r"input\.clahe: must be true or false"),
     "zero width": (lambda m: m["input"].update(width=0), r"input\.width"),
     "unknown colour": (
@@ -332,7 +332,7 @@ def test_features_are_a_row_for_each_picture(tmp_path: Path) -> None:
     package = tiny_models.action_package(tmp_path, graphs={"encoder": one_number})
     with pytest.raises(ModelError, match=r"features is a scalar, but manifest\.json requires \? x \?"):
         verify_package(package.path)
-    with pytest.raises(ModelError, match=r"encoder\.onnx: gives 0 axes, not a row for each picture"):
+    with pytest.raises(ModelError, match=r"encoder\.onnx: the output has 0 axes, not 2"):
         ActionModel(package)
 
 

@@ -58,7 +58,7 @@ class Turns(Perception):
         super().__init__(*parts)
         self.turns: list[list[int]] = []
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
     def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
@@ -91,7 +91,7 @@ def play(
         action=action, emotion=emotion, detector=crowd, perception=perception, clock=ManualClock(), **options
     )
     if live:
-        pipeline.keep_pace()
+        pipeline.set_real_time()
     picture = np.zeros((60, 640, 3), np.uint8)
     results = [pipeline.process(Frame(n, n / 30, 0.0, picture, still)) for n in range(frames)]
     return results, made[0].turns
@@ -206,7 +206,7 @@ def test_a_moving_face_has_one_number_however_rarely_it_is_looked_for(
         perception=Turns, clock=ManualClock(),
     )  # fmt: skip
     if live:
-        pipeline.keep_pace()
+        pipeline.set_real_time()
     pictures = [np.full((60, 640, 3), n, np.uint8) for n in range(120)]
     results = [pipeline.process(Frame(n, n / 10, 0.0, picture)) for n, picture in enumerate(pictures)]
     assert {tuple(face.track for face in result.faces) for result in results} == {(1,)}

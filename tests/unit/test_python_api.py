@@ -62,14 +62,18 @@ def test_any_view_of_an_array_will_do(pipeline: Pipeline, picture: Image, view: 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), TypeError, r"not float32: .*\(picture \* 255\)"),
-        (np.zeros((4, 4, 3), np.int64), TypeError, "must hold uint8 from 0 to 255, not int64"),
+        (np.zeros((4, 4, 3), np.float32), TypeError, r"not float32; .*\(picture \* 255\)"),
+        (
+            np.zeros((4, 4, 3), np.int64),
+            TypeError,
+            "must have the dtype uint8, with values from 0 to 255, not int64",
+        ),
         (np.zeros((4, 4), np.uint8), ValueError, r"\(4, 4\).*COLOR_GRAY2BGR"),
         (np.zeros((4, 4, 4), np.uint8), ValueError, r"shape \(height, width, 3\), not \(4, 4, 4\)"),
         (np.zeros((3, 4, 4), np.uint8), ValueError, r"not \(3, 4, 4\)"),
         (np.zeros((1, 4, 4, 3), np.uint8), ValueError, r"not \(1, 4, 4, 3\)"),
         (np.zeros((0, 0, 3), np.uint8), ValueError, r"empty: its shape is \(0, 0, 3\)"),
-        ("clip.mp4", TypeError, "a Frame or a picture.*not str"),
+        ("clip.mp4", TypeError, "a Frame or a NumPy array.*not str"),
         (None, TypeError, "not NoneType"),
         ([[[1, 2, 3]]], TypeError, "not list"),
     ],

@@ -69,19 +69,19 @@ def watched(found: Observations | None) -> Observations:
 
 def test_the_grid_takes_the_first_frame_at_or_after_each_point() -> None:
     grid = TimeGrid(4.0)
-    assert [time_s for time_s in np.arange(31) / 30 if grid.takes(time_s)] == pytest.approx(
+    assert [time_s for time_s in np.arange(31) / 30 if grid.selects(time_s)] == pytest.approx(
         [0, 8 / 30, 15 / 30, 23 / 30, 1.0]
     )
 
 
 def test_a_slow_source_gives_each_of_its_frames() -> None:
     grid = TimeGrid(4.0)
-    assert all(grid.takes(time_s) for time_s in range(10))
+    assert all(grid.selects(time_s) for time_s in range(10))
 
 
 def test_no_rounding_of_time_loses_a_point() -> None:
     grid = TimeGrid(30.0)
-    assert sum(grid.takes(round(number / 30, 6)) for number in range(3000)) == 3000
+    assert sum(grid.selects(round(number / 30, 6)) for number in range(3000)) == 3000
 
 
 def test_samples_come_at_their_rate_and_readings_at_theirs(packages: Path) -> None:

@@ -272,10 +272,10 @@ def swapped_shapes() -> bytes:
         (tiny_models.head(FRAMES), "cannot run"),
         (
             rolling(tiny_models.lstm_head(FRAMES + 1)),
-            r"rolling\.onnx: no rolling head: .* is no state of 4 windows",
+            r"rolling\.onnx: not a rolling head: a state has the shape .*, not \(1, 4, units\)",
         ),
-        (without_an_output(), "no rolling head: 2 states go in, 1 come out"),
-        (swapped_shapes(), "gives next_h in another shape than it takes it"),
+        (without_an_output(), "not a rolling head: 2 states as inputs, 1 as outputs"),
+        (swapped_shapes(), r"next_h has the shape .*, not "),
     ],
     ids=["whole windows", "frames", "outputs", "shapes"],
 )

@@ -33,7 +33,7 @@ class Seeing:
     def process(self, frame: Frame) -> Result:
         return Result(frame.seq, frame.pts_s, 1.0, stages_ms={"total": 1.0})
 
-    def keep_pace(self, max_age_ms: float | None = None) -> None: ...
+    def set_real_time(self, max_age_ms: float | None = None) -> None: ...
 
 
 class Person(Sink):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from edgeharfer.runtime.schedule import MAX_LOAD, MAX_S, TRACKING_FPS, LiveSchedule, SamplingSchedule
+from edgeharfer.runtime.schedule import MAX_INTERVAL_S, MAX_LOAD, TRACKING_FPS, LiveSchedule, SamplingSchedule
 
 FPS = 30
 
@@ -19,15 +19,15 @@ def play(
     for number in range(round(seconds * FPS)):
         pts_s = start_s + number / FPS
         if schedule.due(pts_s, rest_s):
-            schedule.looked(pts_s, look_s)
+            schedule.record_detection(pts_s, look_s)
             looks.append(pts_s)
-        schedule.worked(pts_s, rest_s)
+        schedule.record_frame(pts_s, rest_s)
     return looks
 
 
 def test_while_there_is_time_looks_come_as_wanted() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     looks = play(schedule, 10, look_s=0.004, rest_s=0.002)
     assert len(looks) == 100
     assert schedule.interval_s == 0.1
@@ -35,29 +35,29 @@ def test_while_there_is_time_looks_come_as_wanted() -> None:
 
 def test_faces_that_keep_still_are_looked_at_half_as_often() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.looked(0.0, 0.004, calm=True)
+    schedule.record_detection(0.0, 0.004, faces_still=True)
     assert not schedule.due(0.1, 0.0)
     assert schedule.due(0.2, 0.0)
-    schedule.looked(0.2, 0.004)
+    schedule.record_detection(0.2, 0.004)
     assert schedule.due(0.3, 0.0), "they move again"
-    schedule.looked(0.3, 0.004, calm=True)
-    schedule.forget()
+    schedule.record_detection(0.3, 0.004, faces_still=True)
+    schedule.forget_faces()
     assert schedule.due(0.33, 0.0), "another scene"
 
 
 def test_every_frame_is_every_frame_for_faces_that_keep_still() -> None:
     schedule = LiveSchedule(0.0)
-    schedule.looked(0.0, 0.004, calm=True)
+    schedule.record_detection(0.0, 0.004, faces_still=True)
     assert schedule.due(1 / FPS, 0.0)
 
 
 def test_under_load_calm_costs_no_further_look() -> None:
     """The load's interval is longer than that of calm faces, and stands as it is."""
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS)
-    schedule.looked(20.0, 0.05, calm=True)
-    assert schedule.interval_s == MAX_S
+    schedule.record_detection(20.0, 0.05, faces_still=True)
+    assert schedule.interval_s == MAX_INTERVAL_S
     assert not schedule.due(20.9, 0.0)
     assert schedule.due(21.0, 0.0)
 
@@ -72,7 +72,7 @@ def test_every_frame_where_that_is_wanted() -> None:
 
 def test_under_load_looks_get_what_the_rest_leaves() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     rest_s = 0.6 / FPS  # 60 % of the time
     looks = play(schedule, 30, look_s=0.05, rest_s=rest_s)
     late = [b - a for a, b in pairwise(looks) if a > 10]
@@ -83,50 +83,50 @@ def test_under_load_looks_get_what_the_rest_leaves() -> None:
 
 def test_when_nothing_is_left_faces_are_still_looked_for() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     looks = play(schedule, 30, look_s=0.05, rest_s=1.5 / FPS)
-    assert looks[-1] - looks[-2] == pytest.approx(MAX_S, abs=1 / FPS)
+    assert looks[-1] - looks[-2] == pytest.approx(MAX_INTERVAL_S, abs=1 / FPS)
 
 
 def test_it_recovers_when_the_load_is_gone() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS)
-    assert schedule.interval_s == MAX_S
+    assert schedule.interval_s == MAX_INTERVAL_S
     play(schedule, 20, look_s=0.004, rest_s=0.002, start_s=20)
     assert schedule.interval_s == 0.1
 
 
 def test_a_look_that_would_miss_the_deadline_waits_for_a_frame_with_less_to_do() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(0.030)
+    schedule.set_real_time(0.030)
     assert schedule.due(0.0, 0.0)
-    schedule.looked(0.0, 0.020)
+    schedule.record_detection(0.0, 0.020)
     assert not schedule.due(0.1, 0.015), "15 ms old, and a look takes 20"
     assert schedule.due(0.133, 0.005)
 
 
 def test_a_look_does_not_wait_for_ever() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.keep_pace(0.030)
-    schedule.looked(0.0, 0.050)
+    schedule.set_real_time(0.030)
+    schedule.record_detection(0.0, 0.050)
     assert not schedule.due(0.19, 0.0)
     assert schedule.due(0.2, 0.0)
 
 
 def test_a_jump_back_in_time_is_a_new_start() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.looked(5.0, 0.001)
+    schedule.record_detection(5.0, 0.001)
     assert schedule.due(1.0, 0.0)
     assert not schedule.due(5.05, 0.0)
 
 
 def test_forgetting_and_another_source_are_new_starts() -> None:
     schedule = LiveSchedule(0.1)
-    schedule.looked(5.0, 0.001)
-    schedule.forget()
+    schedule.record_detection(5.0, 0.001)
+    schedule.forget_faces()
     assert schedule.due(5.01, 0.0)
-    schedule.keep_pace(None)
+    schedule.set_real_time(None)
     play(schedule, 20, look_s=0.05, rest_s=1.5 / FPS, start_s=6)
     schedule.reset()
     assert schedule.interval_s == 0.1
@@ -147,5 +147,5 @@ def test_a_sample_reads_all_faces_and_a_cut_does_not_move_it() -> None:
     schedule = SamplingSchedule(4.0)
     assert schedule.faces_at_once(30, new=0) == 30
     assert schedule.due(0.0, 0.0)
-    schedule.forget()
+    schedule.forget_faces()
     assert not schedule.due(0.1, 0.0) and not schedule.sampled

@@ -13,7 +13,7 @@ from edgeharfer.runtime import staging
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.staging import (
     ABANDONED_S,
-    hand_over,
+    give_to_folder_owner,
     locked_folder,
     remove_abandoned,
     replace_folder,
@@ -170,6 +170,6 @@ def test_what_root_writes_becomes_the_services(tmp_path: Path) -> None:
     (folder / "model.onnx").write_bytes(b"x")
     (folder / "current").symlink_to("gone")
     os.chown(tmp_path, 12345, 12346)
-    hand_over(tmp_path / "models", tmp_path)
+    give_to_folder_owner(tmp_path / "models", tmp_path)
     for path in (tmp_path / "models", folder, folder / "model.onnx", folder / "current"):
         assert (path.lstat().st_uid, path.lstat().st_gid) == (12345, 12346)

@@ -8,13 +8,13 @@ from typing import Annotated
 import pytest
 
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.strict_json import choice, read_as, record, whole
+from edgeharfer.runtime.strict_json import choice, integer, read_as, record
 
 
 @dataclass(frozen=True)
 class Broker:
     host: str
-    port: Annotated[int, whole(1, 65535)] = 1883
+    port: Annotated[int, integer(1, 65535)] = 1883
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ def test_what_is_left_out_keeps_its_default_and_whole_numbers_are_numbers() -> N
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"colour": 1}, "x.toml: unknown key 'colour'; known are name, broker"),
+        ({"colour": 1}, "x.toml: unknown key 'colour'; known keys: name, broker"),
         ({"name": "yard"}, "x.toml: name: must be one of shop, hall"),
         ({"broker": {}}, "x.toml: broker: key host is missing"),
-        ({"broker": {"host": "a", "port": 0}}, "x.toml: broker.port: must be a whole number from 1 to 65535"),
+        ({"broker": {"host": "a", "port": 0}}, "x.toml: broker.port: must be an integer from 1 to 65535"),
         ({"broker": 3}, "x.toml: broker: must be an object"),
         ({"rate": float("inf")}, "x.toml: rate: must be a finite number"),
         ({"rate": float("nan")}, "x.toml: rate: must be a finite number"),
         ({"rate": True}, "x.toml: rate: must be a finite number"),
         ({"rate": -1}, "x.toml: rate is below 0"),
-        ({"limit": 1.5}, "x.toml: limit: must be a whole number"),
-        ({"limit": None}, "x.toml: limit: must be a whole number"),
+        ({"limit": 1.5}, "x.toml: limit: must be an integer"),
+        ({"limit": None}, "x.toml: limit: must be an integer"),
         ({"loud": 1}, "x.toml: loud: must be true or false"),
         ({"notes": "a"}, "x.toml: notes: must be a list"),
         ({"notes": [1]}, "x.toml: notes[0]: must be text"),

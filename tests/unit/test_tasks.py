@@ -45,7 +45,7 @@ class Whole(Perception):
 
     cut_at = -1
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
         return self.detector.detect(frame.bgr)
 
     def is_cut(self, frame: Frame) -> bool:
@@ -254,14 +254,18 @@ def fail(frame: Frame, faces: Sequence[TrackedFace]) -> Reading:
             "task own: step returned a Reading, not a mapping of track number to Reading or None",
         ),
         ("face", [{1: 0.5}], "task own: step returned a float for track 1, not a Reading"),
-        ("scene", [Reading(cast(Any, 3))], "task own: the label 3 is no text"),
-        ("scene", [Reading(probs={"a": float("nan")})], "task own: the probability of 'a' is nan"),
+        ("scene", [Reading(cast(Any, 3))], "task own: the label 3 is not a string"),
+        (
+            "scene",
+            [Reading(probs={"a": float("nan")})],
+            "task own: the probability of 'a' is nan, not a finite number of at least 0",
+        ),
         (
             "face",
             [{1: Reading(values={"a": cast(Any, "b")})}],
             "task own: the value 'a' is a str, not a number",
         ),
-        ("face", [{"1": ONE}], "task own: step returned a reading for '1', which is no track number"),
+        ("face", [{"1": ONE}], "task own: step returned a reading for '1', which is not a track number"),
     ],
 )
 def test_a_task_that_fails_is_named(scope: str, said: Any, message: str) -> None:
@@ -290,12 +294,12 @@ class Half:
     [
         ([Scripted("a", "scene", []), Scripted("a", "face", [])], "two tasks named 'a'"),
         ([Scripted("emotion", "face", [])], "two tasks named 'emotion'"),
-        ([Scripted("faces", "scene", [])], "the name 'faces' cannot be a task's"),
-        ([Scripted("total", "scene", [])], "the name 'total' cannot be a task's"),
-        ([Scripted("two words", "scene", [])], "cannot be a task's"),
-        ([object()], "object: the name None cannot be a task's"),
-        ([Scripted("a", "frame", [])], "task a: its scope must be 'scene' or 'face'"),
-        ([Half()], "task half: it has no method reset and no close"),
+        ([Scripted("faces", "scene", [])], "invalid task name 'faces'"),
+        ([Scripted("total", "scene", [])], "invalid task name 'total'"),
+        ([Scripted("two words", "scene", [])], "invalid task name 'two words'"),
+        ([object()], "object: invalid task name None"),
+        ([Scripted("a", "frame", [])], "task a: scope must be 'scene' or 'face'"),
+        ([Half()], "task half: missing method reset and close"),
     ],
 )
 def test_what_is_no_task_is_refused(tasks: list[Any], message: str) -> None:

@@ -53,9 +53,9 @@ def test_changes_win_over_settings_and_settings_over_the_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("speed = 1", "unknown key 'speed'; known are arch, rate"),
-        ('epochs = "many"', "epochs: must be a whole number"),
-        ("epochs = true", "epochs: must be a whole number"),
+        ("speed = 1", "unknown key 'speed'; known keys: arch, rate"),
+        ('epochs = "many"', "epochs: must be an integer"),
+        ("epochs = true", "epochs: must be an integer"),
         ("[light]\nhue = 1", "light: unknown key 'hue'"),
         ("light = 3", "light: must be an object"),
         ("notes = [1]", r"notes\[0\]: must be text"),

@@ -15,7 +15,7 @@ import numpy as np
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import read_regular_file
-from edgeharfer.runtime.strict_json import free_object, list_of, load_json, mapping_of, record, text, whole
+from edgeharfer.runtime.strict_json import any_object, integer, list_of, load_json, mapping_of, record, text
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -29,7 +29,7 @@ _hashes = list_of(text(r"[0-9a-f]{64}(@[0-9]{1,9})?", "a SHA-256, for clips with
 
 
 def _items(value: object, where: str) -> Mapping[str, tuple[str, ...]]:
-    return mapping_of(tuple(free_object(value, where)), _hashes)(value, where)
+    return mapping_of(tuple(any_object(value, where)), _hashes)(value, where)
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class CalibrationSet:
     that the runtime would encode. input: how the pictures were prepared, as in the manifest.
     """
 
-    format: Annotated[int, whole(FORMAT, FORMAT)]
+    format: Annotated[int, integer(FORMAT, FORMAT)]
     task: Annotated[str, text("emotion|action", "emotion or action")]
-    input: Annotated[Mapping[str, object], free_object]
-    seed: Annotated[int, whole(0, 2**63)]
+    input: Annotated[Mapping[str, object], any_object]
+    seed: Annotated[int, integer(0, 2**63)]
     items: Annotated[Mapping[str, tuple[str, ...]], _items]
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.session import make_session
-from edgeharfer.runtime.tasks.emotion import prior_weights, reweigh
+from edgeharfer.runtime.tasks.emotion import prior_weights, reweight
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
 
@@ -39,7 +39,7 @@ class Scorer:
         if self._data.windows is None:
             output = run_pictures(models["model"], self._data.pictures, self._manifest)
             probs = as_probs(output, self._manifest)
-            return reweigh(probs, prior_weights(self._manifest, "package"))
+            return reweight(probs, prior_weights(self._manifest, "package"))
         head = make_session(models["head"])
         features = self._encoded(models["encoder"])
         rows = [head.run1(features[rows][None]) for rows in self._data.windows]

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.config import read_limited
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.strict_json import (
+    any_object,
     choice,
-    free_object,
+    integer,
     list_of,
     load_json,
     number,
     record,
     text,
-    whole,
 )
 
 FORMAT = 1
@@ -60,7 +60,7 @@ class ContextTable:
 
 def _relation(value: object, where: str) -> str:
     """Read the relation; the other entries of the source are documentation."""
-    return choice(*RELATIONS)(free_object(value, where).get("relation"), f"{where}.relation")
+    return choice(*RELATIONS)(any_object(value, where).get("relation"), f"{where}.relation")
 
 
 _counts = list_of(list_of(number(0, 1e12), 1, MAX_ACTIONS), 1, MAX_EMOTIONS)
@@ -68,7 +68,7 @@ _counts = list_of(list_of(number(0, 1e12), 1, MAX_ACTIONS), 1, MAX_EMOTIONS)
 
 @dataclass(frozen=True)
 class _File:
-    format: Annotated[int, whole(FORMAT, FORMAT)]
+    format: Annotated[int, integer(FORMAT, FORMAT)]
     emotions: Annotated[tuple[str, ...], list_of(_NAME, 1, MAX_EMOTIONS)]
     actions: Annotated[tuple[str, ...], list_of(_NAME, 1, MAX_ACTIONS)]
     counts: Annotated[tuple[tuple[float, ...], ...], _counts]

@@ -18,7 +18,7 @@ from edgeharfer.app.sources import strip_folders
 from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
-from edgeharfer.runtime.child import end_child, start_child
+from edgeharfer.runtime.child import start_child, stop_child
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
@@ -253,7 +253,7 @@ class JobQueue:
                 self._handle_message(job, json.loads(line))
             await process.wait()
         finally:
-            await end_child(process, STOP_TIMEOUT_S)
+            await stop_child(process, STOP_TIMEOUT_S)
         if job.phase == "working":
             job.phase, job.error = "failed", "corrupt or unsupported video: the analysis crashed"
             _log.warning("the analysis process ended unexpectedly with exit code %s", process.returncode)

@@ -19,7 +19,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.providers import PROVIDERS
 from edgeharfer.runtime.inference.session import Session, make_session
-from edgeharfer.runtime.tasks.rolling import RollingHead, rolls
+from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.types import Floats
 
 _SEED = 11
@@ -114,7 +114,7 @@ def package_candidates(
             yield make(role, [part], batch=batch, run=run)
         if "head" in parts:
             encoder, head = parts["encoder"], parts["head"]
-            if rolls(package.manifest, precision, encoder.session):
+            if has_rolling_head(package.manifest, precision, encoder.session):
                 on_cpu = replace(CPU, precision=precision, threads=threads)
                 head = load(package, ROLLING, on_cpu, clock)
             step = streaming_step(package.manifest, encoder.session, head.session)

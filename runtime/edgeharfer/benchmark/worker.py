@@ -38,8 +38,8 @@ class BenchmarkWorker(Child):
             child_command("edgeharfer.benchmark.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            keep_errors=True,
-            patience_s=_STOP_WAIT_S,
+            capture_stderr=True,
+            grace_s=_STOP_WAIT_S,
             own_session=False,  # Ctrl-C ends it immediately
         )
         try:
@@ -64,7 +64,7 @@ class BenchmarkWorker(Child):
         except BrokenPipeError:
             line = b""
         if not line:
-            reason = self.last_line()[:300] or "no output"
+            reason = self.last_stderr_line()[:300] or "no output"
             raise RuntimeError(f"the benchmark process ended: {reason}")
         answer = json.loads(line)
         if "error" in answer:

@@ -19,7 +19,7 @@ from edgeharfer.cli.streams import (
     open_closed_streams,
     wrap_output,
 )
-from edgeharfer.runtime.child import keep_memory_private
+from edgeharfer.runtime.child import disable_core_dumps
 from edgeharfer.runtime.errors import EdgeharferError
 
 COMMANDS = {
@@ -77,7 +77,7 @@ def main() -> None:
     with Signals() as signals:
         wrap_output()
         if "--debug" not in sys.argv:
-            keep_memory_private()
+            disable_core_dumps()
             quiet_native_code()
         code = run_command(sys.argv[1:])
         if code:

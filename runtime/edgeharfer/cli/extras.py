@@ -21,7 +21,7 @@ def needs_extra(extra: str) -> Iterator[None]:
             raise
         for one in dependencies(extra):
             if one.version is not None and not one.fits:
-                raise ConfigError(f"{one.misfit}: {install_command(extra)}") from error
+                raise ConfigError(f"{one.problem}: {install_command(extra)}") from error
         if not isinstance(error, ModuleNotFoundError):
             raise
         raise MissingExtra(package, extra) from error

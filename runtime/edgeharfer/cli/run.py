@@ -131,7 +131,7 @@ def run(**options: Any) -> None:
             if options["source"] is None:
                 return
         stopping.before_forced_end(discard_unfinished)
-        run_source(make_options(options), stopping=stopping, say=partial(click.echo, err=True))
+        run_source(make_options(options), stopping=stopping, report=partial(click.echo, err=True))
 
 
 def make_options(options: dict[str, Any]) -> RunOptions:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeharfer.evaluate.golden import golden_frames, make_classifier
-from edgeharfer.runtime.child import crash_name, run_child
+from edgeharfer.runtime.child import run_child, signal_name
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
 from edgeharfer.runtime.inference.manifest import FACES
 from edgeharfer.runtime.inference.package import Package, load_package
@@ -42,7 +42,7 @@ def run_trial(package: Package, deadline_s: float = TRIAL_S) -> None:
         ) from error
     except OSError as error:
         raise ModelError(f"{package.path}: the trial run cannot be started: {error.strerror}") from error
-    if name := crash_name(code):
+    if name := signal_name(code):
         raise ModelError(f"{package.path}: the trial run crashed ({name})")
     if code:
         raise ModelError(why or f"{package.path}: the trial run failed with exit code {code}")

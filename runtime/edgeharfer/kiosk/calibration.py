@@ -14,7 +14,7 @@ from edgeharfer.kiosk.decisions import NO_DECISION, Decisions
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import read_regular_file
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.staging import cannot_write, hand_over, write_durable
+from edgeharfer.runtime.staging import cannot_write, give_to_folder_owner, write_durable
 from edgeharfer.runtime.strict_json import load_json, mapping_of, number
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
@@ -83,7 +83,7 @@ def save_calibration(calibration: SiteCalibration, state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
         write_durable(path, json.dumps(asdict(calibration), indent=1).encode("ascii"))
-        hand_over(path, state)
+        give_to_folder_owner(path, state)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -22,7 +22,7 @@ from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.address import is_url, parse_address
-from edgeharfer.runtime.strict_json import choice, fail, list_of, number, read_as, record, text, whole
+from edgeharfer.runtime.strict_json import choice, fail, integer, list_of, number, read_as, record, text
 from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
@@ -112,7 +112,7 @@ class ModelsConfig:
     detector: Annotated[str, choice(*DETECTORS)] = "blazeface"
     provider: Annotated[str, choice(*provider_choices())] = AUTO
     precision: Annotated[str, choice(AUTO, *PRECISIONS)] = AUTO
-    threads: Annotated[int, whole(1, 256)] = 1
+    threads: Annotated[int, integer(1, 256)] = 1
     face_rate: Annotated[float, number(0, 1000)] = 10.0
     require_signature: PathText = ""
     tasks: Annotated[tuple[str, ...], list_of(_task, 0, 16)] = ()
@@ -149,7 +149,7 @@ class ScreenConfig:
     title: ShortText = "Welcome"
     message: ShortText = "Come closer: this display answers to what you do."
     show_camera: bool = True
-    turn: Annotated[int, whole(0, 270)] = 0
+    turn: Annotated[int, integer(0, 270)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class HealthConfig:
         port: Port of /healthz, /readyz, /metrics and the page.
     """
 
-    port: Annotated[int, whole(0, 65535)] = 9464
+    port: Annotated[int, integer(0, 65535)] = 9464
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class MqttConfig:
     """
 
     host: Annotated[str, _host] = ""
-    port: Annotated[int, whole(1, 65535)] = 1883
+    port: Annotated[int, integer(1, 65535)] = 1883
     username: ShortText = ""
     password_file: PathText = ""
     tls: bool = False
@@ -251,8 +251,8 @@ class LimitsConfig:
         watchdog_s: Watchdog interval (WatchdogSec).
     """
 
-    memory_mb: Annotated[int, whole(256, 1 << 20)] = 1024
-    watchdog_s: Annotated[int, whole(2, 600)] = 10
+    memory_mb: Annotated[int, integer(256, 1 << 20)] = 1024
+    watchdog_s: Annotated[int, integer(2, 600)] = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class HealthMonitor(Sink):
 
     def update(self) -> None:
         """Publish the current health."""
-        if jump := self._jumps.look():
+        if jump := self._jumps.check():
             _log.warning("%s", jump)
         problem = self._problem()
         self._state.set_health(problem, self._details())

@@ -154,7 +154,7 @@ class Outbox(Closing):
     def _adjust_to_clock(self) -> None:
         """Shift the stored times when the wall clock is set, so that events keep their age."""
         with self._jump_lock:
-            if jump := self._jumps.look():
+            if jump := self._jumps.check():
                 jump_s = jump.is_s - jump.was_s
                 self._run("UPDATE outbox SET put_at = min(put_at + ?, ?)", (jump_s, jump.is_s))
 

@@ -31,7 +31,7 @@ from edgeharfer.runtime.inference.package import (
 from edgeharfer.runtime.inference.signature import SIGNATURE
 from edgeharfer.runtime.staging import (
     cannot_write,
-    hand_over,
+    give_to_folder_owner,
     locked_folder,
     sync_folder,
     temporary_folder,
@@ -127,7 +127,7 @@ def install_package(
             shutil.rmtree(folder)
         raise
     _switch(state / "models" / task, folder)
-    hand_over(state / "models", state)  # the service must be able to roll back
+    give_to_folder_owner(state / "models", state)  # the service must be able to roll back
     return InstalledUpdate(task, folder, before, trial, previous_trial)
 
 

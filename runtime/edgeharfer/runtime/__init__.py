@@ -1,9 +1,9 @@
-"""The lean engine: a source in, actions, emotions and the readings of other tasks out.
+"""The public Python API of edgeharfer: sources, pipelines, tasks, results and sinks.
 
-from edgeharfer.runtime import Pipeline, Reading, Sink, Task, open_source
+    from edgeharfer.runtime import Pipeline, Reading, Sink, Task, open_source
 
-What is not exported here is private. Names are looked up when first used, so that a program which
-needs only a type does not load OpenCV.
+Everything that is not exported here is private, except for `edgeharfer.runtime.tasks.make_task`. Names are
+imported on first use, so that importing a single type does not load OpenCV.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOME = {
+_NAMES_BY_MODULE = {
     "errors": (
         "CameraError", "ConfigError", "EdgeharferError", "MissingExtra", "ModelError", "ProviderError",
         "SinkError", "SourceError", "TaskError",
@@ -50,7 +50,7 @@ _HOME = {
     "result": ("Result",),
     "types": ("Action", "Box", "Emotion", "Face", "Frame", "Reading", "TrackedFace"),
 }  # fmt: skip
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "Action", "Backend", "Box", "CameraError", "ConfigError", "EdgeharferError", "Emotion", "Face", "Frame",

@@ -1,4 +1,4 @@
-"""The one thread that reads a source, and what it does when the reader is slower."""
+"""Reading a source in a thread of its own, with a queue that drops or blocks when full."""
 
 from __future__ import annotations
 
@@ -18,31 +18,41 @@ from edgeharfer.runtime.types import Frame
 
 Pace = Literal["realtime", "fast"]
 
-# Enough to decode the next frame while one is worked on; more would only make frames old.
+# Enough to decode the next frame while one is processed; more would only add latency.
 _QUEUE_FRAMES = 2
-# Every wait is cut into pieces, and a live source ends within 1 s whatever it does.
-_STOP_WAIT_S = 2.0
-# The longest wait in one piece, and so the delay of a stop.
-_PIECE_S = 0.1
+# A live source returns from a read within 1 s, and other waits are at most _WAIT_S long.
+_STOP_TIMEOUT_S = 2.0
+# Waits are split into pieces of this length, so that a stop takes effect soon.
+_WAIT_S = 0.1
 
 _log = logging.getLogger(__name__)
 
 
 class Capture(Closing):
-    """Frames of a source, read ahead in a thread of its own.
-
-    Live input, and files at pace "realtime": the newest frame wins, and those that it pushed out
-    are counted. Files at pace "fast", and photographs: every frame, through a short queue that
-    holds the thread back.
-    Live input that stalls, freezes or vanishes is waited for and opened again (see `Supervisor`), and its
-    frames that have become too old are dropped (see `outdated`).
-
-    The capture owns the source from `start` on: its thread is the only one to read it, and closes
-    it at the end. The thread is joined by `close`, which leaving the `with` block calls.
+    """Reads the frames of a source ahead, in a thread of its own.
 
         with Capture(open_source("clip.mp4"), pace="fast") as capture:
             for frame in capture:
                 ...
+
+    Live sources, and files at pace "realtime": only the newest frame is kept, and the dropped ones are
+    counted. Files at pace "fast", and photographs: every frame is delivered, and the thread waits while the
+    queue is full. A restartable source that stalls, freezes or is lost is reopened (see `Supervisor`), and
+    its outdated frames are dropped (see `outdated`).
+
+    From `start` on the capture owns the source: its thread is the only one that reads it, and closes it at
+    the end. `close` joins the thread; leaving the `with` block calls it. Take frames from one thread only.
+    The properties can be read from any thread.
+
+    Attributes:
+        source: The source.
+        frames_in: Number of frames read so far.
+        dropped: Number of frames dropped so far.
+
+    Args:
+        source: An open source.
+        pace: Speed at which a file is read; live sources are always read in real time.
+        clock: Source of time; the system's by default.
     """
 
     def __init__(self, source: Source, *, pace: Pace = "realtime", clock: Clock | None = None) -> None:
@@ -51,7 +61,7 @@ class Capture(Closing):
         self.dropped = 0
         self._clock = clock or SystemClock()
         self._paced = pace == "realtime" and not source.live
-        self._newest_wins = pace == "realtime" or source.live
+        self._latest_only = pace == "realtime" or source.live
         self._supervisor = Supervisor(source, self._clock) if source.restartable else None
         self._state = SourceState.CONNECTING
         self._frames: deque[Frame] = deque()
@@ -60,62 +70,69 @@ class Capture(Closing):
         self._stopping = False
         self._gaps = self._breaks_before = 0
         self._missed = False
-        self._taken_s: float | None = None
-        self._busy_s = deque([0.0, 0.0], maxlen=2)  # from taking a frame to asking for the next
+        self._delivered_s: float | None = None
+        self._processing_s = deque([0.0, 0.0], maxlen=2)  # from one delivery to the next request
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"capture {source.name}", daemon=False)
 
     @property
     def state(self) -> SourceState:
-        """What the source is doing; before the first frame CONNECTING, at the end ENDED."""
+        """The state of the source: CONNECTING before the first frame, ENDED at the end."""
         if self._supervisor is not None and not self._finished:
             return self._supervisor.state
         return self._state
 
     @property
     def in_real_time(self) -> bool:
-        """Frames come as time passes, and those that nobody took in time are dropped."""
-        return self._newest_wins
+        """Whether frames arrive in real time, and are dropped if they are not taken in time."""
+        return self._latest_only
 
     @property
     def breaks(self) -> int:
-        """How often frames went on after some had been missed: what was seen before is history then."""
+        """Number of gaps after which frames continued. State from before a gap is obsolete."""
         return self._gaps + (self._supervisor.breaks if self._supervisor else 0)
 
     @property
     def reconnects(self) -> int:
-        """How often the source came back by a new connection."""
+        """Number of successful reconnections."""
         return self._supervisor.reconnects if self._supervisor else 0
 
     @property
     def ended(self) -> bool:
-        """No further frame will come: the source is at its end, or was stopped."""
+        """Whether no further frame will arrive, because the source has ended or was stopped."""
         with self._changed:
             return self._stopping or (self._finished and not self._frames)
 
     def start(self) -> None:
-        """Begin to read. Entering the `with` block does it."""
+        """Start reading. Entering the `with` block calls it."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading and join the thread, within about 2 s. Frames not taken are let go."""
+        """Stop reading and join the thread, within about 2 s. Remaining frames are discarded."""
         with self._changed:
             self._stopping = True
             self._frames.clear()
             self._changed.notify_all()
-        if self._thread.ident is None:  # never started, so nobody else closes the source
+        if self._thread.ident is None:  # never started, so no thread closes the source
             self.source.close()
             return
-        self._thread.join(_STOP_WAIT_S)
+        self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            _log.warning("%s: does not stop; let go when its read returns", self.source.name)
+            _log.warning("%s: does not stop; it is closed once its current read returns", self.source.name)
 
     def next_frame(self, timeout_s: float | None = None) -> Frame | None:
-        """The next frame, or None where none came within the time or `ended` is true.
+        """Wait for the next frame.
 
-        Raises what the source raised; a live source that is looked after raises nothing but defects.
+        Args:
+            timeout_s: Maximum wait in seconds; None waits without limit.
+
+        Returns:
+            The frame; None if none arrived in time, or if the source has `ended`.
+
+        Raises:
+            SourceError: The source cannot be read any further. Restartable sources are reopened instead.
         """
-        self._measure_busy()
+        self._measure_processing()
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._frames or self._finished or self._stopping, timeout_s)
@@ -126,38 +143,38 @@ class Capture(Closing):
                 frame = self._frames.popleft()
                 self._changed.notify_all()
                 if not self.outdated(frame):
-                    self._hand_out()
+                    self._record_delivery()
                     return frame
             if self._error is not None:
                 raise self._error
             return None
 
     def outdated(self, frame: Frame) -> bool:
-        """Whether a live frame has become too old to be worked on, or its result to be told; it is counted.
+        """Return whether a frame of a restartable source is too old to use, and count it as dropped if so.
 
-        Asked for each frame before it is handed out, and by the one who worked on it once more afterwards.
-        Where a frame takes long on this machine, it may be older than where it takes little.
+        `next_frame` calls this before it returns a frame; call it again once the frame is processed. The
+        limit is STALE_S, or three times the processing time of a frame on a machine that is slower than that.
         """
         if self._supervisor is None:
             return False
-        # The shorter of two: one pause does not make a machine a slow one.
-        if self._clock.monotonic() - frame.captured_s <= max(STALE_S, 3 * min(self._busy_s)):
+        # The shorter of the last two, because one pause does not make a machine slow.
+        if self._clock.monotonic() - frame.captured_s <= max(STALE_S, 3 * min(self._processing_s)):
             return False
         self.dropped += 1
         self._missed = True
         return True
 
-    def _hand_out(self) -> None:
-        """Note that a frame goes out: a break, where some were dropped and the supervisor knows of none."""
-        self._taken_s = self._clock.monotonic()
+    def _record_delivery(self) -> None:
+        """Record that a frame is delivered; count a gap if frames were dropped and no break was reported."""
+        self._delivered_s = self._clock.monotonic()
         breaks = self._supervisor.breaks if self._supervisor else 0
         self._gaps += self._missed and breaks == self._breaks_before
         self._missed, self._breaks_before = False, breaks
 
-    def _measure_busy(self) -> None:
-        if self._taken_s is not None:
-            self._busy_s.append(self._clock.monotonic() - self._taken_s)
-            self._taken_s = None
+    def _measure_processing(self) -> None:
+        if self._delivered_s is not None:
+            self._processing_s.append(self._clock.monotonic() - self._delivered_s)
+            self._delivered_s = None
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.next_frame()) is not None:
@@ -168,7 +185,7 @@ class Capture(Closing):
         return self
 
     def _run(self) -> None:
-        """The thread: whatever goes wrong in it is raised where the frames are taken."""
+        """The body of the thread. Its exceptions are raised by `next_frame`."""
         error: Exception | None = None
         try:
             self._read_all()
@@ -182,7 +199,7 @@ class Capture(Closing):
 
     def _read_all(self) -> None:
         if self._supervisor is not None:
-            self._watch(self._supervisor)
+            self._read_supervised(self._supervisor)
             return
         start_s: float | None = None
         while not self._stopping:
@@ -194,29 +211,29 @@ class Capture(Closing):
                 start_s = now_s - frame.pts_s if start_s is None else start_s
                 self._sleep_until(start_s + frame.pts_s)
                 frame = replace(frame, captured_s=self._clock.monotonic())
-            self._hand_over(frame)
+            self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
 
-    def _watch(self, supervisor: Supervisor) -> None:
+    def _read_supervised(self, supervisor: Supervisor) -> None:
         while not (self._stopping or supervisor.ended):
-            frame = supervisor.next(_PIECE_S)
+            frame = supervisor.next(_WAIT_S)
             if frame is not None:
-                self._hand_over(frame)
+                self._enqueue(frame)
 
     def _sleep_until(self, due_s: float) -> None:
-        """In pieces, since a clock's sleep cannot be cut short by a stop."""
+        """Sleep in pieces, because a stop cannot interrupt the sleep of a clock."""
         while not self._stopping and (left_s := due_s - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left_s, _PIECE_S))
+            self._clock.sleep(min(left_s, _WAIT_S))
 
-    def _hand_over(self, frame: Frame) -> None:
+    def _enqueue(self, frame: Frame) -> None:
         with self._changed:
-            newest_wins = self._newest_wins and not frame.still
-            if not newest_wins:
+            latest_only = self._latest_only and not frame.still
+            if not latest_only:
                 self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
             if self._stopping:
                 return
-            if newest_wins and self._frames:
+            if latest_only and self._frames:
                 self._frames.clear()
                 self.dropped += 1
             self._frames.append(frame)

@@ -1,8 +1,8 @@
-"""Processes that the product starts for parts of its work: a source, an upload, an engine, a trial.
+"""Child processes, for isolated sources, uploads, TensorRT engine builds and trial runs.
 
     python -P -m edgeharfer.runtime.child MODULE ARGUMENT…
 
-All of them begin here, so that what holds for this process holds for them.
+All of them start with `main`, which applies the process-wide settings of edgeharfer.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
-_KILLED_S = 0.5
-"""How long a killed process is waited for; not even that ends one inside some drivers."""
+_KILL_TIMEOUT_S = 0.5
+"""Maximum wait for a killed process, which may hang inside a driver."""
 
 Stream = int | IO[bytes] | None
 
 
 def child_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of the product in a process of its own."""
+    """Return the command that runs a module of edgeharfer in a child process."""
     return [sys.executable, "-P", "-m", "edgeharfer.runtime.child", module, *arguments]
 
 
-def child_environment(**more: str) -> dict[str, str]:
-    """This process's environment and some more variables; a child finds the same packages in it."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **more}
+def child_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of this process with its import path and additional variables."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 
 class Child(Closing):
-    """A running process, which ends with this object at the latest."""
+    """A running child process, which is ended at the latest when this object is garbage-collected."""
 
     def __init__(
         self,
@@ -50,27 +50,30 @@ class Child(Closing):
         stdin: Stream = subprocess.DEVNULL,
         stdout: Stream = subprocess.DEVNULL,
         stderr: Stream = None,
-        keep_errors: bool = False,
-        patience_s: float = 0.0,
+        capture_stderr: bool = False,
+        grace_s: float = 0.0,
         own_session: bool = True,
         pass_fds: Sequence[int] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            command: What to run, usually from `child_command`.
-            stdin: As of `subprocess.Popen`, like stdout and stderr.
-            keep_errors: Keep what it writes to standard error, for `last_line`.
-            patience_s: How long `close` waits for it to end by itself once its pipes are closed.
-            own_session: Whether Ctrl-C in the terminal is for this process alone.
-            pass_fds: Descriptors that it inherits; none on Windows.
-            environment: Variables in addition to those of this process.
+            command: The command, usually from `child_command`.
+            stdin: Standard input, as `subprocess.Popen` takes it.
+            stdout: Standard output, likewise.
+            stderr: Standard error, likewise.
+            capture_stderr: Capture standard error for `last_stderr_line`, in place of `stderr`.
+            grace_s: Seconds that `end` waits for the process to exit after closing its pipes, before it kills
+                the process.
+            own_session: Start the process in a session of its own, so that Ctrl-C does not reach it.
+            pass_fds: File descriptors that the process inherits; not supported on Windows.
+            environment: Additional environment variables.
 
         Raises:
-            OSError: The system has no room for another process.
+            OSError: The process cannot be started.
         """
-        self._errors = tempfile.TemporaryFile() if keep_errors else None  # noqa: SIM115 - closed by _end
+        self._errors = tempfile.TemporaryFile() if capture_stderr else None  # noqa: SIM115 - closed by _end
         try:
             self.process = subprocess.Popen(
                 command,
@@ -85,17 +88,22 @@ class Child(Closing):
             if self._errors is not None:
                 self._errors.close()
             raise
-        self._end = weakref.finalize(self, _end, self.process, self._errors, patience_s)
+        self._end = weakref.finalize(self, _end, self.process, self._errors, grace_s)
 
     def end(self) -> int | None:
-        """End it, by force after its patience. Its exit code where it ended by itself."""
+        """Close the pipes, wait for the process, and kill it if it does not exit in time.
+
+        Returns:
+            The exit code; None if the process was killed, or if `end` or `close` was called before.
+        """
         return self._end()
 
     def close(self) -> None:
+        """Like `end`; harmless when repeated."""
         self._end()
 
-    def last_line(self) -> str:
-        """The last line that it has written to standard error so far, "" without any."""
+    def last_stderr_line(self) -> str:
+        """Return the last line written to standard error so far, or "" if there is none."""
         if self._errors is None or self._errors.closed:
             return ""
         self._errors.seek(0)
@@ -103,43 +111,61 @@ class Child(Closing):
         return lines[-1] if lines else ""
 
 
-def _end(process: subprocess.Popen[bytes], errors: IO[bytes] | None, patience_s: float) -> int | None:
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes] | None, grace_s: float) -> int | None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):  # It ended and left something unread.
+            with contextlib.suppress(BrokenPipeError):  # the process exited without reading everything
                 pipe.close()
     code: int | None = None
     try:
-        code = process.wait(patience_s)
+        code = process.wait(grace_s)
     except subprocess.TimeoutExpired:
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_KILLED_S)
+            process.wait(_KILL_TIMEOUT_S)
     if errors is not None:
         errors.close()
     return code
 
 
-def crash_name(code: int | None) -> str:
-    """The signal that an exit code stands for, such as "SIGSEGV"; "" where the process ended by itself."""
+def signal_name(code: int | None) -> str:
+    """Return the signal that ended a process, such as "SIGSEGV"; "" if it exited normally."""
     return signal.Signals(-code).name if code is not None and code < 0 else ""
 
 
 def run_child(module: str, *arguments: str, timeout_s: float) -> tuple[int, str]:
-    """Run a module of the product to its end: its exit code, and the last line on its standard error.
+    """Run a module of edgeharfer in a child process and wait for it.
 
-    The code is negative where a signal ended it. Raises TimeoutError, with the process killed, OSError where
-    there is no room for one.
+    Args:
+        module: The module.
+        *arguments: Its command-line arguments.
+        timeout_s: Maximum duration in seconds, after which the process is killed.
+
+    Returns:
+        The exit code, which is negative if a signal ended the process; and the last line of its standard
+        error.
+
+    Raises:
+        TimeoutError: The process did not exit in time.
+        OSError: The process cannot be started.
     """
-    with Child(child_command(module, *arguments), keep_errors=True) as child:
+    with Child(child_command(module, *arguments), capture_stderr=True) as child:
         try:
-            return child.process.wait(timeout_s), child.last_line()
+            return child.process.wait(timeout_s), child.last_stderr_line()
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
 
 
 async def start_child(module: str, **environment: str) -> Process:
-    """Start a module of the product that is written to and read from in an event loop. Raises OSError."""
+    """Start a module of edgeharfer in a child process, with pipes for asyncio.
+
+    Args:
+        module: The module.
+        **environment: Additional environment variables.
+
+    Raises:
+        OSError: The process cannot be started.
+    """
     import asyncio
 
     return await asyncio.create_subprocess_exec(
@@ -152,8 +178,8 @@ async def start_child(module: str, **environment: str) -> Process:
     )
 
 
-async def end_child(process: Process, patience_s: float) -> None:
-    """Close its input, and kill it where it has not ended by itself in time."""
+async def stop_child(process: Process, grace_s: float) -> None:
+    """Close the input of a process from `start_child`, and kill it if it does not exit in time."""
     import asyncio
 
     if process.returncode is not None:
@@ -161,20 +187,20 @@ async def end_child(process: Process, patience_s: float) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(grace_s):
             await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-def keep_memory_private() -> None:
-    """Let no core dump hold the pictures in this process's memory.
+def disable_core_dumps() -> None:
+    """Disable core dumps of this process, because its memory holds pictures of people.
 
-    The size limit is for dumps that the system writes to a file; on Linux the process is also marked as not
-    dumpable, which holds for programs that take dumps through a pipe, keeps other processes of the same user
-    from attaching to it, and has to be done in each process. On Windows the system's error reporting is left
-    as it is configured.
+    The size limit applies to dumps that the system writes to a file. On Linux the process is also marked as
+    not dumpable, which applies to dumps piped to a program and prevents other processes of the same user from
+    attaching to it. It is not inherited, so every process calls this. On Windows the configuration of error
+    reporting is not changed.
     """
     if sys.platform == "win32":
         return
@@ -182,7 +208,7 @@ def keep_memory_private() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
-        # Where memory cannot be made executable, a ctypes that needs that for its callbacks does not load.
+        # ctypes may fail to load if memory must not be made executable.
         with contextlib.suppress(ImportError, MemoryError, OSError):
             import ctypes
 
@@ -190,8 +216,8 @@ def keep_memory_private() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the module that is named first as the program, with the arguments that follow."""
-    keep_memory_private()
+    """Run a module as the program; the first argument is its name, the others are its arguments."""
+    disable_core_dumps()
     sys.argv = arguments
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""One source of time, handed to whatever needs it, so that tests can hold it."""
+"""Clocks, which are injected so that tests can control time, and the detection of wall-clock jumps."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 JUMP_S = 1.0
-"""Less than this is a time server's fine adjustment, and is told once it has added up."""
+"""Smallest jump in seconds that is reported; adjustments by a time server count once they add up to it."""
 
 
 class Clock(Protocol):
-    """Monotonic time for durations and freshness, wall time for labels only."""
+    """A source of time: monotonic for durations and freshness, wall time for labels only."""
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
+        """Return seconds from an arbitrary start that never go backwards."""
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch; may jump."""
+        """Return seconds since the Unix epoch, which may jump."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait; zero and less return at once."""
+        """Sleep for a duration; return immediately if it is not positive."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of the operating system."""
 
     def monotonic(self) -> float:
         return time.perf_counter()
@@ -38,11 +38,16 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to, for tests and replays."""
+    """A clock that only `sleep` and its attributes advance, for tests and replays.
+
+    Attributes:
+        now_s: Monotonic time in seconds.
+        offset_s: Wall time minus monotonic time, in seconds.
+    """
 
     def __init__(self, start_s: float = 0.0) -> None:
         self.now_s = start_s
-        self.offset_s = 0.0  # of the wall clock
+        self.offset_s = 0.0
 
     def monotonic(self) -> float:
         return self.now_s
@@ -56,29 +61,38 @@ class ManualClock:
 
 @dataclass(frozen=True, slots=True)
 class ClockJump:
-    """Of the wall clock: what it would have said, and what it says, in seconds since the Unix epoch."""
+    """A jump of the wall clock.
+
+    Attributes:
+        was_s: Wall time expected from the monotonic clock, in seconds since the Unix epoch.
+        is_s: Actual wall time, likewise.
+    """
 
     was_s: float
     is_s: float
 
     def __str__(self) -> str:
-        was, now = (_in_words(wall_s) for wall_s in (self.was_s, self.is_s))
+        was, now = (_utc(wall_s) for wall_s in (self.was_s, self.is_s))
         return (
-            f"the wall clock jumped by {self.is_s - self.was_s:+.1f} s: {was} became {now}; "
-            "order, durations and freshness do not depend on it"
+            f"the wall clock jumped by {self.is_s - self.was_s:+.1f} s, from {was} to {now}; "
+            "order, durations and freshness are not affected"
         )
 
 
 class ClockJumpDetector:
-    """Notices when the wall clock is set, by a person or a time server; or when the machine slept."""
+    """Detects when the wall clock was set by a user or a time server, or when the machine was suspended.
+
+    Attributes:
+        last: The most recent jump, None before the first.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.last: ClockJump | None = None
         self._clock = clock
         self._offset_s = clock.wall() - clock.monotonic()
 
-    def look(self) -> ClockJump | None:
-        """What the wall clock has jumped since the last look, None where it runs along; kept in `last`."""
+    def check(self) -> ClockJump | None:
+        """Return the jump since the previous call and store it in `last`; None if there was none."""
         now_s, wall_s = self._clock.monotonic(), self._clock.wall()
         was_s = now_s + self._offset_s
         if abs(wall_s - was_s) < JUMP_S:
@@ -88,6 +102,5 @@ class ClockJumpDetector:
         return self.last
 
 
-def _in_words(wall_s: float) -> str:
-    """UTC, to the second."""
+def _utc(wall_s: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_s))

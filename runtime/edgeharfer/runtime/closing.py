@@ -1,4 +1,4 @@
-"""Objects that close at the end of a `with` block."""
+"""A base class for objects that are closed at the end of a `with` block."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Base of objects whose `with` block ends with `close`."""
+    """Base class of context managers that call `close` on exit."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release what is held; harmless when repeated."""
+        """Release all resources. Repeated calls have no effect."""
 
     def __enter__(self) -> Self:
         return self

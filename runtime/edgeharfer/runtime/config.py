@@ -1,4 +1,4 @@
-"""Configuration files: TOML whose keys are the command's options, strictly."""
+"""Configuration files in TOML. The keys are the long options of the command; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import Any
 from edgeharfer.runtime.errors import ConfigError
 
 MAX_BYTES = 1 << 20
+"""Maximum size of a configuration file."""
 
 
 def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """The settings of a file, keys with dashes as on the command line.
+    """Read the settings of a file.
 
-    Raises ConfigError for a file that cannot be read, is no TOML, or holds a key that is not `known`.
+    Args:
+        path: The file.
+        known: The allowed keys, with dashes as on the command line.
+
+    Raises:
+        ConfigError: The file cannot be read, is not valid TOML, or has an unknown key.
     """
     settings = read_toml(path)
     for key in settings:
@@ -28,20 +34,33 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises ConfigError for a file that cannot be read or is no TOML."""
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: The file cannot be read or is not valid TOML.
+    """
     try:
         return tomllib.loads(read_limited(path, MAX_BYTES).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def read_limited(path: Path, most: int, hint: str = "") -> bytes:
-    """The bytes of a file that a person named. Raises ConfigError, with the hint where it cannot be read."""
+def read_limited(path: Path, max_bytes: int, hint: str = "") -> bytes:
+    """Read a file of limited size that the user named.
+
+    Args:
+        path: The file.
+        max_bytes: Maximum size.
+        hint: Text to append to the error if the file cannot be read.
+
+    Raises:
+        ConfigError: The file cannot be read or is too large.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint and ': ' + hint}") from error
-    if len(data) > most:
-        raise ConfigError(f"{path}: larger than {most >> 10} KiB, the most that is read of it")
+    if len(data) > max_bytes:
+        raise ConfigError(f"{path}: larger than the limit of {max_bytes >> 10} KiB")
     return data

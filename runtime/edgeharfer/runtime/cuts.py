@@ -1,13 +1,12 @@
-"""Cuts between scenes: the frame from which on a film, or a switched camera, shows something else.
+"""Cut detection: finds the first frame of each new scene of a film, or after a camera was switched.
 
-Two pictures of 32x24 cells are compared. Neighbouring frames that hardly differ, which are nearly all, cost
-20 to 40 microseconds, whatever their size; the others cost half a millisecond at most.
+Consecutive frames are compared as thumbnails of 32x24 cells. Nearly all of them hardly differ, which takes 20
+to 40 microseconds to find, whatever their size; comparing the others takes half a millisecond at most.
 
-Frames that do differ are a cut if the lines and edges are no longer where they were, not even after a move of
-the camera by an eighth of the picture, and the colours are others too. Edges are compared after the
-brightness around them is divided out, so that lights and exposure do not count. A person who walks past close
-to the camera hides the edges, but brings few new colours in one frame. In a picture without colour most of
-its cells must have changed instead.
+Frames that do differ are a cut if their edges do not correlate, even after a camera movement of up to an
+eighth of the picture, and their colours differ too. The edges are normalized by the local contrast, so that
+changes of light and exposure do not count. A person who walks past close to the camera hides the edges, but
+adds few new colours in one frame. In pictures without colour, most cells must have changed instead.
 """
 
 from __future__ import annotations
@@ -22,72 +21,82 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.types import Floats, Image
 
 CELLS = 32, 24
-SAMPLES = 2
-"""Pixels of each cell, across and down."""
+"""Columns and rows of the thumbnail."""
+SAMPLES_PER_CELL = 2
+"""Sampled pixels of each cell, horizontally and vertically."""
 MIN_CHANGE = 8.0
-"""Mean difference in grey levels; frames that differ less are not compared any closer."""
+"""Mean difference in grey levels below which frames are not compared any further."""
 MIN_CONTRAST = 6.0
-"""Standard deviation in grey levels: a darker or covered picture shows no scene, and is passed over."""
-REACH = 4, 3
-"""Cells by which the camera may have moved."""
-ALIKE = 0.45
-"""Correlation of edges from which on it is the same scene: of most cuts 0.3, of lights over 0.5."""
-OTHER_COLOURS = 0.25
-"""Share of the picture whose colours are not found in the other one."""
-COLOURFUL = 4.0
-"""Mean distance from grey in the colour channels; both pictures below it have no colour to compare."""
-ALIKE_GREY, CHANGED_CELLS = 0.3, 0.5
-"""Without colour: the correlation of edges, and the share of cells that look different."""
+"""Standard deviation in grey levels below which a picture is dark or covered, and is skipped."""
+MAX_SHIFT = 4, 3
+"""Maximum camera movement between two frames, in cells."""
+SAME_SCENE_CORRELATION = 0.45
+"""Minimum correlation of edges within a scene. Most cuts have 0.3, changes of light more than 0.5."""
+MIN_NEW_COLOURS = 0.25
+"""A cut changes the colours of more than this share of the picture."""
+MIN_COLOURFULNESS = 4.0
+"""Mean distance of the chroma channels from grey below which a picture counts as colourless."""
+SAME_SCENE_CORRELATION_GREY = 0.3
+"""Minimum correlation of edges within a scene without colour."""
+MIN_CHANGED_CELLS = 0.5
+"""A cut between pictures without colour changes more than this share of the cells."""
 _COLOUR_BINS, _COLOUR_RANGE = 16, (64, 192)
 _NEIGHBOURS = 7, 7
 _NOISE = 9.0  # variance in grey levels that counts as no edge
-_OTHER_CELL = 0.5  # in standard deviations of the picture
+_CELL_CHANGE = 0.5  # in standard deviations of the picture
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A frame in small: some pixels of it (BGR), and the grey of its cells."""
+    """A reduced frame, with features that are computed on first use.
+
+    Attributes:
+        bgr: Sampled pixels, uint8, (48, 64, 3).
+        grey: Mean grey level of each cell, uint8, (24, 32).
+    """
 
     bgr: Image
     grey: Image
 
     @classmethod
     def of(cls, bgr: Image) -> Thumbnail:
-        """Of a frame of any size."""
-        sampled = cv2.resize(bgr, (CELLS[0] * SAMPLES, CELLS[1] * SAMPLES), interpolation=cv2.INTER_NEAREST)
+        """Reduce a frame, uint8, (height, width, 3), of any size."""
+        sampled = cv2.resize(
+            bgr, (CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL), interpolation=cv2.INTER_NEAREST
+        )
         grey = cv2.cvtColor(sampled, cv2.COLOR_BGR2GRAY)
         cells = cv2.resize(grey, CELLS, interpolation=cv2.INTER_AREA)
         return cls(np.asarray(sampled, np.uint8), np.asarray(cells, np.uint8))
 
     @cached_property
-    def shows_something(self) -> bool:
-        """Neither black nor covered."""
+    def has_content(self) -> bool:
+        """Whether the picture is neither dark nor covered."""
         return float(cv2.meanStdDev(self.grey)[1][0, 0]) >= MIN_CONTRAST
 
     @cached_property
     def edges(self) -> Floats:
-        """The cells with their surroundings divided out, so that the light does not matter."""
+        """The cells normalized by the mean and contrast of their neighbours, float32, (24, 32)."""
         grey = self.grey.astype(np.float32)
         mean = cv2.blur(grey, _NEIGHBOURS)
         variance = np.maximum(cv2.blur(grey * grey, _NEIGHBOURS) - mean * mean, 0)
         return np.asarray((grey - mean) / np.sqrt(variance + _NOISE), np.float32)
 
     @cached_property
-    def standard(self) -> Floats:
-        """The cells without the picture's own brightness and contrast."""
+    def normalized(self) -> Floats:
+        """The cells normalized by the mean and contrast of the whole picture, float32, (24, 32)."""
         grey = self.grey.astype(np.float32)
         return np.asarray((grey - grey.mean()) / max(float(grey.std()), MIN_CONTRAST), np.float32)
 
     @cached_property
     def colours(self) -> NDArray[np.float32]:
-        """Shares of the hues, whatever their brightness."""
+        """Normalized histogram of the chroma channels, float32, (16, 16)."""
         counts = cv2.calcHist([self._chroma], [1, 2], None, [_COLOUR_BINS] * 2, [*_COLOUR_RANGE] * 2)
         return np.asarray(counts / max(1.0, float(counts.sum())), np.float32)
 
     @cached_property
     def colourful(self) -> bool:
-        """It has colours that can be compared."""
-        return bool(np.abs(self._chroma[..., 1:].astype(np.float32) - 128).mean() >= COLOURFUL)
+        """Whether the picture has colours that can be compared."""
+        return bool(np.abs(self._chroma[..., 1:].astype(np.float32) - 128).mean() >= MIN_COLOURFULNESS)
 
     @cached_property
     def _chroma(self) -> Image:
@@ -95,48 +104,48 @@ class Thumbnail:
 
 
 def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
-    """Whether two frames in a row show different scenes."""
+    """Return whether two consecutive frames show different scenes."""
     if cv2.norm(before.grey, after.grey, cv2.NORM_L1) < MIN_CHANGE * before.grey.size:
         return False
     alike = correlation(before, after)
-    if alike >= ALIKE:
+    if alike >= SAME_SCENE_CORRELATION:
         return False
     if before.colourful or after.colourful:
-        return other_colours(before, after) > OTHER_COLOURS
-    changed = float((np.abs(before.standard - after.standard) > _OTHER_CELL).mean())
-    return alike < ALIKE_GREY and changed > CHANGED_CELLS
+        return new_colour_share(before, after) > MIN_NEW_COLOURS
+    changed = float((np.abs(before.normalized - after.normalized) > _CELL_CHANGE).mean())
+    return alike < SAME_SCENE_CORRELATION_GREY and changed > MIN_CHANGED_CELLS
 
 
 def correlation(before: Thumbnail, after: Thumbnail) -> float:
-    """How well the edges of the middle are found again within REACH: 1 is all of them."""
-    right, down = REACH
+    """Return the highest correlation of the central edges over all shifts up to MAX_SHIFT, at most 1."""
+    right, down = MAX_SHIFT
     middle = after.edges[down:-down, right:-right]
     return float(cv2.matchTemplate(before.edges, middle, cv2.TM_CCORR_NORMED).max())
 
 
-def other_colours(before: Thumbnail, after: Thumbnail) -> float:
-    """The share of one picture whose colours the other does not have, 0 to 1."""
+def new_colour_share(before: Thumbnail, after: Thumbnail) -> float:
+    """Return the share of one picture whose colours the other one does not have, from 0 to 1."""
     return 1.0 - float(np.minimum(before.colours, after.colours).sum())
 
 
-class CutFinder:
-    """Tells the first frame of each new scene, frame by frame."""
+class CutDetector:
+    """Finds the first frame of each new scene."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """The next frame has nothing before it."""
+        """Discard the previous frame."""
         self._last: Thumbnail | None = None
 
     def step(self, bgr: Image) -> bool:
-        """Take in the next frame, uint8 (height, width, 3); whether another scene begins with it."""
+        """Process the next frame, uint8, (height, width, 3); return whether a new scene begins with it."""
         now, last = Thumbnail.of(bgr), self._last
         if last is None:
             self._last = now
             return False
-        # After darkness it is the last picture that showed something which is compared.
-        if not now.shows_something:
+        # After darkness, compare with the last picture that had content.
+        if not now.has_content:
             return False
         self._last = now
-        return last.shows_something and is_cut(last, now)
+        return last.has_content and is_cut(last, now)

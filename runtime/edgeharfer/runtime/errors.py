@@ -1,16 +1,16 @@
-"""What can go wrong, as one tree.
+"""The exceptions of edgeharfer, as one tree.
 
 EdgeharferError            exit code
-├── ConfigError            2   an option, a key or a value that cannot be used
-├── ModelError             2   a package or model file that cannot be trusted or run
+├── ConfigError            2   an invalid option, configuration key or value
+├── ModelError             2   a model package or file that cannot be trusted or run
 ├── SourceError            2   a file or stream that cannot be read
-│   └── CameraError        3   a camera that was asked for is not there
+│   └── CameraError        3   the requested camera was not found
 ├── ProviderError          3   an execution provider or display that cannot be loaded
 ├── SinkError              2   an output that cannot be written
-├── TaskError              2   a task that failed or returned what it must not
-└── MissingExtra           2   a part of the product that is not installed
+├── TaskError              2   a task that failed or returned an invalid value
+└── MissingExtra           2   an extra that is not installed
 
-A message says what, where, and what to do, in one line.
+Every message is one line that says what is wrong, where, and how to fix it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from edgeharfer.runtime.installation import install_command
 
 
 class EdgeharferError(Exception):
-    """Base of every error that is told to a person in one line."""
+    """Base class of all errors that edgeharfer reports to the user.
+
+    Attributes:
+        exit_code: Exit code of the command line when this error ends it.
+
+    Args:
+        message: The message. Line breaks and runs of spaces become one space.
+    """
 
     exit_code = 2
 
@@ -28,41 +35,47 @@ class EdgeharferError(Exception):
 
 
 class ConfigError(EdgeharferError):
-    """An option, a configuration key or a value that cannot be used."""
+    """An option, a configuration key or a value is invalid."""
 
 
 class ModelError(EdgeharferError):
-    """A model package or file that is damaged, unsafe or of the wrong kind."""
+    """A model package or file is damaged, unsafe or of the wrong kind."""
 
 
 class SourceError(EdgeharferError):
-    """A file, folder or stream that cannot be read."""
+    """A file, folder or stream cannot be read."""
 
 
 class CameraError(SourceError):
-    """A camera that was asked for is not there."""
+    """The requested camera was not found."""
 
     exit_code = 3
 
 
 class ProviderError(EdgeharferError):
-    """An execution provider or a display that was asked for cannot be loaded."""
+    """The requested execution provider or display cannot be loaded."""
 
     exit_code = 3
 
 
 class SinkError(EdgeharferError):
-    """An output that cannot be written."""
+    """An output cannot be written."""
 
 
 class TaskError(EdgeharferError):
-    """A task that failed, or returned what it must not."""
+    """A task failed, is not a valid task, or returned an invalid value."""
 
 
 class MissingExtra(EdgeharferError):
-    """A part of the product whose packages are not installed.
+    """An optional part of edgeharfer is not installed.
 
-    what: is missing. extra: brings it. note: goes after the command that installs the extra.
+    Attributes:
+        extra: Name of the extra to install.
+
+    Args:
+        what: What is missing, such as "ONNX Runtime".
+        extra: Name of the extra to install.
+        note: Text to append after the command that installs the extra.
     """
 
     def __init__(self, what: str, extra: str, note: str = "") -> None:

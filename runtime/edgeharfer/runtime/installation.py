@@ -17,23 +17,23 @@ from urllib.parse import unquote, urlsplit
 
 from edgeharfer.runtime.versions import PRODUCT, requirement_lines
 
-OR_GPU = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
-"""After the command that installs an ONNX Runtime."""
+GPU_HINT = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
+"""Hint to append to a command that installs ONNX Runtime."""
 
 _ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,]+)\]'")
 
 
 def install_command(*extras: str) -> str:
-    """The shell command that installs extras of this copy.
+    """Return the shell command that installs extras of this copy of edgeharfer.
 
-    It names what the copy was installed from (a checkout, a wheel, an index), because the package index in
-    use may not have edgeharfer.
+    The command names the origin of the copy (a checkout, a wheel, an index), because the package index in use
+    may not have edgeharfer.
     """
     return f"{pip('install')} {_requirement(extras)}"
 
 
 def pip(action: str) -> str:
-    """ "pip ACTION" for the environment of the running Python, even where it is not activated."""
+    """Return the shell command "pip ACTION" for the environment of the running Python."""
     python = quote(sys.executable or "python")
     if find_spec("pip") is None:
         return f"uv pip {action} --python {python}"
@@ -43,15 +43,15 @@ def pip(action: str) -> str:
     return f"{python} -m pip {action}"
 
 
-def for_this_copy(text: str) -> str:
-    """A text with `pip install 'edgeharfer[extra]'` in it, made to fit this copy and its environment."""
+def adapt_install_commands(text: str) -> str:
+    """Adapt `pip install 'edgeharfer[extra]'` in a text to this copy and its environment."""
     text = text.replace(f"pip install {PRODUCT} ", "pip install ")
     text = _ON_INDEX.sub(lambda match: _requirement(match[1].split(",")), text)
     return re.sub(r"(?<!uv )pip install", lambda _: pip("install"), text)
 
 
 def quote(argument: str) -> str:
-    """One argument for the shell: POSIX, or cmd and PowerShell on Windows."""
+    """Quote an argument for the shell: POSIX, or cmd and PowerShell on Windows."""
     if os.name != "nt":
         return shlex.quote(argument)
     return argument if re.fullmatch(r"[\w.:\\/-]+", argument) else f'"{argument}"'
@@ -71,7 +71,7 @@ def _requirement(extras: Iterable[str]) -> str:
         return quote(f"{wanted} @ {url}")
     path = _local_path(url)
     if not path.exists():
-        # A folder or wheel that has been deleted; its requirements are still known.
+        # The folder or wheel was deleted, but the metadata still has its requirements.
         lines = [line for extra in extras for line in requirement_lines(extra)]
         return " ".join(map(quote, lines or [wanted]))
     editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
@@ -79,7 +79,7 @@ def _requirement(extras: Iterable[str]) -> str:
 
 
 def _origin() -> dict[str, Any]:
-    """direct_url.json (PEP 610): {} for an installation from an index."""
+    """Return direct_url.json (PEP 610); {} for an installation from an index."""
     try:
         record = distribution(PRODUCT).read_text("direct_url.json")
     except PackageNotFoundError:
@@ -92,7 +92,7 @@ def _origin() -> dict[str, Any]:
 
 
 def _source_tree() -> dict[str, Any]:
-    """The same for a source tree that is on the path without being installed."""
+    """Return the equivalent for a source tree that is on the path without being installed."""
     root = Path(__file__).resolve().parents[3]
     if not (root / "pyproject.toml").is_file():
         return {}

@@ -1,4 +1,4 @@
-"""Locks between processes on files; the system releases them however the process that holds one ends."""
+"""File locks between processes. The operating system releases them when the process ends for any reason."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from edgeharfer.runtime.closing import Closing
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _LOCKED_BYTE = 1 << 40
-"""Windows locks bytes, and others can then not read them: one far behind the end of any file is taken."""
+"""Windows locks byte ranges, which other processes cannot read then. This byte is beyond any file's end."""
 
 
 class FileLock(Closing):
-    """An exclusive lock on a file, which is created where it does not exist.
+    """An exclusive lock on a file, which is created if it does not exist.
 
         with FileLock(folder / "lock") as lock:
             if not lock.acquire():
                 raise SinkError(...)
 
-    The file stays when the lock is released: removing it would let two processes lock two files of one name.
+    Releasing the lock does not remove the file: otherwise two processes could lock different files of the
+    same name.
+
+    Attributes:
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +33,11 @@ class FileLock(Closing):
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Whether this process holds the lock now; it is not waited for. Raises OSError."""
+        """Try to acquire the lock without waiting; return whether it is held by this object.
+
+        Raises:
+            OSError: The file cannot be opened, or its file system does not support locks.
+        """
         if self._descriptor is not None:
             return True
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -45,27 +53,31 @@ class FileLock(Closing):
         return locked
 
     def close(self) -> None:
-        """Release the lock; harmless where it is not held."""
+        """Release the lock. No effect if it is not held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False where another process, or another open file, holds it.
+    """Try to lock an open file until it is closed.
 
-    Raises OSError where the file system cannot lock.
+    Returns:
+        False if another process, or another descriptor of this process, holds the lock.
+
+    Raises:
+        OSError: The file system does not support locks.
     """
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            at = os.lseek(descriptor, 0, os.SEEK_CUR)
+            position = os.lseek(descriptor, 0, os.SEEK_CUR)
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             try:
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             finally:
-                os.lseek(descriptor, at, os.SEEK_SET)
+                os.lseek(descriptor, position, os.SEEK_SET)
         else:
             import fcntl
 

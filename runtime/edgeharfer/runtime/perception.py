@@ -1,10 +1,10 @@
-"""Everything that runs on pixels: the face detector, the models of the tasks, and the search for cuts."""
+"""Everything that runs on pixels: the face detector, the models of the tasks, and cut detection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgeharfer.runtime.cuts import CutFinder
+from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.search import FaceFinder
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
@@ -12,47 +12,59 @@ from edgeharfer.runtime.types import Box, Face, Floats, Frame
 
 
 class Perception:
-    """Runs the models on frames. The rest of the pipeline sees their outputs and no picture.
+    """Runs the models on frames. The rest of the pipeline uses only their outputs.
 
     Args:
-        detector: Of faces.
-        models: By the name of their task.
-        follow: As `FaceFinder` takes it.
+        detector: The face detector.
+        models: The models by the name of their task.
+        follow: Whether to search around known faces (see `FaceFinder`).
     """
 
     def __init__(self, detector: Detector, models: Mapping[str, TaskModel], *, follow: bool = True) -> None:
         self.detector, self.models = detector, models
         self._finder = FaceFinder(detector, follow=follow)
-        self._cuts = CutFinder()
+        self._cuts = CutDetector()
 
     def reset(self) -> None:
-        """Forget all frames: another source begins."""
+        """Discard all state from previous frames, before another source."""
         self._finder.reset()
         self._cuts.reset()
 
     def is_cut(self, frame: Frame) -> bool:
-        """Whether another scene begins with this frame. Called for every frame of a film, in order."""
+        """Return whether a new scene begins with this frame. Called for every frame of a video, in order."""
         return self._cuts.step(frame.bgr)
 
-    def looks_for_faces(self, frame: Frame, due: bool) -> bool:
-        """Whether to look for faces in this frame. due: what the schedule says."""
+    def should_detect(self, frame: Frame, due: bool) -> bool:
+        """Return whether to detect faces in this frame; `due` is the decision of the schedule."""
         return due
 
-    def find_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
-        """Faces of the frame, best first. known: boxes in which a face was seen a moment ago."""
+    def detect_faces(self, frame: Frame, known: Sequence[Box]) -> list[Face]:
+        """Detect the faces of a frame.
+
+        Args:
+            frame: The frame.
+            known: Boxes of recently seen faces.
+
+        Returns:
+            The faces, by descending score.
+        """
         return self._finder.find(frame, known)
 
     def faces_to_read(self, task: str, frame: Frame, count: int) -> int:
-        """How many faces a task reads in this frame. count: what the schedule says."""
+        """Return how many faces a task reads in this frame; `count` is the decision of the schedule."""
         return count
 
     def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
-        """Outputs of a task's model, float32 (faces, row_size), and the time of each stage."""
+        """Run the model of a task on faces of the frame.
+
+        Returns:
+            The outputs, float32, (faces, row_size), and the duration of each stage.
+        """
         return self.models[task].infer(frame.bgr, faces)
 
     def encode(self, task: str, frame: Frame) -> Floats:
-        """Outputs of a task's model for the whole frame, float32 (row_size,)."""
+        """Run the model of a task on the whole frame; return the outputs, float32, (row_size,)."""
         return self.models[task].infer(frame.bgr, ()).values
 
     def finish(self, frame: Frame) -> None:
-        """Called once for each frame, after all other calls."""
+        """Complete a frame. Called once for each frame, after all other calls."""

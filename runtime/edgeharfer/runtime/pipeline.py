@@ -1,4 +1,4 @@
-"""A frame goes in, a result comes out: the faces, and what each task says of them and of the scene."""
+"""The pipeline turns frames into results: it detects and tracks faces and runs the tasks."""
 
 from __future__ import annotations
 
@@ -32,51 +32,55 @@ from edgeharfer.runtime.types import Frame, Image, Reading, TrackedFace, check_p
 DEFAULT_ACTION = TASKS[ACTION].package
 DEFAULT_EMOTION = TASKS[EMOTION].package
 FACE_INTERVAL_S = 0.1
-"""From one look for faces to the next; between them faces are taken to move on as they did."""
+"""Default time between face detections, in seconds. Face positions are extrapolated in between."""
 
 PackageName = str | Path | Package | None
 PerceptionFactory = Callable[[Detector, Mapping[str, TaskModel]], Perception]
 
 
 class Pipeline(Closing):
-    """The models and tasks, and what they remember of the frames before.
+    """Detects and tracks faces, and runs the tasks on each frame.
 
         with Pipeline() as pipeline:
             for result in pipeline.run(open_source("clip.mp4")):
                 print(result.action, result.faces)
 
-    A pipeline belongs to one thread at a time: `process`, `frames`, `run`, `reset`, `disable`, `enable` and
-    `close` are never called at once. `labels`, `models` and `providers` can be read from any thread. Use one
-    pipeline for each source that is read at the same time.
+    A pipeline is not thread-safe: do not call `process`, `frames`, `run`, `reset`, `disable`, `enable`,
+    `warm_up`, `set_real_time` and `close` from several threads at the same time. `labels`, `models` and
+    `providers` can be read from any thread. It keeps state from frame to frame, so use one pipeline for each
+    source that is read at the same time.
 
     Args:
-        action: A shipped package's name, a folder, a loaded package, or None for off.
-        emotion: The same.
-        detector: A name of `DETECTORS`, or a `Detector`.
-        provider: What `--provider` takes: "auto", "cpu", "cuda" or "tensorrt".
+        action: Action package: the name of a shipped package, a folder, a loaded package, or None to turn
+            the task off.
+        emotion: Emotion package, likewise.
+        detector: The name of a face detector from `DETECTORS`, or a `Detector`, which the caller closes.
+        provider: Execution provider, as `--provider` takes it: "auto", "cpu", "cuda" or "tensorrt".
         precision: "auto", "fp32", "fp16" or "int8".
-        threads: ONNX Runtime intra-op threads; None is as tuned for this device, or one.
-        allow_fallback: Use the next best provider where that one does not load.
-        backend: All of these in one value, in their place.
-        prior: Of the emotions, one of `tasks.emotion.PRIORS`.
-        face_interval_s: From one look for faces to the next, after which their emotions are looked at, one
-            in each frame; twice as long while all faces keep still; 0 is all in every frame. Where the frames
-            come as time passes and there is too little of it, looks become rarer (see `Schedule`).
-        packages: Those of further tasks of `tasks.TASKS`, by the name of the task.
-        extra_tasks: Further tasks (see `Task`), which run after those with packages in this order. The
+        threads: ONNX Runtime intra-op threads. None: the number tuned for this device, or one.
+        allow_fallback: Use the next best provider if the requested one cannot be loaded.
+        backend: Provider, precision, threads and fallback in one value. It replaces those four arguments.
+        prior: Class prior of the emotions, one of `tasks.emotion.PRIORS`.
+        face_interval_s: Seconds between face detections, doubled while all faces are still. Each detection
+            is followed by the emotions, one face in each frame. 0: all faces in every frame. In real time
+            the interval grows under load (see `LiveSchedule`).
+        packages: Packages of other tasks of `tasks.TASKS`, by the name of the task.
+        extra_tasks: Further tasks (see `Task`), which run in this order after the tasks with packages. The
             pipeline closes them.
-        background_build: Where TensorRT has no engine for a graph yet, run on the next best provider while a
-            child process builds it, for minutes, then switch to it. `close`, or the end of the program, ends
-            what is not built by then.
-        perception: Made of the detector and the models, it runs them: a recorder or replayer, for instance.
-        schedule: When faces are looked for and read, in place of `face_interval_s`: a `SamplingSchedule`
-            reads all of them at a fixed rate.
+        background_build: Build missing TensorRT engines in a child process, which takes minutes, and run on
+            the next best provider until they are ready. `close` cancels a build that has not finished.
+        perception: Factory, called with the detector and the models, of the object that runs them, such as
+            `Recorder`.
+        schedule: Decides when faces are detected and read, in place of `face_interval_s`. A
+            `SamplingSchedule` reads all faces at a fixed rate.
+        clock: Source of time; the system's by default.
 
     Raises:
+        ConfigError: An argument is invalid.
         ModelError: A package cannot be trusted or run.
-        ProviderError: A provider was asked for and is not there.
-        MissingExtra: A part is not installed.
-        TaskError: Two tasks have one name, or a task's name or scope cannot be used.
+        ProviderError: The requested provider cannot be loaded.
+        MissingExtra: A required extra is not installed.
+        TaskError: Two tasks have the same name, or a task has an invalid name or scope.
     """
 
     def __init__(
@@ -101,7 +105,7 @@ class Pipeline(Closing):
     ) -> None:
         check_names(extra_tasks)
         self._clock = clock or SystemClock()
-        self._parts = ExitStack()
+        self._resources = ExitStack()
         backend = backend or Backend.parse(
             provider, precision=precision, threads=threads, fallback=allow_fallback
         )
@@ -112,7 +116,7 @@ class Pipeline(Closing):
         models = {task: open_model(package, backend, options, task) for task, package in loaded.items()}
         if isinstance(detector, str):
             detector = make_detector(detector, backend)
-            self._parts.callback(detector.close)
+            self._resources.callback(detector.close)
         self._perception = perception(detector, models)
         self._tasks: dict[str, PackagedTask] = {
             task: make_packaged_task(task, model, self._perception, self._schedule, self._clock)
@@ -120,64 +124,66 @@ class Pipeline(Closing):
         }
         generic = {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
         self._task_models: dict[str, TaskModel] = {**models, **generic}
-        self._further = [CheckedTask(task, self._clock) for task in extra_tasks]
-        self._tasks |= {task.name: task for task in self._further}
+        self._extra_tasks = [CheckedTask(task, self._clock) for task in extra_tasks]
+        self._tasks |= {task.name: task for task in self._extra_tasks}
         for model in models.values():
-            self._parts.callback(model.close)
-        for task in self._further:
-            self._parts.callback(task.close)
+            self._resources.callback(model.close)
+        for task in self._extra_tasks:
+            self._resources.callback(task.close)
         self._tracker = Tracker()
         self._in_view: list[Track] = []
-        self._of_scene: dict[str, Reading] = {}
-        self._of_faces: dict[str, dict[int, Reading]] = {}
-        self._after_still = False
+        self._scene_readings: dict[str, Reading] = {}
+        self._face_readings: dict[str, dict[int, Reading]] = {}
+        self._after_photograph = False
         self._disabled: frozenset[str] = frozenset()
-        self._arrange()
+        self._order_tasks()
 
     @property
     def providers(self) -> dict[str, str]:
-        """Where each part really runs, in ONNX Runtime's words."""
+        """The ONNX Runtime provider in use, by "faces" for the detector and by the name of each task."""
         models = {task: model.provider for task, model in self._task_models.items()}
         return {"faces": self._perception.detector.provider, **models}
 
     @property
     def task_models(self) -> Mapping[str, TaskModel]:
-        """The model of each task that has a package."""
+        """The model of each task that has a package, by the name of the task."""
         return self._task_models
 
     @property
     def models(self) -> dict[str, str]:
-        """Name and precision of each package in use."""
+        """Name and precision of each package in use, by the name of the task."""
         return {task: f"{model.manifest.name} {model.precision}" for task, model in self._task_models.items()}
 
     @property
     def labels(self) -> dict[str, list[str]]:
-        """The labels of each task that has some; a task of one's own can have an attribute `labels`."""
+        """The labels of each task with classes, from its package or from its attribute `labels`."""
         known = {task: model.manifest.labels for task, model in self._task_models.items()}
-        own = {task.name: task.labels for task in self._further}
+        own = {task.name: task.labels for task in self._extra_tasks}
         return {task: list(labels) for task, labels in {**known, **own}.items() if labels}
 
     def __repr__(self) -> str:
         models = [f"{task}={model}" for task, model in self.models.items()]
-        others = [task.name for task in self._further if task.name not in self._task_models]
+        others = [task.name for task in self._extra_tasks if task.name not in self._task_models]
         return f"<Pipeline {' '.join([*models, *others]) or 'faces only'} on {self.providers['faces']}>"
 
     def warm_up(self) -> None:
-        """Run every graph once in each shape, so that the first result is not slower than the rest."""
+        """Run every graph once in each input shape, so that the first frames are not slower than the rest."""
         self._perception.detector.warm_up()
         for model in reversed(self._task_models.values()):
             model.warm_up()
 
-    def keep_pace(self, max_age_ms: float | None = None) -> None:
-        """Frames come as time passes: under load faces are looked for less often, before all else.
+    def set_real_time(self, max_age_ms: float | None = None) -> None:
+        """Adapt the face detection rate to the load from now on, because frames arrive in real time.
 
-        max_age_ms: what a result's frame may be old; a look that would make it older waits.
+        Args:
+            max_age_ms: Maximum age of a frame at its result. Face detection is postponed if it would exceed
+                that. None: no limit.
         """
-        self._schedule.keep_pace(None if max_age_ms is None else max_age_ms / 1e3)
+        self._schedule.set_real_time(None if max_age_ms is None else max_age_ms / 1e3)
 
     @property
     def face_tasks(self) -> frozenset[str]:
-        """Names of the tasks that are given faces: all but those that need the frame alone."""
+        """Names of the tasks that receive faces: all except models of whole frames and clips."""
         return frozenset(
             name
             for name, task in self._tasks.items()
@@ -186,29 +192,29 @@ class Pipeline(Closing):
 
     @property
     def disabled(self) -> frozenset[str]:
-        """Names of the tasks that are switched off."""
+        """Names of the tasks that are turned off."""
         return self._disabled
 
     def disable(self, name: str) -> None:
-        """Switch a task off: it does not run from the next frame on, and its readings are removed.
+        """Turn a task off from the next frame on, and remove its readings.
 
         Args:
-            name: Of a task of this pipeline, such as "emotion". Nothing changes where it is off already.
+            name: Name of a task of this pipeline, such as "emotion". No effect if it is already off.
 
         Raises:
             TaskError: The pipeline has no task of that name.
         """
         self._task(name)
         self._disabled |= {name}
-        self._arrange()
-        self._of_scene.pop(name, None)
-        self._of_faces.pop(name, None)
+        self._order_tasks()
+        self._scene_readings.pop(name, None)
+        self._face_readings.pop(name, None)
 
     def enable(self, name: str) -> None:
-        """Switch a task on again. It is reset, so it starts with the next frame.
+        """Turn a task on again. It is reset, and starts with the next frame.
 
         Args:
-            name: Of a task of this pipeline. Nothing changes where it is on already.
+            name: Name of a task of this pipeline. No effect if it is already on.
 
         Raises:
             TaskError: The pipeline has no task of that name.
@@ -216,47 +222,56 @@ class Pipeline(Closing):
         task = self._task(name)
         if name in self._disabled:
             self._disabled -= {name}
-            self._arrange()
+            self._order_tasks()
             task.reset()
 
     def close(self) -> None:
-        """End what goes on beside, and the detector where it was named. Nothing is to be run afterwards."""
-        self._parts.close()
+        """Close the models, the extra tasks, and the detector unless the caller passed a `Detector`.
+
+        Do not use the pipeline afterwards. Closing it again has no effect.
+        """
+        self._resources.close()
 
     def reset(self, *, renumber: bool = False) -> None:
-        """Forget all frames seen: for another source.
+        """Discard all state from previous frames, for instance before another source.
 
         Args:
-            renumber: Number faces from 1 again.
+            renumber: Restart track numbers at 1.
         """
         self._perception.reset()
         self._schedule.reset()
-        self._forget()
+        self._discard_state()
         if renumber:
             self._tracker = Tracker()
 
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
-        """Results of a source's frames; the source is closed at the end.
+        """Process a source frame by frame. The source is closed at the end.
+
+        The source is read in a thread of its own; tasks run in the thread that iterates.
 
         Args:
-            source: From `open_source`.
-            pace: "fast" takes every frame of a file as quickly as it goes; "realtime" as time passes, and
-                where that is too quick the newest frame counts. Live sources are always in real time.
+            source: A source, such as from `open_source`.
+            pace: Speed at which a file is read. "fast": every frame, as fast as possible. "realtime": at the
+                speed of the recording, dropping frames that cannot be processed in time. Live sources are
+                always read in real time.
+
+        Yields:
+            The result of each processed frame.
 
         Raises:
             SourceError: The source cannot be read any further.
-            TaskError: A task of one's own failed.
+            TaskError: An extra task failed.
         """
         with closing(self.frames(source, pace=pace)) as pairs:
             for _, result in pairs:
                 yield result
 
     def frames(self, source: Source, *, pace: Pace = "fast") -> Generator[tuple[Frame, Result], None, None]:
-        """As `run`, each frame with its result."""
+        """Process a source like `run`, and yield each frame together with its result."""
         self.reset()
         self.warm_up()
         if pace == "realtime" or source.live:
-            self.keep_pace()
+            self.set_real_time()
         with source, Capture(source, pace=pace, clock=self._clock) as capture:
             breaks = 0
             for frame in capture:
@@ -268,43 +283,46 @@ class Pipeline(Closing):
                     yield frame, result
 
     def process(self, picture: Frame | Image) -> Result:
-        """What is known after this frame.
+        """Process one frame or picture.
 
         Args:
-            picture: A frame of a source, in order of time; or uint8 (height, width, 3) in BGR order, which is
-                taken as a photograph: all its faces are read, and nothing is carried over from the frames
-                before or to those after it.
+            picture: A frame of a source, in order of time; or an array, uint8, (height, width, 3), in BGR
+                order. An array is processed as a photograph: all its faces are read, and no state is carried
+                over from previous pictures or to later ones.
+
+        Returns:
+            The result. It does not change later.
 
         Raises:
-            TypeError: It is neither a frame nor an array of uint8.
+            TypeError: The argument is neither a `Frame` nor an array of uint8.
             ValueError: The array has another shape, or no pixels.
-            TaskError: A task of one's own failed.
+            TaskError: An extra task failed.
         """
-        frame = picture if isinstance(picture, Frame) else self._still(picture)
+        frame = picture if isinstance(picture, Frame) else self._photograph(picture)
         start = self._clock.monotonic()
         cut = not frame.still and self._perception.is_cut(frame)
-        if frame.still or self._after_still or cut:
-            self._forget()
-        self._after_still = frame.still
-        steps = self._read_scene(self._first_tasks, frame, ())
+        if frame.still or self._after_photograph or cut:
+            self._discard_state()
+        self._after_photograph = frame.still
+        steps = self._run_scene_tasks(self._first_tasks, frame, ())
         first = self._clock.monotonic()
-        detect_ms = self._find_faces(frame, first)
-        faces, face_steps = self._read_faces(frame)
+        detect_ms = self._detect_faces(frame, first)
+        faces, face_steps = self._run_face_tasks(frame)
         if detect_ms:
-            calm = bool(self._in_view) and all(track.is_still for track in self._in_view)
-            self._schedule.looked(frame.pts_s, self._clock.monotonic() - first, calm=calm)
+            still = bool(self._in_view) and all(track.is_still for track in self._in_view)
+            self._schedule.record_detection(frame.pts_s, self._clock.monotonic() - first, faces_still=still)
         seen = self._clock.monotonic()
-        steps += face_steps + self._read_scene(self._last_tasks, frame, faces)
+        steps += face_steps + self._run_scene_tasks(self._last_tasks, frame, faces)
         self._perception.finish(frame)
         end = self._clock.monotonic()
-        self._schedule.worked(frame.pts_s, end - seen + first - start)
+        self._schedule.record_frame(frame.pts_s, end - seen + first - start)
         stages_ms = {stage: ms for _, step in steps for stage, ms in step.stages_ms.items()}
         return Result(
             frame.seq,
             frame.pts_s,
             (end - frame.captured_s) * 1e3,
             faces,
-            dict(self._of_scene),
+            dict(self._scene_readings),
             {**stages_ms, **detect_ms, "total": (end - start) * 1e3},
             cut,
             frame.file,
@@ -316,10 +334,10 @@ class Pipeline(Closing):
             raise TaskError(f"the pipeline has no task {name!r}; it has {', '.join(self._tasks) or 'none'}")
         return self._tasks[name]
 
-    def _arrange(self) -> None:
-        """Put the enabled tasks in the order in which they run.
+    def _order_tasks(self) -> None:
+        """Sort the enabled tasks into the order in which they run.
 
-        Models of the scene run before faces are looked for, so that their work counts in the age of a frame.
+        Models of the scene run before face detection, so that their time counts towards the frame's age.
         """
         enabled = [task for name, task in self._tasks.items() if name not in self._disabled]
         scene = [task for task in enabled if task.scope == "scene"]
@@ -327,76 +345,76 @@ class Pipeline(Closing):
         self._face_tasks = [task for task in enabled if task.scope == "face"]
         self._last_tasks = [task for task in scene if task.name not in self._task_models]
 
-    def _still(self, picture: object) -> Frame:
+    def _photograph(self, picture: object) -> Frame:
         if not isinstance(picture, np.ndarray):
             raise TypeError(
-                "process takes a Frame or a picture, a NumPy array of uint8 (height, width, 3) in BGR order, "
+                "process takes a Frame or a NumPy array of uint8 (height, width, 3) in BGR order, "
                 f"not {type(picture).__name__}"
             )
         return Frame(0, 0.0, self._clock.monotonic(), check_picture(picture), still=True)
 
-    def _read_scene(
+    def _run_scene_tasks(
         self, tasks: Sequence[PackagedTask], frame: Frame, faces: tuple[TrackedFace, ...]
     ) -> list[tuple[str, Step]]:
-        """What the tasks on the scene gave."""
+        """Run tasks on the scene."""
         steps = []
         for task in tasks:
             steps.append((task.name, step := task.step(frame, faces)))
             if isinstance(step.readings, Reading):
-                self._of_scene[task.name] = step.readings
+                self._scene_readings[task.name] = step.readings
         return steps
 
-    def _find_faces(self, frame: Frame, start: float) -> dict[str, float]:
-        """Look for the faces in view where that is due; the time of "detect" where it was."""
+    def _detect_faces(self, frame: Frame, start: float) -> dict[str, float]:
+        """Detect faces if that is due; return the time of "detect", or nothing if it was not due."""
         due = frame.still or self._schedule.due(frame.pts_s, start - frame.captured_s)
-        if not self._perception.looks_for_faces(frame, due):
+        if not self._perception.should_detect(frame, due):
             return {}
-        found = self._perception.find_faces(frame, self._tracker.known_boxes)
+        found = self._perception.detect_faces(frame, self._tracker.known_boxes)
         self._in_view = self._tracker.update(found, frame.pts_s)
         detect_ms = (self._clock.monotonic() - start) * 1e3
-        self._forget_ended_tracks()
+        self._discard_ended_tracks()
         return {"detect": detect_ms}
 
-    def _read_faces(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], list[tuple[str, Step]]]:
-        """The faces in view with their readings, and what the tasks on faces gave."""
+    def _run_face_tasks(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], list[tuple[str, Step]]]:
+        """Run tasks on faces; return the faces in view with their readings, and the steps."""
         faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
         steps = []
         for task in self._face_tasks if frame.still or self._schedule.sampled else ():
             steps.append((task.name, step := task.step(frame, faces)))
             if step.readings:
                 assert not isinstance(step.readings, Reading), "CheckedTask refuses it"
-                self._of_faces.setdefault(task.name, {}).update(step.readings)
-                faces = tuple(replace(face, readings=self._readings_of(face.track)) for face in faces)
+                self._face_readings.setdefault(task.name, {}).update(step.readings)
+                faces = tuple(replace(face, readings=self._readings_of_track(face.track)) for face in faces)
         return faces, steps
 
     def _tracked(self, track: Track, now_s: float) -> TrackedFace:
         offset = track.offset_at(now_s)
-        readings = self._readings_of(track.number)
+        readings = self._readings_of_track(track.number)
         box = track.box.moved(*offset)
         return TrackedFace(track.number, box, track.face.score, readings, track.face, offset, track.seen_s)
 
-    def _readings_of(self, number: int) -> Mapping[str, Reading]:
-        return {task: known[number] for task, known in self._of_faces.items() if number in known}
+    def _readings_of_track(self, number: int) -> Mapping[str, Reading]:
+        return {task: known[number] for task, known in self._face_readings.items() if number in known}
 
-    def _forget_ended_tracks(self) -> None:
+    def _discard_ended_tracks(self) -> None:
         numbers = set(self._tracker.numbers)
-        for known in self._of_faces.values():
+        for known in self._face_readings.values():
             for number in known.keys() - numbers:
                 del known[number]
 
-    def _forget(self) -> None:
-        """Nothing of the frames before is carried over to the next one."""
+    def _discard_state(self) -> None:
+        """Discard everything that would be carried over to the next frame."""
         self._tracker.reset()
-        self._schedule.forget()
+        self._schedule.forget_faces()
         self._in_view = []
-        self._of_scene.clear()
-        self._of_faces.clear()
+        self._scene_readings.clear()
+        self._face_readings.clear()
         for task in self._tasks.values():
             task.reset()
 
 
 def _load_packages(**wanted: PackageName) -> dict[str, Package]:
-    """Loaded packages by task, in the order in which the tasks run; those that are off are left out."""
+    """Load the packages, in the order in which the tasks run; tasks that are off are left out."""
     packages = {}
     for task in PACKAGE_TASKS:
         if (package := wanted.get(task)) is not None:

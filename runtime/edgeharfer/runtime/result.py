@@ -1,4 +1,4 @@
-"""All that is known of one frame: what a pipeline gives and sinks take."""
+"""The result of one frame, which a pipeline returns and sinks receive."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from edgeharfer.runtime.types import Action, Image, Reading, TrackedFace, check_
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Result:
-    """All that is known of one frame.
+    """The result of one frame. Results are immutable and can be read from any thread.
 
     Attributes:
-        seq: Number of the frame in its source.
+        seq: Sequence number of the frame in its source.
         pts_s: Source time of the frame in seconds.
-        age_ms: How old the frame was when this was known.
-        faces: The faces in view, with what the tasks say of each.
-        readings: What the tasks say of the scene, by the task's name.
+        age_ms: Milliseconds from the capture of the frame to this result.
+        faces: The faces in view, each with its readings.
+        readings: The current readings of the scene, by the name of the task.
         stages_ms: Milliseconds spent in each stage that ran on this frame, and "total".
-        cut: Another scene begins with this frame, and nothing is carried over from the one before.
-        file: Path of the image file that the frame was read from; "" for every other source.
-        updates: What the tasks gave in this very frame, by the task's name: a Reading, or Readings by track.
-            Tasks with nothing new are absent, while their readings stand in `readings` and in the faces'.
+        cut: Whether a new scene begins with this frame, so that nothing is carried over from the frames
+            before it.
+        file: Path of the image file that the frame was read from; "" for any other source.
+        updates: New readings from this frame, by the name of the task: a `Reading` for the scene, or a
+            mapping of track number to `Reading`. Tasks without a new reading are absent; their last readings
+            remain in `readings` and in `faces`.
     """
 
     seq: int
@@ -39,15 +41,15 @@ class Result:
 
     @property
     def action(self) -> Action | None:
-        """The task's reading; None where actions are off, and for a photograph."""
+        """The reading of the action task; None for a photograph, and if the task is off."""
         reading = self.readings.get("action")
         return reading if isinstance(reading, Action) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON line of this result, as `edgeharfer run --events` writes it.
+        """Return the JSON object that `edgeharfer run --events` writes for this result.
 
-        The tasks of ALWAYS_IN_JSON are always there, other tasks where they have a reading, and `file` for
-        frames of image files.
+        The tasks of ALWAYS_IN_JSON are always present, with None if there is no reading. Other tasks are
+        present if they have a reading, and `file` is present for frames of image files.
         """
         return {
             "kind": "result",
@@ -55,48 +57,51 @@ class Result:
             "pts_s": round(self.pts_s, 4),
             "age_ms": round(self.age_ms, 2),
             **({"file": self.file} if self.file else {}),
-            **_readings("scene", self.readings),
-            "faces": [_face(face) for face in self.faces],
+            **_readings_json("scene", self.readings),
+            "faces": [_face_json(face) for face in self.faces],
         }
 
     def plot(self, bgr: Image) -> Image:
-        """A new picture with the overlay: faces, their readings and the scene's.
+        """Draw the overlay: the faces with their readings, and the readings of the scene.
 
         Args:
-            bgr: The frame's picture, uint8 (height, width, 3); it is left as it is.
+            bgr: The picture of the frame, uint8, (height, width, 3). It is not modified.
+
+        Returns:
+            A new picture of the same shape.
 
         Raises:
-            TypeError: It is no array of uint8.
-            ValueError: It has another shape, or no pixels.
+            TypeError: The picture is not a NumPy array of uint8.
+            ValueError: The picture has another shape, or no pixels.
         """
         from edgeharfer.runtime.overlay import draw
 
         return draw(check_picture(bgr).copy(), self)
 
     def __repr__(self) -> str:
-        said = [
+        parts = [
             f"{name} {reading.label or dict(reading.values or {})}" for name, reading in self.readings.items()
         ]
-        said += [f"face {face.track}{_in_brackets(face.readings)}" for face in self.faces]
+        parts += [f"face {face.track}{_label_list(face.readings)}" for face in self.faces]
         where = f" of {self.file}" if self.file else ""
-        return f"<Result {self.seq}{where} at {self.pts_s:.2f} s: {', '.join(said) or 'nothing in view'}>"
+        return f"<Result {self.seq}{where} at {self.pts_s:.2f} s: {', '.join(parts) or 'nothing in view'}>"
 
 
-def _in_brackets(readings: Mapping[str, Reading]) -> str:
+def _label_list(readings: Mapping[str, Reading]) -> str:
     labels = [reading.label for reading in readings.values() if reading.label is not None]
     return f" ({', '.join(labels)})" if labels else ""
 
 
-def _readings(scope: str, readings: Mapping[str, Reading]) -> dict[str, Any]:
+def _readings_json(scope: str, readings: Mapping[str, Reading]) -> dict[str, Any]:
     absent: dict[str, Any] = dict.fromkeys(ALWAYS_IN_JSON[scope])
     return absent | {name: reading.to_dict() for name, reading in readings.items()}
 
 
-def _face(face: TrackedFace) -> dict[str, Any]:
+def _face_json(face: TrackedFace) -> dict[str, Any]:
     box = face.box
     return {
         "track": face.track,
         "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
         "score": round(float(face.score), 4),
-        **_readings("face", face.readings),
+        **_readings_json("face", face.readings),
     }

@@ -1,4 +1,4 @@
-"""The main job: a source is opened, watched to its end by the models, and the results go to sinks."""
+"""`edgeharfer run`: opens a source, a pipeline and sinks, and runs to the end of the source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import PerceptionFactory, Pipeline
-from edgeharfer.runtime.recording.recorder import Recorder, Recording, Replayer
+from edgeharfer.runtime.recording.file import Recording
+from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_lack
@@ -25,19 +26,21 @@ NO_VIEW = "none"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is watched, how, and where the results go.
+    """Options of a run.
 
     Attributes:
-        source: As `open_source` takes it.
-        opening: Further options of `open_source`.
-        pipeline: Options of `Pipeline`.
-        view: Name of a sink that a person looks at, "none", or "auto" for a window where there is a display.
-        fullscreen, port: Of the view, see `SinkOptions`.
-        targets: Name of a sink -> where it writes.
-        record: File for what the models saw. replay: Such a file, played in place of the source.
-        pace: Of files; "auto" is real time where there is a view, else as fast as possible.
-        hold: Whether the last picture stays in the view; None for image files alone.
-        limits: What ends the run.
+        source: The source, as `open_source` takes it.
+        opening: Further keyword arguments of `open_source`.
+        pipeline: Keyword arguments of `Pipeline`.
+        view: Name of the sink that shows the pictures, "none", or "auto" for a window if there is a display.
+        fullscreen: Whether the view covers the screen (see `SinkOptions`).
+        port: TCP port of the view (see `SinkOptions`).
+        targets: Output path or address of each sink, by its name.
+        record: File to record the model outputs to.
+        replay: Recording to replay in place of the source.
+        pace: Speed at which files are read. "auto": real time if there is a view, else as fast as possible.
+        hold: Whether the last picture stays in the view. None: only for image files.
+        limits: When the run ends.
     """
 
     source: str
@@ -54,17 +57,18 @@ class RunOptions:
     limits: RunLimits = field(default_factory=RunLimits)
 
 
-def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str], object]) -> None:
-    """Run to the end of the source, or until something says stop.
+def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[str], object]) -> None:
+    """Run to the end of the source, to a limit, or until stopped.
 
     Args:
-        options: See `RunOptions`.
-        stopping: Once true, the run ends after the frame in work.
-        say: Takes lines for people.
+        options: The options of the run.
+        stopping: Once it returns True, the run ends after the current frame.
+        report: Receives lines of text for the user.
 
     Raises:
-        EdgeharferError: Something cannot be opened or used; a SourceError also where some of the input could
-            not be read, once the outputs for the rest are complete.
+        SourceError: The source cannot be opened or read; also if only part of the input could be read, after
+            the outputs for that part are complete.
+        EdgeharferError: Another part cannot be opened or used.
     """
     with ExitStack() as stack:
         view = _view(options.view)
@@ -76,23 +80,23 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
         for sink in sinks:
             stack.enter_context(sink)
             if sink.url:
-                say(f"watch at {sink.url}")
-        with suppress(KeyboardInterrupt):  # a stop that ended it: what follows writes the summary
+                report(f"watch at {sink.url}")
+        with suppress(KeyboardInterrupt):  # the run loop then stops at once and writes the summary
             pipeline.warm_up()
         hold = (
             HoldOptions()
             if view == NO_VIEW
-            else HoldOptions.of(source, paced=options.pace != "auto", last=options.hold)
+            else HoldOptions.for_source(source, paced=options.pace != "auto", last=options.hold)
         )
         if hold.last:
             key = "a key in the window, or " if view == "window" else ""
-            say(f"the last picture stays until {key}Ctrl-C")
+            report(f"the last picture stays until {key}Ctrl-C")
         pace = _pace(options.pace, watched=view != NO_VIEW and not hold.photo_s)
         capture = stack.enter_context(Capture(source, pace=pace))
         Runner(pipeline, capture, sinks, options.limits, stopping=stopping, hold=hold).run()
         stopped = stopping()
     for line in describe_unreadable(source):
-        say(f"edgeharfer: {line}")
+        report(f"edgeharfer: {line}")
     if (error := unreadable_summary(source)) and not stopped:
         raise SourceError(error)
 
@@ -100,7 +104,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], say: Callable[[str
 def _open_input(
     options: RunOptions, stack: ExitStack, stopping: Callable[[], bool]
 ) -> tuple[Source, PerceptionFactory]:
-    """What is watched, and what looks at it: the models, recorded or not, or a recording of them."""
+    """Open the source, or the recording to replay, and choose what runs the models on it."""
     if options.replay is not None:
         recording = stack.enter_context(Recording(options.replay))
         return recording, partial(Replayer, recording)
@@ -108,12 +112,12 @@ def _open_input(
     if (file := options.record) is None:
         return source, Perception
 
-    def recorded(*models: Any) -> Recorder:
+    def make_recorder(*models: Any) -> Recorder:
         recorder = Recorder(file, *models)
         stack.callback(recorder.close)
         return recorder
 
-    return source, recorded
+    return source, make_recorder
 
 
 def _view(view: str) -> str:
@@ -123,7 +127,7 @@ def _view(view: str) -> str:
 
 
 def _pace(pace: Literal["auto"] | Pace, *, watched: bool) -> Pace:
-    """ "auto" made concrete: nobody can follow a film at ten times its speed."""
+    """Resolve "auto": a viewer needs real time."""
     if pace != "auto":
         return pace
     return "realtime" if watched else "fast"

@@ -1,4 +1,4 @@
-"""One run: frames from a capture through the pipeline into the sinks, until something says stop."""
+"""The run loop: frames from a capture go through the pipeline into the sinks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from edgeharfer.runtime.stats import Stats, Status
 from edgeharfer.runtime.types import Frame
 
 WAIT_S = 0.1
-"""Longest wait for a frame before the stop flag is looked at again."""
+"""Maximum wait for a frame before the stop condition is checked again."""
 
 PHOTO_S = 3.0
-"""How long each photograph of several is shown."""
+"""Seconds for which each photograph of a series is shown."""
 
 POLL_S = 0.05
-"""Between two looks for a key while a picture stays up."""
+"""Interval in seconds at which keys are polled while a picture is held."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunLimits:
-    """What ends a run, and what is too old to be told.
+    """Limits of a run. None means no limit.
 
-    max_frames: results. duration_s: time of the source; of the clock where no frames come.
-    max_age_ms: a result on an older frame is not given.
+    Attributes:
+        max_frames: Number of results after which the run ends.
+        duration_s: Source time in seconds after which the run ends. For live sources also elapsed time, so
+            that the run ends even if no frames arrive.
+        max_age_ms: Results of frames older than this are dropped.
     """
 
     max_frames: int | None = None
@@ -43,40 +46,48 @@ class RunLimits:
 
 @dataclass(frozen=True)
 class HoldOptions:
-    """How long a person can look at pictures that nothing follows soon.
+    """How long pictures stay in the view.
 
-    photo_s: each photograph is shown so long, or until a key. last: the last picture of the source stays
-    until a key, a stop, or the end of the duration, which then is time that passes.
+    Attributes:
+        photo_s: Seconds for which each photograph is shown, unless a key is pressed; 0 does not wait.
+        last: Keep the last picture of the source until a key is pressed, the run is stopped, or
+            `RunLimits.duration_s` has elapsed.
     """
 
     photo_s: float = 0.0
     last: bool = False
 
     @classmethod
-    def of(cls, source: Source, *, paced: bool, last: bool | None = None) -> HoldOptions:
-        """How long the pictures of a source stay: photographs PHOTO_S each, the last image until a key.
+    def for_source(cls, source: Source, *, paced: bool, last: bool | None = None) -> HoldOptions:
+        """Return the defaults for a source: PHOTO_S for photographs, and the last image file is kept.
 
         Args:
-            source: Of which pictures are shown.
-            paced: A pace was asked for, by which photographs follow each other.
-            last: Whether the last picture stays; by default that of image files does.
+            source: The source of the run.
+            paced: Whether a pace was requested, at which photographs then follow each other.
+            last: Whether to keep the last picture. None: only for image files.
         """
         photo_s = PHOTO_S if source.photographs and not paced else 0.0
         return cls(photo_s, bool(source.paths) if last is None else last)
 
 
 class Runner:
-    """Drives one run. Sinks are entered and left by the caller.
+    """Runs a pipeline on the frames of a capture and passes the results to sinks.
 
-    A live source may go and come back; where frames were missed, the pipeline forgets what it saw before.
-    A sink that fails misses results, and the others do not.
+    The caller enters and exits the sinks. After a gap in a live source the pipeline is reset. A sink that
+    fails misses results; the other sinks are not affected.
 
     Args:
+        pipeline: The pipeline for the frames.
+        capture: The frames; already started.
+        sinks: Receive each result with its frame.
+        limits: When the run ends, and which results are dropped.
         stopping: Called before each frame; once it returns True, the run ends after the current frame.
-        prepare: Changes each frame before the pipeline and the sinks see it, such as by masking areas.
-        before_frame: Called before each frame, and about ten times a second while none come, from the thread
-            of the run. It returns the pipeline to use from now on; another one than before is reset.
-        jumps: Watches the wall clock; one of the caller's own also knows jumps between two runs.
+        clock: Source of time; the system's by default.
+        hold: How long pictures stay in the view.
+        prepare: Applied to each frame before the pipeline and the sinks, for instance to mask areas.
+        before_frame: Called from the thread of the run before each frame, and about ten times a second while
+            no frames arrive. Returns the pipeline to use from now on, which is reset if it is another one.
+        jumps: Detects jumps of the wall clock. Pass one to detect jumps between runs as well.
     """
 
     def __init__(
@@ -100,89 +111,94 @@ class Runner:
         self._jumps = jumps or ClockJumpDetector(self._clock)
         self._stopping, self._prepare, self._before_frame = stopping, prepare, before_frame
         self._hold = hold or HoldOptions()
-        self._photo_s: float | None = None  # when the photograph that is up was shown
+        self._photo_s: float | None = None  # when the current photograph was first shown
         self._too_old = self._breaks = 0
-        self._cut_untold = False
-        self._keep_pace()
+        self._pending_cut = False
+        self._set_real_time()
 
     def run(self) -> dict[str, Any]:
-        """Run to the end and return the summary, which the sinks were given as well.
+        """Run until the source ends, a limit is reached, a sink closes or `stopping` returns True.
 
-        Raises what the source raised; the summary is given to the sinks all the same.
+        Returns:
+            The summary of the run, which the sinks also receive.
+
+        Raises:
+            SourceError: The source cannot be read any further. The sinks receive the summary nevertheless.
+            TaskError: An extra task failed; likewise.
         """
         started_s = self._clock.monotonic()
         ended = False
         try:
-            while not self._over(started_s):
+            while not self._finished(started_s):
                 self._choose_pipeline()
                 frame = self._capture.next_frame(WAIT_S)
                 if frame is None:
                     if self._capture.ended:
                         ended = True
                         if self._hold.last:
-                            self._outputs.refresh(self._status())  # not live any more
+                            self._outputs.refresh(self._status())  # shows that the source has ended
                         break
                     self._outputs.refresh(self._status())
-                elif not self._within(frame) or not self._next_photo(started_s):
+                elif not self._before_end(frame) or not self._finish_photo(started_s):
                     break
                 else:
-                    self._take(self._prepare(frame))
+                    self._process(self._prepare(frame))
         finally:
             summary = self._summary()
             self._outputs.finish(summary)
         if ended and self._hold.last and self._stats.frames_processed:
-            self._keep_up(started_s, None)
+            self._hold_picture(started_s, None)
         return summary
 
-    def _keep_pace(self) -> None:
+    def _set_real_time(self) -> None:
         if self._capture.in_real_time:
-            self._pipeline.keep_pace(self._limits.max_age_ms)
+            self._pipeline.set_real_time(self._limits.max_age_ms)
 
     def _choose_pipeline(self) -> None:
-        """Let the caller do what is due between two frames, and use the pipeline that it names."""
+        """Call `before_frame` and switch to the pipeline that it returns."""
         if self._before_frame is None or (chosen := self._before_frame()) is self._pipeline:
             return
         self._pipeline = chosen
         self._pipeline.reset()
-        self._keep_pace()
+        self._set_real_time()
 
-    def _next_photo(self, started_s: float) -> bool:
-        """Wait until the photograph that is up has been seen; whether the run goes on."""
+    def _finish_photo(self, started_s: float) -> bool:
+        """Hold the current photograph for its time; return whether the run continues."""
         if self._hold.photo_s and self._photo_s is not None:
-            self._keep_up(started_s, self._photo_s + self._hold.photo_s)
-            return not (self._over(started_s) or self._late(started_s))
+            self._hold_picture(started_s, self._photo_s + self._hold.photo_s)
+            return not (self._finished(started_s) or self._time_is_up(started_s))
         return True
 
-    def _keep_up(self, started_s: float, until_s: float | None) -> None:
-        """The last picture stays until a key, that time, a stop, or the end of the duration."""
-        while not (self._stopping() or self._outputs.closed or self._late(started_s)):
+    def _hold_picture(self, started_s: float, until_s: float | None) -> None:
+        """Hold the current picture until a key is pressed, `until_s`, a stop, or the end of the duration."""
+        while not (self._stopping() or self._outputs.closed or self._time_is_up(started_s)):
             if self._outputs.poll() or (until_s is not None and self._clock.monotonic() >= until_s):
                 return
             self._clock.sleep(POLL_S)
 
-    def _late(self, started_s: float) -> bool:
+    def _time_is_up(self, started_s: float) -> bool:
         limit_s = self._limits.duration_s
         return limit_s is not None and self._clock.monotonic() - started_s >= limit_s
 
-    def _over(self, started_s: float) -> bool:
-        late = self._capture.source.live and self._late(started_s)
+    def _finished(self, started_s: float) -> bool:
+        late = self._capture.source.live and self._time_is_up(started_s)
         done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
         return self._stopping() or late or done or self._outputs.closed
 
-    def _within(self, frame: Frame) -> bool:
+    def _before_end(self, frame: Frame) -> bool:
         return self._limits.duration_s is None or frame.pts_s < self._limits.duration_s
 
-    def _take(self, frame: Frame) -> None:
+    def _process(self, frame: Frame) -> None:
         if self._breaks != self._capture.breaks:
             self._breaks = self._capture.breaks
             self._pipeline.reset()
-        if self._expired((self._clock.monotonic() - frame.captured_s) * 1e3):
+        if self._is_too_old((self._clock.monotonic() - frame.captured_s) * 1e3):
             return
         result = self._pipeline.process(frame)
-        if self._cut_untold:
+        if self._pending_cut:
             result = replace(result, cut=True)
-        expired = self._capture.outdated(frame) or self._expired(result.age_ms)
-        self._cut_untold = expired and result.cut
+        expired = self._capture.outdated(frame) or self._is_too_old(result.age_ms)
+        self._pending_cut = expired and result.cut
         if expired:
             return
         self._stats.add(result)
@@ -190,13 +206,13 @@ class Runner:
         if frame.still:
             self._photo_s = self._clock.monotonic()
 
-    def _expired(self, age_ms: float) -> bool:
+    def _is_too_old(self, age_ms: float) -> bool:
         expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms
         self._too_old += expired
         return expired
 
     def _status(self) -> Status:
-        if jump := self._jumps.look():
+        if jump := self._jumps.check():
             _log.warning("%s", jump)
         return self._stats.status(
             frames_dropped=self._capture.dropped,
@@ -234,7 +250,7 @@ class Runner:
 
 
 def short_providers(providers: dict[str, str]) -> str:
-    """ "CPU", or "CUDA + CPU" where the parts differ."""
+    """Return the providers in use as a short text, such as "CPU" or "CUDA + CPU"."""
     return " + ".join(
         sorted({name.removesuffix("ExecutionProvider") for name in providers.values()}, reverse=True)
     )

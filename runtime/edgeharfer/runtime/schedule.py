@@ -1,12 +1,12 @@
-"""Which frames faces are looked for and read in.
+"""Decides in which frames faces are detected and read.
 
-Live, faces are looked for as often as wanted while there is time, and more rarely under load.
+Faces are detected at the requested rate as long as there is time, and less often under load.
 
-Actions need their pictures at fixed times; faces and their emotions can wait a little. So where the frames
-come as time passes, looks get what the rest of the work leaves of MAX_LOAD: their interval follows from
-what a look costs and what all else costs in a second. Neither depends on the interval, so it does not
-swing. Faces that keep still are looked at more rarely at any time. The age a result may have is one
-deadline for both tasks: a look that would miss it waits for the next frame, for as long as a look can wait.
+Actions need frames at fixed times, whereas faces and their emotions can wait a little. In real time, face
+detection therefore gets the share of MAX_LOAD that the other work leaves: its interval follows from the cost
+of one detection and from the cost of the other work per second. Neither depends on the interval, so the
+interval does not oscillate. Faces that are still are always detected less often. The maximum age of a result
+is one deadline for all tasks: a detection that would exceed it is postponed to the next frame, up to a limit.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ from abc import abstractmethod
 from typing import Protocol
 
 MAX_LOAD = 0.8
-"""Of the time of one thread; the rest is for the sinks and for what else the machine does."""
-CALM = 2
-"""Intervals from one look to the next while every known face keeps still."""
-MAX_S = 1.0
-"""However busy it is, faces are looked for once a second."""
-MEMORY_S = 2.0
-"""Time constant of what the rest costs; of a look's cost it is LOOKS looks."""
-LOOKS = 5
-STEP = 0.15
-"""Changes of the interval that are smaller than this share are left out."""
-FACES_AT_ONCE = 1
-"""Faces that are read in one frame where time is short; the others have their turn in the next ones."""
+"""Target load of the processing thread; the rest is for the sinks and for other processes."""
+STILL_INTERVAL_FACTOR = 2
+"""Factor by which the detection interval grows while all faces are still."""
+MAX_INTERVAL_S = 1.0
+"""Maximum detection interval under load."""
+LOAD_TIME_CONSTANT_S = 2.0
+"""Time constant of the average load of the other work."""
+COST_AVERAGE_DETECTIONS = 5
+"""Number of detections over which the cost of a detection is averaged."""
+MIN_RELATIVE_CHANGE = 0.15
+"""Smaller relative changes of the interval are ignored."""
+MIN_FACES_PER_FRAME = 1
+"""Number of faces that are read in one frame under load; the others follow in the next frames."""
 TRACKING_FPS = 8.0
-"""Where faces are sampled more rarely, they are looked for so often, as tracks cannot span long moves."""
+"""Minimum detection rate of `SamplingSchedule`, because tracks cannot bridge large movements."""
 _EARLY_S = 0.002
-"""Frames do not come to the millisecond: one that early still counts as due."""
-_SLACK_S = 1e-5
-"""Times of frames are rounded to microseconds, and one that is short of a point by that is not late."""
+"""A frame counts as due if it is early by this much, because frame intervals vary."""
+_ROUNDING_S = 1e-5
+"""Tolerance for frame times, which are rounded to microseconds."""
 
 
 def face_interval_s(rate_hz: float) -> float:
-    """Seconds from one face detection to the next; 0, which is every frame, for a rate of 0."""
+    """Return the face detection interval for a rate; 0 means every frame for both."""
     return 1 / rate_hz if rate_hz else 0.0
 
 
 class Schedule(Protocol):
-    """Decides which frames faces are looked for and read in. Times are those of the frames, in seconds.
+    """Decides in which frames faces are detected and read. Times are in seconds.
+
+    Called from the thread that processes frames.
 
     Attributes:
-        smooths_faces: Whether what is read of a face is averaged over time.
-        sampled: Whether tasks on faces run in the frame that `due` was asked for last.
+        smooths_faces: Whether readings of faces are averaged over time.
+        sampled: Whether tasks on faces run in the frame of the last call of `due`.
     """
 
     smooths_faces: bool = True
@@ -54,38 +57,65 @@ class Schedule(Protocol):
 
     @abstractmethod
     def due(self, pts_s: float, age_s: float) -> bool:
-        """Whether to look for faces in this frame, which is that old. Asked once for each frame of a film."""
+        """Return whether to detect faces in this frame. Called once for each frame of a video, in order.
+
+        Args:
+            pts_s: Source time of the frame.
+            age_s: Age of the frame.
+        """
 
     @abstractmethod
     def faces_at_once(self, waiting: int, new: int) -> int:
-        """How many of the waiting faces to read in this frame. new: those of them never read before."""
+        """Return how many faces to read in this frame.
 
-    def keep_pace(self, max_age_s: float | None) -> None:
-        """Frames come as time passes from now on. max_age_s: of a frame at its result."""
+        Args:
+            waiting: Number of detected faces that have not been read since their detection.
+            new: Number of these that have never been read.
+        """
+
+    def set_real_time(self, max_age_s: float | None) -> None:
+        """Adapt to the load from now on, because frames arrive in real time.
+
+        Args:
+            max_age_s: Maximum age of a frame at its result; None for no limit.
+        """
         return
 
     def reset(self) -> None:
-        """Another source begins."""
+        """Discard all state before another source."""
         return
 
-    def forget(self) -> None:
-        """Nothing is known of the faces any more, for instance after a cut."""
+    def forget_faces(self) -> None:
+        """Discard the last detection, for instance after a cut."""
         return
 
-    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
-        """A look was taken, which took so long. calm: there are faces, and all of them keep still."""
+    def record_detection(self, pts_s: float, cost_s: float, *, faces_still: bool = False) -> None:
+        """Record a face detection.
+
+        Args:
+            pts_s: Source time of the frame.
+            cost_s: Duration of the detection and of the tasks on faces.
+            faces_still: Whether there are faces and all of them are still.
+        """
         return
 
-    def worked(self, pts_s: float, cost_s: float) -> None:
-        """A frame is done; all but its look took so long."""
+    def record_frame(self, pts_s: float, cost_s: float) -> None:
+        """Record a processed frame.
+
+        Args:
+            pts_s: Source time of the frame.
+            cost_s: Duration of the work on it, except for `record_detection`.
+        """
         return
 
 
 class LiveSchedule(Schedule):
-    """Looks for faces at an interval that follows the load, and reads them in turn.
+    """Detects faces at an interval that adapts to the load, and reads them in turn.
 
-    wanted_s: from one look to the next while there is time; 0 is every frame, with all faces read in it.
-    paced: whether frames come as time passes.
+    Attributes:
+        wanted_s: Interval in seconds while there is time; 0 detects and reads all faces in every frame.
+        interval_s: Current interval in seconds.
+        paced: Whether frames arrive in real time.
     """
 
     def __init__(self, wanted_s: float) -> None:
@@ -94,62 +124,71 @@ class LiveSchedule(Schedule):
         self._max_age_s = math.inf
         self.reset()
 
-    def keep_pace(self, max_age_s: float | None) -> None:
+    def set_real_time(self, max_age_s: float | None) -> None:
         self.paced, self._max_age_s = True, math.inf if max_age_s is None else max_age_s
 
     def reset(self) -> None:
         self.interval_s = self.wanted_s
-        self._looked_s: float | None = None
-        self._calm = False
+        self._detected_s: float | None = None
+        self._faces_still = False
         self._last_s: float | None = None
-        self._look_cost_s = self._rest = 0.0
+        self._detection_cost_s = self._other_load = 0.0
 
-    def forget(self) -> None:
-        self._looked_s = None
+    def forget_faces(self) -> None:
+        self._detected_s = None
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        if self._looked_s is None or pts_s < self._looked_s:  # a jump back in time is a new start
+        if self._detected_s is None or pts_s < self._detected_s:  # a jump back in time is a new start
             return True
-        since_s = pts_s - self._looked_s
-        interval_s = max(self.interval_s, CALM * self.wanted_s) if self._calm else self.interval_s
+        since_s = pts_s - self._detected_s
+        interval_s = (
+            max(self.interval_s, STILL_INTERVAL_FACTOR * self.wanted_s)
+            if self._faces_still
+            else self.interval_s
+        )
         if since_s < interval_s - _EARLY_S:
             return False
-        late = self.paced and age_s + self._look_cost_s > self._max_age_s
-        return not late or since_s >= min(2 * interval_s, MAX_S)
+        late = self.paced and age_s + self._detection_cost_s > self._max_age_s
+        return not late or since_s >= min(2 * interval_s, MAX_INTERVAL_S)
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         if not self.wanted_s:
             return waiting
-        # So that a crowd delays nothing; where there is time for it, all new ones at once.
-        return max(FACES_AT_ONCE, 0 if self.paced else new)
+        # A crowd must not delay live frames. Files have time for all new faces at once.
+        return max(MIN_FACES_PER_FRAME, 0 if self.paced else new)
 
-    def looked(self, pts_s: float, cost_s: float, *, calm: bool = False) -> None:
-        self._looked_s, self._calm = pts_s, calm
-        share = 1 / LOOKS if self._look_cost_s else 1.0
-        self._look_cost_s += share * (cost_s - self._look_cost_s)
+    def record_detection(self, pts_s: float, cost_s: float, *, faces_still: bool = False) -> None:
+        self._detected_s, self._faces_still = pts_s, faces_still
+        share = 1 / COST_AVERAGE_DETECTIONS if self._detection_cost_s else 1.0
+        self._detection_cost_s += share * (cost_s - self._detection_cost_s)
 
-    def worked(self, pts_s: float, cost_s: float) -> None:
+    def record_frame(self, pts_s: float, cost_s: float) -> None:
         step_s = 0.0 if self._last_s is None else pts_s - self._last_s
         self._last_s = pts_s
         if step_s <= 0:
             return
-        self._rest += (1 - math.exp(-step_s / MEMORY_S)) * (cost_s / step_s - self._rest)
+        self._other_load += (1 - math.exp(-step_s / LOAD_TIME_CONSTANT_S)) * (
+            cost_s / step_s - self._other_load
+        )
         if self.paced:
             self._adapt()
 
     def _adapt(self) -> None:
-        left = MAX_LOAD - self._rest
-        needed = self._look_cost_s / left if left > 0 else MAX_S
-        interval_s = max(self.wanted_s, min(needed, MAX_S))
-        at_an_end = interval_s in (self.wanted_s, MAX_S)
-        if at_an_end or abs(interval_s - self.interval_s) > STEP * self.interval_s:
+        spare = MAX_LOAD - self._other_load
+        needed = self._detection_cost_s / spare if spare > 0 else MAX_INTERVAL_S
+        interval_s = max(self.wanted_s, min(needed, MAX_INTERVAL_S))
+        at_a_bound = interval_s in (self.wanted_s, MAX_INTERVAL_S)
+        if at_a_bound or abs(interval_s - self.interval_s) > MIN_RELATIVE_CHANGE * self.interval_s:
             self.interval_s = interval_s
 
 
 class SamplingSchedule(Schedule):
-    """Reads all faces at `fps` points a second, each by itself, and looks for them at TRACKING_FPS or more.
+    """Reads all faces at a fixed rate without smoothing, and detects them at TRACKING_FPS or more.
 
-    A source that is slower gives each of its frames. Actions are not concerned: they run on every frame.
+    Every frame is sampled if the source has a lower rate. Tasks on the scene are not affected.
+
+    Attributes:
+        fps: Samples per second.
     """
 
     smooths_faces = False
@@ -159,28 +198,28 @@ class SamplingSchedule(Schedule):
         self.reset()
 
     def reset(self) -> None:
-        self._samples, self._looks = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
+        self._samples, self._detections = TimeGrid(self.fps), TimeGrid(max(self.fps, TRACKING_FPS))
         self.sampled = False
 
     def due(self, pts_s: float, age_s: float) -> bool:
-        self.sampled = self._samples.takes(pts_s)
-        return self._looks.takes(pts_s) or self.sampled
+        self.sampled = self._samples.selects(pts_s)
+        return self._detections.selects(pts_s) or self.sampled
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         return waiting
 
 
 class TimeGrid:
-    """Picks the first frame at or after each point of a grid in time, `fps` points a second."""
+    """Selects the first frame at or after each point of a regular grid with `fps` points per second."""
 
     def __init__(self, fps: float) -> None:
         self._fps = fps
-        self._taken = -1
+        self._last_point = -1
 
-    def takes(self, time_s: float) -> bool:
-        """Whether the frame at this time is one. Times ascend."""
-        point = math.floor((time_s + _SLACK_S) * self._fps)
-        if point <= self._taken:
+    def selects(self, time_s: float) -> bool:
+        """Return whether the frame at this time is selected. Call it in ascending order of time."""
+        point = math.floor((time_s + _ROUNDING_S) * self._fps)
+        if point <= self._last_point:
             return False
-        self._taken = point
+        self._last_point = point
         return True

@@ -1,4 +1,4 @@
-"""What a machine says of its own heat, power and clock: Linux's files under /sys; elsewhere nothing.
+"""Temperature, power and clock-frequency sensors, from files under /sys on Linux. Empty on other systems.
 
 Sources: the kernel's documentation of the thermal and power capping (RAPL) frameworks, of hwmon, cpufreq
 and the power supply class; NVIDIA's Jetson guide for the INA3221 monitors, which are hwmon devices.
@@ -19,8 +19,14 @@ _MILLI = 1e3
 
 @dataclass(frozen=True)
 class SensorReading:
-    """celsius, watts: by the name of the sensor. mhz: mean of all cores. throttled: times that a core was
-    slowed down for its heat, since the machine started. None and empty: not told here."""
+    """The values of all sensors at one time. Sensors that are not available are missing or None.
+
+    Attributes:
+        celsius: Temperature in degrees Celsius, by the name of the sensor.
+        watts: Power in watts, by the name of the sensor.
+        mhz: Mean clock frequency of all cores in MHz.
+        throttled: Number of thermal throttling events of all cores since the machine started.
+    """
 
     celsius: Mapping[str, float] = field(default_factory=dict)
     watts: Mapping[str, float] = field(default_factory=dict)
@@ -29,19 +35,24 @@ class SensorReading:
 
 
 class Sensors:
-    """Reads them all; power counted in joules is the mean since the reading before."""
+    """Reads all sensors.
+
+    Args:
+        root: The folder in place of /sys, for tests.
+        clock: Source of time; the system's by default.
+    """
 
     def __init__(self, root: Path = SYSTEM, clock: Clock | None = None) -> None:
         self._root, self._clock = root, clock or SystemClock()
         self._joules: dict[str, tuple[float, float]] = {}
 
     def read(self) -> SensorReading:
-        """Everything that can be read now."""
+        """Read all sensors. Power from energy counters is the mean since the previous call."""
         watts = {**dict(self._by_energy()), **dict(self._by_power())}
         return SensorReading(dict(temperatures(self._root)), watts, self._mhz(), self._throttled())
 
     def _by_energy(self) -> Iterator[tuple[str, float]]:
-        """RAPL: a counter of microjoules for each package, which starts anew at its range."""
+        """RAPL: an energy counter in microjoules for each CPU package, which wraps around at its range."""
         now = self._clock.monotonic()
         for zone in sorted((self._root / "class/powercap").glob("*-rapl:[0-9]*")):
             energy, name = _number(zone / "energy_uj"), _text(zone / "name")
@@ -55,7 +66,7 @@ class Sensors:
                 yield name, (used if used >= 0 else used + span) / (now - before[1])
 
     def _by_power(self) -> Iterator[tuple[str, float]]:
-        """hwmon: watts as such, or volts times amperes (INA3221); a battery that is being used up."""
+        """hwmon: power, or voltage times current (INA3221); power_supply: a battery that is discharging."""
         for chip in sorted((self._root / "class/hwmon").glob("hwmon*")):
             name = _text(chip / "name") or chip.name
             for path in sorted(chip.glob("power*_input")):
@@ -84,7 +95,7 @@ class Sensors:
 
 
 def temperatures(root: Path = SYSTEM) -> Iterator[tuple[str, float]]:
-    """Name and degrees Celsius of each thermal zone; those that cannot be read now are left out."""
+    """Yield the name and the temperature in degrees Celsius of each thermal zone that can be read."""
     for zone in sorted((root / "class/thermal").glob("thermal_zone*")):
         degrees = _number(zone / "temp")
         if degrees is not None:
@@ -93,7 +104,7 @@ def temperatures(root: Path = SYSTEM) -> Iterator[tuple[str, float]]:
 
 
 def _text(path: Path) -> str:
-    """What the file says; nothing where it cannot be read, as when a sensor sleeps or belongs to root."""
+    """Return the text of a file; "" if it cannot be read, as when a sensor sleeps or requires root."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:

@@ -1,13 +1,13 @@
-"""Files and folders are written under a temporary name of their own, then renamed to their final name.
+"""Atomic output: files and folders are written under a temporary name, then renamed to their final name.
 
-A temporary name holds the machine, the process and a random number, so that no two writers share one:
+A temporary name contains the machine, the process and a random number, so that no two writers share one:
 
-    .report.9f3a61c2-4711-5d0be2aa.part        beside "report"
-    .out.9f3a61c2-4711-5d0be2aa.part.mp4       beside "out.mp4"
+    .report.9f3a61c2-4711-5d0be2aa.part        next to "report"
+    .out.9f3a61c2-4711-5d0be2aa.part.mp4       next to "out.mp4"
 
-While it is written, its process holds a lock on it (flock). The next writer of the same target removes what
-has no lock any more. Without such locks (Windows, some network file systems), and for the files of other
-machines, it removes what has not changed for a day.
+The writing process holds a lock on it (flock). The next writer of the same target removes temporary files
+that are no longer locked. Without such locks (Windows, some network file systems), and for files of other
+machines, it removes those that have not changed for a day.
 """
 
 from __future__ import annotations
@@ -30,41 +30,48 @@ from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import try_lock
 
 ABANDONED_S = 86_400.0
-"""Age without a change after which a temporary file is abandoned, where its lock cannot tell."""
+"""Seconds without a change after which a temporary file without lock support counts as abandoned."""
 NEW, OLD = "new", "old"
-_MAX_NAME_BYTES = 150  # of a target; file systems allow 255 for the whole name
-_WAIT_S = 5.0  # for the lock on a folder, which is held for milliseconds
+_MAX_NAME_BYTES = 150  # of the target's stem; file systems allow 255 for the whole name
+_LOCK_TIMEOUT_S = 5.0  # of a folder, which is locked for milliseconds
 _POLL_S = 0.01
 
 
 def temporary_path(target: Path) -> Path:
-    """A name beside the target that no other writer uses; the suffix stays."""
+    """Return a unique temporary path in the folder of the target, with the same suffix."""
     owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     return target.with_name(f".{_shortened(target.stem)}.{owner}.part{target.suffix}")
 
 
 @contextmanager
 def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
-    """An empty file beside the target, removed at the end unless it was renamed. Raises OSError."""
+    """Create an empty file next to the target, and remove it at the end unless it was renamed.
+
+    Raises:
+        OSError: The file cannot be created.
+    """
     with locked_folder(target.parent) as locked:
         if locked:
             remove_abandoned(target)
         path = temporary_path(target)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        held = _hold(path)
+        descriptor = _lock_path(path)
     try:
         yield path
     finally:
-        # In this order: on Windows, an open file cannot be removed.
-        _release(held)
+        # In this order, because Windows cannot remove an open file.
+        _unlock(descriptor)
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """An empty folder for `replace_folder`, removed at the end unless it was renamed. Raises OSError.
+    """Create an empty folder for `replace_folder`, and remove it at the end unless it was renamed.
 
-    It lies in a folder of its own beside the target, which also takes what the target held before.
+    It is inside another temporary folder next to the target, to which `replace_folder` moves the old content.
+
+    Raises:
+        OSError: The folder cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked_folder(target.parent) as locked:
@@ -72,24 +79,32 @@ def temporary_folder(target: Path) -> Iterator[Path]:
             remove_abandoned(target)
         outer = temporary_path(target)
         (outer / NEW).mkdir(parents=True)
-        held = _hold(outer)
+        descriptor = _lock_path(outer)
     try:
         yield outer / NEW
     finally:
         shutil.rmtree(outer, ignore_errors=True)
-        _release(held)
+        _unlock(descriptor)
 
 
 @contextmanager
 def replaced_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A `temporary_file` that takes the place of the target at the end of the block. Raises OSError."""
+    """Create a `temporary_file` that replaces the target at the end of the block.
+
+    Raises:
+        OSError: The file cannot be created or renamed.
+    """
     with temporary_file(target, mode) as path:
         yield path
         path.replace(target)
 
 
 def write_durable(target: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that it is the old or the new one after a power cut. Raises OSError."""
+    """Replace a file so that either the old or the new content survives a power failure.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     with replaced_file(target, mode) as path, path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -98,7 +113,7 @@ def write_durable(target: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder outlast a power cut; Windows opens no folders, and has no such call."""
+    """Flush renames within a folder to disk. No effect on Windows, which has no such call."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -108,8 +123,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def hand_over(path: Path, folder: Path) -> None:
-    """Give what an administrator wrote to the owner of a folder, the service."""
+def give_to_folder_owner(path: Path, folder: Path) -> None:
+    """Change the owner of a file or tree to that of a folder, if this process runs as root."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return
     owner = folder.stat()
@@ -118,7 +133,11 @@ def hand_over(path: Path, folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that a person asked for; a device or a pipe will do. Raises SinkError."""
+    """Write a text file that the user named. It may also be a device or a pipe.
+
+    Raises:
+        SinkError: The file cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -126,22 +145,29 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON for people and programs, as `write_text` does."""
+    """Write indented JSON with `write_text`."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def cannot_write(path: Path | str, error: OSError) -> SinkError:
-    """The one line for an output that the system refuses."""
+    """Return the SinkError for an output that cannot be written."""
     reason = error.strerror or type(error).__name__
-    return SinkError(f"{path}: cannot be written ({reason}); check the folder, its rights and free space")
+    return SinkError(
+        f"{path}: cannot be written ({reason}); check the folder, its permissions and free space"
+    )
 
 
 @contextmanager
 def replaced_folder(out: Path, check: Callable[[Path], None] = lambda out: None) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end, and goes away if anything fails.
+    """Create a folder that replaces `out` at the end of the block, and is removed on any error.
 
-    check: called before it is replaced; raises where another process has put something there that must stay.
-    Raises SinkError where the disk says no.
+    Args:
+        out: The target.
+        check: Called with the target, under a lock, before it is replaced. It raises an error if the content
+            must not be replaced.
+
+    Raises:
+        SinkError: The folder cannot be written.
     """
     try:
         with temporary_folder(out) as fresh:
@@ -154,9 +180,15 @@ def replaced_folder(out: Path, check: Callable[[Path], None] = lambda out: None)
 
 
 def replace_folder(new: Path, target: Path) -> list[Path]:
-    """Rename a `temporary_folder` to its target; the folders that were there before are returned.
+    """Rename a `temporary_folder` to its target.
 
-    Readers find the old folder, none for a moment, or the new one. Raises OSError, and the old one stays.
+    Readers see the old folder, no folder for a moment, or the new folder.
+
+    Returns:
+        The previous folders of the target, which have been moved aside.
+
+    Raises:
+        OSError: The folder cannot be renamed. The old folder is restored.
     """
     moved: list[Path] = []
     while True:
@@ -170,7 +202,7 @@ def replace_folder(new: Path, target: Path) -> list[Path]:
         else:
             return moved
         aside = new.with_name(f"{OLD}-{secrets.token_hex(4)}")
-        # Another writer may have taken it away at this moment.
+        # Another writer may have moved it at this moment.
         with contextlib.suppress(FileNotFoundError):
             target.rename(aside)
             moved.append(aside)
@@ -178,23 +210,23 @@ def replace_folder(new: Path, target: Path) -> list[Path]:
 
 @contextmanager
 def locked_folder(folder: Path, clock: Clock | None = None) -> Iterator[bool]:
-    """Keep other writers out of a folder for a moment; whether that is possible here."""
+    """Lock a folder against other writers for a moment, and yield whether that succeeded."""
     clock = clock or SystemClock()
-    held, busy = _try_hold(folder)
-    end_s = clock.monotonic() + _WAIT_S
+    descriptor, busy = _try_lock_path(folder)
+    end_s = clock.monotonic() + _LOCK_TIMEOUT_S
     while busy and clock.monotonic() < end_s:
         clock.sleep(_POLL_S)
-        held, busy = _try_hold(folder)
+        descriptor, busy = _try_lock_path(folder)
     try:
-        yield held is not None
+        yield descriptor is not None
     finally:
-        _release(held)
+        _unlock(descriptor)
 
 
 def remove_abandoned(target: Path, clock: Clock | None = None) -> None:
-    """Remove the temporary files and folders of processes that have ended without doing so.
+    """Remove the temporary files and folders of a target that ended processes have left behind.
 
-    A folder that such a process had moved aside is put back where nothing has taken its place.
+    A folder that such a process had moved aside is restored if the target does not exist.
     """
     stem, suffix = re.escape(_shortened(target.stem)), re.escape(target.suffix)
     owned = re.compile(rf"\.{stem}\.(?P<machine>[0-9a-f]{{8}})-\d+-[0-9a-f]{{8}}\.part{suffix}")
@@ -221,9 +253,9 @@ def _remove(path: Path, target: Path) -> None:
 
 def _is_abandoned(path: Path, ours: bool, clock: Clock) -> bool:
     if ours:
-        held, busy = _try_hold(path)
-        _release(held)
-        if held is not None or busy:
+        descriptor, busy = _try_lock_path(path)
+        _unlock(descriptor)
+        if descriptor is not None or busy:
             return not busy
     try:
         return clock.wall() - path.stat().st_mtime > ABANDONED_S
@@ -231,12 +263,12 @@ def _is_abandoned(path: Path, ours: bool, clock: Clock) -> bool:
         return False
 
 
-def _hold(path: Path) -> int | None:
-    return _try_hold(path)[0]
+def _lock_path(path: Path) -> int | None:
+    return _try_lock_path(path)[0]
 
 
-def _try_hold(path: Path) -> tuple[int | None, bool]:
-    """A descriptor that locks the file or folder until it is closed; and whether another one holds it."""
+def _try_lock_path(path: Path) -> tuple[int | None, bool]:
+    """Return a descriptor that locks the path until closed, or None; and whether another process holds it."""
     if sys.platform == "win32":
         return None, False
     try:
@@ -253,9 +285,9 @@ def _try_hold(path: Path) -> tuple[int | None, bool]:
     return None, True
 
 
-def _release(held: int | None) -> None:
-    if held is not None:
-        os.close(held)
+def _unlock(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _machine() -> str:

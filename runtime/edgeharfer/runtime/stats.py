@@ -1,8 +1,8 @@
-"""How fast the run goes: live figures for the overlay, and the summary at its end.
+"""Throughput and latency of a run: live figures for the overlay, and the summary at the end.
 
-Memory is bounded however long the run: latencies go into fixed histograms with logarithmic bins
-(every sample since the start counts, a percentile is true to 1 %), and only the last second of frame
-times is kept.
+Memory use does not grow with the length of the run: latencies go into histograms with a fixed number of
+logarithmic bins, which hold every sample and give percentiles accurate to 1 %, and frame times are kept for
+one second.
 """
 
 from __future__ import annotations
@@ -23,25 +23,31 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.tasks import RATES, STAGES
 
 PERCENTILES = (50, 95, 99)
+"""Percentiles in the summary."""
 LIVE_WINDOW_S = 1.0
+"""Length of the window of live figures."""
 
-LOWEST_MS, MAX_MS = 1e-3, 1e6
-BIN_RATIO = 1.02  # neighbouring edges; the middle of a bin is at most 1 % off
+MIN_MS, MAX_MS = 1e-3, 1e6
+BIN_RATIO = 1.02  # ratio of neighbouring edges; the middle of a bin is at most 1 % off
 LOG_RATIO = math.log(BIN_RATIO)
-BINS = math.ceil(math.log(MAX_MS / LOWEST_MS) / LOG_RATIO)
+BINS = math.ceil(math.log(MAX_MS / MIN_MS) / LOG_RATIO)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the overlay tells about the run at this moment.
+    """The state of a run at the time of a result. Immutable, so it can be read from any thread.
 
-    fps: results a second over the last second. latency_ms: mean time spent on a frame over the same.
-    provider: short text such as "CPU". source_state: "connecting", "live",
-    "stalled", "frozen", "lost", "backoff" or "ended".
-    source_name: without credentials. elapsed_s: time since the statistics began.
-    rates_hz: how often a second each of RATES was done, over the last second.
-    clock_jump: the last one of the wall clock since then.
-    breaks: how often frames went on after some had been missed.
+    Attributes:
+        fps: Results per second over the last second.
+        latency_ms: Mean processing time of a frame in milliseconds over the last second.
+        frames_dropped: Frames dropped so far.
+        provider: ONNX Runtime providers in use as a short text, such as "CPU".
+        source_state: "connecting", "live", "stalled", "frozen", "lost", "backoff" or "ended".
+        source_name: Name of the source, without credentials.
+        elapsed_s: Seconds since the start of the run.
+        rates_hz: Runs per second of each of RATES over the last second.
+        clock_jump: The last jump of the wall clock during the run.
+        breaks: Number of gaps after which frames continued.
     """
 
     fps: float = 0.0
@@ -57,38 +63,53 @@ class Status:
 
 
 class LatencyHistogram:
-    """Percentiles of a stream of durations in a fixed 1,047 bins."""
+    """Percentiles of any number of durations, in a fixed number of logarithmic bins."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(BINS, np.int64)
         self._low, self._high = math.inf, -math.inf
 
     def add(self, milliseconds: float) -> None:
-        value = min(max(milliseconds, LOWEST_MS), MAX_MS)
-        self._counts[min(BINS - 1, int(math.log(value / LOWEST_MS) / LOG_RATIO))] += 1
+        """Add a sample."""
+        value = min(max(milliseconds, MIN_MS), MAX_MS)
+        self._counts[min(BINS - 1, int(math.log(value / MIN_MS) / LOG_RATIO))] += 1
         self._low, self._high = min(self._low, value), max(self._high, value)
 
     @property
     def count(self) -> int:
-        """Samples so far."""
+        """Number of samples."""
         return int(self._counts.sum())
 
     def percentile(self, percent: float) -> float:
-        """The smallest duration that at least `percent` per cent of the samples do not exceed."""
+        """Return a percentile in milliseconds (nearest rank), accurate to 1 %.
+
+        Raises:
+            ValueError: There are no samples.
+        """
         total = self.count
         if total == 0:
             raise ValueError("no samples")
         rank = max(1, math.ceil(total * percent / 100))
         index = int(np.searchsorted(np.cumsum(self._counts), rank))
-        middle = LOWEST_MS * math.exp(LOG_RATIO * (index + 0.5))
+        middle = MIN_MS * math.exp(LOG_RATIO * (index + 0.5))
         return min(max(middle, self._low), self._high)
 
     def summary(self) -> dict[str, float]:
+        """Return PERCENTILES by name, such as "p95"."""
         return {f"p{p}": round(self.percentile(p), 3) for p in PERCENTILES}
 
 
 class Stats:
-    """Collects results as they come; one thread at a time."""
+    """Collects the statistics of a run. Not thread-safe.
+
+    Attributes:
+        frames_processed: Number of results.
+        cuts: Number of results that begin a new scene.
+
+    Args:
+        clock: Source of time; the system's by default.
+        cpu_clock: Returns the processor time of this process in seconds.
+    """
 
     def __init__(
         self, clock: Clock | None = None, cpu_clock: Callable[[], float] = time.process_time
@@ -106,10 +127,11 @@ class Stats:
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds since this object was created."""
         return self._clock.monotonic() - self._started_s
 
     def add(self, result: Result) -> None:
-        """Count one result; its time is now."""
+        """Add a result, at the current time."""
         now, cpu_s = self._clock.monotonic(), self._cpu_clock()
         if self.frames_processed == 0:
             self._first_s, self._first_cpu_s = now, cpu_s
@@ -119,14 +141,14 @@ class Stats:
         self._recent.append((now, result.stages_ms))
         self._recent_count.update(result.stages_ms.keys())
         self._recent_ms += result.stages_ms.get("total", 0.0)
-        self._forget(now)
+        self._drop_old(now)
         for stage, milliseconds in result.stages_ms.items():
             self._latency.setdefault(stage, LatencyHistogram()).add(milliseconds)
 
     def live_fps(self) -> float:
-        """Results a second over the last second; falls towards 0 while none come."""
+        """Return results per second over the last second; decreases towards 0 while there are none."""
         now = self._clock.monotonic()
-        self._forget(now)
+        self._drop_old(now)
         if len(self._recent) < 2:
             return 0.0
         newest = self._recent[-1][0]
@@ -134,17 +156,17 @@ class Stats:
         return _rate(len(self._recent) - 1, end - self._recent[0][0])
 
     def live_latency_ms(self) -> float:
-        """Mean of the total time a frame took over the last second."""
+        """Return the mean processing time of a frame over the last second."""
         if not self._recent:
             return 0.0
         return self._recent_ms / len(self._recent)
 
     def live_rates_hz(self) -> dict[str, float]:
-        """How often each task was done over the last second; tasks that never were are absent."""
+        """Return the runs per second of each of RATES over the last second, without those that never ran."""
         if not self._recent:
             return {}
         (first_s, first), (last_s, _) = self._recent[0], self._recent[-1]
-        # The first of them began the time that is counted.
+        # The first result marks the start of the interval and is not counted.
         return {
             task: _rate(self._recent_count[stage] - (stage in first), last_s - first_s)
             for task, stage in RATES.items()
@@ -152,15 +174,16 @@ class Stats:
         }
 
     def fps(self) -> float:
-        """Results a second over the whole run, from the first result to the last."""
+        """Return results per second from the first result to the last."""
         if self.frames_processed < 2:
             return _rate(self.frames_processed, self._last_s - self._started_s)
         return _rate(self.frames_processed - 1, self._last_s - self._first_s)
 
     def cpu_share(self) -> float | None:
-        """Processor time of this process a second, from the first result to the last; 1 is a core.
+        """Return the processor time of this process per second, from the first result to the last.
 
-        A reader in a process of its own is not counted. None where there is no time between the two.
+        1 is one fully used core. Child processes, such as isolated readers, are not included. None if no
+        time has passed between the two results.
         """
         span = self._last_s - self._first_s
         return (self._last_cpu_s - self._first_cpu_s) / span if span > 0 else None
@@ -175,7 +198,7 @@ class Stats:
         clock_jump: ClockJump | None = None,
         breaks: int = 0,
     ) -> Status:
-        """The figures of this moment, beside what only the caller knows."""
+        """Return the current figures, completed with values that the caller knows (see `Status`)."""
         return Status(
             fps=self.live_fps(),
             latency_ms=self.live_latency_ms(),
@@ -197,7 +220,14 @@ class Stats:
         provider: Mapping[str, str],
         models: Mapping[str, str],
     ) -> dict[str, Any]:
-        """The figures of the whole run, as the summary line gives them; stages that never ran are absent."""
+        """Return the JSON object of the summary line of the run. Stages that never ran are left out.
+
+        Args:
+            frames_in: Number of frames read from the source.
+            frames_dropped: Number of frames that were not processed.
+            provider: ONNX Runtime provider in use, by "faces" and the name of the task.
+            models: Name and precision of each package, by the name of the task.
+        """
         known = [stage for stage in STAGES if stage in self._latency]
         known += sorted(set(self._latency) - set(STAGES))
         share = self.cpu_share()
@@ -216,7 +246,7 @@ class Stats:
         }
 
     def _rates_hz(self) -> dict[str, float]:
-        """How often a second each task was done, over the whole run."""
+        """Return the runs per second of each of RATES over the whole run."""
         span = self._last_s - self._first_s
         return {
             task: round(_rate(self._latency[stage].count - 1, span), 2)
@@ -224,8 +254,8 @@ class Stats:
             if stage in self._latency
         }
 
-    def _forget(self, now: float) -> None:
-        # Two results always stay, so that a rate below one a second can still be told.
+    def _drop_old(self, now: float) -> None:
+        # Always keep two results, so that rates below one per second can be computed.
         while len(self._recent) > 2 and now - self._recent[0][0] > LIVE_WINDOW_S:
             _, stages_ms = self._recent.popleft()
             self._recent_count.subtract(stages_ms.keys())
@@ -237,7 +267,7 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def rss_mb(status_file: Path = Path("/proc/self/status")) -> float | None:
-    """Resident memory of this process in MiB; its peak where there is no /proc, None on Windows."""
+    """Return the resident memory of this process in MiB; its peak without /proc, None on Windows."""
     try:
         text = status_file.read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""Strict reading of JSON and TOML: typed values, or an error that names the file and the key.
+"""Strict validation of JSON and TOML: typed values, or an error that names the file and the key.
 
-A reader takes a value and the place where it stands ("folder/manifest.json: input.width") and returns the
-typed value or raises ModelError. `record` makes the reader of a dataclass from its fields:
+A reader is a function that takes a value and its location ("folder/manifest.json: input.width"), and returns
+the typed value or raises `ModelError`. `record` derives the reader of a dataclass from its fields:
 
     @dataclass(frozen=True)
     class Mqtt:
@@ -29,7 +29,11 @@ Reader = Callable[[object, str], T]
 
 
 def load_json(text: str | bytes, where: str) -> object:
-    """Parsed JSON; a key that stands twice, NaN and Infinity are errors."""
+    """Parse JSON, without duplicate keys, NaN and Infinity.
+
+    Raises:
+        ModelError: The text is not valid JSON.
+    """
     try:
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -37,9 +41,11 @@ def load_json(text: str | bytes, where: str) -> object:
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice")
+    result: dict[str, object] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"duplicate key {_shortened(key)}")
+        result[key] = value
     return result
 
 
@@ -48,12 +54,12 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def fail(where: str, what: str) -> NoReturn:
-    """Raise the ModelError of one key."""
+    """Raise a ModelError for a location."""
     raise ModelError(f"{where}: {what}")
 
 
 def text(pattern: str, what: str) -> Reader[str]:
-    """Text that matches a pattern as a whole."""
+    """Return a reader of strings that match a regular expression in full; `what` describes it in errors."""
 
     def read(value: object, where: str) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -64,7 +70,7 @@ def text(pattern: str, what: str) -> Reader[str]:
 
 
 def choice(*names: str) -> Reader[str]:
-    """One of some names."""
+    """Return a reader of one of the given strings."""
 
     def read(value: object, where: str) -> str:
         if not isinstance(value, str) or value not in names:
@@ -74,22 +80,22 @@ def choice(*names: str) -> Reader[str]:
     return read
 
 
-def whole(low: int | None = None, high: int | None = None) -> Reader[int]:
-    """A whole number, within limits where there are any."""
+def integer(low: int | None = None, high: int | None = None) -> Reader[int]:
+    """Return a reader of integers, within inclusive limits if there are any."""
     limits = "" if low is None else f" from {low} to {high}"
 
     def read(value: object, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            fail(where, f"must be a whole number{limits}")
+            fail(where, f"must be an integer{limits}")
         if low is not None and high is not None and not low <= value <= high:
-            fail(where, f"must be a whole number{limits}")
+            fail(where, f"must be an integer{limits}")
         return value
 
     return read
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
-    """A finite number within limits."""
+    """Return a reader of finite numbers within inclusive limits."""
     limits = "a finite number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
 
     def read(value: object, where: str) -> float:
@@ -102,22 +108,22 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
     return read
 
 
-def flag(value: object, where: str) -> bool:
-    """True or false."""
+def boolean(value: object, where: str) -> bool:
+    """Read true or false."""
     if not isinstance(value, bool):
         fail(where, "must be true or false")
     return value
 
 
-def free_object(value: object, where: str) -> Mapping[str, object]:
-    """An object with any keys."""
+def any_object(value: object, where: str) -> Mapping[str, object]:
+    """Read an object with any keys."""
     if not isinstance(value, dict):
         fail(where, "must be an object")
     return value
 
 
 def list_of(item: Reader[T], low: int = 0, high: int | None = None) -> Reader[tuple[T, ...]]:
-    """A list of a length within limits, as a tuple."""
+    """Return a reader of lists whose length is within limits; it returns a tuple."""
 
     def read(value: object, where: str) -> tuple[T, ...]:
         if not isinstance(value, list) or len(value) < low or (high is not None and len(value) > high):
@@ -128,23 +134,25 @@ def list_of(item: Reader[T], low: int = 0, high: int | None = None) -> Reader[tu
 
 
 def mapping_of(keys: tuple[str, ...], item: Reader[T]) -> Reader[Mapping[str, T]]:
-    """An object with some of the known keys and values of one kind."""
+    """Return a reader of objects with optional known keys, whose values all have the same type."""
 
     def read(value: object, where: str) -> Mapping[str, T]:
         result = {}
-        for key, one in free_object(value, where).items():
+        for key, one in any_object(value, where).items():
             if key not in keys:
-                fail(where, f"unknown key {_shown(key)}; known are {', '.join(keys)}")
-            result[key] = item(one, below(where, key))
+                fail(where, f"unknown key {_shortened(key)}; known keys: {', '.join(keys)}")
+            result[key] = item(one, key_path(where, key))
         return result
 
     return read
 
 
 def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]] | None = None) -> Reader[T]:
-    """Reader of a dataclass; the fields without a default must be there, others may not.
+    """Return a reader of a dataclass. Keys for fields with a default are optional.
 
-    table: the readers of its fields; without it they follow from the types (see `reader_of`).
+    Args:
+        cls: The dataclass. A ValueError that it raises becomes a ModelError.
+        table: The readers of its fields; by default they are derived from the types (see `reader_of`).
     """
     if table is None:
         hints = typing.get_type_hints(cls, include_extras=True)
@@ -153,12 +161,12 @@ def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]] | None = None
     needed = {f.name for f in fields(cast(Any, cls)) if f.default is f.default_factory}
 
     def read(value: object, where: str) -> T:
-        data = free_object(value, where)
+        data = any_object(value, where)
         if unknown := sorted(set(data) - set(readers)):
-            fail(where, f"unknown key {_shown(unknown[0])}; known are {', '.join(readers)}")
+            fail(where, f"unknown key {_shortened(unknown[0])}; known keys: {', '.join(readers)}")
         if missing := sorted(needed - set(data)):
             fail(where, f"key {missing[0]} is missing")
-        values = {key: readers[key](one, below(where, key)) for key, one in data.items()}
+        values = {key: readers[key](one, key_path(where, key)) for key, one in data.items()}
         try:
             return cls(**values)
         except ValueError as error:
@@ -168,9 +176,9 @@ def record(cls: Callable[..., T], table: Mapping[str, Reader[Any]] | None = None
 
 
 def reader_of(hint: Any) -> Reader[Any]:
-    """The reader of a type: a scalar, a tuple of any length, a dataclass, `Annotated[type, reader]`.
+    """Return the reader of a type: a scalar, a tuple of any length, a dataclass, `Annotated[type, reader]`.
 
-    Of a union with None it is the other type's, since a key that is left out is None.
+    For an optional type it is the reader of the type itself, because None stands for a missing key.
     """
     if typing.get_origin(hint) is Annotated:
         return cast(Reader[Any], typing.get_args(hint)[1])
@@ -184,30 +192,34 @@ def reader_of(hint: Any) -> Reader[Any]:
 
 
 _SCALARS: dict[Any, Reader[Any]] = {
-    bool: flag,
-    int: whole(),
+    bool: boolean,
+    int: integer(),
     float: number(),
     str: text(r"(?s).*", "text"),
 }
 
 
 def read_as(kind: type[EdgeharferError], reader: Reader[T], value: object, where: str) -> T:
-    """What a reader makes of a value; its errors are raised as that kind."""
+    """Read a value and raise errors as `kind` in place of ModelError."""
     try:
         return reader(value, where)
     except ModelError as error:
         raise kind(str(error)) from error
 
 
-def below(where: str, key: str) -> str:
-    """The place of a key inside a place."""
+def key_path(where: str, key: str) -> str:
+    """Return the location of a key inside a location."""
     return f"{where}.{key}" if ": " in where else f"{where}: {key}"
 
 
-def _shown(key: str) -> str:
+def _shortened(key: str) -> str:
     return repr(key if len(key) <= 40 else key[:40] + "…")
 
 
 def compact_json(content: object) -> str:
-    """JSON on one line without spaces. Raises ValueError for NaN and infinity, which JSON has no word for."""
+    """Return JSON on one line without spaces.
+
+    Raises:
+        ValueError: The content has NaN or infinity, which JSON cannot represent.
+    """
     return json.dumps(content, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""What the stages hand to each other: frames in, results out."""
+"""The immutable values that stages exchange: frames, boxes, faces and readings."""
 
 from __future__ import annotations
 
@@ -14,21 +14,30 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
-"""The points of a face in BlazeFace's order: eyes, tip of the nose, centre of the mouth, ears (tragions).
+"""Facial key points in BlazeFace's order: eyes, tip of the nose, centre of the mouth, ears (tragions).
 
-Right and left are the person's own, so the right eye stands on the left of the picture."""
+Right and left are the person's own: the right eye is on the left side of the picture."""
 
-Shown = Literal["line", "bar", "tag"]
+ReadingStyle = Literal["line", "bar", "tag"]
 
-PROBABILITY_STEPS = 10_000  # four decimals
+PROBABILITY_STEPS = 10_000
+"""Probabilities are rounded to multiples of 1 / PROBABILITY_STEPS."""
 UNCERTAIN = "uncertain"
+"""Label given when no class reaches the threshold."""
 BACKGROUND = "background"
-"""The label of action packages for "nothing of what the model knows"."""
+"""Label of action packages for clips that show none of the other actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An upright rectangle in pixels of the source frame; may reach over its edges."""
+    """An axis-aligned rectangle in pixels of the source frame; it may extend beyond the frame.
+
+    Attributes:
+        x: Left edge.
+        y: Top edge.
+        width: Extent to the right.
+        height: Extent downwards.
+    """
 
     x: float
     y: float
@@ -37,22 +46,24 @@ class Box:
 
     @property
     def center(self) -> tuple[float, float]:
+        """The centre as (x, y)."""
         return self.x + self.width / 2, self.y + self.height / 2
 
     @property
     def area(self) -> float:
+        """The area in square pixels; 0 for a degenerate box."""
         return max(0.0, self.width) * max(0.0, self.height)
 
     def moved(self, right: float, down: float) -> Box:
-        """The same box elsewhere."""
+        """Return the box shifted by pixels to the right and down."""
         return Box(self.x + right, self.y + down, self.width, self.height)
 
     def scaled(self, factor: float) -> Box:
-        """The same box in a picture that is so many times larger."""
+        """Return the box for a picture that is `factor` times as large."""
         return Box(self.x * factor, self.y * factor, self.width * factor, self.height * factor)
 
     def iou(self, other: Box) -> float:
-        """Intersection over union with another box, 0 to 1."""
+        """Return the intersection over union with another box, from 0 to 1."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         if width <= 0 or height <= 0:
@@ -65,12 +76,14 @@ class Box:
 class Frame:
     """One picture of a source.
 
-    seq: number of the picture in its source, from 0; dropped ones leave gaps.
-    pts_s: its time in the source, in seconds since the first picture.
-    captured_s: monotonic time at which the source handed it over.
-    bgr: uint8, (height, width, 3), OpenCV's channel order. Nobody writes into it.
-    still: a photograph, with no neighbours in time.
-    file: path of the image file that it was read from; "" for every other source.
+    Attributes:
+        seq: Sequence number in the source, from 0. Dropped frames leave gaps.
+        pts_s: Presentation time in seconds since the first frame of the source.
+        captured_s: Monotonic time in seconds at which the source delivered the frame.
+        bgr: The picture, uint8, (height, width, 3), in BGR order. Shared by all readers: copy it before
+            writing into it.
+        still: Whether this is a photograph, which has no preceding or following frame.
+        file: Path of the image file that the frame was read from; "" for any other source.
     """
 
     seq: int
@@ -85,8 +98,11 @@ class Frame:
 class Face:
     """A detected face.
 
-    keypoints: float32, (6, 2), pixels of the source frame, in the order of KEYPOINTS. A point that the
-    detector does not report is NaN: YuNet reports no ears.
+    Attributes:
+        box: Bounding box in pixels of the source frame.
+        score: Confidence of the detector.
+        keypoints: float32, (6, 2), x and y in pixels of the source frame, in the order of KEYPOINTS. Points
+            that the detector does not report are NaN, such as the ears with YuNet.
     """
 
     box: Box
@@ -94,33 +110,32 @@ class Face:
     keypoints: Floats
 
     def moved(self, right: float, down: float) -> Face:
-        """The same face elsewhere."""
+        """Return the face shifted by pixels to the right and down."""
         points = self.keypoints + np.array((right, down), np.float32)
         return Face(self.box.moved(right, down), self.score, points)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a task says of a face or of the scene: classes, numbers, or both.
+    """The output of a task for a face or for the scene: classes, numbers, or both.
 
     Attributes:
-        label: The class; None where the task has none to give.
+        label: The predicted class, or None for a task without classes.
         probs: Probability of each class, by label.
         values: Numbers by name, such as angles in degrees.
-
-    Class attributes, for readings that show in another way:
-        shown: In the overlay: "line" is a line of text. For the scene "bar" is the bar at the bottom; for a
-            face "tag" is the label on its box, with the likeliest classes beside it.
+        shown: How the overlay draws readings of this class. "line": a line of text. "bar": the bar at the
+            bottom of the picture, for readings of the scene. "tag": the label on the box of a face, with the
+            most probable classes next to it.
     """
 
     label: str | None = None
     probs: Mapping[str, float] | None = None
     values: Mapping[str, float] | None = None
-    shown: ClassVar[Shown] = "line"
+    shown: ClassVar[ReadingStyle] = "line"
 
     @property
     def score(self) -> float | None:
-        """The label's probability, or the highest one where no class has that label; None without `probs`."""
+        """The probability of the label, else the highest one; None without `probs`."""
         if not self.probs:
             return None
         known = self.probs.get(self.label) if self.label is not None else None
@@ -128,11 +143,11 @@ class Reading:
 
     @property
     def ready(self) -> bool:
-        """Whether enough was seen for a label; false while a window fills."""
+        """Whether the task has received enough frames for a label; False while a window fills up."""
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON line says of it."""
+        """Return the JSON object of the reading, with numbers rounded to four decimals."""
         found: dict[str, Any] = {}
         if self.label is not None:
             found["label"] = self.label
@@ -147,9 +162,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Emotion(Reading):
-    """How one face looks: `label` is "uncertain" below the threshold, `probs` sums to 1."""
+    """The expression of one face.
 
-    shown: ClassVar[Shown] = "tag"
+    Attributes:
+        label: The predicted class; "uncertain" below the threshold.
+        probs: Probability of each class, by label; they sum to 1.
+        score: Probability of the label, or of the most probable class if the label is "uncertain".
+    """
+
+    shown: ClassVar[ReadingStyle] = "tag"
 
     label: str
     probs: Mapping[str, float]
@@ -162,12 +183,16 @@ class Emotion(Reading):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Action(Reading):
-    """What goes on in the last window of time.
+    """The action in the most recent window of frames.
 
-    ready: the window is full; until then, and below the threshold, `label` is "uncertain".
+    Attributes:
+        label: The predicted class; "uncertain" below the threshold, and until `ready`.
+        probs: Probability of each class, by label; empty until `ready`.
+        score: Probability of the label, or of the most probable class if the label is "uncertain".
+        ready: Whether the window is full.
     """
 
-    shown: ClassVar[Shown] = "bar"
+    shown: ClassVar[ReadingStyle] = "bar"
 
     label: str
     probs: Mapping[str, float]
@@ -182,24 +207,24 @@ class Action(Reading):
         object.__setattr__(self, "ready", ready)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON line says of it."""
+        """Return the JSON object of the reading, which leaves out `probs`."""
         label = self.label if self.ready else UNCERTAIN
         return {"label": label, "score": round(float(self.score), 4), "ready": self.ready}
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """A face with the short-lived number that it keeps while it stays in view.
+    """A face in view, with the number of its track.
 
     Attributes:
-        track: The number.
-        box: Steadied over time, in pixels of the source frame.
-        score: The detector's.
-        readings: What each task says of the face, by the task's name; tasks that have said nothing yet are
-            absent.
-        last: The face as the detector last saw it; None in results that were made by hand.
-        offset: How far it has moved on since then, pixels right and down.
-        seen_s: Source time of the frame in which the detector last saw it.
+        track: Track number. It stays the same while the face is in view and does not identify a person.
+        box: Bounding box in pixels of the source frame, smoothed over time.
+        score: Confidence of the detector.
+        readings: The current reading of each task, by the name of the task. A task is absent until its first
+            reading of this face.
+        last: The most recent detection; None in results that do not come from a pipeline.
+        offset: Extrapolated motion since that detection, in pixels to the right and down.
+        seen_s: Source time in seconds of the frame of that detection.
     """
 
     track: int
@@ -212,26 +237,26 @@ class TrackedFace:
 
     @property
     def emotion(self) -> Emotion | None:
-        """The task's reading; None until the face was read for the first time, and where emotions are off."""
+        """The reading of the emotion task; None before the first one, and if the task is off."""
         reading = self.readings.get("emotion")
         return reading if isinstance(reading, Emotion) else None
 
     @property
     def detected(self) -> Face | None:
-        """The face as the detector last saw it, moved on to this frame."""
+        """The most recent detection, moved by `offset`."""
         return None if self.last is None else self.last.moved(*self.offset)
 
     @property
     def keypoints(self) -> Floats | None:
-        """As `Face.keypoints`, moved on to this frame."""
+        """The key points of the most recent detection (see `Face.keypoints`), moved by `offset`."""
         face = self.detected
         return None if face is None else face.keypoints
 
 
 def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
-    """Four decimals each, with the same sum as before: the largest remainders are rounded up.
+    """Round probabilities to four decimals without changing their sum (largest remainder method).
 
-    Rounding each by itself would let the sum drift with the number of labels.
+    Rounding each value on its own would let the sum drift with the number of labels.
     """
     exact = {label: max(0.0, float(p)) * PROBABILITY_STEPS for label, p in probs.items()}
     steps = {label: int(value) for label, value in exact.items()}
@@ -246,11 +271,14 @@ def _number(value: float) -> float | None:
 
 
 def check_picture(picture: object) -> Image:
-    """A picture from a user, checked: uint8 (height, width, 3) with at least one pixel.
+    """Check a picture passed by a caller.
+
+    Returns:
+        The picture as a contiguous array, uint8, (height, width, 3).
 
     Raises:
-        TypeError: It is no array of uint8.
-        ValueError: It has another shape, or no pixels.
+        TypeError: The picture is not a NumPy array of uint8.
+        ValueError: The picture has another shape, or no pixels.
     """
     if not isinstance(picture, np.ndarray):
         kind = type(picture).__name__
@@ -258,15 +286,15 @@ def check_picture(picture: object) -> Image:
             f"a picture must be a NumPy array of uint8 (height, width, 3) in BGR order, not {kind}"
         )
     if picture.dtype != np.uint8:
-        hint = ": from 0 to 1, convert it with (picture * 255).astype(numpy.uint8)"
+        hint = "; convert values from 0 to 1 with (picture * 255).astype(numpy.uint8)"
         raise TypeError(
-            f"a picture must hold uint8 from 0 to 255, not {picture.dtype}"
+            f"a picture must have the dtype uint8, with values from 0 to 255, not {picture.dtype}"
             + (hint if picture.dtype.kind == "f" else "")
         )
     if picture.ndim == 2:
         raise ValueError(
-            f"a picture must have three channels, not the shape {picture.shape}: "
-            "convert grey with cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)"
+            f"a picture must have three channels, not the shape {picture.shape}; "
+            "convert a grayscale picture with cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)"
         )
     if picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture must have the shape (height, width, 3), not {picture.shape}")

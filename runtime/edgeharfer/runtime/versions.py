@@ -1,4 +1,4 @@
-"""Versions of what is installed and versions that edgeharfer needs, from metadata: nothing is imported."""
+"""Installed and required versions of distributions, from their metadata. No package is imported."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ if TYPE_CHECKING:
     from packaging.markers import Marker
 
 PRODUCT = "edgeharfer"
-TWINS = {
+ALTERNATIVES = {
     "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "onnxruntime": ("onnxruntime-gpu",),
 }
-"""Distribution -> others with the same modules. One of them is enough; two overwrite each other's files."""
+"""Distribution -> others with the same modules. Exactly one of them must be installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """One requirement of edgeharfer's metadata.
+    """A requirement from edgeharfer's metadata.
 
-    name: of the distribution that is installed for it, which may be a twin of the required one.
-    bounds: such as ">=1.0". version: what is installed, None where nothing is. fits: whether a version is
-    installed and within the bounds.
+    Attributes:
+        name: The installed distribution, which may be one of the ALTERNATIVES of the required one.
+        bounds: Version specifier, such as ">=1.0".
+        version: Installed version, None if it is not installed.
+        fits: Whether a version within the bounds is installed.
     """
 
     name: str
@@ -33,13 +35,13 @@ class Dependency:
     fits: bool
 
     @property
-    def misfit(self) -> str:
-        """What is wrong with the version that is installed."""
-        return f"{self.name} {self.version} is installed, {self.bounds} is needed"
+    def problem(self) -> str:
+        """Description of an installed version that does not fit."""
+        return f"{self.name} {self.version} is installed, {self.bounds} is required"
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution, None where it is not installed."""
+    """Return the version of a distribution, None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -47,34 +49,34 @@ def installed(name: str) -> str | None:
 
 
 def all_installed(names: Iterable[str]) -> dict[str, str]:
-    """Name -> version of those that are installed, in the order given."""
+    """Return name -> version of those distributions that are installed, in the given order."""
     return {name: found for name in names if (found := installed(name)) is not None}
 
 
 def product_version() -> str:
-    """Our own; empty in a source tree that is not installed."""
+    """Return the version of edgeharfer; "" in a source tree that is not installed."""
     return installed(PRODUCT) or ""
 
 
 def extras() -> list[str]:
-    """Names of edgeharfer's extras; none in a source tree that is not installed."""
+    """Return the names of edgeharfer's extras; none in a source tree that is not installed."""
     if installed(PRODUCT) is None:
         return []
     return sorted(metadata(PRODUCT).get_all("Provides-Extra") or [])
 
 
 def dependencies(extra: str = "") -> list[Dependency]:
-    """What edgeharfer needs on this platform, by itself or for one extra."""
+    """Return the requirements of edgeharfer on this platform, or those that one extra adds."""
     return [_dependency(name, bounds) for name, bounds, _ in _requirements(extra)]
 
 
 def requirement_lines(extra: str) -> list[str]:
-    """The same as arguments for `pip install`, such as "reportlab>=4.4"."""
+    """Return the requirements of an extra as arguments of `pip install`, such as "reportlab>=4.4"."""
     return [line for _, _, line in _requirements(extra)]
 
 
 def _requirements(extra: str) -> Iterator[tuple[str, str, str]]:
-    """Name, bounds and the whole requirement without its marker."""
+    """Yield name, bounds and the whole requirement without its marker."""
     from packaging.requirements import Requirement
 
     if installed(PRODUCT) is None:
@@ -93,7 +95,7 @@ def _applies(marker: Marker | None, extra: str) -> bool:
 def _dependency(name: str, bounds: str) -> Dependency:
     from packaging.specifiers import SpecifierSet
 
-    found = next(iter(all_installed([name, *TWINS.get(name, ())]).items()), None)
+    found = next(iter(all_installed([name, *ALTERNATIVES.get(name, ())]).items()), None)
     if found is None:
         return Dependency(name, bounds, None, fits=False)
     return Dependency(found[0], bounds, found[1], SpecifierSet(bounds).contains(found[1], prereleases=True))

@@ -16,7 +16,7 @@ from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 from edgeharfer.runtime.inference.providers import probe_providers
-from edgeharfer.runtime.installation import for_this_copy
+from edgeharfer.runtime.installation import adapt_install_commands
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.source.cameras import Camera
@@ -71,7 +71,7 @@ def _gpu(root: Path, *, loads: bool) -> Finding:
     message = f"{advice.name}: {advice.includes}"
     if loads:
         return Finding("gpu", True, message)
-    return Finding("gpu", None, message, for_this_copy(advice.instructions))
+    return Finding("gpu", None, message, adapt_install_commands(advice.instructions))
 
 
 def _packages() -> Iterator[Finding]:

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.imports import try_imports
-from edgeharfer.runtime.installation import OR_GPU, install_command, pip, quote
-from edgeharfer.runtime.versions import TWINS, Dependency, dependencies, extras, installed, product_version
+from edgeharfer.runtime.installation import GPU_HINT, install_command, pip, quote
+from edgeharfer.runtime.versions import (
+    ALTERNATIVES,
+    Dependency,
+    dependencies,
+    extras,
+    installed,
+    product_version,
+)
 
 MODULES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -77,7 +84,7 @@ def _extra(extra: str, needed: list[Dependency], reasons: Mapping[str, str | Non
     missing = [one.name for one in needed if one.version is None]
     if missing:
         return Finding("extra", None, f"{extra}: missing {', '.join(missing)}", fix)
-    misfits = [one.misfit for one in needed if not one.fits]
+    misfits = [one.problem for one in needed if not one.fits]
     if misfits:
         return Finding("extra", False, f"{extra}: {', '.join(misfits)}", fix)
     for one in needed:
@@ -95,15 +102,15 @@ def _problem(one: Dependency, reason: str | None) -> Finding | None:
     """Return what is wrong with a required library, or None."""
     fix = f"{pip('install')} {quote(one.name + one.bounds)}"
     if one.version is None and one.name == "onnxruntime":
-        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + OR_GPU)
+        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + GPU_HINT)
     if one.version is None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
-    if not one.fits and one.name in TWINS["onnxruntime"]:
+    if not one.fits and one.name in ALTERNATIVES["onnxruntime"]:
         # There is no newer GPU build for some drivers and boards: docs/deploy/laptop-gpu.md.
-        message = f"{one.misfit} for the memory limit to hold while a model is loaded"
+        message = f"{one.problem} for the memory limit to hold while a model is loaded"
         return Finding("versions", None, message, "see SECURITY.md")
     if not one.fits:
-        return Finding("versions", False, one.misfit, fix)
+        return Finding("versions", False, one.problem, fix)
     if reason is None:
         return None
     if "cannot open shared object file" in reason and import_name(one.name) == "cv2":
@@ -114,7 +121,7 @@ def _problem(one: Dependency, reason: str | None) -> Finding | None:
 
 
 def _conflicts() -> Iterator[Finding]:
-    for name, twins in TWINS.items():
+    for name, twins in ALTERNATIVES.items():
         both = [one for one in (name, *twins) if installed(one) is not None]
         if len(both) > 1:
             fix = f"{pip('uninstall')} {' '.join(both)}, then install one of them"
@@ -123,5 +130,5 @@ def _conflicts() -> Iterator[Finding]:
 
 def import_name(name: str) -> str:
     """Return the module to import for a distribution or its twin."""
-    original = next((one for one, twins in TWINS.items() if name in twins), name)
+    original = next((one for one, twins in ALTERNATIVES.items() if name in twins), name)
     return MODULES.get(original, original)

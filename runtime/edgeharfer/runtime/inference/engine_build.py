@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from edgeharfer.runtime.child import Child, child_command, crash_name
+from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.errors import EdgeharferError, ProviderError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
@@ -44,7 +44,9 @@ class EngineBuild(Child):
         with tempfile.TemporaryFile() as given:
             given.write(graph.data)
             given.seek(0)
-            super().__init__([*start, graph.name, str(backend.threads or 1)], stdin=given, keep_errors=True)
+            super().__init__(
+                [*start, graph.name, str(backend.threads or 1)], stdin=given, capture_stderr=True
+            )
 
     def finished(self) -> bool:
         """Whether the engine is in the cache.
@@ -58,9 +60,9 @@ class EngineBuild(Child):
         return code is not None
 
     def _reason(self, code: int) -> str:
-        if name := crash_name(code):
+        if name := signal_name(code):
             return f"the build process crashed ({name})"
-        return self.last_line() or f"exit code {code}"
+        return self.last_stderr_line() or f"exit code {code}"
 
 
 def build_engine(graph: Graph, backend: Backend) -> None:

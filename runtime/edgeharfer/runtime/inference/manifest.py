@@ -14,18 +14,18 @@ from typing import Literal
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.strict_json import (
-    below,
+    any_object,
+    boolean,
     choice,
     fail,
-    flag,
-    free_object,
+    integer,
+    key_path,
     list_of,
     load_json,
     mapping_of,
     number,
     record,
     text,
-    whole,
 )
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -275,10 +275,10 @@ def _names_file(value: object) -> bool:
 
 def _options(value: object, where: str) -> Mapping[str, object]:
     """Validate options: free-form, except for entries that describe a file."""
-    options = free_object(value, where)
+    options = any_object(value, where)
     for key, one in options.items():
         if _names_file(one):
-            _OTHER(one, below(where, key))
+            _OTHER(one, key_path(where, key))
     return options
 
 
@@ -287,16 +287,16 @@ _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 # A plain name, so a manifest cannot refer to files outside its folder.
 _GRAPH_NAME = text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.onnx", "a plain file name that ends in .onnx")
 _OTHER_NAME = text(r"(?!manifest\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "a plain file name")
-_FILE = record(FileSpec, {"file": _GRAPH_NAME, "bytes": whole(1, MAX_MODEL_BYTES), "sha256": _SHA256})
-_OTHER = record(FileSpec, {"file": _OTHER_NAME, "bytes": whole(0, MAX_OTHER_BYTES), "sha256": _SHA256})
+_FILE = record(FileSpec, {"file": _GRAPH_NAME, "bytes": integer(1, MAX_MODEL_BYTES), "sha256": _SHA256})
+_OTHER = record(FileSpec, {"file": _OTHER_NAME, "bytes": integer(0, MAX_OTHER_BYTES), "sha256": _SHA256})
 _INPUT = record(
     InputSpec,
     {
-        "width": whole(1, 4096),
-        "height": whole(1, 4096),
+        "width": integer(1, 4096),
+        "height": integer(1, 4096),
         "color": choice("gray", "rgb", "bgr"),
         "normalize": choice(*NORMALIZATIONS),
-        "clahe": flag,
+        "clahe": boolean,
     },
 )
 _CROP = record(
@@ -304,7 +304,7 @@ _CROP = record(
 )
 _WINDOW = record(
     WindowSpec,
-    {"frames": whole(1, 1024), "seconds": number(_POSITIVE, 3600), "max_gap_s": number(_POSITIVE, 3600)},
+    {"frames": integer(1, 1024), "seconds": number(_POSITIVE, 3600), "max_gap_s": number(_POSITIVE, 3600)},
 )
 _NAME = text(r"\S|\S[^\x00-\x1f]{0,98}\S", "a name of 1 to 100 characters")
 _VALUE = record(
@@ -313,7 +313,7 @@ _VALUE = record(
 _MANIFEST = record(
     Manifest,
     {
-        "format": whole(FORMAT, FORMAT),
+        "format": integer(FORMAT, FORMAT),
         "name": text(r"[a-z0-9][a-z0-9._-]{0,63}", "a name of lower-case letters, digits, '.', '_' and '-'"),
         "task": text(r"[a-z][a-z0-9_-]{0,39}", "a name of lower-case letters, digits, '_' and '-'"),
         "labels": list_of(_NAME, 1, 10_000),
@@ -322,7 +322,7 @@ _MANIFEST = record(
         "input": _INPUT,
         "output": choice("probs", "logits", "values"),
         "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head", ROLLING), _FILE)),
-        "opset": whole(7, 1000),
+        "opset": integer(7, 1000),
         "temperature": number(_POSITIVE, 1000),
         "threshold": number(0, 1),
         "crop": _CROP,
@@ -330,8 +330,8 @@ _MANIFEST = record(
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
         "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
         "options": _options,
-        "training": free_object,
-        "accuracy": free_object,
+        "training": any_object,
+        "accuracy": any_object,
         "beside": list_of(_OTHER, 1, 100),
     },
 )
@@ -341,20 +341,20 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     """Check constraints between several keys."""
     for key, names in (("labels", manifest.labels), ("values", manifest.value_names)):
         if len(set(names)) != len(names):
-            fail(below(where, key), f"duplicate {key[:-1]}")
+            fail(key_path(where, key), f"duplicate {key[:-1]}")
     if not manifest.labels and not manifest.values:
         fail(where, "key labels is missing; a package needs labels or values")
     if manifest.labels and manifest.values:
-        fail(below(where, "values"), "must not be combined with labels: a package has one of them")
+        fail(key_path(where, "values"), "must not be combined with labels: a package has one of them")
     if (manifest.output == "values") != bool(manifest.values):
-        fail(below(where, "output"), 'must be "values" if the package has values, and only then')
+        fail(key_path(where, "output"), 'must be "values" if the package has values, and only then')
     if not manifest.files:
-        fail(below(where, "files"), "contains no precision")
+        fail(key_path(where, "files"), "contains no precision")
     specs = [spec for files in manifest.files.values() for spec in files.values()]
     specs += manifest.other_files.values()
     if len(specs) > MAX_FILES or sum(spec.bytes for spec in specs) > MAX_PACKAGE_BYTES:
         megabytes = MAX_PACKAGE_BYTES // 1024**2
-        fail(below(where, "files"), f"lists more than {MAX_FILES} files or {megabytes} MiB")
+        fail(key_path(where, "files"), f"lists more than {MAX_FILES} files or {megabytes} MiB")
     for precision, files in manifest.files.items():
         optional = {ROLLING} if manifest.kind == "clip" else set()
         if set(files) - optional != set(manifest.roles):
@@ -364,7 +364,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
             fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
     for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
         if (spec is not None) != (manifest.kind == kind):
-            fail(below(where, key), f"is required in packages that read {kind}s and not allowed in others")
+            fail(key_path(where, key), f"is required in packages that read {kind}s and not allowed in others")
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
             fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")

@@ -1,1 +1,1 @@
-"""Recordings without pixels: what the models saw in each frame, to be played again to the same results."""
+"""Recordings without pictures: the model outputs of each frame, which can be replayed to the same results."""

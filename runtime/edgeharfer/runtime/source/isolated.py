@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from edgeharfer.runtime.child import Child, child_command, crash_name
+from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import Source, SourceOptions
@@ -70,7 +70,7 @@ class ReaderProcess(Child):
                 super().__init__(
                     child_command(f"{__package__}.reader", str(child_sock.fileno())),
                     pass_fds=(child_sock.fileno(),),
-                    patience_s=_STOP_S,
+                    grace_s=_STOP_S,
                 )
             except OSError:
                 self.sock.close()
@@ -216,7 +216,7 @@ class IsolatedSource(Source):
 
     def _failure_message(self, reason: str) -> str:
         code = self._stop_reader()
-        if name := crash_name(code):
+        if name := signal_name(code):
             reason = f"crashed ({name}): out of memory, or a bug in a driver or codec"
         return f"{self.name}: the reader process {reason}"
 

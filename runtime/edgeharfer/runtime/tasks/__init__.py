@@ -1,7 +1,8 @@
-"""The registry of tasks: the only place that lists them.
+"""The registry of tasks.
 
-A task that ships is one file in this package and one row of TASKS. A model package for any further task runs
-without a row: `make_task` takes its folder. A task from outside goes into `Pipeline(extra_tasks=[…])`.
+A task that ships with edgeharfer is a module of this package and an entry of TASKS. A model package for
+another task needs no entry: `make_task` takes its folder. A task of another project is passed to
+`Pipeline(extra_tasks=[…])`.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
     from edgeharfer.runtime.schedule import Schedule
     from edgeharfer.runtime.tasks.base import Task
-    from edgeharfer.runtime.tasks.packaged import PackagedTask, Reader, TaskModel
+    from edgeharfer.runtime.tasks.packaged import ModelRunner, PackagedTask, TaskModel
 
 ACTION, EMOTION = "action", "emotion"
-"""The two tasks that run by default, for the parts of the product that are about them alone."""
-
+"""Names of the two tasks that run by default."""
 
 DEFAULT_ICON = "mdi:eye-outline"
+"""Icon of tasks in Home Assistant that have none of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEntry:
-    """One task that ships.
+    """A task that ships with edgeharfer.
 
     Attributes:
-        task: Its class, as "module:Class" of this package.
-        model: The `TaskModel` that runs its packages, likewise; "" for a task without packages. The package
-            of a task with one is chosen by an option of its own name.
-        scope: "scene" for one reading a frame, "face" for one a face.
-        summary: A line for people.
+        task: The class of the task, as "module:Class" of this package.
+        model: The `TaskModel` that runs its packages, likewise; "" for a task without packages. The option
+            for the package of a task has the name of the task.
+        scope: "scene" for one reading per frame, "face" for one reading per face.
+        summary: One-line description for users.
         gives: "classes", or "values", which are numbers by name.
-        reads: What its model packages read; None where it needs no package.
-        package: The package that ships and runs by default; "" where it needs none.
-        use: What a package of this task is for, as its model card says.
-        stages: The stages that it is timed in; without any it is one stage of its own name.
-        rates: Name of a rate and the stage that is counted for it.
-        icon: In Home Assistant, from https://pictogrammers.com/library/mdi/.
-        options: Keywords of the pipeline that its model takes.
-        recorded: Key of the model's outputs in a recording.
+        reads: Input of its model packages; None for a task without packages.
+        package: Name of the default package; "" for a task without packages.
+        use: Intended use of the packages, for their model cards.
+        stages: Names of the stages that are timed; none means one stage with the name of the task.
+        rates: Name of each reported rate and the stage whose runs are counted for it.
+        icon: Icon in Home Assistant, from https://pictogrammers.com/library/mdi/.
+        options: Keyword arguments of the pipeline that are passed to the model.
+        recorded: Key of the model outputs in a recording.
     """
 
     task: str
@@ -72,10 +73,10 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         task="action:ActionTask",
         model="action:ActionModel",
         scope="scene",
-        summary="what goes on in the scene; on by default, --action chooses the package or off",
+        summary="the action in the scene; on by default, --action selects the package or off",
         reads="clip",
         package="action-ucf20",
-        use="Which of the listed actions a short stretch of video shows.",
+        use="Recognises which of the listed actions a short video clip shows.",
         stages=("encode", "head"),
         rates={"actions": "encode"},
         icon="mdi:run",
@@ -85,10 +86,11 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         task="emotion:EmotionTask",
         model="emotion:EmotionModel",
         scope="face",
-        summary="how each face looks; on by default, --emotion chooses the package or off",
+        summary="the expression of each face; on by default, --emotion selects the package or off",
         reads="face",
         package="emotion-fer8",
-        use="Which of the listed looks a face has. A look is not a feeling: do not judge people by it.",
+        use="Recognises which of the listed expressions a face shows. "
+        "An expression is not a feeling: do not judge people by it.",
         stages=("align", "emotion"),
         icon="mdi:emoticon-outline",
         options=("prior", "clock"),
@@ -97,7 +99,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
     "headpose": TaskEntry(
         task="headpose:HeadPose",
         scope="face",
-        summary="yaw, pitch and roll of each face in degrees; no model",
+        summary="yaw, pitch and roll of each face in degrees; needs no model",
         gives="values",
     ),
 })  # fmt: skip
@@ -105,37 +107,45 @@ _MODELS: Mapping[InputKind, str] = MappingProxyType(
     {"face": "pictures:PictureModel", "frame": "pictures:PictureModel", "clip": "action:ActionModel"}
 )
 PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model)
-"""Tasks with an option that chooses their model package, in the order in which they run."""
+"""Tasks with model packages, which options select, in the order in which they run."""
 EXTRA_TASKS = tuple(name for name, entry in TASKS.items() if not entry.model)
 """Tasks that `--task` adds by name."""
 ALWAYS_IN_JSON: Mapping[str, tuple[str, ...]] = MappingProxyType({
     scope: tuple(name for name in PACKAGE_TASKS if TASKS[name].scope == scope) for scope in ("scene", "face")
 })  # fmt: skip
-"""Tasks whose key stands in the JSON of each scene and face, with null where there is no reading."""
+"""Tasks whose key is always present in the JSON of a scene or a face, with null if there is no reading."""
 
 STAGES = ("total", "detect", *(stage for entry in reversed([*TASKS.values()]) for stage in entry.stages))
-"""Stages of a frame in the order of a report; a further task is a stage of its own name."""
+"""Stages of a frame, in the order of a report. Other tasks are stages with their own name."""
 RATES: Mapping[str, str] = MappingProxyType(
     {"faces": "detect"} | {name: stage for task in TASKS.values() for name, stage in task.rates.items()}
 )
-"""What has a rate of its own, and the stage that runs once each time."""
+"""Name of each reported rate and the stage whose runs are counted for it."""
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
-    """Raises ModelError for a package that is not what its task needs. where: named in the error."""
+    """Check that a package has the inputs and outputs that its task requires.
+
+    Args:
+        manifest: The manifest of the package.
+        where: Location of the package for the error message.
+
+    Raises:
+        ModelError: The package does not match its task.
+    """
     entry = TASKS.get(manifest.task)
     if entry is None or entry.reads is None:
         return
     gives = "classes" if manifest.labels else "values"
     if (manifest.kind, gives) != (entry.reads, entry.gives):
         raise ModelError(
-            f"{where}: reads {manifest.kind}s and gives {gives}, where a package for the task "
+            f"{where}: reads {manifest.kind}s and gives {gives}, but a package for the task "
             f"{manifest.task} reads {entry.reads}s and gives {entry.gives}"
         )
 
 
 def is_addable(task: str) -> bool:
-    """Whether `make_task` knows the name, or there is such a package."""
+    """Return whether `make_task` accepts a name: one of EXTRA_TASKS, a shipped package or a folder."""
     if task in EXTRA_TASKS or Path(task).is_dir():
         return True
     from edgeharfer.runtime.inference.package import shipped_packages
@@ -144,16 +154,17 @@ def is_addable(task: str) -> bool:
 
 
 def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | None = None) -> Task:
-    """A task to add to a pipeline.
+    """Create a task for `Pipeline(extra_tasks=[…])`.
 
     Args:
-        task: One of EXTRA_TASKS, or a model package: a shipped name or a folder.
-        backend: Where and how a package runs.
-        require_signature: The file of the public key that a package must be signed with.
+        task: One of EXTRA_TASKS, the name of a shipped package, or the folder of a package.
+        backend: Where and how the package runs.
+        require_signature: File of the public key with which the package must be signed.
 
     Raises:
-        ConfigError: There is no such task or package, or the package is for a task with an option of its own.
+        ConfigError: There is no such task or package, or the package is for one of PACKAGE_TASKS.
         ModelError: The package cannot be trusted or run.
+        ProviderError: The requested provider cannot be loaded.
     """
     known = f"tasks to add: {', '.join(EXTRA_TASKS)}, or the folder of a package"
     if task in PACKAGE_TASKS:
@@ -176,23 +187,24 @@ def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | No
 def make_tasks(
     tasks: Iterable[str], backend: Backend = CPU, *, require_signature: Path | None = None
 ) -> list[Task]:
-    """The tasks of a list, each once; see `make_task`."""
+    """Create each task of a list with `make_task`, ignoring duplicates."""
     return [make_task(task, backend, require_signature=require_signature) for task in dict.fromkeys(tasks)]
 
 
 def open_model(
     package: Package, backend: Backend, options: Mapping[str, Any] | None = None, task: str = ""
 ) -> TaskModel:
-    """The model of a package that is no face detector: its task's, or one for what it reads.
+    """Open the model of a package: the class of its task, or else the class for its inputs.
 
     Args:
-        package: A loaded package.
+        package: A loaded package, not of a face detector.
         backend: Where and how its graphs run.
-        options: From which the model takes those that its task's entry names.
-        task: The task that it runs for; that of its manifest where none is given.
+        options: Options of the pipeline, of which the model gets those named in `TaskEntry.options`.
+        task: Name of the task that uses the model; by default that of the manifest.
 
     Raises:
-        ModelError, ProviderError: As `TaskModel`.
+        ModelError: See `TaskModel`.
+        ProviderError: See `TaskModel`.
     """
     entry = TASKS.get(task or package.manifest.task)
     path = entry.model if entry and entry.model else _MODELS[package.manifest.kind]
@@ -202,10 +214,10 @@ def open_model(
 
 
 def make_packaged_task(
-    name: str, model: TaskModel, reader: Reader, schedule: Schedule, clock: Clock
+    name: str, model: TaskModel, runner: ModelRunner, schedule: Schedule, clock: Clock
 ) -> PackagedTask:
-    """A task of PACKAGE_TASKS. Its model reads pictures through the reader."""
-    task: PackagedTask = _load_object(TASKS[name].task)(model, reader, schedule, clock)
+    """Create a task of PACKAGE_TASKS, which runs its model through `runner`."""
+    task: PackagedTask = _load_object(TASKS[name].task)(model, runner, schedule, clock)
     return task
 
 

@@ -1,4 +1,4 @@
-"""The seam for tasks: what each frame and the faces in it are read for."""
+"""The interface of tasks, which produce readings of the scene or of faces."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 __all__ = ["SCOPES", "Reading", "Step", "Task"]
 
 SCOPES = ("scene", "face")
+"""Allowed values of `Task.scope`."""
 
 
 class Task(Protocol):
-    """Reads something from every frame: a label with probabilities, numbers, or both.
+    """Produces readings from frames: labels with probabilities, numbers, or both.
 
-    Any object with these members is a task; subclassing gives empty `reset` and `close`. The pipeline calls
-    all of them from the thread that calls `Pipeline.process`, one at a time.
+    Any object with these members is a task; subclasses inherit an empty `reset` and `close`. The pipeline
+    calls all methods from the thread that uses the pipeline, one at a time.
 
         class Brightness:
             name, scope = "brightness", "scene"
@@ -30,12 +31,12 @@ class Task(Protocol):
             def close(self): ...
 
     Attributes:
-        name: Where its readings stand: `result.readings[name]`, `face.readings[name]`, and the key in JSON.
-            Letters, digits, dashes and underscores, beginning with a letter.
-        scope: "scene" for one reading a frame, "face" for one a face.
-
-    Two more attributes are optional: `labels`, which `Pipeline.labels` then gives, and `value_names`. Both
-    make columns in `frames.csv` of a report.
+        name: Key of its readings in `result.readings`, `face.readings` and JSON. Letters, digits, dashes and
+            underscores, starting with a letter.
+        scope: "scene" for one reading per frame, "face" for one reading per face.
+        labels: Optional. The classes, in `Pipeline.labels`; their probabilities are columns in `frames.csv`
+            of a report.
+        value_names: Optional. The names of the values, which are columns in `frames.csv` of a report.
     """
 
     name: str
@@ -43,37 +44,37 @@ class Task(Protocol):
 
     @abstractmethod
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | Mapping[int, Reading] | None:
-        """Take in a frame.
+        """Process a frame.
 
-        The last reading stands until the task gives another one, until `reset`, and for a face until its
-        track ends. So a task that has nothing new returns None, and one that reads some of the faces
-        returns those alone. Readings of tracks that are not in view are ignored.
+        A reading remains current until the task returns another one, until `reset`, and for a face until its
+        track ends. Return None if there is nothing new, and only the faces that were read if that is not all
+        of them. Readings of tracks that are not in view are ignored.
 
         Args:
             frame: The frame. Its picture is shared: copy it before you draw into it.
-            faces: The faces in view, with the readings that stand. `seen_s` tells whether the detector saw
-                a face in this very frame, or whether its place was extrapolated.
+            faces: The faces in view with their current readings. A face was detected in this frame if its
+                `seen_s` equals `frame.pts_s`; otherwise its position is extrapolated.
 
         Returns:
-            A Reading (scope "scene"), a mapping of track number to Reading (scope "face"), or None where
-            nothing is new.
+            A `Reading` (scope "scene"), a mapping of track number to `Reading` (scope "face"), or None if
+            there is nothing new.
         """
         ...
 
     def reset(self) -> None:
-        """Forget all frames: another source, a break in it, a cut, or a photograph comes next."""
+        """Discard all state. Called before another source, after a gap, at a cut, and before a photograph."""
         return
 
     def close(self) -> None:
-        """Release what the task holds; called once, by `Pipeline.close`."""
+        """Release all resources. `Pipeline.close` calls it once."""
         return
 
 
 class Step(NamedTuple):
-    """What a pipeline gets from one step of a task.
+    """The outcome of one step of a task.
 
     Attributes:
-        readings: As `Task.step` returns them; None where nothing is new.
+        readings: New readings, as `Task.step` returns them; None if there is nothing new.
         stages_ms: Milliseconds spent in each stage that ran.
     """
 

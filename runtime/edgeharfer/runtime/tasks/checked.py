@@ -1,4 +1,4 @@
-"""A task of a user's: what it returns is checked, and a failure names it."""
+"""Validation of extra tasks: their attributes, their return values, and errors that name the task."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ from edgeharfer.runtime.types import Frame, Reading, TrackedFace
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 JSON_KEYS = {"kind", "seq", "pts_s", "age_ms", "source", "file", "faces", "track", "box", "score"}
 RESERVED = (JSON_KEYS | set(STAGES)) - set(PACKAGE_TASKS)
-"""Names that no task can have: they are keys of the JSON line or stages."""
+"""Names that a task must not have, because they are keys of the JSON line or stages."""
 _MEMBERS = ("step", "reset", "close")
 
 T = TypeVar("T")
 
 
 def check_names(tasks: Sequence[Task]) -> None:
-    """Raises TaskError for an object that is no task, for a bad name or scope, and for a name given twice."""
+    """Check the attributes of tasks.
+
+    Raises:
+        TaskError: An object is not a task, has an invalid name or scope, or has the name of another task.
+    """
     taken = set(PACKAGE_TASKS)
     for task in tasks:
         name = getattr(task, "name", None)
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
             raise TaskError(
-                f"{type(task).__name__}: the name {name!r} cannot be a task's: use letters, digits, - and _, "
-                f"and none of {', '.join(sorted(RESERVED))}"
+                f"{type(task).__name__}: invalid task name {name!r}: use letters, digits, - and _, "
+                f"but none of the reserved names {', '.join(sorted(RESERVED))}"
             )
         if name in taken:
-            raise TaskError(f"there are two tasks named {name!r}: give the second another name")
+            raise TaskError(f"there are two tasks named {name!r}: rename one of them")
         taken.add(name)
         if getattr(task, "scope", None) not in SCOPES:
-            raise TaskError(f"task {name}: its scope must be {' or '.join(map(repr, SCOPES))}")
-        if lacking := [member for member in _MEMBERS if not callable(getattr(task, member, None))]:
-            raise TaskError(f"task {name}: it has no method {' and no '.join(lacking)}")
+            raise TaskError(f"task {name}: scope must be {' or '.join(map(repr, SCOPES))}")
+        if missing := [member for member in _MEMBERS if not callable(getattr(task, member, None))]:
+            raise TaskError(f"task {name}: missing method {' and '.join(missing)}")
 
 
 class CheckedTask:
-    """Any task as the pipeline runs it. Raises TaskError, which names the task, where it fails."""
+    """Wraps an extra task: times its steps, checks return values, and raises errors as TaskError."""
 
     def __init__(self, task: Task, clock: Clock) -> None:
         self.name, self.scope = task.name, task.scope
@@ -52,38 +56,44 @@ class CheckedTask:
         self._task, self._clock = task, clock
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
-        """The task's step, its return value checked; its time is that of a stage with the task's name."""
+        """Run the task's step as a stage with the name of the task.
+
+        Raises:
+            TaskError: The step failed or returned an invalid value.
+        """
         start = self._clock.monotonic()
-        given = self._call("step", lambda: self._task.step(frame, faces))
-        if given is None:
+        returned = self._call("step", lambda: self._task.step(frame, faces))
+        if returned is None:
             return NOTHING_NEW
         stages_ms = {self.name: (self._clock.monotonic() - start) * 1e3}
-        return Step(self._scene(given) if self.scope == "scene" else self._faces(given, faces), stages_ms)
+        return Step(
+            self._scene(returned) if self.scope == "scene" else self._faces(returned, faces), stages_ms
+        )
 
     def reset(self) -> None:
-        """The task's reset."""
+        """Run the task's reset."""
         self._call("reset", self._task.reset)
 
     def close(self) -> None:
-        """The task's close."""
+        """Run the task's close."""
         self._call("close", self._task.close)
 
-    def _scene(self, given: object) -> Reading:
-        if not isinstance(given, Reading):
-            raise TaskError(f"task {self.name}: step returned {_kind(given)}, not a Reading or None")
-        self._check(given)
-        return given
+    def _scene(self, returned: object) -> Reading:
+        if not isinstance(returned, Reading):
+            raise TaskError(f"task {self.name}: step returned {_kind(returned)}, not a Reading or None")
+        self._check(returned)
+        return returned
 
-    def _faces(self, given: object, faces: Sequence[TrackedFace]) -> Mapping[int, Reading]:
-        if not isinstance(given, Mapping):
+    def _faces(self, returned: object, faces: Sequence[TrackedFace]) -> Mapping[int, Reading]:
+        if not isinstance(returned, Mapping):
             raise TaskError(
-                f"task {self.name}: step returned {_kind(given)}, "
+                f"task {self.name}: step returned {_kind(returned)}, "
                 "not a mapping of track number to Reading or None"
             )
-        for number, reading in given.items():
+        for number, reading in returned.items():
             if not isinstance(number, Integral):
                 raise TaskError(
-                    f"task {self.name}: step returned a reading for {number!r}, which is no track number"
+                    f"task {self.name}: step returned a reading for {number!r}, which is not a track number"
                 )
             if not isinstance(reading, Reading):
                 raise TaskError(
@@ -91,15 +101,18 @@ class CheckedTask:
                 )
             self._check(reading)
         in_view = {face.track for face in faces}
-        return {int(number): reading for number, reading in given.items() if number in in_view}
+        return {int(number): reading for number, reading in returned.items() if number in in_view}
 
     def _check(self, reading: Reading) -> None:
-        """A label is a text, a probability finite and not negative, a value any number."""
+        """Check that labels are strings, probabilities finite and not negative, and values numbers."""
         if not isinstance(reading.label, str | None):
-            raise TaskError(f"task {self.name}: the label {reading.label!r} is no text")
+            raise TaskError(f"task {self.name}: the label {reading.label!r} is not a string")
         for label, value in (reading.probs or {}).items():
             if not isinstance(value, Real) or not 0 <= value < math.inf:
-                raise TaskError(f"task {self.name}: the probability of {label!r} is {value!r}")
+                raise TaskError(
+                    f"task {self.name}: the probability of {label!r} is {value!r}, "
+                    "not a finite number of at least 0"
+                )
         for name, value in (reading.values or {}).items():
             if not isinstance(value, Real):
                 raise TaskError(f"task {self.name}: the value {name!r} is {_kind(value)}, not a number")

@@ -1,4 +1,4 @@
-"""The task emotion: faces of a frame in one batch, each track's probabilities averaged over time."""
+"""The task "emotion": classifies faces in batches, and averages the probabilities of each track over time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import EMOTION, TASKS
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
-from edgeharfer.runtime.tasks.packaged import Reader
+from edgeharfer.runtime.tasks.packaged import ModelRunner
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
+"""Time constant with which the probabilities of a face are averaged."""
 PRIORS = ("package", "data", "balanced", "uniform")
 
 
@@ -30,8 +31,15 @@ class EmotionModel(PictureModel):
     """The graph of an emotion package: faces of a frame to probabilities.
 
     Args:
-        backend: Where and how it runs.
-        prior: One of PRIORS, the class shares that the probabilities assume.
+        package: A loaded package.
+        backend: Where and how the graph runs.
+        prior: Class prior that the probabilities assume, one of PRIORS (see `prior_weights`).
+        clock: Source of time; the system's by default.
+
+    Raises:
+        ConfigError: The prior is unknown, or the package does not support it.
+        ModelError: See `TaskModel`.
+        ProviderError: See `TaskModel`.
     """
 
     stages = TASKS[EMOTION].stages
@@ -49,25 +57,35 @@ class EmotionModel(PictureModel):
 
     @property
     def cuts_portraits(self) -> bool:
-        """Whether the pictures of a data set are cut like live faces; else they are taken whole.
+        """Whether pictures of a data set are cropped like live faces.
 
-        A model that was trained on whole pictures knows faces framed as there, and those it gets.
+        Otherwise they are used whole, because the model was trained on whole pictures with the same framing.
         """
         return self.manifest.options.get("portraits") == "cut"
 
     def classify(self, pictures: Sequence[Image]) -> Floats:
-        """Cut faces, uint8 of any size -> probabilities (n, classes)."""
-        return reweigh(super().classify(pictures), self._weights)
+        """Classify cropped faces of any size, uint8; return probabilities, float32, (n, classes)."""
+        return reweight(super().classify(pictures), self._weights)
 
 
 def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
-    """What to multiply the classes' probabilities with to answer under another prior; None: as trained.
+    """Return factors for the class probabilities that replace the prior of the training data.
 
-    Bayes: p'(class | face) is proportional to p(class | face) * prior'(class) / prior(class), with the
-    class shares of the training data as the prior (Saerens et al. 2002). "data" wants those shares,
-    "balanced" the more even ones that the package carries, "uniform" all classes alike. "package" is what
-    the package was made for: "balanced" where it carries such shares, else "data"; and a package without
-    them is balanced by "uniform".
+    By Bayes' rule, p'(class | face) is proportional to p(class | face) * prior'(class) / prior(class), where
+    prior(class) is the share of the class in the training data (Saerens, Latinne and Decaestecker 2002,
+    "Adjusting the Outputs of a Classifier to New a Priori Probabilities").
+
+    Args:
+        manifest: Manifest of an emotion package.
+        prior: "data": the shares of the training data. "balanced": the more even shares recorded in the
+            package, else equal shares. "uniform": equal shares. "package": "balanced" if the package records
+            such shares, else "data".
+
+    Returns:
+        The factors, float32, (classes,); None if the probabilities remain as trained.
+
+    Raises:
+        ConfigError: The prior is unknown, or the package does not record the shares of its training data.
     """
     if prior not in PRIORS:
         raise ConfigError(f"unknown prior {prior!r}: choose from {', '.join(PRIORS)}")
@@ -80,16 +98,16 @@ def prior_weights(manifest: Manifest, prior: str) -> Floats | None:
             f"{manifest.name} does not record the class shares of its training data: use --prior data"
         )
     target = np.full(len(trained), 1 / len(trained)) if wanted is None else np.asarray(wanted)
-    return ratio(target, np.asarray(trained))
+    return prior_ratio(target, np.asarray(trained))
 
 
-def ratio(wanted: NDArray[np.float64], trained: NDArray[np.float64]) -> Floats:
-    """Weights from one set of class shares to another; a class that was never taught stays near zero."""
+def prior_ratio(wanted: NDArray[np.float64], trained: NDArray[np.float64]) -> Floats:
+    """Return the quotient of two class priors, (classes,), limited for classes without training data."""
     return (wanted / np.maximum(trained, 1e-6)).astype(np.float32)
 
 
-def reweigh(probs: Floats, weights: Floats | None) -> Floats:
-    """Probabilities (n, classes) times weights (classes,), each row summing to 1 again."""
+def reweight(probs: Floats, weights: Floats | None) -> Floats:
+    """Multiply probabilities, (n, classes), by weights, (classes,), and normalize each row to a sum of 1."""
     if weights is None:
         return probs
     weighted = probs * weights
@@ -98,9 +116,12 @@ def reweigh(probs: Floats, weights: Floats | None) -> Floats:
 
 
 class EmotionRecognizer:
-    """How each tracked face looks, frame by frame.
+    """Averages the probabilities of each tracked face over time and chooses its label.
 
-    time_constant_s: of the average over time; 0 gives the probabilities of each picture alone.
+    Args:
+        model: The model that gives the probabilities; its manifest has the labels.
+        threshold: Minimum probability of a label; by default that of the manifest.
+        time_constant_s: Time constant of the average in seconds; 0 does not average.
     """
 
     def __init__(
@@ -109,27 +130,30 @@ class EmotionRecognizer:
         self._model, self._time_constant_s = model, time_constant_s
         self._threshold = model.manifest.threshold if threshold is None else threshold
         self._by_track: dict[int, tuple[Smoother, LabelDecision]] = {}
-        self._felt: dict[int, Emotion] = {}
+        self._emotions: dict[int, Emotion] = {}
 
     def reset(self) -> None:
-        """Forget every face."""
+        """Discard the state of all faces."""
         self._by_track.clear()
-        self._felt.clear()
+        self._emotions.clear()
 
     def update(self, probs: Floats, tracks: Sequence[int], in_view: Sequence[int], now_s: float) -> None:
-        """Take in fresh probabilities (n, classes) of some tracks, a row each.
+        """Add new probabilities.
 
-        tracks: their numbers. in_view: numbers of all tracks that may be seen again; what is known of others
-        is forgotten.
+        Args:
+            probs: Float32, (n, classes), one row for each of `tracks`.
+            tracks: Track numbers of the rows.
+            in_view: Track numbers that may occur again. The state of other tracks is discarded.
+            now_s: Source time in seconds.
         """
         for number in self._by_track.keys() - set(in_view):
-            del self._by_track[number], self._felt[number]
+            del self._by_track[number], self._emotions[number]
         for number, row in zip(tracks, probs, strict=True):
-            self._felt[number] = self._emotion(number, row, now_s)
+            self._emotions[number] = self._emotion(number, row, now_s)
 
-    def of(self, number: int) -> Emotion | None:
-        """How the track of this number looked last; None before it was read for the first time."""
-        return self._felt.get(number)
+    def latest(self, number: int) -> Emotion | None:
+        """Return the last emotion of a track, or None if it has not been read yet."""
+        return self._emotions.get(number)
 
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
@@ -142,54 +166,53 @@ class EmotionRecognizer:
 
 
 class EmotionTask:
-    """Reads the faces that the detector has seen, in turn; those that were never read come first.
+    """Reads each face once per detection, new faces first, then those read longest ago.
 
-    Each face is read once each time that the detector has seen it. The schedule decides how many are read in
-    one frame, and whether probabilities are averaged over time.
+    The schedule decides how many faces are read in one frame, and whether probabilities are averaged.
     """
 
     name, scope = EMOTION, "face"
 
-    def __init__(self, model: EmotionModel, reader: Reader, schedule: Schedule, clock: Clock) -> None:
+    def __init__(self, model: EmotionModel, runner: ModelRunner, schedule: Schedule, clock: Clock) -> None:
         time_constant_s = TIME_CONSTANT_S if schedule.smooths_faces else 0.0
         self._recognizer = EmotionRecognizer(model, time_constant_s=time_constant_s)
-        self._reader, self._schedule = reader, schedule
-        self._met_s: dict[int, float] = {}  # by track: when it was last in view
-        self._read_s: dict[int, float] = {}  # when it was last read
-        self._read_of_s: dict[int, float] = {}  # when the detector had seen what was read
+        self._runner, self._schedule = runner, schedule
+        self._in_view_s: dict[int, float] = {}  # by track: when it was last in view
+        self._read_s: dict[int, float] = {}  # by track: when it was last read
+        self._detection_s: dict[int, float] = {}  # by track: time of the detection that was last read
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
-        """The emotions of the faces whose turn it is."""
-        self._meet(frame, faces)
-        waiting = [face for face in faces if self._read_of_s.get(face.track) != face.seen_s]
+        """Return the emotions of the faces that are read in this frame."""
+        self._record_in_view(frame, faces)
+        waiting = [face for face in faces if self._detection_s.get(face.track) != face.seen_s]
         if not waiting:
             return NOTHING_NEW
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
-        turn = waiting[: self._reader.faces_to_read(self.name, frame, self._count(frame, waiting))]
-        probs, stages_ms = self._reader.classify_faces(self.name, frame, [_detected(face) for face in turn])
+        turn = waiting[: self._runner.faces_to_read(self.name, frame, self._count(frame, waiting))]
+        probs, stages_ms = self._runner.classify_faces(self.name, frame, [_detected(face) for face in turn])
         numbers = [face.track for face in turn]
-        self._recognizer.update(probs, numbers, list(self._met_s), frame.pts_s)
+        self._recognizer.update(probs, numbers, list(self._in_view_s), frame.pts_s)
         self._read_s |= dict.fromkeys(numbers, frame.pts_s)
-        self._read_of_s |= {face.track: face.seen_s for face in turn}
-        emotions = {number: self._recognizer.of(number) for number in numbers}
+        self._detection_s |= {face.track: face.seen_s for face in turn}
+        emotions = {number: self._recognizer.latest(number) for number in numbers}
         return Step({number: emotion for number, emotion in emotions.items() if emotion}, stages_ms)
 
     def reset(self) -> None:
-        """Forget every face."""
+        """Discard the state of all faces."""
         self._recognizer.reset()
-        for known in (self._met_s, self._read_s, self._read_of_s):
-            known.clear()
+        for state in (self._in_view_s, self._read_s, self._detection_s):
+            state.clear()
 
-    def _meet(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
-        """Note who is in view; a face out of view for longer than a track lasts is forgotten."""
-        self._met_s |= dict.fromkeys((face.track for face in faces), frame.pts_s)
-        for number, met_s in list(self._met_s.items()):
-            if not 0 <= frame.pts_s - met_s <= MAX_TRACK_GAP_S:
-                for known in (self._met_s, self._read_s, self._read_of_s):
-                    known.pop(number, None)
+    def _record_in_view(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
+        """Record the faces in view, and discard those out of view for longer than a track lasts."""
+        self._in_view_s |= dict.fromkeys((face.track for face in faces), frame.pts_s)
+        for number, last_s in list(self._in_view_s.items()):
+            if not 0 <= frame.pts_s - last_s <= MAX_TRACK_GAP_S:
+                for state in (self._in_view_s, self._read_s, self._detection_s):
+                    state.pop(number, None)
 
     def _count(self, frame: Frame, waiting: Sequence[TrackedFace]) -> int:
-        """How many faces to read in this frame; of a photograph all."""
+        """Return how many faces to read in this frame; all for a photograph."""
         if frame.still:
             return len(waiting)
         return self._schedule.faces_at_once(

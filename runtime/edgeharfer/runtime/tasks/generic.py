@@ -1,4 +1,4 @@
-"""Tasks that a model package describes: classes or values of each face, of the frame, or of a clip."""
+"""Tasks defined by a model package alone: classes or values of faces, frames or clips."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Floats, Frame, Reading, TrackedFace
 
 TIME_CONSTANT_S = 0.35
-"""Of the average over time, as for emotions."""
+"""Time constant with which outputs are averaged."""
 FRAME_INTERVAL_S = 0.1
-"""From one reading of a whole frame to the next."""
+"""Minimum time between readings of whole frames, in seconds."""
 
 
 def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
-    """The task of a package, under the name that its manifest gives.
+    """Create the task of a package, with the name from its manifest.
 
     Args:
-        package: It reads faces, frames or clips; those that read clips give classes.
-        backend: Where and how it runs.
+        package: A package that reads faces or frames, or one that reads clips and gives classes.
+        backend: Where and how the model runs.
 
     Raises:
-        ConfigError: It is a face detector, or gives values for clips.
-        ModelError, ProviderError: As its model.
+        ConfigError: The package is a face detector, or gives values for clips.
+        ModelError: See `TaskModel`.
+        ProviderError: See `TaskModel`.
     """
     manifest = package.manifest
     if manifest.task == FACES or (manifest.kind == "clip" and manifest.values):
@@ -41,12 +42,20 @@ def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
     model = open_model(package, backend)
     if isinstance(model, ActionModel):
         return ClipTask(model)
-    assert isinstance(model, PictureModel), "what reads no clips reads pictures"
+    assert isinstance(model, PictureModel), "packages read clips or pictures"
     return FaceTask(model) if manifest.kind == "face" else FrameTask(model)
 
 
 class GenericTask(Task):
-    """What the tasks of packages have in common: the model, and what the manifest says that it gives."""
+    """Base class of tasks that a package defines.
+
+    Attributes:
+        model: The model of the package.
+        name: Name of the task from the manifest.
+        scope: "scene" or "face".
+        labels: The classes; empty for a package that gives values.
+        value_names: Names of the values; empty for a package that gives classes.
+    """
 
     def __init__(self, model: PictureModel | ActionModel, scope: str) -> None:
         self.model = model
@@ -54,12 +63,12 @@ class GenericTask(Task):
         self.labels, self.value_names = model.manifest.labels, model.manifest.value_names
 
     def close(self) -> None:
-        """Release the graphs."""
+        """Close the model."""
         self.model.close()
 
 
 class AveragedOutputs:
-    """The outputs of one face or of the scene, averaged over time: a label with probabilities, or values."""
+    """Averages the outputs for one face or for the scene over time."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._names = manifest.labels or manifest.value_names
@@ -67,7 +76,7 @@ class AveragedOutputs:
         self._decision = LabelDecision(manifest.labels, manifest.threshold) if manifest.labels else None
 
     def update(self, outputs: Floats, now_s: float) -> Reading:
-        """Take in the outputs (classes or values,) at a time."""
+        """Add outputs, (classes,) or (values,), at a source time in seconds; return the averaged reading."""
         mean = self._smoother.update(outputs, now_s)
         named = dict(zip(self._names, mean.tolist(), strict=True))
         if self._decision is None:
@@ -77,10 +86,10 @@ class AveragedOutputs:
 
 
 class FaceTask(GenericTask):
-    """Reads cut faces: each one once each time that the detector has seen it.
+    """Reads each face once per detection.
 
-    In a photograph all faces are read, else a batch in one frame: new ones first, then those that were not
-    read for the longest time.
+    All faces of a photograph are read; otherwise one batch in each frame, new faces first, then those read
+    longest ago.
     """
 
     def __init__(self, model: PictureModel) -> None:
@@ -89,8 +98,8 @@ class FaceTask(GenericTask):
         self.reset()
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Mapping[int, Reading] | None:
-        """The readings of the faces whose turn it is."""
-        self._forget_old(frame.pts_s)
+        """Return the readings of the faces that are read in this frame."""
+        self._discard_old(frame.pts_s)
         waiting = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
         turn = waiting if frame.still else waiting[: BATCHES[-1]]
@@ -109,20 +118,20 @@ class FaceTask(GenericTask):
         }
 
     def reset(self) -> None:
-        """Forget every face."""
+        """Discard the state of all faces."""
         self._averages: dict[int, AveragedOutputs] = {}
         self._seen_s: dict[int, float] = {}
         self._read_s: dict[int, float] = {}
 
-    def _forget_old(self, now_s: float) -> None:
-        """A face that was not read for longer than a track lasts is a new one."""
+    def _discard_old(self, now_s: float) -> None:
+        """Discard the state of faces that were not read for longer than a track lasts."""
         for track in [track for track, at_s in self._read_s.items() if now_s - at_s > MAX_TRACK_GAP_S]:
             for known in (self._averages, self._seen_s, self._read_s):
                 known.pop(track, None)
 
 
 class FrameTask(GenericTask):
-    """Reads whole frames, about ten a second."""
+    """Reads whole frames, about ten per second."""
 
     def __init__(self, model: PictureModel) -> None:
         super().__init__(model, "scene")
@@ -130,20 +139,20 @@ class FrameTask(GenericTask):
         self._average, self._read_s = AveragedOutputs(model.manifest), -math.inf
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
-        """The reading of a frame whose turn it is."""
+        """Return a reading if FRAME_INTERVAL_S has passed since the last one."""
         if 0 <= frame.pts_s - self._read_s < FRAME_INTERVAL_S:
             return None
         self._read_s = frame.pts_s
         return self._average.update(self._pictures.classify([frame.bgr])[0], frame.pts_s)
 
     def reset(self) -> None:
-        """Forget all frames."""
+        """Discard all state from previous frames."""
         self._average = AveragedOutputs(self.model.manifest)
         self._read_s = -math.inf
 
 
 class ClipTask(GenericTask):
-    """Reads clips, at the times that their window asks for; "uncertain" until the first window is full."""
+    """Classifies clips, sampled as their window requires; "uncertain" until the first window is full."""
 
     def __init__(self, model: ActionModel) -> None:
         super().__init__(model, "scene")
@@ -151,7 +160,7 @@ class ClipTask(GenericTask):
         self._average = AveragedOutputs(model.manifest)
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
-        """The reading of the window that ends with this frame, where the frame belongs in it."""
+        """Return the reading of the window that ends with this frame, if the frame is sampled."""
         if frame.still or not self._ring.wants(frame.pts_s):
             return None
         self._ring.push(frame.pts_s, self._clips.encode(frame.bgr))
@@ -161,6 +170,6 @@ class ClipTask(GenericTask):
         return Reading(UNCERTAIN, {})
 
     def reset(self) -> None:
-        """Forget the window."""
+        """Discard the window."""
         self._ring.reset()
         self._average = AveragedOutputs(self.model.manifest)

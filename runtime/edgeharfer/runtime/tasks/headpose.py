@@ -1,10 +1,10 @@
-"""The task headpose: which way each face is turned, from the detector's key points. No model.
+"""The task "headpose": yaw, pitch and roll of each face from the detector's key points, without a model.
 
-The pose is that of a generic face whose six points, seen by a pinhole camera, fall closest to the key points
-(Perspective-n-Point; Terzakis and Lourakis 2020, "A Consistently Fast and Globally Optimal Solution to the
-Perspective-n-Point Problem", then Levenberg-Marquardt). The focal length is not known: it is taken to be the
-width of the frame, which is a field of view of 53 degrees, and the lens to have no distortion. Angles are
-relative to the axes of the camera.
+The pose is that of a generic face whose six points, projected by a pinhole camera, are closest to the key
+points (Perspective-n-Point; Terzakis and Lourakis 2020, "A Consistently Fast and Globally Optimal Solution to
+the Perspective-n-Point Problem", then Levenberg-Marquardt). The focal length is unknown and assumed to be the
+width of the frame, which is a field of view of 53 degrees, without lens distortion. Angles are relative to
+the axes of the camera.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ GENERIC_FACE: Matrix = np.array([
     (-76.6, -6.7, 24.4),  # right ear tragion
     (76.6, -6.7, 24.4),  # left ear tragion
 ])  # fmt: skip
-"""The six key points of a face that looks into the camera, in millimetres: x to the right of the picture, y
-down, z away from the camera.
+"""Six key points of a face that looks into the camera, (6, 3), in millimetres: x to the right of the picture,
+y down, z away from the camera.
 
 From MediaPipe's canonical face model (`face_geometry/data/canonical_face_model.obj`, in centimetres, y up and
 z towards the camera): eyes are the mean of the vertices at their corners and lids (33, 133, 145, 159 and
 263, 362, 374, 386), the nose is 1, the mouth the mean of 13 and 14, the tragia are 234 and 454."""
-WITHOUT_EARS = 4
-"""How many of the points, from the first one on, are enough."""
+POINTS_WITHOUT_EARS = 4
+"""Number of key points used if the ears are missing: the eyes, the nose and the mouth."""
 MAX_ERROR = 0.08
-"""Points that miss the generic face by more than this share of their extent, on average, are no face.
+"""Maximum mean reprojection error, relative to the extent of the key points, for which a pose is returned.
 
-Measured: at most 0.035 for faces in webcam clips, at least 0.10 for points drawn at random."""
+Measured: at most 0.035 for faces in webcam clips, at least 0.10 for random points."""
 
 
 class HeadPose:
-    """Yaw, pitch and roll of each face in degrees, whenever the detector has seen it.
+    """Estimates yaw, pitch and roll of each face in degrees, once per detection.
 
-    The detector "haar" finds no key points: it gives those of a straight face for every face. YuNet (which
-    "auto" takes for photographs) reports no ears, and the pose is that of the other four points: with an
-    error of one pixel in each, angles are off by 1 to 2 degrees on average instead of 0.5 to 0.7. An open
-    mouth moves the point of the mouth, and turns the pitch by up to ten degrees upwards.
+    Do not use it with the detector "haar", which returns the key points of a frontal face for every face.
+    YuNet (which "auto" uses for photographs) reports no ears, so the pose comes from the other four points:
+    with an error of one pixel in each, the mean error is 1 to 2 degrees instead of 0.5 to 0.7. An open mouth
+    moves its key point, and turns the pitch upwards by up to ten degrees.
 
     The signs, from the view of the person:
-        yaw: positive where they turn to their left, which is the right of an unmirrored picture.
-        pitch: positive where they look down.
-        roll: positive where they tilt the head to their right shoulder, counterclockwise in the picture.
+        yaw: Positive if they turn to their left, which is the right of a picture that is not mirrored.
+        pitch: Positive if they look down.
+        roll: Positive if they tilt the head to their right shoulder, counterclockwise in the picture.
     """
 
     name, scope = "headpose", "face"
@@ -63,11 +63,11 @@ class HeadPose:
         self._seen_s: dict[int, float] = {}
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Mapping[int, Reading] | None:
-        """The poses of the faces that the detector has seen since they were last read."""
-        fresh = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
+        """Return the poses of the faces that were detected since their last reading."""
+        detected = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         self._seen_s = {face.track: face.seen_s for face in faces}
         height, width = frame.bgr.shape[:2]
-        points = {face.track: face.keypoints for face in fresh}
+        points = {face.track: face.keypoints for face in detected}
         poses = {
             track: head_pose(keypoints, (width, height))
             for track, keypoints in points.items()
@@ -76,52 +76,53 @@ class HeadPose:
         return {track: Reading(values=pose) for track, pose in poses.items() if pose is not None} or None
 
     def reset(self) -> None:
-        """Forget which faces were read."""
+        """Discard the record of which faces were read."""
         self._seen_s = {}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources to release."""
 
 
 def camera_matrix(size: tuple[int, int]) -> Matrix:
-    """The pinhole camera that is assumed for pictures of `size` = (width, height)."""
+    """Return the assumed intrinsic matrix, (3, 3), for pictures of `size` = (width, height)."""
     width, height = size
     return np.array([[width, 0, (width - 1) / 2], [0, width, (height - 1) / 2], [0, 0, 1]], np.float64)
 
 
 def head_pose(keypoints: Floats, size: tuple[int, int]) -> dict[str, float] | None:
-    """Yaw, pitch and roll in degrees.
+    """Estimate the pose of a face.
 
     Args:
-        keypoints: (6, 2), pixels, in the order of `Face.keypoints`. The ears may be missing (not finite).
-        size: Width and height of the frame.
+        keypoints: Float32, (6, 2), pixels, in the order of `KEYPOINTS`. The ears may be missing (not finite).
+        size: Width and height of the frame in pixels.
 
     Returns:
-        The angles; None where other points are missing, or where they do not lie as those of a face.
+        "yaw", "pitch" and "roll" in degrees; None if other points are missing, or if the points do not fit a
+        face.
     """
     points = np.ascontiguousarray(keypoints, np.float64)
-    if points.shape != (len(GENERIC_FACE), 2) or not np.isfinite(points[:WITHOUT_EARS]).all():
+    if points.shape != (len(GENERIC_FACE), 2) or not np.isfinite(points[:POINTS_WITHOUT_EARS]).all():
         return None
-    count = len(points) if np.isfinite(points).all() else WITHOUT_EARS
+    count = len(points) if np.isfinite(points).all() else POINTS_WITHOUT_EARS
     points, generic, camera = points[:count], GENERIC_FACE[:count], camera_matrix(size)
     try:
-        solved, rotation, move = cv2.solvePnP(generic, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+        solved, rotation, translation = cv2.solvePnP(generic, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
         if not solved:
             return None
-        rotation, move = cv2.solvePnPRefineLM(generic, points, camera, None, rotation, move)
-        projected, _ = cv2.projectPoints(generic, rotation, move, camera, None)
+        rotation, translation = cv2.solvePnPRefineLM(generic, points, camera, None, rotation, translation)
+        projected, _ = cv2.projectPoints(generic, rotation, translation, camera, None)
         matrix, _ = cv2.Rodrigues(rotation)
     except cv2.error:  # the points coincide or lie on a line
         return None
-    misses = np.hypot(*(projected.reshape(-1, 2) - points).T)
+    errors = np.hypot(*(projected.reshape(-1, 2) - points).T)
     extent = float(np.hypot(*np.ptp(points, axis=0)))
-    if move[2, 0] <= 0 or not misses.mean() <= MAX_ERROR * extent:
+    if translation[2, 0] <= 0 or not errors.mean() <= MAX_ERROR * extent:
         return None
     return angles(np.asarray(matrix, np.float64))
 
 
 def angles(rotation: Matrix) -> dict[str, float]:
-    """Yaw, pitch and roll in degrees of a rotation that turns the generic face, R = Rz Ry Rx."""
+    """Return yaw, pitch and roll in degrees of a rotation matrix, (3, 3), decomposed as R = Rz Ry Rx."""
     pitch = math.atan2(rotation[2, 1], rotation[2, 2])
     yaw = math.atan2(rotation[2, 0], math.hypot(rotation[2, 1], rotation[2, 2]))
     roll = -math.atan2(rotation[1, 0], rotation[0, 0])

@@ -1,4 +1,4 @@
-"""The seam for tasks with a model package: a model that reads pictures, and a task that reads its outputs."""
+"""Interfaces of tasks with a model package: the model, what runs it, and the task that uses its outputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Inference(NamedTuple):
     """Outputs of a model.
 
     Attributes:
-        values: float32, (faces, row_size) of a task on faces, (row_size,) of one on the scene.
-        stages_ms: Milliseconds spent in each stage, where there are several.
+        values: float32, (faces, row_size) for a task on faces, (row_size,) for a task on the scene.
+        stages_ms: Milliseconds spent in each stage, if the model has several.
     """
 
     values: Floats
@@ -33,20 +33,20 @@ class TaskModel(ABC):
     """The graphs of a task's package.
 
     Attributes:
-        manifest: Of the package.
-        backend: Where and how the graphs run, with a precision of its own.
-        precision: Of the weights in use.
-        row_size: Values that `infer` gives for each face, or for the frame; None where the graph leaves it
-            open.
+        manifest: Manifest of the package.
+        backend: Where and how the graphs run, with "auto" resolved.
+        precision: Precision of the weights in use.
+        row_size: Number of values that `infer` returns for each face, or for the frame; None if the shape of
+            the graph does not say.
 
     Args:
         package: A loaded package.
         backend: Where and how its graphs run.
 
     Raises:
-        ModelError: The package is not what its task needs, does not hold that precision, or has a graph that
+        ModelError: The package does not match its task, does not have the precision, or has a graph that
             cannot be run.
-        ProviderError: The provider is not there.
+        ProviderError: The requested provider cannot be loaded.
     """
 
     row_size: int | None
@@ -60,54 +60,59 @@ class TaskModel(ABC):
 
     @property
     def provider(self) -> str:
-        """Where the first graph really runs, in ONNX Runtime's words."""
+        """The ONNX Runtime provider in use by the first graph."""
         return self._sessions[0].provider
 
     @abstractmethod
     def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
-        """Run on one picture, uint8 (height, width, 3); faces: those to read, for a task on faces."""
+        """Run the model on one picture.
+
+        Args:
+            bgr: The picture, uint8, (height, width, 3).
+            faces: The faces to read; ignored by models of whole frames and clips.
+        """
 
     @abstractmethod
     def warm_up(self) -> None:
-        """Run every graph once in each shape, so that the first frames are not slower than the rest."""
+        """Run every graph once in each input shape, so that the first frames are not slower than the rest."""
 
     def probs(self, outputs: Floats) -> Floats:
-        """Outputs of the last graph, (n, classes) or (classes,), as probabilities; values as they are."""
+        """Return outputs of the last graph, (n, classes) or (classes,), with logits as probabilities."""
         return softmax(outputs, self.manifest.temperature) if self.manifest.output == "logits" else outputs
 
     def close(self) -> None:
-        """Stop what runs in the background of the graphs."""
+        """Close the sessions, and stop their background work."""
         for session in self._sessions:
             session.close()
 
     def _open(self, package: Package, role: str, shapes: Sequence[tuple[int, ...]]) -> Session:
-        """A session that `close` closes."""
+        """Open a graph; `close` closes the session."""
         session = open_graph(package, role, self.backend, shapes=shapes)
         self._sessions.append(session)
         return session
 
 
-class Reader(Protocol):
-    """Runs the models of the tasks on frames; a recording can stand in for it. task: a task's name."""
+class ModelRunner(Protocol):
+    """Runs the models of the tasks, by the name of the task. A recording can replace it."""
 
     def faces_to_read(self, task: str, frame: Frame, count: int) -> int:
-        """How many faces to read in this frame, where the schedule says `count`."""
+        """Return how many faces to read in this frame; `count` is the decision of the schedule."""
 
     def classify_faces(self, task: str, frame: Frame, faces: Sequence[Face]) -> Inference:
-        """The model's outputs for some faces of the frame."""
+        """Return the outputs of the model for faces of the frame."""
 
     def encode(self, task: str, frame: Frame) -> Floats:
-        """The model's outputs for the frame."""
+        """Return the outputs of the model for the frame, float32, (row_size,)."""
 
 
 class PackagedTask(Protocol):
-    """A task with a package. It is made with (model, reader, schedule, clock)."""
+    """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock)."""
 
     name: str
     scope: str
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
-        """As `Task.step`; one on the scene runs before faces are looked for, and gets none."""
+        """Process a frame (see `Task.step`). Tasks on the scene run before face detection, without faces."""
 
     def reset(self) -> None:
-        """Forget all frames."""
+        """Discard all state from previous frames."""

@@ -1,4 +1,4 @@
-"""Models that read single pictures: faces cut from a frame, or whole frames."""
+"""Models of single pictures: faces cropped from a frame, or whole frames."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
 
 BATCHES = (1, 2, 4, 8)
-"""Batches are padded to one of these, so that ONNX Runtime plans memory for four shapes and no more."""
+"""Allowed batch sizes. Batches are padded, so that ONNX Runtime plans memory for only four shapes."""
 
 
 class PictureModel(TaskModel):
-    """The graph of a package: pictures to probabilities, or to values.
+    """The graph of a package that reads faces or frames: pictures to probabilities or values.
 
     Attributes:
-        stages: Names for the time in which faces are cut and the time of the graph; none gives no times.
+        stages: Names of the two timed stages, cropping and inference; without names they are not timed.
+        session: The ONNX Runtime session.
+
+    Args:
+        package: A loaded package.
+        backend: Where and how the graph runs.
+        clock: Source of time; the system's by default.
+
+    Raises:
+        ModelError: See `TaskModel`.
+        ProviderError: See `TaskModel`.
     """
 
     stages: tuple[str, ...] = ()
@@ -36,28 +46,28 @@ class PictureModel(TaskModel):
 
     @property
     def crop(self) -> CropSpec:
-        """How the model wants its faces cut."""
+        """How faces are cropped for the model."""
         crop = self.manifest.crop
         assert crop is not None, "a package that reads faces has a crop"
         return crop
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a picture."""
+        """Width and height of the model's input in pixels."""
         return self.manifest.input.width, self.manifest.input.height
 
     def classify(self, pictures: Sequence[Image]) -> Floats:
-        """Pictures, uint8 of any size -> probabilities or values (n, outputs)."""
+        """Run the graph on pictures of any size, uint8; return probabilities or values, (n, outputs)."""
         batch = preprocess_images(pictures, self.manifest.input)
         parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
 
     def crop_faces(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
-        """The faces as the model wants them."""
+        """Crop and align faces to the input size of the model."""
         return [crop_face(bgr, face, self.crop, self.size) for face in faces]
 
     def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
-        """Probabilities or values (faces, outputs); for a model of whole frames (outputs,)."""
+        """Return probabilities or values, (faces, outputs), or (outputs,) for a model of whole frames."""
         if self.manifest.kind == "frame":
             return Inference(self.classify([bgr])[0])
         if not faces:

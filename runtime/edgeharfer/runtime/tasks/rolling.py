@@ -1,9 +1,9 @@
-"""A recurrent head over a window that moves on, read one frame at a time.
+"""A recurrent head over a sliding window, evaluated one frame at a time.
 
-The windows that a frame belongs to are as many as a window has frames, and for all of them the layer takes
-one step with that frame. A rolling head takes these steps together: the states of all open windows are the
-rows of one batch, and a frame is weighed once, not once in each window. With each frame the oldest window is
-complete and a new one opens, so that the answer is the whole window's.
+A frame belongs to as many overlapping windows as a window has frames, and the recurrent layer takes one step
+with it in each of them. A rolling head takes these steps together: the states of all open windows are the
+rows of one batch, and the input weights are applied to the frame once instead of once for each window. Each
+frame completes the oldest window and opens a new one. The result equals that of the whole window.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from edgeharfer.runtime.inference.session import Session, Shape
 from edgeharfer.runtime.types import Floats
 
 
-def rolls(manifest: Manifest, precision: str, encoder: Session) -> bool:
-    """Whether a rolling head reads a stream: where the package holds one, and its encoder is on the CPU."""
+def has_rolling_head(manifest: Manifest, precision: str, encoder: Session) -> bool:
+    """Return whether streams are read with a rolling head: the package has one, and runs on the CPU."""
     return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"].name
 
 
 class RollingHead:
-    """The open windows of one stream.
+    """The recurrent states of all open windows of one stream.
 
-    session: a graph (features (1, size), states (1, frames, units)...) -> (scores (1, classes), the states
-    after it...), with the window that is complete in the first row. frames: of a window.
-    Raises ModelError for a graph of another kind.
+    Args:
+        session: A graph with the inputs features (1, size) and states (1, frames, units)…, and the outputs
+            scores (1, classes) and the next states…, with the complete window in the first row.
+        frames: Number of frames of a window.
+
+    Raises:
+        ModelError: The graph has other inputs or outputs.
     """
 
     def __init__(self, session: Session, frames: int) -> None:
@@ -36,29 +40,34 @@ class RollingHead:
         self._scores, *after = session.output_names
         if len(after) != len(states):
             raise ModelError(
-                f"{session.name}: no rolling head: {len(states)} states go in, {len(after)} come out"
+                f"{session.name}: not a rolling head: {len(states)} states as inputs, {len(after)} as outputs"
             )
-        rows = [self._no_windows(session.inputs[name], frames) for name in states]
+        rows = [self._initial_states(session.inputs[name], frames) for name in states]
         self._before = dict(zip(states, (one[:, 1:] for one in rows), strict=True))
         self._after = dict(zip(after, (one[:, :-1] for one in rows), strict=True))
 
     def push(self, features: Floats) -> Floats:
-        """Take in the features (size,) of the next frame -> scores (1, classes) of the window it completes.
+        """Add the features of the next frame, float32, (size,).
 
-        They mean something as soon as as many frames went in as a window has.
+        Returns:
+            The scores of the window that the frame completes, float32, (1, classes). They are meaningful once
+            a full window of frames was added.
         """
         outputs = self._session.run({self._features: features[None], **self._before})
         for name, rows in self._after.items():
             if outputs[name].shape != rows.shape:
-                raise ModelError(f"{self._session.name}: gives {name} in another shape than it takes it")
+                raise ModelError(
+                    f"{self._session.name}: {name} has the shape {outputs[name].shape}, not {rows.shape}"
+                )
             rows[:] = outputs[name]
         return outputs[self._scores]
 
-    def _no_windows(self, shape: Shape, frames: int) -> Floats:
-        """One row more than there are windows: the last one stays zero, as a window begins."""
+    def _initial_states(self, shape: Shape, frames: int) -> Floats:
+        """Return zero states with one extra row, which stays zero as the initial state of a new window."""
         units = shape[-1] if shape else None
         if not isinstance(units, int) or shape != (1, frames, units):
             raise ModelError(
-                f"{self._session.name}: no rolling head: {shape} is no state of {frames} windows"
+                f"{self._session.name}: not a rolling head: "
+                f"a state has the shape {shape}, not (1, {frames}, units)"
             )
         return np.zeros((1, frames + 1, units), np.float32)

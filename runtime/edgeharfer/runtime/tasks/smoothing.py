@@ -1,4 +1,4 @@
-"""From probabilities that flicker to a label that stands: averaging over time, a threshold, hysteresis."""
+"""Stable labels from noisy probabilities: averaging over time, a threshold and hysteresis."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 from edgeharfer.runtime.types import UNCERTAIN, Floats
 
 HYSTERESIS = 0.08
-"""How much more probable another class must be before the label changes."""
+"""Difference in probability by which another class must lead before the label changes."""
 
 
 class Smoother:
-    """An exponential average of probabilities whose memory is given in seconds, not in frames.
+    """An exponential moving average of probabilities with a time constant, independent of the frame rate.
 
-    time_constant_s: after this time a lasting change is taken over by 63 %; 0 passes everything through.
+    Args:
+        time_constant_s: Time in seconds after which the average has followed a step by 63 %. 0 does not
+            average.
     """
 
     def __init__(self, time_constant_s: float) -> None:
@@ -24,12 +26,12 @@ class Smoother:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything seen."""
+        """Discard the average."""
         self._mean: Floats | None = None
         self._last_s = 0.0
 
     def update(self, probs: Floats, now_s: float) -> Floats:
-        """Take in probabilities (classes,) seen at a time; returns their average, which sums to 1."""
+        """Add probabilities, (classes,), at a time in seconds; return the average, float32, (classes,)."""
         if self._mean is None or self._tau <= 0 or now_s < self._last_s:
             self._mean = probs.astype(np.float32)
         else:
@@ -40,7 +42,13 @@ class Smoother:
 
 
 class LabelDecision:
-    """Chooses a label: "uncertain" below the threshold, and no change for the sake of a hair's breadth."""
+    """Chooses a label from probabilities, with a threshold and hysteresis.
+
+    Args:
+        labels: The classes.
+        threshold: Minimum probability of a label; below it the label is "uncertain".
+        hysteresis: Difference in probability by which another class must lead before the label changes.
+    """
 
     def __init__(self, labels: Sequence[str], threshold: float, hysteresis: float = HYSTERESIS) -> None:
         self._labels = tuple(labels)
@@ -49,28 +57,28 @@ class LabelDecision:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the standing label."""
-        self._standing: int | None = None
+        """Discard the current label."""
+        self._current: int | None = None
 
     def choose(self, probs: Floats) -> tuple[str, float]:
-        """The label and its probability; the best class's probability where it stays uncertain."""
-        best, standing = int(probs.argmax()), self._standing
-        if standing is not None and self._stands(standing, probs):
-            best = standing
+        """Return the label and its probability; for "uncertain", the highest probability."""
+        best, current = int(probs.argmax()), self._current
+        if current is not None and self._is_stable(current, probs):
+            best = current
         elif probs[best] < self._threshold:
-            self._standing = None
+            self._current = None
             return UNCERTAIN, float(probs[best])
-        self._standing = best
+        self._current = best
         return self._labels[best], float(probs[best])
 
-    def _stands(self, label: int, probs: Floats) -> bool:
-        """Still about as probable as the best, and not far below the threshold."""
+    def _is_stable(self, label: int, probs: Floats) -> bool:
+        """Return whether a label is nearly as probable as the best one, and not far below the threshold."""
         near_best = probs[label] + self._hysteresis >= probs.max()
         return bool(near_best and probs[label] >= self._threshold - self._hysteresis / 2)
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Probabilities along the last axis."""
+    """Return the softmax along the last axis of logits that are divided by a temperature."""
     scaled = logits / np.float32(temperature)
     weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     probs: Floats = weights / weights.sum(axis=-1, keepdims=True)

@@ -15,7 +15,7 @@ from edgeharfer.evaluate.metrics import calibration_error, score
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.staging import write_json
-from edgeharfer.runtime.tasks.emotion import ratio, reweigh
+from edgeharfer.runtime.tasks.emotion import prior_ratio, reweight
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.emotion.card import mean_recall, model_card
@@ -143,7 +143,7 @@ def evaluate_heads(
         held_back_probs = softmax(validation_logits[head], temperature)
         flattened = flatten_prior(training_prior, PRIOR_EVENNESS[head])
         boosts = boost_weak_classes(
-            reweigh(held_back_probs, ratio(flattened, training_prior)), known_labels[head], labels
+            reweight(held_back_probs, prior_ratio(flattened, training_prior)), known_labels[head], labels
         )
         raised = flattened * [boosts.get(label, 1.0) for label in labels]
         priors = {
@@ -155,7 +155,10 @@ def evaluate_heads(
         probs = softmax(test_logits[head], temperature)
         by_prior = {
             name: score(
-                "emotion", reweigh(probs[known], ratio(prior, training_prior)), truth[head][known], labels
+                "emotion",
+                reweight(probs[known], prior_ratio(prior, training_prior)),
+                truth[head][known],
+                labels,
             )
             for name, prior in priors.items()
         }
