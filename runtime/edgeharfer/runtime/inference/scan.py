@@ -34,7 +34,7 @@ MAX_DEPTH = 16
 MAX_NODES = 50_000
 """Limit for the operators of a file, including those of subgraphs."""
 MAX_FIELDS = 200_000
-"""Limit for the protobuf fields of a file, which bounds the time of a scan; shipped graphs have 6,500."""
+"""Limit for the protobuf fields of a file, which bounds the time of a scan; included graphs have 6,500."""
 MAX_ELEMENTS = 1 << 28
 """Limit for a tensor whose shape is stated in the file: 1 GiB of float32."""
 
