@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 GREEN, RED = (40, 160, 90), (50, 60, 200)
-TITLE = "edgeharfer: What shall be watched"
+TITLE = "edgeharfer: Choose a source"
 DIALOG = "A video or a picture"
 VIEW, START = (200, 550), (438, 720)  # row and column in the middle of the picture, and of the button
 

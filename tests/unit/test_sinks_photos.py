@@ -11,7 +11,7 @@ import pytest
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink, SinkOptions, make_sink
-from edgeharfer.runtime.sinks.photos import PhotoSink, names_in
+from edgeharfer.runtime.sinks.photos import PhotoSink, output_paths
 from edgeharfer.runtime.sinks.video import VideoSink
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.stats import Status
@@ -90,7 +90,7 @@ def test_a_folder_takes_all_photographs_under_their_names(tmp_path: Path) -> Non
 
 def test_photographs_of_one_name_get_numbers() -> None:
     photos = [Path("x/a.jpg"), Path("y/a.jpg"), Path("z/A.webp")]
-    assert [path.name for path in names_in(Path("out"), photos)] == ["a.jpg", "a-2.jpg", "A-3.jpg"]
+    assert [path.name for path in output_paths(Path("out"), photos)] == ["a.jpg", "a-2.jpg", "A-3.jpg"]
 
 
 def test_a_photograph_is_never_its_own_target(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.overlay.canvas import Rect
-from edgeharfer.runtime.overlay.faces import draw_box, draw_tag, visible
-from edgeharfer.runtime.overlay.style import look_for
+from edgeharfer.runtime.overlay.faces import clip_to_image, draw_box, draw_tag
+from edgeharfer.runtime.overlay.style import style_for_size
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Frame, Image, TrackedFace
 
@@ -36,8 +36,8 @@ def fit(bgr: Image) -> tuple[Image, float]:
 
 def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
     """Draw boxes and their words into the picture; boxes are of the picture before it was scaled."""
-    look = look_for(image.shape[1], image.shape[0])
-    seen = [(face, visible(face.box.scaled(scale), look.area)) for face in faces]
+    look = style_for_size(image.shape[1], image.shape[0])
+    seen = [(face, clip_to_image(face.box.scaled(scale), look.area)) for face in faces]
     taken: list[Rect] = []
     for face, box in seen:
         if box is not None:

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.overlay.bars import PHOTO, draw_bar, draw_status
-from edgeharfer.runtime.overlay.faces import draw_box, draw_likeliest, draw_tag, tag_of, visible
+from edgeharfer.runtime.overlay.faces import clip_to_image, draw_box, draw_tag, draw_top_classes, tag_of
 from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
-from edgeharfer.runtime.overlay.style import humanise, label_color, label_words, look_for
+from edgeharfer.runtime.overlay.style import humanise, label_color, style_for_size
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
-__all__ = ["annotate", "draw", "humanise", "label_color", "label_words"]
+__all__ = ["annotate", "draw", "humanise", "label_color"]
 
 MAX_FACES_WITH_BARS = 4
 MIN_ROWS, MIN_COLUMNS = 6, 9  # of a picture that has room for text, in sizes of its type
@@ -27,8 +27,8 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     The result's boxes are in pixels of that image. One too small for any text gets its boxes alone. Without
     a status there is no strip at the top.
     """
-    look = look_for(image.shape[1], image.shape[0])
-    faces = [(face, box) for face in result.faces if (box := visible(face.box, look.area)) is not None]
+    look = style_for_size(image.shape[1], image.shape[0])
+    faces = [(face, box) for face in result.faces if (box := clip_to_image(face.box, look.area)) is not None]
     for face, box in faces:
         draw_box(image, face, box, look)
     if look.area.height < MIN_ROWS * look.text or look.area.width < MIN_COLUMNS * look.text:
@@ -47,7 +47,7 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     if len(faces) <= MAX_FACES_WITH_BARS:
         taken += [box for _, box in faces]
         for face, box in faces:
-            taken += draw_likeliest(image, face, box, taken, look)
+            taken += draw_top_classes(image, face, box, taken, look)
             taken += draw_face_readings(image, face, box, taken, look)
     return image
 

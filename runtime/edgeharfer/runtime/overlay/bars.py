@@ -29,7 +29,7 @@ from edgeharfer.runtime.overlay.style import (
     OverlayStyle,
     filled,
     humanise,
-    label_words,
+    label_text,
     percent,
     printable,
 )
@@ -142,7 +142,7 @@ def draw_bar(image: Image, reading: Reading, pts_s: float, look: OverlayStyle) -
     known = reading.ready and label != UNCERTAIN
     share = percent(score) if known else ""
     share_width = text_width(share, size, SEMIBOLD)
-    text = label_words(label) if reading.ready else "Gathering motion…"
+    text = label_text(label) if reading.ready else "Gathering motion…"
     color = WHITE if known else DIM
     text = shorten(text, inner - share_width - look.pad, size, SEMIBOLD)
     put_text(image, text, x, middle, size, color, SEMIBOLD)
@@ -158,7 +158,7 @@ def draw_bar(image: Image, reading: Reading, pts_s: float, look: OverlayStyle) -
 
 def _draw_background(image: Image, look: OverlayStyle) -> Rect:
     """A small panel that says that nothing goes on."""
-    text = label_words(BACKGROUND)
+    text = label_text(BACKGROUND)
     width, height = text_width(text, look.small) + 2 * look.pad, look.small + look.pad
     rect = Rect((look.area.width - width) // 2, look.area.height - look.gap - height, width, height)
     panel(image, rect, look.radius)

@@ -23,10 +23,10 @@ from edgeharfer.runtime.overlay.style import (
     GREY,
     OverlayStyle,
     filled,
-    free_place,
+    first_free_place,
     humanise,
     label_color,
-    label_words,
+    label_text,
     percent,
 )
 from edgeharfer.runtime.types import UNCERTAIN, Box, Image, Reading, TrackedFace
@@ -35,7 +35,7 @@ TOP_CLASSES = 3
 MIN_LABEL = 3  # width that a label keeps beside its track number, in sizes of its type
 
 
-def visible(box: Box, area: Rect) -> Rect | None:
+def clip_to_image(box: Box, area: Rect) -> Rect | None:
     """The part of a box inside the picture, in whole pixels; None when there is nothing to see."""
     left, top = max(0, round(box.x)), max(0, round(box.y))
     right = min(area.width, round(box.x + box.width))
@@ -104,7 +104,7 @@ def _face_words(face: TrackedFace) -> tuple[str, str]:
     if tag is None:
         return "Face", percent(face.score)
     label = tag.label or UNCERTAIN
-    return label_words(label), "" if label == UNCERTAIN else percent(tag.score or 0.0)
+    return label_text(label), "" if label == UNCERTAIN else percent(tag.score or 0.0)
 
 
 def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: OverlayStyle) -> Rect:
@@ -116,10 +116,10 @@ def _tag_place(tag: Rect, box: Rect, taken: Sequence[Rect], look: OverlayStyle) 
         tag._replace(x=box.x + gap, y=box.bottom - gap - tag.height),
     ]
     moved = [place._replace(x=place.moved_into(look.safe).x) for place in places]
-    return free_place(moved, taken, look.safe) or moved[0].moved_into(look.safe)
+    return first_free_place(moved, taken, look.safe) or moved[0].moved_into(look.safe)
 
 
-def draw_likeliest(
+def draw_top_classes(
     image: Image, face: TrackedFace, box: Rect, taken: Sequence[Rect], look: OverlayStyle
 ) -> list[Rect]:
     """The likeliest classes of the tag as bars beside the face, where there is room for them."""
@@ -131,7 +131,7 @@ def draw_likeliest(
     step = round(look.small * 1.5)
     length = 4 * look.small
     wanted = Rect(0, 0, names + length + 3 * look.pad, len(rows) * step + look.pad)
-    rect = free_place(_bar_places(wanted, box, look), taken, look.safe)
+    rect = first_free_place(_bar_places(wanted, box, look), taken, look.safe)
     if rect is None or box.height < wanted.height:
         return []
     panel(image, rect, look.radius)

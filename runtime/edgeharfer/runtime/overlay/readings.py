@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgeharfer.runtime.overlay.canvas import DIM, Rect, panel, put_text, shorten, text_width
-from edgeharfer.runtime.overlay.style import OverlayStyle, free_place, humanise, label_words, percent
+from edgeharfer.runtime.overlay.style import OverlayStyle, first_free_place, humanise, label_text, percent
 from edgeharfer.runtime.types import Image, Reading, TrackedFace
 
 
 def reading_words(name: str, reading: Reading) -> str:
     """A reading in one line: "Headpose: yaw 12.0, pitch -3.1", "Width: Wide 70%"."""
-    words = [] if reading.label is None else [label_words(reading.label)]
+    words = [] if reading.label is None else [label_text(reading.label)]
     if words and reading.score is not None:
         words[0] += f" {percent(reading.score)}"
     words += [f"{humanise(key).lower()} {_number(value)}" for key, value in (reading.values or {}).items()]
@@ -43,7 +43,7 @@ def draw_face_readings(
         used = [*taken, *covered]
         places = _face_places(_line_rect(line, look), box, used, look)
         moved = [place._replace(x=place.moved_into(look.safe).x) for place in places]
-        rect = free_place(moved, used, look.safe)
+        rect = first_free_place(moved, used, look.safe)
         if rect is not None:
             _draw_line(image, line, rect, look)
             covered.append(rect)

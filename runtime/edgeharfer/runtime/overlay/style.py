@@ -51,7 +51,7 @@ class OverlayStyle:
     line: int
 
 
-def look_for(width: int, height: int) -> OverlayStyle:
+def style_for_size(width: int, height: int) -> OverlayStyle:
     """The sizes for a picture of `width` by `height` pixels."""
     # Text grows slower than the picture: a small one needs the room, a large one is seen from afar.
     reference = min(height, 0.75 * width) / 480
@@ -82,7 +82,7 @@ def humanise(label: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def label_words(label: str) -> str:
+def label_text(label: str) -> str:
     """A label as it is shown: as `humanise` writes it, and in words where it names nothing."""
     return {UNCERTAIN: "Not sure", BACKGROUND: "No action"}.get(label) or humanise(label)
 
@@ -112,7 +112,7 @@ def filled(groove: Rect, value: float) -> Rect:
     return groove._replace(width=max(round(groove.width * part), groove.height if part > 0 else 0))
 
 
-def free_place(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
+def first_free_place(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
     """The first of the places that lies in the area and covers nothing taken."""
     for place in places:
         if place.inside(area) and not any(place.overlaps(other) for other in taken):

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from edgeharfer.runtime.overlay.style import humanise, label_words
+from edgeharfer.runtime.overlay.style import humanise, label_text
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.stream import has_room
+from edgeharfer.runtime.sinks.stream import is_writable
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import BACKGROUND, Frame, Reading
 
-SETTLED = 3
+MIN_STABLE_RESULTS = 3
 """Results over which a new state must stand before it is told."""
 
 
@@ -37,7 +37,7 @@ class ConsoleSink(Sink):
         state = describe(result)
         self._seen = self._seen + 1 if state == self._candidate else 1
         self._candidate = state
-        if state != self._told and (self._seen >= SETTLED or frame.still):
+        if state != self._told and (self._seen >= MIN_STABLE_RESULTS or frame.still):
             self._told = state
             self._say(f"{result.pts_s:8.2f} s  {state}")
 
@@ -52,7 +52,7 @@ class ConsoleSink(Sink):
         )
 
     def _say(self, line: str) -> None:
-        if has_room(self._stream):
+        if is_writable(self._stream):
             print(line, file=self._stream, flush=True)
 
 
@@ -72,7 +72,7 @@ def _labels(readings: Mapping[str, Reading]) -> list[str]:
 
 def _words(task: str, reading: Reading) -> str:
     """The label of a tag, and of a scene in which nothing goes on, as it is; others after their task."""
-    words, name = label_words(reading.label or "").lower(), humanise(task).lower()
+    words, name = label_text(reading.label or "").lower(), humanise(task).lower()
     if reading.shown == "line":
         return f"{name} {words}"
     if reading.shown == "bar" and not reading.ready:

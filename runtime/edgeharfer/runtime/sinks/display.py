@@ -20,7 +20,7 @@ COOKIE = b"MIT-MAGIC-COOKIE-1"
 X_TCP_PORT = 6000
 
 
-def window_lack() -> str | None:
+def window_unavailable_reason() -> str | None:
     """Why no window can open here, with what to do about it; None when one can."""
     if not cv2.currentUIFramework() and sys.platform.startswith("linux"):
         return "this OpenCV has no windows; install opencv-python in place of opencv-python-headless"
@@ -36,12 +36,12 @@ def display_available() -> bool:
     On Linux an X server has to accept a connection: OpenCV's wheels hold no Wayland part, so a Wayland
     desktop counts through its Xwayland.
     """
-    with held_display() as available:
+    with display_connection() as available:
         return available
 
 
 @contextmanager
-def held_display() -> Iterator[bool]:
+def display_connection() -> Iterator[bool]:
     """The answer of `display_available`, which stays true inside the block.
 
     A bare X server starts itself anew when its last client leaves, and refuses everyone meanwhile. The

@@ -19,7 +19,7 @@ from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.types import Frame
 
-TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
+REPORTED_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """States of the source of which a line tells; the attempts to get it back are nobody's business."""
 
 
@@ -98,7 +98,7 @@ class EventsSink(Sink):
 
     def refresh(self, status: Status) -> None:
         """Tell of another state of the source and of a wall clock that was set; without results, too."""
-        if status.source_state in TOLD_STATES and status.source_state != self._state:
+        if status.source_state in REPORTED_STATES and status.source_state != self._state:
             self._line(state_to_dict(status))
             self._state = status.source_state
         if status.clock_jump is not None and status.clock_jump is not self._jump:

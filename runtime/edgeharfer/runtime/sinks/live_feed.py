@@ -142,7 +142,7 @@ class LiveFeed(Sink):
         self._changed.clear()
 
 
-def figures(status: Status) -> dict[str, Any]:
+def status_to_dict(status: Status) -> dict[str, Any]:
     """The status ready for JSON."""
     return {
         name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(status).items()

@@ -52,6 +52,6 @@ def discard_unfinished() -> None:
             file.discard()
 
 
-def ended_well(kind: type[BaseException] | None) -> bool:
+def exited_cleanly(kind: type[BaseException] | None) -> bool:
     """Whether a `with` block was left in good order: at its end, or by a person who stopped it."""
     return kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit)

@@ -80,7 +80,7 @@ class PhotoSink(Sink):
         file.publish()
 
 
-def names_in(folder: Path, photos: Sequence[Path]) -> list[Path]:
+def output_paths(folder: Path, photos: Sequence[Path]) -> list[Path]:
     """A file in `folder` for each photograph, under its name; other kinds than JPEG and PNG become JPEG."""
     taken: set[str] = set()
     targets = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, names_in
+from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, output_paths
 from edgeharfer.runtime.sinks.video import CODECS, VideoSink
 
 
@@ -20,7 +20,7 @@ def make_sink(target: str, options: SinkOptions) -> Sink:
         what = f"only photographs are saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"
         raise ConfigError(f"{path}: {what}; for a video, camera or stream, end the name in {videos}")
     if path.is_dir() or not suffix:
-        return PhotoSink(names_in(path, source.paths), source.paths, path)
+        return PhotoSink(output_paths(path, source.paths), source.paths, path)
     if suffix not in PHOTO_SUFFIXES:
         raise ConfigError(f"{path}: end the name in .jpg or .png for a photograph, or in {videos}")
     if len(source.paths) > 1:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
+from edgeharfer.runtime.sinks.partial import PartialFile, exited_cleanly
 from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
@@ -38,7 +38,7 @@ class StatsFileSink(Sink):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if ended_well(kind) and self._whole:
+        if exited_cleanly(kind) and self._whole:
             self._file.publish()
         else:
             self._file.discard()

@@ -14,7 +14,7 @@ from typing import TextIO
 _PIECE_S, _LAST_S = 0.1, 0.5
 
 
-def has_room(stream: TextIO, wait_s: float = 0.0) -> bool:
+def is_writable(stream: TextIO, wait_s: float = 0.0) -> bool:
     """Whether some line can be written without waiting for its reader; true where that cannot be told."""
     descriptor = _descriptor(stream)
     return descriptor is None or _takes_more(descriptor, wait_s)

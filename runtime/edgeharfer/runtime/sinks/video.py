@@ -15,7 +15,7 @@ from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
-from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
+from edgeharfer.runtime.sinks.partial import PartialFile, exited_cleanly
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
@@ -93,7 +93,7 @@ class VideoSink(Sink):
     ) -> None:
         if self._video is not None:
             self._video.release()
-        if not ended_well(kind) or self._frames == 0:
+        if not exited_cleanly(kind) or self._frames == 0:
             self._file.discard()
             return
         counted = self._counted_frames()

@@ -24,7 +24,7 @@ from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_pol
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
+from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, status_to_dict
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
@@ -99,7 +99,7 @@ class WebSink(LiveFeed):
             "run": "ended" if self._ended else "running" if shown else "waiting",
             "number": self.number,
             "idle_s": self._idle_s(),
-            "status": figures(self._status) if self._status and shown else None,
+            "status": status_to_dict(self._status) if self._status and shown else None,
             "result": self._latest[1].to_dict() if self._latest else None,
         }
 

@@ -17,7 +17,7 @@ from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.display import held_display, window_lack
+from edgeharfer.runtime.sinks.display import display_connection, window_unavailable_reason
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
@@ -54,8 +54,8 @@ class WindowSink(Sink):
         self.closed = False
 
     def __enter__(self) -> Self:
-        with held_display():
-            lack = window_lack()
+        with display_connection():
+            lack = window_unavailable_reason()
             if lack is not None:
                 raise ProviderError(f"no window can open: {lack}")
             _prepare_qt()
