@@ -156,7 +156,7 @@ def test_a_package_with_an_option_of_its_own_is_not_added(
 def test_a_recording_has_no_pictures_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--task", str(glasses(tmp_path)), "--record", str(tmp_path / "a.rec"))
     assert run_command([*RUN, "--max-frames", "1", *options]) == 2
-    assert "a recording holds no pictures" in capsys.readouterr().err
+    assert "which recordings do not contain" in capsys.readouterr().err
 
 
 def test_a_signature_is_asked_of_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
