@@ -270,7 +270,7 @@ def test_a_pipe_that_nobody_reads_is_told_and_not_waited_for(tmp_path: Path) -> 
 def test_a_reader_of_a_pipe_that_is_stuck_does_not_hold_up_the_run(
     pipe: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_file, "_READER_S", 0.01)
+    monkeypatch.setattr(event_file, "_READER_TIMEOUT_S", 0.01)
     path, reader = pipe
     given = missed = 0
     with EventsSink(path) as sink:

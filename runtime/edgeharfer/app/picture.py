@@ -36,12 +36,12 @@ def fit(bgr: Image) -> tuple[Image, float]:
 
 def mark(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> None:
     """Draw boxes and their words into the picture; boxes are of the picture before it was scaled."""
-    look = style_for_size(image.shape[1], image.shape[0])
-    seen = [(face, clip_to_image(face.box.scaled(scale), look.area)) for face in faces]
+    style = style_for_size(image.shape[1], image.shape[0])
+    seen = [(face, clip_to_image(face.box.scaled(scale), style.area)) for face in faces]
     taken: list[Rect] = []
     for face, box in seen:
         if box is not None:
-            draw_box(image, face, box, look)
+            draw_box(image, face, box, style)
     for face, box in seen:
         if box is not None:
-            taken.append(draw_tag(image, face, box, taken, look))
+            taken.append(draw_tag(image, face, box, taken, style))

@@ -26,7 +26,7 @@ def window_unavailable_reason() -> str | None:
         return "this OpenCV cannot open windows; install opencv-python, not opencv-python-headless"
     if not display_available():
         shown = os.environ.get("DISPLAY") or "not set"
-        return f"no display is available (DISPLAY is {shown}); start a desktop session, or use --view web or none"
+        return f"no display is available (DISPLAY is {shown}); start a desktop, or use --view web or none"
     return None
 
 
