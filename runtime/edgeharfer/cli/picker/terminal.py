@@ -103,9 +103,9 @@ class TerminalMenu:
         left = [f"{_BOLD}{truncate(TITLE, width)}{_PLAIN}", self._faint(self._menu.summary, width), ""]
         left += self._choices(width, room - len(left))
         right: list[str] = []
-        beside = columns - LIST_COLUMNS - 4
-        if preview.image is not None and self._colors and beside >= MIN_PICTURE and room > 1:
-            right = ["", *half_blocks(preview.image, beside, room - 1, self._colors)]
+        picture_columns = columns - LIST_COLUMNS - 4
+        if preview.image is not None and self._colors and picture_columns >= MIN_PICTURE and room > 1:
+            right = ["", *half_blocks(preview.image, picture_columns, room - 1, self._colors)]
         body = [
             f"  {one}\x1b[{LIST_COLUMNS + 3}G{other}"
             for one, other in zip_longest(left[:room], right, fillvalue="")

@@ -132,7 +132,7 @@ class FileWriter:
         incomplete = end[end.rfind(b"\n") + 1 :]
         whole = end[: len(end) - len(incomplete)]
         last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
-        if not (last.startswith(_LINE_START) or not last) or not _is_event(incomplete):
+        if not (last.startswith(_LINE_START) or not last) or not _may_be_event(incomplete):
             raise SinkError(f"{self._path}: holds something other than events; use another path")
         if incomplete:
             _log.warning("%s: removed an incomplete last line", self._path)
@@ -145,12 +145,15 @@ class FileWriter:
         return cannot_write(self._path, error)
 
 
-def _is_event(incomplete: bytes) -> bool:
+def _may_be_event(incomplete: bytes) -> bool:
     return incomplete.startswith(_LINE_START) or _LINE_START.startswith(incomplete)
 
 
 def _open(path: str, flags: int) -> int:
-    """Open a file for reading and writing, anything else for writing only, to detect a closed pipe."""
+    """Open a regular file for reading and writing, anything else for writing only.
+
+    A pipe that is also open for reading would never report that its reader has gone.
+    """
     if Path(path).exists() and not Path(path).is_file():
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

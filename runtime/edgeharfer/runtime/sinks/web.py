@@ -57,6 +57,17 @@ class WebSink(LiveFeed):
         clock: Clock | None = None,
         limits: HttpLimits = LIMITS,
     ) -> None:
+        """Set the address; the server starts when the sink is entered.
+
+        Args:
+            host: Must be 127.0.0.1.
+            port: TCP port; 0 = any free port.
+            clock: Monotonic time.
+            limits: Limits on connections and slow clients.
+
+        Raises:
+            ConfigError: The host is not 127.0.0.1.
+        """
         if host != LOOPBACK:
             raise ConfigError(
                 f"{host}: the web view listens on {LOOPBACK} only; use an ssh tunnel to reach it"
