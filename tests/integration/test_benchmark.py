@@ -195,10 +195,10 @@ def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.Cap
     ("arguments", "words"),
     [
         (("--against", "torch"), "unknown peer 'torch'"),
-        (("--end-to-end",), "--end-to-end and --source FILE go together"),
+        (("--end-to-end",), "--end-to-end and --source FILE require each other"),
         (("--faces", "3"), "--faces requires --end-to-end"),
-        (("--threads", "0"), "is not a list of numbers from 1 to 256"),
-        (("--batch", "1,x"), "is not a list of numbers from 1 to 256"),
+        (("--threads", "0"), "is not a comma-separated list of numbers from 1 to 256"),
+        (("--batch", "1,x"), "is not a comma-separated list of numbers from 1 to 256"),
         (("--provider", "npu"), "choose from auto, cpu, cuda, tensorrt"),
         (("--precision", "fp8"), "choose from all, fp32, fp16, int8"),
         (("no-such-package",), "no model package 'no-such-package'"),
