@@ -174,7 +174,7 @@ def test_models_verify_tries_them_and_evaluate_refuses_values(
     assert run_command(["models", "verify", str(tmp_path / "age")]) == 0
     assert "1 model file verified" in capsys.readouterr().out
     assert run_command(["evaluate", str(tmp_path / "age"), "--data", str(tmp_path)]) == 2
-    assert "only classes" in capsys.readouterr().err
+    assert "only classifiers" in capsys.readouterr().err
 
 
 def test_a_kiosk_runs_announces_and_calibrates_them(tmp_path: Path) -> None:

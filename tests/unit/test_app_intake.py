@@ -93,9 +93,9 @@ def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
 # Takes 10 MB more than it has, and then 400 MB, of the 200 MB that it may.
 SWELL = """
 import numpy as np
-from edgeharfer.app.settings import Limits
+from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.worker import limit_resources
-limit_resources(Limits(memory_mb=200))
+limit_resources(UserLimits(memory_mb=200))
 np.ones(10_000_000, np.uint8)
 try:
     np.ones(400_000_000, np.uint8)
