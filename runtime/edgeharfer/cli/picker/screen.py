@@ -17,6 +17,7 @@ from edgeharfer.runtime.overlay.canvas import (
     Color,
     Rect,
     dot,
+    fill_rounded,
     has_truetype,
     put_text,
     shorten,
@@ -24,7 +25,7 @@ from edgeharfer.runtime.overlay.canvas import (
     wrap,
 )
 from edgeharfer.runtime.overlay.style import BLUE, MINT, ORANGE, YELLOW
-from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.runtime.types import Image
 
 BACKGROUND: Color = (30, 21, 15)
 CARD: Color = (45, 33, 25)
@@ -99,9 +100,9 @@ def _draw_static(
     put_text(image, shorten(summary, px(280), px(13)), px(22), px(63), px(13), MUTED_TEXT)
     list_area = Rect(px(22), px(86), px(274), height - px(86 + 76))
     areas = _draw_choices(image, choices, index, list_area, px)
-    _fill_rounded(image, view, CARD, px(10))
+    fill_rounded(image, view, CARD, px(10))
     _draw_keys(image, Rect(px(22), start.y, start.x - px(22 + 16), start.height), px)
-    _fill_rounded(image, start, BLUE, px(10))
+    fill_rounded(image, start, BLUE, px(10))
     wide = text_width(START, px(16), SEMIBOLD)
     x, middle = start.x + (start.width - wide) // 2, start.y + start.height // 2
     put_text(image, START, x, middle, px(16), BACKGROUND, SEMIBOLD)
@@ -129,9 +130,9 @@ def _draw_choices(
 
 
 def _draw_choice(image: Image, choice: MenuItem, place: Rect, px: Any, *, selected: bool) -> None:
-    _fill_rounded(image, place, SELECTED if selected else CARD, px(10))
+    fill_rounded(image, place, SELECTED if selected else CARD, px(10))
     if selected:
-        _fill_rounded(
+        fill_rounded(
             image, Rect(place.x + px(7), place.y + px(10), px(4), place.height - px(20)), BLUE, px(2)
         )
     x, room = place.x + px(20), place.width - px(32)
@@ -147,7 +148,7 @@ def _draw_keys(image: Image, area: Rect, px: Any) -> None:
         cap = text_width(key, size, SEMIBOLD) + px(14)
         if x + cap + px(7) + text_width(what, size) > area.right:
             return
-        _fill_rounded(image, Rect(x, middle - px(12), cap, px(24)), KEYCAP, px(6))
+        fill_rounded(image, Rect(x, middle - px(12), cap, px(24)), KEYCAP, px(6))
         put_text(image, key, x + px(7), middle, size, TEXT, SEMIBOLD)
         x += cap + px(7)
         put_text(image, what, x, middle, size, MUTED_TEXT)
@@ -163,7 +164,7 @@ def _draw_image(page: PickerImage, image: Image) -> None:
     shown = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
     left = page.view.x + (page.view.width - width) // 2
     top = page.view.y + (page.view.height - height) // 2
-    _fill_rounded(page.image, Rect(left, top, width, height), shown, round(10 * page.unit))
+    fill_rounded(page.image, Rect(left, top, width, height), shown, round(10 * page.unit))
 
 
 def _draw_status(page: PickerImage, preview: PreviewFrame) -> None:
@@ -186,23 +187,3 @@ def _draw_message(page: PickerImage, preview: PreviewFrame) -> None:
         line = shorten(line, page.view.width - 2 * size, size)
         put_text(page.image, line, x - text_width(line, size) // 2, middle, size, TEXT)
         middle += step
-
-
-def _fill_rounded(image: Image, place: Rect, over: Color | Image, radius: int) -> None:
-    """Fill an area with a colour or an image, with rounded and antialiased corners."""
-    under = image[place.y : place.bottom, place.x : place.right]
-    *corners, outside = _corners(place.width, place.height, min(radius, *(side // 2 for side in place[2:])))
-    old = under[*corners] * outside
-    under[:] = over
-    under[*corners] = np.rint(old + under[*corners] * (1 - outside))
-
-
-@lru_cache(maxsize=32)
-def _corners(width: int, height: int, radius: int) -> tuple[Any, Any, Floats]:
-    """Return rows and columns of the partly covered corner pixels, and their uncovered share (n, 1)."""
-    across = np.abs(np.arange(width, dtype=np.float32) + 0.5 - width / 2) - (width / 2 - radius)
-    down = np.abs(np.arange(height, dtype=np.float32) + 0.5 - height / 2) - (height / 2 - radius)
-    distance = np.hypot(np.maximum(across, 0)[None], np.maximum(down, 0)[:, None]) - radius
-    rows, columns = np.nonzero(distance > -0.5)
-    outside: Floats = np.clip(distance[rows, columns] + 0.5, 0, 1)[:, None]
-    return rows, columns, outside

@@ -153,10 +153,16 @@ def panel(image: Image, rect: Rect, radius: int) -> None:
 
 def bar(image: Image, rect: Rect, color: Color) -> None:
     """Draw a filled bar with round ends, which must lie inside the image; nothing if its width is 0."""
-    if rect.width <= 0:
-        return
+    if rect.width > 0:
+        fill_rounded(image, rect, color, rect.height // 2)
+
+
+def fill_rounded(image: Image, rect: Rect, fill: Color | Image, radius: int) -> None:
+    """Fill a rounded rectangle, which must lie inside the image, with a colour or an image of its size."""
     under = image[rect.y : rect.bottom, rect.x : rect.right]
-    _blend_rounded(under, np.full_like(under, color), rect.height // 2)
+    over = np.empty_like(under)
+    over[:] = fill
+    _blend_rounded(under, over, radius)
 
 
 def _blend_rounded(under: Image, over: Any, radius: int) -> None:
