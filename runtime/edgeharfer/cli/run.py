@@ -43,7 +43,7 @@ def writer_options(command: F) -> F:
     """Add an option for each kind of sink that writes to a target."""
     for name in reversed(writers()):
         entry = SINKS[name]
-        command = click.option(f"--{name}", metavar=entry.takes, help=entry.summary)(command)
+        command = click.option(f"--{name}", metavar=entry.metavar, help=entry.summary)(command)
     return command
 
 

@@ -24,11 +24,11 @@ class SinkEntry:
 
     Attributes:
         summary: Help text in one line.
-        takes: Metavar of its option, such as "FILE.json"; "" for a view.
+        metavar: Metavar of its option, such as "FILE.json"; "" for a view.
     """
 
     summary: str
-    takes: str = ""
+    metavar: str = ""
 
 
 SINKS: Mapping[str, SinkEntry] = MappingProxyType({
@@ -47,12 +47,12 @@ SINKS: Mapping[str, SinkEntry] = MappingProxyType({
 
 def views() -> list[str]:
     """Return the kinds that show results: the choices of `--view`."""
-    return [name for name, entry in SINKS.items() if not entry.takes]
+    return [name for name, entry in SINKS.items() if not entry.metavar]
 
 
 def writers() -> list[str]:
     """Return the kinds that write to a target and have an option of their own."""
-    return [name for name, entry in SINKS.items() if entry.takes]
+    return [name for name, entry in SINKS.items() if entry.metavar]
 
 
 def make_sink(name: str, target: str, options: SinkOptions) -> Sink:
