@@ -157,7 +157,7 @@ def task_option(command: F) -> F:
         type=task_name,
         metavar="NAME|PACKAGE",
         multiple=True,
-        help="Additional task, such as headpose, or the folder of its package; repeatable. See "
+        help=f"Additional task ({', '.join(EXTRA_TASKS)}), or the folder of its package; repeatable. See "
         "`edgeharfer tasks`.",
     )(command)
 
