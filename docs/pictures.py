@@ -39,11 +39,11 @@ def picker(target: Path) -> None:
         MenuItem("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
         MenuItem("/dev/video2", "Integrated Camera", "/dev/video2"),
     )
-    glance = PreviewFrame(
+    preview = PreviewFrame(
         PreviewState.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES)
     )
     demo = MenuItem("demo", SOURCES["demo"].title, SOURCES["demo"].detail)
-    page = compose((*cameras, demo, FILE), 0, "2 cameras found", glance, (800, 480))
+    page = compose((*cameras, demo, FILE), 0, "2 cameras found", preview, (800, 480))
     cv2.imwrite(str(target), page.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

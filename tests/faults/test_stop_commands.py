@@ -149,7 +149,7 @@ from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.sinks.partial import PartialFile, discard_unfinished
 loads = sys.argv[2] == "loads"
 with stop_signals() as stopping, NATIVE_CALLS.call("folder/model.onnx", lambda: None, is_load=loads):
-    stopping.before_forced_end(discard_unfinished)
+    stopping.on_forced_exit(discard_unfinished)
     PartialFile(Path(sys.argv[1])).create()
     time.sleep(60)
 """
@@ -180,7 +180,7 @@ def test_a_call_that_never_returns_ends_with_its_process(
 
 FORKED = """
 import os, signal, time
-from edgeharfer.cli.stopping import CALL_S, stop_signals
+from edgeharfer.cli.stopping import CALL_TIMEOUT_S, stop_signals
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 with stop_signals() as stopping:
     child = os.fork()
@@ -189,7 +189,7 @@ with stop_signals() as stopping:
     time.sleep(0.2)
     os.kill(child, signal.SIGTERM)
     print(os.waitpid(child, 0)[1])
-    time.sleep(CALL_S + 0.2)
+    time.sleep(CALL_TIMEOUT_S + 0.2)
     with NATIVE_CALLS.call("model", lambda: None):
         print(stopping())
 """
@@ -231,7 +231,7 @@ def test_commands_that_had_no_result_say_so_by_their_exit_codes(
         taken_s, said = stop(process, number)
         stopped_s.append(taken_s)
         assert process.returncode == 128 + number, words
-        assert said == f"edgeharfer: stopped by {signal.Signals(number).name} before it was done\n", words
+        assert said == f"edgeharfer: stopped by {signal.Signals(number).name} before it finished\n", words
     figures(worst_s=max(stopped_s))
     assert max(stopped_s) < allowed_s(3)
     assert not list((tmp_path / "out").glob("**/*.onnx"))

@@ -195,16 +195,16 @@ def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.Cap
     ("arguments", "words"),
     [
         (("--against", "torch"), "unknown peer 'torch'"),
-        (("--end-to-end",), "--end-to-end and --source FILE go together"),
-        (("--faces", "3"), "--faces goes with --end-to-end"),
-        (("--threads", "0"), "is not a list of numbers from 1 to 256"),
-        (("--batch", "1,x"), "is not a list of numbers from 1 to 256"),
+        (("--end-to-end",), "--end-to-end and --source FILE require each other"),
+        (("--faces", "3"), "--faces requires --end-to-end"),
+        (("--threads", "0"), "is not a comma-separated list of numbers from 1 to 256"),
+        (("--batch", "1,x"), "is not a comma-separated list of numbers from 1 to 256"),
         (("--provider", "npu"), "choose from auto, cpu, cuda, tensorrt"),
         (("--precision", "fp8"), "choose from all, fp32, fp16, int8"),
         (("no-such-package",), "no model package 'no-such-package'"),
         (("nowhere.keras",), "nowhere.keras: no such model"),
-        (("--json", "no/such/folder/a.json"), "there is no folder"),
-        (("--keras-model", "a.keras"), "--keras-model goes with exactly one PACKAGE"),
+        (("--json", "no/such/folder/a.json"), "folder no/such/folder does not exist"),
+        (("--keras-model", "a.keras"), "--keras-model requires exactly one PACKAGE"),
     ],
 )
 def test_usage_is_told_in_one_line(

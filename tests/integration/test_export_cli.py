@@ -52,8 +52,8 @@ def test_a_package_gets_int8_from_a_stored_set(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "fp32,int8"], "INT8 needs real data to be calibrated on: give --calibration"),
-        ([], "is a package already"),
+        (["--precision", "fp32,int8"], "INT8 needs calibration data: give --calibration"),
+        ([], "is already a package"),
         (["--precision", "int8", "--calibration", "{absent}"], "no such file or folder"),
         (["--precision", "int8", "--calibration", "{empty}"], "no .bmp/"),
         (["--precision", "int8", "--calibration", "{others}"], "none of its classes is a class of the model"),

@@ -56,7 +56,11 @@ def test_tasks_stand_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [('["pose"]', "'pose' is not 'headpose'"), ('"headpose"', "a list of texts"), ("[1]", "a list of texts")],
+    [
+        ('["pose"]', "'pose' is neither 'headpose'"),
+        ('"headpose"', "a list of strings"),
+        ("[1]", "a list of strings"),
+    ],
 )
 def test_a_wrong_list_in_a_configuration_file_is_named(
     setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

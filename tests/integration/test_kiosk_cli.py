@@ -56,7 +56,7 @@ def test_status_works_for_who_may_not_read_the_configuration(
     monkeypatch.setattr("edgeharfer.kiosk.probe.fetch", lambda port, path: (200, f"ready at {port}{path}"))
     done = CliRunner().invoke(kiosk, ["status", "--root", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert "there, for root alone (sudo); port 9464 is assumed" in done.output
+    assert "installed, readable by root only (use sudo); assuming port 9464" in done.output
     assert "ready at 9464/readyz" in done.output
 
 

@@ -20,7 +20,7 @@ def test_a_sound_package_is_installed(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "state").mkdir()
     package = tiny_patterns.picture_package(tmp_path / "package").path
     assert install(package, tmp_path) == 0
-    assert "ms an answer" in capsys.readouterr().out
+    assert "ms per inference" in capsys.readouterr().out
 
 
 def test_a_damaged_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def test_from_a_key_to_a_package_that_is_trusted(tmp_path: Path, capsys: pytest.
     assert "not signed" in capsys.readouterr().err
     assert models("sign", package, "--key", key) == 0
     assert models("verify", package, "--require-signature", public) == 0
-    assert "1 model file whole, signed" in capsys.readouterr().out
+    assert "1 model file verified, signed" in capsys.readouterr().out
     (package / "manifest.json").write_bytes((package / "manifest.json").read_bytes() + b" ")
     assert models("verify", package) == 0
     assert models("verify", package, "--require-signature", public) == 2
@@ -61,4 +61,4 @@ def test_only_a_signed_package_is_installed_where_one_is_required(
     assert models("sign", package, "--key", tmp_path / "key") == 0
     capsys.readouterr()
     assert models("install", package, *where, *required) == 0
-    assert "ms an answer" in capsys.readouterr().out
+    assert "ms per inference" in capsys.readouterr().out

@@ -25,7 +25,7 @@ import struct
 import termios
 
 PATIENCE_S = 60.0
-QUESTION = "What shall be watched?"
+TITLE = "Choose a source"
 RUN = ("-c", "from edgeharfer.cli import main; main()", "run", "--pick", "--view", "none")
 LIGHT = ("--action", "off", "--emotion", "off", "--duration", "0.2")
 UP, END, ESCAPE, ENTER = "\x1b[A", "\x1b[F", "\x1b", "\r"
@@ -87,7 +87,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 
     def start(*options: str) -> Terminal:
         started.append(Terminal(*RUN, "--events", str(tmp_path / "events.jsonl"), *LIGHT, *options))
-        started[-1].wait_for(QUESTION)
+        started[-1].wait_for(TITLE)
         return started[-1]
 
     yield start
@@ -150,5 +150,5 @@ def test_where_nobody_can_be_asked_it_is_one_line_and_exit_code_2() -> None:
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        "edgeharfer: --pick has nothing to ask on: no display answers, and this is no terminal; give --source"
+        "edgeharfer: --pick needs a display or a terminal (no display is available); use --source instead"
     ]

@@ -24,8 +24,8 @@ pytestmark = [
 ]
 
 GREEN, RED = (40, 160, 90), (50, 60, 200)
-TITLE = "edgeharfer: What shall be watched"
-DIALOG = "A video or a picture"
+TITLE = "edgeharfer: Choose a source"
+DIALOG = "Open a video or an image"
 VIEW, START = (200, 550), (438, 720)  # row and column in the middle of the picture, and of the button
 
 # Cameras stand in a file, path, a bar, and name a line, and are opened as what their path names.

@@ -260,7 +260,9 @@ def test_the_help_offers_each_of_them(found: Any) -> None:
     assert "--tally FILE.txt Number of faces." in words
     assert "[auto|mirror|window|web|none]" in words
     assert (
-        "flat:LEVEL" in words and "[dots|auto|" in words and "Additional task: brightness, headpose" in words
+        "flat:LEVEL" in words
+        and "[dots|auto|" in words
+        and "Additional task (brightness, headpose)," in words
     )
     assert "the light" in found["tasks"]
     assert "|tiny]" in found["train"]

@@ -352,7 +352,7 @@ def test_only_loopback_is_served() -> None:
 
 
 def test_a_port_in_use_is_one_clear_line(view: WebSink) -> None:
-    line = rf"^{view.url}: the port is in use by another program; give another one with --port$"
+    line = rf"^{view.url}: the port is in use by another program; use another port with --port$"
     with pytest.raises(SinkError, match=line), WebSink(port=port_of(view)):
         pass
 

@@ -264,7 +264,7 @@ def test_without_a_display_it_is_one_clear_line_and_no_abort(display: str) -> No
     child = Shown(":991")
     _, complaints = child.process.communicate(timeout=PATIENCE_S)
     assert child.process.returncode == 1, "an exception, no signal"
-    assert "ProviderError: no window can open: no display answers (DISPLAY is :991)" in complaints
+    assert "ProviderError: cannot open a window: no display is available (DISPLAY is :991)" in complaints
 
 
 def press_close_button(display: str, window: int) -> None:

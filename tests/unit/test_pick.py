@@ -80,20 +80,20 @@ def test_cameras_stand_first_then_the_demo_and_a_file(menu: Menu) -> None:
 
 def test_the_ends_of_the_menu_are_ends(menu: Menu) -> None:
     menu.move(-1)
-    assert menu.at == 0
+    assert menu.index == 0
     menu.move(99)
     assert menu.selected == module.FILE
-    assert menu.glance.words == "Press Enter to name a video or a picture."
+    assert menu.preview.message == "Press Enter to open a video or an image."
 
 
 def test_one_camera_is_open_at_a_time(menu: Menu, bench: Bench) -> None:
-    wait_until(lambda: menu.glance.mood is PreviewState.LIVE)
+    wait_until(lambda: menu.preview.state is PreviewState.LIVE)
     menu.move(1)
-    wait_until(lambda: menu.glance.mood is PreviewState.LIVE)
+    wait_until(lambda: menu.preview.state is PreviewState.LIVE)
     menu.move(2)
     menu.select(0)
-    wait_until(lambda: menu.glance.picture is not None)
-    assert menu.glance.words == "drawn 640x480 at 30 fps"
+    wait_until(lambda: menu.preview.image is not None)
+    assert menu.preview.message == "drawn 640x480 at 30 fps"
     assert bench.asked == [FIRST.path, SECOND.path, FIRST.path]
     assert bench.most_open == 1
 
@@ -109,13 +109,13 @@ def test_closing_waits_until_all_is_let_go(bench: Bench) -> None:
 def test_a_new_camera_is_selected_and_one_that_is_gone_is_not(menu: Menu, cameras: list[Camera]) -> None:
     menu.select(1)
     cameras.append(Camera("/dev/video4", 4, "Third"))
-    menu.look_again()
+    menu.refresh_cameras()
     assert menu.selected.title == "Third"
     cameras.pop()
-    menu.look_again()
+    menu.refresh_cameras()
     assert (menu.selected.title, menu.cameras) == ("First", 2)
     menu.select(1)
-    menu.look_again()
+    menu.refresh_cameras()
     assert menu.selected.title == "Second", "as it was"
 
 
@@ -129,21 +129,21 @@ def test_a_file_is_listed_once_and_stays(menu: Menu, tmp_path: Path) -> None:
     for _ in range(2):
         menu.add_file(str(tmp_path / "walk.mp4"))
     assert menu.selected == MenuItem(str(tmp_path / "walk.mp4"), "walk.mp4", str(tmp_path))
-    menu.look_again()
+    menu.refresh_cameras()
     assert [choice.title for choice in menu.choices] == ["First", "Second", "walk.mp4", "Demo", "A file…"]
     assert menu.selected.title == "walk.mp4"
 
 
 def test_what_cannot_be_opened_says_why(bench: Bench) -> None:
     with closing(Preview("bad", bench)) as preview:
-        wait_until(lambda: preview.glance.mood is PreviewState.TROUBLE)
-        assert preview.glance.words == "camera bad: another program may use it"
+        wait_until(lambda: preview.frame.state is PreviewState.FAILED)
+        assert preview.frame.message == "camera bad: another program may use it"
 
 
 def test_a_defect_is_raised_where_the_picture_is_asked_for(bench: Bench) -> None:
     def raised() -> bool:
         try:
-            return preview.glance is None
+            return preview.frame is None
         except ZeroDivisionError:
             return True
 
@@ -156,7 +156,7 @@ def test_asking_for_what_was_said_is_a_mistake(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(["run", "--pick", *arguments]) == 2
-    assert "--pick asks for what" in capsys.readouterr().err
+    assert "--pick cannot be combined with" in capsys.readouterr().err
 
 
 def test_the_command_line_wins_over_a_pick_in_the_configuration(tmp_path: Path) -> None:

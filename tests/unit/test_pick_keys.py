@@ -72,7 +72,7 @@ def test_the_keys_of_a_terminal_that_is_gone_end() -> None:
 
 @pytest.mark.parametrize("size", [(20, 8), (60, 20), (80, 24), (200, 60)])
 def test_the_lines_fill_the_terminal_and_no_more(size: tuple[int, int], menu: Menu) -> None:
-    wait_until(lambda: menu.glance.picture is not None)
+    wait_until(lambda: menu.preview.image is not None)
     for keys in ((), ("end",), ("o", *"/some/where")):
         shown = terminal.TerminalMenu(menu, sys.stderr, 256, "a note")
         for key in keys:
@@ -93,7 +93,7 @@ def test_the_lines_fill_the_terminal_and_no_more(size: tuple[int, int], menu: Me
     ],
 )
 def test_colors_are_those_of_the_terminal(environment: dict[str, str], colors: int) -> None:
-    assert terminal.colors_of(environment) == colors
+    assert terminal.color_count(environment) == colors
 
 
 def test_a_cell_is_two_pixels() -> None:
@@ -107,7 +107,7 @@ def test_a_cell_is_two_pixels() -> None:
     ("typed", "meant"), [(" 'a b.mp4' ", "a b.mp4"), ('"x"', "x"), ("it's", "it's"), ("'", "'")]
 )
 def test_quotes_of_a_dropped_file_are_not_part_of_it(typed: str, meant: str) -> None:
-    assert terminal.unquoted(typed) == meant
+    assert terminal.strip_quotes(typed) == meant
 
 
 def test_tab_completes_as_far_as_the_names_agree(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_tab_completes_as_far_as_the_names_agree(tmp_path: Path) -> None:
     for name in ("walk-1.mp4", "walk-2.mp4", ".hidden"):
         (tmp_path / "clips" / name).touch()
     base = str(tmp_path)
-    assert terminal.completed(f"{base}/cl") == f"{base}/clips/"
-    assert terminal.completed(f"{base}/clips/") == f"{base}/clips/walk-"
-    assert terminal.completed(f"{base}/clips/walk-2") == f"{base}/clips/walk-2.mp4"
-    assert terminal.completed(f"{base}/none/x") == f"{base}/none/x"
-    assert terminal.completed(f"{base}/x") == f"{base}/x"
+    assert terminal.complete_path(f"{base}/cl") == f"{base}/clips/"
+    assert terminal.complete_path(f"{base}/clips/") == f"{base}/clips/walk-"
+    assert terminal.complete_path(f"{base}/clips/walk-2") == f"{base}/clips/walk-2.mp4"
+    assert terminal.complete_path(f"{base}/none/x") == f"{base}/none/x"
+    assert terminal.complete_path(f"{base}/x") == f"{base}/x"
 
 
 def test_a_menu_takes_its_keys(menu: Menu, tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_a_menu_takes_its_keys(menu: Menu, tmp_path: Path) -> None:
         shown.press(key)
     assert menu.selected.source == str(tmp_path / "z")
     shown.press("enter")
-    assert (shown.over, shown.chosen) == (True, str(tmp_path / "z"))
+    assert (shown.done, shown.chosen) == (True, str(tmp_path / "z"))
 
 
 def test_the_last_choice_asks_for_a_file(menu: Menu) -> None:
     shown = terminal.TerminalMenu(menu, sys.stderr, 0)
     for key in ("end", "enter"):
         shown.press(key)
-    assert not shown.over
+    assert not shown.done
     assert any("File:" in line for line in shown.lines(80, 24))

@@ -15,9 +15,9 @@ CHOICES = [MenuItem(str(number), f"Camera {number}", f"/dev/video{number}") for 
 PICTURE = np.full((480, 640, 3), (40, 160, 90), np.uint8)
 
 
-def page(size: tuple[int, int], at: int = 0, glance: PreviewFrame | None = None) -> PickerImage:
+def page(size: tuple[int, int], at: int = 0, preview: PreviewFrame | None = None) -> PickerImage:
     return compose(
-        CHOICES, at, "12 cameras found", glance or PreviewFrame(PreviewState.LIVE, "MJPG", PICTURE), size
+        CHOICES, at, "12 cameras found", preview or PreviewFrame(PreviewState.LIVE, "MJPG", PICTURE), size
     )
 
 
@@ -40,9 +40,9 @@ def test_the_picture_keeps_its_proportions() -> None:
 
 
 def test_words_stand_where_there_is_no_picture() -> None:
-    long = PreviewFrame(PreviewState.TROUBLE, "it cannot be opened: " * 30)
+    long = PreviewFrame(PreviewState.FAILED, "it cannot be opened: " * 30)
     view = page((800, 480)).view
-    inner = page((800, 480), glance=long).image[view.y + 5 : view.bottom - 5, view.x + 5 : view.right - 5]
+    inner = page((800, 480), preview=long).image[view.y + 5 : view.bottom - 5, view.x + 5 : view.right - 5]
     assert inner.max() > 200
     edges = inner[:, :10], inner[:, -10:]
     assert all(edge.max() < 60 for edge in edges), "and within it"
@@ -55,9 +55,13 @@ def test_text_is_readable_on_what_lies_below() -> None:
         return float(np.dot(parts, (0.0722, 0.7152, 0.2126)))
 
     pairs = [
-        *((ink, below) for ink in (screen.INK, screen.SOFT) for below in (screen.GROUND, screen.PLATE)),
-        *((ink, screen.CHOSEN) for ink in (screen.INK, screen.SOFT)),
-        *((screen.INK, screen.KEYCAP), (BLUE, screen.GROUND)),
+        *(
+            (ink, below)
+            for ink in (screen.TEXT, screen.MUTED_TEXT)
+            for below in (screen.BACKGROUND, screen.CARD)
+        ),
+        *((ink, screen.SELECTED) for ink in (screen.TEXT, screen.MUTED_TEXT)),
+        *((screen.TEXT, screen.KEYCAP), (BLUE, screen.BACKGROUND)),
     ]
     contrast = [(light(ink) + 0.05) / (light(below) + 0.05) for ink, below in pairs]
     assert min(contrast) >= 4.5

@@ -14,7 +14,7 @@ import pytest
 import tiny_models
 from edgeharfer.app.worker import AnalysisRequest
 from edgeharfer.benchmark.end_to_end import EndToEnd
-from edgeharfer.cli.options import chosen_backend, provider_options
+from edgeharfer.cli.options import backend_from_options, provider_options
 from edgeharfer.kiosk.config import ModelsConfig
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
@@ -73,8 +73,10 @@ def test_a_row_of_its_own_is_a_provider_with_devices(monkeypatch: pytest.MonkeyP
 
 def test_command_line_and_configuration_make_the_same_value() -> None:
     options = {"provider": "cuda", "precision": "fp16", "threads": 2, "allow_fallback": False}
-    assert chosen_backend(options) == ModelsConfig(provider="cuda", precision="fp16", threads=2).backend
-    assert chosen_backend({**options, "allow_fallback": True}) == Backend("cuda", "fp16", 2, fallback=True)
+    assert backend_from_options(options) == ModelsConfig(provider="cuda", precision="fp16", threads=2).backend
+    assert backend_from_options({**options, "allow_fallback": True}) == Backend(
+        "cuda", "fp16", 2, fallback=True
+    )
 
 
 def test_keywords_of_a_pipeline_and_a_backend_do_the_same(tmp_path: Path) -> None:

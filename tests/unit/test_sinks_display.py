@@ -16,7 +16,7 @@ import pytest
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.sinks import display
-from edgeharfer.runtime.sinks.display import display_available, window_lack
+from edgeharfer.runtime.sinks.display import display_available, window_unavailable_reason
 from edgeharfer.runtime.sinks.window import WindowSink
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X sockets are looked at on Linux")
@@ -129,7 +129,7 @@ def test_a_window_without_a_display_is_refused_with_exit_code_3(monkeypatch: pyt
 @linux
 def test_an_opencv_without_windows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
-    lack = window_lack()
+    lack = window_unavailable_reason()
     assert lack is not None
     assert "opencv-python-headless" in lack
 

@@ -11,7 +11,7 @@ import pytest
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink, SinkOptions, make_sink
-from edgeharfer.runtime.sinks.photos import PhotoSink, names_in
+from edgeharfer.runtime.sinks.photos import PhotoSink, output_paths
 from edgeharfer.runtime.sinks.video import VideoSink
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.stats import Status
@@ -90,22 +90,25 @@ def test_a_folder_takes_all_photographs_under_their_names(tmp_path: Path) -> Non
 
 def test_photographs_of_one_name_get_numbers() -> None:
     photos = [Path("x/a.jpg"), Path("y/a.jpg"), Path("z/A.webp")]
-    assert [path.name for path in names_in(Path("out"), photos)] == ["a.jpg", "a-2.jpg", "A-3.jpg"]
+    assert [path.name for path in output_paths(Path("out"), photos)] == ["a.jpg", "a-2.jpg", "A-3.jpg"]
 
 
 def test_a_photograph_is_never_its_own_target(tmp_path: Path) -> None:
     source = open_source(photo(tmp_path / "a.jpg"))
     for target in (tmp_path / "a.jpg", tmp_path):
-        with pytest.raises(ConfigError, match="would replace the photograph itself"):
+        with pytest.raises(ConfigError, match="would overwrite the photograph itself"):
             make_saver(target, source)
 
 
 @pytest.mark.parametrize(
     ("save", "line"),
     [
-        ("out.jpg", r"out\.jpg: only photographs are saved as \.jpg; .* end the name in \.mp4, \.mkv, \.avi"),
-        ("out.png", r"only photographs are saved as \.png"),
-        ("out.gif", r"out\.gif: not a video file; .* end the name in \.mp4"),
+        (
+            "out.jpg",
+            r"out\.jpg: only photographs can be saved as \.jpg; .* use the extension \.mp4, \.mkv, \.avi",
+        ),
+        ("out.png", r"only photographs can be saved as \.png"),
+        ("out.gif", r"out\.gif: not a video file; .* use the extension \.mp4"),
         ("out", r"out: not a video file"),
     ],
 )
@@ -116,10 +119,10 @@ def test_a_video_is_not_saved_as_a_photograph(save: str, line: str) -> None:
 
 def test_an_unknown_ending_and_several_for_one_file_are_one_clear_line(tmp_path: Path) -> None:
     one = open_source(photo(tmp_path / "a.jpg"))
-    with pytest.raises(ConfigError, match=r"out\.tiff: end the name in \.jpg or \.png"):
+    with pytest.raises(ConfigError, match=r"out\.tiff: use the extension \.jpg or \.png"):
         make_saver(tmp_path / "out.tiff", one)
     photo(tmp_path / "b.jpg")
-    with pytest.raises(ConfigError, match=r"holds 2 images; name a folder for them, such as --save .*out$"):
+    with pytest.raises(ConfigError, match=r"holds 2 images; use a folder, such as --save .*out$"):
         make_saver(tmp_path / "out.jpg", open_source(tmp_path))
 
 

@@ -311,7 +311,7 @@ def test_the_command_writes_the_table_and_says_how_it_came_about(tmp_path: Path)
     options = ["--emotic", str(emotic), "--mpii", str(mpii), "--out", str(out)]
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 0
-    assert done.output.startswith("1 actions, 1 people counted, independent\nno picture has both")
+    assert done.output.startswith("1 actions, 1 people counted, independent\nno image has both")
     assert json.loads(out.read_text())["actions"] == ["sports"]
 
 

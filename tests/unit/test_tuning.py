@@ -94,7 +94,7 @@ def test_the_command_measures_and_keeps(package: Package, capsys: pytest.Capture
     assert run_command(["tune", str(package.path), "--runs", "10", "--dry-run"]) == 0
     assert not record_path().exists()
     assert run_command(["tune", str(package.path), "--runs", "10"]) == 0
-    assert "kept in" in capsys.readouterr().out
+    assert "saved to" in capsys.readouterr().out
     found = tuned_backends(package)
     assert set(found) == {"cpu"}
     assert resolve_backend(package) == found["cpu"]

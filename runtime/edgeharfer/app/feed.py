@@ -11,7 +11,7 @@ from edgeharfer.app.sources import display_name
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
+from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, status_to_dict
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
@@ -106,7 +106,7 @@ class AppFeed(LiveFeed):
             "number": self.number,
             "idle_s": self._idle_s(),
             "viewers": len(self._viewers),
-            "status": {**figures(status), "source_name": display_name(status.source_name)}
+            "status": {**status_to_dict(status), "source_name": display_name(status.source_name)}
             if status
             else None,
             **self._run,

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.overlay.canvas import Rect
-from edgeharfer.runtime.overlay.faces import draw_box, draw_tag, visible
-from edgeharfer.runtime.overlay.style import look_for
+from edgeharfer.runtime.overlay.faces import clip_to_image, draw_box, draw_tag
+from edgeharfer.runtime.overlay.style import style_for_size
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Frame, Image, TrackedFace
 
@@ -49,12 +49,12 @@ def draw_faces(image: Image, faces: tuple[TrackedFace, ...], scale: float) -> No
         faces: Faces with boxes in the coordinates of the unscaled picture.
         scale: Scale of `image`.
     """
-    look = look_for(image.shape[1], image.shape[0])
-    seen = [(face, visible(face.box.scaled(scale), look.area)) for face in faces]
+    style = style_for_size(image.shape[1], image.shape[0])
+    seen = [(face, clip_to_image(face.box.scaled(scale), style.area)) for face in faces]
     taken: list[Rect] = []
     for face, box in seen:
         if box is not None:
-            draw_box(image, face, box, look)
+            draw_box(image, face, box, style)
     for face, box in seen:
         if box is not None:
-            taken.append(draw_tag(image, face, box, taken, look))
+            taken.append(draw_tag(image, face, box, taken, style))

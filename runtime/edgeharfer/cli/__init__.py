@@ -1,4 +1,4 @@
-"""The command line: options become objects, and one call does the work."""
+"""The `edgeharfer` command: loads subcommands lazily, runs one, and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from edgeharfer.runtime.child import disable_core_dumps
 from edgeharfer.runtime.errors import EdgeharferError
 
 COMMANDS = {
-    "run": "Tell actions and emotions from a camera, file or stream.",
-    "analyze": "Write reports on videos and pictures, with charts, CSV and PDF.",
+    "run": "Recognise actions and emotions in a camera, file or stream.",
+    "analyze": "Write reports on videos and images: charts, CSV, JSON and PDF.",
     "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
-    "tasks": "List what a frame and its faces can be read for.",
+    "tasks": "List the available tasks.",
     "models": "List, show, verify, sign and install model packages.",
-    "doctor": "Check what works here, and show the command that fixes what does not.",
-    "evaluate": "Measure the accuracy of a package or Keras model.",
-    "benchmark": "Measure how fast packages run here, against other engines and end to end.",
-    "tune": "Measure once what runs the packages quickest here, for `run` to use.",
-    "prepare": "Turn FER-2013's csv into pictures, and list copies and damage.",
+    "doctor": "Check this installation and show the command that fixes each problem.",
+    "evaluate": "Measure the accuracy of a package or Keras model on labelled data.",
+    "benchmark": "Benchmark packages on this machine, against other engines and end to end.",
+    "tune": "Find the fastest provider, precision and threads for each package.",
+    "prepare": "Convert Kaggle's fer2013.csv to images; list duplicates and damaged images.",
     "train": "Train an emotion or action model.",
-    "export": "Turn a Keras model into a model package.",
-    "kiosk": "A service for a screen with a camera: install, run, watch, calibrate.",
-    "chaos": "Do faults to the product on this device and time its recovery.",
-    "calibrate": "Choose the data that a model is quantized with.",
+    "export": "Export a Keras model to a model package.",
+    "kiosk": "Run and manage the kiosk service: a screen with a camera.",
+    "chaos": "Inject faults on this device and measure the recovery from each.",
+    "calibrate": "Choose a calibration set for INT8 quantization.",
 }
-"""Name -> help; each stands in the module of its name, imported when it is called."""
+"""Command name -> short help. Each command is defined in the module of its name, imported on first use."""
 
 
 class LazyGroup(Group):
-    """Knows its commands by name and loads the one that is called."""
+    """Lists the commands without importing them and imports the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,14 +64,14 @@ class LazyGroup(Group):
 @click.version_option(package_name="edgeharfer")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
-    """Know what the people before a camera are doing and how they feel, on the device itself."""
+    """Recognise what people in front of a camera do and how they feel, on the device itself."""
 
 
 def main() -> None:
-    """Run the command line; the process ends with the exit codes of the interface.
+    """Run the command line and exit with its exit code.
 
-    0 done or stopped; 1 a defect; 2 bad usage, input, configuration or model; 3 a device is not there;
-    130, 143 or 129 where SIGINT, SIGTERM or SIGHUP came before a command had its result.
+    0: finished or stopped. 1: internal error. 2: invalid usage, input, configuration or model. 3: a device
+    is missing. 130, 143 or 129: SIGINT, SIGTERM or SIGHUP arrived before the command had its result.
     """
     open_closed_streams()
     with Signals() as signals:
@@ -81,27 +81,27 @@ def main() -> None:
             quiet_native_code()
         code = run_command(sys.argv[1:])
         if code:
-            drop_output()  # where it failed, it would fail once more at the end of Python
+            drop_output()  # if writing failed, the flush at interpreter exit would fail again
         signals.end_with(code)
     sys.exit(code)
 
 
 def quiet_native_code() -> None:
-    """Keep Python's standard error and let go what C libraries write past it: libjpeg's and Qt's remarks.
+    """Discard what C libraries such as libjpeg and Qt write to standard error; keep Python's own output.
 
-    An error is then the one line that it should be. --debug leaves everything as it is.
+    Errors are then reported in one line. With --debug this function is not called.
     """
     if sys.platform == "win32":
         return
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = error_stream(kept)
+    descriptor = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = error_stream(descriptor)
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors are one line on standard error."""
+    """Run one command line and return its exit code; an error is reported in one line on standard error."""
     with ExitStack() as stack:
         signals = Signals.active or stack.enter_context(Signals())
         try:
@@ -125,34 +125,36 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(_one_line(error), 2, debug)
     except BrokenPipeError:
-        drop_output()  # its reader has seen enough
+        drop_output()  # the reader closed the pipe
         return 0
     except MemoryError:
-        return _fail("out of memory: give it more, or turn a model off (--action off)", 1, debug)
+        return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
     except Exception as error:
         return _fail(
-            f"a defect, please report it: {type(error).__name__}: {error} (--debug shows where)", 1, debug
+            f"internal error, please report it: {type(error).__name__}: {error} (--debug shows a traceback)",
+            1,
+            debug,
         )
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """What click's own `main` does, but for its answers to Ctrl-C and to a reader that has gone."""
-    if "_EDGEHARFER_COMPLETE" in os.environ:  # by which a shell asks for completions
+    """Invoke the command as click's `main` does, without its handling of Ctrl-C and broken pipes."""
+    if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
         cli.main(arguments, prog_name="edgeharfer")
     try:
         with cli.make_context("edgeharfer", arguments) as context:
             cli.invoke(context)
-    except click.exceptions.Exit as done:
-        return done.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return 0
 
 
 def _interrupted(arguments: list[str], number: int) -> int:
-    """The exit code of a command that a signal has ended; 0 for those that run until they are stopped."""
+    """Exit code of a command that a signal ended; 0 for commands that run until they are stopped."""
     words = [word for word in arguments if not word.startswith("-")]
     if words[:1] in (["run"], ["app"]) or words[:2] == ["kiosk", "run"]:
         return 0
-    return _fail(f"stopped by {signal.Signals(number).name} before it was done", 128 + number, debug=False)
+    return _fail(f"stopped by {signal.Signals(number).name} before it finished", 128 + number, debug=False)
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -165,7 +167,7 @@ def _one_line(error: click.ClickException) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    if ":/" in message:  # a usage error repeats what was typed, and that may be an address with a password
+    if ":/" in message:  # usage errors repeat the arguments, which may hold an address with a password
         from edgeharfer.runtime.source.address import redact_within
 
         message = redact_within(message)

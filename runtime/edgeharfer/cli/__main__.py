@@ -1,4 +1,4 @@
-"""`python -m edgeharfer.cli`: the command line."""
+"""Run the command line with `python -m edgeharfer.cli`."""
 
 from edgeharfer.cli import main
 

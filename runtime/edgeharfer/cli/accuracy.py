@@ -1,11 +1,11 @@
-"""The accuracy of a package on labelled data, for `evaluate` and `benchmark --data`."""
+"""Accuracy of a package on labelled data, for `evaluate` and `benchmark --data`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeharfer.cli.options import chosen_backend
+from edgeharfer.cli.options import backend_from_options
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.errors import ConfigError
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def measure_accuracy(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
-    """The figures of `evaluate --json` for a package that gives classes.
+    """Measure the accuracy of a package, as written by `evaluate --json`.
 
     Args:
-        package: Of the task emotion, or any that reads faces or clips.
-        data: Labelled data.
-        options: Those of `evaluate`.
+        package: A classifier of faces or clips.
+        data: Folder or zip of labelled data.
+        options: Options of `evaluate`.
 
     Raises:
-        ConfigError: The package gives no classes, or reads frames.
+        ConfigError: The package has no classes, or reads whole frames.
     """
     manifest = package.manifest
     if not manifest.labels or manifest.kind == "frame":
         raise ConfigError(
-            f"{package.path}: only classes of faces and clips can be evaluated on labelled data"
+            f"{package.path}: cannot be evaluated on labelled data; only classifiers of faces and clips can"
         )
     measure = _measure_clips if manifest.kind == "clip" else _measure_faces
     return measure(package, data, options)
@@ -42,7 +42,7 @@ def _measure_faces(package: Package, data: Path, options: dict[str, Any]) -> dic
     from edgeharfer.runtime.inference.backend import Backend
     from edgeharfer.runtime.tasks.emotion import EmotionModel
 
-    model = EmotionModel(package, chosen_backend(options), prior=options["prior"])
+    model = EmotionModel(package, backend_from_options(options), prior=options["prior"])
     detector = make_detector(
         "blazeface", Backend("cpu", threads=options["threads"]), min_score=MIN_PORTRAIT_SCORE
     )
@@ -60,5 +60,5 @@ def _measure_clips(package: Package, data: Path, options: dict[str, Any]) -> dic
     clips = Dataset(data, CLIPS)
     with progress_bar() as progress:
         return evaluate_action(
-            package, clips, clips.split(options["split"]), chosen_backend(options), progress=progress
+            package, clips, clips.split(options["split"]), backend_from_options(options), progress=progress
         )

@@ -1,4 +1,4 @@
-"""`edgeharfer analyze`: reports on videos and pictures."""
+"""`edgeharfer analyze`: write reports on videos and images."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from edgeharfer.cli.stopping import stop_signals
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|IMAGE|DIR…")
-@path_option("--out", required=True, metavar="DIR", help="For the reports.")
+@path_option("--out", required=True, metavar="DIR", help="Output folder for the reports.")
 @click.option(
     "--fps", type=click.FloatRange(0, 240, min_open=True), default=4.0, show_default=True,
-    help="Emotions read a second of video; actions keep their own rate.",
+    help="Emotion samples per second of video; actions keep their own rate.",
 )  # fmt: skip
 @click.option(
     "--smoothing", type=click.Choice(["centered", "exponential", "none"]), default="centered",
-    show_default=True, help="Of emotions over time; raw values are always in frames.csv.",
+    show_default=True, help="Smoothing of emotions over time; frames.csv always has the raw values.",
 )  # fmt: skip
 @click.option(
     "--smoothing-s", type=click.FloatRange(0, 3600, min_open=True), default=1.0, show_default=True,
-    help="Width of the mean, or time constant, in seconds.",
+    help="Window of the centered mean, or time constant, in seconds.",
 )  # fmt: skip
-@click.option("--thumbnails", is_flag=True, help="Put pictures of the input into the PDF.")
+@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF.")
 @click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), help="Only so many seconds of each input."
+    "--duration",
+    type=click.FloatRange(0, min_open=True),
+    help="Analyse only this many seconds at the start of each input.",
 )
-@click.option("--fresh", is_flag=True, help="Make reports anew that are there already.")
+@click.option("--fresh", is_flag=True, help="Recreate reports that already exist.")
 @model_options
 @task_option
 @config_option
@@ -43,8 +45,8 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     edgeharfer analyze interview.mp4 --out reports
     edgeharfer analyze clips/ holiday.jpg --out reports --fps 10 --smoothing none
 
-    A second run goes on where the first one stopped. An input that cannot be read is named, and the
-    others are analysed all the same; the exit code is 2 then.
+    A second run resumes where the first one stopped. Inputs that cannot be read are listed, the others are
+    analysed, and the exit code is 2.
     """
     with needs_extra("report"):
         from edgeharfer.report.analyzer import Analyzer
@@ -65,6 +67,6 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
     ):
         job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"])
         tasks = plan_tasks(items, out, job.settings, fresh=options["fresh"])
-        left = Batch(job, tasks, progress, stopping).run()
-    if left:  # or what comes after `&&` would go on without these reports
+        remaining = Batch(job, tasks, progress, stopping).run()
+    if remaining:  # so that a command after `&&` does not run without these reports
         click.get_current_context().exit(stopping.exit_code)

@@ -1,4 +1,4 @@
-"""`edgeharfer app`: the web app."""
+"""`edgeharfer app`: serve the web app."""
 
 from __future__ import annotations
 
@@ -14,52 +14,60 @@ from edgeharfer.runtime.source import source_metavar
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Any other one needs a token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
 @click.option(
-    "--name", "names", multiple=True, metavar="NAME",
-    help="A name under which a proxy shows the app; may be repeated. Needs a token.",
-)  # fmt: skip
-@path_option(
-    "--token-file", metavar="FILE", help="Holds the token; or the variable EDGEHARFER_APP_TOKEN does."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; an address other than 127.0.0.1 requires a token.",
 )
 @click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True,
+    help="Port to listen on; 0 = any free port.",
+)  # fmt: skip
+@click.option(
+    "--name", "names", multiple=True, metavar="NAME",
+    help="Host name of a reverse proxy in front of the app; repeatable. Requires a token.",
+)  # fmt: skip
+@path_option("--token-file", metavar="FILE", help="File with the access token; or set EDGEHARFER_APP_TOKEN.")
+@click.option(
     "--source", "sources", type=source_spec, multiple=True, metavar=source_metavar(),
-    help="To offer for the live view; may be repeated. From elsewhere nothing else can be watched.",
+    help="Source offered for the live view; repeatable. Remote clients can choose only these.",
 )  # fmt: skip
 @click.option(
     "--follow-redirects", is_flag=True,
-    help="Let streams connect to other servers that they redirect or point to.",
+    help="Allow streams to follow redirects and references to other servers.",
 )  # fmt: skip
-@path_option("--messages", metavar="FILE.json", help="What is said.")
-@path_option("--context", metavar="FILE.json", help="Table of `train context` for the likely actions.")
+@path_option(
+    "--messages", metavar="FILE.json", help="Messages for each emotion; default: built-in English ones."
+)
+@path_option("--context", metavar="FILE.json", help="Table from `train context`, used for likely actions.")
 @click.option(
     "--fps", type=click.FloatRange(0, 60, min_open=True), default=4.0, show_default=True,
-    help="Emotions read a second of an upload.",
+    help="Emotion samples per second of an upload.",
 )  # fmt: skip
 @click.option(
     "--max-upload-mb", type=click.FloatRange(0, 100_000, min_open=True), default=200.0, show_default=True,
-    help="Largest upload.",
+    help="Maximum size of an upload, in MB.",
 )  # fmt: skip
 @click.option(
     "--max-video-s", type=click.FloatRange(1, 86_400), default=600.0, show_default=True,
-    help="Longest video of an upload, in seconds.",
+    help="Maximum duration of an uploaded video, in seconds.",
 )  # fmt: skip
 @click.option(
     "--max-queued", type=click.IntRange(1, 1000), default=4, show_default=True,
-    help="Uploads that wait or are looked at.",
+    help="Maximum number of uploads queued or in progress.",
 )  # fmt: skip
 @click.option(
     "--keep-minutes", type=click.FloatRange(0, 10_080, min_open=True), default=15.0, show_default=True,
-    help="How long a report is kept.",
+    help="Minutes after which reports are deleted.",
 )  # fmt: skip
 @click.option(
     "--idle-stop-s", type=click.FloatRange(0), default=0.0, show_default=True,
-    help="End the live view after so long without a viewer; 0 is never.",
+    help="Stop the live view after this many seconds without viewers; 0 = never.",
 )  # fmt: skip
 @path_option(
     "--upload-dir", metavar="DIR",
-    help="For uploads while they are looked at; default: a private one in the temporary folder.",
+    help="Folder for uploads until they are analysed; default: a private temporary folder.",
 )  # fmt: skip
 @model_options
 @config_option
@@ -70,11 +78,11 @@ def app(**options: Any) -> None:
     edgeharfer app
     edgeharfer app --host 0.0.0.0 --token-file token.txt --source 0
 
-    Everything stays on this machine. Uploads are deleted once they are analysed, reports after a while.
+    Everything stays on this machine. Uploads are deleted after their analysis, reports after --keep-minutes.
     """
     from edgeharfer.app.server import serve
 
-    check_extra("app")  # the process that writes a report needs it
+    check_extra("app")  # imported later, by the process that writes reports
     settings = make_settings(options)
     logging.getLogger("edgeharfer").setLevel(logging.WARNING)
     with stop_signals() as stopping:
@@ -82,7 +90,7 @@ def app(**options: Any) -> None:
 
 
 def make_settings(options: dict[str, Any]) -> Any:
-    """The options as `Settings`."""
+    """Convert the options to the app's Settings."""
     from edgeharfer.app.access import read_token
     from edgeharfer.app.settings import Settings, UserLimits
 

@@ -1,4 +1,4 @@
-"""`edgeharfer benchmark`: how fast packages are here, against other engines, and end to end."""
+"""`edgeharfer benchmark`: speed of packages on this machine, against other engines and end to end."""
 
 from __future__ import annotations
 
@@ -29,47 +29,58 @@ MAX_COUNT = 256
 
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
-@click.option("--against", default="", metavar="LIST", help="Other engines: keras, openvino, litert.")
+@click.option(
+    "--against", default="", metavar="LIST", help="Engines to compare with: keras, openvino, litert."
+)
 @path_option(
     "--keras-model", metavar="FILE|DIR",
-    help="The Keras model that the PACKAGE was made of, for --against keras,litert.",
+    help="Keras model that PACKAGE was exported from, for --against keras,litert.",
 )  # fmt: skip
-@click.option("--name", help="Picks one package where a training run holds several.")
-@click.option("--end-to-end", is_flag=True, help="Run the whole pipeline on --source.")
-@click.option("--source", metavar="FILE", help="The clip for --end-to-end.")
+@click.option("--name", help="Package to pick from a training run that holds several.")
+@click.option("--end-to-end", is_flag=True, help="Benchmark the whole pipeline on --source.")
+@click.option("--source", metavar="FILE", help="Clip for --end-to-end.")
 @click.option(
-    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: so many faces, copies of the clip's."
+    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: number of faces, copied from the clip's."
 )
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True, max=10_000), metavar="M",
-    help="With --end-to-end: then run that long at full speed, and tell drift, heat and power.",
+    help="With --end-to-end: then run at full speed for M minutes; report drift, temperature and power.",
 )  # fmt: skip
 @click.option(
     "--agreement", is_flag=True,
-    help="With --end-to-end: compare the labels with those of every stage on every frame.",
+    help="With --end-to-end: compare the labels with those of running every stage on every frame.",
 )  # fmt: skip
 @click.option(
     "--provider", "providers", default="auto", show_default=True, metavar="LIST",
-    help=f"{', '.join(provider_choices()[1:])}; auto is all that load here.",
+    help=f"{', '.join(provider_choices()[1:])}; auto = all that can be loaded on this machine.",
 )  # fmt: skip
-@click.option("--allow-fallback", is_flag=True, help="If one does not load, use the next best one.")
+@click.option("--allow-fallback", is_flag=True, help="Use the next best provider if one cannot be loaded.")
 @click.option(
-    "--precision", "precisions", default="all", show_default=True, metavar="LIST", help="fp32, fp16, int8."
+    "--precision",
+    "precisions",
+    default="all",
+    show_default=True,
+    metavar="LIST",
+    help="Comma-separated list of fp32, fp16, int8.",
 )
-@click.option("--threads", default="1", show_default=True, metavar="LIST", help="Of one operator.")
-@click.option("--batch", "batches", default="1", show_default=True, metavar="LIST", help="Pictures at once.")
 @click.option(
-    "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Measured runs of each."
+    "--threads", default="1", show_default=True, metavar="LIST", help="ONNX Runtime intra-op threads."
 )
-@path_option("--data", metavar="DIR|ZIP", help="Labelled data: adds the accuracy.")
-@path_option("--json", "json_file", metavar="FILE", help="Write the figures.")
-@path_option("--plot", "plot_file", metavar="FILE.png", help="Draw the medians.")
+@click.option(
+    "--batch", "batches", default="1", show_default=True, metavar="LIST", help="Comma-separated batch sizes."
+)
+@click.option(
+    "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Number of measured runs."
+)
+@path_option("--data", metavar="DIR|ZIP", help="Labelled data; adds the accuracy to the table.")
+@path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
+@path_option("--plot", "plot_file", metavar="FILE.png", help="Write a bar chart of the medians.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
-    """Measure how fast PACKAGEs run here: medians and ratios from interleaved rounds in one run.
+    """Benchmark PACKAGEs on this machine: medians and ratios from interleaved rounds in one run.
 
-    A PACKAGE is a shipped name, a package's folder, or a Keras model or training run, which is exported for
-    the occasion. Without one, all that ship are measured; with --end-to-end, those that `run` takes.
+    A PACKAGE is a shipped name, a package folder, or a Keras model or training run, which is exported
+    temporarily. Without PACKAGE, all shipped packages are measured; with --end-to-end, the defaults of `run`.
 
     \b
     edgeharfer benchmark action-ucf20 --threads 1,2
@@ -80,9 +91,9 @@ def benchmark(packages: tuple[str, ...], **options: Any) -> None:
     from edgeharfer.benchmark.peers import missing_peers, parse_peers
 
     check_options(options)
-    wanted = parse_peers(options["against"])
-    missing = missing_peers(wanted)
-    present = [peer for peer in wanted if peer not in missing]
+    requested = parse_peers(options["against"])
+    missing = missing_peers(requested)
+    present = [peer for peer in requested if peer not in missing]
     left_out = list(missing.values())
     report: dict[str, Any] = {"machine": machine_facts()}
     with ExitStack() as stack:
@@ -96,37 +107,41 @@ def benchmark(packages: tuple[str, ...], **options: Any) -> None:
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """What can be refused before anything is loaded."""
+    """Parse lists and reject invalid options before anything is loaded.
+
+    Raises:
+        click.UsageError: The options cannot be combined, or a value is invalid.
+    """
     from edgeharfer.benchmark.plot import check_plot
 
     if options["end_to_end"] != (options["source"] is not None):
-        raise click.UsageError("--end-to-end and --source FILE go together")
+        raise click.UsageError("--end-to-end and --source FILE require each other")
     for name in ("faces", "minutes", "agreement"):
         if options[name] and not options["end_to_end"]:
-            raise click.UsageError(f"--{name} goes with --end-to-end")
+            raise click.UsageError(f"--{name} requires --end-to-end")
     options["threads"] = counts(options["threads"], "--threads")
     options["batches"] = counts(options["batches"], "--batch")
     options["providers"] = choices(options["providers"], provider_choices()[1:], AUTO, "--provider")
     options["precisions"] = choices(options["precisions"], PRECISIONS, "all", "--precision")
     for path in (options["json_file"], options["plot_file"]):
         if path is not None and not path.resolve().parent.is_dir():
-            raise click.UsageError(f"{path}: there is no folder {path.parent}")
+            raise click.UsageError(f"{path}: folder {path.parent} does not exist")
     if options["plot_file"] is not None:
         check_plot()
 
 
 def counts(text: str, option: str) -> list[int]:
-    """ "1,2" as numbers."""
+    """Parse a comma-separated list of numbers such as "1,2"."""
     parts = [part.strip() for part in str(text).split(",")]
     if not all(part.isdecimal() and 1 <= int(part) <= MAX_COUNT for part in parts):
         raise click.BadParameter(
-            f"{text!r} is not a list of numbers from 1 to {MAX_COUNT}", param_hint=option
+            f"{text!r} is not a comma-separated list of numbers from 1 to {MAX_COUNT}", param_hint=option
         )
     return list(dict.fromkeys(map(int, parts)))
 
 
 def choices(text: str, known: Sequence[str], everything: str, option: str) -> list[str] | None:
-    """ "cpu,cuda" as names, None for everything."""
+    """Parse a comma-separated list of names such as "cpu,cuda"; None for `everything`."""
     parts = [part.strip() for part in text.split(",")]
     if parts == [everything]:
         return None
@@ -141,14 +156,14 @@ def choices(text: str, known: Sequence[str], everything: str, option: str) -> li
 def find_subjects(
     packages: Sequence[str], options: dict[str, Any], stack: ExitStack
 ) -> Iterator[BenchmarkSubject]:
-    """The packages to measure, Keras models among them exported until the stack is left."""
+    """Yield the packages to measure; exported Keras models are removed when the stack is closed."""
     from edgeharfer.benchmark.compare import BenchmarkSubject, check_origin, exported_subject
     from edgeharfer.cli.extras import needs_extra
     from edgeharfer.runtime.inference.package import load_package
 
     model = options["keras_model"]
     if model is not None and len(packages) != 1:
-        raise click.UsageError("--keras-model goes with exactly one PACKAGE")
+        raise click.UsageError("--keras-model requires exactly one PACKAGE")
     for name in packages or default_packages(options):
         if is_keras(Path(name)):
             with needs_extra("export"):
@@ -161,7 +176,7 @@ def find_subjects(
 
 
 def default_packages(options: dict[str, Any]) -> list[str]:
-    """The defaults of `run` for the whole pipeline, else all that ship but the detectors."""
+    """Return the defaults of `run` for --end-to-end, otherwise all shipped packages but the detectors."""
     from edgeharfer.runtime.inference.package import shipped_packages
 
     if options["end_to_end"]:
@@ -172,7 +187,7 @@ def default_packages(options: dict[str, Any]) -> list[str]:
 def measure_rows(
     subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str], left_out: list[str]
 ) -> list[dict[str, Any]]:
-    """The rows of the table; what could not be measured is added to `left_out`."""
+    """Measure the rows of the table and add what could not be measured to `left_out`."""
     from edgeharfer.benchmark.compare import compare
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.ours import BenchmarkSetup
@@ -199,33 +214,34 @@ def measure_rows(
 def with_accuracy(
     candidates: Sequence[Candidate], subjects: Sequence[BenchmarkSubject], data: Path, left_out: list[str]
 ) -> list[Candidate]:
-    """Our candidates with the top-1 of their package and precision on the data.
+    """Add the top-1 accuracy on the data to the candidates of our own engine.
 
-    Raises SourceError where the data fits none of the packages.
+    Raises:
+        SourceError: The data does not fit any of the packages.
     """
     from edgeharfer.benchmark.rows import OURS
     from edgeharfer.runtime.errors import SourceError
 
-    found: dict[tuple[str, str], float] = {}
+    accuracies: dict[tuple[str, str], float] = {}
     problem: SourceError | None = None
     for package in (subject.package for subject in subjects):
         last = f"{package.manifest.name} step" if package.manifest.window else package.manifest.name
         precisions = {one.precision for one in candidates if one.name == last and one.backend == OURS}
         try:
-            found.update({(last, one): top1(package, one, data) for one in sorted(precisions)})
+            accuracies.update({(last, one): top1(package, one, data) for one in sorted(precisions)})
         except SourceError as error:
             problem = error
             left_out.append(f"accuracy of {package.manifest.name}: {error}")
-    if problem is not None and not found:
+    if problem is not None and not accuracies:
         raise problem
     return [
-        replace(one, accuracy=found.get((one.name, one.precision))) if one.backend == OURS else one
+        replace(one, accuracy=accuracies.get((one.name, one.precision))) if one.backend == OURS else one
         for one in candidates
     ]
 
 
 def top1(package: Package, precision: str, data: Path) -> float:
-    """Accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
+    """Top-1 accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
     from edgeharfer.cli.accuracy import measure_accuracy
 
     options = {
@@ -240,12 +256,12 @@ def top1(package: Package, precision: str, data: Path) -> float:
 def run_end_to_end(
     subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str]
 ) -> dict[str, Any]:
-    """The whole pipeline with the packages at hand; a task that none of them is for is off."""
+    """Benchmark the whole pipeline with the packages; tasks without a package are off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
     from edgeharfer.benchmark.sustained import measure_sustained
 
     by_task = {subject.package.manifest.task: str(subject.package.path) for subject in subjects}
-    wanted = EndToEnd(
+    setup = EndToEnd(
         options["source"],
         {task: by_task.get(task) for task in PACKAGE_TASKS},
         Backend.parse(
@@ -260,15 +276,15 @@ def run_end_to_end(
         options["runs"],
     )
     with progress_bar() as progress:
-        report = {"end_to_end": measure_end_to_end(wanted, progress)}
+        report = {"end_to_end": measure_end_to_end(setup, progress)}
     if options["minutes"]:
         with progress_bar() as progress:
-            report["sustained"] = measure_sustained(wanted, options["minutes"], progress)
+            report["sustained"] = measure_sustained(setup, options["minutes"], progress)
     return report
 
 
 def show(report: dict[str, Any]) -> None:
-    """The figures on the terminal."""
+    """Print the report."""
     from edgeharfer.benchmark.machine import is_busy
     from edgeharfer.benchmark.sustained import sustained_lines
     from edgeharfer.benchmark.table import end_to_end_lines, table
@@ -278,7 +294,7 @@ def show(report: dict[str, Any]) -> None:
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, {machine['date']}"
     )
     if is_busy(machine):
-        click.echo("this machine is busy: only processor times (CPU ms) of this run can be compared")
+        click.echo("this machine is busy: compare only the CPU times (CPU ms) of this run")
     if report["rows"]:
         click.echo(table(report["rows"]))
     for line in end_to_end_lines(report["end_to_end"]) if "end_to_end" in report else ():
@@ -286,11 +302,11 @@ def show(report: dict[str, Any]) -> None:
     for line in sustained_lines(report["sustained"]) if "sustained" in report else ():
         click.echo(line)
     for line in report["left_out"]:
-        click.echo(f"left out: {line}")
+        click.echo(f"skipped: {line}")
 
 
 def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None) -> None:
-    """The figures into files."""
+    """Write the report to the requested files."""
     from edgeharfer.benchmark.plot import plot
 
     if json_file is not None:

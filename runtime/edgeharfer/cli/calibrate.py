@@ -1,4 +1,4 @@
-"""`edgeharfer calibrate`: which items a model's INT8 form is calibrated on, as a file of hashes."""
+"""`edgeharfer calibrate`: choose the calibration set for INT8 quantization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeharfer.cli.options import path_option
-from edgeharfer.cli.packages import opened
+from edgeharfer.cli.packages import open_package
 from edgeharfer.runtime.staging import write_text
 
 
@@ -15,27 +15,27 @@ from edgeharfer.runtime.staging import write_text
 @click.argument("model")
 @path_option(
     "--data", required=True, metavar="DIR|ZIP",
-    help="<class>/<file>, or <split>/<class>/<file>, of which the training split is used.",
+    help="Folder or zip of <class>/<file>, or <split>/<class>/<file>; the training split is used.",
 )  # fmt: skip
 @path_option("--out", required=True, metavar="FILE.json")
-@click.option("--split", help="The split to choose from; without it the one for training.")
-@path_option("--ferplus", metavar="CSV", help="Classes by these FER+ votes.")
+@click.option("--split", help="Split to choose from; default: the training split.")
+@path_option("--ferplus", metavar="CSV", help="Take the classes from these FER+ votes.")
 @click.option(
     "--items", type=click.IntRange(1), default=500, show_default=True,
-    help="At least, where there are as many.",
+    help="Minimum number of items, if the data has as many.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def calibrate(
     model: str, data: Path, out: Path, split: str | None, ferplus: Path | None, items: int, seed: int
 ) -> None:
-    """Choose the pictures or frames that MODEL, a package or a Keras model, is calibrated on.
+    """Choose a calibration set for MODEL, a package or a Keras model.
 
-    The choice is balanced over the classes. The file holds their SHA-256 and nothing of the data itself;
-    with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
+    The set is balanced over the classes. FILE.json holds the SHA-256 of each item and none of the data;
+    `edgeharfer export --calibration DATA --calibration-set FILE.json` uses the same items.
     """
     from edgeharfer.calib import open_material
 
-    with opened(model) as package:
+    with open_package(model) as package:
         calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
     write_text(out, calibration.chosen.dump())
     counts = ", ".join(f"{label} {len(chosen)}" for label, chosen in calibration.chosen.items.items())

@@ -1,4 +1,4 @@
-"""`edgeharfer chaos`: faults done to the installed product for real, with the recovery time of each."""
+"""`edgeharfer chaos`: inject faults into the installed product and measure the recovery from each."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ RUN_OPTIONS = (*PACKAGE_TASKS, "detector", "prior", "provider", "precision", "th
 
 
 @click.command()
-@click.option("--only", metavar="NAME,…", help="These faults alone; all of them by default.")
-@path_option("--json", "json_file", metavar="FILE", help="Outcomes.")
+@click.option("--only", metavar="NAME,…", help="Comma-separated list of faults to inject; default: all.")
+@path_option("--json", "json_file", metavar="FILE", help="Write the outcomes as JSON.")
 @model_options
 @config_option
 def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
-    """Do faults to the product on this device, for real, and time its recovery from each.
+    """Inject faults on this device and measure the recovery from each.
 
-    Each fault gets a run of its own on the demo's pictures, served on the loopback interface: the source
-    drops, stalls, freezes or sends garbage, the reader crashes or hangs, the disk is full, the memory too
-    little, the wall clock set, a model damaged. Nothing outside a temporary folder is touched.
-    The exit code is 1 where one is not recovered from in time, and 75 where that could not be judged because
-    the machine is too busy with other work.
+    Each fault is injected into a separate run on the demo, served on the loopback interface: the source
+    drops, stalls, freezes or sends garbage, the reader crashes or hangs, the disk is full, memory is scarce,
+    the wall clock changes, or a model is damaged. Nothing outside a temporary folder is changed.
+
+    The exit code is 1 if a recovery takes too long, and 75 if the machine is too busy to tell.
     """
     from edgeharfer.chaos.trial import exit_code, line, report, run_faults, table_header
 
-    faults = chosen(only)
+    faults = select_faults(only)
     outcomes = []
     click.echo(table_header())
     for outcome in run_faults(faults, run_options(options)):
@@ -44,24 +44,28 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
     click.get_current_context().exit(exit_code(outcomes))
 
 
-def chosen(only: str | None) -> list[Fault]:
-    """The faults of these names, in the table's order. Raises UsageError."""
+def select_faults(only: str | None) -> list[Fault]:
+    """Return the named faults in the order of FAULTS; all of them for None.
+
+    Raises:
+        click.UsageError: There is no fault of that name.
+    """
     from edgeharfer.chaos.trial import FAULTS
 
     names = {fault.name for fault in FAULTS}
     wanted = names if only is None else {name.strip() for name in only.split(",")}
     if unknown := wanted - names:
         known = ", ".join(fault.name for fault in FAULTS)
-        raise click.UsageError(f"--only: there is no fault {sorted(unknown)[0]!r}; there are {known}")
+        raise click.UsageError(f"--only: there is no fault {sorted(unknown)[0]!r}; choose from {known}")
     return [fault for fault in FAULTS if fault.name in wanted]
 
 
 def run_options(options: dict[str, Any]) -> list[str]:
-    """The options of models, as `run` takes them."""
-    words = [
-        word
+    """Convert the model options to command-line arguments of `run`."""
+    arguments = [
+        argument
         for name in RUN_OPTIONS
         if options[name] is not None
-        for word in (f"--{name}", str(options[name]))
+        for argument in (f"--{name}", str(options[name]))
     ]
-    return [*words, "--allow-fallback"] if options["allow_fallback"] else words
+    return [*arguments, "--allow-fallback"] if options["allow_fallback"] else arguments

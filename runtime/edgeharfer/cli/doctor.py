@@ -1,4 +1,4 @@
-"""`edgeharfer doctor`: what works here."""
+"""`edgeharfer doctor`: check this installation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ MARKS = {True: "ok", False: "bad", None: "--"}
 
 
 @click.command()
-@click.option("--full", is_flag=True, help="Also import what takes long to import: TensorFlow, MediaPipe.")
+@click.option("--full", is_flag=True, help="Also import the slow packages: TensorFlow, MediaPipe.")
 def doctor(full: bool) -> None:
-    """Check what works here, and show the command that fixes what does not.
+    """Check this installation and show the command that fixes each problem.
 
     \b
-    ok     works: it was imported, run or connected to
-    found  is there, but was not used
+    ok     works: imported, run or connected to
+    found  installed, but not tested
     bad    does not work
-    --     is absent, which only matters to those who need it
+    --     not installed; only needed for some features
 
-    Exit code 2 if something is broken.
+    The exit code is 2 if something does not work.
     """
     from edgeharfer.runtime.doctor import run_checks
 

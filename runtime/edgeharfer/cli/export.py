@@ -1,4 +1,4 @@
-"""`edgeharfer export`: from a Keras model to a model package."""
+"""`edgeharfer export`: export a Keras model to a model package."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 
 def int8_options(command: F) -> F:
-    """How INT8 is made, and what it may lose."""
+    """Add the options for INT8 calibration and its accuracy limits."""
     for option in reversed([
         click.option("--calibration", type=click.Path(path_type=Path), metavar="DIR|ZIP",
-                     help="Real labelled data; INT8 is calibrated on its training split."),
+                     help="Labelled data; INT8 is calibrated on its training split."),
         click.option("--calibration-set", type=click.Path(path_type=Path), metavar="FILE.json",
-                     help="Calibrate on the very items that `edgeharfer calibrate` chose."),
+                     help="Calibrate on the items chosen by `edgeharfer calibrate`."),
         click.option("--eval-data", type=click.Path(path_type=Path), metavar="DIR|ZIP",
-                     help="Labelled data that INT8 is judged by; without it nothing guards its accuracy."),
-        click.option("--eval-split", metavar="NAME", help="The split of it; the one for testing without."),
+                     help="Labelled data for the INT8 accuracy check; without it INT8 is not checked."),
+        click.option("--eval-split", metavar="NAME", help="Split of --eval-data; default: the test split."),
         click.option("--ferplus", type=click.Path(path_type=Path), metavar="CSV",
-                     help="Label both by the majority of these FER+ votes."),
+                     help="FER+ votes; both data sets are labelled by their majority."),
         click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
-                     metavar="POINTS", help="What INT8 may lose in top-1; any one class may lose 3."),
+                     metavar="POINTS",
+                     help="Maximum loss of INT8 in top-1 accuracy, in points; a single class may lose 3."),
         click.option("--int8-for", type=click.Choice(TARGETS), default="cpu", show_default=True,
-                     help="What the INT8 graphs are made for."),
+                     help="Target of the INT8 graphs."),
         click.option("--keep-slower", is_flag=True,
-                     help="Keep INT8 graphs that turn out slower than FP32 here."),
+                     help="Keep INT8 graphs even if they are slower than FP32 on this machine."),
     ]):  # fmt: skip
         command = option(command)
     return command
@@ -43,24 +44,28 @@ def int8_options(command: F) -> F:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@path_option("--out", required=True, metavar="DIR", help="The package's folder.")
+@path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
 @click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto", show_default=True)
-@path_option(
-    "--labels", metavar="FILE", help="Class names in the order of the outputs: JSON, or text with one a line."
-)
+@path_option("--labels", metavar="FILE", help="Class names in output order: JSON, or text with one per line.")
 @click.option(
     "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
-    default="auto", show_default=True, help="How pictures are scaled; unit is [0, 1], symmetric [-1, 1].",
+    default="auto", show_default=True, help="Input scaling; unit = [0, 1], symmetric = [-1, 1].",
 )  # fmt: skip
 @click.option(
-    "--precision", default="fp32", show_default=True, metavar="LIST", help="Of fp32, fp16, int8: fp32,int8."
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="LIST",
+    help="Comma-separated list of fp32, fp16, int8.",
 )
 @click.option(
-    "--half-weights", is_flag=True, help="Store FP32 weights in half the space; they are widened on loading."
+    "--half-weights", is_flag=True, help="Store FP32 weights as FP16; they are converted back when loaded."
 )
-@click.option("--name", help="Of the package; picks one where a training run holds several.")
+@click.option("--name", help="Name of the package; picks one if a training run holds several.")
 @int8_options
-@click.option("--benchmark", "measure", is_flag=True, help="Then measure it here, beside the Keras model.")
+@click.option(
+    "--benchmark", "measure", is_flag=True, help="Benchmark the package against the Keras model afterwards."
+)
 def export(
     model: Path,
     out: Path,
@@ -73,11 +78,11 @@ def export(
     measure: bool,
     **options: Any,
 ) -> None:
-    """Turn MODEL into a model package.
+    """Export MODEL to a model package.
 
-    MODEL is a .keras, .h5 or .hdf5 file, a SavedModel, a training run's folder, or a package that is to
-    get INT8 graphs. An action model is split into the encoder of a frame and the head over a window. The
-    package appears whole or not at all, with a receipt that says how far it differs from the Keras model.
+    MODEL is a .keras, .h5 or .hdf5 file, a SavedModel, the folder of a training run, or a package to add
+    INT8 graphs to. An action model is split into a frame encoder and a head over the window. The package is
+    written completely or not at all; its receipt states how far it differs from the Keras model.
 
     \b
     edgeharfer export model.h5 --labels labels.json --normalize unit --out package
@@ -90,7 +95,7 @@ def export(
     int8 = _int8(options) if "int8" in precisions else None
     if (model / "manifest.json").is_file():
         if int8 is None:
-            raise ConfigError(f"{model}: is a package already: --precision fp32,int8 makes INT8 graphs of it")
+            raise ConfigError(f"{model}: is already a package: add INT8 graphs with --precision fp32,int8")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
@@ -113,12 +118,16 @@ def export(
 
 
 def _int8(options: dict[str, Any]) -> Int8Options:
-    """The options of INT8 as one object. Raises ConfigError without data to calibrate on."""
+    """Convert the INT8 options to an object.
+
+    Raises:
+        ConfigError: There is no calibration data.
+    """
     from edgeharfer.calib.guard import AccuracyLimits
     from edgeharfer.export import Int8Options
 
     if options["calibration"] is None:
-        raise ConfigError("INT8 needs real data to be calibrated on: give --calibration, or leave int8 out")
+        raise ConfigError("INT8 needs calibration data: give --calibration, or remove int8 from --precision")
     return Int8Options(
         options["calibration"],
         options["eval_data"],

@@ -1,4 +1,4 @@
-"""Commands whose packages come with an extra report in one line what is missing or too old."""
+"""Errors for commands whose dependencies come with an extra, such as `edgeharfer[report]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from edgeharfer.runtime.versions import dependencies
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a failed import of another project's package into MissingExtra, or ConfigError for its version."""
+    """Turn a failed import inside the block into an error that names the extra to install.
+
+    Args:
+        extra: Name of the extra that provides the imported packages.
+
+    Raises:
+        MissingExtra: A package is not installed.
+        ConfigError: An installed package has an unsupported version.
+    """
     try:
         yield
     except ImportError as error:
@@ -28,7 +36,11 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 
 def check_extra(extra: str) -> None:
-    """Raises MissingExtra for a package that is not installed, for a command that imports it much later."""
+    """Check that all packages of an extra are installed, for a command that imports them much later.
+
+    Raises:
+        MissingExtra: A package is not installed.
+    """
     for one in dependencies(extra):
         if one.version is None:
             raise MissingExtra(one.name, extra)

@@ -1,4 +1,4 @@
-"""Groups of commands: help where no command is given, a suggestion where it is mistyped."""
+"""A click group with help for a missing command and suggestions for a mistyped one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import click
 
 
 class Group(click.Group):
-    """A click group that behaves the same with every version of click that is allowed.
+    """A click group that behaves the same with every supported version of click.
 
-    Without arguments it prints its help to standard error and exits with 2, as click does from 8.2 on. A
-    command that does not exist is an error that names the closest ones, as in click from 8.4 on.
+    Without arguments it prints its help to standard error and exits with 2, as click 8.2 and later do. The
+    error for an unknown command suggests similar names, as in click 8.4 and later.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

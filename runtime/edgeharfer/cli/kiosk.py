@@ -1,4 +1,4 @@
-"""`edgeharfer kiosk`: the service that runs unattended, from its installation to its state."""
+"""`edgeharfer kiosk`: install, run, calibrate and inspect the kiosk service."""
 
 from __future__ import annotations
 
@@ -16,51 +16,53 @@ from edgeharfer.cli.options import path_option
 if TYPE_CHECKING:
     from edgeharfer.kiosk.install import InstallPaths
 
-root_option = path_option("--root", default=Path("/"), metavar="DIR", help="A folder that stands for /.")
+root_option = path_option(
+    "--root", default=Path("/"), metavar="DIR", help="Alternative root folder, for example of a disk image."
+)
 config_option = path_option(
     "--config", default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True, metavar="FILE.toml",
-    help="The kiosk's own configuration.",
+    help="Configuration of the kiosk.",
 )  # fmt: skip
 state_option = path_option(
     "--state", metavar="DIR", envvar="STATE_DIRECTORY", default=Path("/var/lib/edgeharfer"),
-    show_default=True, help="Outbox, calibration and models.",
+    show_default=True, help="State folder: outbox, calibration and models.",
 )  # fmt: skip
 
 
 @click.group(cls=Group)
 def kiosk() -> None:
-    """A service for a screen with a camera: installed once, running for years."""
+    """Run and manage the kiosk service: a screen with a camera."""
 
 
 @kiosk.command()
-@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written without writing it.")
 @click.option(
     "--browser", default="", metavar="COMMAND",
-    help="Also write a unit for the desktop's user that shows the page, such as --browser chromium.",
+    help="Also install a user unit that shows the page in this browser, such as chromium.",
 )  # fmt: skip
 @root_option
 def install(dry_run: bool, browser: str, root: Path) -> None:
-    """Write the systemd unit, the configuration and the state folder, and start the service."""
+    """Install the systemd unit, configuration and state folder, and start the service."""
     from edgeharfer.kiosk.install import InstallPaths, plan_files, run_command
     from edgeharfer.kiosk.install import install as install_service
 
-    places, program = InstallPaths(root), command_path()
+    paths, program = InstallPaths(root), command_path()
     if dry_run:
-        for path, content in plan_files(places, program, browser).items():
+        for path, content in plan_files(paths, program, browser).items():
             click.echo(f"# {path}\n{content}")
-        click.echo(f"# {places.state}/\n# the state folder: outbox, calibration, models")
+        click.echo(f"# {paths.state}/\n# the state folder: outbox, calibration, models")
         return
-    for line in install_service(places, program, run_command, browser):
+    for line in install_service(paths, program, run_command, browser):
         click.echo(line)
 
 
 @kiosk.command()
-@click.option("--purge", is_flag=True, help="Remove an edited configuration as well.")
+@click.option("--purge", is_flag=True, help="Also remove an edited configuration.")
 @root_option
 def uninstall(purge: bool, root: Path) -> None:
-    """Stop the service and remove what it wrote: unit, state, and the configuration unless it was edited.
+    """Stop the service and remove its unit, state and, unless edited, configuration.
 
-    Files that edgeharfer did not write are left and named.
+    Files that edgeharfer did not write are kept and listed.
     """
     from edgeharfer.kiosk.install import InstallPaths, run_command
     from edgeharfer.kiosk.uninstall import uninstall as uninstall_service
@@ -72,7 +74,10 @@ def uninstall(purge: bool, root: Path) -> None:
 @kiosk.command()
 @root_option
 def status(root: Path) -> None:
-    """What is installed and how the running service is; exit code 1 where it is not ready."""
+    """Show what is installed and the state of the service.
+
+    The exit code is 1 if the service is not ready.
+    """
     from edgeharfer.kiosk.install import InstallPaths
 
     ready = show_status(InstallPaths(root))
@@ -82,11 +87,9 @@ def status(root: Path) -> None:
 @kiosk.command()
 @config_option
 @state_option
-@click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds; for trials."
-)
+@click.option("--duration", type=click.FloatRange(0, min_open=True), help="Stop after this many seconds.")
 def run(config: Path, state: Path, duration: float | None) -> None:
-    """Run the service in the foreground, as the unit does."""
+    """Run the service in the foreground."""
     from edgeharfer.cli.stopping import stop_signals
     from edgeharfer.kiosk.config import credential_or_file, load_config
 
@@ -99,10 +102,11 @@ def run(config: Path, state: Path, duration: float | None) -> None:
 @kiosk.command()
 @config_option
 @state_option
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
-@click.option("--source", metavar="FILE|demo", help="Idle footage in place of the kiosk's own camera.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+              help="Minutes of footage to watch.")  # fmt: skip
+@click.option("--source", metavar="FILE|demo", help="Idle footage; default: the kiosk's camera.")
 def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> None:
-    """Watch the idle site, without labels: set the thresholds so that nothing is told of it."""
+    """Set the decision thresholds from footage of the idle site, without labels."""
     from edgeharfer.kiosk.calibrate import calibrate_site, summarize
     from edgeharfer.kiosk.config import load_config
 
@@ -111,27 +115,29 @@ def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> 
 
 
 def command_path() -> Path:
-    """The `edgeharfer` command of this environment."""
+    """Path of the `edgeharfer` command in this environment."""
     return Path(sys.executable).with_name("edgeharfer")
 
 
-def show_status(places: InstallPaths) -> bool:
-    """Print the state of installation and service; whether it is ready."""
+def show_status(paths: InstallPaths) -> bool:
+    """Print the state of the installation and the service, and return whether it is ready."""
     from edgeharfer.kiosk.config import HealthConfig
     from edgeharfer.kiosk.install import installed_config
     from edgeharfer.kiosk.probe import fetch
 
-    installed, port = places.config.is_file(), HealthConfig().port
-    secret = installed and not os.access(places.config, os.R_OK)
-    said = f"there, for root alone (sudo); port {port} is assumed" if secret else "there"
-    click.echo(f"unit    {places.unit}: {'there' if places.unit.is_file() else 'not installed'}")
-    if places.browser_unit.is_file():
-        click.echo(f"browser {places.browser_unit}: there")
-    click.echo(f"config  {places.config}: {said if installed else 'not installed'}")
-    click.echo(f"state   {places.state}: {'there' if places.state.is_dir() else 'not there'}")
+    installed, port = paths.config.is_file(), HealthConfig().port
+    unreadable = installed and not os.access(paths.config, os.R_OK)
+    presence = (
+        f"installed, readable by root only (use sudo); assuming port {port}" if unreadable else "installed"
+    )
+    click.echo(f"unit    {paths.unit}: {'installed' if paths.unit.is_file() else 'not installed'}")
+    if paths.browser_unit.is_file():
+        click.echo(f"browser {paths.browser_unit}: installed")
+    click.echo(f"config  {paths.config}: {presence if installed else 'not installed'}")
+    click.echo(f"state   {paths.state}: {'present' if paths.state.is_dir() else 'missing'}")
     if not installed:
         return False
-    if not secret and (config := installed_config(places)) is not None:
+    if not unreadable and (config := installed_config(paths)) is not None:
         port = config.health.port
     code, text = fetch(port, "/readyz")
     click.echo(f"service {text}")

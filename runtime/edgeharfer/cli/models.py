@@ -1,4 +1,4 @@
-"""`edgeharfer models`: what packages there are, what is in them, whether they are whole and by whom."""
+"""`edgeharfer models`: list, show, verify, sign and install model packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def models() -> None:
 
 @models.command("list")
 def list_packages() -> None:
-    """The packages that ship, one a line."""
+    """List the shipped packages."""
     from edgeharfer.runtime.inference.package import shipped_packages
 
     for package in shipped_packages():
@@ -39,9 +39,9 @@ def list_packages() -> None:
 
 @models.command()
 @click.argument("package")
-@click.option("--card", is_flag=True, help="Print the model card instead.")
+@click.option("--card", is_flag=True, help="Print the model card instead of the manifest.")
 def info(package: str, card: bool) -> None:
-    """All facts of a PACKAGE, as JSON, or its model card."""
+    """Print the manifest of PACKAGE as JSON, or its model card."""
     from edgeharfer.runtime.inference.manifest import dump_manifest
     from edgeharfer.runtime.inference.package import load_package
 
@@ -53,9 +53,10 @@ def info(package: str, card: bool) -> None:
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @signature_option
 def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
-    """Check size, hash and contents of every file, and run each graph once; without a PACKAGE, all that ship.
+    """Verify the files of PACKAGEs and run each graph once; default: all shipped packages.
 
-    The graphs run in a process of their own, with a deadline of 15 seconds.
+    Size, SHA-256 and contents of every file are checked. The graphs run in a child process with a
+    time limit of 15 seconds.
     """
     from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 
@@ -63,14 +64,14 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
     for name in packages or tuple(package.manifest.name for package in shipped_packages()):
         package = verify_package(name, require_signature=require_signature)
         count = sum(len(files) for files in package.manifest.files.values())
-        whole = f"{count} model file{'s' if count > 1 else ''} whole{signed}{tried(package)}"
-        click.echo(f"{package.manifest.name}: {whole}")
+        verified = f"{count} model file{'s' if count > 1 else ''} verified{signed}{run_graphs(package)}"
+        click.echo(f"{package.manifest.name}: {verified}")
 
 
 @models.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(file: Path) -> None:
-    """Make a key to sign packages with: FILE, which stays with you, and FILE.pub, which goes along."""
+    """Generate a signing key pair: FILE (private) and FILE.pub (public)."""
     from edgeharfer.runtime.inference.signature import generate_key_pair
 
     public = generate_key_pair(file)
@@ -79,17 +80,24 @@ def keygen(file: Path) -> None:
 
 @models.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@path_option("--key", required=True, help="The private key: see keygen.")
+@path_option("--key", required=True, help="Private key from keygen.")
 def sign(package: Path, key: Path) -> None:
-    """Sign PACKAGE, a folder: its manifest.json gets the hash of every file and manifest.sig beside it."""
+    """Sign the package folder PACKAGE.
+
+    The hash of every file is written to manifest.json, and the signature to manifest.sig.
+    """
     from edgeharfer.runtime.inference.package import sign_package
 
     signed = sign_package(package, key)
     click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
 
 
-def tried(package: Package) -> str:
-    """Words on the run of each graph. Raises ModelError where one fails or does not end."""
+def run_graphs(package: Package) -> str:
+    """Run each graph once and return a note for the output line; "" if all ran.
+
+    Raises:
+        ModelError: A graph fails or exceeds the time limit.
+    """
     from edgeharfer.evaluate.trial import run_trial
 
     try:
@@ -100,12 +108,16 @@ def tried(package: Package) -> str:
 
 
 def megabytes(package: Package) -> float:
-    """Size of all model files."""
+    """Total size of the model files, in MB."""
     return sum(file.bytes for files in package.manifest.files.values() for file in files.values()) / 1e6
 
 
 def read_card(package: Package) -> str:
-    """The model card, or why there is none to show."""
+    """Read the model card of a package.
+
+    Raises:
+        ModelError: The package has no readable model card.
+    """
     from edgeharfer.runtime.inference.package import read_regular_file
 
     if CARD in package.manifest.other_files:
@@ -117,14 +129,17 @@ def read_card(package: Package) -> str:
 @click.argument("path", type=click.Path(path_type=Path))
 @path_option(
     "--config", default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True,
-    help="The kiosk's configuration.",
+    help="Configuration of the kiosk.",
 )  # fmt: skip
 @path_option(
-    "--state", default=Path("/var/lib/edgeharfer"), show_default=True, help="The kiosk's state folder."
+    "--state", default=Path("/var/lib/edgeharfer"), show_default=True, help="State folder of the kiosk."
 )
 @signature_option
 def install(path: Path, config: Path, state: Path, require_signature: Path | None) -> None:
-    """Give a running kiosk another package: verified, tried, switched at once, undone where it fails."""
+    """Install the package PATH in a running kiosk.
+
+    The package is verified, tested and switched to at once; on failure the previous one is restored.
+    """
     from edgeharfer.kiosk.config import default_config, load_config
     from edgeharfer.kiosk.update import install_package
     from edgeharfer.runtime.inference.package import load_package
@@ -135,4 +150,4 @@ def install(path: Path, config: Path, state: Path, require_signature: Path | Non
     replaces = getattr(settings.models, task, "off")
     update = install_package(path, state, replaces=replaces, require_signature=key)
     before = update.previous or "as configured"
-    click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms an answer; before: {before}")
+    click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms per inference; previous: {before}")

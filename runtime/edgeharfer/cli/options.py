@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and their conversion to objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    """Settings of the file become the defaults of this command's options."""
+    """Use the settings of a TOML file as defaults of the command's options."""
     if value is None:
         return
     from edgeharfer.runtime.config import read_config
@@ -38,15 +38,19 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 
 
 def _check_setting(ctx: click.Context, where: str, option: click.Option, setting: object) -> None:
-    """Refuse what the option would not take, and name the file, which click does not know."""
+    """Check a setting against its option.
+
+    Raises:
+        ConfigError: The option does not accept the value; names the file and the key.
+    """
     if option.is_flag != isinstance(setting, bool):
-        wanted = "true or false" if option.is_flag else "a value, not true or false"
-        raise ConfigError(f"{where}: must be {wanted}")
+        expected = "true or false" if option.is_flag else "a value, not true or false"
+        raise ConfigError(f"{where}: must be {expected}")
     if option.multiple:
         if not isinstance(setting, list) or not all(isinstance(one, str) for one in setting):
-            raise ConfigError(f'{where}: must be a list of texts, such as ["one", "two"]')
+            raise ConfigError(f'{where}: must be a list of strings, such as ["one", "two"]')
     elif not isinstance(setting, str | int | float) or not _finite(setting):
-        raise ConfigError(f"{where}: must be one text or finite number")
+        raise ConfigError(f"{where}: must be a string or a finite number")
     try:
         option.type_cast_value(ctx, setting)
     except click.BadParameter as error:
@@ -58,7 +62,7 @@ def _finite(setting: object) -> bool:
 
 
 def source_spec(value: object) -> str:
-    """What names a source, checked by its form alone: nothing is opened."""
+    """Check the form of a source specification without opening it."""
     try:
         source_kind(str(value))
     except SourceError as error:
@@ -67,10 +71,10 @@ def source_spec(value: object) -> str:
 
 
 def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that describe models, as the Pipeline takes them; "off" becomes None."""
+    """Convert the model options to arguments of `Pipeline`; "off" becomes None."""
     names = (*PACKAGE_TASKS, "detector", "prior")
     chosen = {name: None if options[name] == "off" else options[name] for name in names}
-    backend = chosen["backend"] = chosen_backend(options)
+    backend = chosen["backend"] = backend_from_options(options)
     if (key := options.get("require_signature")) is not None:
         from edgeharfer.runtime.inference.package import load_package
 
@@ -83,18 +87,18 @@ def pipeline_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def path_option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """An option whose value is a path."""
+    """A click option that takes a path."""
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
 signature_option = path_option(
-    "--require-signature", metavar="KEY.pub", help="Take no package that was not signed with this key."
+    "--require-signature", metavar="KEY.pub", help="Require packages to be signed with this key."
 )
-"""For whatever reads packages that a person names."""
+"""For commands that take a PACKAGE."""
 
 
 def config_option(command: F) -> F:
-    """--config FILE.toml, read before all other options."""
+    """Add --config FILE.toml, which is read before all other options."""
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
@@ -102,27 +106,30 @@ def config_option(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_load_config,
-        help="Settings under the names of the options; the command line wins.",
+        help="TOML file with settings named like the options; the command line takes precedence.",
     )(command)
 
 
 def provider_options(command: F) -> F:
-    """Where and how a model runs."""
+    """Add the options for execution provider, precision and threads."""
     for option in reversed([
         click.option("--provider", type=click.Choice(provider_choices()), default=AUTO, show_default=True,
-                     help="Execution provider of ONNX Runtime."),
-        click.option("--allow-fallback", is_flag=True, help="If it does not load, use the next best one."),
+                     help="ONNX Runtime execution provider; auto = as found by `edgeharfer tune`, "
+                          "else the best available."),
+        click.option("--allow-fallback", is_flag=True,
+                     help="Use the next best provider if the selected one cannot be loaded."),
         click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True,
-                     help="Of the weights; auto is what the package was measured to be best at."),
+                     help="Model precision; auto = as found by `edgeharfer tune`, else as the package "
+                          "recommends."),
         click.option("--threads", type=click.IntRange(1, 256),
-                     help="Of one operator; default: as tuned for this device, or one."),
+                     help="ONNX Runtime intra-op threads; default: as found by `edgeharfer tune`, else 1."),
     ]):  # fmt: skip
         command = option(command)
     return command
 
 
-def chosen_backend(options: dict[str, Any]) -> Backend:
-    """What `provider_options` describe."""
+def backend_from_options(options: dict[str, Any]) -> Backend:
+    """Convert the values of `provider_options` to a Backend."""
     return Backend.parse(
         options["provider"],
         precision=options["precision"],
@@ -131,29 +138,32 @@ def chosen_backend(options: dict[str, Any]) -> Backend:
     )
 
 
-def addable_task(value: object) -> str:
-    """A value of --task. A function, as click's ParamType is generic in click 8.4 and newer only."""
+def task_name(value: object) -> str:
+    """Check a value of --task.
+
+    A function rather than a click.ParamType, which is generic only in click 8.4 and later.
+    """
     task = str(value)
-    if task not in PACKAGE_TASKS and not is_addable(task):  # make_task says which option chooses those
+    if task not in PACKAGE_TASKS and not is_addable(task):  # make_task rejects PACKAGE_TASKS
         known = ", ".join(map(repr, EXTRA_TASKS))
-        raise click.BadParameter(f"{task!r} is not {known}, and no model package")
+        raise click.BadParameter(f"{task!r} is neither {known} nor a model package")
     return task
 
 
 def task_option(command: F) -> F:
-    """--task, which adds tasks to those that run by default."""
+    """Add --task, which runs tasks in addition to the default ones."""
     return click.option(
         "--task",
-        type=addable_task,
+        type=task_name,
         metavar="NAME|PACKAGE",
         multiple=True,
-        help=f"Additional task: {', '.join(EXTRA_TASKS)}, or the folder of a model package; repeatable. "
-        "See `edgeharfer tasks`.",
+        help=f"Additional task ({', '.join(EXTRA_TASKS)}), or the folder of its package; repeatable. See "
+        "`edgeharfer tasks`.",
     )(command)
 
 
 def model_options(command: F) -> F:
-    """Which models run, where and how."""
+    """Add the options that select the models and how they run."""
     for option in reversed([
         *(
             click.option(f"--{name}", default=TASKS[name].package, show_default=True, metavar="PACKAGE|off",
@@ -162,9 +172,10 @@ def model_options(command: F) -> F:
         ),
         click.option("--detector", type=click.Choice(list(DETECTORS)), default=DEFAULT_DETECTOR,
                      show_default=True,
-                     help="Face detector; auto is BlazeFace in video and YuNet in photographs."),
+                     help="Face detector; auto = BlazeFace confirmed by YuNet in video, YuNet in "
+                          "photographs."),
         click.option("--prior", type=click.Choice(["package", "data", "balanced", "uniform"]),
-                     default="package", show_default=True, help="Class shares that the emotions assume."),
+                     default="package", show_default=True, help="Class prior of the emotion model."),
         signature_option,
     ]):  # fmt: skip
         command = option(command)

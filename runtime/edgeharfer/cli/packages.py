@@ -1,4 +1,4 @@
-"""The PACKAGE of a command: a model package, or a Keras model exported for the occasion."""
+"""The PACKAGE argument: a model package, or a Keras model that is exported temporarily."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
 def is_keras(path: Path) -> bool:
-    """Whether a path names a Keras model or a training run rather than a package."""
+    """Return whether the path is a Keras model or a training run, not a package."""
     return path.suffix.lower() in KERAS_FILES or (path / "model.keras").is_file()
 
 
 @contextmanager
-def opened(package: str) -> Iterator[Package]:
-    """The package; one exported from a Keras model is removed at the end of the block."""
+def open_package(package: str) -> Iterator[Package]:
+    """Load a package, or export a Keras model to a temporary one that exists inside the block."""
     from edgeharfer.runtime.inference.package import load_package
 
     if not is_keras(Path(package)):

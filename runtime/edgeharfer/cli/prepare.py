@@ -1,4 +1,4 @@
-"""`edgeharfer prepare`: FER-2013's csv as pictures, and the copies and damage of any data set listed."""
+"""`edgeharfer prepare`: convert fer2013.csv to images and check data sets for duplicates and damage."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edgeharfer.cli.options import path_option
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CSV|DIR|ZIP")
-@path_option("--out", required=True, metavar="DIR", help="A new folder for it all.")
+@path_option("--out", required=True, metavar="DIR", help="New output folder.")
 @path_option(
     "--ferplus", metavar="CSV",
-    help="FER+ votes: the pictures of a csv get the names they have there, and the join is checked.",
+    help="FER+ votes; images of a CSV get the names used there, and the join is checked.",
 )  # fmt: skip
 def prepare(source: Path, out: Path, ferplus: Path | None) -> None:
-    """Turn Kaggle's fer2013.csv into pictures, or look a folder or zip of them over.
+    """Convert Kaggle's fer2013.csv to images, or check a folder or zip of images.
 
-    DIR gets train/, val/ and test/ with a folder for each class (from a csv), copies.csv with every exact
-    and near copy of another picture, and report.json with counts, damaged and blank pictures, and what
-    training will leave out. DIR appears whole or not at all.
+    From a CSV, the output folder gets train/, val/ and test/ with a folder for each class. copies.csv lists
+    all exact and near duplicates, and report.json has counts, damaged and blank images, and the images that
+    training will skip. The folder is written completely or not at all.
 
     \b
     edgeharfer prepare fer2013.csv --ferplus fer2013new.csv --out fer2013

@@ -1,4 +1,4 @@
-"""Progress on a terminal's standard error, and nothing elsewhere."""
+"""Progress bars on standard error, shown only if it is a terminal."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from edgeharfer.runtime.closing import Closing
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that reports how much is done, and of how much."""
+    """Show a progress bar; yields a callback that takes (done, total)."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     with click.progressbar(length=1, file=sys.stderr) as bar:
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             bar.length = total
             bar.update(done - bar.pos)
 
-        yield tell
+        yield update
 
 
 class ProgressBar(Closing):
-    """A bar with the time left on a terminal's standard error, and nothing of it elsewhere.
+    """A progress bar with the remaining time, shown only if standard error is a terminal.
 
-    Lines on results go to standard output, complaints to standard error, both above the bar.
+    Results are printed to standard output and errors to standard error, both above the bar.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,7 @@ class ProgressBar(Closing):
         self._rest = 0.0
 
     def begin(self, total: int) -> None:
+        """Show the bar for `total` units of work."""
         if self._shown and total:
             self._open = click.progressbar(
                 length=total, file=sys.stderr, item_show_func=lambda label: label or "", width=24
@@ -47,6 +48,7 @@ class ProgressBar(Closing):
             self._bar = self._open.__enter__()
 
     def advance(self, more: float, label: str) -> None:
+        """Add `more` units; `label` names the current item."""
         if self._bar is not None:
             self._rest += more
             whole = int(self._rest)
@@ -54,6 +56,7 @@ class ProgressBar(Closing):
             self._bar.update(whole, label)
 
     def close(self) -> None:
+        """Remove the bar; lines can still be printed."""
         if self._open is not None:
             self._open.__exit__(None, None, None)
             self._open = self._bar = None
@@ -68,4 +71,4 @@ class ProgressBar(Closing):
 
     def _clear(self) -> None:
         if self._bar is not None:
-            click.echo("\r\x1b[K", nl=False, err=True)  # the bar is drawn anew below the line
+            click.echo("\r\x1b[K", nl=False, err=True)  # the bar is redrawn below the line

@@ -1,4 +1,4 @@
-"""`edgeharfer run`: the main job."""
+"""`edgeharfer run`: recognise actions and emotions in a camera, file or stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 def picture_size(value: object) -> tuple[int, int]:
-    """ "640x480" as two numbers. A function, as click's ParamType is generic in click 8.4 and newer only."""
+    """Parse "640x480" to (width, height).
+
+    A function rather than a click.ParamType, which is generic only in click 8.4 and later.
+    """
     sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
     if sides is None:
         raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT, such as 640x480")
@@ -37,74 +40,78 @@ def picture_size(value: object) -> tuple[int, int]:
 
 
 def writer_options(command: F) -> F:
-    """An option for each kind of sink that writes somewhere."""
+    """Add an option for each kind of sink that writes to a target."""
     for name in reversed(writers()):
         entry = SINKS[name]
-        command = click.option(f"--{name}", metavar=entry.takes, help=entry.summary)(command)
+        command = click.option(f"--{name}", metavar=entry.metavar, help=entry.summary)(command)
     return command
 
 
 @click.command()
 @click.option(
-    "--camera", default="0", show_default=True, metavar="N|PATH", help="Camera by number or device path."
+    "--camera", default="0", show_default=True, metavar="N|PATH", help="Camera number or device path."
 )
 @click.option(
     "--source",
     type=source_spec,
     metavar=source_metavar(),
-    help="A video, image, folder, stream, or the demo.",
+    help="Video, image, folder, glob, stream URL, camera, or the built-in demo.",
 )
 @click.option(
     "--follow-redirects", is_flag=True,
-    help="Let a stream connect to other servers that it redirects or points to.",
+    help="Allow a stream to follow redirects and references to other servers.",
 )  # fmt: skip
-@click.option("--pick", is_flag=True, help="Choose a camera or file first, with a preview.")
-@click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Picture size asked of a camera.")
+@click.option("--pick", is_flag=True, help="Choose a camera or file in a menu with a preview first.")
+@click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Requested resolution of a camera.")
 @click.option(
-    "--fps", type=click.FloatRange(0, 1000, min_open=True), help="Rate asked of a camera or sequence."
+    "--fps",
+    type=click.FloatRange(0, 1000, min_open=True),
+    help="Requested frame rate of a camera or image sequence.",
 )
 @click.option(
     "--view", type=click.Choice(["auto", *views(), "none"]), default="auto", show_default=True,
-    help="Where to show the picture; auto is a window where there is a display.",
+    help="Where to show the video; auto = a window if there is a display.",
 )  # fmt: skip
-@click.option("--fullscreen", is_flag=True, help="Open the window over the whole screen.")
+@click.option("--fullscreen", is_flag=True, help="Show the window full-screen.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the web view."
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port of the web view."
 )
 @writer_options
 @click.option(
     "--hold/--no-hold", default=None,
-    help="Keep the last picture on the screen until a key or Ctrl-C; by default for photographs.",
+    help="Keep the last image on screen until a key or Ctrl-C is pressed; default for photographs.",
 )  # fmt: skip
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE",
-    help="What the models saw, without a pixel, for --replay.",
+    help="Record what the models saw for --replay; contains no pixels.",
 )  # fmt: skip
 @click.option(
     "--replay", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-    help="Play a recording in place of a source.",
+    help="Replay a recording instead of a source.",
 )  # fmt: skip
 @click.option(
     "--pace", type=click.Choice(["auto", "realtime", "fast"]), default="auto", show_default=True,
-    help="Of files; auto is real time where someone looks on, else as fast as it goes.",
+    help="Playback of files; auto = real time with a view, otherwise as fast as possible.",
 )  # fmt: skip
 @click.option(
-    "--max-age-ms", type=click.FloatRange(0, min_open=True), help="Give no result on an older frame."
+    "--max-age-ms",
+    type=click.FloatRange(0, min_open=True),
+    help="Drop frames that are older than this, in milliseconds, when their result is ready.",
 )
 @click.option(
     "--face-rate", type=click.FloatRange(0, 1000), default=10.0, show_default=True, metavar="HZ",
-    help="Faces are looked for so often a second, half as often while all keep still, and move on between; "
-    "0 is in every frame.",
+    help="Face-detection rate in Hz (halved while faces are still, boxes predicted between detections); "
+    "0 = every frame.",
 )  # fmt: skip
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many results.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after this many results.")
 @click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source."
+    "--duration", type=click.FloatRange(0, min_open=True), help="Stop after this many seconds of the source."
 )
 @model_options
 @task_option
 @config_option
 def run(**options: Any) -> None:
-    """Tell actions and emotions from a camera, file or stream.
+    """Recognise actions and emotions in a camera, file or stream.
 
     \b
     edgeharfer run --camera 0
@@ -117,12 +124,14 @@ def run(**options: Any) -> None:
 
     pick = wants_pick(click.get_current_context())
     if options["hold"] and options["view"] == "none":
-        raise click.UsageError("--hold keeps a picture on the screen: give --view window or web")
+        raise click.UsageError("--hold keeps an image on screen and needs a view: use --view window or web")
     if options["replay"] is not None and (options["record"] is not None or options["source"] is not None):
-        raise click.UsageError("--replay takes the place of --source and --record")
+        raise click.UsageError("--replay cannot be combined with --source or --record")
     for task in options["task"] if options["replay"] or options["record"] else ():
         if task not in EXTRA_TASKS:
-            raise click.UsageError(f"a recording holds no pictures, which the task {task} reads")
+            raise click.UsageError(
+                f"--task {task} reads images, which recordings do not contain: omit it, --record or --replay"
+            )
     with stop_signals() as stopping:
         if pick:
             from edgeharfer.cli.picker import pick_source
@@ -130,12 +139,12 @@ def run(**options: Any) -> None:
             options["source"] = pick_source(stopping, fullscreen=options["fullscreen"])
             if options["source"] is None:
                 return
-        stopping.before_forced_end(discard_unfinished)
+        stopping.on_forced_exit(discard_unfinished)
         run_source(make_options(options), stopping=stopping, report=partial(click.echo, err=True))
 
 
 def make_options(options: dict[str, Any]) -> RunOptions:
-    """The options of the command line as those of a run."""
+    """Convert the command-line options to RunOptions."""
     from edgeharfer.runtime.run import RunOptions
     from edgeharfer.runtime.runner import RunLimits
 
@@ -165,9 +174,17 @@ def make_options(options: dict[str, Any]) -> RunOptions:
 
 
 def wants_pick(context: click.Context) -> bool:
-    """Whether to ask what shall be watched: not where the command line has said it already."""
-    told = ParameterSource.COMMANDLINE
-    named = [name for name in ("camera", "source", "replay") if context.get_parameter_source(name) is told]
-    if named and context.get_parameter_source("pick") is told:
-        raise click.UsageError(f"--pick asks for what --{named[0]} has said already")
-    return bool(context.params["pick"]) and not named
+    """Return whether to show the source menu; a source on the command line overrides `pick` in a file.
+
+    Raises:
+        click.UsageError: The command line has both --pick and a source.
+    """
+    given = [
+        name
+        for name in ("camera", "source", "replay", "pick")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    sources = [name for name in given if name != "pick"]
+    if sources and "pick" in given:
+        raise click.UsageError(f"--pick cannot be combined with --{sources[0]}")
+    return bool(context.params["pick"]) and not sources

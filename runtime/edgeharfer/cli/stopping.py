@@ -1,11 +1,10 @@
-"""SIGINT, SIGTERM and SIGHUP: how a command learns of them, and how the process ends if it does not react.
+"""Handling of SIGINT, SIGTERM and SIGHUP, with a forced exit if the main thread does not react.
 
-Commands that run until they are stopped (`run`, `kiosk run`, `app`) ask `stop_signals` whether to stop, and
-end with 0. In all others the signal raises Interrupted, and they end with 128 + its number, as the shell
-says it: 130, 143, 129.
+Commands that run until they are stopped (`run`, `kiosk run`, `app`) poll `stop_signals` and exit with 0. In
+all others the signal raises Interrupted, and they exit with 128 + its number, as in a shell: 130, 143, 129.
 
-Python runs a signal handler only between two of its own instructions. So a thread listens as well, through
-`signal.set_wakeup_fd`: it ends calls into ONNX Runtime that take too long, and at last the process.
+Python runs signal handlers only between bytecode instructions. A thread therefore listens as well, through
+`signal.set_wakeup_fd`: it cancels calls into ONNX Runtime that take too long, and finally ends the process.
 """
 
 from __future__ import annotations
@@ -26,28 +25,31 @@ from typing import Any, ClassVar, Self
 
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 
-CALL_S = 0.6
-"""After so long, a call into ONNX Runtime that is still running is asked to return."""
-STUCK_S = 0.9
-"""A call that has not returned so long after it was asked to never will: the process is ended."""
-UNWIND_S = 10.0
-"""A command that is not asked whether to stop has so long to close its files, then the process is ended."""
+CALL_TIMEOUT_S = 0.6
+"""Time after which a running call into ONNX Runtime is cancelled."""
+RETURN_TIMEOUT_S = 0.9
+"""Time after its cancellation in which a call must return; otherwise the process is ended."""
+CLEANUP_TIMEOUT_S = 10.0
+"""Time in which a command that does not poll must close its files; then the process is ended."""
 _POLL_S = 0.1
 
-STOPS = tuple(
+STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came while a command was at work."""
+    """A stop signal arrived while a command was running."""
 
 
 class Signals:
-    """The stop signals of this process while the `with` block lasts; none of them in any but the main thread.
+    """Handles the stop signals of this process inside a `with` block; does nothing outside the main thread.
 
-    number: of the first signal that came; None if none did. SIGHUP stays ignored where it was ignored before,
-    as under nohup, and so does SIGINT, as in a background job of a script.
+    A SIGHUP or SIGINT that was ignored before stays ignored, as under nohup or in a background job.
+
+    Attributes:
+        number: The first signal that arrived, or None.
+        active: The instance that handles signals now, or None.
     """
 
     active: ClassVar[Signals | None] = None
@@ -55,9 +57,9 @@ class Signals:
     def __init__(self) -> None:
         self.number: int | None = None
         self._raises = False
-        self._asked = 0  # how many `stop_signals` blocks are open
+        self._pollers = 0  # open `polled` blocks
         self._code: int | None = None
-        self._last_acts: list[Callable[[], None]] = []
+        self._exit_hooks: list[Callable[[], None]] = []
         self._before: dict[int, Any] = {}
         self._listener, self._wakeup = socket.socketpair()
         self._thread = threading.Thread(target=self._listen, name="stop signals", daemon=False)
@@ -68,7 +70,7 @@ class Signals:
         Signals.active = self
         self._wakeup.setblocking(False)
         self._fd_before = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 self._catch(number)
         self._thread.start()
@@ -80,7 +82,7 @@ class Signals:
         if Signals.active is self:
             if self._code is None:
                 for number, handler in self._before.items():
-                    signal.signal(number, handler or signal.SIG_DFL)  # None: one that Python did not install
+                    signal.signal(number, handler or signal.SIG_DFL)  # None: not installed by Python
             signal.set_wakeup_fd(self._fd_before)
             self._wakeup.close()
             self._thread.join()
@@ -91,7 +93,7 @@ class Signals:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """In this block, which is the command, a signal raises Interrupted; before and after it is noted."""
+        """Raise Interrupted for signals inside the block, and for one that arrived before it."""
         self._raises = True
         try:
             if self.number is not None:
@@ -101,46 +103,46 @@ class Signals:
             self._raises = False
 
     @contextmanager
-    def asked(self) -> Iterator[Stopping]:
-        """In this block a signal raises nothing: it is asked for. SIGINT is heard in any case."""
+    def polled(self) -> Iterator[StopRequested]:
+        """Let the caller poll: signals raise nothing inside the block, and an ignored SIGINT is handled."""
         if Signals.active is self:
             self._catch(signal.SIGINT)
-        self._asked += 1
+        self._pollers += 1
         try:
-            yield Stopping(self)
+            yield StopRequested(self)
         finally:
-            self._asked -= 1
+            self._pollers -= 1
 
     def end_with(self, code: int) -> None:
-        """The command is done and its outputs are written: from now on a signal ends the process at once.
+        """End the process at once with `code` on a signal from now on: the command has written its outputs.
 
-        In the last moments of Python, when it runs no handlers any more, signals change nothing.
+        During interpreter shutdown, when Python no longer runs handlers, signals are ignored.
         """
         self._code = code
         atexit.register(self._ignore)
 
-    def before_forced_end(self, act: Callable[[], None]) -> None:
-        """Have something done, in another thread, where the process has to be ended."""
-        self._last_acts.append(act)
+    def on_forced_exit(self, hook: Callable[[], None]) -> None:
+        """Register a function that another thread calls before it ends the process."""
+        self._exit_hooks.append(hook)
 
     def _ignore(self) -> None:
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
     def _catch(self, number: int) -> None:
-        before = signal.signal(number, self._came)
+        before = signal.signal(number, self._handle)
         self._before.setdefault(number, before)
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._code is not None:
             os._exit(self._code)
         first = self.number is None
         self.number = self.number or number
-        if first and self._raises and not self._asked:
+        if first and self._raises and not self._pollers:
             raise Interrupted
 
     def _listen(self) -> None:
-        number, came_s = 0, 0.0
+        number, received_s, polled = 0, 0.0, False
         while True:
             self._listener.settimeout(_POLL_S if number else None)
             try:
@@ -151,36 +153,38 @@ class Signals:
                 if not numbers:
                     return
                 if not number:
-                    number = next((one for one in numbers if one in STOPS), 0)
-                    came_s, asked = time.monotonic(), bool(self._asked)
+                    number = next((one for one in numbers if one in STOP_SIGNALS), 0)
+                    received_s, polled = time.monotonic(), bool(self._pollers)
             if number:
-                self._press(number, time.monotonic() - came_s, asked)
+                self._enforce(number, time.monotonic() - received_s, polled=polled)
 
-    def _press(self, number: int, waited_s: float, asked: bool) -> None:
-        if waited_s >= CALL_S:
+    def _enforce(self, number: int, waited_s: float, *, polled: bool) -> None:
+        """Cancel native calls, then end the process, as the time since the signal passes each limit."""
+        if waited_s >= CALL_TIMEOUT_S:
             NATIVE_CALLS.stop()
-        call = NATIVE_CALLS.stuck(STUCK_S)
-        if call is not None and call.is_load and asked:
+        call = NATIVE_CALLS.stuck(RETURN_TIMEOUT_S)
+        if call is not None and call.is_load and polled:
             self._end(0, f"stopped while {call.name} was loading")
         elif call is not None:
-            why = f"{call.name}: a call of this model does not return, so the process was ended"
-            self._end(128 + number, why)
-        elif not asked and waited_s >= UNWIND_S:
-            why = f"did not end within {UNWIND_S:g} s of {signal.Signals(number).name}, so it was ended"
-            self._end(128 + number, why)
+            reason = f"{call.name}: a call of this model does not return, so the process was ended"
+            self._end(128 + number, reason)
+        elif not polled and waited_s >= CLEANUP_TIMEOUT_S:
+            name = signal.Signals(number).name
+            reason = f"did not stop within {CLEANUP_TIMEOUT_S:g} s of {name}, so the process was ended"
+            self._end(128 + number, reason)
 
-    def _end(self, code: int, why: str) -> None:
-        """End the process from here, as the main thread does not."""
+    def _end(self, code: int, reason: str) -> None:
+        """End the process from this thread, because the main thread does not."""
         try:
-            for act in self._last_acts:
-                act()
-            say(why)
+            for hook in self._exit_hooks:
+                hook()
+            write_stderr(reason)
         finally:
             os._exit(code)
 
 
-class Stopping:
-    """Called, it says whether a stop signal has come."""
+class StopRequested:
+    """Callable that returns whether a stop signal has arrived."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
@@ -190,38 +194,38 @@ class Stopping:
 
     @property
     def exit_code(self) -> int:
-        """Of a command that the signal kept from its result."""
+        """Exit code of a command that did not finish because of the signal."""
         return 128 + (self._signals.number or signal.SIGINT)
 
-    def before_forced_end(self, act: Callable[[], None]) -> None:
-        """Have something done where a call that never returns forces the process to end."""
-        self._signals.before_forced_end(act)
+    def on_forced_exit(self, hook: Callable[[], None]) -> None:
+        """Register a function to call before the process is ended because a call does not return."""
+        self._signals.on_forced_exit(hook)
 
 
-def _leave_to_parent() -> None:
-    """In a forked process: its signals are its own, and would reach the parent through the same socket."""
+def _reset_in_child() -> None:
+    """Restore the default handlers in a forked child, whose signals would reach the parent's socket."""
     if Signals.active is not None:
         signal.set_wakeup_fd(-1)
-        for number in STOPS:
-            if signal.getsignal(number) == Signals.active._came:
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) == Signals.active._handle:
                 signal.signal(number, signal.SIG_DFL)
         Signals.active = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stopping]:
-    """Whether Ctrl-C, SIGTERM or SIGHUP came: the command then ends cleanly, its files whole."""
+def stop_signals() -> Iterator[StopRequested]:
+    """Yield a callable that returns whether Ctrl-C, SIGTERM or SIGHUP has arrived."""
     with ExitStack() as stack:
         signals = Signals.active or stack.enter_context(Signals())
-        yield stack.enter_context(signals.asked())
+        yield stack.enter_context(signals.polled())
 
 
-def say(why: str) -> None:
-    """One line on standard error from the thread that ends the process; never waits, and imports nothing."""
+def write_stderr(message: str) -> None:
+    """Write one line to standard error from the thread that ends the process; never blocks or imports."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         descriptor = sys.stderr.fileno()
         if hasattr(select, "poll"):
@@ -229,4 +233,4 @@ def say(why: str) -> None:
             poll.register(descriptor, select.POLLOUT)
             if not poll.poll(0):
                 return
-        os.write(descriptor, f"edgeharfer: {why}\n".encode("utf-8", "backslashreplace"))
+        os.write(descriptor, f"edgeharfer: {message}\n".encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""Standard input, output and error: closed by the caller, full, or no longer read by anybody."""
+"""Robust standard streams: closed by the caller, on a full disk, or with a reader that has gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from edgeharfer.runtime.errors import SinkError
 
@@ -15,16 +14,16 @@ _NAMES = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def open_closed_streams() -> None:
-    """Open what the caller has closed (`>&-`) on the null device.
+    """Open standard streams that the caller closed (`>&-`) on the null device.
 
-    Python leaves None in its place, on which libraries fail, and the next file that is opened would take its
-    number: what C code says on standard error would then stand in that file.
+    Python sets a closed stream to None, which libraries do not expect, and the next opened file would get
+    its descriptor: messages that C code writes to standard error would then end up in that file.
     """
     for number, (name, mode) in enumerate(_NAMES):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free descriptor
         if getattr(sys, name) is None:
             stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
@@ -32,7 +31,7 @@ def open_closed_streams() -> None:
 
 
 class OutputStream(io.TextIOWrapper):
-    """Standard output. Raises SinkError where it is full, BrokenPipeError where its reader has gone."""
+    """Standard output that raises SinkError on a full disk and BrokenPipeError without a reader."""
 
     def write(self, text: str) -> int:
         with _sink_errors():
@@ -44,7 +43,7 @@ class OutputStream(io.TextIOWrapper):
 
 
 class ErrorStream(io.TextIOWrapper):
-    """Standard error. Where nobody reads it any more, what is written is lost and the work goes on."""
+    """Standard error that discards what it cannot write, so that the program continues without a reader."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -57,16 +56,19 @@ class ErrorStream(io.TextIOWrapper):
 
 
 def wrap_output() -> None:
-    """Have standard output say in one line that its disk is full."""
+    """Replace `sys.stdout` by an OutputStream, which reports a full disk in one line."""
     stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper):
-        how: dict[str, Any] = {"encoding": stream.encoding, "errors": stream.errors}
-        how["line_buffering"] = stream.line_buffering
-        sys.stdout = OutputStream(stream.buffer, **how)
+        sys.stdout = OutputStream(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+        )
 
 
 def error_stream(descriptor: int) -> ErrorStream:
-    """Standard error on a descriptor."""
+    """Return an ErrorStream that writes to the descriptor."""
     file = open(descriptor, "wb")  # noqa: SIM115
     return ErrorStream(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
@@ -79,13 +81,13 @@ def _sink_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise SinkError(
-            f"standard output: cannot be written ({error.strerror}); check free space where it leads"
+            f"standard output: cannot be written ({error.strerror}); check the free space of its disk"
         ) from error
 
 
 def drop_output() -> None:
-    """Have the null device take what standard output still holds, or Python would fail on it once more."""
+    """Send buffered standard output to the null device, so that the flush at exit cannot fail."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -1,4 +1,4 @@
-"""`edgeharfer tasks`: the tasks that ship, a line each."""
+"""`edgeharfer tasks`: list the available tasks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from edgeharfer.runtime.tasks import TASKS
 
 @click.command()
 def tasks() -> None:
-    """List the tasks: what a frame and the faces in it can be read for.
+    """List the available tasks.
 
-    Emotions and actions have packages, which --emotion and --action of `edgeharfer run` choose. --task adds
-    the others, and takes the folder of a package for any further task.
+    --emotion and --action of `edgeharfer run` select the packages of these two tasks. --task adds the other
+    tasks by name, and custom tasks by the folder of their package.
     """
     width = max(map(len, TASKS))
     for name, entry in TASKS.items():

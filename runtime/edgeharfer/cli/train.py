@@ -1,4 +1,4 @@
-"""`edgeharfer train`: from labelled pictures or clips to a Keras model and the figures of its run."""
+"""`edgeharfer train`: train a Keras model on labelled images or clips."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ train.add_command(context)
 
 
 def run_options(command: F) -> F:
-    """What every training run is told."""
+    """Add the options of every training run."""
     for option in reversed([
-        click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR|ZIP|CSV"),
+        click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR|ZIP|CSV",
+                     help="Training data."),
         click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
-                     help="Folder of the run: model.keras, metrics.json, curves.png and more."),
-        click.option("--epochs", type=click.IntRange(1), help="At the most; it stops when no better."),
+                     help="Output folder: model.keras, metrics.json, curves.png and more."),
+        click.option("--epochs", type=click.IntRange(1),
+                     help="Maximum number of epochs; training stops early without improvement."),
         click.option("--recipe", metavar="NAME|FILE",
-                     help="Settings in TOML: a recipe that ships, or a file. Options go before it."),
+                     help="Training recipe in TOML: a shipped name or a file. Options take precedence."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
-                     help="One setting of the recipe, such as augmentation.cutmix_probability=0.5."),
-        click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), help="Default: the recipe's."),
+                     help="Override a recipe setting, such as augmentation.cutmix_probability=0.5."),
+        click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)),
+                     help="Optimizer; default: the recipe's."),
         click.option("--compare", metavar="NAME,NAME...",
-                     help="Train with each of these optimizers; one table and one plot of all."),
-        click.option("--learning-rate", type=click.FloatRange(0, min_open=True)),
-        click.option("--batch", type=click.IntRange(2)),
-        click.option("--seed", type=click.IntRange(0)),
-        click.option("--resume", is_flag=True, help="Go on where a run in this folder stopped."),
+                     help="Train with each of these optimizers and compare them in a table and a plot."),
+        click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
+                     help="Initial learning rate; default: the recipe's or the optimizer's."),
+        click.option("--batch", type=click.IntRange(2), help="Batch size; default: the recipe's."),
+        click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's."),
+        click.option("--resume", is_flag=True, help="Resume the run in the output folder."),
     ]):  # fmt: skip
         command = option(command)
     return command
@@ -51,24 +55,26 @@ def run_options(command: F) -> F:
 
 @train.command()
 @run_options
-@path_option("--ferplus", metavar="CSV", help="FER+ votes, for a second head with eight classes.")
+@path_option("--ferplus", metavar="CSV", help="FER+ votes; trains a second head with eight classes.")
 @click.option(
     "--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.",
 )  # fmt: skip
-@click.option("--side", type=click.IntRange(32, 512), help="Of the square picture that the network takes.")
-@click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at the most.")
-@click.option("--clahe/--no-clahe", default=None, help="Even out the local contrast.")
-@click.option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True))
-@click.option("--focal-gamma", type=click.FloatRange(0), help="Focal loss; 0 is cross-entropy.")
-@click.option("--class-weight-cap", type=click.FloatRange(0), help="Largest class weight; 0 is none.")
+@click.option("--side", type=click.IntRange(32, 512), help="Side of the square network input, in pixels.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of training images.")
+@click.option("--clahe/--no-clahe", default=None, help="Equalise the local contrast (CLAHE).")
+@click.option("--schedule", type=click.Choice(SCHEDULES), help="Learning-rate schedule.")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "mixed_bfloat16"]), help="Of the computation while training."
+    "--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Label smoothing; 0 = none."
 )
-@click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard.")
+@click.option("--focal-gamma", type=click.FloatRange(0), help="Gamma of the focal loss; 0 = cross-entropy.")
+@click.option(
+    "--class-weight-cap", type=click.FloatRange(0), help="Maximum class weight; 0 = no class weights."
+)
+@click.option("--dtype", type=click.Choice(["float32", "mixed_bfloat16"]), help="Numeric type for training.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
 @click.option(
     "--backbone-weights", default="none", show_default=True, metavar="imagenet|none|FILE|DIR",
-    help="Weights that a MobileNetV2, ResNet50V2 or VGG16 inside starts from; a folder for hybrid's two.",
+    help="Initial weights of a MobileNetV2, ResNet50V2 or VGG16 backbone; a folder for the two of hybrid.",
 )  # fmt: skip
 def emotion(
     data: Path,
@@ -82,7 +88,7 @@ def emotion(
     tensorboard: bool,
     **settings: Any,
 ) -> None:
-    """Train on FER-2013: a folder or zip of train/ and val/, or the Kaggle csv."""
+    """Train on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
     with needs_extra("train"):
         from edgeharfer.training.emotion.recipe import EmotionRecipe
         from edgeharfer.training.emotion.train import train_emotion
@@ -92,7 +98,7 @@ def emotion(
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
 
     detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
-    wanted = make_recipe(EmotionRecipe, "emotion", recipe, given(settings), changes)
+    wanted = make_recipe(EmotionRecipe, "emotion", recipe, drop_unset(settings), changes)
 
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
@@ -110,35 +116,47 @@ def emotion(
 @run_options
 @path_option(
     "--background", multiple=True, metavar="DIR",
-    help="Clips in which none of the classes happens; may be repeated.",
+    help="Folder of background clips, without any of the classes; repeatable.",
 )  # fmt: skip
-@click.option("--name", help="Of the package that the run becomes.")
+@click.option("--name", help="Name of the resulting package.")
 @click.option(
     "--arch",
     type=click.Choice(list(ACTION_NETWORKS)),
-    help="What looks at the window; default: the recipe's.",
+    help="Network over the window; default: the recipe's.",
 )
-@click.option("--width", type=click.IntRange(32, 1024), help="Of the picture that the encoder sees.")
-@click.option("--height", type=click.IntRange(32, 1024), help="Of that picture; frames are stretched to it.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the window.")
-@click.option("--frames", type=click.IntRange(2, 256), help="Pictures in the window.")
+@click.option("--width", type=click.IntRange(32, 1024), help="Width of the encoder input, in pixels.")
+@click.option(
+    "--height",
+    type=click.IntRange(32, 1024),
+    help="Height of the encoder input, in pixels; frames are stretched to it.",
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the window in seconds.")
+@click.option("--frames", type=click.IntRange(2, 256), help="Frames per window.")
 @click.option(
     "--sampling", type=click.Choice(["time", "uniform"]),
-    help="Windows as the runtime takes them (default), or one spread over the whole clip.",
+    help="Sampling of windows: as the runtime does (default), or one window over the whole clip.",
 )  # fmt: skip
 @click.option(
     "--grouping", type=click.Choice(["scenes", "numbers", "subject", "clips"]),
-    help="What stays on one side of a split. gNN in a name decides; other clips go by their looks (default) "
-    "or in blocks of ten numbers. subject: by --subject. clips: nothing, and the figures leak scenes.",
+    help="Which clips stay in the same fold. scenes (default): the same gNN in the name, else a similar "
+    "appearance. numbers: gNN, else blocks of ten numbers. subject: by --subject. clips: none, so "
+    "scores are too high for new scenes.",
 )  # fmt: skip
-@click.option("--subject", metavar="PATTERN", help=r"Where a name has its subject, such as 'person(\d+)'.")
-@click.option("--folds", type=click.IntRange(2), help="Of the cross-validation.")
 @click.option(
-    "--provenance", multiple=True, metavar="TEXT", help="Origin and terms of the data, for the model card."
+    "--subject",
+    metavar="PATTERN",
+    help=r"Regular expression for the subject in a file name, such as 'person(\d+)'.",
+)
+@click.option("--folds", type=click.IntRange(2), help="Number of cross-validation folds.")
+@click.option(
+    "--provenance",
+    multiple=True,
+    metavar="TEXT",
+    help="Origin and license of the data, for the model card; repeatable.",
 )
 @click.option(
     "--backbone-weights", default="imagenet", show_default=True, metavar="imagenet|none|FILE",
-    help="Weights of the MobileNetV2 encoder.",
+    help="Initial weights of the MobileNetV2 encoder.",
 )  # fmt: skip
 def action(
     data: Path,
@@ -151,13 +169,13 @@ def action(
     resume: bool,
     **settings: Any,
 ) -> None:
-    """Train on a folder or zip of clips, <class>/<clip>, cross-validated by group."""
+    """Train on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
     with needs_extra("train"):
         from edgeharfer.training.action.recipe import ActionRecipe
         from edgeharfer.training.action.train import train_action
         from edgeharfer.training.recipe import make_recipe
 
-    wanted = make_recipe(ActionRecipe, "action", recipe, given(settings), changes)
+    wanted = make_recipe(ActionRecipe, "action", recipe, drop_unset(settings), changes)
 
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
@@ -172,7 +190,7 @@ def action(
 
 
 def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path], object], out: Path) -> None:
-    """The recipe with each of the optimizers, at that optimizer's own learning rate."""
+    """Train the recipe with each optimizer, at that optimizer's default learning rate."""
     from edgeharfer.training.compare import compare_runs
     from edgeharfer.training.records import read_history
 
@@ -189,6 +207,6 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
     compare_runs(wanted, train_with, out, report=click.echo)
 
 
-def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were given on the command line."""
+def drop_unset(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
     return {name: value for name, value in settings.items() if value not in (None, ())}

@@ -1,4 +1,4 @@
-"""`edgeharfer train context`: which emotions go with which actions, counted."""
+"""`edgeharfer train context`: count which emotions occur with which actions."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from edgeharfer.cli.options import path_option
 @click.command()
 @path_option(
     "--emotic", multiple=True, metavar="MAT|CSV",
-    help="EMOTIC's Annotations.mat, or a csv of one of its splits; may be repeated.",
+    help="EMOTIC's Annotations.mat, or a CSV of one of its splits; repeatable.",
 )  # fmt: skip
 @path_option(
-    "--mpii", metavar="MAT|CSV", help="MPII Human Pose's mpii_human_pose_v1_u12_1.mat, or a csv of it."
+    "--mpii", metavar="MAT|CSV", help="MPII Human Pose's mpii_human_pose_v1_u12_1.mat, or a CSV of it."
 )
-@path_option("--pairs", metavar="CSV", help="Data of your own: image, emotion, action.")
+@path_option("--pairs", metavar="CSV", help="CSV of your own pairs: image, emotion, action.")
 @click.option(
     "--smoothing", type=click.FloatRange(0), default=1.0, show_default=True,
-    help="Added to every count by whoever makes shares of them.",
+    help="Pseudo-count added to every count when shares are computed.",
 )  # fmt: skip
-@path_option("--out", required=True, metavar="FILE.json", help="The table, as JSON.")
+@path_option("--out", required=True, metavar="FILE.json", help="Output table, as JSON.")
 def context(
     emotic: tuple[Path, ...], mpii: Path | None, pairs: Path | None, smoothing: float, out: Path
 ) -> None:
-    """Count which emotions go with which actions, for the app's likely actions.
+    """Count which emotions occur with which actions, for the app's likely actions.
 
-    EMOTIC and MPII Human Pose share no picture as published. Then the table holds how common each emotion
-    and each activity is, and takes the two as independent; pairs of your own tell how they go together.
+    EMOTIC and MPII Human Pose as published have no image in common. From them the table takes how common
+    each emotion and each activity is and treats the two as independent; --pairs adds joint counts.
 
     \b
     edgeharfer train context --emotic Annotations.mat --mpii mpii_human_pose_v1_u12_1.mat --out context.json
@@ -44,4 +44,4 @@ def context(
     facts = found.source
     click.echo(f"{len(found.actions)} actions, {found.counts.sum():.0f} people counted, {facts['relation']}")
     if facts["relation"] == "independent":
-        click.echo("no picture has both an emotion and an activity: the two are taken as independent")
+        click.echo("no image has both an emotion and an activity: the two are treated as independent")

@@ -1,4 +1,4 @@
-"""`edgeharfer tune`: what runs the packages quickest on this device, measured once and kept."""
+"""`edgeharfer tune`: find the fastest provider, precision and threads on this device and save them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from edgeharfer.cli.progress import progress_bar
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option(
-    "--runs", type=click.IntRange(10, 100_000), default=100, show_default=True, help="Measured runs of each."
+    "--runs",
+    type=click.IntRange(10, 100_000),
+    default=100,
+    show_default=True,
+    help="Number of measured runs.",
 )
-@click.option("--dry-run", is_flag=True, help="Measure and show, but keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the results without saving them.")
 def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
-    """Measure PACKAGEs (all that ship, unless some are named) in each precision, on each provider.
+    """Measure PACKAGEs in each precision on each provider; default: all shipped packages.
 
-    `edgeharfer run` then takes the quickest wherever --provider, --precision and --threads leave it open,
-    until the machine, ONNX Runtime, edgeharfer or the package changes.
+    `edgeharfer run` then uses the fastest combination unless --provider, --precision or --threads say
+    otherwise, until the machine, ONNX Runtime, edgeharfer or the package changes.
     """
     from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.tune import best_per_provider, thread_counts, tune_package
@@ -33,13 +37,13 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     measured = tuned_packages()
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:
-            ways = tune_package(package, setup, runs, progress)
-        best = [way.backend for way in best_per_provider(ways)]
+            timings = tune_package(package, setup, runs, progress)
+        best = [timing.backend for timing in best_per_provider(timings)]
         measured[package_key(package)] = best
         click.echo(package.manifest.name)
-        for way in ways:
-            mark, backend = "*" if way.backend == best[0] else " ", way.backend
+        for timing in timings:
+            mark, backend = "*" if timing.backend == best[0] else " ", timing.backend
             described = f"{backend.name:9} {backend.precision:5} {backend.threads:2} threads"
-            click.echo(f" {mark} {described} {way.median_ms:8.3f} ms")
+            click.echo(f" {mark} {described} {timing.median_ms:8.3f} ms")
     if not dry_run:
-        click.echo(f"kept in {write_record(measured)}")
+        click.echo(f"saved to {write_record(measured)}")

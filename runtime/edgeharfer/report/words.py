@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from edgeharfer.runtime.overlay.style import label_words, printable
+from edgeharfer.runtime.overlay.style import label_text, printable
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _MINUTES_FROM_S = 120.0
@@ -43,7 +43,7 @@ def shortened(text: str, limit: int) -> str:
 
 def label_name(label: str) -> str:
     """The display name of a label."""
-    return shortened(drawable(label_words(label)), 28)
+    return shortened(drawable(label_text(label)), 28)
 
 
 def person_name(track: int) -> str:

@@ -17,7 +17,7 @@ from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
-from edgeharfer.runtime.sinks.display import window_lack
+from edgeharfer.runtime.sinks.display import window_unavailable_reason
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_summary
 
@@ -123,7 +123,7 @@ def _open_input(
 def _view(view: str) -> str:
     if view != "auto":
         return view
-    return NO_VIEW if window_lack() else "window"
+    return NO_VIEW if window_unavailable_reason() else "window"
 
 
 def _pace(pace: Literal["auto"] | Pace, *, watched: bool) -> Pace:

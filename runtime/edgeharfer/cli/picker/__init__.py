@@ -1,4 +1,4 @@
-"""`edgeharfer run --pick`: what shall be watched, asked in a window or in the terminal."""
+"""`edgeharfer run --pick`: choose a source in a window or in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeharfer.runtime.sinks.display import display_available
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.cameras import find_cameras
 
-NO_DISPLAY = "no display answers"
+NO_DISPLAY = "no display is available"
 
 
 def pick_source(
@@ -25,25 +25,35 @@ def pick_source(
     find: Find = find_cameras,
     opener: Opener = open_source,
 ) -> str | None:
-    """What the person chose, as `open_source` takes it; None where they left or a stop came.
+    """Show the menu and return the chosen source, as `open_source` takes it.
 
-    Raises ConfigError where there is nothing to ask on.
+    Args:
+        stopping: Polled; the menu closes when it returns True.
+        fullscreen: Open the window full-screen.
+        find: Finds the connected cameras.
+        opener: Opens a source for its preview.
+
+    Returns:
+        The source, or None if the user quit or `stopping` returned True.
+
+    Raises:
+        ConfigError: There is neither a display nor a terminal.
     """
-    lack = window_lack()
-    if lack and not _has_terminal():
-        raise ConfigError(f"--pick has nothing to ask on: {lack}, and this is no terminal; give --source")
+    unavailable = window_unavailable_reason()
+    if unavailable and not _has_terminal():
+        raise ConfigError(f"--pick needs a display or a terminal ({unavailable}); use --source instead")
     with _quiet_log(), closing(Menu(find, opener)) as menu:
-        if not lack:
+        if not unavailable:
             from edgeharfer.cli.picker.window import ask
 
             return ask(menu, stopping, fullscreen=fullscreen)
         from edgeharfer.cli.picker.terminal import ask as ask_in_terminal
 
-        return ask_in_terminal(menu, stopping, note="" if lack == NO_DISPLAY else lack)
+        return ask_in_terminal(menu, stopping, note="" if unavailable == NO_DISPLAY else unavailable)
 
 
-def window_lack() -> str:
-    """Why the picker cannot be a window, with what to do about it; "" where it can."""
+def window_unavailable_reason() -> str:
+    """Return why the menu cannot open a window and how to fix it, or ""."""
     if not display_available():
         return NO_DISPLAY
     try:
@@ -54,23 +64,23 @@ def window_lack() -> str:
 
 
 def _has_terminal() -> bool:
-    """Keys come from standard input and the menu goes to standard error: results may be piped on."""
+    """Check standard input and standard error, as standard output may be a pipe for results."""
     try:
         import_module("termios")
-    except ImportError:  # Windows, which always has its own windows
+    except ImportError:  # Windows, where a display is always available
         return False
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """What is wrong with a source stands beside its picture; a line in the midst of a menu would break it."""
+    """Suppress log output, which would break the menu; source errors are shown in the preview."""
     log, handler = logging.getLogger("edgeharfer"), logging.NullHandler()
-    before = log.propagate
+    propagate = log.propagate
     log.addHandler(handler)
     log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.propagate = before
+        log.propagate = propagate

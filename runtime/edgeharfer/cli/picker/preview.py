@@ -1,4 +1,4 @@
-"""The newest picture of a source, read beside the picker, so that nothing a source does can hold that up."""
+"""Preview of a source, read in a thread so that a slow source does not block the menu."""
 
 from __future__ import annotations
 
@@ -20,51 +20,63 @@ Opener = Callable[..., Source]
 
 
 class PreviewState(StrEnum):
-    """How it goes with a source."""
+    """State of a previewed source."""
 
     WAITING = "waiting"
     LIVE = "live"
-    TROUBLE = "trouble"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreviewFrame:
-    """One look at a source. words: for people. picture: uint8 BGR, the last one that came."""
+    """What the preview shows of a source.
 
-    mood: PreviewState
-    words: str
-    picture: Image | None = None
+    Attributes:
+        state: State of the source.
+        message: Details or error, for display.
+        image: Last image, uint8 BGR (height, width, 3); None before the first one.
+    """
+
+    state: PreviewState
+    message: str
+    image: Image | None = None
 
 
 class Preview:
-    """Opens a source in a thread of its own and keeps its newest picture.
+    """Opens a source in a thread and keeps its newest image.
 
-    A live source is read in another process (see `IsolatedSource`), so that even one that hangs lets go
+    A live source is read in another process (see `IsolatedSource`), so that even one that hangs is released
     within about a second.
     """
 
     def __init__(self, spec: str, opener: Opener, after: Preview | None = None) -> None:
-        """Begin; a preview that shall end first is waited for beside, since a camera opens only once."""
+        """Start the thread.
+
+        Args:
+            spec: Source specification.
+            opener: Opens the source.
+            after: Preview that must release its source first, since a camera can be opened only once.
+        """
         self._spec, self._opener, self._after = spec, opener, after
-        self._glance = PreviewFrame(PreviewState.WAITING, "Opening…")
-        self._defect: Exception | None = None
+        self._frame = PreviewFrame(PreviewState.WAITING, "Opening…")
+        self._error: Exception | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"preview {spec}", daemon=False)
         self._thread.start()
 
     @property
-    def glance(self) -> PreviewFrame:
-        """The same object until there is something new. Raises what the thread could not handle."""
-        if self._defect is not None:
-            raise self._defect
-        return self._glance
+    def frame(self) -> PreviewFrame:
+        """Current preview; the same object until it changes. Raises unexpected errors of the thread."""
+        if self._error is not None:
+            raise self._error
+        return self._frame
 
     def stop(self) -> None:
-        """Let go of the source soon, without waiting."""
+        """Ask the thread to release the source, without waiting."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Let go of the source and wait until that is done."""
+        """Release the source and wait for the thread."""
         self.stop()
         self._thread.join()
 
@@ -75,22 +87,22 @@ class Preview:
         if self._stopping.is_set():
             return
         try:
-            self._watch()
-        except KeyboardInterrupt:  # what `open_source` raises where it is to stop
+            self._read()
+        except KeyboardInterrupt:  # raised by `open_source` when it is asked to stop
             return
         except EdgeharferError as error:
-            self._glance = PreviewFrame(PreviewState.TROUBLE, str(error))
+            self._frame = PreviewFrame(PreviewState.FAILED, str(error))
         except Exception as error:
-            self._defect = error
+            self._error = error
 
-    def _watch(self) -> None:
+    def _read(self) -> None:
         source = self._opener(self._spec, stopping=self._stopping.is_set)
         with source, Capture(source, pace="realtime") as capture:
             while not (self._stopping.is_set() or capture.ended):
                 frame = capture.next_frame(_WAIT_S)
                 if frame is not None:
-                    self._glance = PreviewFrame(PreviewState.LIVE, source.details, frame.bgr)
+                    self._frame = PreviewFrame(PreviewState.LIVE, source.details, frame.bgr)
                 elif capture.state not in (SourceState.LIVE, SourceState.ENDED, SourceState.CONNECTING):
-                    self._glance = PreviewFrame(
-                        PreviewState.TROUBLE, humanise(capture.state), self._glance.picture
+                    self._frame = PreviewFrame(
+                        PreviewState.FAILED, humanise(capture.state), self._frame.image
                     )

@@ -1,4 +1,4 @@
-"""The picker in a window of Tk, which only shows the picture and hands on keys and the pointer."""
+"""The source menu in a Tk window, which shows the drawn image and handles keys and the pointer."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from types import TracebackType
 
 import cv2
 
-from edgeharfer.cli.picker.menu import QUESTION, Menu
+from edgeharfer.cli.picker.menu import TITLE as MENU_TITLE
+from edgeharfer.cli.picker.menu import Menu
 from edgeharfer.cli.picker.preview import PreviewFrame
-from edgeharfer.cli.picker.screen import GROUND, PickerImage, compose
+from edgeharfer.cli.picker.screen import BACKGROUND, PickerImage, compose
 from edgeharfer.runtime.errors import ProviderError
-from edgeharfer.runtime.sinks.display import held_display
+from edgeharfer.runtime.sinks.display import display_connection
 from edgeharfer.runtime.source.images import IMAGE_SUFFIXES
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
 TITLE = "edgeharfer"
-OPENING_SIZE, SMALLEST = (960, 576), (480, 300)
-TURN_MS = 40
+INITIAL_SIZE, MIN_SIZE = (960, 576), (480, 300)
+INTERVAL_MS = 40
 _MOVES = {"Up": -1, "k": -1, "Down": 1, "j": 1, "Home": -999, "End": 999, "Prior": -4, "Next": 4}
 
 
 def ask(menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool = False) -> str | None:
-    """The chosen source, None where the person left or `stopping` came true.
+    """Show the menu and return the chosen source, or None if the user quit or `stopping` returned True.
 
-    To be called from the main thread. Raises ProviderError where the display refuses a window.
+    Call it from the main thread.
+
+    Raises:
+        ProviderError: The display refuses to open a window.
     """
-    with held_display():
+    with display_connection():
         try:
             root = tkinter.Tk(className=TITLE)
         except tkinter.TclError as error:
-            raise ProviderError(f"no window can open: {error}; give --source or --camera") from error
+            raise ProviderError(f"cannot open a window: {error}; use --source or --camera") from error
         window = PickWindow(root, menu, stopping, fullscreen=fullscreen)
     try:
         return window.run()
@@ -42,7 +46,7 @@ def ask(menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool = False) -
 
 
 class PickWindow:
-    """Draws the menu anew whenever something changed."""
+    """Draws the menu and redraws it when something has changed."""
 
     def __init__(
         self, root: tkinter.Tk, menu: Menu, stopping: Callable[[], bool], *, fullscreen: bool
@@ -50,7 +54,7 @@ class PickWindow:
         self._root, self._menu, self._stopping = root, menu, stopping
         self._fullscreen = fullscreen
         self._photo = tkinter.PhotoImage(master=root)
-        self._label = tkinter.Label(root, image=self._photo, borderwidth=0, background=_hex(GROUND))
+        self._label = tkinter.Label(root, image=self._photo, borderwidth=0, background=_hex(BACKGROUND))
         self._label.pack(fill="both", expand=True)
         self._page: PickerImage | None = None
         self._drawn: tuple[object, ...] = ()
@@ -60,62 +64,62 @@ class PickWindow:
         self._prepare()
 
     def run(self) -> str | None:
-        """Until something is chosen or the person leaves. Raises what went wrong on the way."""
-        self._turn()
+        """Show the window until the user chooses or quits. Raises errors of Tk callbacks."""
+        self._update()
         self._root.mainloop()
         if self._error is not None:
             raise self._error
         return self._chosen
 
     def close(self) -> None:
-        """Close the window, and leave no cycle: Tk aborts where another thread's collector frees it."""
+        """Close the window and break reference cycles: Tk aborts if another thread collects them."""
         self._root.destroy()
-        del self._root.report_callback_exception  # the reference back to this object
+        del self._root.report_callback_exception  # refers back to this object
 
     def _prepare(self) -> None:
         root = self._root
-        root.title(f"{TITLE}: {QUESTION}")
-        root.configure(background=_hex(GROUND))
-        width, height = (min(pair) for pair in zip(OPENING_SIZE, self._screen(), strict=True))
+        root.title(f"{TITLE}: {MENU_TITLE}")
+        root.configure(background=_hex(BACKGROUND))
+        width, height = (min(pair) for pair in zip(INITIAL_SIZE, self._screen(), strict=True))
         left, top = ((whole - part) // 2 for whole, part in zip(self._screen(), (width, height), strict=True))
         root.geometry(f"{width}x{height}+{left}+{top}")
-        root.minsize(*SMALLEST)
+        root.minsize(*MIN_SIZE)
         root.attributes("-fullscreen", self._fullscreen)
         root.protocol("WM_DELETE_WINDOW", root.quit)
         root.report_callback_exception = self._fail
         root.bind("<Key>", self._key)
         root.bind("<MouseWheel>", lambda event: self._menu.move(-1 if event.delta > 0 else 1))
-        root.bind("<Button-4>", lambda _: self._menu.move(-1))  # the wheel, as X11 has it
+        root.bind("<Button-4>", lambda _: self._menu.move(-1))  # mouse wheel on X11
         root.bind("<Button-5>", lambda _: self._menu.move(1))
-        root.bind("<Button-1>", lambda event: self._press(event.x, event.y))
-        root.bind("<Double-Button-1>", lambda event: self._press(event.x, event.y, twice=True))
+        root.bind("<Button-1>", lambda event: self._click(event.x, event.y))
+        root.bind("<Double-Button-1>", lambda event: self._click(event.x, event.y, double=True))
         root.focus_force()
-        _tidy_dialog(root)
+        _style_file_dialog(root)
 
     def _screen(self) -> tuple[int, int]:
         return self._root.winfo_screenwidth(), self._root.winfo_screenheight()
 
     def _fail(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """Tk would print what a callback raises, and go on."""
+        """Keep the error of a callback for `run`; Tk would only print it."""
         self._error = error
         self._root.quit()
 
-    def _turn(self) -> None:
+    def _update(self) -> None:
         if self._stopping():
             self._root.quit()
             return
         try:
-            self._draw(self._menu.glance)
+            self._draw(self._menu.preview)
         finally:
-            self._root.after(TURN_MS, self._turn)
+            self._root.after(INTERVAL_MS, self._update)
 
-    def _draw(self, glance: PreviewFrame) -> None:
+    def _draw(self, preview: PreviewFrame) -> None:
         size = self._label.winfo_width(), self._label.winfo_height()
-        state = (glance, self._menu.choices, self._menu.at, size)
+        state = (preview, self._menu.choices, self._menu.index, size)
         if min(size) <= 1 or state == self._drawn:
             return
         self._drawn = state
-        self._page = compose(self._menu.choices, self._menu.at, self._menu.summary, glance, size)
+        self._page = compose(self._menu.choices, self._menu.index, self._menu.summary, preview, size)
         self._photo.configure(data=cv2.imencode(".ppm", self._page.image)[1].tobytes(), format="PPM")
 
     def _key(self, event: tkinter.Event[tkinter.Misc]) -> None:
@@ -127,33 +131,33 @@ class PickWindow:
         elif key in _MOVES:
             self._menu.move(_MOVES[key])
         elif key in ("o", "O"):
-            self._name_file()
+            self._open_file()
         elif key in ("r", "R", "F5"):
-            self._menu.look_again()
+            self._menu.refresh_cameras()
         elif key in ("f", "F", "F11"):
             self._fullscreen = not self._fullscreen
             self._root.attributes("-fullscreen", self._fullscreen)
 
-    def _press(self, x: int, y: int, *, twice: bool = False) -> None:
+    def _click(self, x: int, y: int, *, double: bool = False) -> None:
         if self._page is None:
             return
-        if _holds(self._page.start, x, y):
+        if _contains(self._page.start, x, y):
             self._start()
         for number, place in self._page.choices.items():
-            if _holds(place, x, y):
+            if _contains(place, x, y):
                 self._menu.select(number)
-                if twice:
+                if double:
                     self._start()
 
     def _start(self) -> None:
         if not self._menu.selected.source:
-            self._name_file()
+            self._open_file()
             return
         self._chosen = self._menu.selected.source
         self._root.quit()
 
-    def _name_file(self) -> None:
-        if self._asking:  # Tk's own dialog, which hands keys on while it is open
+    def _open_file(self) -> None:
+        if self._asking:  # Tk's own dialog passes keys on while it is open
             return
         self._asking = True
         suffixes = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
@@ -161,8 +165,8 @@ class PickWindow:
         try:
             path = filedialog.askopenfilename(
                 parent=self._root,
-                title="A video or a picture",
-                filetypes=[("Videos and pictures", known), ("All files", "*")],
+                title="Open a video or an image",
+                filetypes=[("Videos and images", known), ("All files", "*")],
             )
         finally:
             self._asking = False
@@ -170,17 +174,17 @@ class PickWindow:
             self._menu.add_file(path)
 
 
-def _tidy_dialog(root: tkinter.Tk) -> None:
-    """X11 has no file dialog of its own, and Tk's shows hidden files and looks of 1995 unless told."""
+def _style_file_dialog(root: tkinter.Tk) -> None:
+    """Give Tk's own file dialog, used on X11, a modern theme and hide hidden files."""
     if root.tk.call("tk", "windowingsystem") != "x11":
         return
     ttk.Style(root).theme_use("clam")
-    with contextlib.suppress(tkinter.TclError):  # a wrong call loads the dialog, and with it the setting
+    with contextlib.suppress(tkinter.TclError):  # an invalid call loads the dialog and its settings
         root.tk.call("tk_getOpenFile", "-nonsense")
     root.setvar("::tk::dialog::file::showHiddenVar", "0")
 
 
-def _holds(place: tuple[int, int, int, int], x: int, y: int) -> bool:
+def _contains(place: tuple[int, int, int, int], x: int, y: int) -> bool:
     left, top, width, height = place
     return left <= x < left + width and top <= y < top + height
 

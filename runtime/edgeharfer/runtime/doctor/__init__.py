@@ -87,9 +87,9 @@ def _packages() -> Iterator[Finding]:
 
 
 def _display() -> Finding:
-    from edgeharfer.runtime.sinks.display import window_lack
+    from edgeharfer.runtime.sinks.display import window_unavailable_reason
 
-    lack = window_lack()
+    lack = window_unavailable_reason()
     if lack is not None:
         return Finding("display", None, "no window can open", lack)
     if sys.platform.startswith("linux"):

@@ -1,4 +1,4 @@
-"""Drawing in a picture: text, dark translucent panels, bars. All of it clips at the picture's edges."""
+"""Drawing primitives: text, dark translucent panels, bars and outlines."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SHADOW: Color = (20, 20, 20)
 
 REGULAR, SEMIBOLD = 400, 600
 
-# What a panel lets through of the picture. White text on it keeps a contrast of 10:1 on a white wall.
+# Share of the image that shows through a panel. White text keeps a contrast of 10:1 over a white image.
 PANEL_SEE_THROUGH = 0.22
 PANEL_TINT = 10
 
-CAP_HEIGHT = 0.7  # of a capital letter, as a share of the type size: Rubik 0.70, Hershey Duplex alike
-HERSHEY_CAP_PX = 21.0  # the same for Hershey Duplex at scale 1, in pixels
-HERSHEY_FROM = {"…": "...", "·": "-"}  # its 95 characters have none of these
+CAP_HEIGHT = 0.7  # height of capitals relative to the text size, for Rubik; Hershey Duplex is scaled to it
+HERSHEY_CAP_PX = 21.0  # height of capitals in pixels, for Hershey Duplex at scale 1
+HERSHEY_FROM = {"…": "...", "·": "-"}  # Hershey fonts have only printable ASCII
 
 
 class Rect(NamedTuple):
-    """Whole pixels: the left top corner and the size."""
+    """A rectangle in whole pixels: top left corner and size."""
 
     x: int
     y: int
@@ -60,14 +60,14 @@ class Rect(NamedTuple):
         )
 
     def moved_into(self, other: Rect) -> Rect:
-        """The same size, as near as it can be while inside `other` (which has to be as large)."""
+        """Move the rectangle inside `other`, which must be large enough, by as little as possible."""
         x = min(max(self.x, other.x), other.right - self.width)
         y = min(max(self.y, other.y), other.bottom - self.height)
         return self._replace(x=x, y=y)
 
 
 def has_truetype() -> bool:
-    """OpenCV 5 draws TrueType text with built-in fonts; 4.x has Hershey's strokes alone."""
+    """Return whether OpenCV draws TrueType text (5.x), not only Hershey fonts (4.x)."""
     return hasattr(cv2, "FontFace")
 
 
@@ -75,21 +75,21 @@ _local = threading.local()
 
 
 def _typeface() -> Any:
-    """Rubik, a variable font inside OpenCV; one for each thread, since drawing with it changes it."""
+    """Return OpenCV's built-in Rubik, a variable font; one per thread, as drawing changes its state."""
     if not hasattr(_local, "typeface"):
         _local.typeface = cv2.FontFace("sans")
     return _local.typeface
 
 
 def _hershey(text: str, size: int, weight: int) -> tuple[str, float, int]:
-    for sign, plain in HERSHEY_FROM.items():
-        text = text.replace(sign, plain)
+    for character, plain in HERSHEY_FROM.items():
+        text = text.replace(character, plain)
     return text, CAP_HEIGHT * size / HERSHEY_CAP_PX, max(1, round(size * weight / 14_000))
 
 
 @lru_cache(maxsize=1024)
 def text_width(text: str, size: int, weight: int = REGULAR) -> int:
-    """Pixels from the start of a text to its end."""
+    """Return the width of a text in pixels."""
     if not text:
         return 0
     if has_truetype():
@@ -99,7 +99,7 @@ def text_width(text: str, size: int, weight: int = REGULAR) -> int:
 
 
 def wrap(text: str, width: int, size: int, weight: int = 400) -> list[str]:
-    """Lines of at most `width` pixels, broken between words; a longer word has a line of its own."""
+    """Break a text between words into lines of at most `width` pixels; longer words get their own line."""
     lines: list[str] = []
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word
@@ -113,7 +113,7 @@ def wrap(text: str, width: int, size: int, weight: int = 400) -> list[str]:
 def put_text(
     image: Image, text: str, x: int, middle: int, size: int, color: Color = WHITE, weight: int = REGULAR
 ) -> None:
-    """Draw a line of text from `x` on, its capitals centred on the row `middle`."""
+    """Draw a line of text that starts at `x`, with capitals centred on row `middle`."""
     baseline = middle + round(size * CAP_HEIGHT / 2)
     if has_truetype():
         cv2.putText(image, text, (x, baseline), color, _typeface(), size, weight)
@@ -123,7 +123,7 @@ def put_text(
 
 
 def shorten(text: str, width: int, size: int, weight: int = REGULAR) -> str:
-    """The text, or its beginning and "…", so that it is at most `width` pixels wide; "" if none fits."""
+    """Shorten a text to `width` pixels, ending in "…"; "" if nothing fits."""
     if text_width(text, size, weight) <= width:
         return text
     low, high = 0, len(text)
@@ -138,7 +138,7 @@ def shorten(text: str, width: int, size: int, weight: int = REGULAR) -> str:
 
 @lru_cache(maxsize=32)
 def _corner(radius: int) -> Floats:
-    """How much of each pixel of a rounded left top corner lies outside, (radius, radius, 1)."""
+    """Return the uncovered share of each pixel of a rounded top left corner, (radius, radius, 1)."""
     distance = radius - (np.arange(radius, dtype=np.float32) + 0.5)
     outside = np.hypot(distance[:, None], distance[None, :]) - radius + 0.5
     rounded: Floats = np.clip(outside, 0, 1).astype(np.float32)
@@ -146,21 +146,27 @@ def _corner(radius: int) -> Floats:
 
 
 def panel(image: Image, rect: Rect, radius: int) -> None:
-    """Darken a rounded rectangle, which has to lie inside the picture."""
+    """Darken a rounded rectangle, which must lie inside the image."""
     under = image[rect.y : rect.bottom, rect.x : rect.right]
-    _lay(under, cv2.convertScaleAbs(under, alpha=PANEL_SEE_THROUGH, beta=PANEL_TINT), radius)
+    _blend_rounded(under, cv2.convertScaleAbs(under, alpha=PANEL_SEE_THROUGH, beta=PANEL_TINT), radius)
 
 
 def bar(image: Image, rect: Rect, color: Color) -> None:
-    """A filled line with round ends, inside the picture; nothing where it has no length."""
-    if rect.width <= 0:
-        return
+    """Draw a filled bar with round ends, which must lie inside the image; nothing if its width is 0."""
+    if rect.width > 0:
+        fill_rounded(image, rect, color, rect.height // 2)
+
+
+def fill_rounded(image: Image, rect: Rect, fill: Color | Image, radius: int) -> None:
+    """Fill a rounded rectangle, which must lie inside the image, with a colour or an image of its size."""
     under = image[rect.y : rect.bottom, rect.x : rect.right]
-    _lay(under, np.full_like(under, color), rect.height // 2)
+    over = np.empty_like(under)
+    over[:] = fill
+    _blend_rounded(under, over, radius)
 
 
-def _lay(under: Image, over: Any, radius: int) -> None:
-    """Put a rounded rectangle over a part of the picture; its corners let the old pixels through."""
+def _blend_rounded(under: Image, over: Any, radius: int) -> None:
+    """Copy `over` to `under` as a rounded rectangle with antialiased corners."""
     radius = min(radius, under.shape[0] // 2, under.shape[1] // 2)
     if radius > 0:
         outside = _corner(radius)
@@ -173,28 +179,28 @@ def _lay(under: Image, over: Any, radius: int) -> None:
 
 
 def dot(image: Image, x: int, middle: int, radius: int, color: Color) -> None:
-    """A filled disc."""
+    """Draw a filled disc."""
     cv2.circle(image, (x, middle), radius, color, -1, cv2.LINE_AA)
 
 
-def outline(image: Image, rect: Rect, color: Color, strength: float) -> None:
-    """A one-pixel rectangle that lets the picture through; `rect` lies inside the picture."""
-    ink = np.array(color, np.float32) * strength
+def outline(image: Image, rect: Rect, color: Color, opacity: float) -> None:
+    """Draw a translucent one-pixel rectangle, which must lie inside the image."""
+    ink = np.array(color, np.float32) * opacity
     part = image[rect.y : rect.bottom, rect.x : rect.right]
     for edge in (part[0], part[-1], part[:, 0], part[:, -1]):
-        edge[:] = edge * (1 - strength) + ink
+        edge[:] = edge * (1 - opacity) + ink
 
 
-def brackets(image: Image, rect: Rect, reach: int, thickness: int, color: Color) -> None:
-    """The four corners of a rectangle, `reach` long, with a dark edge that shows them on any ground."""
-    for ink, wider in ((SHADOW, 1), (color, 0)):
+def brackets(image: Image, rect: Rect, length: int, thickness: int, color: Color) -> None:
+    """Draw the four corners of a rectangle, `length` long, with a dark edge for contrast."""
+    for ink, margin in ((SHADOW, 1), (color, 0)):
         for x, right in ((rect.x, 1), (rect.right, -1)):
             for y, down in ((rect.y, 1), (rect.bottom, -1)):
-                _fill(image, x, y, right * reach, down * thickness, wider, ink)
-                _fill(image, x, y, right * thickness, down * reach, wider, ink)
+                _fill(image, x, y, right * length, down * thickness, margin, ink)
+                _fill(image, x, y, right * thickness, down * length, margin, ink)
 
 
-def _fill(image: Image, x: int, y: int, width: int, height: int, wider: int, color: Color) -> None:
-    left, right = min(x, x + width) - wider, max(x, x + width) + wider
-    top, bottom = min(y, y + height) - wider, max(y, y + height) + wider
+def _fill(image: Image, x: int, y: int, width: int, height: int, margin: int, color: Color) -> None:
+    left, right = min(x, x + width) - margin, max(x, x + width) + margin
+    top, bottom = min(y, y + height) - margin, max(y, y + height) + margin
     image[max(0, top) : bottom, max(0, left) : right] = color

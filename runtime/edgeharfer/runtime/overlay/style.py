@@ -1,4 +1,4 @@
-"""How the overlay looks: colours, sizes for a size of picture, words."""
+"""Style of the overlay: colours, sizes for an image size, and label texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgeharfer.runtime.overlay.canvas import Color, Rect
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
-# Paul Tol's "light" scheme, made for colour-blind eyes (SRON/EPS/TN/09-002, issue 3.2), as BGR.
+# Paul Tol's "light" scheme, safe for colour-blind people (SRON/EPS/TN/09-002, issue 3.2), as BGR.
 BLUE: Color = (221, 170, 119)
 CYAN: Color = (255, 221, 153)
 MINT: Color = (153, 187, 68)
@@ -33,16 +33,27 @@ EMOTION_COLORS: Mapping[str, Color] = {
     UNCERTAIN: GREY,
 }
 
-# Inside "noFight" and "HTTPServer", and at separators.
+# Between words of "noFight" and "HTTPServer", and at separators.
 WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class OverlayStyle:
-    """Sizes in pixels for one picture size."""
+    """Sizes in pixels for an image size.
+
+    Attributes:
+        area: The whole image.
+        safe: Area in which panels are placed.
+        text: Text size.
+        small: Size of secondary text.
+        pad: Padding inside panels.
+        gap: Distance between panels.
+        radius: Radius of panel corners.
+        line: Line width of boxes.
+    """
 
     area: Rect
-    safe: Rect  # where panels may stand
+    safe: Rect
     text: int
     small: int
     pad: int
@@ -51,9 +62,9 @@ class OverlayStyle:
     line: int
 
 
-def look_for(width: int, height: int) -> OverlayStyle:
-    """The sizes for a picture of `width` by `height` pixels."""
-    # Text grows slower than the picture: a small one needs the room, a large one is seen from afar.
+def style_for_size(width: int, height: int) -> OverlayStyle:
+    """Return the style for an image of `width` by `height` pixels."""
+    # Text grows more slowly than the image: small images need larger text to be readable.
     reference = min(height, 0.75 * width) / 480
     text = max(11, round(15 * reference**0.8))
     edge = max(2, text // 4)
@@ -70,25 +81,25 @@ def look_for(width: int, height: int) -> OverlayStyle:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without signs that move or hide it."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    """Replace control and other unprintable characters by spaces."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def humanise(label: str) -> str:
-    """A label as a person writes it: "BoxingPunchingBag" becomes "Boxing punching bag"."""
+    """Format a label as words: "BoxingPunchingBag" becomes "Boxing punching bag"."""
     parts = WORD_BREAK.sub(" ", printable(label)).split()
     words = [word if len(word) > 1 and word.isupper() else word.lower() for word in parts]
     text = " ".join(words)
     return text[:1].upper() + text[1:]
 
 
-def label_words(label: str) -> str:
-    """A label as it is shown: as `humanise` writes it, and in words where it names nothing."""
+def label_text(label: str) -> str:
+    """Return the displayed text of a label, such as "Not sure" for the uncertain class."""
     return {UNCERTAIN: "Not sure", BACKGROUND: "No action"}.get(label) or humanise(label)
 
 
 def label_color(label: str) -> Color:
-    """The colour of an emotion; other labels always get the same one of the palette."""
+    """Return the colour of an emotion; other labels get a fixed colour of the palette."""
     known = EMOTION_COLORS.get(label)
     if known is not None:
         return known
@@ -97,23 +108,23 @@ def label_color(label: str) -> Color:
 
 
 def percent(value: float) -> str:
-    """A share of one as whole per cent."""
+    """Format a fraction as whole percent."""
     return f"{round(100 * share(value))}%"
 
 
 def share(value: float) -> float:
-    """The value, held between 0 and 1."""
+    """Clip a value to 0..1."""
     return min(1.0, max(0.0, value))
 
 
 def filled(groove: Rect, value: float) -> Rect:
-    """The part of a groove that a share of one fills; anything above nothing shows as a dot at least."""
+    """Return the filled part of a groove; at least a dot for values above 0."""
     part = share(value)
     return groove._replace(width=max(round(groove.width * part), groove.height if part > 0 else 0))
 
 
-def free_place(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
-    """The first of the places that lies in the area and covers nothing taken."""
+def first_free_place(places: Sequence[Rect], taken: Sequence[Rect], area: Rect) -> Rect | None:
+    """Return the first place inside the area that overlaps nothing taken, or None."""
     for place in places:
         if place.inside(area) and not any(place.overlaps(other) for other in taken):
             return place

@@ -1,6 +1,7 @@
-"""Where results go. To add a kind: a module here with `make_sink(target, options)`, and a row in SINKS.
+"""Sinks: where results are shown or written.
 
-The command line reads SINKS: a row is an option of `edgeharfer run`, or a choice of its `--view`.
+To add a kind, add a module with `make_sink(target, options)` to this package and a row to SINKS. Each row
+becomes an option of `edgeharfer run`, or a choice of its `--view`.
 """
 
 from __future__ import annotations
@@ -19,58 +20,59 @@ STANDARD_OUTPUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class SinkEntry:
-    """One kind of sink.
+    """A kind of sink.
 
     Attributes:
-        summary: A line of help.
-        takes: What its option takes, such as "FILE.json"; "" for a view, which a person looks at.
+        summary: Help text in one line.
+        metavar: Metavar of its option, such as "FILE.json"; "" for a view.
     """
 
     summary: str
-    takes: str = ""
+    metavar: str = ""
 
 
 SINKS: Mapping[str, SinkEntry] = MappingProxyType({
     "window": SinkEntry("a window on this screen"),
     "web": SinkEntry("a page for a browser on this machine"),
-    "events": SinkEntry("JSON lines, one a result, to a file or standard output.", "FILE|-"),
+    "events": SinkEntry("Write results as JSON lines to a file or standard output.", "FILE|-"),
     "save": SinkEntry(
-        "Annotated video (.mp4, .mkv, .avi); of a photograph .jpg or .png, of several a folder.",
+        "Save annotated output: a video (.mp4, .mkv, .avi), a photograph (.jpg, .png), "
+        "or a folder for several photographs.",
         "FILE.mp4|FILE.jpg|DIR",
     ),
-    "stats": SinkEntry("Summary of the run.", "FILE.json"),
+    "stats": SinkEntry("Write the summary of the run.", "FILE.json"),
 })  # fmt: skip
-"""By name, which is that of the module and of the option or choice that asks for it."""
+"""Kinds by name, which is also the name of the module and of the option or choice of `--view`."""
 
 
 def views() -> list[str]:
-    """The kinds that a person looks at: choices of `--view`."""
-    return [name for name, entry in SINKS.items() if not entry.takes]
+    """Return the kinds that show results: the choices of `--view`."""
+    return [name for name, entry in SINKS.items() if not entry.metavar]
 
 
 def writers() -> list[str]:
-    """The kinds that write somewhere: options of their own."""
-    return [name for name, entry in SINKS.items() if entry.takes]
+    """Return the kinds that write to a target and have an option of their own."""
+    return [name for name, entry in SINKS.items() if entry.metavar]
 
 
 def make_sink(name: str, target: str, options: SinkOptions) -> Sink:
-    """Make a sink by the name of its kind; it opens when it is entered.
+    """Create a sink of the named kind; it opens its output when it is entered.
 
     Raises:
-        ConfigError: The target does not go with this kind or with the source.
+        ConfigError: The target does not fit the kind or the source.
     """
     sink: Sink = import_module(f"{__name__}.{name}").make_sink(target, options)
     return sink
 
 
 def make_sinks(targets: Mapping[str, str], options: SinkOptions) -> list[Sink]:
-    """The sinks that were asked for, in the order of SINKS.
+    """Create the requested sinks, in the order of SINKS.
 
-    Lines for people go to standard error as well, unless results go to standard output.
+    A console sink on standard error is added unless results go to standard output.
 
     Args:
-        targets: Name of the kind -> what its option says; "" for a view.
-        options: Common to all of them.
+        targets: Name of the kind -> value of its option; "" for a view.
+        options: Settings common to all sinks.
     """
     sinks = [make_sink(name, targets[name], options) for name in SINKS if name in targets]
     return sinks if STANDARD_OUTPUT in targets.values() else [*sinks, make_sink("console", "", options)]

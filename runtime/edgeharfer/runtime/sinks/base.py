@@ -1,4 +1,4 @@
-"""What every sink promises, with defaults for what most of them do not need."""
+"""The Sink protocol and the options that all sinks share."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:
-    """What the sinks of a run have in common; each kind reads what concerns it.
+    """Options common to the sinks of a run; each kind uses those that concern it.
 
     Attributes:
-        source: Whose results are written.
-        stopping: Whether the run is to stop.
-        fullscreen: A window opens over the whole screen.
-        port: Of a view in a browser; 0 is any free one.
+        source: Source of the frames.
+        stopping: Returns whether the run has been asked to stop.
+        fullscreen: Whether a window opens full-screen.
+        port: Port of the web view; 0 = any free port.
     """
 
     source: Source
@@ -33,10 +33,10 @@ class SinkOptions:
 
 
 class Sink(Protocol):
-    """Takes every result with its frame, and the summary at the end.
+    """Receives every result with its frame, and the summary at the end.
 
-    Subclass it and write `write`; the other members have defaults. A run calls a sink from one thread, and
-    that is the main thread where the run is started there.
+    Subclass it and implement `write`; the other members have defaults. A run calls its sinks from the thread
+    in which it was started.
 
         class Count(Sink):
             def __init__(self):
@@ -45,19 +45,19 @@ class Sink(Protocol):
             def write(self, frame, result, status):
                 self.faces += len(result.faces)
 
-    Entering opens the output and raises SinkError (or ProviderError, for a display) where it cannot be
-    used, before any frame is read. Leaving without an error, or by Ctrl-C, keeps what was written;
-    leaving by an error leaves nothing half-written.
+    Entering opens the output, before any frame is read, and raises SinkError (or ProviderError, for a
+    display) if it cannot be used. Leaving without an error, or by Ctrl-C, keeps the output; leaving by an
+    error leaves no incomplete file.
 
     Attributes:
-        closed: The person who looked or the process that read has gone away: the run ends, cleanly.
+        closed: True when the window was closed or the reader of a pipe has gone; the run then ends cleanly.
     """
 
     closed: bool = False
 
     @property
     def url(self) -> str:
-        """Where to watch, once entered; "" for a sink that is not watched in a browser."""
+        """Address for a browser, once entered; "" for a sink without one."""
         return ""
 
     def __enter__(self) -> Self:
@@ -71,16 +71,20 @@ class Sink(Protocol):
 
     @abstractmethod
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        """Take one result. Raises SinkError when the output fails; a later write may succeed again."""
+        """Write one result.
+
+        Raises:
+            SinkError: The output failed; a later write may succeed.
+        """
 
     def refresh(self, status: Status) -> None:
-        """Called about ten times a second while no results come."""
+        """Update the status; called about ten times per second while there are no results."""
         return
 
     def poll(self) -> bool:
-        """Keep the last picture up, in a sink that a person looks at; whether a key was pressed."""
+        """Keep showing the last image, and return whether a key was pressed; only windows override this."""
         return False
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Take the figures of the whole run, after the last result."""
+        """Write the summary of the run, after the last result."""
         return

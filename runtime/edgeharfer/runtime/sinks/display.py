@@ -1,4 +1,4 @@
-"""Whether a window can open here. It must be known beforehand: Qt aborts the process where it cannot."""
+"""Check for a display before a window is opened: without one, Qt aborts the process."""
 
 from __future__ import annotations
 
@@ -20,46 +20,50 @@ COOKIE = b"MIT-MAGIC-COOKIE-1"
 X_TCP_PORT = 6000
 
 
-def window_lack() -> str | None:
-    """Why no window can open here, with what to do about it; None when one can."""
+def window_unavailable_reason() -> str | None:
+    """Return why no window can be opened and how to fix it, or None."""
     if not cv2.currentUIFramework() and sys.platform.startswith("linux"):
-        return "this OpenCV has no windows; install opencv-python in place of opencv-python-headless"
+        return "this OpenCV cannot open windows; install opencv-python, not opencv-python-headless"
     if not display_available():
         shown = os.environ.get("DISPLAY") or "not set"
-        return f"no display answers (DISPLAY is {shown}); start a desktop session, or use --view web or none"
+        return f"no display is available (DISPLAY is {shown}); start a desktop, or use --view web or none"
     return None
 
 
 def display_available() -> bool:
-    """Whether a display takes this process as a client; true without a look on macOS and Windows.
+    """Return whether a display accepts connections; always true on macOS and Windows.
 
-    On Linux an X server has to accept a connection: OpenCV's wheels hold no Wayland part, so a Wayland
-    desktop counts through its Xwayland.
+    On Linux an X server must accept a connection. OpenCV's wheels do not support Wayland, so a Wayland
+    desktop needs Xwayland.
     """
-    with held_display() as available:
+    with display_connection() as available:
         return available
 
 
 @contextmanager
-def held_display() -> Iterator[bool]:
-    """The answer of `display_available`, which stays true inside the block.
+def display_connection() -> Iterator[bool]:
+    """Keep a connection to the display open inside the block; yields whether there is one.
 
-    A bare X server starts itself anew when its last client leaves, and refuses everyone meanwhile. The
-    connection kept here does not let it, until the window has its own.
+    A bare X server resets when its last client disconnects and refuses connections meanwhile. The connection
+    prevents that until the window has its own.
     """
     if not sys.platform.startswith("linux"):
         yield True
         return
-    link = connect_display(SystemClock())
+    connection = connect_display(SystemClock())
     try:
-        yield link is not None
+        yield connection is not None
     finally:
-        if link is not None:
-            link.close()
+        if connection is not None:
+            connection.close()
 
 
 def connect_display(clock: Clock) -> socket.socket | None:
-    """A connection to the X server of DISPLAY; None without one. A server that shuts it is asked again."""
+    """Connect to the X server of DISPLAY, with retries while it refuses.
+
+    Returns:
+        The connection, or None if there is no server or it keeps refusing.
+    """
     host, colon, rest = os.environ.get("DISPLAY", "").rpartition(":")
     number = rest.partition(".")[0]
     if not colon or not number.isdecimal():
@@ -68,22 +72,22 @@ def connect_display(clock: Clock) -> socket.socket | None:
         clock.sleep(pause_s)
         for cookie in (*_cookies(number), b""):
             try:
-                link = _connect(host, int(number))
-            except (OSError, ValueError, OverflowError):  # the latter two: no address can be made of it
+                connection = _connect(host, int(number))
+            except (OSError, ValueError, OverflowError):  # ValueError, OverflowError: invalid address
                 return None
-            if _accepted(link, cookie):
-                return link
-            link.close()
+            if _accepted(connection, cookie):
+                return connection
+            connection.close()
     return None
 
 
-def _accepted(link: socket.socket, cookie: bytes) -> bool:
-    """Connection set-up of the X11 protocol (X.Org, "X Window System Protocol", section 8)."""
+def _accepted(connection: socket.socket, cookie: bytes) -> bool:
+    """Perform the connection setup of X11 (X.Org, "X Window System Protocol", section 8)."""
     name = COOKIE if cookie else b""
     request = struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(name), len(cookie)) + _pad(name) + _pad(cookie)
     try:
-        link.sendall(request)
-        return link.recv(1) == b"\x01"  # 0 is refused, 2 asks for more authority
+        connection.sendall(request)
+        return connection.recv(1) == b"\x01"  # 0 = refused, 2 = further authentication
     except OSError:
         return False
 
@@ -92,22 +96,22 @@ def _connect(host: str, number: int) -> socket.socket:
     if host and host != "unix":
         return socket.create_connection((host.strip("[]"), X_TCP_PORT + number), TIMEOUT_S)
     last = OSError("no socket")
-    # Servers also listen on the abstract name, which needs no file: a container may see only that one.
+    # Servers also listen on an abstract socket, the only one that may be visible in a container.
     for address in (f"/tmp/.X11-unix/X{number}", f"\0/tmp/.X11-unix/X{number}"):
-        link = socket.socket(socket.AF_UNIX)
-        link.settimeout(TIMEOUT_S)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(TIMEOUT_S)
         try:
-            link.connect(address)
+            connection.connect(address)
         except OSError as error:
-            link.close()
+            connection.close()
             last = error
         else:
-            return link
+            return connection
     raise last
 
 
 def _cookies(number: str) -> Iterator[bytes]:
-    """The keys for a display in the authority file (format: Xau, `Xauth.h`)."""
+    """Yield the cookies for a display from the authority file (format: Xau, `Xauth.h`)."""
     home = Path(os.environ.get("HOME", "/"))
     try:
         data = Path(os.environ.get("XAUTHORITY") or home / ".Xauthority").read_bytes()
@@ -115,8 +119,8 @@ def _cookies(number: str) -> Iterator[bytes]:
         return
     while len(data) > 2:
         fields = []
-        data = data[2:]  # the family of the address
-        for _ in range(4):  # address, display number, name of the scheme, key
+        data = data[2:]  # address family
+        for _ in range(4):  # address, display number, authorization name, cookie
             size = int.from_bytes(data[:2], "big")
             fields.append(data[2 : 2 + size])
             data = data[2 + size :]

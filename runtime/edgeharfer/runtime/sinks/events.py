@@ -19,12 +19,12 @@ from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.types import Frame
 
-TOLD_STATES = frozenset({"live", "stalled", "frozen", "lost"})
-"""States of the source of which a line tells; the attempts to get it back are nobody's business."""
+REPORTED_STATES = frozenset({"live", "stalled", "frozen", "lost"})
+"""Source states that are written; those between reconnection attempts are not."""
 
 
 def cut_to_dict(result: Result) -> dict[str, Any]:
-    """The `cut` line before the first result of another scene, ready for JSON."""
+    """The `cut` line before the first result of a new scene, ready for JSON."""
     return {"kind": "cut", "seq": result.seq, "pts_s": round(result.pts_s, 4)}
 
 
@@ -34,12 +34,12 @@ def summary_to_dict(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def state_to_dict(status: Status) -> dict[str, Any]:
-    """The `state` line of a live source that stalls, freezes, is lost or lives again, ready for JSON."""
+    """The `state` line of a live source that stalls, freezes, is lost or recovers, ready for JSON."""
     return {"kind": "state", "state": status.source_state, "elapsed_s": round(status.elapsed_s, 2)}
 
 
 def clock_to_dict(jump: ClockJump, elapsed_s: float) -> dict[str, Any]:
-    """The `clock` line of a wall clock that was set: what it would have said and what it says; for JSON."""
+    """The `clock` line when the wall clock was changed, with expected and new time; ready for JSON."""
     return {
         "kind": "clock",
         "was_s": round(jump.was_s, 2),
@@ -49,26 +49,30 @@ def clock_to_dict(jump: ClockJump, elapsed_s: float) -> dict[str, Any]:
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
-    """JSON lines to a file, or to standard output for "-"."""
+    """Create a sink that writes JSON lines to a file, or to standard output for "-"."""
     return EventsSink(target, stopping=options.stopping)
 
 
 class EventsSink(Sink):
-    """One compact object a line; the path "-" is standard output.
+    """Writes one compact JSON object per line to a file or standard output.
 
-    An existing file of events is continued, and a line that was torn by the end of the process that wrote
-    it is cut off first. When a write fails (disk full), SinkError is raised and what was written of the
-    line is cut off again; the next line is tried as if nothing had been. When the reader of a pipe goes
-    away (`| head`), that is no error: `closed` turns true, and the rest is dropped.
+    An existing file of events is continued; an incomplete last line, left by a killed process, is removed
+    first. If a write fails (disk full), SinkError is raised, the incomplete line is removed, and the next
+    line is written as usual. If the reader of a pipe closes it (`| head`), `closed` becomes true and the
+    remaining lines are dropped without an error.
 
-    Each line is given to the system at once and survives the death of this process. It is not forced to
-    the disk (fsync) one by one, which would wear out a flash card and hold up the run: a power cut may
-    take the last half minute. The end of the run forces the whole file.
-
-    stopping: asked while standard output has no room; once true, it is not waited for any longer.
+    Each line is handed to the operating system at once and survives the death of the process. Lines are not
+    flushed to the disk (fsync) one by one, which would wear out flash cards and slow down the run: a power
+    failure may lose the last half minute. The file is flushed when the sink is closed.
     """
 
     def __init__(self, path: str | Path, *, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Set the target; it is opened when the sink is entered.
+
+        Args:
+            path: File, or "-" for standard output.
+            stopping: Polled while standard output has no room; once true, the sink stops waiting.
+        """
         self._path = str(path)
         self._writer: _Writer | None = None
         self._state = "live"
@@ -93,22 +97,22 @@ class EventsSink(Sink):
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self.refresh(status)
         if result.cut:
-            self._line(cut_to_dict(result))
-        self._line(result.to_dict())
+            self._write_line(cut_to_dict(result))
+        self._write_line(result.to_dict())
 
     def refresh(self, status: Status) -> None:
-        """Tell of another state of the source and of a wall clock that was set; without results, too."""
-        if status.source_state in TOLD_STATES and status.source_state != self._state:
-            self._line(state_to_dict(status))
+        """Write changes of the source state and of the wall clock, also while there are no results."""
+        if status.source_state in REPORTED_STATES and status.source_state != self._state:
+            self._write_line(state_to_dict(status))
             self._state = status.source_state
         if status.clock_jump is not None and status.clock_jump is not self._jump:
-            self._line(clock_to_dict(status.clock_jump, status.elapsed_s))
+            self._write_line(clock_to_dict(status.clock_jump, status.elapsed_s))
             self._jump = status.clock_jump
 
     def finish(self, summary: dict[str, Any]) -> None:
-        self._line(summary_to_dict(summary))
+        self._write_line(summary_to_dict(summary))
 
-    def _line(self, content: dict[str, Any]) -> None:
+    def _write_line(self, content: dict[str, Any]) -> None:
         if self._writer is None:
             raise SinkError(f"{self._path}: not open; use the sink in a with block")
         if self.closed:
@@ -118,7 +122,7 @@ class EventsSink(Sink):
             self._writer.write(line)
         except BrokenPipeError:
             self.closed = True
-            self._writer.reader_gone()
+            self._writer.handle_broken_pipe()
         except OSError as error:
             raise cannot_write("standard output" if self._path == "-" else self._path, error) from error
 
@@ -126,6 +130,6 @@ class EventsSink(Sink):
 class _Writer(Protocol):
     def write(self, line: str) -> None: ...
 
-    def reader_gone(self) -> None: ...
+    def handle_broken_pipe(self) -> None: ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The newest result of a run, for any number of viewers in a server's event loop."""
+"""The newest result of a run, shared by any number of viewers in a server's event loop."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
 HEARTBEAT_S = 1.0
-"""How long a viewer waits where nothing is new; a response then also finds the viewers that have gone."""
+"""Longest wait of a viewer without news; writing to it then also detects a closed connection."""
 STALE_S = 0.9 * HEARTBEAT_S
-"""After so long the state beside a picture that has not changed is encoded again."""
+"""Age after which the state of an unchanged image is encoded again."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A picture and the state that goes with it. state: JSON. jpeg: empty before the first picture."""
+    """An image and its state.
+
+    Attributes:
+        number: Number of the state; it grows with each result.
+        state: JSON.
+        jpeg: JPEG; empty before the first image.
+    """
 
     number: int
     state: bytes
@@ -32,14 +38,23 @@ class Snapshot:
 
 
 class LiveFeed(Sink):
-    """A sink that never waits for viewers: the run leaves references, and the first viewer has them encoded.
+    """A sink that never waits for viewers: `write` keeps references, which are encoded on demand.
 
-    A subclass says what the state is (`describe`) and what the picture shows (`encode`).
-    number: of the newest state; it grows with each result. encoded: how many pictures were encoded.
-    interval_s: between two pictures.
+    Subclasses implement `describe` for the state and `encode` for the image.
+
+    Attributes:
+        number: Number of the newest state; it grows with each result.
+        encoded: Number of images that were encoded.
     """
 
     def __init__(self, clock: Clock, interval_s: float, number: int = 0) -> None:
+        """Start without a result.
+
+        Args:
+            clock: Monotonic time.
+            interval_s: Shortest time between two images, in seconds.
+            number: First number of a state.
+        """
         self.number, self.encoded = number, 0
         self._clock, self._interval_s = clock, interval_s
         self._lock = threading.Lock()
@@ -56,11 +71,11 @@ class LiveFeed(Sink):
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
-        """The state, ready for JSON. Called with the lock held, in any thread."""
+        """Return the state, ready for JSON. Called from any thread, with the lock held."""
 
     @abstractmethod
     def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
-        """The picture as JPEG."""
+        """Encode the image as JPEG."""
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         with self._lock:
@@ -69,25 +84,25 @@ class LiveFeed(Sink):
         self.notify()
 
     def refresh(self, status: Status) -> None:
-        """While no results come: what became of the source. The number stays, since the picture does."""
+        """Update the status while there are no results; the number does not change."""
         with self._lock:
             self._status = status
 
     def notify(self) -> None:
-        """There is something new: viewers who wait are woken. From any thread."""
+        """Wake the waiting viewers for a new state. Can be called from any thread."""
         with self._lock:
             self.number += 1
         self._wake()
 
     def stop(self) -> None:
-        """The viewers' responses end with the newest state."""
+        """End the responses of all viewers after the newest state."""
         self._stopping = True
         self._wake()
 
     async def wait(self, number: int) -> None:
-        """Until there is something newer than `number`, or it is time for a heartbeat."""
+        """Wait for a state newer than `number`, at most HEARTBEAT_S seconds."""
         self._loop = asyncio.get_running_loop()
-        self._waiting += 1  # before the number is compared, so that a change in between is not missed
+        self._waiting += 1  # before the comparison, so that no change is missed
         try:
             if self.number == number and not self._stopping:
                 async with asyncio.timeout(HEARTBEAT_S):
@@ -98,7 +113,7 @@ class LiveFeed(Sink):
             self._waiting -= 1
 
     async def snapshot(self) -> Snapshot:
-        """What is new now. The first viewer who asks has it encoded, and the others get the same bytes."""
+        """Return the newest snapshot, encoded once for all viewers."""
         async with self._encoding:
             if self._snapshot is None or self._snapshot.number != self.number or self._is_stale():
                 await asyncio.sleep(self._due_s - self._clock.monotonic())
@@ -108,15 +123,15 @@ class LiveFeed(Sink):
             return self._snapshot
 
     def state(self) -> tuple[int, bytes]:
-        """The number and the state of this moment, as JSON."""
+        """Return the current number and state, as JSON."""
         with self._lock:
             number, state = self.number, self.describe()
         return number, _json(state)
 
     async def _render(self) -> Snapshot:
-        return await asyncio.to_thread(self._take)
+        return await asyncio.to_thread(self._encode_snapshot)
 
-    def _take(self) -> Snapshot:
+    def _encode_snapshot(self) -> Snapshot:
         with self._lock:
             number, state, latest, status = self.number, self.describe(), self._latest, self._status
         if latest is None or status is None:
@@ -130,20 +145,20 @@ class LiveFeed(Sink):
         return self._clock.monotonic() - self._snapshot_s > STALE_S
 
     def _idle_s(self) -> float:
-        """Since the last result."""
+        """Seconds since the last result."""
         return round(self._clock.monotonic() - self._written_s, 1)
 
     def _wake(self) -> None:
         if self._waiting and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._pulse)
+            self._loop.call_soon_threadsafe(self._notify_waiting)
 
-    def _pulse(self) -> None:
+    def _notify_waiting(self) -> None:
         self._changed.set()
         self._changed.clear()
 
 
-def figures(status: Status) -> dict[str, Any]:
-    """The status ready for JSON."""
+def status_to_dict(status: Status) -> dict[str, Any]:
+    """Convert the status for JSON."""
     return {
         name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(status).items()
     }

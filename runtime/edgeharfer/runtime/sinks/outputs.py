@@ -1,4 +1,4 @@
-"""All outputs of a run as one: an output that fails is left behind, the run is not."""
+"""All sinks of a run as one; a sink that fails does not end the run."""
 
 from __future__ import annotations
 
@@ -17,59 +17,62 @@ _log = logging.getLogger(__name__)
 
 
 class SinkGroup:
-    """Hands each result to every sink. Sinks are entered and left by the caller.
+    """Passes each result to every sink. The caller enters and leaves the sinks.
 
-    A sink that raises SinkError misses that result and is given the next one: a full disk may be freed.
-    The log tells of the first failure and of the first success after it.
-    errors: how many results were missed by some sink.
+    A sink that raises SinkError misses that result and gets the next one, as a full disk may be freed. The
+    first failure and the first success after it are logged.
+
+    Attributes:
+        errors: Number of results that some sink missed.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self.errors = 0
         self._sinks = sinks
-        self._missed: dict[int, int] = {}  # by each sink that fails now
+        self._missed: dict[int, int] = {}  # id of a failing sink -> results missed
 
     @property
     def closed(self) -> bool:
-        """Whoever looked or read has gone away from one of them."""
+        """Whether a sink is closed."""
         return any(sink.closed for sink in self._sinks)
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
+        """Write one result to every sink."""
         for sink in self._sinks:
             try:
                 sink.write(frame, result, status)
             except SinkError as error:
-                self._tell_failure(sink, error)
+                self._log_failure(sink, error)
                 self._missed[id(sink)] += 1
                 self.errors += 1
             else:
-                self._tell_recovery(sink)
+                self._log_recovery(sink)
 
     def refresh(self, status: Status) -> None:
-        """While no results come: windows answer, and what writes events tells of the source."""
+        """Update the status of every sink while there are no results."""
         for sink in self._sinks:
             try:
                 sink.refresh(status)
             except SinkError as error:
-                self._tell_failure(sink, error)
+                self._log_failure(sink, error)
 
     def poll(self) -> bool:
-        """While the last picture stays up: windows answer. Whether a key was pressed in one of them."""
+        """Keep the last image on screen, and return whether a key was pressed in a window."""
         pressed = [sink.poll() for sink in self._sinks]
         return any(pressed)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """The summary, to each of them, whatever another one raises; that is raised at the end."""
+        """Write the summary to every sink; an error of one is raised after all have been called."""
         with ExitStack() as stack:
             for sink in reversed(self._sinks):
                 stack.callback(sink.finish, summary)
 
-    def _tell_failure(self, sink: Sink, error: SinkError) -> None:
+    def _log_failure(self, sink: Sink, error: SinkError) -> None:
         if id(sink) not in self._missed:
             self._missed[id(sink)] = 0
-            _log.warning("%s; the run goes on, and this output is tried again", error)
+            _log.warning("%s; the run continues, and this output is tried again", error)
 
-    def _tell_recovery(self, sink: Sink) -> None:
+    def _log_recovery(self, sink: Sink) -> None:
         missed = self._missed.pop(id(sink), None)
         if missed is not None:
             _log.warning("%s works again; %d results were missed", type(sink).__name__, missed)

@@ -1,4 +1,4 @@
-"""A file that appears under its name only when it is whole."""
+"""A file that appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from edgeharfer.runtime.staging import cannot_write, temporary_file
 
 
 class PartialFile:
-    """Writes beside the target under a temporary name; `publish` renames it, `discard` removes it."""
+    """A temporary file in the folder of the target; `publish` renames it, `discard` removes it.
+
+    Attributes:
+        target: Final path.
+        temporary: Temporary path, once created.
+    """
 
     temporary: Path
 
@@ -20,9 +25,13 @@ class PartialFile:
         self._open = ExitStack()
 
     def create(self) -> None:
-        """Create the temporary file, so that a path that cannot be written fails at once."""
+        """Create the temporary file.
+
+        Raises:
+            SinkError: The target cannot be written.
+        """
         if self.target.exists() and not self.target.is_file():
-            raise SinkError(f"{self.target}: exists and is not a regular file; give another path")
+            raise SinkError(f"{self.target}: exists and is not a regular file; use another path")
         try:
             self.temporary = self._open.enter_context(temporary_file(self.target))
         except OSError as error:
@@ -30,6 +39,11 @@ class PartialFile:
         _unfinished.add(self)
 
     def publish(self) -> None:
+        """Rename the file to the target.
+
+        Raises:
+            SinkError: The target cannot be written.
+        """
         try:
             self.temporary.replace(self.target)
         except OSError as error:
@@ -38,6 +52,7 @@ class PartialFile:
             self.discard()
 
     def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
         _unfinished.discard(self)
         self._open.close()
 
@@ -46,12 +61,12 @@ _unfinished: set[PartialFile] = set()
 
 
 def discard_unfinished() -> None:
-    """Remove the temporary files of this process, which is about to be ended."""
+    """Remove the temporary files of this process, before it is ended."""
     for file in tuple(_unfinished):
-        with contextlib.suppress(OSError):  # Windows, where a file that is open cannot be removed
+        with contextlib.suppress(OSError):  # Windows cannot remove an open file
             file.discard()
 
 
-def ended_well(kind: type[BaseException] | None) -> bool:
-    """Whether a `with` block was left in good order: at its end, or by a person who stopped it."""
+def exited_cleanly(kind: type[BaseException] | None) -> bool:
+    """Return whether a `with` block ended normally or by Ctrl-C."""
     return kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit)

@@ -24,21 +24,30 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 class PhotoSink(Sink):
     """Writes each photograph with its overlay, at its own size, to `targets[frame.seq]`.
 
-    Each file is renamed to its name once it is whole. Where some cannot be written, the others are, and
-    leaving raises SinkError.
-
-    sources: the files of the photographs; ConfigError is raised where a target is one of them.
-    folder: made on entering where it does not exist.
+    Files appear under their names only when they are complete. If some cannot be written, the others still
+    are, and leaving raises SinkError.
     """
 
     def __init__(
         self, targets: Sequence[Path], sources: Sequence[Path] = (), folder: Path | None = None
     ) -> None:
+        """Set the targets.
+
+        Args:
+            targets: One path for each photograph.
+            sources: The files of the photographs.
+            folder: Folder to create when the sink is entered, if it does not exist.
+
+        Raises:
+            ConfigError: A target is one of the photographs.
+        """
         self._targets, self._folder = targets, folder
         self._failed: list[SinkError] = []
         originals = {path.resolve() for path in sources}
-        if own := next((path for path in targets if path.resolve() in originals), None):
-            raise ConfigError(f"{own}: would replace the photograph itself; give another --save")
+        if overwritten := next((path for path in targets if path.resolve() in originals), None):
+            raise ConfigError(
+                f"{overwritten}: would overwrite the photograph itself; use another path for --save"
+            )
 
     def __enter__(self) -> Self:
         try:
@@ -56,7 +65,7 @@ class PhotoSink(Sink):
     ) -> None:
         if kind is None and self._failed:
             count = len(self._failed)
-            others = f"; {count} photographs in all were not saved" if count > 1 else ""
+            others = f"; {count} photographs in total were not saved" if count > 1 else ""
             raise SinkError(f"{self._failed[0]}{others}")
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
@@ -70,7 +79,7 @@ class PhotoSink(Sink):
         file = PartialFile(target)
         file.create()
         try:
-            file.temporary.write_bytes(_encoded(image, target))
+            file.temporary.write_bytes(_encode(image, target))
         except OSError as error:
             file.discard()
             raise cannot_write(target, error) from error
@@ -80,8 +89,8 @@ class PhotoSink(Sink):
         file.publish()
 
 
-def names_in(folder: Path, photos: Sequence[Path]) -> list[Path]:
-    """A file in `folder` for each photograph, under its name; other kinds than JPEG and PNG become JPEG."""
+def output_paths(folder: Path, photos: Sequence[Path]) -> list[Path]:
+    """Return a unique path in `folder` for each photograph; formats other than JPEG and PNG become JPEG."""
     taken: set[str] = set()
     targets = []
     for photo in photos:
@@ -95,7 +104,7 @@ def names_in(folder: Path, photos: Sequence[Path]) -> list[Path]:
     return targets
 
 
-def _encoded(image: cv2.typing.MatLike, target: Path) -> bytes:
+def _encode(image: cv2.typing.MatLike, target: Path) -> bytes:
     try:
         done, data = cv2.imencode(target.suffix.lower(), image)
     except cv2.error as error:

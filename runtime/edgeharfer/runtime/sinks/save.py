@@ -1,4 +1,4 @@
-"""What `--save` writes: an annotated video or photographs, by the ending of the name and by the source."""
+"""The sink of `--save`: an annotated video or photographs, by file extension and source."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, names_in
+from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, output_paths
 from edgeharfer.runtime.sinks.video import CODECS, VideoSink
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
-    """The sink for a file or folder. Raises ConfigError where it does not go with the source."""
+    """Create the sink for a file or folder.
+
+    Raises:
+        ConfigError: The target does not fit the source.
+    """
     path, source = Path(target), options.source
     suffix, videos = path.suffix.lower(), ", ".join(CODECS)
     if suffix in CODECS:
         return VideoSink(path, source.fps)
     if not source.paths:
-        what = f"only photographs are saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"
-        raise ConfigError(f"{path}: {what}; for a video, camera or stream, end the name in {videos}")
+        what = (
+            f"only photographs can be saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"
+        )
+        raise ConfigError(f"{path}: {what}; for a video, camera or stream, use the extension {videos}")
     if path.is_dir() or not suffix:
-        return PhotoSink(names_in(path, source.paths), source.paths, path)
+        return PhotoSink(output_paths(path, source.paths), source.paths, path)
     if suffix not in PHOTO_SUFFIXES:
-        raise ConfigError(f"{path}: end the name in .jpg or .png for a photograph, or in {videos}")
+        raise ConfigError(f"{path}: use the extension .jpg or .png for a photograph, or {videos} for a video")
     if len(source.paths) > 1:
         raise ConfigError(
-            f"{path}: {source.name} holds {len(source.paths)} images; name a folder for them, "
+            f"{path}: {source.name} holds {len(source.paths)} images; use a folder, "
             f"such as --save {path.with_suffix('')}"
         )
     return PhotoSink([path], source.paths)

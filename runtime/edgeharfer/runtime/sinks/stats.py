@@ -10,26 +10,27 @@ from typing import Any, Self
 
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.partial import PartialFile, ended_well
+from edgeharfer.runtime.sinks.partial import PartialFile, exited_cleanly
 from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
-    """The file of the summary."""
+    """Create a sink that writes the summary to a file."""
     return StatsFileSink(target)
 
 
 class StatsFileSink(Sink):
     """Writes the summary when the run finishes; a run that fails leaves no file.
 
-    It is forced to the disk (fsync) before it takes its name, so a power cut leaves the old file or the new.
+    The file is flushed to the disk (fsync) before it is renamed, so a power failure leaves either the old or
+    the new file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._file = PartialFile(Path(path))
-        self._whole = False
+        self._complete = False
 
     def __enter__(self) -> Self:
         self._file.create()
@@ -38,13 +39,13 @@ class StatsFileSink(Sink):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if ended_well(kind) and self._whole:
+        if exited_cleanly(kind) and self._complete:
             self._file.publish()
         else:
             self._file.discard()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        """Nothing: only the end counts here."""
+        """Do nothing: only the summary is written."""
 
     def finish(self, summary: dict[str, Any]) -> None:
         text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
@@ -55,4 +56,4 @@ class StatsFileSink(Sink):
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self._file.target, error) from error
-        self._whole = True
+        self._complete = True

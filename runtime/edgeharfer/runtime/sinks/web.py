@@ -1,4 +1,4 @@
-"""A live view for a browser on this machine, or at the end of an ssh tunnel to it (`--view web`)."""
+"""A live view for a browser on this machine or through an ssh tunnel (`--view web`)."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from edgeharfer.runtime.http.server import HttpServer, ServerThread, content_sec
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, figures
+from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, status_to_dict
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
 INTERVAL_S = 1 / 15
-"""Between two pictures."""
+"""Shortest time between two images."""
 MAX_STREAMS = 8
 LIMITS = HttpLimits(stall_s=5.0, connections=32, connections_per_address=32)
 MIN_HEIGHT, MAX_ENLARGED, MAX_SIDE = 480, 4, 1280
-"""Of a picture, in pixels, times and pixels."""
+"""Images below MIN_HEIGHT pixels are enlarged up to MAX_ENLARGED times; MAX_SIDE limits both sides."""
 PAGE = Path(__file__).with_name("web_page.html")
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n"
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
-    """A page on the loopback interface."""
+    """Create a web view on the loopback interface."""
     return WebSink(port=options.port)
 
 
 class WebSink(LiveFeed):
-    """Serves a page with the newest picture and result on the loopback interface, for looking only.
+    """Serves a read-only page with the newest image and result on the loopback interface.
 
-    The run never waits for a viewer: `write` leaves a reference, and the server's thread does the rest.
+    The run never waits for a viewer: `write` keeps a reference, and the server's thread encodes it.
     """
 
     def __init__(
@@ -57,8 +57,21 @@ class WebSink(LiveFeed):
         clock: Clock | None = None,
         limits: HttpLimits = LIMITS,
     ) -> None:
+        """Set the address; the server starts when the sink is entered.
+
+        Args:
+            host: Must be 127.0.0.1.
+            port: TCP port; 0 = any free port.
+            clock: Monotonic time.
+            limits: Limits on connections and slow clients.
+
+        Raises:
+            ConfigError: The host is not 127.0.0.1.
+        """
         if host != LOOPBACK:
-            raise ConfigError(f"{host}: the web view answers on {LOOPBACK} only; reach it by an ssh tunnel")
+            raise ConfigError(
+                f"{host}: the web view listens on {LOOPBACK} only; use an ssh tunnel to reach it"
+            )
         super().__init__(clock or SystemClock(), INTERVAL_S)
         self._port, self._limits = port, limits
         self._ended = False
@@ -66,16 +79,16 @@ class WebSink(LiveFeed):
 
     @property
     def url(self) -> str:
-        """Where the page is; with port 0 only known once the sink is entered."""
+        """Address of the page; with port 0 it is known only once the sink is entered."""
         return f"http://{LOOPBACK}:{self._port}/"
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return self._thread.server.connections
 
     def __enter__(self) -> Self:
-        listener = listen(LOOPBACK, self._port, "give another one with --port")
+        listener = listen(LOOPBACK, self._port, "use another port with --port")
         headers = {"Content-Security-Policy": _content_policy(PAGE.read_text(encoding="utf-8"))}
         server = HttpServer(self._router(), headers, OriginPolicy(), self._limits)
         self._thread = ServerThread(server, listener, "web view")
@@ -99,12 +112,12 @@ class WebSink(LiveFeed):
             "run": "ended" if self._ended else "running" if shown else "waiting",
             "number": self.number,
             "idle_s": self._idle_s(),
-            "status": figures(self._status) if self._status and shown else None,
+            "status": status_to_dict(self._status) if self._status and shown else None,
             "result": self._latest[1].to_dict() if self._latest else None,
         }
 
     def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
-        """The annotated picture, of a size at which its text can be read and a tunnel carries it."""
+        """Encode the annotated image, large enough to read and small enough for a tunnel."""
         image = annotate(frame, result, status, min_height=min(MIN_HEIGHT, MAX_ENLARGED * len(frame.bgr)))
         height, width = image.shape[:2]
         scale = MAX_SIDE / max(height, width)
@@ -114,16 +127,16 @@ class WebSink(LiveFeed):
         return cv2.imencode(".jpg", image)[1].tobytes()
 
     async def _render(self) -> Snapshot:
-        """In the server's own thread: handing it to another one costs half a percent of a core."""
-        return self._take()
+        """Encode in the server's own thread; using another one would cost 0.5 % of a core."""
+        return self._encode_snapshot()
 
     def _router(self) -> Router:
         return Router(
             [
                 static_route("/", PAGE),
                 Route("GET", "/state.json", self._serve_state),
-                Route("GET", "/frame.jpg", self._serve_picture),
-                Route("GET", "/stream", self._serve_pictures),
+                Route("GET", "/frame.jpg", self._serve_frame),
+                Route("GET", "/stream", self._serve_frames),
                 Route("GET", "/events", self._serve_states),
             ]
         )
@@ -131,21 +144,21 @@ class WebSink(LiveFeed):
     async def _serve_state(self, request: Request) -> Response:
         return Response(self.state()[1], "application/json")
 
-    async def _serve_picture(self, request: Request) -> Response:
+    async def _serve_frame(self, request: Request) -> Response:
         jpeg = (await self.snapshot()).jpeg
         if not jpeg:
-            raise HttpError(503, "there is no picture yet")
+            raise HttpError(503, "there is no image yet")
         return Response(jpeg, "image/jpeg")
 
-    async def _serve_pictures(self, request: Request) -> Response:
-        return self._stream("multipart/x-mixed-replace; boundary=frame", self._pictures())
+    async def _serve_frames(self, request: Request) -> Response:
+        return self._stream("multipart/x-mixed-replace; boundary=frame", self._frames())
 
     async def _serve_states(self, request: Request) -> Response:
         return self._stream("text/event-stream", self._states())
 
     def _stream(self, media_type: str, parts: AsyncGenerator[bytes, None]) -> Response:
         if self._streams >= MAX_STREAMS:
-            raise HttpError(503, f"{MAX_STREAMS} viewers are connected already")
+            raise HttpError(503, f"{MAX_STREAMS} viewers are already connected")
         return Response(parts, media_type)
 
     @contextmanager
@@ -156,14 +169,14 @@ class WebSink(LiveFeed):
         finally:
             self._streams -= 1
 
-    async def _pictures(self) -> AsyncGenerator[bytes, None]:
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
         last = False
         with self._counted():
             while not last:
-                last = self._stopping  # read first, so that the newest picture still goes out
-                found = await self.snapshot()
-                yield PART % (len(found.jpeg), found.jpeg) if found.jpeg else b""
-                await self.wait(found.number)
+                last = self._stopping  # read first, so that the newest image is still sent
+                snapshot = await self.snapshot()
+                yield PART % (len(snapshot.jpeg), snapshot.jpeg) if snapshot.jpeg else b""
+                await self.wait(snapshot.number)
 
     async def _states(self) -> AsyncGenerator[bytes, None]:
         last = False
@@ -177,7 +190,7 @@ class WebSink(LiveFeed):
 
 
 def _content_policy(page: str) -> str:
-    """The page may use its own style and script and what this server gives; nothing else."""
+    """Allow the page its inline style and script and the content of this server, and nothing else."""
     hashes = {}
     for tag in ("style", "script"):
         text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]

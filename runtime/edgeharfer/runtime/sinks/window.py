@@ -17,7 +17,7 @@ from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.display import held_display, window_lack
+from edgeharfer.runtime.sinks.display import display_connection, window_unavailable_reason
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
@@ -25,39 +25,37 @@ ESCAPE = 27
 QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}
 FULLSCREEN_KEYS = {ord("f"), ord("F")}
 NO_KEY = -1
-# X11/keysymdef.h: Shift, Control, Alt and the like, which are also pressed to switch to another window.
+# X11/keysymdef.h: Shift, Control, Alt and others, which are also pressed to switch windows.
 MODIFIERS = {0xFE03, 0xFF14, 0xFF7F, *range(0xFFE1, 0xFFEF)}
-MIN_HEIGHT = 480  # smaller pictures are enlarged first, so that the text on them is sharp
-OPENING_SIZE = (1280, 720)  # a window opens within this; the person sizes it from there
+MIN_HEIGHT = 480  # smaller images are enlarged before drawing, so that their text is sharp
+INITIAL_SIZE = (1280, 720)  # largest size at which a window opens
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
-    """A window of this run."""
+    """Create a window."""
     return WindowSink(fullscreen=options.fullscreen)
 
 
 class WindowSink(Sink):
-    """Shows each frame with its overlay. q, Esc and the window's button close it, f toggles full screen.
+    """Shows each frame with its overlay. q, Esc and the close button close it, f toggles full screen.
 
-    `poll` keeps the last picture up while no new one comes, and reports any other key.
-
-    To be used from the main thread, as every desktop's toolkit asks.
+    Use it from the main thread, as GUI toolkits require.
     """
 
     def __init__(self, title: str = "edgeharfer", *, fullscreen: bool = False) -> None:
         self._title = title
         self._fullscreen = fullscreen
-        self._open = self._sized = self._seen = False
+        self._open = self._sized = self._shown = False
         self._last: tuple[Frame, Result] | None = None
-        self._image: Image | None = None  # as it was shown last, and in a window of which size
+        self._image: Image | None = None  # as shown last, and the window size then
         self._shown_in = (0, 0)
         self.closed = False
 
     def __enter__(self) -> Self:
-        with held_display():
-            lack = window_lack()
-            if lack is not None:
-                raise ProviderError(f"no window can open: {lack}")
+        with display_connection():
+            reason = window_unavailable_reason()
+            if reason is not None:
+                raise ProviderError(f"cannot open a window: {reason}")
             _prepare_qt()
             self._create()
         return self
@@ -66,7 +64,7 @@ class WindowSink(Sink):
         try:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
-            raise ProviderError(f"no window can open: {error.err}; use --view web or none") from error
+            raise ProviderError(f"cannot open a window: {error.err}; use --view web or none") from error
         self._open = True
 
     def __exit__(
@@ -74,20 +72,20 @@ class WindowSink(Sink):
     ) -> None:
         if self._open:
             self._open = False
-            with contextlib.suppress(cv2.error):  # its button has destroyed it already
+            with contextlib.suppress(cv2.error):  # already destroyed by its close button
                 cv2.destroyWindow(self._title)
-            cv2.waitKey(1)  # lets the toolkit carry it out
+            cv2.waitKey(1)  # lets the toolkit process it
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._last = frame, result
         self._show(status)
 
     def refresh(self, status: Status) -> None:
-        """Show the last picture again with a new status: the window stays alive while no frames come."""
+        """Redraw the last frame with a new status and process window events."""
         self._show(status)
 
     def poll(self) -> bool:
-        """Answer the desktop while the last picture stays; whether a key without a meaning was pressed."""
+        """Process window events while an image is held; return whether an unassigned key was pressed."""
         if self.closed or not self._open:
             return False
         if self._image is not None and self._window_size() != self._shown_in:
@@ -109,13 +107,13 @@ class WindowSink(Sink):
             self._set_size(image.shape[1], image.shape[0])
 
     def _handle_key(self) -> bool:
-        """Take in one key; whether it was one that means nothing here."""
+        """Handle one key; return whether an unassigned key was pressed."""
         code = cv2.waitKeyEx(1)
         key = code & 0xFF
         visible = self._visible()
-        # on a busy machine the toolkit may need a while to show the window at all
-        gone = self._seen and not visible
-        self._seen = self._seen or visible
+        # On a busy machine the window may not be visible yet.
+        gone = self._shown and not visible
+        self._shown = self._shown or visible
         if gone or key in QUIT_KEYS:
             self.closed = True
         elif key in FULLSCREEN_KEYS:
@@ -125,7 +123,7 @@ class WindowSink(Sink):
         return False
 
     def _window_size(self) -> tuple[int, int]:
-        """Of the picture's place in the window: black edges give the picture its proportions."""
+        """Return (width, height) of the image area, which black borders fill."""
         if not self._sized:
             return 0, 0
         _, _, width, height = cv2.getWindowImageRect(self._title)
@@ -134,12 +132,12 @@ class WindowSink(Sink):
     def _visible(self) -> bool:
         try:
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt has nothing left to ask once its last window is closed
+        except cv2.error:  # Qt is gone once its last window is closed
             return False
 
     def _set_size(self, width: int, height: int) -> None:
         self._sized = True
-        scale = min(1.0, OPENING_SIZE[0] / width, OPENING_SIZE[1] / height)
+        scale = min(1.0, INITIAL_SIZE[0] / width, INITIAL_SIZE[1] / height)
         cv2.resizeWindow(self._title, max(1, round(width * scale)), max(1, round(height * scale)))
         if self._fullscreen:
             self._set_fullscreen(True)
@@ -151,13 +149,13 @@ class WindowSink(Sink):
 
 
 def pad_to_ratio(image: Image, width: int, height: int) -> Image:
-    """Add black edges until the picture is as wide to its height as `width` to `height`."""
+    """Add black borders until the image has the aspect ratio of `width` x `height`."""
     if width <= 0 or height <= 0:
         return image
     rows, columns = image.shape[:2]
     across = max(0, round(rows * width / height) - columns)
     down = max(0, round(columns * height / width) - rows)
-    if max(across, down) <= 2:  # less than anyone sees
+    if max(across, down) <= 2:  # not visible
         return image
     left, top = across // 2, down // 2
     framed = cv2.copyMakeBorder(image, top, down - top, left, across - left, cv2.BORDER_CONSTANT)
@@ -165,25 +163,24 @@ def pad_to_ratio(image: Image, width: int, height: int) -> Image:
 
 
 def _prepare_qt() -> None:
-    """Set what OpenCV's wheels need of their own Qt; it is read when the first window opens."""
+    """Set the environment of the Qt in OpenCV's wheels, which is read when the first window opens."""
     plugins = Path(cv2.__file__).parent / "qt" / "plugins"
     if not sys.platform.startswith("linux") or not plugins.is_dir():
         return
-    # The wheels hold the X11 plugin alone; a desktop that asks for another would abort the process.
+    # The wheels have only the X11 plugin; a desktop that selects another one would abort the process.
     os.environ["QT_QPA_PLATFORM"] = "xcb"
     _match_xlib()
-    # The wheels name a font folder that they do not hold, and Qt complains of it on each window.
+    # The wheels set a font folder that does not exist, and Qt warns about it for each window.
     if not Path(os.environ.get("QT_QPA_FONTDIR", "")).is_dir():
         os.environ["QT_QPA_FONTDIR"] = str(plugins)
 
 
 def _match_xlib() -> None:
-    """Load the libX11-xcb that belongs to this system's libX11, so that Qt's plugin takes it.
+    """Load the system's libX11-xcb, so that Qt's plugin uses it.
 
-    OpenCV's wheels bring a libX11-xcb of their own but use the system's libX11. Where the two differ in
-    age, Qt's XSetEventQueueOwner writes past the field it means; Xlib then keeps its queue and, whenever Qt
-    flushes, takes events that Qt waits for. A window whose first events go that way on a busy machine is
-    never painted.
+    OpenCV's wheels bring their own libX11-xcb but use the system's libX11. If the versions differ, Qt's
+    XSetEventQueueOwner writes to the wrong field; Xlib then keeps its own event queue and takes events that
+    Qt waits for. On a busy machine a window that loses its first events this way is never painted.
     """
-    with contextlib.suppress(OSError):  # not installed: what the wheel brings has to do
+    with contextlib.suppress(OSError):  # not installed: use that of the wheel
         ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
