@@ -184,7 +184,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(
     assert analyze(empty, *options, "--smoothing", "none") == 0
     assert summary_of(tmp_path / "empty")["method"]["smoothing"]["method"] == "none"
     text = text_of(tmp_path / "empty" / "report.pdf")
-    assert "None: each sample has the label of its own probabilities." in text
+    assert "None: each sample is labelled from its own probabilities." in text
     assert "No face was seen" in text
 
 
@@ -199,7 +199,7 @@ def test_options_can_stand_in_a_file(clips: Path, tmp_path: Path) -> None:
     assert (summary["method"]["fps"], summary["input"]["samples"], summary["input"]["frames"]) == (10, 5, 15)
     assert "action" not in summary["method"]["models"]
     assert images_in(folder / "report.pdf") == 5 + 2
-    assert "Pictures of the input are in this report" in text_of(folder / "report.pdf")
+    assert "This report holds pictures of the input" in text_of(folder / "report.pdf")
 
 
 def test_pictures_in_a_folder_are_one_report(tmp_path: Path) -> None:
