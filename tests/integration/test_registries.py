@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tiny_patterns
-from edgeharfer.calib import open_material, quantize
+from edgeharfer.calib import open_calibration_source, quantize
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import Calibrator
 from edgeharfer.training.action.networks import ACTION_NETWORKS
@@ -304,7 +304,7 @@ def test_an_int8_recipe_is_an_entry_of_the_list(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(quantize, "CALIBRATORS", (moving,))
     data = tiny_patterns.write_pictures(tmp_path / "stripes", {"train": 5, "val": 5})
     package = tiny_patterns.picture_package(tmp_path / "tiny")
-    calibration = open_material(package.manifest, data).calibration(20, 1)
+    calibration = open_calibration_source(package.manifest, data).calibration(20, 1)
     lines: list[str] = []
     made = Quantization(package, calibration, None, report=lines.append).run()
     assert lines[0] == "int8, moving average: not measured"

@@ -13,8 +13,8 @@ import tiny_models
 from edgeharfer.export import backend, export_model, read_labels
 from edgeharfer.export.draft import draft_manifest, package_name
 from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.export.package_files import check_output_folder
 from edgeharfer.export.source import find_source
-from edgeharfer.export.writing import check_place
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.staging import replaced_folder
@@ -239,7 +239,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
-    check_place(out)
+    check_output_folder(out)
     with replaced_folder(out) as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in out.iterdir()] == ["new"]
@@ -261,9 +261,9 @@ def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "link"):
         with pytest.raises(ConfigError, match="is no model package"):
-            check_place(tmp_path / name)
+            check_output_folder(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    check_place(tmp_path / "empty")
+    check_output_folder(tmp_path / "empty")
 
 
 def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:

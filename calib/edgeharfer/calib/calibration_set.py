@@ -20,7 +20,7 @@ from edgeharfer.runtime.strict_json import free_object, list_of, load_json, mapp
 Item = TypeVar("Item", bound=Hashable)
 
 FORMAT = 1
-WANTED = 500
+DEFAULT_ITEMS = 500
 """Items of a set, where there are as many: what the literature on post-training quantization calls enough."""
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -73,7 +73,7 @@ def read_calibration_set(path: Path) -> CalibrationSet:
     return record(CalibrationSet)(load_json(read_regular(path, _MAX_BYTES), str(path)), str(path))
 
 
-def balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:
+def take_balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:
     """The first items of each group, as many of each as there can be, at least `wanted` together.
 
     A group that is short is made up for by the others, all alike.

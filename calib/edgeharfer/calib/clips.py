@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
+from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
+from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
 from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
 from edgeharfer.runtime.errors import ConfigError, SourceError
@@ -57,7 +57,7 @@ class _Taken:
         return np.stack(
             [
                 self.windows[label][i]
-                for label, numbers in balanced(numbered, HEAD_WINDOWS).items()
+                for label, numbers in take_balanced(numbered, HEAD_WINDOWS).items()
                 for i in numbers
             ]
         )
@@ -73,7 +73,7 @@ class ClipCalibrationSource(CalibrationSource):
         """Frames from as many clips as there are, spread over each clip."""
         turns = {label: list(samples) * FRAMES_PER_CLIP for label, samples in groups.items()}
         taken = _Taken()
-        for label, samples in balanced(turns, wanted).items():
+        for label, samples in take_balanced(turns, wanted).items():
             for sample, number in Counter(samples).items():
                 if (clip := self.read(sample)) is not None:
                     rows = np.linspace(0, len(clip.pictures) - 1, number).round().astype(int)
@@ -81,7 +81,7 @@ class ClipCalibrationSource(CalibrationSource):
         pictures = self.stack(taken.pictures)
         return CalibrationData(self.new_set(taken.chosen, seed), pictures, taken.some_windows())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         taken = _Taken()
         for label, items in wanted.items.items():
             rows: dict[str, list[int]] = defaultdict(list)
@@ -94,7 +94,7 @@ class ClipCalibrationSource(CalibrationSource):
                 taken.take(label, clip, numbers)
         return CalibrationData(wanted, self.stack(taken.pictures), taken.some_windows())
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         truth: list[int] = []
         owners: list[int] = []
         windows: list[Rows] = []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair
+from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
+from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair
 from edgeharfer.evaluate.dataset import Dataset, LabelledFile
 from edgeharfer.evaluate.emotion import match_votes
 from edgeharfer.evaluate.ferplus import read_votes
@@ -40,7 +40,7 @@ class FaceCalibrationSource(CalibrationSource):
         unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
         chosen: dict[str, list[str]] = defaultdict(list)
         pictures: list[Image] = []
-        for label, items in balanced(unique, wanted).items():
+        for label, items in take_balanced(unique, wanted).items():
             for digest, sample in items:
                 if (picture := self.read(sample)) is not None:
                     chosen[label].append(digest)
@@ -56,11 +56,11 @@ class FaceCalibrationSource(CalibrationSource):
                 break
         return list(found.items())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         read = [self.read(found[item]) for items in wanted.items.values() for item in items]
         return CalibrationData(wanted, self.stack([picture for picture in read if picture is not None]))
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         pictures, truth, hashes = [], [], set()
         for sample, label in pairs:
             if (picture := self.read(sample)) is not None:

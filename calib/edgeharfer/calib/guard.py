@@ -49,7 +49,7 @@ class AccuracyLoss:
         return max(self.per_class.items(), key=lambda pair: pair[1])
 
 
-def figures(
+def accuracy_figures(
     probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | None = None
 ) -> AccuracyFigures:
     """From probabilities of pictures, or of windows whose clips are their `owners`, (n, classes)."""
@@ -64,7 +64,9 @@ def figures(
     return AccuracyFigures(float(whole.mean()), float(right.mean()), recalls)
 
 
-def judge(reference: AccuracyFigures, candidate: AccuracyFigures, limits: AccuracyLimits) -> AccuracyLoss:
+def accuracy_loss(
+    reference: AccuracyFigures, candidate: AccuracyFigures, limits: AccuracyLimits
+) -> AccuracyLoss:
     """What the candidate loses, and whether all of it is within the limits.
 
     Where one picture or clip of a class weighs more than the limit of a class, as much as one may be lost.

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeharfer.calib import tools
+from edgeharfer.calib.data import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
-from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, judge
+from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
 from edgeharfer.calib.latency import median_ms
-from edgeharfer.calib.material import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
-from edgeharfer.calib.scoring import Models, Scorer, run_pictures, sweep
+from edgeharfer.calib.scoring import Models, Scorer, layer_errors, run_pictures
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
@@ -40,18 +40,18 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class RecipeTrial:
-    """A recipe and what it lost; `verdict` is None where there was nothing to judge it by."""
+    """A recipe and what it lost; `loss` is None where there was nothing to judge it by."""
 
     recipe: Recipe
-    verdict: AccuracyLoss | None
+    loss: AccuracyLoss | None
 
     def __str__(self) -> str:
-        if self.verdict is None:
+        if self.loss is None:
             return f"{self.recipe}: not measured"
-        label, lost = self.verdict.worst
-        top1 = f"top-1 {_points(-self.verdict.top1):+.2f}"
-        if self.verdict.window_top1 != self.verdict.top1:
-            top1 += f", windows {_points(-self.verdict.window_top1):+.2f}"
+        label, lost = self.loss.worst
+        top1 = f"top-1 {_points(-self.loss.top1):+.2f}"
+        if self.loss.window_top1 != self.loss.top1:
+            top1 += f", windows {_points(-self.loss.window_top1):+.2f}"
         return f"{self.recipe}: {top1}, {label} {_points(-lost):+.2f} points"
 
 
@@ -60,13 +60,13 @@ class Quantized:
     """INT8 graphs of a package.
 
     models: by role; `floats` are the roles whose graph is the FP32 one. facts: for the receipt.
-    pays: INT8 is faster where it was made for, or could not be timed there.
+    is_faster: INT8 is faster where it was made for, or could not be timed there.
     fastest: provider -> the precision to take; empty where the provider is not here.
     """
 
     models: Models
     floats: frozenset[str]
-    pays: bool
+    is_faster: bool
     fastest: Mapping[str, str]
     facts: Mapping[str, object]
 
@@ -102,16 +102,16 @@ class Quantization:
         recipe, models = self._with_float_start(*self._search(reference), reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
-        verdict = self._verdict(models, reference)
+        loss = self._accuracy_loss(models, reference)
         times = self._times(models)
-        pays = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
+        is_faster = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
         facts = {
             "target": self.target,
             "recipe": str(recipe),
             "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
             "heads": {role: self._kind(role, models) for role in models},
             "calibration": self._about_calibration(),
-            "guard": self._about_guard(reference, verdict),
+            "guard": self._about_guard(reference, loss),
             "tried": [str(trial) for trial in self._trials],
             "bytes": {
                 name: sum(len(graph.data) for graph in graphs.values())
@@ -120,17 +120,17 @@ class Quantization:
             "latency_ms": times,
             "tools": all_installed(tools.TOOLS),
         }
-        return Quantized(models, unchanged, pays, self._fastest(times, verdict), facts)
+        return Quantized(models, unchanged, is_faster, self._fastest(times, loss), facts)
 
     # The search
 
     def _search(self, reference: AccuracyFigures | None) -> tuple[Recipe, Models]:
         for recipe in self._recipes():
             models = {**self.originals, **{role: one.quantized(recipe) for role, one in self._static.items()}}
-            trial = RecipeTrial(recipe, self._verdict(models, reference))
+            trial = RecipeTrial(recipe, self._accuracy_loss(models, reference))
             self._trials.append(trial)
             self.report(f"int8, {trial}")
-            if trial.verdict is None or trial.verdict.within:
+            if trial.loss is None or trial.loss.within:
                 return recipe, models
         tried = "; ".join(str(trial) for trial in self._trials)
         raise ModelError(
@@ -154,7 +154,7 @@ class Quantization:
         found = [
             (error, role, layer)
             for role, quantizer in self._static.items()
-            for layer, error in sweep(quantizer, recipe, self._runner(role))
+            for layer, error in layer_errors(quantizer, recipe, self._runner(role))
         ]
         return [(role, layer) for _, role, layer in sorted(found, reverse=True)]
 
@@ -171,15 +171,15 @@ class Quantization:
         feed = features.reshape(*rows.shape, -1)
         return lambda graph: make_session(graph).run1(feed)
 
-    def _verdict(self, models: Models, reference: AccuracyFigures | None) -> AccuracyLoss | None:
+    def _accuracy_loss(self, models: Models, reference: AccuracyFigures | None) -> AccuracyLoss | None:
         if self._scorer is None or reference is None:
             return None
-        return judge(reference, self._scorer.figures(models), self.limits)
+        return accuracy_loss(reference, self._scorer.figures(models), self.limits)
 
-    def _within(self, models: Models, reference: AccuracyFigures | None) -> bool:
+    def _is_accurate(self, models: Models, reference: AccuracyFigures | None) -> bool:
         """Whether graphs keep their accuracy, as far as there is anything to judge it by."""
-        verdict = self._verdict(models, reference)
-        return verdict is None or verdict.within
+        loss = self._accuracy_loss(models, reference)
+        return loss is None or loss.within
 
     # Graph by graph
 
@@ -226,7 +226,7 @@ class Quantization:
             times = [measured[str(n)] for n in range(len(graphs))]
             best = times.index(min(times))
             candidate = {**models, role: graphs[best]}
-            if _faster(times[best], times[0], START_GAIN) and self._within(candidate, reference):
+            if _faster(times[best], times[0], START_GAIN) and self._is_accurate(candidate, reference):
                 self.report(
                     f"int8, {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
                     f"{times[0]:.3f} without"
@@ -249,7 +249,7 @@ class Quantization:
             times = median_ms(sessions, self._one())
             candidate = {**models, role: dynamic}
             self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
-            if _faster(times["dynamic"], times["float"]) and self._within(candidate, reference):
+            if _faster(times["dynamic"], times["float"]) and self._is_accurate(candidate, reference):
                 models = candidate
         return models
 
@@ -279,12 +279,10 @@ class Quantization:
         )
         return {provider: times}
 
-    def _fastest(
-        self, times: Mapping[str, Mapping[str, float]], verdict: AccuracyLoss | None
-    ) -> dict[str, str]:
+    def _fastest(self, times: Mapping[str, Mapping[str, float]], loss: AccuracyLoss | None) -> dict[str, str]:
         """INT8 that nobody judged is never chosen by itself."""
         return {
-            provider: "int8" if verdict is not None and _faster(one["int8"], one["fp32"]) else "fp32"
+            provider: "int8" if loss is not None and _faster(one["int8"], one["fp32"]) else "fp32"
             for provider, one in times.items()
         }
 
@@ -307,9 +305,9 @@ class Quantization:
         }
 
     def _about_guard(
-        self, reference: AccuracyFigures | None, verdict: AccuracyLoss | None
+        self, reference: AccuracyFigures | None, loss: AccuracyLoss | None
     ) -> dict[str, object] | None:
-        if reference is None or verdict is None or self.evaluation is None:
+        if reference is None or loss is None or self.evaluation is None:
             return None
         used = {item.partition("@")[0] for items in self.calibration.chosen.items.values() for item in items}
         return {
@@ -318,9 +316,9 @@ class Quantization:
             "limits_points": {"top1": self.limits.top1, "worst_class": self.limits.worst_class},
             "fp32_top1": round(reference.top1, 4),
             "fp32_window_top1": round(reference.window_top1, 4),
-            "top1_points": _points(-verdict.top1),
-            "window_top1_points": _points(-verdict.window_top1),
-            "per_class_points": {label: _points(-lost) for label, lost in verdict.per_class.items()},
+            "top1_points": _points(-loss.top1),
+            "window_top1_points": _points(-loss.window_top1),
+            "per_class_points": {label: _points(-lost) for label, lost in loss.per_class.items()},
         }
 
 
@@ -333,4 +331,4 @@ def _faster(one_ms: float, other_ms: float, gain: float = MIN_GAIN) -> bool:
 
 
 def _loss(trial: RecipeTrial) -> float:
-    return trial.verdict.top1 if trial.verdict is not None else 0.0
+    return trial.loss.top1 if trial.loss is not None else 0.0

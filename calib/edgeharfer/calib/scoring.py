@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from edgeharfer.calib.data import EvaluationData, batches
 from edgeharfer.calib.graphs import StaticQuantizer
-from edgeharfer.calib.guard import AccuracyFigures, figures
-from edgeharfer.calib.material import EvaluationData, batches
+from edgeharfer.calib.guard import AccuracyFigures, accuracy_figures
 from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
@@ -32,7 +32,7 @@ class Scorer:
     def figures(self, models: Models) -> AccuracyFigures:
         """Accuracy with these graphs."""
         data = self._data
-        return figures(self.probs(models), data.truth, self._manifest.labels, data.owners)
+        return accuracy_figures(self.probs(models), data.truth, self._manifest.labels, data.owners)
 
     def probs(self, models: Models) -> Floats:
         """Of each picture or window, float32 (n, classes)."""
@@ -66,7 +66,7 @@ def as_probs(output: Floats, manifest: Manifest) -> Floats:
     return output if manifest.output == "probs" else softmax(output, manifest.temperature)
 
 
-def sweep(
+def layer_errors(
     quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[Graph], Floats]
 ) -> list[tuple[str, float]]:
     """Each weighted layer with the error that it alone causes, worst first.

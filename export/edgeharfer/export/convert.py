@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.keras_model import first_line
-from edgeharfer.export.onnx_graph import holds_graphs
+from edgeharfer.export.onnx_graph import has_subgraphs
 from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError
 
@@ -38,7 +38,7 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
     return _tidy(model, shape, feed, result, name)
 
 
-def ends_in(model: Any, name: str) -> str:
+def output_kind(model: Any, name: str) -> str:
     """Whether a classifier gives "probs" or "logits". Raises ModelError for any other ending."""
     makers = {output: node for node in model.graph.node for output in node.output}
     node = makers.get(model.graph.output[0].name)
@@ -81,7 +81,7 @@ def _number(graph: Any) -> None:
 
     Keras and TensorFlow count up in their names for as long as the process lives.
     """
-    if holds_graphs(graph):
+    if has_subgraphs(graph):
         return
     names = {tensor.name: tensor.name for tensor in (*graph.input, *graph.output)} | {"": ""}
     weights = {tensor.name for tensor in graph.initializer}

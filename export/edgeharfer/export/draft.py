@@ -56,7 +56,7 @@ def package_name(text: str) -> str:
     return plain.lstrip("._-")[:64] or "model"
 
 
-def shown(shape: Sequence[object]) -> str:
+def format_shape(shape: Sequence[object]) -> str:
     """A shape for people: ? x 48 x 48 x 1."""
     return " x ".join("?" if one is None else str(one) for one in shape)
 
@@ -67,7 +67,7 @@ def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
     seen = next(name for name, entry in TASKS.items() if entry.reads == reads)
     wanted = str(task if task != "auto" else draft.get("task", seen))
     if wanted in TASKS and TASKS[wanted].reads != reads:
-        shape = shown(loaded.input_shape)
+        shape = format_shape(loaded.input_shape)
         raise ConfigError(f"{loaded.name}: its input {shape} is one of the task {seen}, not {wanted}")
     return wanted
 
@@ -76,7 +76,7 @@ def _reads(loaded: LoadedModel) -> Reads:
     try:
         return READS[len(loaded.input_shape)]
     except KeyError as error:
-        shape = shown(loaded.input_shape)
+        shape = format_shape(loaded.input_shape)
         raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip") from error
 
 
@@ -86,7 +86,7 @@ def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> 
         raise ConfigError(f"{loaded.name}: has no class names: give --labels")
     if len(loaded.output_shape) != 2 or loaded.output_shape[1] != len(names):
         raise ConfigError(
-            f"{loaded.name}: its output {shown(loaded.output_shape)} does not fit {len(names)} labels"
+            f"{loaded.name}: its output {format_shape(loaded.output_shape)} does not fit {len(names)} labels"
         )
     return names
 
@@ -97,13 +97,13 @@ def _input(normalize: str, draft: Draft, loaded: LoadedModel) -> Draft:
     height, width, channels = loaded.input_shape[-3:]
     height, width = height or record.get("height"), width or record.get("width")
     if channels not in (1, 3) or not isinstance(height, int) or not isinstance(width, int):
-        shape = shown(loaded.input_shape[-3:])
+        shape = format_shape(loaded.input_shape[-3:])
         raise ModelError(
             f"{loaded.name}: takes pictures of {shape}: a known size and 1 or 3 channels are needed"
         )
     for key, graph_has in (("height", height), ("width", width)):
         if record.get(key, graph_has) != graph_has:
-            taken = shown(loaded.input_shape[-3:])
+            taken = format_shape(loaded.input_shape[-3:])
             raise ConfigError(
                 f"{loaded.name}: takes pictures of {taken}, its record says {key} {record[key]}"
             )

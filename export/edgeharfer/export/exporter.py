@@ -15,22 +15,22 @@ from edgeharfer.calib.latency import median_ms
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
-from edgeharfer.export.draft import Draft, draft_manifest, package_name, shown
+from edgeharfer.export.draft import Draft, draft_manifest, format_shape, package_name
 from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
-from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
-from edgeharfer.export.rolling import rolling_form
-from edgeharfer.export.source import as_labels, check_keys, find_source
-from edgeharfer.export.split import NotSplitError, split_model
-from edgeharfer.export.writing import (
+from edgeharfer.export.package_files import (
     Files,
-    all_made_of,
-    check_place,
+    all_graph_facts,
+    check_output_folder,
     file_specs,
     to_graph,
     write_graphs,
-    write_papers,
+    write_metadata,
 )
+from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
+from edgeharfer.export.rolling import rolling_form
+from edgeharfer.export.source import check_keys, find_source, resolve_labels
+from edgeharfer.export.split import NotSplitError, split_model
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
@@ -105,9 +105,9 @@ def export_model(
     ConfigError for options that do not fit, MissingExtra without TensorFlow. Nothing is left half-written.
     """
     _check_options(task, normalize, precisions, int8)
-    check_place(out)
+    check_output_folder(out)
     source = find_source(model, name)
-    wanted_labels = as_labels(labels)
+    wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
     loaded = load_model(source)
     recorded = {**source.facts, **check_keys(dict(facts or {}), "facts"), **({"name": name} if name else {})}
@@ -139,12 +139,12 @@ def export_model(
         **({"whole": graphs.whole} if graphs.whole else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
-        "files": all_made_of(files),
+        "files": all_graph_facts(files),
     }
     card = with_conversion(source.card or model_card(manifest, receipt), receipt)
     with replaced_folder(out) as folder:
         write_graphs(folder, files)
-        write_papers(folder, manifest, receipt, card)
+        write_metadata(folder, manifest, receipt, card)
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.wanted
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
@@ -227,7 +227,7 @@ def _inference(model: Any) -> Callable[[Any], Any]:
 
 
 def _named(by_role: dict[str, Any], last: Any, name: str) -> _Graphs:
-    output = convert.ends_in(last, name)
+    output = convert.output_kind(last, name)
     convert.rename_output(last, output)
     return _Graphs(by_role, output)
 
@@ -265,7 +265,7 @@ def _compare(
 
     First of the graphs as converted, then of the files as they are stored.
     """
-    wanted = parity.whole_model(loaded.call, inputs)
+    wanted = parity.keras_scores(loaded.call, inputs)
     kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
@@ -279,7 +279,7 @@ def _compare(
             rolling = {role: models[role] for role in ("encoder", ROLLING)}
             ways[f"{precision}_{ROLLING}"] = rolling, tolerance
     for key, (models, tolerance) in ways.items():
-        outputs = parity.exported(models, inputs)
+        outputs = parity.onnx_scores(models, inputs)
         figure = parity.difference(outputs, wanted, manifest.output)
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= tolerance:
@@ -297,5 +297,7 @@ def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
     if samples is None:
         return parity.random_samples(shape, spec.normalize)
     if samples.shape[1:] != shape or not len(samples):
-        raise ConfigError(f"samples are {shown(samples.shape)}, where the model takes n x {shown(shape)}")
+        raise ConfigError(
+            f"samples are {format_shape(samples.shape)}, where the model takes n x {format_shape(shape)}"
+        )
     return samples

@@ -8,17 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgeharfer.calib import open_material
-from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
+from edgeharfer.calib import open_calibration_source
+from edgeharfer.calib.calibration_set import DEFAULT_ITEMS, read_calibration_set
+from edgeharfer.calib.data import CalibrationData, floats
 from edgeharfer.calib.guard import AccuracyLimits
-from edgeharfer.calib.material import CalibrationData, floats
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import parity
 from edgeharfer.export.card import with_int8
+from edgeharfer.export.package_files import (
+    RECEIPT,
+    check_output_folder,
+    file_name,
+    file_spec,
+    graph_facts,
+    write_metadata,
+)
 from edgeharfer.export.source import CARD
-from edgeharfer.export.writing import RECEIPT, check_place, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
 from edgeharfer.runtime.inference.package import Package, load_package, read_regular
@@ -51,7 +58,7 @@ class Int8Options:
     eval_split: str | None = None
     ferplus: Path | None = None
     calibration_set: Path | None = None
-    items: int = WANTED
+    items: int = DEFAULT_ITEMS
     seed: int = 1
     limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     target: Target = "cpu"
@@ -59,9 +66,9 @@ class Int8Options:
 
     def read(self, manifest: Manifest) -> CalibrationData:
         """The calibration set of a model with this manifest."""
-        material = open_material(manifest, self.calibration, self.ferplus)
+        material = open_calibration_source(manifest, self.calibration, self.ferplus)
         if self.calibration_set is not None:
-            return material.same_calibration(read_calibration_set(self.calibration_set))
+            return material.stored_calibration(read_calibration_set(self.calibration_set))
         return material.calibration(self.items, self.seed)
 
 
@@ -86,7 +93,7 @@ def quantize_package(
     precisions: those that the result holds, "int8" among them. Raises ModelError where INT8 is refused,
     ConfigError for options that do not fit. Nothing is left half-written.
     """
-    check_place(out)
+    check_output_folder(out)
     source = load_package(package)
     if unknown := sorted(set(precisions) - set(source.manifest.files) - {"int8"}):
         raise ConfigError(f"{source.path}: holds no {unknown[0]}: export its Keras model again")
@@ -118,7 +125,7 @@ def add_int8(
     """
     package = load_package(folder)
     made = _quantize(package, calibration, int8, report)
-    keep = made.pays or int8.keep_slower or set(precisions) == {"int8"}
+    keep = made.is_faster or int8.keep_slower or set(precisions) == {"int8"}
     receipt = _read_receipt(folder)
     split = {"eval_split": int8.eval_split} if int8.eval_split is not None else {}
     receipt["int8"] = {**made.facts, **split, "kept": keep}
@@ -136,12 +143,12 @@ def add_int8(
     _drop_unused(folder, manifest)
     made_in = Package(folder, manifest)
     receipt["files"] = {
-        spec.file: made_of(made_in.read(role, precision))
+        spec.file: graph_facts(made_in.read(role, precision))
         for precision, roles in manifest.files.items()
         for role, spec in roles.items()
     }
     card = (folder / CARD).read_text(encoding="utf-8")
-    write_papers(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
+    write_metadata(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
 
 
 def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options, report: Report) -> Quantized:
@@ -149,7 +156,7 @@ def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options,
         evaluation = None
         if int8.eval_data is not None:
             report(f"reading {int8.eval_data}")
-            material = open_material(package.manifest, int8.eval_data, int8.ferplus)
+            material = open_calibration_source(package.manifest, int8.eval_data, int8.ferplus)
             evaluation = material.evaluation(Path(scratch), int8.eval_split)
         else:
             report("int8: without --eval-data nothing guards its accuracy, and it is not chosen by itself")
@@ -168,8 +175,8 @@ def _parity(
         key, (inputs, wanted) = "int8", keras
     else:
         key, inputs = "int8_vs_fp32", real_inputs(calibration, manifest)
-        wanted = parity.exported({role: package.read(role) for role in manifest.roles}, inputs)
-    given = parity.exported(made.models, inputs)
+        wanted = parity.onnx_scores({role: package.read(role) for role in manifest.roles}, inputs)
+    given = parity.onnx_scores(made.models, inputs)
     agreement = _part(_part(_read_receipt(package.path), "parity"), "top1_agreement")
     return {
         key: parity.difference(given, wanted, manifest.output),

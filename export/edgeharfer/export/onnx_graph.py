@@ -26,21 +26,21 @@ class OnnxGraph:
         """All nodes of one operator."""
         return [node for node in self._graph.node if node.op_type == operator]
 
-    def maker(self, name: str) -> Any:
+    def producer(self, name: str) -> Any:
         """The node that a tensor comes from; None for inputs and constants."""
         return next((node for node in self._graph.node if name in node.output), None)
 
-    def users(self, name: str) -> list[Any]:
+    def consumers(self, name: str) -> list[Any]:
         """The nodes that take a tensor, and the output of the graph that it is."""
         users = [node for node in self._graph.node if _takes(node, name)]
         return [*users, *(one for one in self._graph.output if one.name == name)]
 
-    def only_user(self, name: str) -> Any:
+    def only_consumer(self, name: str) -> Any:
         """The node that alone takes a tensor; None where others do too, or it is an output of the graph."""
-        users = self.users(name)
+        users = self.consumers(name)
         return users[0] if len(users) == 1 and users[0] in self._graph.node else None
 
-    def value(self, name: str) -> Array | None:
+    def constant(self, name: str) -> Array | None:
         """A constant, or None where the tensor is none."""
         tensor = self._constants.get(name)
         return None if tensor is None else self.array(tensor)
@@ -49,14 +49,14 @@ class OnnxGraph:
         """A TensorProto's values."""
         return np.asarray(self._onnx.numpy_helper.to_array(tensor))
 
-    def constant(self, name: str, value: Array) -> str:
+    def add_constant(self, name: str, value: Array) -> str:
         """Add a constant, and return its name."""
         tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
         self._graph.initializer.append(tensor)
         self._constants[name] = tensor
         return name
 
-    def size(self, name: str) -> list[int | None]:
+    def shape(self, name: str) -> list[int | None]:
         """Lengths of a tensor's axes, None for those that are free; empty where nothing is known."""
         if self._shapes is None:
             inferred = self._onnx.shape_inference.infer_shapes(self._model).graph
@@ -81,9 +81,9 @@ class OnnxGraph:
         for node in nodes:
             self._graph.node.remove(node)
 
-    def sweep(self) -> None:
+    def remove_unused(self) -> None:
         """Drop what does not lead to an output any more. A graph with graphs inside stays as it is."""
-        if holds_graphs(self._graph):
+        if has_subgraphs(self._graph):
             return
         needed = {one.name for one in self._graph.output}
         for node in reversed(list(self._graph.node)):
@@ -96,14 +96,14 @@ class OnnxGraph:
                 self._graph.initializer.remove(tensor)
 
 
-def copied(model: Any) -> Any:
+def copy_model(model: Any) -> Any:
     """Another ModelProto of the same content."""
     copy = type(model)()
     copy.CopyFrom(model)
     return copy
 
 
-def holds_graphs(graph: Any) -> bool:
+def has_subgraphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
     return any(True for node in graph.node for _ in _inner_graphs(node))
 

@@ -33,13 +33,13 @@ def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
     return rng.standard_normal(full, np.float32)
 
 
-def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
+def keras_scores(call: Callable[[Any], Any], samples: Floats) -> Floats:
     """Scores of the original, (n, classes)."""
     with backend.quiet():
         return np.concatenate([np.asarray(call(batch), np.float32) for batch in _batches(samples)])
 
 
-def exported(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
+def onnx_scores(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
     """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head.
 
     Without a head the rolling one reads them.

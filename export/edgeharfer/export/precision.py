@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.onnx_graph import copied
+from edgeharfer.export.onnx_graph import copy_model
 
 HALF_MIN_VALUES = 256
 """Smaller tensors are not worth a Cast."""
@@ -21,7 +21,7 @@ def to_fp16(model: Any) -> Any:
     """Weights and arithmetic in float16, input and output in float32: for GPUs."""
     float16 = backend.load("onnxconverter_common.float16")
     with backend.quiet():
-        return float16.convert_float_to_float16(copied(model), keep_io_types=True)
+        return float16.convert_float_to_float16(copy_model(model), keep_io_types=True)
 
 
 RECIPES: dict[str, Callable[[Any], Any]] = {"fp32": to_fp32, "fp16": to_fp16}
@@ -38,7 +38,7 @@ def halve_weights(model: Any) -> Any:
     float32's. Weights that float16 cannot hold stay as they are.
     """
     onnx, numpy = backend.load("onnx"), backend.load("numpy")
-    model = copied(model)
+    model = copy_model(model)
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT:

@@ -107,7 +107,7 @@ def _in_order(labels: Mapping[str, object]) -> list[object] | None:
     return [by_number[number] for number in range(len(labels))] if whole else None
 
 
-def as_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
+def resolve_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
     """Labels as given by a caller: names, or the file that holds them."""
     return read_labels(labels) if isinstance(labels, Path) else None if labels is None else tuple(labels)
 

@@ -45,7 +45,7 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
     Raises NotSplitError with the reason where it is not of this family.
     """
     keras = backend.load("keras")
-    model = inlined(model)
+    model = inline_models(model)
     shape = model.inputs[0].shape
     length = shape[1] or frames
     if length is None:
@@ -90,7 +90,7 @@ def _needs_plain(layer: Any) -> bool:
     return kind in _RECURRENT and bool(_plain(kind, layer.get_config()))
 
 
-def inlined(model: Any) -> Any:
+def inline_models(model: Any) -> Any:
     """The same functional model with models inside it replaced by their layers; weights are shared."""
     keras = backend.load("keras")
     if not any(isinstance(one, keras.Model) for one in model.operations):

@@ -33,10 +33,10 @@ def calibrate(
     The choice is balanced over the classes. The file holds their SHA-256 and nothing of the data itself;
     with it `edgeharfer export --calibration DATA --calibration-set FILE.json` takes the same ones again.
     """
-    from edgeharfer.calib import open_material
+    from edgeharfer.calib import open_calibration_source
 
     with opened(model) as package:
-        calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
+        calibration = open_calibration_source(package.manifest, data, ferplus).calibration(items, seed, split)
     write_text(out, calibration.chosen.dump())
     counts = ", ".join(f"{label} {len(chosen)}" for label, chosen in calibration.chosen.items.items())
     click.echo(f"{len(calibration.chosen)} items ({counts}), SHA-256 {calibration.chosen.sha256}")

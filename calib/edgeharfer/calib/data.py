@@ -1,4 +1,4 @@
-"""Labelled data as one model sees it: what it is calibrated on, and what it is judged by."""
+"""Labelled data as one model sees it: what it is calibrated on, and what it is evaluated on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CalibrationData:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """What a quantized model is judged by.
+    """What a quantized model is evaluated on.
 
     pictures: uint8 (n, height, width, c). truth: class of each picture or clip. For clips `windows`
     holds the rows of each window, (m, frames), and `owners` the clip of each, (m,). hashes: of the files.
@@ -75,13 +75,13 @@ class CalibrationSource(ABC):
     def calibration(self, wanted: int, seed: int, split: str | None = None) -> CalibrationData:
         """A fresh choice of the training split, balanced over the classes, of at least `wanted` items."""
         by_label: dict[str, list[LabelledFile]] = defaultdict(list)
-        for sample, label in self.checked(self.training_split() if split is None else split):
+        for sample, label in self.labelled(self.training_split() if split is None else split):
             by_label[self.manifest.labels[label]].append(sample)
         return self.choose(
             {label: shuffled(samples, seed) for label, samples in sorted(by_label.items())}, wanted, seed
         )
 
-    def same_calibration(self, wanted: CalibrationSet) -> CalibrationData:
+    def stored_calibration(self, wanted: CalibrationSet) -> CalibrationData:
         """The items of a stored set, found by their hashes. Raises ConfigError where one is missing."""
         wanted.check(self.manifest)
         files = {item.partition("@")[0] for items in wanted.items.values() for item in items}
@@ -92,11 +92,13 @@ class CalibrationSource(ABC):
             raise ConfigError(
                 f"{self.data.path}: lacks {len(missing)} of the {len(files)} files of the calibration set"
             )
-        return self.read_chosen(wanted, found)
+        return self.read_calibration(wanted, found)
 
     def evaluation(self, scratch: Path, split: str | None = None) -> EvaluationData:
         """The split for testing. Frames of clips lie in a file in `scratch`, which outlives the result."""
-        return self.judged(self.checked(self.data.test_split() if split is None else split), scratch)
+        return self.read_evaluation(
+            self.labelled(self.data.test_split() if split is None else split), scratch
+        )
 
     def training_split(self) -> str:
         """The split that may be learned from, or the only one."""
@@ -108,7 +110,7 @@ class CalibrationSource(ABC):
             )
         return (found or splits)[0]
 
-    def checked(self, split: str) -> list[Pair]:
+    def labelled(self, split: str) -> list[Pair]:
         """The samples of a split that are of the model's classes."""
         pairs = self.pairs(self.data.split(split))
         if not pairs:
@@ -140,9 +142,9 @@ class CalibrationSource(ABC):
         """From the samples of each class, in the order in which they are to be taken."""
 
     @abstractmethod
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         """The items of a set, whose files were found under their hashes."""
 
     @abstractmethod
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         """All of these, whole."""

@@ -19,7 +19,7 @@ Files = dict[str, dict[str, Graph]]
 """Precision -> role -> graph."""
 
 
-def check_place(out: Path) -> None:
+def check_output_folder(out: Path) -> None:
     """Raises ConfigError where something stands that an export must not replace."""
     usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
     if out.is_symlink() or (out.exists() and not usable):
@@ -49,7 +49,7 @@ def file_specs(files: Files) -> dict[str, dict[str, FileSpec]]:
     }
 
 
-def made_of(graph: Graph) -> dict[str, object]:
+def graph_facts(graph: Graph) -> dict[str, object]:
     """Size and operators of a graph, for the receipt."""
     return {
         "bytes": len(graph.data),
@@ -59,10 +59,10 @@ def made_of(graph: Graph) -> dict[str, object]:
     }
 
 
-def all_made_of(files: Files) -> dict[str, object]:
+def all_graph_facts(files: Files) -> dict[str, object]:
     """Size and operators of each file."""
     return {
-        file_name(role, precision): made_of(graph)
+        file_name(role, precision): graph_facts(graph)
         for precision, roles in files.items()
         for role, graph in roles.items()
     }
@@ -75,7 +75,7 @@ def write_graphs(folder: Path, files: Files) -> None:
             (folder / file_name(role, precision)).write_bytes(graph.data)
 
 
-def write_papers(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:
+def write_metadata(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:
     """Manifest, receipt and card beside the graphs; raises ModelError if they do not fit these."""
     write_manifest(folder, manifest)
     text = json.dumps(receipt, indent=2, ensure_ascii=False, allow_nan=False)
