@@ -132,7 +132,7 @@ def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 1})
     for folder in list((data / "train").iterdir()):
         folder.rename(folder.with_name(f"not-{folder.name}"))
-    message = "none of its classes is one of the model's: across, down"
+    message = "has none of the model's classes: across, down"
     refused(SourceError, message, lambda: open_calibration_source(package.manifest, data).calibration(9, 1))
 
 
@@ -163,11 +163,11 @@ def test_a_stored_set_for_another_model_or_other_data(
     other = tiny_patterns.write_pictures(tmp_path / "other", {"train": 3}, seed=9)
     refused(
         ConfigError,
-        "lacks 12 of the 12 files",
+        "12 of the calibration set's 12 files are missing",
         lambda: open_calibration_source(package.manifest, other).stored_calibration(chosen),
     )
     clips = tiny_patterns.clip_package(tmp_path / "clips")
-    refused(ConfigError, "one for the task emotion", lambda: chosen.check(clips.manifest))
+    refused(ConfigError, "is for the task emotion", lambda: chosen.check(clips.manifest))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures of faces as an emotion model sees them: cut as by `evaluate`, in the model's size and colours."""
+"""Pictures of faces as an emotion model reads them: cropped as by `evaluate`, in the model's size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgeharfer.runtime.types import Face, Image
 
 
 class FaceCalibrationSource(CalibrationSource):
-    """A folder or zip of pictures. ferplus: a table of votes that label them."""
+    """A folder or zip of pictures, labelled by their folders or by a table of FER+ votes."""
 
     def __init__(self, manifest: Manifest, path: Path, ferplus: Path | None = None) -> None:
         super().__init__(manifest, Dataset(path))
@@ -48,7 +48,7 @@ class FaceCalibrationSource(CalibrationSource):
         return CalibrationData(self.new_set(chosen, seed), self.stack(pictures))
 
     def _without_copies(self, samples: Sequence[LabelledFile], wanted: int) -> list[tuple[str, LabelledFile]]:
-        """The first `wanted` of the samples that differ, with their hashes."""
+        """Return the first `wanted` distinct samples with their hashes."""
         found: dict[str, LabelledFile] = {}
         for sample in samples:
             found.setdefault(self.digest(sample), sample)
@@ -70,7 +70,7 @@ class FaceCalibrationSource(CalibrationSource):
         return EvaluationData(self.stack(pictures), np.array(truth, np.int64), frozenset(hashes))
 
     def read(self, sample: LabelledFile) -> Image | None:
-        """A face, uint8 (height, width, c), None where the file cannot be read."""
+        """Read a face, uint8 (height, width, channels); None if the file cannot be read."""
         crop, spec = self.manifest.crop, self.manifest.input
         assert crop is not None, "an emotion manifest has a crop"
         try:
@@ -81,7 +81,7 @@ class FaceCalibrationSource(CalibrationSource):
         return color(resize(face, spec.width, spec.height), spec)
 
     def _find(self, picture: Image) -> Face | None:
-        """As EmotionModel has it: a model that was taught whole pictures is given whole pictures."""
+        """Detect the face as `EmotionModel` does: not for a model that was trained on whole pictures."""
         if self.manifest.options.get("portraits") != "cut":
             return None
         if self._detector is None:
