@@ -181,9 +181,9 @@ def test_what_is_given_goes_before_what_was_recorded() -> None:
     [
         ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: give --labels"),
         ((None, 8, 8, 1), {"labels": ["a"]}, {"normalize": "unit"}, "does not fit 1 labels"),
-        ((None, 8, 8, 1), {}, {}, r"does not say how its input is scaled: give --normalize \(none, unit"),
-        ((None, 8, 8, 1), {}, {"task": "action"}, "is one of the task emotion, not action"),
-        ((None, 8, 8, 1), {"task": "action"}, {}, "is one of the task emotion, not action"),
+        ((None, 8, 8, 1), {}, {}, r"the scaling of its input is unknown: give --normalize \(none, unit"),
+        ((None, 8, 8, 1), {}, {"task": "action"}, "fits the task emotion, not action"),
+        ((None, 8, 8, 1), {"task": "action"}, {}, "fits the task emotion, not action"),
         ((None, 8), {}, {}, r"its input \? x 8 is neither a picture nor a clip"),
         ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes pictures of 8 x 8 x 4"),
         ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1"),
@@ -260,7 +260,7 @@ def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "link"):
-        with pytest.raises(ConfigError, match="is no model package"):
+        with pytest.raises(ConfigError, match="is not a model package"):
             check_output_folder(tmp_path / name)
     (tmp_path / "empty").mkdir()
     check_output_folder(tmp_path / "empty")

@@ -1,8 +1,8 @@
 """The rolling form of a recurrent head: the same weights, one frame at a time.
 
-What an LSTM makes of a frame by itself, the product with its kernel, is the same in every window. So it is
-taken once and handed to the layer as its bias, which all rows of a batch share; the rows are the windows that
-are open (see `edgeharfer.runtime.tasks.rolling`). The layer's own input is a zero.
+The product of a frame's features with an LSTM's kernel is the same in every window. So it is computed once and
+passed to the layer as its bias, which all rows of a batch share. The rows are the windows that are open (see
+`edgeharfer.runtime.tasks.rolling`), and the layer's own input is zero.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ STATES = ("h", "c")
 
 
 def rolling_form(head: Any) -> Any:
-    """An ONNX ModelProto (features (1, size), h, c (1, frames, units)) -> (scores, next_h, next_c).
+    """Convert a head to its rolling form.
 
-    head: one of window (batch, frames, size) -> scores, which stays as it is. None where it does not read its
-    window by one LSTM that runs forward, or takes more of that than the last state.
+    Args:
+        head: ONNX ModelProto from a window (batch, frames, size) to scores; it is not changed.
+
+    Returns:
+        ONNX ModelProto from features (1, size) and the states h, c (1, frames, units) to scores, next_h and
+        next_c. None unless the head reads its window with one forward LSTM and uses only its last state.
     """
     model = copy_model(head)
     graph = OnnxGraph(model)
@@ -57,9 +61,15 @@ def rolling_form(head: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The LSTM with what stands before and behind it, and its weights, gate by gate.
+    """The LSTM with the nodes before and after it, and its weights.
 
-    kernel, recurrent: (1, 4 units, ...). bias: (1, 8 units).
+    Attributes:
+        transpose: Node before the LSTM.
+        lstm: The LSTM.
+        squeeze: Node that reads its last state.
+        kernel: Weights of the input, (1, 4 units, size).
+        recurrent: Weights of the state, (1, 4 units, units).
+        bias: Both biases, (1, 8 units).
     """
 
     transpose: Any
