@@ -395,7 +395,7 @@ def with_custom() -> Any:
     ("make", "message"),
     [
         (with_lambda, r"layer 'twice' \(Lambda\) contains code"),
-        (with_custom, r"layer 'own' \(.*Custom\) is not one of"),
+        (with_custom, r"layer 'own' \(.*Custom\) is not part of Keras"),
     ],
 )
 def test_layers_that_need_code_are_named(tmp_path: Path, make: Any, message: str, ending: str) -> None:

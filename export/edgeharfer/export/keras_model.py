@@ -162,7 +162,7 @@ def _check_weights(group: Any, name: str) -> None:
     if sum(sizes) > MAX_WEIGHT_BYTES:
         raise ModelError(
             f"{name}: its weights take {sum(sizes) / 1e9:.1f} GB, more than the "
-            f"{MAX_WEIGHT_BYTES / 1e9:.1f} GB that a package can hold"
+            f"{MAX_WEIGHT_BYTES / 1e9:.1f} GB that a package can contain"
         )
 
 

@@ -1,8 +1,8 @@
 """The rolling form of a recurrent head: the same weights, one frame at a time.
 
-The product of a frame's features with an LSTM's kernel is the same in every window. So it is computed once and
-passed to the layer as its bias, which all rows of a batch share. The rows are the windows that are open (see
-`edgeharfer.runtime.tasks.rolling`), and the layer's own input is zero.
+The product of a frame's features with an LSTM's kernel is the same in every window. So it is computed once
+and passed to the layer as its bias, which all rows of a batch share. The rows are the windows that are open
+(see `edgeharfer.runtime.tasks.rolling`), and the layer's own input is zero.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _in_order(labels: Mapping[str, object]) -> list[object] | None:
-    """Return the names of {"0": "angry", ...} or {"angry": 0, ...}; None unless the indices are 0 to n - 1."""
+    """Return the names of {"0": "angry", ...} or {"angry": 0, ...}; None unless indices are 0 to n - 1."""
     by_number: dict[int, object] = {}
     for key, value in labels.items():
         if isinstance(value, int) and not isinstance(value, bool):

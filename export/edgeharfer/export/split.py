@@ -1,8 +1,8 @@
 """Splitting of a clip model, TimeDistributed(CNN) and a recurrent head, into a frame encoder and a head.
 
 A frame belongs to many windows, so its features are computed once and the head runs on the most recent ones.
-The split point is found in the layer graph: from the input on, layers that process each frame separately belong
-to the encoder, and their output is the window of features that the head reads.
+The split point is found in the layer graph: from the input on, layers that process each frame separately
+belong to the encoder, and their output is the window of features that the head reads.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
 def plain_recurrence(model: Any) -> Any:
     """Replace recurrent layers by equal ones that convert to ONNX without loops.
 
-    An LSTM converts to one operator if it is neither unrolled nor has recurrent dropout, which does nothing at
-    inference but makes TensorFlow build a loop. Other recurrent layers would become loops, so they are
+    An LSTM converts to one operator if it is neither unrolled nor has recurrent dropout, which does nothing
+    at inference but makes TensorFlow build a loop. Other recurrent layers would become loops, so they are
     unrolled.
     """
     keras = backend.load("keras")
