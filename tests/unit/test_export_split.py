@@ -140,7 +140,7 @@ def per_frame_only() -> Any:
     ("make", "reason"),
     [
         (conv3d, r"layer 'cube' \(Conv3D\) mixes frames before any TimeDistributed"),
-        (two_streams, r"layer 'both' \(Concatenate\) is not the only one"),
+        (two_streams, r"layer 'both' \(Concatenate\) is not the only layer"),
         (maps, r"features are not one vector before layer 'maps' \(ConvLSTM2D\)"),
         (per_frame_only, "no layer combines frames"),
     ],
