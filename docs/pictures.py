@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -21,12 +22,10 @@ FRAMES = 125
 
 
 def overlay(target: Path) -> None:
-    """The overlay after four seconds of the demo, with the figures of this very run."""
+    """Write the overlay after five seconds of the demo, with the statistics of this run."""
     pipeline, source, stats = Pipeline(), DemoSource(SystemClock()), Stats()
     pipeline.warm_up()
-    for _ in range(FRAMES):
-        frame = source.read()
-        assert frame is not None, "the demo has no end"
+    for frame in itertools.islice(iter(source.read, None), FRAMES):
         result = pipeline.process(frame)
         stats.add(result)
     status = stats.status(provider=short_providers(pipeline.providers), source_name=source.name)
@@ -34,16 +33,16 @@ def overlay(target: Path) -> None:
 
 
 def picker(target: Path) -> None:
-    """The window of `run --pick` on a kiosk's panel, with a camera that shows the demo."""
+    """Write the window of `run --pick` at 800x480, with a camera that shows the demo."""
     cameras = (
         MenuItem("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
         MenuItem("/dev/video2", "Integrated Camera", "/dev/video2"),
     )
-    glance = PreviewFrame(
+    preview = PreviewFrame(
         PreviewState.LIVE, "MJPG 640x480 at 30 fps", DemoSource(SystemClock()).picture(FRAMES)
     )
     demo = MenuItem("demo", SOURCES["demo"].title, SOURCES["demo"].detail)
-    page = compose((*cameras, demo, FILE), 0, "2 cameras found", glance, (800, 480))
+    page = compose((*cameras, demo, FILE), 0, "2 cameras found", preview, (800, 480))
     cv2.imwrite(str(target), page.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
