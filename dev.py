@@ -12,8 +12,8 @@
     python3 dev.py environment NAME  only make an environment: demo, test or audit
 
 Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when its inputs
-change. For the tests, missing system packages are installed with apt if no password is needed (as root, or with
-sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+change. For the tests, missing system packages are installed with apt if no password is needed (as root, or
+with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
 """
 
 import os
@@ -139,7 +139,7 @@ COMMANDS = {
 
 
 def environment(name: str, program: str) -> Path:
-    """Make an environment where needed, and return the path of a program in it."""
+    """Make an environment if needed, and return the path of a program in it."""
     sys.path[:0] = [str(ROOT / ".ci"), str(ROOT / "tests")]
     from environment import ensure, programs
 
@@ -151,7 +151,7 @@ def environment(name: str, program: str) -> Path:
 
 
 def install_system_packages() -> None:
-    """Install the Debian packages that hold what the tests need, where nobody has to be asked."""
+    """Install missing Debian packages for the tests, if no password is needed."""
     sys.path.insert(0, str(ROOT / "tests"))
     from system_parts import missing
 
@@ -169,7 +169,7 @@ def install_system_packages() -> None:
 
 
 def root_prefix() -> "list[str] | None":
-    """What to put before a command that only root may run, None where that needs a password."""
+    """Return the prefix of a command that needs root; None if a password is required."""
     if not hasattr(os, "geteuid"):
         return None
     if os.geteuid() == 0:
@@ -181,7 +181,7 @@ def root_prefix() -> "list[str] | None":
 
 
 def run(*command: "str | Path") -> None:
-    """Run a command; where it fails, this program ends with the same exit code."""
+    """Run a command, and exit with its exit code if it fails."""
     try:
         code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:

@@ -3,8 +3,8 @@
 python docs/detectors.py --faces DIR --empty DIR --photographs DIR --crowds DIR [--detector NAME]...
 
 Videos are searched as `edgeharfer run` does: at the rate of a live run, known faces are followed, and new
-ones confirmed if the detector does so. The folders are the ground truth: --faces has videos that always show a
-face, --empty videos that never show one, --crowds videos of many people, --photographs pictures that show a
+ones confirmed if the detector does so. The folders are the ground truth: --faces has videos that always show
+a face, --empty videos that never show one, --crowds videos of many people, --photographs pictures that show a
 face. Each option can be given more than once; folders are searched recursively.
 """
 

@@ -22,9 +22,7 @@ def live(browser: Browser, url: str) -> None:
     page.until("document.getElementById('source').options.length > 0")
     page.run("document.getElementById('source').value = 'demo'")
     page.click("start")
-    page.until(
-        f"{LIVE} && {MESSAGE} && document.getElementById('action').textContent !== 'Gathering motion …'"
-    )
+    page.until(f"{LIVE} && {MESSAGE} && {ACTION}")
     page.picture(HERE / "app-live.png")
     page.look(width=390, height=844, dark=True, phone=True)
     page.until("Number(document.getElementById('picture').dataset.shown) > 5")
