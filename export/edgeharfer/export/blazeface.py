@@ -79,11 +79,11 @@ ORIGINALS = (
         ships=False,
         about="""\
 - **Output**: 2304 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its sparse weights were written out in full; nothing else of them was changed. The side of
-  the input is left free: a known face is followed with 96x96 pixels of its surroundings.
-- **Intended use**: finding faces within about five metres, to be followed while they stay in view.
+- **Change**: its sparse weights are expanded, with the same values. The side of the input is left free: a known
+  face is followed in a crop of 96x96 pixels.
+- **Intended use**: detection of faces within about five metres, for tracking while they stay in view.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 82 % at 8 %,
-  about half at 6 %; for smaller ones the runtime looks closer (tiles). Profiles beyond about 60 degrees,
+  about half at 6 %; for smaller ones the runtime searches tiles. Profiles beyond about 60 degrees,
   strong back light and masks are missed more often.
 """,
     ),
@@ -97,11 +97,11 @@ ORIGINALS = (
         ships=True,
         about="""\
 - **Output**: 896 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its half-precision weights are stored as 32-bit floats; nothing else of them was changed. The
-  original file lies beside the graph, for `--detector mediapipe`: that library brings no model of its own.
-- **Intended use**: faces within about two metres, as before a telephone; the full-range model is the default.
+- **Change**: its half-precision weights are stored as 32-bit floats, with the same values. The package also
+  contains the original file for `--detector mediapipe`, because that library does not include a model.
+- **Intended use**: faces within about two metres, as with a phone; the full-range model is the default.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 58 % at 12 %,
-  24 % at 10 % and none at 8 %, so that it loses people who lean back. Profiles beyond about 60 degrees,
+  24 % at 10 % and none at 8 %, so it loses people who lean back. Profiles beyond about 60 degrees,
   strong back light and masks are missed more often.
 """,
     ),
@@ -110,15 +110,15 @@ ORIGINALS = (
 CARD = """\
 # {name}
 
-MediaPipe's BlazeFace face detector, converted to ONNX without a change of its weights.
+MediaPipe's BlazeFace face detector, converted to ONNX with unchanged weights.
 
 - **Origin**: `{file}` from the mediapipe 0.10.21 wheel, by Google, Apache-2.0
   (Bazarevsky et al. 2019, arXiv:1907.05047).
-- **Input**: {side}x{side} RGB in [-1, 1], aspect kept, black beside it.
+- **Input**: {side}x{side} RGB in [-1, 1], aspect kept, padded with black.
 {about}\
 - **Equality**: over {frames} pictures of the demo source and {frames} of noise, outputs differ from
   TensorFlow Lite's on the original file by at most {boxes:.1e} pixels and {scores:.1e} in the logit.
-- **Not for**: telling who somebody is. It knows nothing of identity, and nothing here does.
+- **Not for**: identification. It does not distinguish people, and nothing in edgeharfer does.
 """
 
 

@@ -249,8 +249,8 @@ def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Fi
         if precision not in precisions and not (precision == "fp32" and "int8" in precisions):
             continue
         # FP32 is for CPUs, on which a stream is read one frame at a time.
-        beside = _rolling(graphs) if precision == "fp32" else {}
-        for role, graph in {**graphs.by_role, **beside}.items():
+        rolling = _rolling(graphs) if precision == "fp32" else {}
+        for role, graph in {**graphs.by_role, **rolling}.items():
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
