@@ -79,8 +79,8 @@ ORIGINALS = (
         ships=False,
         about="""\
 - **Output**: 2304 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its sparse weights are expanded, with the same values. The side of the input is left free: a known
-  face is followed in a crop of 96x96 pixels.
+- **Change**: its sparse weights are expanded, with the same values. The side of the input is left free:
+  a known face is followed in a crop of 96x96 pixels.
 - **Intended use**: detection of faces within about five metres, for tracking while they stay in view.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 82 % at 8 %,
   about half at 6 %; for smaller ones the runtime searches tiles. Profiles beyond about 60 degrees,
