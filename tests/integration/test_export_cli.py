@@ -56,11 +56,11 @@ def test_a_package_gets_int8_from_a_stored_set(
         ([], "is a package already"),
         (["--precision", "int8", "--calibration", "{absent}"], "no such file or folder"),
         (["--precision", "int8", "--calibration", "{empty}"], "no .bmp/"),
-        (["--precision", "int8", "--calibration", "{others}"], "has none of the model's classes"),
+        (["--precision", "int8", "--calibration", "{others}"], "none of its classes is a class of the model"),
         (["--precision", "int8", "--calibration", "{data}", "--eval-data", "{empty}"], "no .bmp/"),
         (
             ["--precision", "int8", "--calibration", "{data}", "--eval-data", "{others}"],
-            "none of the model's classes",
+            "none of its classes",
         ),
         (["--precision", "int8", "--calibration", "{data}", "--max-drop", "-1"], "max-drop"),
         (

@@ -132,7 +132,7 @@ def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 1})
     for folder in list((data / "train").iterdir()):
         folder.rename(folder.with_name(f"not-{folder.name}"))
-    message = "has none of the model's classes: across, down"
+    message = "none of its classes is a class of the model: across, down"
     refused(SourceError, message, lambda: open_calibration_source(package.manifest, data).calibration(9, 1))
 
 

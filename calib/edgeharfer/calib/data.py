@@ -139,7 +139,7 @@ class CalibrationSource(ABC):
         pairs = self.pairs(self.data.split(split))
         if not pairs:
             known = ", ".join(self.manifest.labels)
-            raise SourceError(f"{self.data.path}: has none of the model's classes: {known}")
+            raise SourceError(f"{self.data.path}: none of its classes is a class of the model: {known}")
         return pairs
 
     def pairs(self, samples: Sequence[LabelledFile]) -> list[Pair]:
