@@ -1,4 +1,4 @@
-# Short names for what dev.py does: `make demo` is `python3 dev.py demo`. What only maintainers need follows below.
+# Short names for the commands of dev.py: `make demo` is `python3 dev.py demo`. Targets for maintainers follow.
 # make PYTHON=python3.12 test chooses another Python; make test TESTS=tests/unit runs some of the tests.
 
 PYTHON ?= python3
@@ -13,8 +13,8 @@ demo lint format types contracts check wheel:
 test:
 	$(DEV) test $(TESTS)
 
-# What pyproject.toml asks for, pinned with hashes for every platform at once: `constraints` takes the newest
-# versions, `lock` leaves the pins alone that still fit.
+# Pin the dependencies in pyproject.toml with hashes for every platform: `constraints` takes the newest versions,
+# `lock` keeps the pins that still fit.
 constraints: UPGRADE := --upgrade
 constraints lock:
 	@if [ ! -x $(TEST_BIN)/uv ]; then $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; fi
@@ -23,21 +23,21 @@ constraints lock:
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make constraints" \
 		--quiet --output-file constraints.txt
 
-# Known defects of what is pinned; says so where no advisory service can be reached.
+# Look up known vulnerabilities of the pinned versions; reports if no advisory service can be reached.
 audit:
 	$(DEV) environment audit
 	.venv-audit/bin/python .ci/audit.py constraints.txt
 
-# What the small environment holds, and the models, as CycloneDX JSON.
+# List the packages of the small environment, and the models, as CycloneDX JSON.
 sbom:
 	$(DEV) environment demo audit
 	.venv-audit/bin/python .ci/sbom.py .venv dist/sbom.json
 
-# The wheel alone, as a user gets it, in an environment without TensorFlow and an empty folder.
+# Run the wheel as a user gets it, in an environment without TensorFlow and in an empty folder.
 wheel-check: wheel
 	.ci/wheel-check dist/*.whl
 
-# The plain install with the lowest versions that pyproject.toml allows.
+# Run the wheel with the lowest versions that pyproject.toml allows.
 lowest: wheel
 	.ci/lowest dist/*.whl
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Set up, run and test edgeharfer from a checkout, with Python 3.11 to 3.13 and its venv module alone.
 
-    python3 dev.py demo              run the main job on the built-in demo source
+    python3 dev.py demo              run on the built-in demo source
     python3 dev.py test [ARG...]     run the tests; arguments go to pytest
     python3 dev.py lint              ruff
-    python3 dev.py format            let ruff correct what it can
+    python3 dev.py format            ruff format and automatic fixes
     python3 dev.py types             mypy --strict
-    python3 dev.py contracts         who may import whom
+    python3 dev.py contracts         import contracts
     python3 dev.py check             lint, types, contracts and tests
     python3 dev.py wheel             build the wheel in dist/
     python3 dev.py environment NAME  only make an environment: demo, test or audit
 
-Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when what it
-depends on changes. For the tests, missing system packages are installed where there is apt and no password is
-needed (as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when its inputs
+change. For the tests, missing system packages are installed with apt if no password is needed (as root, or
+with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
 """
 
 import os
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, TOO_NEW = (3, 11), (3, 14)
-"""Every dependency has wheels for the versions from the one to below the other."""
+"""Every dependency has wheels for versions from OLDEST to below TOO_NEW."""
 
 ENVIRONMENTS = {
     "demo": (".venv", ("cpu",)),
@@ -43,7 +43,7 @@ ROOTS = ("runtime", "export", "training", "calib")
 
 
 def main() -> None:
-    """Do what the command line says, with a Python that every dependency has wheels for."""
+    """Run a command with a Python version that every dependency has wheels for."""
     command, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if command not in COMMANDS:
         sys.exit(__doc__)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def use_fitting_python() -> None:
-    """Start again with another Python on the path where this one is too old or too new."""
+    """Start again with another Python on the path if this one is too old or too new."""
     if OLDEST <= sys.version_info < TOO_NEW:
         return
     for name in ("python3.13", "python3.12", "python3.11"):
@@ -64,54 +64,54 @@ def use_fitting_python() -> None:
 
 
 def is_fitting(python: str) -> bool:
-    """Whether that interpreter's version is one that every dependency has wheels for."""
+    """Whether every dependency has wheels for the version of an interpreter."""
     code = f"import sys; sys.exit(not {OLDEST} <= sys.version_info < {TOO_NEW})"
     return subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
 def demo(arguments: list[str]) -> None:
-    """The main job on the demo source."""
+    """Run on the demo source."""
     run(environment("demo", "edgeharfer"), "run", "--source", "demo", "--duration", "10", *arguments)
 
 
 def test(arguments: list[str]) -> None:
-    """The tests, in two processes; with arguments, what these say in one."""
+    """Run the tests in two processes, or in one with the given arguments."""
     install_system_packages()
     run(environment("test", "python"), "-m", "pytest", *(arguments or IN_TWO_PROCESSES))
 
 
 def lint(_: list[str]) -> None:
-    """Ruff's checks and its layout."""
+    """Check with ruff, including the format."""
     ruff = environment("test", "ruff")
     run(ruff, "check", ".")
     run(ruff, "format", "--check", ".")
 
 
 def reformat(_: list[str]) -> None:
-    """What ruff can correct by itself."""
+    """Apply the fixes and the format of ruff."""
     ruff = environment("test", "ruff")
     run(ruff, "check", "--fix", ".")
     run(ruff, "format", ".")
 
 
 def types(_: list[str]) -> None:
-    """Static types, product and tests."""
-    run(environment("test", "mypy"), *ROOTS, "tests", "dev.py", ".ci/environment.py")
+    """Mypy on sources, tests and the scripts in docs."""
+    run(environment("test", "mypy"), *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py")
 
 
 def contracts(_: list[str]) -> None:
-    """Import contracts."""
+    """Check the import contracts."""
     run(environment("test", "lint-imports"))
 
 
 def check(_: list[str]) -> None:
-    """All that a change has to pass, but for the wheel."""
+    """Run lint, types, contracts and tests."""
     for step in (lint, types, contracts, test):
         step([])
 
 
 def wheel(_: list[str]) -> None:
-    """The wheel, in dist/."""
+    """Build the wheel in dist/."""
     python = environment("test", "python")
     shutil.rmtree("dist", ignore_errors=True)
     run(python, "-m", "hatchling", "build")
@@ -139,7 +139,7 @@ COMMANDS = {
 
 
 def environment(name: str, program: str) -> Path:
-    """Make an environment where needed, and return the path of a program in it."""
+    """Make an environment if needed, and return the path of a program in it."""
     sys.path[:0] = [str(ROOT / ".ci"), str(ROOT / "tests")]
     from environment import ensure, programs
 
@@ -151,7 +151,7 @@ def environment(name: str, program: str) -> Path:
 
 
 def install_system_packages() -> None:
-    """Install the Debian packages that hold what the tests need, where nobody has to be asked."""
+    """Install missing Debian packages for the tests, if no password is needed."""
     sys.path.insert(0, str(ROOT / "tests"))
     from system_parts import missing
 
@@ -169,7 +169,7 @@ def install_system_packages() -> None:
 
 
 def root_prefix() -> "list[str] | None":
-    """What to put before a command that only root may run, None where that needs a password."""
+    """Return the prefix of a command that needs root; None if a password is required."""
     if not hasattr(os, "geteuid"):
         return None
     if os.geteuid() == 0:
@@ -181,7 +181,7 @@ def root_prefix() -> "list[str] | None":
 
 
 def run(*command: "str | Path") -> None:
-    """Run a command; where it fails, this program ends with the same exit code."""
+    """Run a command, and exit with its exit code if it fails."""
     try:
         code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:

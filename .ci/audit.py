@@ -44,9 +44,9 @@ def main() -> int:
     defects = [(one, vuln) for one in known.values() for vuln in one["vulns"]]
     for one, vuln in defects:
         fixed = ", ".join(vuln["fix_versions"]) or "no version"
-        print(f"{one['name']} {one['version']}: {vuln['id']}, mended in {fixed}")
+        print(f"{one['name']} {one['version']}: {vuln['id']}, fixed in {fixed}")
     untold = sorted(silent - known.keys())
-    print(f"{len(known)} pins audited, {len(defects)} known defects, {len(untold)} pins nobody could tell of")
+    print(f"{len(known)} pins audited, {len(defects)} known defects, {len(untold)} pins without an answer")
     if defects:
         return 1
     if untold or not known:

@@ -55,7 +55,7 @@ def make(folder: Path, extras: Sequence[str], *, headless: bool, wheel: Path | N
     """Install edgeharfer with these extras into the environment in `folder`."""
     print(f"Installing edgeharfer[{','.join(extras)}] in {folder} ...", flush=True)
     if headless:
-        print(f"The system lacks libraries of {WINDOWED}: taking {HEADLESS}, without windows.", flush=True)
+        print(f"System libraries of {WINDOWED} are missing: using {HEADLESS}, without windows.", flush=True)
     python = make_python(folder)
     pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
     if not headless:

@@ -1,8 +1,7 @@
-"""Renew the tables of docs/benchmarks.md: python docs/benchmarks.py [--part NAME]...
+"""Update the tables of docs/benchmarks.md: python docs/benchmarks.py [--part NAME]...
 
-Each part is one command of the product; its figures are kept beside the page, in docs/benchmarks/NAME.json,
-and the page is written from all that are there. What has to be at hand stands in PARTS; a part whose inputs
-are missing keeps the figures that it has.
+Each part is one `edgeharfer benchmark` command. Its figures are stored in docs/benchmarks/NAME.json, and the
+page is written from these files. PARTS lists the input files; a part with missing ones keeps its figures.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ PARTS: Mapping[str, Part] = {
 
 
 def measure(name: str, part: Part) -> bool:
-    """Run the command of a part in the working directory; False where a file that it needs is missing."""
+    """Run the command of a part in the working directory; False if it fails or a file is missing."""
     if missing := [file for file in part.needs if not Path(file).exists()]:
-        print(f"{name}: there is no {missing[0]} here, its figures stay", file=sys.stderr)
+        print(f"{name}: {missing[0]} is missing, so its figures are not updated", file=sys.stderr)
         return False
     FIGURES.mkdir(exist_ok=True)
     target = FIGURES / f"{name}.json"
@@ -76,7 +75,7 @@ def measure(name: str, part: Part) -> bool:
 
 
 def section(name: str, part: Part) -> str:
-    """A part of the page from its figures."""
+    """Format one part of the page from its figures."""
     figures: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
     lines = [f"## {part.title}", "", f"`edgeharfer benchmark {' '.join(part.command)}`", ""]
     lines += [machine_line(figures["machine"]), ""]
@@ -88,7 +87,7 @@ def section(name: str, part: Part) -> str:
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
-    """Date, machine and versions of one run."""
+    """Format date, machine and versions of one run."""
     wanted = ("edgeharfer", "onnxruntime", "tensorflow", "keras", "openvino", "ai-edge-litert")
     versions = [f"{name} {machine['versions'][name]}" for name in wanted if name in machine["versions"]]
     return (
@@ -98,17 +97,17 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 
 
 def write_page() -> None:
-    """Keep what stands above the mark, write everything below it."""
+    """Rewrite the page below MARK."""
     above = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     sections = [section(name, part) for name, part in PARTS.items() if (FIGURES / f"{name}.json").exists()]
     PAGE.write_text(f"{above}{MARK}\n\n" + "\n".join(sections), encoding="utf-8")
 
 
 def main() -> int:
-    """Measure the parts asked for, all without --part, and write the page."""
+    """Measure the given parts, or all, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be repeated")
-    parser.add_argument("--page-only", action="store_true", help="measure nothing")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; repeatable")
+    parser.add_argument("--page-only", action="store_true", help="only write the page")
     options = parser.parse_args()
     good = True
     for name in () if options.page_only else options.part or PARTS:

@@ -2,10 +2,10 @@
 
 python docs/detectors.py --faces DIR --empty DIR --photographs DIR --crowds DIR [--detector NAME]...
 
-Videos are searched as `edgeharfer run` searches them: the looks of a live run, known faces followed, a second
-opinion where the detector has one. What the folders hold is the measurer's word, there is no other truth:
---faces videos that show a face all the time, --empty videos that never show one, --crowds videos of many
-people, --photographs pictures that show a face. Each option can be repeated; folders are searched deeply.
+Videos are searched as `edgeharfer run` does: at the rate of a live run, known faces are followed, and new
+ones confirmed if the detector does so. The folders are the ground truth: --faces has videos that always show
+a face, --empty videos that never show one, --crowds videos of many people, --photographs pictures that show a
+face. Each option can be given more than once; folders are searched recursively.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ HEADINGS = (
 
 @dataclass
 class Tally:
-    """Sums over videos or photographs. hits: looks that found a face. tracks: numbers given to faces."""
+    """Sums over videos or photographs.
+
+    Attributes:
+        looks: Number of searches.
+        hits: Number of searches that found a face.
+        faces: Number of faces found.
+        tracks: Number of tracks.
+        cpu_s: Processor time of the searches.
+    """
 
     looks: int = 0
     hits: int = 0
@@ -55,12 +63,12 @@ class Tally:
 
 
 def files(folders: Sequence[Path], endings: set[str]) -> list[Path]:
-    """The files of some folders that have one of the endings, in a fixed order."""
+    """Return the files in folders with one of the endings, sorted."""
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in endings]
 
 
 def looks(path: Path) -> Iterator[tuple[Frame, bool]]:
-    """The frames of a video that a live run looks at, and whether another scene begins before each."""
+    """Yield the frames of a video that a live run searches, and whether there was a cut before each."""
     finder, due_s, cut = CutDetector(), 0.0, False
     with open_source(str(path)) as source:
         while (frame := source.read()) is not None:
@@ -83,7 +91,7 @@ def search_video(detector: Detector, path: Path, tally: Tally) -> None:
 
 
 def search_photograph(detector: Detector, path: Path, tally: Tally) -> None:
-    """Search a photograph; one that cannot be read is an error."""
+    """Search a photograph."""
     with open_source(str(path)) as source:
         frame = source.read()
     assert frame is not None, f"{path} holds no picture"
@@ -91,7 +99,7 @@ def search_photograph(detector: Detector, path: Path, tally: Tally) -> None:
 
 
 def timed(finder: FaceFinder, frame: Frame, tally: Tally, known: Sequence[Box] = ()) -> list[Face]:
-    """One look, counted."""
+    """Search a frame and add it to the tally."""
     start_s = time.process_time()
     found = finder.find(frame, known)
     tally.cpu_s += time.process_time() - start_s
@@ -102,7 +110,7 @@ def timed(finder: FaceFinder, frame: Frame, tally: Tally, known: Sequence[Box] =
 
 
 def measure(detectors: Mapping[str, Detector], kind: str, paths: Sequence[Path]) -> dict[str, Tally]:
-    """Search every file with each detector in turn, so that the load of the machine is the same for all."""
+    """Search every file with each detector in turn, so that other load affects all alike."""
     search = search_photograph if kind == "photographs" else search_video
     tallies = {name: Tally() for name in detectors}
     for path in paths:
@@ -112,7 +120,7 @@ def measure(detectors: Mapping[str, Detector], kind: str, paths: Sequence[Path])
 
 
 def cells(name: str, of: Mapping[str, Mapping[str, Tally]]) -> list[str]:
-    """The row of one detector; a folder that was not given leaves its cells empty."""
+    """Format the row of one detector, with empty cells for folders that were not given."""
     forms: list[tuple[str, Callable[[Tally], str]]] = [
         ("faces", lambda one: f"{one.hits / one.looks:.1%} of {one.looks}"),
         ("empty", lambda one: f"{one.faces} in {one.looks} looks, {one.tracks} tracks"),
@@ -121,11 +129,11 @@ def cells(name: str, of: Mapping[str, Mapping[str, Tally]]) -> list[str]:
         ("faces", lambda one: f"{one.ms_a_look:.1f} / {one.ms_a_look * LOOKS_A_SECOND:.0f}"),
         ("empty", lambda one: f"{one.ms_a_look:.1f} / {one.ms_a_look * LOOKS_A_SECOND:.0f}"),
     ]
-    return [f"`{name}`", *(say(of[kind][name]) if of[kind][name].looks else "" for kind, say in forms)]
+    return [f"`{name}`", *(text(of[kind][name]) if of[kind][name].looks else "" for kind, text in forms)]
 
 
 def main() -> None:
-    """Print the table, a row a detector."""
+    """Print the table, one row for each detector."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     for name in ("faces", "empty", "photographs", "crowds"):
         parser.add_argument(f"--{name}", type=Path, action="append", default=[], metavar="DIR")

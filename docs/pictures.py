@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -21,12 +22,10 @@ FRAMES = 125
 
 
 def overlay(target: Path) -> None:
-    """The overlay after four seconds of the demo, with the figures of this very run."""
+    """Write the overlay after five seconds of the demo, with the statistics of this run."""
     pipeline, source, stats = Pipeline(), DemoSource(SystemClock()), Stats()
     pipeline.warm_up()
-    for _ in range(FRAMES):
-        frame = source.read()
-        assert frame is not None, "the demo has no end"
+    for frame in itertools.islice(iter(source.read, None), FRAMES):
         result = pipeline.process(frame)
         stats.add(result)
     status = stats.status(provider=short_providers(pipeline.providers), source_name=source.name)
@@ -34,7 +33,7 @@ def overlay(target: Path) -> None:
 
 
 def picker(target: Path) -> None:
-    """The window of `run --pick` on a kiosk's panel, with a camera that shows the demo."""
+    """Write the window of `run --pick` at 800x480, with a camera that shows the demo."""
     cameras = (
         MenuItem("/dev/video0", "HD Pro Webcam C920", "/dev/video0"),
         MenuItem("/dev/video2", "Integrated Camera", "/dev/video2"),

@@ -11,17 +11,18 @@ from edgeharfer.app.settings import Settings
 
 HERE = Path(__file__).parent
 SECONDS = 8
+ACTION = "document.getElementById('action').textContent !== 'Gathering motion …'"
 LIVE = "document.getElementById('live-state').textContent === 'Live'"
-SAID = "[...document.querySelectorAll('#people .message')].some(line => line.textContent)"
+MESSAGE = "[...document.querySelectorAll('#people .message')].some(line => line.textContent)"
 
 
 def live(browser: Browser, url: str) -> None:
-    """The live view after some seconds of the demo, light, and dark on a phone."""
+    """Write the live view after some seconds of the demo, in light, and in dark on a phone."""
     page = browser.open(url, width=1280, height=900)
     page.until("document.getElementById('source').options.length > 0")
     page.run("document.getElementById('source').value = 'demo'")
     page.click("start")
-    page.until(f"{LIVE} && {SAID} && document.getElementById('action').textContent !== 'Gathering motion …'")
+    page.until(f"{LIVE} && {MESSAGE} && {ACTION}")
     page.picture(HERE / "app-live.png")
     page.look(width=390, height=844, dark=True, phone=True)
     page.until("Number(document.getElementById('picture').dataset.shown) > 5")
@@ -31,7 +32,7 @@ def live(browser: Browser, url: str) -> None:
 
 
 def analysis(browser: Browser, url: str, folder: Path) -> None:
-    """What comes of an upload, light and dark; and where uploads and recordings begin."""
+    """Write the result of an upload, in light and dark, and the page for uploads and recordings."""
     page = browser.open(url + "#analyse", width=1280, height=620)
     page.until("document.getElementById('terms').textContent")
     page.picture(HERE / "app-upload.png")
@@ -48,13 +49,13 @@ def analysis(browser: Browser, url: str, folder: Path) -> None:
 
 
 def upload(page: Page, file: Path) -> None:
-    """Send a file and wait for what comes of it."""
+    """Upload a file and wait for the result."""
     page.choose("file", file)
     page.until("!document.getElementById('result').hidden")
 
 
 def main() -> None:
-    """All of them."""
+    """Write all pictures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         camera = write_camera(folder / "camera.mjpeg")

@@ -1,4 +1,4 @@
-"""Servers on loopback that answer with redirects and playlists, and one that nobody should reach."""
+"""Servers on loopback that send redirects and playlists, and one that no client must reach."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pytest
 
+from edgeharfer.runtime.closing import Closing
 from mjpeg_server import moving
 from rtsp_server import SDP, RtspServer
 
@@ -31,7 +31,17 @@ class Answer:
     ranges: bool = False
 
 
-class WebServer:
+class ThreadedServer(Closing):
+    """A server whose thread runs inside a `with` block."""
+
+    _thread: threading.Thread
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+
+class WebServer(ThreadedServer):
     """Answers by path, and remembers who asked for what. answers may be changed at any time."""
 
     def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
@@ -74,13 +84,7 @@ class WebServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -101,7 +105,7 @@ def redirect(target: str) -> Answer:
     return Answer(status=302, fields={"Location": target})
 
 
-class Victim:
+class Victim(ThreadedServer):
     """Counts who connects to its TCP port or sends to its UDP port, both of the same number."""
 
     def __init__(self) -> None:
@@ -121,13 +125,7 @@ class Victim:
                     self.hits.append(b"connected")
                     self.hits.append(link.recv(200).split(b"\r\n")[0])
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._over.set()
         self._thread.join()
         self._tcp.close()
@@ -194,13 +192,13 @@ def own_certificate(path: Path) -> ssl.SSLContext:
     return context
 
 
-class TlsFront:
+class TlsFront(ThreadedServer):
     """TLS before a server of this module, for one connection."""
 
     def __init__(self, context: ssl.SSLContext, port: int) -> None:
         self._context, self._behind = context, port
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._serve)]
+        self._thread = threading.Thread(target=self._serve)
 
     def url(self, scheme: str) -> str:
         return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/video"
@@ -217,15 +215,9 @@ class TlsFront:
                 _copy(viewer, server)
                 back.join()
 
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._listener.close()
-        self._threads[0].join()
+        self._thread.join()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import tiny_patterns
-from edgeharfer.calib import open_material
+from edgeharfer.calib import open_calibration_source
+from edgeharfer.calib.data import batches
 from edgeharfer.calib.graphs import StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import AccuracyLimits
-from edgeharfer.calib.material import batches
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import CALIBRATORS, Recipe
-from edgeharfer.calib.scoring import Scorer, sweep
+from edgeharfer.calib.scoring import Scorer, layer_errors
 from edgeharfer.export import Int8Options, quantize_package
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
@@ -58,7 +58,7 @@ def test_int8_stands_beside_fp32_and_keeps_the_accuracy(tmp_path: Path, package:
     assert manifest.auto["cpu"] in ("fp32", "int8")
     nodes = made.read("model", "int8").info.nodes
     assert nodes["QuantizeLinear"] >= 2 and nodes["DequantizeLinear"] >= 4
-    scorer = Scorer(manifest, open_material(manifest, data).evaluation(tmp_path))
+    scorer = Scorer(manifest, open_calibration_source(manifest, data).evaluation(tmp_path))
     fp32 = scorer.figures({"model": made.read("model")})
     quantized = scorer.figures({"model": made.read("model", "int8")})
     assert fp32.top1 > 0.95
@@ -101,7 +101,7 @@ def test_a_poisoned_calibration_set_ends_in_refusal(
 def test_a_guard_that_nothing_passes_names_all_that_was_tried(
     tmp_path: Path, package: Package, data: Path
 ) -> None:
-    material = open_material(package.manifest, data)
+    material = open_calibration_source(package.manifest, data)
     calibration, judged = material.calibration(40, 1), material.evaluation(tmp_path)
     with pytest.raises(ModelError, match="entropy: top-1"):
         Quantization(package, calibration, judged, AccuracyLimits(-50.0, 3.0)).run()
@@ -115,7 +115,7 @@ def test_without_data_to_judge_by_int8_is_made_but_never_chosen(
     made = quantize_package(package.path, tmp_path / "out", int8, report=lines.append)
     assert made.manifest.auto == {"cpu": "fp32"}
     assert receipt_of(made)["int8"]["guard"] is None
-    assert any("nothing guards its accuracy" in line for line in lines)
+    assert any("accuracy is not checked" in line for line in lines)
 
 
 def test_faster_int8_that_nobody_judged_stays_in_the_package(
@@ -207,12 +207,12 @@ def test_faster_int8_is_chosen(
 
 
 def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data: Path) -> None:
-    calibration = open_material(package.manifest, data).calibration(16, 1)
+    calibration = open_calibration_source(package.manifest, data).calibration(16, 1)
     quantizer = StaticQuantizer(
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )
     given = next(batches(calibration.pictures, package.manifest))
-    found = sweep(quantizer, Recipe(CALIBRATORS[0]), lambda graph: make_session(graph).run1(given))
+    found = layer_errors(quantizer, Recipe(CALIBRATORS[0]), lambda graph: make_session(graph).run1(given))
     assert sorted(layer for layer, _ in found) == sorted(quantizer.layers)
     errors = [error for _, error in found]
     assert errors == sorted(errors, reverse=True)
@@ -222,7 +222,7 @@ def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data
 def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> None:
     import onnx
 
-    calibration = open_material(package.manifest, data).calibration(16, 1)
+    calibration = open_calibration_source(package.manifest, data).calibration(16, 1)
     quantizer = StaticQuantizer(
         package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
     )
@@ -253,8 +253,10 @@ def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: 
             quantize_package(source, tmp_path / "out", Int8Options(data, data, items=40), **options)
         assert not (tmp_path / "out").exists()
 
-    refused(ConfigError, "a face detector has no classes", "face-full-range")
-    refused(ConfigError, "holds no fp16: export its Keras model", package.path, precisions=("fp16", "int8"))
+    refused(ConfigError, "and a face detector has none", "face-full-range")
+    refused(
+        ConfigError, "has no fp16 graphs: export its Keras model", package.path, precisions=("fp16", "int8")
+    )
     alone = quantize_package(
         package.path, tmp_path / "alone", Int8Options(data, data, items=40), precisions=("int8",)
     )

@@ -199,7 +199,7 @@ def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, 
         model.save(path)
     lines: list[str] = []
     package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit", report=lines.append)
-    reason = "a SavedModel has no layers to split" if saved else "layer 'cube' (Conv3D) mixes frames"
+    reason = "a SavedModel cannot be split" if saved else "layer 'cube' (Conv3D) mixes frames"
     assert reason in receipt_of(package)["whole"]
     assert any(line.startswith("exporting the whole model") and reason in line for line in lines)
     clips = np.random.default_rng(2).random((2, 4, 12, 12, 3), np.float32)
@@ -394,8 +394,8 @@ def with_custom() -> Any:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (with_lambda, r"layer 'twice' \(Lambda\) carries code"),
-        (with_custom, r"layer 'own' \(.*Custom\) is not one of"),
+        (with_lambda, r"layer 'twice' \(Lambda\) contains code"),
+        (with_custom, r"layer 'own' \(.*Custom\) is not part of Keras"),
     ],
 )
 def test_layers_that_need_code_are_named(tmp_path: Path, make: Any, message: str, ending: str) -> None:
@@ -423,7 +423,7 @@ def test_a_config_cannot_reach_for_other_modules(tmp_path: Path) -> None:
         layer.update(module="os", class_name="system", registered_name=None)
 
     change_config(tmp_path / "m.keras", reach)
-    refused(tmp_path / "m.keras", tmp_path, r"\(system\) is not one of Keras's own")
+    refused(tmp_path / "m.keras", tmp_path, r"\(system\) is not part of Keras")
 
 
 def two_inputs() -> Any:
@@ -460,16 +460,16 @@ def cube() -> Any:
         (sequential, {"labels": None}, "give --labels"),
         (sequential, {"labels": ("a", "a", "b")}, "duplicate label"),
         (sequential, {"normalize": "auto"}, "give --normalize"),
-        (sequential, {"task": "action"}, "is one of the task emotion, not action"),
+        (sequential, {"task": "action"}, "fits the task emotion, not action"),
         (sequential, {"facts": {"threshold": 7}}, "threshold: must be a number from 0 to 1"),
         (sequential, {"facts": {"colour": 7}}, "unknown key 'colour'"),
         (
             sequential,
             {"facts": {"input": {"width": 32}}},
-            "takes pictures of 24 x 24 x 1, its record says width",
+            "takes pictures of 24 x 24 x 1, but its record has width",
         ),
-        (sequential, {"precisions": ("fp32", "int8")}, "INT8 needs real data to be calibrated on"),
-        (sequential, {"samples": np.zeros((1, 8, 8, 1), np.float32)}, "samples are 1 x 8 x 8 x 1"),
+        (sequential, {"precisions": ("fp32", "int8")}, "INT8 needs calibration data: give --calibration"),
+        (sequential, {"samples": np.zeros((1, 8, 8, 1), np.float32)}, "samples have the shape 1 x 8 x 8 x 1"),
     ],
 )
 def test_models_and_options_that_do_not_fit(tmp_path: Path, make: Any, options: Any, message: str) -> None:
@@ -502,7 +502,7 @@ def test_weights_that_no_package_can_hold_are_refused_before_they_are_read(
 
 def test_a_file_of_weights_alone(tmp_path: Path) -> None:
     sequential().save_weights(tmp_path / "m.weights.h5")
-    refused(tmp_path / "m.weights.h5", tmp_path, "holds weights but no model")
+    refused(tmp_path / "m.weights.h5", tmp_path, "contains weights but no model")
 
 
 def test_a_saved_model_that_reads_files_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from edgeharfer.runtime import Pipeline, __version__, open_source
 import edgeharfer.calib.tools
 import edgeharfer.export.exporter
 import edgeharfer.training.recipe
-from edgeharfer.report.job import Job
+from edgeharfer.report.job import ReportJob
 
 reveal_type(Pipeline.warm_up)
 reveal_type(__version__)

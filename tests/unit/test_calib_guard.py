@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, figures, judge
+from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, accuracy_figures, accuracy_loss
 from edgeharfer.calib.latency import median_ms
 
 LABELS = ("a", "b", "c")
@@ -18,13 +18,13 @@ def probs(*classes: int) -> Any:
 
 
 def test_pictures_are_counted_one_by_one() -> None:
-    found = figures(probs(0, 0, 1, 1), np.array([0, 0, 1, 0]), LABELS)
+    found = accuracy_figures(probs(0, 0, 1, 1), np.array([0, 0, 1, 0]), LABELS)
     assert found == AccuracyFigures(0.75, 0.75, {"a": (2 / 3, 3), "b": (1.0, 1)})
 
 
 def test_clips_are_counted_by_the_mean_of_their_windows_and_classes_by_window() -> None:
     windows = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0, 1, 0]], np.float32)
-    found = figures(windows, np.array([0, 1]), LABELS, np.array([0, 0, 1]))
+    found = accuracy_figures(windows, np.array([0, 1]), LABELS, np.array([0, 0, 1]))
     assert found == AccuracyFigures(1.0, 2 / 3, {"a": (0.5, 1), "b": (1.0, 1)})
 
 
@@ -44,7 +44,7 @@ def test_clips_are_counted_by_the_mean_of_their_windows_and_classes_by_window() 
 def test_the_limits(top1: float, recall: float, support: int, within: bool) -> None:
     before = AccuracyFigures(0.8, 0.8, {"a": (0.8, support), "b": (0.8, 1000)})
     after = AccuracyFigures(top1, top1, {"a": (recall, support), "b": (0.8, 1000)})
-    verdict = judge(before, after, AccuracyLimits(1.0, 3.0))
+    verdict = accuracy_loss(before, after, AccuracyLimits(1.0, 3.0))
     assert verdict.within is within
     assert verdict.top1 == pytest.approx(100 * (0.8 - top1))
     assert verdict.per_class["a"] == pytest.approx(100 * (0.8 - recall))
@@ -52,7 +52,7 @@ def test_the_limits(top1: float, recall: float, support: int, within: bool) -> N
 
 def test_windows_count_as_much_as_clips() -> None:
     before, after = AccuracyFigures(0.8, 0.80, {"a": (0.8, 99)}), AccuracyFigures(0.8, 0.78, {"a": (0.8, 99)})
-    assert not judge(before, after, AccuracyLimits()).within
+    assert not accuracy_loss(before, after, AccuracyLimits()).within
 
 
 class Busy:

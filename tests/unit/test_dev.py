@@ -17,7 +17,7 @@ import pytest
 from system_parts import PARTS
 
 PROJECT = Path(__file__).resolve().parents[2]
-WINDOW_TEST = "tests/integration/test_pick_window.py"
+WINDOW_TEST = "tests/integration/test_picker_window.py"
 
 
 def load(path: Path) -> ModuleType:

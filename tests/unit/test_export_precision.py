@@ -8,8 +8,8 @@ import pytest
 from onnx import helper
 
 import tiny_models
-from edgeharfer.export.convert import ends_in, rename_output
-from edgeharfer.export.parity import difference, exported, random_samples
+from edgeharfer.export.convert import output_kind, rename_output
+from edgeharfer.export.parity import difference, onnx_scores, random_samples
 from edgeharfer.export.precision import HALF_MIN_VALUES, RECIPES, halve_weights
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
@@ -62,14 +62,14 @@ def test_fp16_computes_in_halves_and_talks_in_floats() -> None:
 
 @pytest.mark.parametrize(("output", "found"), [("probs", "probs"), ("logits", "logits")])
 def test_the_last_operator_tells_probabilities_from_logits(output: str, found: str) -> None:
-    assert ends_in(onnx.load_from_string(tiny_models.classifier(output=output)), "m") == found
+    assert output_kind(onnx.load_from_string(tiny_models.classifier(output=output)), "m") == found
 
 
 def test_other_endings_are_refused() -> None:
     nodes = [helper.make_node("Sigmoid", ["x"], ["y"]), helper.make_node("Identity", ["y"], ["probs"])]
     data = tiny_models.to_bytes(nodes, {"x": ["batch", 3]}, {"probs": ["batch", 3]})
     with pytest.raises(ModelError, match="m: ends in Sigmoid"):
-        ends_in(onnx.load_from_string(data), "m")
+        output_kind(onnx.load_from_string(data), "m")
 
 
 def test_an_output_is_renamed_everywhere() -> None:
@@ -83,7 +83,7 @@ def test_streaming_takes_frames_one_by_one() -> None:
     models = {"encoder": Graph.scan(tiny_models.encoder()), "head": Graph.scan(tiny_models.head())}
     features = clips.mean(axis=(2, 3)) @ tiny_models.class_weights(3, 8)
     wanted = softmax(features.mean(axis=1) @ tiny_models.class_weights(8, 3))
-    assert difference(exported(models, clips), wanted, "probs") < 1e-6
+    assert difference(onnx_scores(models, clips), wanted, "probs") < 1e-6
 
 
 @pytest.mark.parametrize(("how", "low", "high"), [("none", 0, 255), ("unit", 0, 1), ("symmetric", -1, 1)])

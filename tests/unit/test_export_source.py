@@ -13,8 +13,8 @@ import tiny_models
 from edgeharfer.export import backend, export_model, read_labels
 from edgeharfer.export.draft import draft_manifest, package_name
 from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.export.package_files import check_output_folder
 from edgeharfer.export.source import find_source
-from edgeharfer.export.writing import check_place
 from edgeharfer.runtime.errors import ConfigError, MissingExtra, ModelError, SinkError
 from edgeharfer.runtime.installation import install_command
 from edgeharfer.runtime.staging import replaced_folder
@@ -181,9 +181,9 @@ def test_what_is_given_goes_before_what_was_recorded() -> None:
     [
         ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: give --labels"),
         ((None, 8, 8, 1), {"labels": ["a"]}, {"normalize": "unit"}, "does not fit 1 labels"),
-        ((None, 8, 8, 1), {}, {}, r"does not say how its input is scaled: give --normalize \(none, unit"),
-        ((None, 8, 8, 1), {}, {"task": "action"}, "is one of the task emotion, not action"),
-        ((None, 8, 8, 1), {"task": "action"}, {}, "is one of the task emotion, not action"),
+        ((None, 8, 8, 1), {}, {}, r"the scaling of its input is unknown: give --normalize \(none, unit"),
+        ((None, 8, 8, 1), {}, {"task": "action"}, "fits the task emotion, not action"),
+        ((None, 8, 8, 1), {"task": "action"}, {}, "fits the task emotion, not action"),
         ((None, 8), {}, {}, r"its input \? x 8 is neither a picture nor a clip"),
         ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes pictures of 8 x 8 x 4"),
         ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1"),
@@ -239,7 +239,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_an_older_package_is_replaced_as_a_whole(tmp_path: Path) -> None:
     out = tiny_models.emotion_package(tmp_path / "out").path
-    check_place(out)
+    check_output_folder(out)
     with replaced_folder(out) as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in out.iterdir()] == ["new"]
@@ -260,10 +260,10 @@ def test_what_is_no_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "link"):
-        with pytest.raises(ConfigError, match="is no model package"):
-            check_place(tmp_path / name)
+        with pytest.raises(ConfigError, match="is not a model package"):
+            check_output_folder(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    check_place(tmp_path / "empty")
+    check_output_folder(tmp_path / "empty")
 
 
 def test_a_place_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:

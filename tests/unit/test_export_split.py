@@ -140,9 +140,9 @@ def per_frame_only() -> Any:
     ("make", "reason"),
     [
         (conv3d, r"layer 'cube' \(Conv3D\) mixes frames before any TimeDistributed"),
-        (two_streams, r"layer 'both' \(Concatenate\) is not the only one"),
+        (two_streams, r"layer 'both' \(Concatenate\) is not the only layer"),
         (maps, r"features are not one vector before layer 'maps' \(ConvLSTM2D\)"),
-        (per_frame_only, "no layer looks at several frames"),
+        (per_frame_only, "no layer combines frames"),
     ],
 )
 def test_what_cannot_be_split_says_why(make: Any, reason: str) -> None:

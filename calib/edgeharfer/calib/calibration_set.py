@@ -1,4 +1,4 @@
-"""Which items a model is calibrated on: a choice balanced over the classes, kept as hashes and no more."""
+"""The items that a model is calibrated on: a selection balanced over the classes, stored as hashes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edgeharfer.runtime.strict_json import any_object, integer, list_of, load_js
 Item = TypeVar("Item", bound=Hashable)
 
 FORMAT = 1
-WANTED = 500
-"""Items of a set, where there are as many: what the literature on post-training quantization calls enough."""
+DEFAULT_ITEMS = 500
+"""Minimum size of a set if the data has that many items, as is usual in post-training quantization."""
 _MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -36,8 +36,13 @@ def _items(value: object, where: str) -> Mapping[str, tuple[str, ...]]:
 class CalibrationSet:
     """Hashes of the chosen items by class.
 
-    An item is the SHA-256 of a file; for clips with `@` and the number of the frame, counted over those
-    that the runtime would encode. input: how the pictures were prepared, as in the manifest.
+    Attributes:
+        format: Version of the file format.
+        task: Task of the model.
+        input: Preprocessing of the pictures, as in the manifest.
+        seed: Seed of the selection.
+        items: Class to items. An item is the SHA-256 of a file; for clips, followed by `@` and the index of
+            a frame, counted over the frames that the runtime would encode.
     """
 
     format: Annotated[int, integer(FORMAT, FORMAT)]
@@ -50,33 +55,45 @@ class CalibrationSet:
         return sum(map(len, self.items.values()))
 
     def dump(self) -> str:
-        """Canonical JSON."""
+        """Return the set as canonical JSON."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
     @property
     def sha256(self) -> str:
-        """Hash of the set, for receipts."""
+        """SHA-256 of the JSON text, for receipts."""
         return hashlib.sha256(self.dump().encode()).hexdigest()
 
     def check(self, manifest: Manifest) -> None:
-        """Raises ConfigError where the set was made for a model that prepares its pictures otherwise."""
+        """Check that the set fits a model.
+
+        Raises:
+            ConfigError: The set was made for another task or another preprocessing.
+        """
         if self.task != manifest.task:
             raise ConfigError(
-                f"the calibration set is one for the task {self.task}, the model is for {manifest.task}"
+                f"the calibration set is for the task {self.task}, but the model is for {manifest.task}: "
+                "make one for this model with `edgeharfer calibrate`"
             )
         if dict(self.input) != asdict(manifest.input):
-            raise ConfigError("the calibration set was made for another size or preparation of the pictures")
+            raise ConfigError(
+                "the calibration set was made for another picture size or preprocessing: "
+                "make one for this model with `edgeharfer calibrate`"
+            )
 
 
 def read_calibration_set(path: Path) -> CalibrationSet:
-    """A set as `dump` wrote it. Raises ModelError for anything else."""
+    """Read a set that `CalibrationSet.dump` wrote.
+
+    Raises:
+        ModelError: The file is not a calibration set.
+    """
     return record(CalibrationSet)(load_json(read_regular_file(path, _MAX_BYTES), str(path)), str(path))
 
 
-def balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:
-    """The first items of each group, as many of each as there can be, at least `wanted` together.
+def take_balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, list[Item]]:
+    """Take the same number of items from each group, at least `wanted` in total if there are that many.
 
-    A group that is short is made up for by the others, all alike.
+    Smaller groups are taken whole, and the larger ones share the rest equally.
     """
     largest = max(map(len, groups.values()), default=0)
     for quota in count(1):
@@ -87,5 +104,5 @@ def balanced(groups: Mapping[str, Sequence[Item]], wanted: int) -> dict[str, lis
 
 
 def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
-    """The same items in an order that only the seed decides."""
+    """Return the items in an order that depends only on the seed."""
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]

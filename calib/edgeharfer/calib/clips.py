@@ -1,4 +1,4 @@
-"""Clips as an action model sees them: the frames that the runtime would encode, and its windows of them."""
+"""Clips as an action model reads them: the frames that the runtime would encode, and their windows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
+from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
+from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
 from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
 from edgeharfer.runtime.errors import ConfigError, SourceError
@@ -20,44 +20,50 @@ from edgeharfer.runtime.inference.preprocess import match_color, resize
 from edgeharfer.runtime.types import Floats, Image
 
 FRAMES_PER_CLIP = 16
-"""At the most, so that a set of clips is not one clip."""
+"""Maximum number of frames from one clip, so that a set covers many clips."""
 HEAD_WINDOWS = 32
-"""Whole windows beside the single frames: for heads, and to compare whole models on real input."""
+"""Number of whole windows, which calibrate heads and compare whole models on real input."""
 
 
 @dataclass(frozen=True)
 class CalibrationClip:
-    """Sampled frames of a clip in the model's size, and the rows of each of its windows."""
+    """Sampled frames of a clip.
+
+    Attributes:
+        sha256: Hash of the file.
+        pictures: Frames in the model's size and colours, uint8 (height, width, channels).
+        windows: Frame indices of each window, int64 (windows, frames).
+    """
 
     sha256: str
     pictures: list[Image]
     windows: Rows
 
     def window(self) -> Image:
-        """The first one, uint8 (frames, height, width, c)."""
+        """Return the first window, uint8 (frames, height, width, channels)."""
         return np.stack([self.pictures[row] for row in self.windows[0]])
 
 
 @dataclass
-class _Taken:
-    """Frames and windows on their way into a calibration."""
+class _Selection:
+    """Frames and windows collected for a calibration."""
 
     chosen: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     pictures: list[Image] = field(default_factory=list)
     windows: dict[str, list[Image]] = field(default_factory=lambda: defaultdict(list))
 
-    def take(self, label: str, clip: CalibrationClip, rows: Sequence[int]) -> None:
+    def add(self, label: str, clip: CalibrationClip, rows: Sequence[int]) -> None:
         self.pictures += [clip.pictures[row] for row in rows]
         self.chosen[label] += [f"{clip.sha256}@{row}" for row in rows]
         self.windows[label].append(clip.window())
 
-    def some_windows(self) -> Image:
-        """As many of each class, HEAD_WINDOWS together where there are as many."""
+    def balanced_windows(self) -> Image:
+        """Return at least HEAD_WINDOWS windows, balanced over the classes, if there are that many."""
         numbered = {label: range(len(windows)) for label, windows in self.windows.items()}
         return np.stack(
             [
                 self.windows[label][i]
-                for label, numbers in balanced(numbered, HEAD_WINDOWS).items()
+                for label, numbers in take_balanced(numbered, HEAD_WINDOWS).items()
                 for i in numbers
             ]
         )
@@ -70,19 +76,19 @@ class ClipCalibrationSource(CalibrationSource):
         super().__init__(manifest, Dataset(path, CLIPS))
 
     def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
-        """Frames from as many clips as there are, spread over each clip."""
+        """Choose frames from as many clips as possible, evenly spaced within each clip."""
         turns = {label: list(samples) * FRAMES_PER_CLIP for label, samples in groups.items()}
-        taken = _Taken()
-        for label, samples in balanced(turns, wanted).items():
+        selection = _Selection()
+        for label, samples in take_balanced(turns, wanted).items():
             for sample, number in Counter(samples).items():
                 if (clip := self.read(sample)) is not None:
                     rows = np.linspace(0, len(clip.pictures) - 1, number).round().astype(int)
-                    taken.take(label, clip, np.unique(rows).tolist())
-        pictures = self.stack(taken.pictures)
-        return CalibrationData(self.new_set(taken.chosen, seed), pictures, taken.some_windows())
+                    selection.add(label, clip, np.unique(rows).tolist())
+        pictures = self.stack(selection.pictures)
+        return CalibrationData(self.new_set(selection.chosen, seed), pictures, selection.balanced_windows())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
-        taken = _Taken()
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+        selection = _Selection()
         for label, items in wanted.items.items():
             rows: dict[str, list[int]] = defaultdict(list)
             for digest, _, row in (item.partition("@") for item in items):
@@ -90,11 +96,14 @@ class ClipCalibrationSource(CalibrationSource):
             for digest, numbers in rows.items():
                 clip = self.read(found[digest])
                 if clip is None or max(numbers) >= len(clip.pictures):
-                    raise ConfigError(f"{self.data.path}: a clip of the calibration set reads otherwise here")
-                taken.take(label, clip, numbers)
-        return CalibrationData(wanted, self.stack(taken.pictures), taken.some_windows())
+                    raise ConfigError(
+                        f"{self.data.path}: a clip of the calibration set decodes to other frames here: "
+                        "make a new set with `edgeharfer calibrate`"
+                    )
+                selection.add(label, clip, numbers)
+        return CalibrationData(wanted, self.stack(selection.pictures), selection.balanced_windows())
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         truth: list[int] = []
         owners: list[int] = []
         windows: list[Rows] = []
@@ -115,25 +124,25 @@ class ClipCalibrationSource(CalibrationSource):
         if not truth:
             raise SourceError(f"{self.data.path}: none of its {len(pairs)} clips can be read")
         spec = self.manifest.input
-        # All frames of all clips are more than should lie in memory.
+        # All frames of all clips may not fit into memory.
         frames = np.memmap(path, np.uint8, "r", shape=(count, spec.height, spec.width, spec.channels))
         rows, owned = np.concatenate(windows), np.array(owners, np.int64)
         return EvaluationData(frames, np.array(truth, np.int64), frozenset(hashes), rows, owned)
 
     def read(self, sample: LabelledFile) -> CalibrationClip | None:
-        """A clip as the runtime samples it, None where it cannot be read."""
+        """Read a clip with the runtime's sampling; None if it cannot be read."""
         window, spec = self.manifest.window, self.manifest.input
         assert window is not None, "an action manifest has a window"
         pictures: list[Image] = []
 
-        def keep(bgr: Image) -> Floats:
+        def store(bgr: Image) -> Floats:
             pictures.append(match_color(resize(bgr, spec.width, spec.height), spec))
             return np.array([len(pictures) - 1], np.float32)
 
         with tempfile.TemporaryDirectory() as scratch, self.data.local_file(sample, Path(scratch)) as path:
             try:
                 windows = clip_windows(
-                    ((frame.pts_s, frame.bgr) for frame in read_frames(path)), window, keep
+                    ((frame.pts_s, frame.bgr) for frame in read_frames(path)), window, store
                 )
             except SourceError:
                 return None

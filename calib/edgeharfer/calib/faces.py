@@ -1,4 +1,4 @@
-"""Pictures of faces as an emotion model sees them: cut as by `evaluate`, in the model's size and colours."""
+"""Pictures of faces as an emotion model reads them: cropped as by `evaluate`, in the model's size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.calib.calibration_set import CalibrationSet, balanced
-from edgeharfer.calib.material import CalibrationData, CalibrationSource, EvaluationData, Pair
+from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
+from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair
 from edgeharfer.evaluate.dataset import Dataset, LabelledFile
 from edgeharfer.evaluate.emotion import match_votes
 from edgeharfer.evaluate.ferplus import read_votes
@@ -24,7 +24,7 @@ from edgeharfer.runtime.types import Face, Image
 
 
 class FaceCalibrationSource(CalibrationSource):
-    """A folder or zip of pictures. ferplus: a table of votes that label them."""
+    """A folder or zip of pictures, labelled by their folders or by a table of FER+ votes."""
 
     def __init__(self, manifest: Manifest, path: Path, ferplus: Path | None = None) -> None:
         super().__init__(manifest, Dataset(path))
@@ -40,7 +40,7 @@ class FaceCalibrationSource(CalibrationSource):
         unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
         chosen: dict[str, list[str]] = defaultdict(list)
         pictures: list[Image] = []
-        for label, items in balanced(unique, wanted).items():
+        for label, items in take_balanced(unique, wanted).items():
             for digest, sample in items:
                 if (picture := self.read(sample)) is not None:
                     chosen[label].append(digest)
@@ -48,7 +48,7 @@ class FaceCalibrationSource(CalibrationSource):
         return CalibrationData(self.new_set(chosen, seed), self.stack(pictures))
 
     def _without_copies(self, samples: Sequence[LabelledFile], wanted: int) -> list[tuple[str, LabelledFile]]:
-        """The first `wanted` of the samples that differ, with their hashes."""
+        """Return the first `wanted` distinct samples with their hashes."""
         found: dict[str, LabelledFile] = {}
         for sample in samples:
             found.setdefault(self.digest(sample), sample)
@@ -56,11 +56,11 @@ class FaceCalibrationSource(CalibrationSource):
                 break
         return list(found.items())
 
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
         read = [self.read(found[item]) for items in wanted.items.values() for item in items]
         return CalibrationData(wanted, self.stack([picture for picture in read if picture is not None]))
 
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         pictures, truth, hashes = [], [], set()
         for sample, label in pairs:
             if (picture := self.read(sample)) is not None:
@@ -70,7 +70,7 @@ class FaceCalibrationSource(CalibrationSource):
         return EvaluationData(self.stack(pictures), np.array(truth, np.int64), frozenset(hashes))
 
     def read(self, sample: LabelledFile) -> Image | None:
-        """A face, uint8 (height, width, c), None where the file cannot be read."""
+        """Read a face, uint8 (height, width, channels); None if the file cannot be read."""
         crop, spec = self.manifest.crop, self.manifest.input
         assert crop is not None, "an emotion manifest has a crop"
         try:
@@ -81,7 +81,7 @@ class FaceCalibrationSource(CalibrationSource):
         return match_color(resize(face, spec.width, spec.height), spec)
 
     def _find(self, picture: Image) -> Face | None:
-        """As EmotionModel has it: a model that was taught whole pictures is given whole pictures."""
+        """Detect the face as `EmotionModel` does: not for a model that was trained on whole pictures."""
         if self.manifest.options.get("portraits") != "cut":
             return None
         if self._detector is None:

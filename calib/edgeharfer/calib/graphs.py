@@ -1,4 +1,4 @@
-"""ONNX graphs to INT8 with ONNX Runtime's quantizers: ranges are found once, and used for many recipes."""
+"""INT8 quantization with ONNX Runtime's tools: ranges are measured once and used for many recipes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from edgeharfer.runtime.types import Floats
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 WEIGHTED = (*CONVOLUTIONS, "Gemm", "MatMul")
-"""Operators whose weights are worth eight bits."""
+"""Operators whose weights are quantized."""
 RECURRENT = ("LSTM",)
-"""Those that the dynamic quantizer knows beside matrices; a GRU stays as it is."""
+"""Recurrent operators that the dynamic quantizer supports; a GRU stays in FP32."""
 
-# Their output decides the label, or scales whole channels; in floats they cost next to nothing.
+# Their output decides the label or scales whole channels, and in floats they cost almost nothing.
 _IN_FLOATS = ("Softmax", "Sigmoid", "LogSoftmax")
-# TensorRT fuses what follows these, at higher resolution than eight bits.
+# TensorRT fuses the operators that follow these, with a higher resolution than eight bits.
 _TENSORRT_OPS = (*WEIGHTED, "Add", "GlobalAveragePool", "AveragePool", "MaxPool")
 _TENSORRT_OPTIONS = {
     "ActivationSymmetric": True,
@@ -34,10 +34,15 @@ Batches = Callable[[], Iterator[Floats]]
 
 
 class StaticQuantizer:
-    """One graph on its way to INT8, its tensors' ranges measured on the calibration set.
+    """Static quantization of one graph, with tensor ranges measured on the calibration set.
 
-    role: of the graph in its package. batches: the set as the graph takes it, handed out anew by each
-    call. Raises ModelError for a graph that ONNX Runtime cannot prepare.
+    Args:
+        graph: The FP32 graph.
+        role: Role of the graph in its package.
+        batches: Returns an iterator over the calibration set in the form of the graph's input.
+
+    Raises:
+        ModelError: ONNX Runtime cannot prepare the graph.
     """
 
     def __init__(self, graph: Graph, role: str, batches: Batches) -> None:
@@ -48,16 +53,16 @@ class StaticQuantizer:
 
     @property
     def original(self) -> Graph:
-        """The graph in floats, prepared."""
+        """The prepared FP32 graph."""
         return Graph.scan(_bytes(_copy(self._model)), self.role)
 
     @property
     def layers(self) -> list[str]:
-        """Names of the nodes whose weights are quantized."""
+        """Names of the nodes with weights to quantize."""
         return [node.name for node in self._model.graph.node if node.op_type in WEIGHTED]
 
     def quantized(self, recipe: Recipe, only: Sequence[str] = ()) -> Graph:
-        """The graph after a recipe; `only` some of its nodes, where they are named."""
+        """Quantize the graph with a recipe; if `only` is given, just those nodes."""
         onnx_type = tools.load("onnxruntime.quantization").QuantType
         quantizer_of = tools.load("onnxruntime.quantization.qdq_quantizer").QDQQuantizer
         for_cpu = recipe.target == "cpu"
@@ -86,7 +91,7 @@ class StaticQuantizer:
 
 
 def dynamic_int8(graph: Graph, role: str) -> Graph:
-    """Weights of recurrent layers and matrices in INT8, their activations quantized as they come."""
+    """Quantize the weights of recurrent layers and matrix products, and their activations at run time."""
     quantization = tools.load("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
@@ -106,20 +111,20 @@ def _cpu_ops() -> list[str]:
 
 
 def _prepared(graph: Graph, role: str) -> Any:
-    """Constants folded and shapes inferred. Through files: with a graph in memory the tool loses shapes."""
+    """Fold constants and infer shapes, through files because the tool loses shapes of a graph in memory."""
     process = tools.load("onnxruntime.quantization").quant_pre_process
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
         source.write_bytes(graph.data)
         try:
             process(source, result, skip_symbolic_shape=True)
-        except Exception as error:  # Whatever ONNX Runtime and onnx raise for a graph they cannot infer.
+        except Exception as error:  # ONNX Runtime and onnx raise many types for a graph they cannot infer.
             raise ModelError(f"{role}: cannot be prepared for INT8: {error}") from error
         return tools.load("onnx").load(result)
 
 
 def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) -> Any:
-    """Range of each tensor over the data, batch by batch: histograms keep all values of one in memory."""
+    """Measure the range of each tensor batch by batch: histograms hold all values of a call in memory."""
     calibrate = tools.load("onnxruntime.quantization.calibrate")
     feed = model.graph.input[0].name
     options = {"symmetric": recipe.target == "tensorrt", **dict(recipe.calibrator.options)}
@@ -137,7 +142,7 @@ def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) ->
             for batch in batches:
                 calibrator.collect_data(_Reader([{feed: batch}]))
             return calibrator.compute_data()
-        except Exception as error:  # The calibrators fail in many ways on data that is not a number.
+        except Exception as error:  # The calibrators raise many types for values that are not finite.
             raise ModelError(f"{name}: cannot be calibrated: {error}") from error
 
 
@@ -153,7 +158,7 @@ class _Reader:
 
 
 def _bytes(model: Any) -> bytes:
-    """Serialised, without the domains that ONNX Runtime declares but the graph does not use."""
+    """Serialize a model without the domains that ONNX Runtime declares but the graph does not use."""
     used = {node.domain for node in model.graph.node} | {""}
     kept = [one for one in model.opset_import if one.domain in used]
     del model.opset_import[:]

@@ -1,4 +1,4 @@
-"""The accuracy guard: what a quantized model may lose, and whether it loses more."""
+"""The accuracy guard: how much accuracy a quantized model may lose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class AccuracyLimits:
-    """The largest accepted losses, in points (hundredths): of top-1, and of the recall of any one class."""
+    """Maximum accepted losses, in percentage points.
+
+    Attributes:
+        top1: Loss of top-1 accuracy.
+        worst_class: Loss of recall of any single class.
+    """
 
     top1: float = 1.0
     worst_class: float = 3.0
@@ -25,8 +30,10 @@ class AccuracyLimits:
 class AccuracyFigures:
     """Accuracy of one model.
 
-    top1: share of pictures or clips. window_top1: of windows; pictures are their own. recalls: of each
-    class that the data has, over windows, with its number of pictures or clips.
+    Attributes:
+        top1: Share of pictures or clips that are classified correctly.
+        window_top1: Share of windows; the same as `top1` for pictures.
+        recalls: For each class in the data, its recall over windows and its number of pictures or clips.
     """
 
     top1: float
@@ -36,7 +43,14 @@ class AccuracyFigures:
 
 @dataclass(frozen=True)
 class AccuracyLoss:
-    """What one model loses against another, in points; a gain is negative."""
+    """Accuracy that one model loses against another, in percentage points; a gain is negative.
+
+    Attributes:
+        top1: Loss of top-1 accuracy over pictures or clips.
+        window_top1: The same over windows.
+        per_class: Loss of recall of each class.
+        within: Whether all losses are within the limits.
+    """
 
     top1: float
     window_top1: float
@@ -45,14 +59,21 @@ class AccuracyLoss:
 
     @property
     def worst(self) -> tuple[str, float]:
-        """The class that loses most, and how much."""
+        """The class with the largest loss, and that loss."""
         return max(self.per_class.items(), key=lambda pair: pair[1])
 
 
-def figures(
+def accuracy_figures(
     probs: Floats, truth: Rows, labels: tuple[str, ...], owners: Rows | None = None
 ) -> AccuracyFigures:
-    """From probabilities of pictures, or of windows whose clips are their `owners`, (n, classes)."""
+    """Compute the accuracy from probabilities.
+
+    Args:
+        probs: Probabilities of pictures or windows, float32 (n, classes).
+        truth: Class index of each picture or clip.
+        labels: Class names.
+        owners: For windows, the index of the clip of each, (n,).
+    """
     of_window = truth if owners is None else truth[owners]
     right = probs.argmax(axis=1) == of_window
     whole = right if owners is None else _clip_means(probs, owners, len(truth)).argmax(axis=1) == truth
@@ -64,10 +85,12 @@ def figures(
     return AccuracyFigures(float(whole.mean()), float(right.mean()), recalls)
 
 
-def judge(reference: AccuracyFigures, candidate: AccuracyFigures, limits: AccuracyLimits) -> AccuracyLoss:
-    """What the candidate loses, and whether all of it is within the limits.
+def accuracy_loss(
+    reference: AccuracyFigures, candidate: AccuracyFigures, limits: AccuracyLimits
+) -> AccuracyLoss:
+    """Compare a candidate with the reference model.
 
-    Where one picture or clip of a class weighs more than the limit of a class, as much as one may be lost.
+    In a class so small that a single picture or clip exceeds `limits.worst_class`, one may be lost.
     """
     per_class = {
         label: 100 * (before - candidate.recalls[label][0])
@@ -86,7 +109,7 @@ _ROUNDING = 1e-9
 
 
 def _clip_means(probs: Floats, owners: Rows, clips: int) -> Floats:
-    """Mean of each clip's windows: what `evaluate` calls a clip's answer."""
+    """Mean of each clip's windows, which `evaluate` uses as the result of the clip."""
     sums = np.zeros((clips, probs.shape[1]))
     np.add.at(sums, owners, probs)
     return np.asarray(sums / np.bincount(owners, minlength=clips)[:, None], np.float32)

@@ -1,4 +1,4 @@
-"""Which of several precisions is fastest here: interleaved rounds, so that a busy moment hits all alike."""
+"""Latency of several precisions, measured in interleaved rounds so that other load affects all alike."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ Sessions = Mapping[str, Session]
 def median_ms(
     candidates: Mapping[str, Sessions], inputs: Mapping[str, Floats], *, on_cpu: bool = True, runs: int = RUNS
 ) -> dict[str, float]:
-    """Median time of one step of each candidate, all its graphs together, in milliseconds.
+    """Measure the median time of one step of each candidate, all its graphs together, in milliseconds.
 
-    inputs: a batch of one for each role. on_cpu: the sessions run on one CPU thread, so that the time of
-    this thread is their latency, whoever else uses the machine. Slow models get fewer rounds.
+    Args:
+        candidates: Name to sessions by role.
+        inputs: A batch of one for each role.
+        on_cpu: The sessions run on one CPU thread, so the CPU time of this thread is their latency, whatever
+            else the machine does.
+        runs: Number of rounds; slow models get fewer.
     """
     clock = _thread_clock() if on_cpu else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in candidates}
@@ -48,5 +52,5 @@ def _step(sessions: Sessions, inputs: Mapping[str, Floats], clock: Callable[[], 
 
 
 def _thread_clock() -> Callable[[], float]:
-    """CPU time of this thread, where the system counts it finely enough (Windows does not)."""
+    """CPU time of this thread if its resolution is sufficient (it is not on Windows), else wall time."""
     return time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter

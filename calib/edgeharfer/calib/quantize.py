@@ -1,7 +1,7 @@
-"""From the FP32 graphs of a package to INT8 ones that are worth having: recipes in turn, until one is.
+"""Search for an INT8 form of a package: recipes are tried in turn until one passes the accuracy guard.
 
-A recipe counts when it stays within the accuracy guard. Convolutional graphs are quantized statically;
-recurrent heads get dynamic INT8 where that is measured to be faster, and stay in floats where it is not.
+Convolutional graphs are quantized statically. Recurrent heads get dynamic INT8 if it is measured to be
+faster, and stay in floats otherwise.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeharfer.calib import tools
+from edgeharfer.calib.data import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
-from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, judge
+from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
 from edgeharfer.calib.latency import median_ms
-from edgeharfer.calib.material import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
-from edgeharfer.calib.scoring import Models, Scorer, run_pictures, sweep
+from edgeharfer.calib.scoring import Models, Scorer, layer_errors, run_pictures
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
@@ -29,29 +29,31 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 
 MIN_GAIN = 1.05
-"""INT8 is chosen where it is this many times as fast; less is within what a busy machine makes of it."""
+"""Minimum speed-up for which INT8 is preferred; a smaller one may be noise on a busy machine."""
 START_GAIN = 1.02
-"""The same for layers left in floats at the start, which cost no accuracy."""
+"""The same for first layers that are left in floats, which costs no accuracy."""
 MAX_START = 4
-SWEEP_ITEMS = 32
+"""Maximum number of first layers that are left in floats."""
+LAYER_ERROR_ITEMS = 32
+"""Number of evaluation items on which the errors of layers are measured."""
 
 Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class RecipeTrial:
-    """A recipe and what it lost; `verdict` is None where there was nothing to judge it by."""
+    """A recipe and the accuracy that it lost; `loss` is None without evaluation data."""
 
     recipe: Recipe
-    verdict: AccuracyLoss | None
+    loss: AccuracyLoss | None
 
     def __str__(self) -> str:
-        if self.verdict is None:
+        if self.loss is None:
             return f"{self.recipe}: not measured"
-        label, lost = self.verdict.worst
-        top1 = f"top-1 {_points(-self.verdict.top1):+.2f}"
-        if self.verdict.window_top1 != self.verdict.top1:
-            top1 += f", windows {_points(-self.verdict.window_top1):+.2f}"
+        label, lost = self.loss.worst
+        top1 = f"top-1 {_points(-self.loss.top1):+.2f}"
+        if self.loss.window_top1 != self.loss.top1:
+            top1 += f", windows {_points(-self.loss.window_top1):+.2f}"
         return f"{self.recipe}: {top1}, {label} {_points(-lost):+.2f} points"
 
 
@@ -59,21 +61,36 @@ class RecipeTrial:
 class Quantized:
     """INT8 graphs of a package.
 
-    models: by role; `floats` are the roles whose graph is the FP32 one. facts: for the receipt.
-    pays: INT8 is faster where it was made for, or could not be timed there.
-    fastest: provider -> the precision to take; empty where the provider is not here.
+    Attributes:
+        models: Graphs by role.
+        floats: Roles whose graph is the FP32 one.
+        is_faster: Whether INT8 is faster on its target, or could not be timed there.
+        fastest: Provider to the precision to use; empty if the provider is not available.
+        facts: Entries of the receipt.
     """
 
     models: Models
     floats: frozenset[str]
-    pays: bool
+    is_faster: bool
     fastest: Mapping[str, str]
     facts: Mapping[str, object]
 
 
 @dataclass(eq=False)
 class Quantization:
-    """One package on its way to INT8. Raises ModelError where no recipe keeps its accuracy."""
+    """Quantization of one package.
+
+    Attributes:
+        package: A package with FP32 graphs.
+        calibration: Data for the ranges.
+        evaluation: Data for the accuracy guard; without it the first recipe is accepted.
+        limits: Accepted losses.
+        target: What the INT8 graphs are made for.
+        report: Called with a line for each step.
+
+    Raises:
+        ModelError: The package has no FP32 graphs, or none that can be quantized.
+    """
 
     package: Package
     calibration: CalibrationData
@@ -93,25 +110,29 @@ class Quantization:
 
     @property
     def manifest(self) -> Manifest:
-        """Of the package."""
+        """Manifest of the package."""
         return self.package.manifest
 
     def run(self) -> Quantized:
-        """The first recipe within the guard, or ModelError with what was tried."""
+        """Return the graphs of the first recipe that passes the guard.
+
+        Raises:
+            ModelError: No recipe does; the message lists what was tried.
+        """
         reference = self._scorer.figures(self.originals) if self._scorer else None
         recipe, models = self._with_float_start(*self._search(reference), reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
-        verdict = self._verdict(models, reference)
+        loss = self._accuracy_loss(models, reference)
         times = self._times(models)
-        pays = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
+        is_faster = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
         facts = {
             "target": self.target,
             "recipe": str(recipe),
             "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
             "heads": {role: self._kind(role, models) for role in models},
             "calibration": self._about_calibration(),
-            "guard": self._about_guard(reference, verdict),
+            "guard": self._about_guard(reference, loss),
             "tried": [str(trial) for trial in self._trials],
             "bytes": {
                 name: sum(len(graph.data) for graph in graphs.values())
@@ -120,27 +141,27 @@ class Quantization:
             "latency_ms": times,
             "tools": all_installed(tools.TOOLS),
         }
-        return Quantized(models, unchanged, pays, self._fastest(times, verdict), facts)
+        return Quantized(models, unchanged, is_faster, self._fastest(times, loss), facts)
 
     # The search
 
     def _search(self, reference: AccuracyFigures | None) -> tuple[Recipe, Models]:
         for recipe in self._recipes():
             models = {**self.originals, **{role: one.quantized(recipe) for role, one in self._static.items()}}
-            trial = RecipeTrial(recipe, self._verdict(models, reference))
+            trial = RecipeTrial(recipe, self._accuracy_loss(models, reference))
             self._trials.append(trial)
             self.report(f"int8, {trial}")
-            if trial.verdict is None or trial.verdict.within:
+            if trial.loss is None or trial.loss.within:
                 return recipe, models
         tried = "; ".join(str(trial) for trial in self._trials)
         raise ModelError(
-            f"{self.manifest.name}: INT8 is refused: no recipe keeps within {self.limits.top1:g} points of "
+            f"{self.manifest.name}: INT8 is refused: no recipe loses at most {self.limits.top1:g} points of "
             f"top-1 and {self.limits.worst_class:g} of each class; tried {tried}: "
             "give other --calibration data, or leave int8 out"
         )
 
     def _recipes(self) -> Iterator[Recipe]:
-        """Calibrators first; then the best of them, with more and more of the worst layers in floats."""
+        """All calibrators, then the best of them with an increasing number of sensitive layers in floats."""
         for calibrator in CALIBRATORS:
             yield Recipe(calibrator, self.target)
         best = min(self._trials, key=_loss).recipe
@@ -150,36 +171,36 @@ class Quantization:
                 yield best.without(worst_first[:number])
 
     def _most_sensitive(self, recipe: Recipe) -> list[tuple[str, str]]:
-        self.report("int8: looking for the layers that suffer most")
+        self.report("int8: looking for the most sensitive layers")
         found = [
             (error, role, layer)
             for role, quantizer in self._static.items()
-            for layer, error in sweep(quantizer, recipe, self._runner(role))
+            for layer, error in layer_errors(quantizer, recipe, self._runner(role))
         ]
         return [(role, layer) for _, role, layer in sorted(found, reverse=True)]
 
     def _runner(self, role: str) -> Callable[[Graph], Floats]:
-        """Runs a graph on a few items of the evaluation data."""
+        """Return a function that runs a graph on a few items of the evaluation data."""
         assert self.evaluation is not None, "without it the first recipe is taken"
         data, windows = self.evaluation, self.evaluation.windows
         if role != "head":
-            some = data.pictures[:: max(1, len(data.pictures) // SWEEP_ITEMS)][:SWEEP_ITEMS]
+            some = data.pictures[:: max(1, len(data.pictures) // LAYER_ERROR_ITEMS)][:LAYER_ERROR_ITEMS]
             return lambda graph: run_pictures(graph, some, self.manifest)
         assert windows is not None, "only clips have a head"
-        rows = windows[:: max(1, len(windows) // SWEEP_ITEMS)][:SWEEP_ITEMS]
+        rows = windows[:: max(1, len(windows) // LAYER_ERROR_ITEMS)][:LAYER_ERROR_ITEMS]
         features = run_pictures(self.originals["encoder"], data.pictures[rows.ravel()], self.manifest)
         feed = features.reshape(*rows.shape, -1)
         return lambda graph: make_session(graph).run1(feed)
 
-    def _verdict(self, models: Models, reference: AccuracyFigures | None) -> AccuracyLoss | None:
+    def _accuracy_loss(self, models: Models, reference: AccuracyFigures | None) -> AccuracyLoss | None:
         if self._scorer is None or reference is None:
             return None
-        return judge(reference, self._scorer.figures(models), self.limits)
+        return accuracy_loss(reference, self._scorer.figures(models), self.limits)
 
-    def _within(self, models: Models, reference: AccuracyFigures | None) -> bool:
-        """Whether graphs keep their accuracy, as far as there is anything to judge it by."""
-        verdict = self._verdict(models, reference)
-        return verdict is None or verdict.within
+    def _is_accurate(self, models: Models, reference: AccuracyFigures | None) -> bool:
+        """Whether graphs pass the accuracy guard; always without evaluation data."""
+        loss = self._accuracy_loss(models, reference)
+        return loss is None or loss.within
 
     # Graph by graph
 
@@ -190,7 +211,7 @@ class Quantization:
             found = [role for role, counts in nodes.items() if any(counts.get(op) for op in WEIGHTED)][:1]
         if not found:
             raise ModelError(
-                f"{self.manifest.name}: has no layer whose weights could be INT8: leave int8 out"
+                f"{self.manifest.name}: has no layer whose weights can be quantized: leave int8 out"
             )
         return found
 
@@ -198,7 +219,7 @@ class Quantization:
         return StaticQuantizer(self.originals[role], role, lambda: self._inputs(role))
 
     def _inputs(self, role: str) -> Iterator[Floats]:
-        """The calibration set as a graph takes it."""
+        """Yield the calibration set in the form of a graph's input."""
         if role != "head":
             yield from batches(self.calibration.pictures, self.manifest)
             return
@@ -210,13 +231,13 @@ class Quantization:
     def _with_float_start(
         self, recipe: Recipe, models: Models, reference: AccuracyFigures | None
     ) -> tuple[Recipe, Models]:
-        """The first layers in floats, as many as make a graph faster.
+        """Leave first layers in floats, as many as make a graph faster.
 
-        They see many pixels of few channels: too few for the products of eight bits to fill a register.
+        They process many pixels with few channels, too few for eight-bit products to fill a register.
         """
         if self.target != "cpu":
             return recipe, models
-        one = self._one()
+        one = self._step_inputs()
         for role, quantizer in self._static.items():
             layers = [(role, layer) for layer in quantizer.layers]
             longest = min(MAX_START, len(layers) // 3)
@@ -226,7 +247,7 @@ class Quantization:
             times = [measured[str(n)] for n in range(len(graphs))]
             best = times.index(min(times))
             candidate = {**models, role: graphs[best]}
-            if _faster(times[best], times[0], START_GAIN) and self._within(candidate, reference):
+            if _faster(times[best], times[0], START_GAIN) and self._is_accurate(candidate, reference):
                 self.report(
                     f"int8, {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
                     f"{times[0]:.3f} without"
@@ -235,7 +256,7 @@ class Quantization:
         return recipe, models
 
     def _with_dynamic_heads(self, models: Models, reference: AccuracyFigures | None) -> Models:
-        """Dynamic INT8 for what cannot be quantized statically, where it is faster and within the guard."""
+        """Quantize the other graphs dynamically if that is faster and passes the guard."""
         if self.target != "cpu":
             return models
         for role in (one for one in models if one not in self._static):
@@ -246,10 +267,10 @@ class Quantization:
                 name: {role: make_session(graph)}
                 for name, graph in (("float", models[role]), ("dynamic", dynamic))
             }
-            times = median_ms(sessions, self._one())
+            times = median_ms(sessions, self._step_inputs())
             candidate = {**models, role: dynamic}
             self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
-            if _faster(times["dynamic"], times["float"]) and self._within(candidate, reference):
+            if _faster(times["dynamic"], times["float"]) and self._is_accurate(candidate, reference):
                 models = candidate
         return models
 
@@ -261,16 +282,16 @@ class Quantization:
     # Speed
 
     def _times(self, models: Models) -> dict[str, dict[str, float]]:
-        """Provider -> precision -> milliseconds of one step, where the provider is here."""
+        """Measure provider to precision to milliseconds of one step, if the provider is available."""
         provider = self.target
         if provider not in available_providers():
-            self.report(f"int8: {provider} is not here, so its speed was not measured")
+            self.report(f"int8: {provider} is not available, so its speed was not measured")
             return {}
         sessions = {
             name: {role: make_session(graph, Backend(provider, threads=1)) for role, graph in graphs.items()}
             for name, graphs in (("fp32", self.originals), ("int8", models))
         }
-        measured = median_ms(sessions, self._one(), on_cpu=provider == "cpu")
+        measured = median_ms(sessions, self._step_inputs(), on_cpu=provider == "cpu")
         times = {name: round(value, 4) for name, value in measured.items()}
         ratio = times["fp32"] / times["int8"]
         self.report(
@@ -279,17 +300,15 @@ class Quantization:
         )
         return {provider: times}
 
-    def _fastest(
-        self, times: Mapping[str, Mapping[str, float]], verdict: AccuracyLoss | None
-    ) -> dict[str, str]:
-        """INT8 that nobody judged is never chosen by itself."""
+    def _fastest(self, times: Mapping[str, Mapping[str, float]], loss: AccuracyLoss | None) -> dict[str, str]:
+        """Provider to precision; INT8 is never preferred without an accuracy guard."""
         return {
-            provider: "int8" if verdict is not None and _faster(one["int8"], one["fp32"]) else "fp32"
+            provider: "int8" if loss is not None and _faster(one["int8"], one["fp32"]) else "fp32"
             for provider, one in times.items()
         }
 
-    def _one(self) -> dict[str, Floats]:
-        """A step's input for each role."""
+    def _step_inputs(self) -> dict[str, Floats]:
+        """Return the input of one step for each role."""
         picture = next(self._inputs(self.manifest.roles[0]))[:1]
         if self.manifest.window is None:
             return {"model": picture}
@@ -307,9 +326,9 @@ class Quantization:
         }
 
     def _about_guard(
-        self, reference: AccuracyFigures | None, verdict: AccuracyLoss | None
+        self, reference: AccuracyFigures | None, loss: AccuracyLoss | None
     ) -> dict[str, object] | None:
-        if reference is None or verdict is None or self.evaluation is None:
+        if reference is None or loss is None or self.evaluation is None:
             return None
         used = {item.partition("@")[0] for items in self.calibration.chosen.items.values() for item in items}
         return {
@@ -318,9 +337,9 @@ class Quantization:
             "limits_points": {"top1": self.limits.top1, "worst_class": self.limits.worst_class},
             "fp32_top1": round(reference.top1, 4),
             "fp32_window_top1": round(reference.window_top1, 4),
-            "top1_points": _points(-verdict.top1),
-            "window_top1_points": _points(-verdict.window_top1),
-            "per_class_points": {label: _points(-lost) for label, lost in verdict.per_class.items()},
+            "top1_points": _points(-loss.top1),
+            "window_top1_points": _points(-loss.window_top1),
+            "per_class_points": {label: _points(-lost) for label, lost in loss.per_class.items()},
         }
 
 
@@ -333,4 +352,4 @@ def _faster(one_ms: float, other_ms: float, gain: float = MIN_GAIN) -> bool:
 
 
 def _loss(trial: RecipeTrial) -> float:
-    return trial.verdict.top1 if trial.verdict is not None else 0.0
+    return trial.loss.top1 if trial.loss is not None else 0.0

@@ -1,4 +1,4 @@
-"""What can be varied when a graph is quantized, and the order in which it is tried.
+"""Quantization recipes, and the order in which they are tried.
 
 A new INT8 recipe is an entry of CALIBRATORS.
 """
@@ -15,7 +15,7 @@ TARGETS: tuple[Target, ...] = ("cpu", "tensorrt")
 
 @dataclass(frozen=True)
 class Calibrator:
-    """How the range of a tensor follows from its values.
+    """Method that derives the range of a tensor from its values.
 
     Attributes:
         name: In reports and receipts.
@@ -35,10 +35,13 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to quantize: where to, how ranges are found, which layers (role, node) stay as they are.
+    """One way to quantize the graphs of a package.
 
-    cpu: unsigned asymmetric activations, signed weights per channel (the fast one with VNNI);
-    tensorrt: both signed and symmetric, as TensorRT asks for.
+    Attributes:
+        calibrator: How ranges are found.
+        target: "cpu" for unsigned asymmetric activations and signed weights per channel, which is fastest
+            with VNNI; "tensorrt" for signed symmetric ones, which TensorRT requires.
+        excluded: Layers (role, node) that stay in floats.
     """
 
     calibrator: Calibrator
@@ -46,7 +49,7 @@ class Recipe:
     excluded: tuple[tuple[str, str], ...] = ()
 
     def without(self, layers: Sequence[tuple[str, str]]) -> Recipe:
-        """The same with more layers (role, node) left as they are."""
+        """Return the recipe with more layers (role, node) excluded."""
         return replace(self, excluded=tuple(dict.fromkeys((*self.excluded, *layers))))
 
     def __str__(self) -> str:
@@ -58,11 +61,11 @@ CALIBRATORS = (
     Calibrator("minmax", "MinMax"),
     Calibrator("percentile 99.99", "Percentile", (("percentile", 99.99),)),
     Calibrator("percentile 99.9", "Percentile", (("percentile", 99.9),)),
-    # The default of 128 bins for 128 levels would leave the search nothing to choose; its time grows with the
-    # square of them.
+    # With the default of 128 bins for 128 levels the search has nothing to choose. Its time grows with the
+    # square of the number of bins.
     Calibrator("entropy", "Entropy", (("num_bins", 512), ("num_quantized_bins", 128))),
 )
-"""Cheapest first."""
+"""In the order in which they are tried, the cheapest first."""
 
 EXCLUSIONS = (1, 2, 4, 8, 16)
-"""How many of the most sensitive layers are left in floats, in turn; never more than a third of all."""
+"""Numbers of the most sensitive layers to leave in floats, tried in turn; at most a third of all layers."""

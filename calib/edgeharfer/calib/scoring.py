@@ -1,4 +1,4 @@
-"""What graphs answer on prepared data, the way the runtime runs them, and which layers err most in INT8."""
+"""Accuracy of graphs on evaluation data, and the error of single layers in INT8."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from edgeharfer.calib.data import EvaluationData, batches
 from edgeharfer.calib.graphs import StaticQuantizer
-from edgeharfer.calib.guard import AccuracyFigures, figures
-from edgeharfer.calib.material import EvaluationData, batches
+from edgeharfer.calib.guard import AccuracyFigures, accuracy_figures
 from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
@@ -22,7 +22,7 @@ Models = Mapping[str, Graph]
 
 
 class Scorer:
-    """Scores graphs of one package on one data set; features of an encoder are computed once."""
+    """Scores graphs of one package on one data set, and caches the features of encoders."""
 
     def __init__(self, manifest: Manifest, data: EvaluationData) -> None:
         self._manifest = manifest
@@ -30,12 +30,12 @@ class Scorer:
         self._features: dict[str, Floats] = {}
 
     def figures(self, models: Models) -> AccuracyFigures:
-        """Accuracy with these graphs."""
+        """Return the accuracy of these graphs."""
         data = self._data
-        return figures(self.probs(models), data.truth, self._manifest.labels, data.owners)
+        return accuracy_figures(self.probs(models), data.truth, self._manifest.labels, data.owners)
 
     def probs(self, models: Models) -> Floats:
-        """Of each picture or window, float32 (n, classes)."""
+        """Return the probabilities of each picture or window, float32 (n, classes)."""
         if self._data.windows is None:
             output = run_pictures(models["model"], self._data.pictures, self._manifest)
             probs = as_probs(output, self._manifest)
@@ -48,7 +48,7 @@ class Scorer:
     def _encoded(self, encoder: Graph) -> Floats:
         key = encoder.sha256
         if key not in self._features:
-            # Of the original and the candidate at hand; a file of features would be slower than both.
+            # Keeps the original and the current candidate; a file of features would be slower than both.
             while len(self._features) > 1:
                 del self._features[list(self._features)[-1]]
             self._features[key] = run_pictures(encoder, self._data.pictures, self._manifest)
@@ -56,22 +56,27 @@ class Scorer:
 
 
 def run_pictures(graph: Graph, pictures: Image, manifest: Manifest) -> Floats:
-    """The graph's output for uint8 pictures in the model's size, row by row."""
+    """Run a graph on uint8 pictures in the model's size; one row of output for each."""
     session = make_session(graph)
     return np.concatenate([session.run1(batch) for batch in batches(pictures, manifest)])
 
 
 def as_probs(output: Floats, manifest: Manifest) -> Floats:
-    """Scores of a graph as probabilities."""
+    """Convert scores of a graph to probabilities."""
     return output if manifest.output == "probs" else softmax(output, manifest.temperature)
 
 
-def sweep(
+def layer_errors(
     quantizer: StaticQuantizer, recipe: Recipe, run: Callable[[Graph], Floats]
 ) -> list[tuple[str, float]]:
-    """Each weighted layer with the error that it alone causes, worst first.
+    """Measure the error that each layer causes when it alone is quantized.
 
-    run: the output of a graph on some data. The error is the mean square over the output's own.
+    Args:
+        run: Returns the output of a graph on some data.
+
+    Returns:
+        Layers with their errors, the largest first. The error is the mean squared difference of the output,
+        divided by the mean square of the FP32 output.
     """
     wanted = run(quantizer.original)
     power = float(np.mean(np.square(wanted, dtype=np.float64))) or 1.0

@@ -1,4 +1,4 @@
-"""The ONNX tools of the export extra, imported when a quantization starts and kept quiet."""
+"""Lazy imports of the ONNX tools of the export extra, with their output suppressed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ TOOLS = ("onnx", "onnxruntime", "numpy")
 
 
 def load(module: str) -> Any:
-    """A module of the export extra. Raises MissingExtra where it is not installed."""
+    """Import a module of the export extra.
+
+    Raises:
+        MissingExtra: The module is not installed.
+    """
     try:
         with quiet():
             return importlib.import_module(module)
@@ -26,7 +30,7 @@ def load(module: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings, log lines below an error and prints; the calibrators print as they go."""
+    """Suppress warnings, log records up to errors, and prints, which the calibrators produce."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

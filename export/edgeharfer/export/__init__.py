@@ -1,4 +1,4 @@
-"""Keras models to model packages: conversion to ONNX, the encoder and head split, parity, INT8, receipts."""
+"""Export of Keras models to model packages: ONNX conversion, splitting, parity, INT8, receipts."""
 
 from edgeharfer.export.exporter import export_model
 from edgeharfer.export.int8 import Int8Options, quantize_package

@@ -1,4 +1,4 @@
-"""TensorFlow, Keras and the ONNX tools, imported when an export starts and kept quiet."""
+"""Lazy imports of TensorFlow, Keras and the ONNX tools, with their output suppressed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim", "onnxruntime", "n
 
 
 def load(module: str) -> Any:
-    """A module of the export extra. Raises MissingExtra where it is not installed."""
+    """Import a module of the export extra.
+
+    Raises:
+        MissingExtra: The module is not installed.
+        ConfigError: The module cannot be loaded, or Keras does not run on TensorFlow.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -30,31 +35,32 @@ def load(module: str) -> Any:
         reason = str(error) or type(error).__name__
         raise ConfigError(f"{module} is installed but cannot be loaded here: {reason}") from error
     if module == "keras" and loaded.backend.backend() != "tensorflow":
-        raise ConfigError("Keras runs on another backend here: set KERAS_BACKEND=tensorflow")
+        raise ConfigError(
+            f"Keras uses the backend {loaded.backend.backend()}, not tensorflow: set KERAS_BACKEND=tensorflow"
+        )
     return loaded
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings, log lines below an error, prints, and what native code writes to stderr.
+    """Suppress warnings, log records up to errors, prints, and native output on stderr.
 
-    TensorFlow writes lines at its import that no setting of its own holds back. An error still says
-    itself: it is raised, not written.
+    TensorFlow writes lines at import that none of its settings suppresses. Errors are still raised.
     """
-    with tools.quiet(), _native_stderr_held():
+    with tools.quiet(), _native_stderr_suppressed():
         yield
 
 
 @contextlib.contextmanager
-def _native_stderr_held() -> Iterator[None]:
+def _native_stderr_suppressed() -> Iterator[None]:
     sys.stderr.flush()
-    kept = os.dup(2)
+    original = os.dup(2)
     try:
         with tempfile.TemporaryFile() as sink:
             os.dup2(sink.fileno(), 2)
             try:
                 yield
             finally:
-                os.dup2(kept, 2)
+                os.dup2(original, 2)
     finally:
-        os.close(kept)
+        os.close(original)

@@ -1,10 +1,10 @@
-"""Make `face-full-range` and `face-short-range` from the models that the mediapipe wheel carries.
+"""Convert the face detectors of the mediapipe wheel to the packages `face-full-range` and `face-short-range`.
 
     python -m edgeharfer.export.blazeface mediapipe-0.10.21-*.whl --out runtime/edgeharfer/models
 
-The weights are Google's, Apache-2.0; nothing of them is changed but their storage: the full-range model
-keeps them sparse, which ONNX cannot, so they are written out in full. The outputs are held against
-TensorFlow Lite's on the original file, and a package that strays is not written.
+The weights are Google's (Apache-2.0) and keep their values. The full-range model stores them in a sparse
+form that ONNX does not have, so they are expanded. Outputs are compared with those of TensorFlow Lite on
+the original file, and a package that differs is not written.
 """
 
 from __future__ import annotations
@@ -39,15 +39,23 @@ OPSET = 17
 MAX_DIFFERENCE = 1e-3
 """Largest accepted difference from TensorFlow Lite: boxes in pixels of the input, scores as logits."""
 PARITY_FRAMES = 10
+"""Number of frames, and of noise pictures, on which the outputs are compared."""
 
 
 @dataclass(frozen=True)
 class TfliteFile:
-    """One tflite file of the wheel and what is made of it.
+    """A tflite file in the wheel and how it is converted.
 
-    sparse: its weights must be made dense. free: pictures of other sides may be given as well, for it is
-    made of nothing but convolutions. ships: the file itself goes into the package as well, for the
-    mediapipe library, whose later wheels carry no model.
+    Attributes:
+        name: Name of the package.
+        file: File name in the wheel.
+        sha256: Hash of the file.
+        side: Side of the input in pixels.
+        sparse: Whether its weights must be expanded.
+        free: Whether the side of the input is left free, which a fully convolutional network allows.
+        ships: Whether the package also contains the file itself, for the mediapipe library, whose later
+            wheels contain no model.
+        about: Lines of the model card.
     """
 
     name: str
@@ -71,11 +79,11 @@ ORIGINALS = (
         ships=False,
         about="""\
 - **Output**: 2304 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its sparse weights were written out in full; nothing else of them was changed. The side of
-  the input is left free: a known face is followed with 96x96 pixels of its surroundings.
-- **Intended use**: finding faces within about five metres, to be followed while they stay in view.
+- **Change**: its sparse weights are expanded, with the same values. The side of the input is left free:
+  a known face is followed in a crop of 96x96 pixels.
+- **Intended use**: detection of faces within about five metres, for tracking while they stay in view.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 82 % at 8 %,
-  about half at 6 %; for smaller ones the runtime looks closer (tiles). Profiles beyond about 60 degrees,
+  about half at 6 %; for smaller ones the runtime searches tiles. Profiles beyond about 60 degrees,
   strong back light and masks are missed more often.
 """,
     ),
@@ -89,11 +97,11 @@ ORIGINALS = (
         ships=True,
         about="""\
 - **Output**: 896 boxes with six key points each, in pixels of the input, and their scores as logits.
-- **Change**: its half-precision weights are stored as 32-bit floats; nothing else of them was changed. The
-  original file lies beside the graph, for `--detector mediapipe`: that library brings no model of its own.
-- **Intended use**: faces within about two metres, as before a telephone; the full-range model is the default.
+- **Change**: its half-precision weights are stored as 32-bit floats, with the same values. The package also
+  contains the original file for `--detector mediapipe`, because that library does not include a model.
+- **Intended use**: faces within about two metres, as with a phone; the full-range model is the default.
 - **Limits**: of webcam faces pasted into 640x480 scenes it finds all from 15 % of the width on, 58 % at 12 %,
-  24 % at 10 % and none at 8 %, so that it loses people who lean back. Profiles beyond about 60 degrees,
+  24 % at 10 % and none at 8 %, so it loses people who lean back. Profiles beyond about 60 degrees,
   strong back light and masks are missed more often.
 """,
     ),
@@ -102,20 +110,24 @@ ORIGINALS = (
 CARD = """\
 # {name}
 
-MediaPipe's BlazeFace face detector, converted to ONNX without a change of its weights.
+MediaPipe's BlazeFace face detector, converted to ONNX with unchanged weights.
 
 - **Origin**: `{file}` from the mediapipe 0.10.21 wheel, by Google, Apache-2.0
   (Bazarevsky et al. 2019, arXiv:1907.05047).
-- **Input**: {side}x{side} RGB in [-1, 1], aspect kept, black beside it.
+- **Input**: {side}x{side} RGB in [-1, 1], aspect kept, padded with black.
 {about}\
 - **Equality**: over {frames} pictures of the demo source and {frames} of noise, outputs differ from
   TensorFlow Lite's on the original file by at most {boxes:.1e} pixels and {scores:.1e} in the logit.
-- **Not for**: telling who somebody is. It knows nothing of identity, and nothing here does.
+- **Not for**: identification. It does not distinguish people, and nothing in edgeharfer does.
 """
 
 
 def read_member(wheel: Path, original: TfliteFile) -> bytes:
-    """A tflite file inside a mediapipe wheel; a file that is not the known one is refused."""
+    """Read a tflite file from a mediapipe wheel.
+
+    Raises:
+        ValueError: The file is not the expected one.
+    """
     member = f"{FOLDER_IN_WHEEL}/{original.file}"
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(member)
@@ -126,9 +138,12 @@ def read_member(wheel: Path, original: TfliteFile) -> bytes:
 
 
 def to_onnx(tflite: bytes, name: str, *, free: bool = False) -> bytes:
-    """A dense TensorFlow Lite model as ONNX, opset 17, standard operators; the same bytes each time.
+    """Convert a dense TensorFlow Lite model to ONNX (opset 17, standard operators), reproducibly.
 
-    free: leave the side of the picture open.
+    Args:
+        tflite: The model file.
+        name: Name of the graph.
+        free: Leave the side of the input free.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import onnx
@@ -148,7 +163,7 @@ def to_onnx(tflite: bytes, name: str, *, free: bool = False) -> bytes:
 
 
 def _rename(proto: onnx.ModelProto, name: str) -> None:
-    """Our names of inputs and outputs; numbers inside, as tf2onnx's names change from run to run."""
+    """Rename inputs and outputs, and number the other tensors: tf2onnx's names differ from run to run."""
     graph = proto.graph
     graph.name = name
     by_channels = {16: "boxes", 1: "scores"}
@@ -169,7 +184,7 @@ def _rename(proto: onnx.ModelProto, name: str) -> None:
 
 
 def _free_side(proto: onnx.ModelProto) -> None:
-    """Height and width of the picture, and with them the number of boxes, become names."""
+    """Make height and width of the input, and the number of boxes, symbolic dimensions."""
     for axis in (1, 2):
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "side"
     for output in proto.graph.output:
@@ -177,26 +192,26 @@ def _free_side(proto: onnx.ModelProto) -> None:
 
 
 def differences(tflite: bytes, model: bytes, side: int) -> dict[str, float]:
-    """The largest difference between TensorFlow Lite and ONNX Runtime for boxes and for scores."""
+    """Return the largest differences between TensorFlow Lite and ONNX Runtime, of boxes and of scores."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
     session = make_session(Graph.scan(model))
-    places = {int(one["shape"][2]): one["index"] for one in interpreter.get_output_details()}
+    indices = {int(one["shape"][2]): one["index"] for one in interpreter.get_output_details()}
     found = {"boxes": 0.0, "scores": 0.0}
     for picture in parity_pictures(side):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
         interpreter.invoke()
         outputs = session.run({"image": picture[None]})
         for key, channels in (("boxes", 16), ("scores", 1)):
-            delta = np.abs(outputs[key] - interpreter.get_tensor(places[channels])).max()
+            delta = np.abs(outputs[key] - interpreter.get_tensor(indices[channels])).max()
             found[key] = max(found[key], float(delta))
     return found
 
 
 def parity_pictures(side: int) -> Floats:
-    """What the detector may see: moving faces of the demo source between black bars, and noise."""
+    """Return letterboxed frames of the demo source, and noise, float32 (n, side, side, 3)."""
     demo = DemoSource(ManualClock())
     bar = (WIDTH - HEIGHT) // 2
     faces = [
@@ -207,7 +222,11 @@ def parity_pictures(side: int) -> Floats:
 
 
 def write_package(original: TfliteFile, tflite: bytes, folder: Path) -> None:
-    """The detector as a model package: manifest, graph and model card."""
+    """Write a detector as a model package: manifest, graph and model card.
+
+    Raises:
+        ValueError: The converted graph differs from TensorFlow Lite by more than MAX_DIFFERENCE.
+    """
     model = to_onnx(make_dense(tflite) if original.sparse else tflite, original.name, free=original.free)
     delta = differences(tflite, model, original.side)
     if max(delta.values()) > MAX_DIFFERENCE:

@@ -1,4 +1,4 @@
-"""The papers of a package: a model card for people and a receipt for checks."""
+"""The model card of a package, written from its manifest and receipt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgeharfer.runtime.tasks import TASKS
 _KINDS = {"face": "a face", "frame": "a picture", "clip": "a short stretch of video"}
 
 
-def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
-    """A card from what the manifest and the receipt say, for runs that bring none."""
+def model_card(manifest: Manifest) -> str:
+    """Write a card from the manifest, for models that come without one."""
     spec = manifest.input
     lines = [
         f"# {manifest.name}",
@@ -21,7 +21,7 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
         "| | |",
         "|---|---|",
         f"| task | {manifest.task} |",
-        f"| {'labels' if manifest.labels else 'values'} | {', '.join(_gives(manifest))} |",
+        f"| {'labels' if manifest.labels else 'values'} | {', '.join(_outputs(manifest))} |",
         f"| input | {spec.width} x {spec.height} {spec.color}, normalisation: {spec.normalize} |",
     ]
     if manifest.window is not None:
@@ -45,17 +45,17 @@ def model_card(manifest: Manifest, receipt: Mapping[str, object]) -> str:
 def _use(manifest: Manifest) -> str:
     if manifest.task in TASKS:
         return TASKS[manifest.task].use
-    gives = "Which of the listed classes" if manifest.labels else "The listed values of what"
-    return f"{gives} {_KINDS[manifest.kind]} shows."
+    output = "Classifies" if manifest.labels else "Estimates the listed values of"
+    return f"{output} {_KINDS[manifest.kind]}."
 
 
-def _gives(manifest: Manifest) -> Sequence[str]:
+def _outputs(manifest: Manifest) -> Sequence[str]:
     values = [f"{one.name} ({one.unit})" if one.unit else one.name for one in manifest.values]
     return manifest.labels or values
 
 
 def with_conversion(card: str, receipt: Mapping[str, object]) -> str:
-    """The card with a chapter on how far the graphs are from the original, and what they cost."""
+    """Append a section on the differences from the Keras model and on latency."""
     latency = _mapping(receipt.get("latency_ms"))
     lines = [
         "## Conversion and cost",
@@ -75,7 +75,14 @@ _INT8 = "## INT8"
 
 
 def with_int8(card: str, manifest: Manifest, facts: Mapping[str, object], *, kept: bool) -> str:
-    """The card with a chapter on the INT8 graphs, in the place of an older one."""
+    """Insert a section on the INT8 graphs, or replace an existing one.
+
+    Args:
+        card: The card.
+        manifest: Manifest of the package.
+        facts: Entry `int8` of the receipt.
+        kept: Whether the package contains the INT8 graphs.
+    """
     before, _, after = card.partition(_INT8)
     rest = after.partition("\n## ")[2]
     guard, times = _mapping(facts.get("guard")), _mapping(facts.get("latency_ms"))
@@ -94,8 +101,8 @@ def with_int8(card: str, manifest: Manifest, facts: Mapping[str, object], *, kep
         f"- {_choice(manifest, kept)}",
         "",
     ]
-    chapter = "\n".join(lines)
-    return before.rstrip() + "\n\n" + chapter + (f"\n## {rest}" if rest else "")
+    section = "\n".join(lines)
+    return before.rstrip() + "\n\n" + section + (f"\n## {rest}" if rest else "")
 
 
 def _changes(guard: Mapping[str, object]) -> str:
@@ -109,9 +116,9 @@ def _changes(guard: Mapping[str, object]) -> str:
 
 def _choice(manifest: Manifest, kept: bool) -> str:
     if not kept:
-        return "slower than FP32 on the machine that made it, so it is not part of the package"
+        return "slower than FP32 on the exporting machine, so not part of the package"
     chosen = [provider for provider, one in manifest.auto.items() if one == "int8"]
-    return f"chosen by itself on {', '.join(chosen)}" if chosen else "never chosen by itself"
+    return f"used by default on {', '.join(chosen)}" if chosen else "not used by default"
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -124,8 +131,8 @@ def _differences(receipt: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _facts(facts: Mapping[str, object], otherwise: str) -> list[str]:
-    return [f"- {key.replace('_', ' ')}: {_said(value)}" for key, value in facts.items()] or [otherwise]
+    return [f"- {key.replace('_', ' ')}: {_format(value)}" for key, value in facts.items()] or [otherwise]
 
 
-def _said(value: object) -> str:
+def _format(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

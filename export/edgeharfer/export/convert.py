@@ -1,4 +1,4 @@
-"""TensorFlow functions to small ONNX graphs with the names and axes that the runtime promises."""
+"""Conversion of TensorFlow functions to ONNX graphs with the names and axes that the runtime expects."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.keras_model import first_line
-from edgeharfer.export.onnx_graph import holds_graphs
+from edgeharfer.export.onnx_graph import has_subgraphs
 from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError
 
 OPSET = 17
 
-# What may stand between the last layer and the output without changing which value is largest or that
-# the values sum to 1.
+# Operators after the last layer that change neither which value is largest nor that the values sum to 1.
 _TRANSPARENT = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze")
 
 
 def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result: str, name: str) -> Any:
-    """An ONNX ModelProto of a function from one float32 batch to another.
+    """Convert a function from one float32 batch to another.
 
-    shape: of the input without the batch axis, which stays free and is called "batch".
-    feed, result: names of input and output. Raises ModelError where the conversion fails.
+    Args:
+        call: The TensorFlow function.
+        shape: Shape of the input without the batch axis, which stays free and is called "batch".
+        feed: Name of the input.
+        result: Name of the output.
+        name: The model, for errors.
+
+    Returns:
+        An ONNX ModelProto.
+
+    Raises:
+        ModelError: The conversion fails.
     """
     tf, tf2onnx = backend.load("tensorflow"), backend.load("tf2onnx")
     signature = [tf.TensorSpec((None, *shape), tf.float32, name=feed)]
@@ -33,13 +42,17 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
         with backend.quiet():
             model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
             model = backend.load("onnxslim").slim(model)
-    except Exception as error:  # The converters raise whatever an unknown operator leads to.
+    except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
     return _tidy(model, shape, feed, result, name)
 
 
-def ends_in(model: Any, name: str) -> str:
-    """Whether a classifier gives "probs" or "logits". Raises ModelError for any other ending."""
+def output_kind(model: Any, name: str) -> str:
+    """Return "probs" or "logits", depending on the last operator of a classifier.
+
+    Raises:
+        ModelError: The last operator is an activation other than softmax.
+    """
     makers = {output: node for node in model.graph.node for output in node.output}
     node = makers.get(model.graph.output[0].name)
     while node is not None and node.op_type in _TRANSPARENT:
@@ -51,7 +64,7 @@ def ends_in(model: Any, name: str) -> str:
 
 
 def rename_output(model: Any, new: str) -> None:
-    """Give the only output another name, in place."""
+    """Rename the only output in place."""
     old = model.graph.output[0].name
     for node in model.graph.node:
         node.output[:] = [new if one == old else one for one in node.output]
@@ -77,11 +90,11 @@ def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -
 
 
 def _number(graph: Any) -> None:
-    """Names that only depend on the graph, so that the same model gives the same bytes each time.
+    """Give nodes and tensors names that depend only on the graph, so that exports are reproducible.
 
-    Keras and TensorFlow count up in their names for as long as the process lives.
+    Names from Keras and TensorFlow contain counters of the process.
     """
-    if holds_graphs(graph):
+    if has_subgraphs(graph):
         return
     names = {tensor.name: tensor.name for tensor in (*graph.input, *graph.output)} | {"": ""}
     weights = {tensor.name for tensor in graph.initializer}
@@ -89,8 +102,8 @@ def _number(graph: Any) -> None:
         node.name, node.doc_string = f"{node.op_type}_{number}", ""
         for name in (one for one in node.input if one in weights):
             names.setdefault(name, f"weight_{len(names)}")
-        for place, name in enumerate(node.output):
-            names.setdefault(name, f"{node.name}:{place}")
+        for index, name in enumerate(node.output):
+            names.setdefault(name, f"{node.name}:{index}")
         node.input[:] = [names[one] for one in node.input]
         node.output[:] = [names[one] for one in node.output]
     stored = {tensor.name: tensor.SerializeToString() for tensor in graph.initializer}

@@ -1,4 +1,4 @@
-"""From a Keras model to a model package: convert, split, compare, quantize, write, all or nothing."""
+"""Export of a Keras model to a model package: convert, split, compare, quantize, write."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgeharfer.calib.latency import median_ms
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
-from edgeharfer.export.draft import Draft, draft_manifest, package_name, shown
+from edgeharfer.export.draft import Draft, draft_manifest, format_shape, package_name
 from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
-from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
-from edgeharfer.export.rolling import rolling_form
-from edgeharfer.export.source import as_labels, check_keys, find_source
-from edgeharfer.export.split import NotSplitError, split_model
-from edgeharfer.export.writing import (
+from edgeharfer.export.package_files import (
     Files,
-    all_made_of,
-    check_place,
+    all_graph_facts,
+    check_output_folder,
     file_specs,
     to_graph,
     write_graphs,
-    write_papers,
+    write_metadata,
 )
+from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
+from edgeharfer.export.rolling import rolling_form
+from edgeharfer.export.source import check_keys, find_source, resolve_labels
+from edgeharfer.export.split import NotSplitError, split_model
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
@@ -52,23 +52,26 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class _Graphs:
-    """FP32 graphs by role, and whether their scores are "probs" or "logits".
+    """FP32 graphs of a model.
 
-    whole: why a clip model was not split; None where it was, and for pictures.
+    Attributes:
+        by_role: ONNX models by role.
+        output: "probs" or "logits".
+        not_split: Why a clip model was not split; None if it was, and for picture models.
     """
 
     by_role: Mapping[str, Any]
     output: str
-    whole: str | None = None
+    not_split: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Compared:
-    """Figures for the receipt, the inputs that they are from, and Keras's scores for these."""
+class _Parity:
+    """Comparison with Keras: figures for the receipt, the inputs, and Keras's scores of them."""
 
     figures: dict[str, object]
     inputs: Floats
-    wanted: Floats
+    expected: Floats
 
 
 def export_model(
@@ -88,26 +91,31 @@ def export_model(
 ) -> Package:
     """Write a model package to the folder `out` and return it.
 
-    model: a .keras, .h5 or .hdf5 file, a SavedModel, or a training run's folder.
-    task: one of PACKAGE_TASKS, or "auto" for the run's record (or `facts`) or the input's shape.
-    labels: class names in the order of the outputs, or their file; without, the run's own.
-    normalize: as in the manifest; "auto" takes the run's record, or "none" for a graph that scales itself.
-    precisions: of PRECISIONS. half_weights: store the weights of FP32 graphs as float16.
-    name: of the package; picks one where a run holds several.
-    facts: manifest keys that go before those of the run.
-    samples: prepared pictures (n, height, width, c) or clips (n, frames, height, width, c), float32, for
-    the parity figures; without, some of the calibration set, or noise.
-    int8: calibration data and guard; needed for the precision "int8".
-    report: called with a line for each step.
+    Args:
+        model: A .keras, .h5 or .hdf5 file, a SavedModel, or the folder of a training run.
+        out: Folder of the package. It appears complete or not at all.
+        task: One of PACKAGE_TASKS, or "auto" to take it from the run, from `facts` or from the input's shape.
+        labels: Class names in the order of the outputs, or the file that holds them; None takes the run's.
+        normalize: As in the manifest; "auto" takes the run's, or "none" for a graph that scales its input.
+        precisions: Some of PRECISIONS.
+        name: Name of the package; selects one if a run has several.
+        facts: Manifest keys that override those of the run.
+        samples: Preprocessed pictures (n, height, width, channels) or clips (n, frames, height, width,
+            channels), float32, for the parity figures; None takes some of the calibration set, or noise.
+        half_weights: Store the weights of FP32 graphs as float16.
+        int8: Calibration data and accuracy guard, required for the precision "int8".
+        report: Called with a line for each step.
 
-    Raises ModelError for a model that cannot be read or converted, that changes on the way, or whose INT8
-    form loses more than the guard allows,
-    ConfigError for options that do not fit, MissingExtra without TensorFlow. Nothing is left half-written.
+    Raises:
+        ModelError: The model cannot be read or converted, its outputs change in conversion, or INT8 loses
+            more accuracy than the guard allows.
+        ConfigError: The options do not fit the model or each other.
+        MissingExtra: TensorFlow or an ONNX tool is not installed.
     """
     _check_options(task, normalize, precisions, int8)
-    check_place(out)
+    check_output_folder(out)
     source = find_source(model, name)
-    wanted_labels = as_labels(labels)
+    wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
     loaded = load_model(source)
     recorded = {**source.facts, **check_keys(dict(facts or {}), "facts"), **({"name": name} if name else {})}
@@ -130,23 +138,23 @@ def export_model(
     origin = "given" if samples is not None else "of noise"
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
-    compared = _compare(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
+    compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
     first = next(iter(files.values()))
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
         "opset": convert.OPSET,
-        **({"whole": graphs.whole} if graphs.whole else {}),
+        **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
-        "files": all_made_of(files),
+        "files": all_graph_facts(files),
     }
-    card = with_conversion(source.card or model_card(manifest, receipt), receipt)
+    card = with_conversion(source.card or model_card(manifest), receipt)
     with replaced_folder(out) as folder:
         write_graphs(folder, files)
-        write_papers(folder, manifest, receipt, card)
+        write_metadata(folder, manifest, receipt, card)
         if int8 is not None and calibration is not None:
-            keras = compared.inputs, compared.wanted
+            keras = compared.inputs, compared.expected
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
         write_golden(load_package(folder))
     report(f"wrote {out}")
@@ -154,7 +162,7 @@ def export_model(
 
 
 def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
-    """Median milliseconds of each graph on one thread of the CPU; an encoder's is that of one frame."""
+    """Measure the median milliseconds of each graph on one CPU thread; for an encoder, of one frame."""
     times, batch = {}, inputs[:1, 0] if "head" in graphs else inputs[:1]
     for role, graph in graphs.items():
         session = make_session(graph)
@@ -167,7 +175,7 @@ def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
 
 
 def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: Int8Options | None) -> None:
-    """What can be refused before TensorFlow is loaded."""
+    """Check the options that do not need TensorFlow."""
     for what, value, known in (
         ("task", task, ("auto", *PACKAGE_TASKS)),
         ("normalisation", normalize, ("auto", *NORMALIZATIONS)),
@@ -178,7 +186,7 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
     if not precisions:
         raise ConfigError(f"no precision given: choose from {', '.join(PRECISIONS)}")
     if "int8" in precisions and int8 is None:
-        raise ConfigError("INT8 needs real data to be calibrated on: give --calibration, or leave int8 out")
+        raise ConfigError("INT8 needs calibration data: give --calibration, or leave int8 out")
 
 
 def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
@@ -188,7 +196,7 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
         return _named({"model": scores}, scores, loaded.name)
     try:
         if loaded.keras is None:
-            raise NotSplitError("a SavedModel has no layers to split: export its .keras file")
+            raise NotSplitError("a SavedModel cannot be split: export its .keras file")
         with backend.quiet():
             split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     except NotSplitError as error:
@@ -201,13 +209,15 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
 
 
 def _whole(loaded: LoadedModel, frames: int | None, picture: tuple[int, ...], reason: str) -> _Graphs:
-    """A clip model in one piece: its encoder only lays out the pixels, its head is all of the model.
+    """Convert a clip model unsplit: the encoder only flattens the pixels, and the head is the whole model.
 
-    So the runtime needs no third kind of package; each step costs the whole model's time.
+    Thus the runtime needs no other kind of package, but each step takes the time of the whole model.
     """
     tf = backend.load("tensorflow")
     if frames is None:
-        raise ConfigError(f"{loaded.name}: the number of frames is free: its record must give window.frames")
+        raise ConfigError(
+            f"{loaded.name}: the number of frames is not fixed: give window.frames in package.json"
+        )
     values = math.prod(picture)
     pixels = convert.to_onnx(
         lambda batch: tf.reshape(batch, (-1, values)), picture, "image", "features", loaded.name
@@ -219,7 +229,7 @@ def _whole(loaded: LoadedModel, frames: int | None, picture: tuple[int, ...], re
         "scores",
         loaded.name,
     )
-    return replace(_named({"encoder": pixels, "head": head}, head, loaded.name), whole=reason)
+    return replace(_named({"encoder": pixels, "head": head}, head, loaded.name), not_split=reason)
 
 
 def _inference(model: Any) -> Callable[[Any], Any]:
@@ -227,7 +237,7 @@ def _inference(model: Any) -> Callable[[Any], Any]:
 
 
 def _named(by_role: dict[str, Any], last: Any, name: str) -> _Graphs:
-    output = convert.ends_in(last, name)
+    output = convert.output_kind(last, name)
     convert.rename_output(last, output)
     return _Graphs(by_role, output)
 
@@ -235,12 +245,12 @@ def _named(by_role: dict[str, Any], last: Any, name: str) -> _Graphs:
 def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Files:
     files: Files = {}
     for precision in RECIPES:
-        # INT8 is made of the FP32 graphs later on, in the package's folder.
+        # INT8 is made from the FP32 graphs later, in the folder of the package.
         if precision not in precisions and not (precision == "fp32" and "int8" in precisions):
             continue
         # FP32 is for CPUs, on which a stream is read one frame at a time.
-        beside = _rolling(graphs) if precision == "fp32" else {}
-        for role, graph in {**graphs.by_role, **beside}.items():
+        rolling = _rolling(graphs) if precision == "fp32" else {}
+        for role, graph in {**graphs.by_role, **rolling}.items():
             made = RECIPES[precision](graph)
             if half_weights and precision == "fp32":
                 made = halve_weights(made)
@@ -253,19 +263,20 @@ def _rolling(graphs: _Graphs) -> Mapping[str, Any]:
     return {} if rolling is None else {ROLLING: rolling}
 
 
-def _compare(
+def _check_parity(
     manifest: Manifest,
     loaded: LoadedModel,
     graphs: _Graphs,
     files: Files,
     inputs: Floats,
     report: Report,
-) -> _Compared:
-    """Largest differences of a probability from Keras's. Raises ModelError where one is too large.
+) -> _Parity:
+    """Compare the probabilities with Keras's: first of the converted graphs, then of the stored files.
 
-    First of the graphs as converted, then of the files as they are stored.
+    Raises:
+        ModelError: A difference is larger than its tolerance.
     """
-    wanted = parity.whole_model(loaded.call, inputs)
+    expected = parity.keras_scores(loaded.call, inputs)
     kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
@@ -279,15 +290,16 @@ def _compare(
             rolling = {role: models[role] for role in ("encoder", ROLLING)}
             ways[f"{precision}_{ROLLING}"] = rolling, tolerance
     for key, (models, tolerance) in ways.items():
-        outputs = parity.exported(models, inputs)
-        figure = parity.difference(outputs, wanted, manifest.output)
+        outputs = parity.onnx_scores(models, inputs)
+        figure = parity.difference(outputs, expected, manifest.output)
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= tolerance:
             raise ModelError(
-                f"{loaded.name}: changes in conversion: {key} differs by {figure:.1e} from Keras"
+                f"{loaded.name}: changes in conversion: {key} differs from Keras by {figure:.1e}, "
+                f"more than {tolerance:.0e}"
             )
-        figures[key], agreement[key] = figure, parity.agreement(outputs, wanted)
-    return _Compared({**figures, "top1_agreement": agreement}, inputs, wanted)
+        figures[key], agreement[key] = figure, parity.agreement(outputs, expected)
+    return _Parity({**figures, "top1_agreement": agreement}, inputs, expected)
 
 
 def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
@@ -297,5 +309,6 @@ def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
     if samples is None:
         return parity.random_samples(shape, spec.normalize)
     if samples.shape[1:] != shape or not len(samples):
-        raise ConfigError(f"samples are {shown(samples.shape)}, where the model takes n x {shown(shape)}")
+        given, expected = format_shape(samples.shape), format_shape(shape)
+        raise ConfigError(f"samples have the shape {given}, but the model takes n x {expected}")
     return samples

@@ -1,4 +1,4 @@
-"""INT8 graphs for a package that holds FP32 ones: beside them, or refused by the accuracy guard."""
+"""INT8 graphs for a package with FP32 graphs, added if they pass the accuracy guard."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgeharfer.calib import open_material
-from edgeharfer.calib.calibration_set import WANTED, read_calibration_set
+from edgeharfer.calib import open_calibration_source
+from edgeharfer.calib.calibration_set import DEFAULT_ITEMS, read_calibration_set
+from edgeharfer.calib.data import CalibrationData, floats
 from edgeharfer.calib.guard import AccuracyLimits
-from edgeharfer.calib.material import CalibrationData, floats
 from edgeharfer.calib.quantize import Quantization, Quantized
 from edgeharfer.calib.recipes import Target
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import parity
 from edgeharfer.export.card import with_int8
+from edgeharfer.export.package_files import (
+    RECEIPT,
+    check_output_folder,
+    file_name,
+    file_spec,
+    graph_facts,
+    write_metadata,
+)
 from edgeharfer.export.source import CARD
-from edgeharfer.export.writing import RECEIPT, check_place, file_name, file_spec, made_of, write_papers
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
 from edgeharfer.runtime.inference.package import Package, load_package, read_regular_file
@@ -35,15 +42,21 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Int8Options:
-    """How a package gets its INT8 graphs.
+    """How INT8 graphs are made.
 
-    calibration: labelled pictures or clips, of which the training split is used, at least `items` of them
-    where there are as many; or exactly those of `calibration_set`. eval_data: what the accuracy guard
-    judges by; without it nothing is guarded, and INT8 is never chosen by itself. eval_split: of it, None
-    is the one for testing; what a model was trained on tells what INT8 changes as well, and has more
-    pictures of a rare class.
-    ferplus: FER+ votes that label both. target: what the graphs are for. keep_slower: keep INT8 graphs
-    that turn out slower than FP32.
+    Attributes:
+        calibration: Labelled pictures or clips, of which the training split is used.
+        eval_data: Labelled data for the accuracy guard. Without it there is no guard, and INT8 is never used
+            by default.
+        eval_split: Split of `eval_data`; None takes the test split. The training split also shows what INT8
+            changes, and has more pictures of rare classes.
+        ferplus: FER+ votes that label both data sets.
+        calibration_set: File with the exact items to calibrate on.
+        items: Minimum number of items otherwise, if there are that many.
+        seed: Seed of their selection.
+        limits: Accepted losses of accuracy.
+        target: What the graphs are made for.
+        keep_slower: Keep INT8 graphs that are slower than FP32.
     """
 
     calibration: Path
@@ -51,22 +64,22 @@ class Int8Options:
     eval_split: str | None = None
     ferplus: Path | None = None
     calibration_set: Path | None = None
-    items: int = WANTED
+    items: int = DEFAULT_ITEMS
     seed: int = 1
     limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     target: Target = "cpu"
     keep_slower: bool = False
 
     def read(self, manifest: Manifest) -> CalibrationData:
-        """The calibration set of a model with this manifest."""
-        material = open_material(manifest, self.calibration, self.ferplus)
+        """Read the calibration data for a model with this manifest."""
+        material = open_calibration_source(manifest, self.calibration, self.ferplus)
         if self.calibration_set is not None:
-            return material.same_calibration(read_calibration_set(self.calibration_set))
+            return material.stored_calibration(read_calibration_set(self.calibration_set))
         return material.calibration(self.items, self.seed)
 
 
 def real_inputs(calibration: CalibrationData, manifest: Manifest) -> Floats:
-    """Some of the calibration set as the whole model takes it: pictures, or whole clips."""
+    """Return some of the calibration set as input of the whole model: pictures, or whole clips, float32."""
     if calibration.windows is not None:
         return floats(calibration.windows[:PARITY_CLIPS], manifest)
     step = max(1, len(calibration.pictures) // PARITY_PICTURES)
@@ -81,18 +94,28 @@ def quantize_package(
     precisions: Sequence[str] = ("fp32", "int8"),
     report: Report = lambda line: None,
 ) -> Package:
-    """A copy of a package with INT8 graphs, written to the folder `out`, which may be the package itself.
+    """Write a copy of a package with INT8 graphs to the folder `out`, which may be the package itself.
 
-    precisions: those that the result holds, "int8" among them. Raises ModelError where INT8 is refused,
-    ConfigError for options that do not fit. Nothing is left half-written.
+    Args:
+        package: Folder or name of a package with FP32 graphs.
+        out: Folder of the result. It appears complete or not at all.
+        int8: How INT8 graphs are made.
+        precisions: Precisions of the result, including "int8".
+        report: Called with a line for each step.
+
+    Raises:
+        ModelError: INT8 is refused by the accuracy guard.
+        ConfigError: The options do not fit the package.
     """
-    check_place(out)
+    check_output_folder(out)
     source = load_package(package)
     if unknown := sorted(set(precisions) - set(source.manifest.files) - {"int8"}):
-        raise ConfigError(f"{source.path}: holds no {unknown[0]}: export its Keras model again")
+        raise ConfigError(f"{source.path}: has no {unknown[0]} graphs: export its Keras model again")
     if source.manifest.task == FACES or not source.manifest.labels:
         what = "a face detector" if source.manifest.task == FACES else "a package with values"
-        raise ConfigError(f"{source.path}: {what} has no classes to guard: INT8 is not made of it")
+        raise ConfigError(
+            f"{source.path}: INT8 needs classes for its accuracy guard, and {what} has none: leave int8 out"
+        )
     report(f"reading {int8.calibration}")
     calibration = int8.read(source.manifest)
     with replaced_folder(out) as folder:
@@ -112,13 +135,19 @@ def add_int8(
     keras: tuple[Floats, Floats] | None = None,
     report: Report = lambda line: None,
 ) -> None:
-    """Quantize the package in `folder`, in place.
+    """Quantize the package in `folder` in place.
 
-    keras: inputs and Keras's scores for them, for the parity figures; without them FP32 stands in.
+    Args:
+        folder: A package with FP32 graphs.
+        calibration: Data to calibrate on.
+        int8: How INT8 graphs are made.
+        precisions: Precisions that the package keeps.
+        keras: Inputs and Keras's scores of them, for the parity figures; None compares with FP32.
+        report: Called with a line for each step.
     """
     package = load_package(folder)
     made = _quantize(package, calibration, int8, report)
-    keep = made.pays or int8.keep_slower or set(precisions) == {"int8"}
+    keep = made.is_faster or int8.keep_slower or set(precisions) == {"int8"}
     receipt = _read_receipt(folder)
     split = {"eval_split": int8.eval_split} if int8.eval_split is not None else {}
     receipt["int8"] = {**made.facts, **split, "kept": keep}
@@ -127,21 +156,21 @@ def add_int8(
     if keep:
         files["int8"] = _write_graphs(package, made)
     else:
-        report("int8: slower than FP32 here, so it is left out (--keep-slower keeps it)")
+        report("int8: slower than FP32 on this machine, so it is left out (use --keep-slower to keep it)")
     auto = {key: one for key, one in made.fastest.items() if one in files} if keep else {"cpu": "fp32"}
     manifest = replace(package.manifest, files=files, auto={**package.manifest.auto, **auto})
     manifest = replace(
         manifest, auto={key: one if one in files else next(iter(files)) for key, one in manifest.auto.items()}
     )
     _drop_unused(folder, manifest)
-    made_in = Package(folder, manifest)
+    written = Package(folder, manifest)
     receipt["files"] = {
-        spec.file: made_of(made_in.read(role, precision))
+        spec.file: graph_facts(written.read(role, precision))
         for precision, roles in manifest.files.items()
         for role, spec in roles.items()
     }
     card = (folder / CARD).read_text(encoding="utf-8")
-    write_papers(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
+    write_metadata(folder, manifest, receipt, with_int8(card, manifest, made.facts, kept=keep))
 
 
 def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options, report: Report) -> Quantized:
@@ -149,10 +178,10 @@ def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options,
         evaluation = None
         if int8.eval_data is not None:
             report(f"reading {int8.eval_data}")
-            material = open_material(package.manifest, int8.eval_data, int8.ferplus)
+            material = open_calibration_source(package.manifest, int8.eval_data, int8.ferplus)
             evaluation = material.evaluation(Path(scratch), int8.eval_split)
         else:
-            report("int8: without --eval-data nothing guards its accuracy, and it is not chosen by itself")
+            report("int8: no --eval-data, so accuracy is not checked and INT8 is not used by default")
         return Quantization(package, calibration, evaluation, int8.limits, int8.target, report).run()
 
 
@@ -162,18 +191,18 @@ def _parity(
     calibration: CalibrationData,
     keras: tuple[Floats, Floats] | None,
 ) -> dict[str, object]:
-    """INT8 against Keras, or against FP32 where Keras is not at hand."""
+    """Compare INT8 with Keras, or with FP32 if Keras's scores are not given."""
     manifest = package.manifest
     if keras is not None:
-        key, (inputs, wanted) = "int8", keras
+        key, (inputs, expected) = "int8", keras
     else:
         key, inputs = "int8_vs_fp32", real_inputs(calibration, manifest)
-        wanted = parity.exported({role: package.read(role) for role in manifest.roles}, inputs)
-    given = parity.exported(made.models, inputs)
+        expected = parity.onnx_scores({role: package.read(role) for role in manifest.roles}, inputs)
+    scores = parity.onnx_scores(made.models, inputs)
     agreement = _part(_part(_read_receipt(package.path), "parity"), "top1_agreement")
     return {
-        key: parity.difference(given, wanted, manifest.output),
-        "top1_agreement": {**agreement, key: parity.agreement(given, wanted)},
+        key: parity.difference(scores, expected, manifest.output),
+        "top1_agreement": {**agreement, key: parity.agreement(scores, expected)},
     }
 
 
@@ -189,7 +218,7 @@ def _write_graphs(package: Package, made: Quantized) -> dict[str, FileSpec]:
 
 
 def _copy(source: Package, folder: Path) -> None:
-    """Graphs after a check of their hashes, and the papers."""
+    """Copy the graphs, whose hashes are checked, and the metadata files."""
     for precision, roles in source.manifest.files.items():
         for role, spec in roles.items():
             (folder / spec.file).write_bytes(source.read(role, precision).data)
@@ -220,7 +249,7 @@ def _specs(manifest: Manifest) -> list[FileSpec]:
 
 
 def _drop_unused(folder: Path, manifest: Manifest) -> None:
-    """Graphs of precisions that the package is not to hold."""
+    """Remove the graphs that the manifest does not list."""
     used = {spec.file for spec in _specs(manifest)}
     for path in folder.glob("*.onnx"):
         if path.name not in used:

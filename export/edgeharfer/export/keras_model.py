@@ -1,4 +1,4 @@
-"""Keras and SavedModel files to functions, without running any code that a file carries."""
+"""Loading of Keras and SavedModel files without running code that they contain."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 Shape = tuple[int | None, ...]
 
 MAX_WEIGHT_BYTES = 2 * MAX_MODEL_BYTES
-"""Of one model: what the two graphs of a package may hold together."""
+"""Maximum size of a model's weights: that of the two graphs of a package together."""
 MAX_UNPACKED_BYTES = 4 * 1024**3
-"""A training file holds the optimizer's copies of the weights as well."""
+"""Maximum size of an unpacked .keras file, which may also contain the optimizer's state."""
 
-# Keras refuses most of these in safe mode too; here the layer is named and nothing is built first.
+# Keras also refuses most of these in safe mode, but only after it has built other layers.
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
 _CODE_PREFIXES = ("Jax", "Flax")
 _WEIGHTS = "model.weights.h5"
@@ -32,10 +32,14 @@ _UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStatel
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with one picture or clip as its input and one row of scores as its output.
+    """A model with a picture or clip as its only input and a row of scores as its only output.
 
-    call: TensorFlow function from the input batch to the scores. input_shape, output_shape: with the
-    batch axis. keras: the functional Keras model, None for a SavedModel.
+    Attributes:
+        name: The file, for errors.
+        call: TensorFlow function from a batch to its scores.
+        input_shape: Including the batch axis.
+        output_shape: Including the batch axis.
+        keras: The functional Keras model; None for a SavedModel.
     """
 
     name: str
@@ -46,12 +50,17 @@ class LoadedModel:
 
     @property
     def scales_itself(self) -> bool:
-        """The graph begins with a layer that scales raw pixels."""
+        """Whether the first layer scales raw pixels."""
         return self.keras is not None and _first_layer(self.keras) in ("Rescaling", "Normalization")
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """The model of a source. Raises ModelError for what is damaged, unsafe or of another kind."""
+    """Load a model.
+
+    Raises:
+        ModelError: The file is damaged, contains code, or is not a classifier of one input.
+        ConfigError: The model has several outputs and none was chosen.
+    """
     name = str(source.model)
     try:
         if source.kind == "savedmodel":
@@ -63,18 +72,18 @@ def load_model(source: ModelSource) -> LoadedModel:
             return _from_keras(model, name, source.head)
     except EdgeharferError:
         raise
-    except Exception as error:  # Keras, h5py and zipfile raise whatever the damage leads to.
+    except Exception as error:  # Keras, h5py and zipfile raise many types for damaged files.
         raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What a library says, short enough for one line."""
+    """Return the first line of a library's error message, at most 300 characters."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def as_functional(model: Any) -> Any:
-    """A functional model: Sequential wrapped, a model inside an otherwise empty one taken out."""
+    """Return a functional model: converts Sequential, and unwraps a model that only contains another one."""
     keras = backend.load("keras")
     if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
         raise ModelError(f"{model.name}: a subclassed model has no layer graph: export it as a SavedModel")
@@ -89,10 +98,10 @@ def as_functional(model: Any) -> Any:
 def _from_keras(model: Any, name: str, head: str | None) -> LoadedModel:
     keras = backend.load("keras")
     if getattr(model, "inputs", None) is None:
-        raise ModelError(f"{name}: has no known input: build the model before it is saved")
+        raise ModelError(f"{name}: the shape of its input is unknown: build the model before you save it")
     if len(model.inputs) != 1:
         raise ModelError(
-            f"{name}: takes {len(model.inputs)} inputs, where a picture or a clip is the only one"
+            f"{name}: takes {len(model.inputs)} inputs, but only one picture or clip is supported"
         )
     model = as_functional(model)
     output = _pick_output(model, name, head)
@@ -110,13 +119,13 @@ def _pick_output(model: Any, name: str, head: str | None) -> Any:
         raise ModelError(f"{name}: has no output {head!r}; its outputs are {', '.join(outputs)}")
     if head is None and len(outputs) != 1:
         raise ConfigError(
-            f"{name}: has several outputs ({', '.join(outputs)}): its record must name the `head`"
+            f"{name}: has several outputs ({', '.join(outputs)}): name one as `head` in package.json"
         )
     return outputs[head] if head is not None else model.outputs[0]
 
 
 def _first_layer(model: Any) -> str:
-    """Class of the first layer that does something, looked for inside nested models and wrappers."""
+    """Class name of the first layer after the input, inside nested models and wrappers."""
     keras = backend.load("keras")
     for one in as_functional(model).operations:
         if isinstance(one, keras.layers.InputLayer):
@@ -128,13 +137,13 @@ def _first_layer(model: Any) -> str:
 
 
 def _read_config(source: ModelSource) -> dict[str, Any]:
-    """The architecture that a file describes, as plain JSON."""
+    """Read the architecture of a file as JSON."""
     if source.kind == "hdf5":
         with backend.load("h5py").File(source.model, "r") as file:
             text = file.attrs.get("model_config")
             _check_weights(file.get("model_weights", file), str(source.model))
         if text is None:
-            raise ModelError(f"{source.model}: holds weights but no model: save the whole model")
+            raise ModelError(f"{source.model}: contains weights but no model: save the whole model")
     else:
         with zipfile.ZipFile(source.model) as archive:
             if sum(one.file_size for one in archive.infolist()) > MAX_UNPACKED_BYTES:
@@ -147,30 +156,32 @@ def _read_config(source: ModelSource) -> dict[str, Any]:
 
 
 def _check_weights(group: Any, name: str) -> None:
-    """Refuse before anything is allocated; a sparse file can declare what no disk holds."""
+    """Check the declared size of the weights before they are allocated."""
     sizes: list[int] = []
     group.visititems(lambda _, one: sizes.append(one.nbytes) if hasattr(one, "nbytes") else None)
     if sum(sizes) > MAX_WEIGHT_BYTES:
         raise ModelError(
             f"{name}: its weights take {sum(sizes) / 1e9:.1f} GB, more than the "
-            f"{MAX_WEIGHT_BYTES / 1e9:.1f} GB that a package can hold"
+            f"{MAX_WEIGHT_BYTES / 1e9:.1f} GB that a package can contain"
         )
 
 
 def _check_config(config: dict[str, Any], name: str) -> None:
-    """Refuse what would need code that is not Keras's own."""
+    """Refuse layers that contain code or are not part of Keras."""
     for part, layer in _parts(config, "?"):
         class_name, module = part["class_name"], part.get("module")
         known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
         if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
-            raise ModelError(f"{name}: layer {layer!r} ({class_name}) carries code, which is never run")
-        # A name with ">" was registered by somebody: package>class.
+            raise ModelError(
+                f"{name}: layer {layer!r} ({class_name}) contains code, which is never run: replace it"
+            )
+        # A name with ">" is a registered custom class: package>class.
         if not known or ">" in class_name or part.get("registered_name") not in (None, class_name):
-            raise ModelError(f"{name}: layer {layer!r} ({class_name}) is not one of Keras's own: replace it")
+            raise ModelError(f"{name}: layer {layer!r} ({class_name}) is not part of Keras: replace it")
 
 
 def _parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each serialised object below, with the name of the layer that it belongs to."""
+    """Yield each serialized object with the name of its layer."""
     if isinstance(config, list):
         for one in config:
             yield from _parts(one, layer)
@@ -182,7 +193,7 @@ def _parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
             layer = inner["name"]
         yield config, layer
     for key, one in config.items():
-        # What only training needs is never built.
+        # Parts that only training needs are never built.
         if key not in ("compile_config", "training_config"):
             yield from _parts(one, layer)
 
@@ -199,12 +210,12 @@ def _load_saved_model(folder: Path) -> LoadedModel:
         inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"{name}: takes {len(inputs)} inputs and gives {len(outputs)} outputs, not one of each"
+            f"{name}: has {len(inputs)} inputs and {len(outputs)} outputs, but one of each is required"
         )
     (feed, spec), (key, result) = next(iter(inputs.items())), next(iter(outputs.items()))
 
     def call(batch: Any) -> Any:
-        # Holding `loaded` keeps the variables alive.
+        # The reference to `loaded` keeps the variables alive.
         return loaded and signature(**{feed: batch})[key]
 
     return LoadedModel(name, call, tuple(spec.shape), tuple(result.shape))

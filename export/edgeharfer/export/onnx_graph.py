@@ -1,4 +1,4 @@
-"""An ONNX graph as one looks at it to change it: who makes a tensor, who takes it, what is constant."""
+"""View of an ONNX graph for rewrites: producers and consumers of tensors, constants, shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 
 class OnnxGraph:
-    """model: an ONNX ModelProto, which is changed in place."""
+    """An ONNX ModelProto that is changed in place."""
 
     def __init__(self, model: Any) -> None:
         self._onnx = backend.load("onnx")
@@ -23,41 +23,41 @@ class OnnxGraph:
         self._shapes: dict[str, list[int | None]] | None = None
 
     def nodes(self, operator: str) -> list[Any]:
-        """All nodes of one operator."""
+        """Return all nodes of an operator."""
         return [node for node in self._graph.node if node.op_type == operator]
 
-    def maker(self, name: str) -> Any:
-        """The node that a tensor comes from; None for inputs and constants."""
+    def producer(self, name: str) -> Any:
+        """Return the node that computes a tensor; None for inputs and constants."""
         return next((node for node in self._graph.node if name in node.output), None)
 
-    def users(self, name: str) -> list[Any]:
-        """The nodes that take a tensor, and the output of the graph that it is."""
-        users = [node for node in self._graph.node if _takes(node, name)]
-        return [*users, *(one for one in self._graph.output if one.name == name)]
+    def consumers(self, name: str) -> list[Any]:
+        """Return the nodes that read a tensor, and the graph output of that name."""
+        nodes = [node for node in self._graph.node if _reads(node, name)]
+        return [*nodes, *(one for one in self._graph.output if one.name == name)]
 
-    def only_user(self, name: str) -> Any:
-        """The node that alone takes a tensor; None where others do too, or it is an output of the graph."""
-        users = self.users(name)
-        return users[0] if len(users) == 1 and users[0] in self._graph.node else None
+    def only_consumer(self, name: str) -> Any:
+        """Return the only node that reads a tensor; None if there are others or it is a graph output."""
+        found = self.consumers(name)
+        return found[0] if len(found) == 1 and found[0] in self._graph.node else None
 
-    def value(self, name: str) -> Array | None:
-        """A constant, or None where the tensor is none."""
+    def constant(self, name: str) -> Array | None:
+        """Return the value of a constant; None for other tensors."""
         tensor = self._constants.get(name)
         return None if tensor is None else self.array(tensor)
 
     def array(self, tensor: Any) -> Array:
-        """A TensorProto's values."""
+        """Return the values of a TensorProto."""
         return np.asarray(self._onnx.numpy_helper.to_array(tensor))
 
-    def constant(self, name: str, value: Array) -> str:
-        """Add a constant, and return its name."""
+    def add_constant(self, name: str, value: Array) -> str:
+        """Add a constant and return its name."""
         tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
         self._graph.initializer.append(tensor)
         self._constants[name] = tensor
         return name
 
-    def size(self, name: str) -> list[int | None]:
-        """Lengths of a tensor's axes, None for those that are free; empty where nothing is known."""
+    def shape(self, name: str) -> list[int | None]:
+        """Return the shape of a tensor, with None for free axes; empty if unknown."""
         if self._shapes is None:
             inferred = self._onnx.shape_inference.infer_shapes(self._model).graph
             self._shapes = {
@@ -67,23 +67,23 @@ class OnnxGraph:
         return self._shapes.get(name, [])
 
     def attribute(self, node: Any, name: str, default: Any = None) -> Any:
-        """An attribute of a node as a Python value."""
+        """Return an attribute of a node as a Python value."""
         found = next((one for one in node.attribute if one.name == name), None)
         return default if found is None else self._onnx.helper.get_attribute_value(found)
 
     def insert(self, before: Any, operator: str, feeds: Sequence[str], result: str, **how: Any) -> None:
-        """Put a new node before another one."""
+        """Insert a new node before another one."""
         node = self._onnx.helper.make_node(operator, feeds, [result], **how)
         self._graph.node.insert(list(self._graph.node).index(before), node)
 
     def remove(self, *nodes: Any) -> None:
-        """Take nodes out, whose outputs others have taken over."""
+        """Remove nodes whose outputs are no longer needed."""
         for node in nodes:
             self._graph.node.remove(node)
 
-    def sweep(self) -> None:
-        """Drop what does not lead to an output any more. A graph with graphs inside stays as it is."""
-        if holds_graphs(self._graph):
+    def remove_unused(self) -> None:
+        """Remove nodes and constants that no output depends on; a graph with subgraphs is not changed."""
+        if has_subgraphs(self._graph):
             return
         needed = {one.name for one in self._graph.output}
         for node in reversed(list(self._graph.node)):
@@ -96,26 +96,26 @@ class OnnxGraph:
                 self._graph.initializer.remove(tensor)
 
 
-def copied(model: Any) -> Any:
-    """Another ModelProto of the same content."""
+def copy_model(model: Any) -> Any:
+    """Copy a ModelProto."""
     copy = type(model)()
     copy.CopyFrom(model)
     return copy
 
 
-def holds_graphs(graph: Any) -> bool:
+def has_subgraphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
-    return any(True for node in graph.node for _ in _inner_graphs(node))
+    return any(True for node in graph.node for _ in _subgraphs(node))
 
 
-def _takes(node: Any, name: str) -> bool:
-    """Whether a node, or a graph inside it, takes a tensor."""
+def _reads(node: Any, name: str) -> bool:
+    """Whether a node or one of its subgraphs reads a tensor."""
     return name in node.input or any(
-        _takes(inner, name) for graph in _inner_graphs(node) for inner in graph.node
+        _reads(inner, name) for graph in _subgraphs(node) for inner in graph.node
     )
 
 
-def _inner_graphs(node: Any) -> Iterator[Any]:
+def _subgraphs(node: Any) -> Iterator[Any]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -1,4 +1,4 @@
-"""Does what was exported give what Keras gives? Compared on pictures, in probabilities."""
+"""Comparison of exported graphs with the Keras model, in probabilities."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RANDOM_CLIPS = 2
 _SEED = 20_26
 _MAX_BATCH = 8
 
-# Value range of a picture after each normalisation; the last two have none and get a normal spread.
+# Value range of a picture after each normalization. The other two have no bounds: normal distribution.
 _RANGES = {"none": (0.0, 255.0), "unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
 
 
 def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
-    """Noise in the value range of the model's input: pictures or, for a shape with frames, clips."""
+    """Generate noise in the value range of the model's input, float32: pictures, or clips for a 4-D shape."""
     rng = np.random.default_rng(_SEED)
     full = (RANDOM_PICTURES if len(shape) == 3 else RANDOM_CLIPS, *shape)
     if normalize in _RANGES:
@@ -33,16 +33,16 @@ def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
     return rng.standard_normal(full, np.float32)
 
 
-def whole_model(call: Callable[[Any], Any], samples: Floats) -> Floats:
-    """Scores of the original, (n, classes)."""
+def keras_scores(call: Callable[[Any], Any], samples: Floats) -> Floats:
+    """Compute the scores of the original model, float32 (n, classes)."""
     with backend.quiet():
         return np.concatenate([np.asarray(call(batch), np.float32) for batch in _batches(samples)])
 
 
-def exported(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
-    """Scores of the exported graphs as the runtime would run them: clips frame by frame, then the head.
+def onnx_scores(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
+    """Compute the scores of exported graphs as the runtime does, float32 (n, classes).
 
-    Without a head the rolling one reads them.
+    Clips are encoded frame by frame and read by the head, or by the rolling head if there is no other.
     """
     sessions = {role: make_session(graph) for role, graph in graphs.items()}
     if "model" in sessions:
@@ -56,7 +56,13 @@ def exported(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
 
 
 def difference(one: Floats, other: Floats, output: str) -> float:
-    """Largest difference of a probability; NaN counts as infinite."""
+    """Return the largest difference of a probability; infinite for NaN.
+
+    Args:
+        one: Scores, (n, classes).
+        other: Scores, (n, classes).
+        output: "probs" or "logits".
+    """
     if output == "logits":
         one, other = softmax(one), softmax(other)
     largest = float(np.max(np.abs(one.astype(np.float64) - other)))
@@ -64,7 +70,7 @@ def difference(one: Floats, other: Floats, output: str) -> float:
 
 
 def agreement(one: Floats, other: Floats) -> float:
-    """Share of the inputs for which both name the same class."""
+    """Return the share of inputs with the same top-1 class."""
     return float((one.argmax(axis=-1) == other.argmax(axis=-1)).mean())
 
 

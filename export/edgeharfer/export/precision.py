@@ -1,4 +1,4 @@
-"""One graph in other number formats. The recipes of each precision are looked up in one table."""
+"""Conversion of a graph to other floating-point precisions."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.onnx_graph import copied
+from edgeharfer.export.onnx_graph import copy_model
 
 HALF_MIN_VALUES = 256
-"""Smaller tensors are not worth a Cast."""
+"""Minimum size of a tensor that is stored as float16; smaller ones do not pay for the Cast."""
 
 
 def to_fp32(model: Any) -> Any:
-    """The graph as it was converted."""
+    """Return the graph unchanged."""
     return model
 
 
 def to_fp16(model: Any) -> Any:
-    """Weights and arithmetic in float16, input and output in float32: for GPUs."""
+    """Convert weights and arithmetic to float16, with float32 input and output, for GPUs."""
     float16 = backend.load("onnxconverter_common.float16")
     with backend.quiet():
-        return float16.convert_float_to_float16(copied(model), keep_io_types=True)
+        return float16.convert_float_to_float16(copy_model(model), keep_io_types=True)
 
 
 RECIPES: dict[str, Callable[[Any], Any]] = {"fp32": to_fp32, "fp16": to_fp16}
-"""Precision -> graph of that precision."""
+"""Precision to the function that converts an FP32 graph."""
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2}
-"""Largest difference of a probability from Keras that is accepted."""
+"""Precision to the largest accepted difference of a probability from Keras."""
 
 
 def halve_weights(model: Any) -> Any:
-    """The float32 graph with its weights stored as float16, each behind a Cast.
+    """Store the weights of a float32 graph as float16, each followed by a Cast.
 
-    Half the file; the engine folds the casts when it loads, so the arithmetic and its speed stay
-    float32's. Weights that float16 cannot hold stay as they are.
+    This halves the file. ONNX Runtime folds the casts when it loads the graph, so arithmetic and speed are
+    those of float32. Weights out of float16's range are not changed.
     """
     onnx, numpy = backend.load("onnx"), backend.load("numpy")
-    model = copied(model)
+    model = copy_model(model)
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT:

@@ -1,8 +1,7 @@
-"""Rewrites of a converted graph that change how long it takes, and nothing that it says.
+"""Rewrites that make a converted graph faster without changing its results.
 
-TensorFlow leaves behind what it needs for itself: the zeros that a recurrent layer starts from, a batch
-normalisation as two operators, padding as one of its own. Each rewrite knows one such pattern and leaves
-alone what does not look exactly like it.
+Graphs from TensorFlow contain the initial zeros of recurrent layers, batch normalization as two operators,
+and padding as an operator of its own. Each rewrite matches one such pattern exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from edgeharfer.export.onnx_graph import Array, OnnxGraph
 
 MIN_CHANNELS = 16
-"""ONNX Runtime computes so many channels at once; a scale of fewer is no work for a convolution."""
+"""Minimum number of channels of a convolution: ONNX Runtime computes this many at once."""
 
 _LOWEST = np.array(np.finfo(np.float32).min, np.float32)
 _SHAPING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -25,25 +24,29 @@ _TO_THE_END = 2**31 - 1
 
 
 def rewrite(model: Any) -> None:
-    """All rewrites, in place. model: an ONNX ModelProto with the sizes of its input, batch aside."""
+    """Apply all rewrites in place.
+
+    Args:
+        model: An ONNX ModelProto whose input has fixed sizes, except for the batch.
+    """
     graph = OnnxGraph(model)
     for scale in graph.nodes("Mul"):
-        scale_by_convolution(graph, scale)
+        fold_scale_into_convolution(graph, scale)
     for pool in graph.nodes("MaxPool"):
-        pad_by_pool(graph, pool)
+        fold_padding_into_pool(graph, pool)
     for lstm in graph.nodes("LSTM"):
-        start_from_nothing(graph, lstm)
-        give_last_state(graph, lstm)
-    graph.sweep()
+        drop_zero_initial_state(graph, lstm)
+        use_last_state_output(graph, lstm)
+    graph.remove_unused()
 
 
-def scale_by_convolution(graph: OnnxGraph, scale: Any) -> None:
-    """A factor and a summand for each channel are a convolution of one pixel and one channel.
+def fold_scale_into_convolution(graph: OnnxGraph, scale: Any) -> None:
+    """Replace Mul and Add with one value for each channel by a 1x1 depthwise convolution.
 
-    Batch normalisation that no convolution goes before, as in ResNet V2, comes out of TensorFlow as Mul and
-    Add. A convolution takes the ReLU behind it along, in floats and in INT8, where the two would round twice.
+    TensorFlow writes batch normalization without a preceding convolution, as in ResNet V2, as Mul and Add.
+    A convolution can be fused with the ReLU that follows, and in INT8 it rounds once instead of twice.
     """
-    shift = graph.only_user(scale.output[0])
+    shift = graph.only_consumer(scale.output[0])
     if shift is None or shift.op_type != "Add":
         return
     x, factor = _operands(graph, scale)
@@ -52,19 +55,19 @@ def scale_by_convolution(graph: OnnxGraph, scale: Any) -> None:
         return
     assert factor is not None and summand is not None
     result, channels = shift.output[0], max(factor.size, summand.size)
-    size = graph.size(x)
+    size = graph.shape(x)
     if factor.size != summand.size or len(size) != 4 or size[1] != channels:
         return
-    weights = graph.constant(f"{result}/scale", factor.reshape(channels, 1, 1, 1))
-    bias = graph.constant(f"{result}/shift", summand.reshape(channels))
+    weights = graph.add_constant(f"{result}/scale", factor.reshape(channels, 1, 1, 1))
+    bias = graph.add_constant(f"{result}/shift", summand.reshape(channels))
     graph.insert(shift, "Conv", [x, weights, bias], result, kernel_shape=[1, 1], group=channels)
     graph.remove(scale, shift)
 
 
 def _operands(graph: OnnxGraph, node: Any) -> tuple[str, Array | None]:
-    """The operand that is computed, and the constant one; None where there is not one of each."""
-    computed = [name for name in node.input if graph.value(name) is None]
-    known = [value for name in node.input if (value := graph.value(name)) is not None]
+    """Return the computed and the constant operand; ("", None) unless there is one of each."""
+    computed = [name for name in node.input if graph.constant(name) is None]
+    known = [value for name in node.input if (value := graph.constant(name)) is not None]
     return (computed[0], known[0]) if len(computed) == len(known) == 1 else ("", None)
 
 
@@ -75,34 +78,33 @@ def _per_channel(value: Array | None) -> bool:
     return channels == value.size and channels >= MIN_CHANNELS
 
 
-def pad_by_pool(graph: OnnxGraph, pool: Any) -> None:
-    """Let a MaxPool do the padding before it, and raise what reaches over the edge to zero afterwards.
+def fold_padding_into_pool(graph: OnnxGraph, pool: Any) -> None:
+    """Fold zero padding into the MaxPool that follows, and take the maximum with zero at the edges.
 
-    A pool's own padding is lower than any number, while zeros count where the input is negative, as in
-    ResNet50V2. ONNX Runtime (1.31) makes one of Pad and MaxPool all the same, and the result is another;
-    the windows at the edge are therefore compared with the zero by themselves. That is also quicker: the
-    padding is no pass of its own. Where a length is free, a maximum with the lowest number keeps Pad and
-    pool apart, and changes nothing.
+    The padding of MaxPool is lower than any number, while zeros matter where the input is negative, as in
+    ResNet50V2. ONNX Runtime (1.31) fuses Pad and MaxPool nevertheless, which changes the result. So windows
+    that extend over the edge are compared with zero explicitly, which is also faster than a separate Pad.
+    If a length is free, a maximum with the lowest number prevents the fusion and changes nothing.
     """
-    pad = graph.maker(pool.input[0])
+    pad = graph.producer(pool.input[0])
     if pad is None or pad.op_type != "Pad":
         return
     result = pool.output[0]
     if (window := _window(graph, pad, pool)) is None:
-        lowest = graph.constant(f"{result}/lowest", _LOWEST)
+        lowest = graph.add_constant(f"{result}/lowest", _LOWEST)
         graph.insert(pool, "Max", [pool.input[0], lowest], f"{result}/padded")
         pool.input[0] = f"{result}/padded"
         return
     how = {"kernel_shape": window.kernel, "strides": window.strides, "pads": [*window.before, *window.after]}
     graph.insert(pool, "MaxPool", [pad.input[0]], f"{result}/inside", **how)
-    edge = graph.constant(f"{result}/edge", window.edge())
+    edge = graph.add_constant(f"{result}/edge", window.edge())
     graph.insert(pool, "Max", [f"{result}/inside", edge], result)
     graph.remove(pool)
 
 
 @dataclass(frozen=True)
 class _Window:
-    """How a pool goes over the two axes of a picture, with as much padding before and after each."""
+    """Geometry of a pool over the two axes of a picture, with the padding before and after each."""
 
     lengths: list[int]
     kernel: list[int]
@@ -111,7 +113,7 @@ class _Window:
     after: list[int]
 
     def edge(self) -> Array:
-        """What each window is at least, float32 (1, 1, height, width): zero if it reaches over the edge."""
+        """Return the lower bound of each window, float32 (1, 1, height, width): zero over the edge."""
         rows, columns = (self._reaches_over(axis) for axis in (0, 1))
         return np.where(rows[:, None] | columns[None], np.float32(0), _LOWEST)[None, None]
 
@@ -123,12 +125,12 @@ class _Window:
 
 
 def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
-    """None where the two cannot be made one by what is known of them."""
-    pads = graph.value(pad.input[1])
-    lengths = [length for length in graph.size(pad.input[0])[2:] if length is not None]
+    """Return the geometry of a Pad and its MaxPool; None if they cannot be folded."""
+    pads = graph.constant(pad.input[1])
+    lengths = [length for length in graph.shape(pad.input[0])[2:] if length is not None]
     kernel = list(graph.attribute(pool, "kernel_shape"))
     plain = (
-        graph.only_user(pad.output[0]) is not None
+        graph.only_consumer(pad.output[0]) is not None
         and _pads_with_zeros(graph, pad)
         and not any(graph.attribute(pool, "pads", []))
         and graph.attribute(pool, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
@@ -146,25 +148,25 @@ def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
 
 
 def _pads_with_zeros(graph: OnnxGraph, pad: Any) -> bool:
-    """On all axes, as long as nothing else is said."""
+    """Whether a Pad fills with zeros on all axes."""
     value, *axes = [*pad.input[2:], "", ""][:2]
-    filled = graph.value(value)
+    filled = graph.constant(value)
     zero = not value or (filled is not None and not filled.any())
     return zero and not any(axes) and bool(graph.attribute(pad, "mode", b"constant") == b"constant")
 
 
-def start_from_nothing(graph: OnnxGraph, lstm: Any) -> None:
-    """Zeros, which an LSTM starts from anyway, need not be made in the size of each batch."""
+def drop_zero_initial_state(graph: OnnxGraph, lstm: Any) -> None:
+    """Remove an LSTM's initial states if they are zeros, which is the default."""
     states = [name for name in lstm.input[5:7] if name]
     if states and all(_is_zero(graph, name) for name in states):
-        for place in range(5, min(7, len(lstm.input))):
-            lstm.input[place] = ""
+        for index in range(5, min(7, len(lstm.input))):
+            lstm.input[index] = ""
 
 
 def _is_zero(graph: OnnxGraph, name: str) -> bool:
-    """Whether a tensor holds zeros only, whatever its shape."""
-    while (value := graph.value(name)) is None:
-        node = graph.maker(name)
+    """Whether all values of a tensor are zero, whatever its shape."""
+    while (value := graph.constant(name)) is None:
+        node = graph.producer(name)
         if node is None or node.op_type not in (*_SHAPING, "ConstantOfShape"):
             return False
         if node.op_type == "ConstantOfShape":
@@ -174,19 +176,19 @@ def _is_zero(graph: OnnxGraph, name: str) -> bool:
     return not value.any()
 
 
-def give_last_state(graph: OnnxGraph, lstm: Any) -> None:
-    """The last of all states is an output of its own: no need to cut it out of them."""
-    squeeze = graph.only_user(lstm.output[0]) if lstm.output[0] else None
+def use_last_state_output(graph: OnnxGraph, lstm: Any) -> None:
+    """Read the last state from the LSTM's second output instead of slicing it from all states."""
+    squeeze = graph.only_consumer(lstm.output[0]) if lstm.output[0] else None
     if squeeze is None or not _squeezes(graph, squeeze, 1):
         return
-    cut = graph.only_user(squeeze.output[0])
-    last = graph.only_user(cut.output[0]) if cut is not None else None
+    cut = graph.only_consumer(squeeze.output[0])
+    last = graph.only_consumer(cut.output[0]) if cut is not None else None
     forward = graph.attribute(lstm, "direction", b"forward") == b"forward"
     if not forward or last is None or not (_takes_last(graph, cut) and _squeezes(graph, last, 0)):
         return
-    if len(lstm.output) > 1 and graph.users(lstm.output[1]):
+    if len(lstm.output) > 1 and graph.consumers(lstm.output[1]):
         return
-    # All states keep their name: tools that sort a graph take two that are called "" for one.
+    # The first output keeps its name: tools that sort a graph confuse several outputs with the name "".
     state = f"{lstm.output[0]}/last"
     lstm.output[:] = [lstm.output[0], state]
     graph.insert(last, "Squeeze", [state, last.input[1]], last.output[0])
@@ -194,15 +196,15 @@ def give_last_state(graph: OnnxGraph, lstm: Any) -> None:
 
 
 def _squeezes(graph: OnnxGraph, node: Any, axis: int) -> bool:
-    axes = graph.value(node.input[1]) if node.op_type == "Squeeze" and len(node.input) == 2 else None
+    axes = graph.constant(node.input[1]) if node.op_type == "Squeeze" and len(node.input) == 2 else None
     return axes is not None and axes.tolist() == [axis]
 
 
 def _takes_last(graph: OnnxGraph, node: Any) -> bool:
-    """Whether a node keeps the last of the first axis, and nothing else."""
+    """Whether a node slices the last element of the first axis."""
     if node.op_type != "Slice" or not 4 <= len(node.input) <= 5:
         return False
-    start, end, axes, *step = (graph.value(name) for name in node.input[1:])
+    start, end, axes, *step = (graph.constant(name) for name in node.input[1:])
     if start is None or end is None or axes is None or not _ones(step):
         return False
     return start.tolist() == [-1] and axes.tolist() == [0] and end.size == 1 and int(end[0]) >= _TO_THE_END

@@ -1,8 +1,8 @@
 """The rolling form of a recurrent head: the same weights, one frame at a time.
 
-What an LSTM makes of a frame by itself, the product with its kernel, is the same in every window. So it is
-taken once and handed to the layer as its bias, which all rows of a batch share; the rows are the windows that
-are open (see `edgeharfer.runtime.tasks.rolling`). The layer's own input is a zero.
+The product of a frame's features with an LSTM's kernel is the same in every window. So it is computed once
+and passed to the layer as its bias, which all rows of a batch share. The rows are the windows that are open
+(see `edgeharfer.runtime.tasks.rolling`), and the layer's own input is zero.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.export.onnx_graph import Array, OnnxGraph, copied
+from edgeharfer.export.onnx_graph import Array, OnnxGraph, copy_model
 
 FEATURES = "features"
 STATES = ("h", "c")
 
 
 def rolling_form(head: Any) -> Any:
-    """An ONNX ModelProto (features (1, size), h, c (1, frames, units)) -> (scores, next_h, next_c).
+    """Convert a head to its rolling form.
 
-    head: one of window (batch, frames, size) -> scores, which stays as it is. None where it does not read its
-    window by one LSTM that runs forward, or takes more of that than the last state.
+    Args:
+        head: ONNX ModelProto from a window (batch, frames, size) to scores; it is not changed.
+
+    Returns:
+        ONNX ModelProto from features (1, size) and the states h, c (1, frames, units) to scores, next_h and
+        next_c. None unless the head reads its window with one forward LSTM and uses only its last state.
     """
-    model = copied(head)
+    model = copy_model(head)
     graph = OnnxGraph(model)
     layer = _find_layer(graph, model.graph.input[0].name)
     if layer is None:
@@ -33,16 +37,16 @@ def rolling_form(head: Any) -> Any:
     frames, size = (axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim[1:])
     lstm, units, next_states = layer.lstm, layer.recurrent.shape[2], [f"next_{state}" for state in STATES]
     of_input, of_state = np.split(layer.bias[0], 2)
-    kernel = graph.constant("rolling/kernel", layer.kernel[0].T)
-    bias = graph.constant("rolling/bias", of_input + of_state)
-    no_bias = graph.constant("rolling/no_bias", np.zeros((1, of_state.size), np.float32))
+    kernel = graph.add_constant("rolling/kernel", layer.kernel[0].T)
+    bias = graph.add_constant("rolling/bias", of_input + of_state)
+    no_bias = graph.add_constant("rolling/no_bias", np.zeros((1, of_state.size), np.float32))
     graph.insert(lstm, "Gemm", [FEATURES, kernel, bias], "rolling/frame")
     graph.insert(lstm, "Concat", ["rolling/frame", no_bias], "rolling/as_bias", axis=1)
-    nothing = graph.constant("rolling/nothing", np.zeros((1, frames, 1), np.float32))
-    no_kernel = graph.constant("rolling/no_kernel", np.zeros((1, 4 * units, 1), np.float32))
+    nothing = graph.add_constant("rolling/nothing", np.zeros((1, frames, 1), np.float32))
+    no_kernel = graph.add_constant("rolling/no_kernel", np.zeros((1, 4 * units, 1), np.float32))
     lstm.input[:] = [nothing, no_kernel, lstm.input[2], "rolling/as_bias", "", *STATES]
     lstm.output[:] = ["rolling/states", *next_states]
-    start, end = (graph.constant(f"rolling/{n}", np.array([n])) for n in (0, 1))
+    start, end = (graph.add_constant(f"rolling/{n}", np.array([n])) for n in (0, 1))
     graph.insert(layer.squeeze, "Slice", [next_states[0], start, end, end], "rolling/complete")
     layer.squeeze.input[0] = "rolling/complete"
     graph.remove(layer.transpose)
@@ -51,15 +55,21 @@ def rolling_form(head: Any) -> Any:
     model.graph.output.extend(_floats(name, rows) for name in next_states)
     del model.graph.input[:]
     model.graph.input.extend([_floats(FEATURES, (1, size)), *(_floats(state, rows) for state in STATES)])
-    graph.sweep()
+    graph.remove_unused()
     return model
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The LSTM with what stands before and behind it, and its weights, gate by gate.
+    """The LSTM with the nodes before and after it, and its weights.
 
-    kernel, recurrent: (1, 4 units, ...). bias: (1, 8 units).
+    Attributes:
+        transpose: Node before the LSTM.
+        lstm: The LSTM.
+        squeeze: Node that reads its last state.
+        kernel: Weights of the input, (1, 4 units, size).
+        recurrent: Weights of the state, (1, 4 units, units).
+        bias: Both biases, (1, 8 units).
     """
 
     transpose: Any
@@ -71,12 +81,12 @@ class _Layer:
 
 
 def _find_layer(graph: OnnxGraph, window: str) -> _Layer | None:
-    transpose = graph.only_user(window)
-    lstm = graph.only_user(transpose.output[0]) if transpose is not None else None
+    transpose = graph.only_consumer(window)
+    lstm = graph.only_consumer(transpose.output[0]) if transpose is not None else None
     if lstm is None or (transpose.op_type, lstm.op_type) != ("Transpose", "LSTM") or len(lstm.output) < 2:
         return None
-    squeeze = graph.only_user(lstm.output[1])
-    others = [name for place, name in enumerate(lstm.output) if place != 1 and graph.users(name)]
+    squeeze = graph.only_consumer(lstm.output[1])
+    others = [name for place, name in enumerate(lstm.output) if place != 1 and graph.consumers(name)]
     plain = (
         list(graph.attribute(transpose, "perm")) == [1, 0, 2]
         and graph.attribute(lstm, "direction", b"forward") == b"forward"
@@ -85,7 +95,7 @@ def _find_layer(graph: OnnxGraph, window: str) -> _Layer | None:
     )
     if not plain or others or squeeze is None or squeeze.op_type != "Squeeze":
         return None
-    kernel, recurrent, bias = (graph.value(name) for name in [*lstm.input, ""][1:4])
+    kernel, recurrent, bias = (graph.constant(name) for name in [*lstm.input, ""][1:4])
     if kernel is None or recurrent is None:
         return None
     if bias is None:

@@ -1,4 +1,4 @@
-"""What there is to export: a model file or a training run's folder, with the facts that go along."""
+"""The model to export: a model file, or the folder of a training run with its record."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ _MANIFEST_KEYS = (
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model and what its training recorded.
+    """A model and the record of its training.
 
-    kind: "keras" (zip), "hdf5" or "savedmodel". head: the output to take of a model with several.
-    facts: manifest keys. where: the file that the facts are from, for errors.
+    Attributes:
+        model: File or folder of the model.
+        kind: "keras" (zip), "hdf5" or "savedmodel".
+        facts: Recorded manifest keys.
+        head: Name of the output to export from a model with several.
+        card: Text of the model card.
+        where: File that the facts come from, for errors.
     """
 
     model: Path
@@ -41,7 +46,7 @@ class ModelSource:
     where: str = "export"
 
     def receipt(self) -> dict[str, object]:
-        """File name, size and SHA-256; of a folder, of all its files in order."""
+        """Return file name, size and SHA-256; for a folder, of all its files in order."""
         digest, size = hashlib.sha256(), 0
         files = (
             [self.model] if self.model.is_file() else sorted(p for p in self.model.rglob("*") if p.is_file())
@@ -57,7 +62,16 @@ class ModelSource:
 
 
 def find_source(path: Path, name: str | None = None) -> ModelSource:
-    """The model behind a path; `name` picks one of a run's packages. Raises ModelError, ConfigError."""
+    """Find the model at a path.
+
+    Args:
+        path: Model file, SavedModel, or folder of a training run.
+        name: Which package of a run to export; required if it has several.
+
+    Raises:
+        ModelError: There is no model, or its record is damaged.
+        ConfigError: The run has several packages and `name` is none of them.
+    """
     if not path.exists():
         raise ModelError(
             f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
@@ -76,10 +90,14 @@ def find_source(path: Path, name: str | None = None) -> ModelSource:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names in the order of the outputs.
+    """Read class names in the order of the outputs.
 
-    A JSON list, {"labels": [...]}, an object from numbers to names or from names to numbers, or text
-    with one name a line.
+    Args:
+        path: JSON with a list, `{"labels": [...]}`, or an object that maps indices to names or names to
+            indices; or text with one name per line.
+
+    Raises:
+        ModelError: The file has another form.
     """
     content = read_regular_file(path, _MAX_TEXT_BYTES)
     if path.suffix.lower() != ".json":
@@ -96,7 +114,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _in_order(labels: Mapping[str, object]) -> list[object] | None:
-    """The names of {"0": "angry", ...} or {"angry": 0, ...}; None where the numbers are not 0 to n - 1."""
+    """Return the names of {"0": "angry", ...} or {"angry": 0, ...}; None unless indices are 0 to n - 1."""
     by_number: dict[int, object] = {}
     for key, value in labels.items():
         if isinstance(value, int) and not isinstance(value, bool):
@@ -107,8 +125,8 @@ def _in_order(labels: Mapping[str, object]) -> list[object] | None:
     return [by_number[number] for number in range(len(labels))] if whole else None
 
 
-def as_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
-    """Labels as given by a caller: names, or the file that holds them."""
+def resolve_labels(labels: Sequence[str] | Path | None) -> tuple[str, ...] | None:
+    """Return labels that are given as names or as the file that holds them."""
     return read_labels(labels) if isinstance(labels, Path) else None if labels is None else tuple(labels)
 
 
@@ -132,7 +150,7 @@ def _read_facts(path: Path) -> dict[str, object]:
 
 
 def _pick(record: dict[str, object], name: str | None, where: str) -> tuple[dict[str, object], str | None]:
-    """Facts common to a run, overlaid with those of the package asked for; an only one may be named anew."""
+    """Merge the facts of a run with those of the chosen package; if there is only one, `name` renames it."""
     packages = record.get("packages", {})
     if not isinstance(packages, dict) or not all(isinstance(one, dict) for one in packages.values()):
         raise ModelError(f"{where}: packages: must be an object of objects")
@@ -147,7 +165,11 @@ def _pick(record: dict[str, object], name: str | None, where: str) -> tuple[dict
 
 
 def check_keys(facts: dict[str, object], where: str) -> dict[str, object]:
-    """The facts themselves, if all of them are keys that a training may record."""
+    """Return the facts.
+
+    Raises:
+        ModelError: A key is not one that a training run may record.
+    """
     if unknown := sorted(set(facts) - {*_MANIFEST_KEYS, *_OWN_KEYS}):
         raise ModelError(
             f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_MANIFEST_KEYS + _OWN_KEYS)}"
@@ -156,7 +178,7 @@ def check_keys(facts: dict[str, object], where: str) -> dict[str, object]:
 
 
 def _card(folder: Path, name: str | None) -> str | None:
-    """A card for this very package, or the run's."""
+    """Read the card of a package, or that of the run."""
     for path in (folder / f"MODELCARD.{name}.md", folder / CARD):
         if path.exists():
             return _decode(read_regular_file(path, _MAX_TEXT_BYTES), path)

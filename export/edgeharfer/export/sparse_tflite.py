@@ -1,7 +1,7 @@
-"""TensorFlow Lite models with sparse weights, made dense.
+"""Expansion of sparse weights in TensorFlow Lite models.
 
-Sparse weights stand behind DENSIFY operators, which tf2onnx does not know. So each sparse constant is
-written out in full and the operators are dropped.
+Sparse weights are followed by DENSIFY operators, which tf2onnx does not support. So each sparse constant is
+expanded and the operators are removed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DENSIFY = "DENSIFY"
 
 
 def make_dense(tflite: bytes) -> bytes:
-    """The same model with every sparse constant expanded and no DENSIFY operator."""
+    """Expand every sparse constant of a model and remove its DENSIFY operators."""
     import flatbuffers
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -45,10 +45,10 @@ def make_dense(tflite: bytes) -> bytes:
 
 
 def _expand(tensor: Any, data: bytes) -> NDArray[Any]:
-    """One sparse constant in full: TensorFlow Lite's block-sparse format (schema.fbs, SparsityParameters).
+    """Expand a sparse constant in TensorFlow Lite's block-sparse format (schema.fbs, SparsityParameters).
 
-    The dimensions are walked in traversal order; a dense one counts, a sparse one lists its indices
-    in compressed rows. Block dimensions, after the first ones, refine the original dimension they map to.
+    Dimensions are visited in traversal order. A dense one has a size, a sparse one lists its indices in
+    compressed rows. Block dimensions come last and subdivide the original dimension that they map to.
     """
     values = np.frombuffer(data, np.float16 if tensor.type == 1 else np.float32)
     shape = [int(size) for size in tensor.shape]

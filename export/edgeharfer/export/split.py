@@ -1,8 +1,8 @@
-"""A clip model TimeDistributed(CNN) -> recurrent head, cut into an encoder per frame and a head.
+"""Splitting of a clip model, TimeDistributed(CNN) and a recurrent head, into a frame encoder and a head.
 
-A frame stands in many windows, so its features are computed once and the head runs on the last few.
-The cut is found in the layer graph: from the input on, layers that treat each frame by itself belong
-to the encoder; the tensor that leaves them is the window of features that the head takes.
+A frame belongs to many windows, so its features are computed once and the head runs on the most recent ones.
+The split point is found in the layer graph: from the input on, layers that process each frame separately
+belong to the encoder, and their output is the window of features that the head reads.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from edgeharfer.runtime.errors import ConfigError, ModelError
 
 
 class NotSplitError(ModelError):
-    """A clip model that is not an encoder of frames and a head; the message says why."""
+    """A clip model does not consist of a frame encoder and a head; the message gives the reason."""
 
 
-# Layers that do the same to every value, or nothing at inference, whatever axes there are.
+# Layers that apply the same function to every value, or do nothing at inference, whatever the axes.
 _ELEMENTWISE = ("Rescaling", "Activation", "ReLU", "LeakyReLU", "ELU", "Identity")
 _TRAINING_ONLY = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -29,8 +29,11 @@ _RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 class SplitModel:
     """Two functional models.
 
-    encoder: (batch, height, width, channels) -> (batch, features).
-    head: (batch, frames, features) -> (batch, classes).
+    Attributes:
+        encoder: (batch, height, width, channels) to (batch, features).
+        head: (batch, frames, features) to (batch, classes).
+        frames: Number of frames in a window.
+        features: Number of features of a frame.
     """
 
     encoder: Any
@@ -40,16 +43,23 @@ class SplitModel:
 
 
 def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
-    """Cut a functional clip model. `frames` is needed where its time axis is free.
+    """Split a functional clip model.
 
-    Raises NotSplitError with the reason where it is not of this family.
+    Args:
+        model: The Keras model.
+        name: The model, for errors.
+        frames: Number of frames, required if the time axis is free.
+
+    Raises:
+        NotSplitError: The model does not consist of a frame encoder and a head.
+        ConfigError: The number of frames is unknown.
     """
     keras = backend.load("keras")
-    model = inlined(model)
+    model = inline_models(model)
     shape = model.inputs[0].shape
     length = shape[1] or frames
     if length is None:
-        raise ConfigError(f"{name}: the number of frames is free: its record must give window.frames")
+        raise ConfigError(f"{name}: the number of frames is not fixed: give window.frames in package.json")
     frame = keras.Input(shape[2:], name="image")
     features, window = _walk(model, frame, length, name)
     head = plain_recurrence(keras.Model(window, model.outputs[0]))
@@ -57,10 +67,11 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
 
 
 def plain_recurrence(model: Any) -> Any:
-    """The same model with recurrent layers that convert to plain operators.
+    """Replace recurrent layers by equal ones that convert to ONNX without loops.
 
-    An LSTM becomes one operator, if it is not unrolled and drops nothing between steps (idle at inference,
-    but it makes a loop). The others would become loops, so their few steps are written out instead.
+    An LSTM converts to one operator if it is neither unrolled nor has recurrent dropout, which does nothing
+    at inference but makes TensorFlow build a loop. Other recurrent layers would become loops, so they are
+    unrolled.
     """
     keras = backend.load("keras")
     if not any(_needs_plain(one) for one in model._flatten_layers()):
@@ -80,7 +91,7 @@ def plain_recurrence(model: Any) -> Any:
 
 
 def _plain(kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What is to change in the settings of a layer."""
+    """Return the settings of a layer that have to change."""
     wanted = {"unroll": kind != "LSTM", "recurrent_dropout": 0.0, "stateful": False}
     return {key: value for key, value in wanted.items() if kind in _RECURRENT and config.get(key) != value}
 
@@ -90,8 +101,8 @@ def _needs_plain(layer: Any) -> bool:
     return kind in _RECURRENT and bool(_plain(kind, layer.get_config()))
 
 
-def inlined(model: Any) -> Any:
-    """The same functional model with models inside it replaced by their layers; weights are shared."""
+def inline_models(model: Any) -> Any:
+    """Replace nested models of a functional model by their layers, with shared weights."""
     keras = backend.load("keras")
     if not any(isinstance(one, keras.Model) for one in model.operations):
         return model
@@ -107,16 +118,16 @@ def _inline(model: Any, given: Any) -> Any:
         nested = isinstance(one, keras.Model) and len(getattr(one, "inputs", None) or ()) == 1
         return (lambda tensor, **kwargs: _inline(one, tensor)) if nested else one
 
-    # Keras's own way through a graph of layers; there is no public one that keeps the layers.
+    # Keras has no public method that traverses a graph of layers and keeps them.
     outputs = functional._run_through_graph([given], operation_fn=operation)
     return outputs[0] if isinstance(outputs, list) else outputs
 
 
 def _walk(model: Any, frame: Any, length: int, name: str) -> tuple[Any, Any]:
-    """The encoder's last tensor, and the tensor of the whole model that it stands for."""
+    """Return the encoder's output, and the tensor of the whole model that it corresponds to."""
     per_frame = {id(model.inputs[0]): (model.inputs[0], frame)}
     cuts: dict[int, Any] = {}
-    # Keras has no public way to see the calls of its graph; depth runs down towards the outputs.
+    # Keras has no public access to the calls of its graph; depth decreases towards the outputs.
     for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
         for node in nodes:
             known = [per_frame[id(one)] for one in node.input_tensors if id(one) in per_frame]
@@ -130,7 +141,7 @@ def _walk(model: Any, frame: Any, length: int, name: str) -> tuple[Any, Any]:
 
 def _only_cut(model: Any, per_frame: Any, cuts: dict[int, Any], name: str) -> tuple[Any, Any]:
     if not cuts:
-        raise NotSplitError(f"{name}: cannot be split: no layer looks at several frames")
+        raise NotSplitError(f"{name}: cannot be split: no layer combines frames")
     mixer = next(iter(cuts.values()))
     shown = f"layer {mixer.name!r} ({type(mixer).__name__})"
     if id(model.inputs[0]) in cuts:
@@ -138,7 +149,7 @@ def _only_cut(model: Any, per_frame: Any, cuts: dict[int, Any], name: str) -> tu
     tensor, features = per_frame[next(iter(cuts))] if len(cuts) == 1 else _common(model, per_frame)
     if tensor is None:
         raise NotSplitError(
-            f"{name}: cannot be split: {shown} is not the only one that takes features of frames"
+            f"{name}: cannot be split: {shown} is not the only layer that reads features of frames"
         )
     if len(features.shape) != 2 or features.shape[-1] is None:
         raise NotSplitError(f"{name}: cannot be split: a frame's features are not one vector before {shown}")
@@ -146,23 +157,22 @@ def _only_cut(model: Any, per_frame: Any, cuts: dict[int, Any], name: str) -> tu
 
 
 def _common(model: Any, per_frame: Any) -> tuple[Any, Any]:
-    """The last features of frames that all paths to the output lead through, or None twice.
+    """Return the last frame features that all paths to the output pass, or None twice.
 
-    A head can take them both before and after a layer that treats each frame by itself, a dropout say.
+    A head may read them both before and after a layer that processes frames separately, such as dropout.
     """
     keras = backend.load("keras")
     for tensor, features in reversed(per_frame.values()):
         if len(features.shape) == 2:
-            with contextlib.suppress(
-                ValueError
-            ):  # Keras's word for a graph that needs more than this tensor.
+            # Keras raises ValueError if the output depends on more than this tensor.
+            with contextlib.suppress(ValueError):
                 keras.Model(tensor, model.outputs[0])
                 return tensor, features
     return None, None
 
 
 def _one_frame(operation: Any, frame: Any, length: int) -> Any:
-    """What an operation on all frames does to one of them, or None if it mixes frames."""
+    """Apply an operation on all frames to one of them; None if it combines frames."""
     keras = backend.load("keras")
     kind = type(operation).__name__
     if kind == "TimeDistributed":

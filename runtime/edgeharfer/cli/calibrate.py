@@ -33,10 +33,10 @@ def calibrate(
     The set is balanced over the classes. FILE.json holds the SHA-256 of each item and none of the data;
     `edgeharfer export --calibration DATA --calibration-set FILE.json` uses the same items.
     """
-    from edgeharfer.calib import open_material
+    from edgeharfer.calib import open_calibration_source
 
     with open_package(model) as package:
-        calibration = open_material(package.manifest, data, ferplus).calibration(items, seed, split)
+        calibration = open_calibration_source(package.manifest, data, ferplus).calibration(items, seed, split)
     write_text(out, calibration.chosen.dump())
     counts = ", ".join(f"{label} {len(chosen)}" for label, chosen in calibration.chosen.items.items())
     click.echo(f"{len(calibration.chosen)} items ({counts}), SHA-256 {calibration.chosen.sha256}")

@@ -1,7 +1,7 @@
-"""What a contributor adds, in a copy of the sources: one new file and one line in the registry of its kind.
+"""Additions by a contributor, in a copy of the sources: one new file and one line in the registry.
 
-A network is a function with a decorator, an INT8 recipe an entry of a list. Nothing else is touched, and the
-command line, the configuration checks, the picker, the app and a run know each of them.
+A network is a function with a decorator, an INT8 recipe an entry of a list. Nothing else is changed, and the
+command line, the configuration checks, the picker, the app and a run support each of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tiny_patterns
-from edgeharfer.calib import open_material, quantize
+from edgeharfer.calib import open_calibration_source, quantize
 from edgeharfer.calib.quantize import Quantization
 from edgeharfer.calib.recipes import Calibrator
 from edgeharfer.training.action.networks import ACTION_NETWORKS
@@ -224,18 +224,18 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a copy of the sources with all the additions says and does."""
-    house = tmp_path_factory.mktemp("house")
+    project = tmp_path_factory.mktemp("project")
     for part in ("runtime", "training"):
         unwanted = shutil.ignore_patterns("models", "__pycache__")
-        shutil.copytree(PROJECT / part / "edgeharfer", house / part / "edgeharfer", ignore=unwanted)
+        shutil.copytree(PROJECT / part / "edgeharfer", project / part / "edgeharfer", ignore=unwanted)
     for one in ADDITIONS.values():
-        add(house, one)
-    with (house / NETWORKS).open("a", encoding="utf-8") as file:
+        add(project, one)
+    with (project / NETWORKS).open("a", encoding="utf-8") as file:
         file.write(NETWORK)
-    path = os.pathsep.join(str(house / part) for part in ("runtime", "training"))
+    path = os.pathsep.join(str(project / part) for part in ("runtime", "training"))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        cwd=house,
+        cwd=project,
         env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
@@ -245,10 +245,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def add(house: Path, addition: Addition) -> None:
+def add(project: Path, addition: Addition) -> None:
     assert "\n" not in addition.row
-    (house / addition.file).write_text(addition.text, encoding="utf-8")
-    registry = house / addition.registry
+    (project / addition.file).write_text(addition.text, encoding="utf-8")
+    registry = project / addition.registry
     lines = registry.read_text(encoding="utf-8").splitlines()
     [place] = [number for number, line in enumerate(lines) if line.startswith(addition.below)]
     lines.insert(place + 1, addition.row)
@@ -312,7 +312,7 @@ def test_an_int8_recipe_is_an_entry_of_the_list(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(quantize, "CALIBRATORS", (moving,))
     data = tiny_patterns.write_pictures(tmp_path / "stripes", {"train": 5, "val": 5})
     package = tiny_patterns.picture_package(tmp_path / "tiny")
-    calibration = open_material(package.manifest, data).calibration(20, 1)
+    calibration = open_calibration_source(package.manifest, data).calibration(20, 1)
     lines: list[str] = []
     made = Quantization(package, calibration, None, report=lines.append).run()
     assert lines[0] == "int8, moving average: not measured"

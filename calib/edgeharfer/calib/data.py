@@ -1,4 +1,4 @@
-"""Labelled data as one model sees it: what it is calibrated on, and what it is judged by."""
+"""Labelled data in the form that one model reads, for calibration and for evaluation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ _BATCH = 8
 
 Rows = NDArray[np.int64]
 Pair = tuple[LabelledFile, int]
-"""A file and the number of its class."""
+"""A file and the index of its class."""
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationData:
-    """What a model is calibrated on.
+    """Data that a model is calibrated on.
 
-    pictures: the items of the set, uint8 (n, height, width, c) in the model's size and colours.
-    windows: of clips, uint8 (m, frames, height, width, c).
+    Attributes:
+        chosen: The set as hashes.
+        pictures: Items of the set, uint8 (n, height, width, channels) in the model's size and colours.
+        windows: For clips, whole windows, uint8 (m, frames, height, width, channels).
     """
 
     chosen: CalibrationSet
@@ -41,10 +43,14 @@ class CalibrationData:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """What a quantized model is judged by.
+    """Data that a quantized model is evaluated on.
 
-    pictures: uint8 (n, height, width, c). truth: class of each picture or clip. For clips `windows`
-    holds the rows of each window, (m, frames), and `owners` the clip of each, (m,). hashes: of the files.
+    Attributes:
+        pictures: Pictures or frames, uint8 (n, height, width, channels).
+        truth: Class index of each picture or clip.
+        hashes: SHA-256 of the files.
+        windows: For clips, the rows of `pictures` that form each window, (m, frames).
+        owners: For clips, the index of the clip of each window, (m,).
     """
 
     pictures: Image
@@ -55,34 +61,47 @@ class EvaluationData:
 
 
 def floats(pictures: Image, manifest: Manifest) -> Floats:
-    """Pictures as the graph takes them: what `prepare` gives for the originals."""
+    """Normalize pictures to the graph's input, as `preprocess.prepare` does."""
     return normalize(pictures.astype(np.float32), manifest.input.normalize)
 
 
 def batches(pictures: Image, manifest: Manifest) -> Iterator[Floats]:
-    """Pictures as the graph takes them, a few at a time."""
+    """Yield the normalized pictures in small batches."""
     for at in range(0, len(pictures), _BATCH):
         yield floats(np.asarray(pictures[at : at + _BATCH]), manifest)
 
 
 class CalibrationSource(ABC):
-    """A data set before one model. Raises SourceError where it has nothing for that model."""
+    """A data set in the form that one model reads.
+
+    Its methods raise SourceError if the data has nothing for that model.
+    """
 
     def __init__(self, manifest: Manifest, data: Dataset) -> None:
         self.manifest = manifest
         self.data = data
 
     def calibration(self, wanted: int, seed: int, split: str | None = None) -> CalibrationData:
-        """A fresh choice of the training split, balanced over the classes, of at least `wanted` items."""
+        """Choose at least `wanted` items of a split, balanced over the classes.
+
+        Args:
+            wanted: Minimum number of items, if the split has that many.
+            seed: Seed of the selection.
+            split: Name of the split; the training split if None.
+        """
         by_label: dict[str, list[LabelledFile]] = defaultdict(list)
-        for sample, label in self.checked(self.training_split() if split is None else split):
+        for sample, label in self.labelled(self.training_split() if split is None else split):
             by_label[self.manifest.labels[label]].append(sample)
         return self.choose(
             {label: shuffled(samples, seed) for label, samples in sorted(by_label.items())}, wanted, seed
         )
 
-    def same_calibration(self, wanted: CalibrationSet) -> CalibrationData:
-        """The items of a stored set, found by their hashes. Raises ConfigError where one is missing."""
+    def stored_calibration(self, wanted: CalibrationSet) -> CalibrationData:
+        """Read the items of a stored set, which are found by their hashes.
+
+        Raises:
+            ConfigError: The set is for another model, or the data does not have all of its files.
+        """
         wanted.check(self.manifest)
         files = {item.partition("@")[0] for items in wanted.items.values() for item in items}
         found: dict[str, LabelledFile] = {}
@@ -90,16 +109,23 @@ class CalibrationSource(ABC):
             found.setdefault(self.digest(sample), sample)
         if missing := files - set(found):
             raise ConfigError(
-                f"{self.data.path}: lacks {len(missing)} of the {len(files)} files of the calibration set"
+                f"{self.data.path}: {len(missing)} of the calibration set's {len(files)} files are missing"
             )
-        return self.read_chosen(wanted, found)
+        return self.read_calibration(wanted, found)
 
     def evaluation(self, scratch: Path, split: str | None = None) -> EvaluationData:
-        """The split for testing. Frames of clips lie in a file in `scratch`, which outlives the result."""
-        return self.judged(self.checked(self.data.test_split() if split is None else split), scratch)
+        """Read a split for evaluation.
+
+        Args:
+            scratch: Folder for the frames of clips; it must exist as long as the result is used.
+            split: Name of the split; the test split if None.
+        """
+        return self.read_evaluation(
+            self.labelled(self.data.test_split() if split is None else split), scratch
+        )
 
     def training_split(self) -> str:
-        """The split that may be learned from, or the only one."""
+        """Return the name of the training split, or of the only split."""
         splits = self.data.splits
         found = [split for split in splits if split.lower() in TRAIN_SPLITS]
         if not found and len(splits) > 1:
@@ -108,8 +134,8 @@ class CalibrationSource(ABC):
             )
         return (found or splits)[0]
 
-    def checked(self, split: str) -> list[Pair]:
-        """The samples of a split that are of the model's classes."""
+    def labelled(self, split: str) -> list[Pair]:
+        """Return the samples of a split that belong to the model's classes."""
         pairs = self.pairs(self.data.split(split))
         if not pairs:
             known = ", ".join(self.manifest.labels)
@@ -117,32 +143,36 @@ class CalibrationSource(ABC):
         return pairs
 
     def pairs(self, samples: Sequence[LabelledFile]) -> list[Pair]:
-        """Samples with their classes; those of other classes are left out."""
+        """Return samples with their class indices, without samples of other classes."""
         return match_labels(samples, self.manifest.labels)[0]
 
     def digest(self, sample: LabelledFile) -> str:
-        """SHA-256 of a file."""
+        """Return the SHA-256 of a file."""
         return hashlib.sha256(self.data.read(sample)).hexdigest()
 
     def new_set(self, chosen: Mapping[str, Sequence[str]], seed: int) -> CalibrationSet:
-        """A set of the hashes of each class."""
+        """Create a set from the hashes of each class."""
         items = {label: tuple(hashes) for label, hashes in sorted(chosen.items())}
         return CalibrationSet(FORMAT, self.manifest.task, asdict(self.manifest.input), seed, items)
 
     def stack(self, pictures: Sequence[Image]) -> Image:
-        """All pictures in one array. Raises SourceError where there is none."""
+        """Stack pictures into one array.
+
+        Raises:
+            SourceError: There are none.
+        """
         if not pictures:
             raise SourceError(f"{self.data.path}: none of its pictures can be read")
         return np.stack(pictures)
 
     @abstractmethod
     def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
-        """From the samples of each class, in the order in which they are to be taken."""
+        """Choose and read items from the samples of each class, in the given order."""
 
     @abstractmethod
-    def read_chosen(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
-        """The items of a set, whose files were found under their hashes."""
+    def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
+        """Read the items of a set from the files that were found by their hashes."""
 
     @abstractmethod
-    def judged(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
-        """All of these, whole."""
+    def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
+        """Read all of these samples whole."""

@@ -1,4 +1,4 @@
-"""The house: one namespace package, a lean runtime, exit codes, pinned versions."""
+"""The project as a whole: one namespace package, a lean runtime, exit codes, pinned versions."""
 
 from __future__ import annotations
 

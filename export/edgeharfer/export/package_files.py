@@ -1,4 +1,4 @@
-"""What a package folder holds: graphs, manifest, receipt and card, written into a fresh folder."""
+"""The files of a package: graphs, manifest, receipt and model card."""
 
 from __future__ import annotations
 
@@ -19,38 +19,42 @@ Files = dict[str, dict[str, Graph]]
 """Precision -> role -> graph."""
 
 
-def check_place(out: Path) -> None:
-    """Raises ConfigError where something stands that an export must not replace."""
+def check_output_folder(out: Path) -> None:
+    """Check that an export may replace `out`: a package, an empty folder, or nothing.
+
+    Raises:
+        ConfigError: Something else is there.
+    """
     usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
     if out.is_symlink() or (out.exists() and not usable):
-        raise ConfigError(f"{out}: exists and is no model package: give another --out")
+        raise ConfigError(f"{out}: exists and is not a model package: give another --out")
 
 
 def to_graph(model: Any, role: str) -> Graph:
-    """An ONNX model as it is stored; the same model gives the same bytes."""
+    """Serialize an ONNX model deterministically."""
     return Graph.scan(bytes(model.SerializeToString(deterministic=True)), role)
 
 
 def file_name(role: str, precision: str) -> str:
-    """Of a graph in its package."""
+    """Return the file name of a graph in its package."""
     return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
 
 
 def file_spec(role: str, precision: str, graph: Graph) -> FileSpec:
-    """What the manifest says of a graph."""
+    """Return the manifest entry of a graph."""
     return FileSpec(file_name(role, precision), len(graph.data), graph.sha256)
 
 
 def file_specs(files: Files) -> dict[str, dict[str, FileSpec]]:
-    """What the manifest says of all graphs."""
+    """Return the manifest entries of all graphs, by precision and role."""
     return {
         precision: {role: file_spec(role, precision, graph) for role, graph in roles.items()}
         for precision, roles in files.items()
     }
 
 
-def made_of(graph: Graph) -> dict[str, object]:
-    """Size and operators of a graph, for the receipt."""
+def graph_facts(graph: Graph) -> dict[str, object]:
+    """Return size and operators of a graph, for the receipt."""
     return {
         "bytes": len(graph.data),
         "weight_bytes": graph.info.initializer_bytes,
@@ -59,24 +63,28 @@ def made_of(graph: Graph) -> dict[str, object]:
     }
 
 
-def all_made_of(files: Files) -> dict[str, object]:
-    """Size and operators of each file."""
+def all_graph_facts(files: Files) -> dict[str, object]:
+    """Return size and operators of each file, for the receipt."""
     return {
-        file_name(role, precision): made_of(graph)
+        file_name(role, precision): graph_facts(graph)
         for precision, roles in files.items()
         for role, graph in roles.items()
     }
 
 
 def write_graphs(folder: Path, files: Files) -> None:
-    """The graphs alone."""
+    """Write the graphs."""
     for precision, roles in files.items():
         for role, graph in roles.items():
             (folder / file_name(role, precision)).write_bytes(graph.data)
 
 
-def write_papers(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:
-    """Manifest, receipt and card beside the graphs; raises ModelError if they do not fit these."""
+def write_metadata(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:
+    """Write manifest, receipt and card, and verify the package.
+
+    Raises:
+        ModelError: The graphs do not fit the manifest.
+    """
     write_manifest(folder, manifest)
     text = json.dumps(receipt, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")

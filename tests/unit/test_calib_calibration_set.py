@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tiny_patterns
-from edgeharfer.calib import open_material
-from edgeharfer.calib.calibration_set import balanced, read_calibration_set, shuffled
-from edgeharfer.calib.material import floats
+from edgeharfer.calib import open_calibration_source
+from edgeharfer.calib.calibration_set import read_calibration_set, shuffled, take_balanced
+from edgeharfer.calib.data import floats
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
@@ -30,7 +30,7 @@ from edgeharfer.runtime.source.decode import decode_image
     ],
 )
 def test_all_classes_give_alike(sizes: dict[str, int], wanted: int, chosen: dict[str, int]) -> None:
-    found = balanced({label: range(size) for label, size in sizes.items()}, wanted)
+    found = take_balanced({label: range(size) for label, size in sizes.items()}, wanted)
     assert {label: len(items) for label, items in found.items()} == chosen
 
 
@@ -53,7 +53,7 @@ def package(tmp_path: Path) -> Package:
 def test_pictures_come_from_the_training_split_and_as_the_runtime_prepares_them(
     pictures: Path, package: Package
 ) -> None:
-    calibration = open_material(package.manifest, pictures).calibration(20, seed=1)
+    calibration = open_calibration_source(package.manifest, pictures).calibration(20, seed=1)
     assert {label: len(items) for label, items in calibration.chosen.items.items()} == dict.fromkeys(
         tiny_patterns.CLASSES, 5
     )
@@ -64,14 +64,14 @@ def test_pictures_come_from_the_training_split_and_as_the_runtime_prepares_them(
 
 
 def test_a_set_is_stored_as_hashes_and_found_again(tmp_path: Path, pictures: Path, package: Package) -> None:
-    material = open_material(package.manifest, pictures)
+    material = open_calibration_source(package.manifest, pictures)
     first = material.calibration(12, seed=3)
     (tmp_path / "set.json").write_text(first.chosen.dump())
     stored = read_calibration_set(tmp_path / "set.json")
     assert stored == first.chosen
     assert stored.sha256 == first.chosen.sha256
     assert ".png" not in first.chosen.dump()
-    again = material.same_calibration(stored)
+    again = material.stored_calibration(stored)
     np.testing.assert_array_equal(again.pictures, first.pictures)
     assert material.calibration(12, seed=4).chosen != stored
 
@@ -80,20 +80,20 @@ def test_copies_count_once(tmp_path: Path, package: Package) -> None:
     data = tiny_patterns.write_pictures(tmp_path / "data", {"train": 3})
     for path in sorted(data.glob("train/*/0.png")):
         (path.parent / "copy.png").write_bytes(path.read_bytes())
-    assert len(open_material(package.manifest, data).calibration(100, seed=1).chosen) == 12
+    assert len(open_calibration_source(package.manifest, data).calibration(100, seed=1).chosen) == 12
 
 
 def test_frames_come_from_many_clips_and_windows_beside_them(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=3)
-    material = open_material(package.manifest, data)
+    material = open_calibration_source(package.manifest, data)
     calibration = material.calibration(40, seed=1)
     assert len(calibration.chosen) == len(calibration.pictures) >= 40
     clips = {item.partition("@")[0] for items in calibration.chosen.items.values() for item in items}
     assert len(clips) == 12
     assert calibration.windows is not None
     assert calibration.windows.shape == (12, 4, 24, 24, 3)
-    again = material.same_calibration(calibration.chosen)
+    again = material.stored_calibration(calibration.chosen)
     assert {one.tobytes() for one in again.pictures} == {one.tobytes() for one in calibration.pictures}
 
 
@@ -101,7 +101,7 @@ def test_all_windows_of_clips_are_judged(tmp_path: Path) -> None:
     package = tiny_patterns.clip_package(tmp_path / "package")
     data = tiny_patterns.write_clips(tmp_path / "clips", clips=1)
     (data / "down" / "broken.avi").write_bytes(b"no video")
-    found = open_material(package.manifest, data).evaluation(tmp_path)
+    found = open_calibration_source(package.manifest, data).evaluation(tmp_path)
     assert found.truth.tolist() == [0, 1, 2, 3]
     assert found.windows is not None and found.owners is not None
     assert found.windows.shape == (len(found.owners), 4)
@@ -120,8 +120,12 @@ def refused(error: type[EdgeharferError], message: str, call: Any) -> None:
 
 def test_a_folder_without_pictures(tmp_path: Path, package: Package) -> None:
     (tmp_path / "empty").mkdir()
-    refused(SourceError, "empty: no .*png", lambda: open_material(package.manifest, tmp_path / "empty"))
-    refused(SourceError, "absent: no such", lambda: open_material(package.manifest, tmp_path / "absent"))
+    refused(
+        SourceError, "empty: no .*png", lambda: open_calibration_source(package.manifest, tmp_path / "empty")
+    )
+    refused(
+        SourceError, "absent: no such", lambda: open_calibration_source(package.manifest, tmp_path / "absent")
+    )
 
 
 def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
@@ -129,7 +133,7 @@ def test_the_wrong_classes(tmp_path: Path, package: Package) -> None:
     for folder in list((data / "train").iterdir()):
         folder.rename(folder.with_name(f"not-{folder.name}"))
     message = "none of its classes is a class of the model: across, down"
-    refused(SourceError, message, lambda: open_material(package.manifest, data).calibration(9, 1))
+    refused(SourceError, message, lambda: open_calibration_source(package.manifest, data).calibration(9, 1))
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path, package: Package) -> None:
@@ -139,7 +143,7 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, package: Package) -> None:
     refused(
         SourceError,
         "none of its pictures can be read",
-        lambda: open_material(package.manifest, data).calibration(9, 1),
+        lambda: open_calibration_source(package.manifest, data).calibration(9, 1),
     )
 
 
@@ -148,22 +152,22 @@ def test_no_training_split(tmp_path: Path, package: Package) -> None:
     refused(
         SourceError,
         "no training split to calibrate on, only test, val",
-        lambda: open_material(package.manifest, data).calibration(9, 1),
+        lambda: open_calibration_source(package.manifest, data).calibration(9, 1),
     )
 
 
 def test_a_stored_set_for_another_model_or_other_data(
     tmp_path: Path, pictures: Path, package: Package
 ) -> None:
-    chosen = open_material(package.manifest, pictures).calibration(12, seed=3).chosen
+    chosen = open_calibration_source(package.manifest, pictures).calibration(12, seed=3).chosen
     other = tiny_patterns.write_pictures(tmp_path / "other", {"train": 3}, seed=9)
     refused(
         ConfigError,
-        "lacks 12 of the 12 files",
-        lambda: open_material(package.manifest, other).same_calibration(chosen),
+        "12 of the calibration set's 12 files are missing",
+        lambda: open_calibration_source(package.manifest, other).stored_calibration(chosen),
     )
     clips = tiny_patterns.clip_package(tmp_path / "clips")
-    refused(ConfigError, "one for the task emotion", lambda: chosen.check(clips.manifest))
+    refused(ConfigError, "is for the task emotion", lambda: chosen.check(clips.manifest))
 
 
 @pytest.mark.parametrize(
