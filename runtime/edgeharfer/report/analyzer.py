@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgeharfer.report.collector import Collector, SampleCallback, value_columns
 from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.pipeline import Pipeline
@@ -108,7 +108,7 @@ class AnalysisMethod:
         return {**settings, **{task: models.get(task) for task in PACKAGE_TASKS}}
 
 
-class Analyzer:
+class Analyzer(Closing):
     """The pipeline of a report, for any number of inputs in sequence.
 
     Args:
@@ -165,14 +165,6 @@ class Analyzer:
     def close(self) -> None:
         """Close the pipeline."""
         self._pipeline.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def analyze(
         self,
