@@ -14,6 +14,7 @@ from edgeharfer.app.scene import intensity_to_dict
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
 from edgeharfer.report.statistics import PersonStatistics
+from edgeharfer.report.summary import round_values
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 MAX_POINTS = 400
@@ -57,7 +58,7 @@ class ReportDigest:
             "group": {
                 "coverage": round(report.group.coverage, 4),
                 "confidence": round(report.group.confidence, 4),
-                "shares": _rounded(report.group.shares),
+                "shares": round_values(report.group.shares),
                 **intensity_to_dict(self._mean_intensity(report.rows, report.labels)),
             },
             "people": [self._person(person, report) for person in people],
@@ -74,7 +75,7 @@ class ReportDigest:
         return {
             "track": person.track,
             "seen_s": round(len(person.rows) * report.recording.step_s, 3),
-            "shares": _rounded(person.measures.shares),
+            "shares": round_values(person.measures.shares),
             "label": leader[0] if leader else UNCERTAIN,
             "share": round(share, 4),
             **intensity_to_dict(self._mean_intensity(person.rows, report.labels)),
@@ -135,7 +136,3 @@ def _mean_action(report: Report) -> dict[str, float]:
         if reading.label not in (UNCERTAIN, BACKGROUND):
             totals[reading.label] = totals.get(reading.label, 0.0) + reading.score
     return {label: total / len(readings) for label, total in totals.items()}
-
-
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {key: round(value, 4) for key, value in values.items()}

@@ -87,8 +87,8 @@ def _measures(measures: Statistics) -> dict[str, Any]:
         "sightings": measures.sightings,
         "coverage": round(measures.coverage, _DIGITS),
         "confidence": round(measures.confidence, _DIGITS),
-        "shares": _rounded(measures.shares),
-        "mean_raw": _rounded(measures.mean_raw),
+        "shares": round_values(measures.shares),
+        "mean_raw": round_values(measures.mean_raw),
         "transitions": [
             {"from": before, "to": after, "count": count}
             for (before, after), count in measures.transitions.items()
@@ -108,10 +108,11 @@ def _person(person: PersonStatistics, step_s: float) -> dict[str, Any]:
 
 def _actions(report: Report) -> dict[str, Any]:
     return {
-        "seconds": _rounded(seconds_by_label(report.segments)),
+        "seconds": round_values(seconds_by_label(report.segments)),
         "segments": [asdict(segment) for segment in report.segments],
     }
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+def round_values(values: Mapping[str, float]) -> dict[str, float]:
+    """Round each value to the precision of `summary.json`."""
     return {key: round(value, _DIGITS) for key, value in values.items()}

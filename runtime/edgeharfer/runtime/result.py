@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeharfer.runtime.tasks import ALWAYS_IN_JSON
-from edgeharfer.runtime.types import Action, Image, Reading, TrackedFace, check_picture
+from edgeharfer.runtime.types import Action, Image, Reading, TrackedFace, check_picture, round_number
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -102,6 +102,6 @@ def _face_json(face: TrackedFace) -> dict[str, Any]:
     return {
         "track": face.track,
         "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
-        "score": round(float(face.score), 4),
+        "score": round_number(face.score),
         **_readings_json("face", face.readings),
     }

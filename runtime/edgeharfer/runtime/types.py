@@ -152,11 +152,11 @@ class Reading:
         if self.label is not None:
             found["label"] = self.label
         if self.score is not None:
-            found["score"] = round(float(self.score), 4)
+            found["score"] = round_number(self.score)
         if self.probs is not None:
             found["probs"] = round_probabilities(self.probs)
         if self.values is not None:
-            found["values"] = {name: _number(value) for name, value in self.values.items()}
+            found["values"] = {name: round_number(value) for name, value in self.values.items()}
         return found
 
 
@@ -209,7 +209,7 @@ class Action(Reading):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the reading, which leaves out `probs`."""
         label = self.label if self.ready else UNCERTAIN
-        return {"label": label, "score": round(float(self.score), 4), "ready": self.ready}
+        return {"label": label, "score": round_number(self.score), "ready": self.ready}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,8 @@ def round_probabilities(probs: Mapping[str, float]) -> dict[str, float]:
     return {label: count / PROBABILITY_STEPS for label, count in steps.items()}
 
 
-def _number(value: float) -> float | None:
+def round_number(value: float) -> float | None:
+    """Round to four decimals for JSON; None for NaN and infinity."""
     return round(float(value), 4) if math.isfinite(value) else None
 
 

@@ -126,6 +126,19 @@ class Source(Protocol):
         self.close()
 
 
+class LiveTime:
+    """Computes the source time of live frames: seconds since the first one was captured."""
+
+    def __init__(self) -> None:
+        self._start_s: float | None = None
+
+    def pts_s(self, captured_s: float) -> float:
+        """Return the source time of a frame that was captured at this monotonic time."""
+        if self._start_s is None:
+            self._start_s = captured_s
+        return captured_s - self._start_s
+
+
 class BaseSource(Source):
     """Base class that timestamps frames and serializes `read` and `close` with a lock."""
 
@@ -134,7 +147,7 @@ class BaseSource(Source):
         self.skipped: list[tuple[Path, str]] = []
         self._clock = clock
         self._closed = False
-        self._start_s: float | None = None
+        self._live_time = LiveTime()
         # OpenCV crashes when a capture is released while another thread reads from it.
         self._lock = threading.Lock()
 
@@ -165,8 +178,7 @@ class BaseSource(Source):
 
         now_s = self._clock.monotonic()
         if pts_s is None:
-            self._start_s = now_s if self._start_s is None else self._start_s
-            pts_s = now_s - self._start_s
+            pts_s = self._live_time.pts_s(now_s)
         return Frame(seq, pts_s, now_s, bgr, still, file)
 
 

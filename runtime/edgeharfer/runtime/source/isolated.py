@@ -21,7 +21,7 @@ from typing import Any
 from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
-from edgeharfer.runtime.source.base import Source, SourceOptions
+from edgeharfer.runtime.source.base import LiveTime, Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
 from edgeharfer.runtime.source.requests import OpenRequest, to_line
@@ -120,7 +120,7 @@ class IsolatedSource(Source):
         self._lock = threading.Lock()
         self._reader: ReaderProcess | None = None
         self._closed = self._opened = self._idle = False
-        self._start_s: float | None = None
+        self._live_time = LiveTime()
         self._expected = 0
         try:
             self._open(stopping)
@@ -194,10 +194,9 @@ class IsolatedSource(Source):
     def _frame(self, message: FrameMessage) -> Frame:
         # Converted to the clock of this run, which may differ from the system clock of the reader.
         captured_s = self._clock.monotonic() - (self._system_clock.monotonic() - message.captured_s)
-        self._start_s = captured_s if self._start_s is None else self._start_s
         self.bad_pictures += max(0, message.seq - self._expected)
         self._expected = message.seq + 1
-        return Frame(message.seq, captured_s - self._start_s, captured_s, message.bgr)
+        return Frame(message.seq, self._live_time.pts_s(captured_s), captured_s, message.bgr)
 
     def _handle_status(self, content: dict[str, Any]) -> None:
         if "opened" in content:

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.base import Source
+from edgeharfer.runtime.source.base import LiveTime, Source
 from edgeharfer.runtime.types import Frame, Image
 
 
@@ -82,7 +82,7 @@ class Supervisor:
         self._interrupted_since_s: float | None = None
         self._since_s = clock.monotonic()  # time of the last frame or change of state
         self._interval_s = 0.0  # recent mean frame interval
-        self._start_s: float | None = None
+        self._live_time = LiveTime()
         self._pause_s = 0.0
         self._next_seq = self._first_seq = 0
 
@@ -160,11 +160,9 @@ class Supervisor:
         self._enter(SourceState.LIVE, "")
 
     def _renumbered(self, frame: Frame) -> Frame:
-        if self._start_s is None:
-            self._start_s = frame.captured_s
         seq = self._first_seq + frame.seq
         self._next_seq = seq + 1
-        return replace(frame, seq=seq, pts_s=frame.captured_s - self._start_s)
+        return replace(frame, seq=seq, pts_s=self._live_time.pts_s(frame.captured_s))
 
     def _enter(self, state: SourceState, reason: str) -> None:
         """Change the state. Interruptions and recovery are logged as warnings, attempts as debug messages."""
