@@ -36,8 +36,9 @@ ENVIRONMENTS = {
 }
 """Name -> folder and extras."""
 
-IN_TWO_PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-"""Options of pytest-xdist: the tests of one file stay together, and slow files do not come last."""
+IN_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Options of pytest-xdist: the tests of one file stay together, and slow files do not come last. Many tests
+wait, so three processes keep two cores busy."""
 
 ROOTS = ("runtime", "export", "training", "calib")
 
@@ -75,9 +76,9 @@ def demo(arguments: list[str]) -> None:
 
 
 def test(arguments: list[str]) -> None:
-    """Run the tests in two processes, or in one with the given arguments."""
+    """Run the tests in three processes, or in one with the given arguments."""
     install_system_packages()
-    run(environment("test", "python"), "-m", "pytest", *(arguments or IN_TWO_PROCESSES))
+    run(environment("test", "python"), "-m", "pytest", *(arguments or IN_PROCESSES))
 
 
 def lint(_: list[str]) -> None:

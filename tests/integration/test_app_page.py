@@ -100,8 +100,8 @@ def test_a_picture_shows_its_faces(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "photo.jpg"
     cv2.imwrite(str(file), faces()[0])
     send(page, file)
-    boxes = page.run("document.querySelectorAll('#photo .face').length")
-    assert boxes >= 1 and page.run("document.querySelector('#photo img').naturalWidth") == 640
+    assert page.run("document.querySelectorAll('#photo .face').length") >= 1
+    assert page.until("document.querySelector('#photo img').naturalWidth") == 640
     assert "Happy" in page.run("document.querySelector('#photo .face-name').textContent")
     assert page.run("document.getElementById('time-card').hidden")
 
