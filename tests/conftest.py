@@ -65,7 +65,7 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests wait (faults) alternate with files whose tests compute, which share the cores better."""
+    """Files whose tests wait (faults) alternate with files whose tests compute, to share the cores."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
