@@ -57,7 +57,7 @@ class CutAtThree(Whole):
 
 
 class Scripted(Task):
-    """Says what it is told to, frame by frame, and notes the calls."""
+    """Returns scripted readings, frame by frame, and records the calls."""
 
     def __init__(self, name: str, scope: str, said: Iterable[Any] | Callable[..., Any]) -> None:
         self.name, self.scope = name, scope

@@ -1,4 +1,4 @@
-"""What TensorRT is told, and when an engine is built again. None of it needs a GPU."""
+"""The options of TensorRT, and when an engine is built again. None of it needs a GPU."""
 
 from __future__ import annotations
 
