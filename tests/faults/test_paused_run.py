@@ -26,7 +26,7 @@ def test_a_run_that_was_paused_tells_nothing_of_old_pictures(tmp_path: Path, fig
     ):
         os.kill(run.process.pid, signal.SIGSTOP)
         count = run.count("result")
-        time.sleep(STALE_S + 1.5)  # the pictures of its first moments are still read
+        time.sleep(STALE_S + 3)  # the pictures of its first moments are still read
         os.kill(run.process.pid, signal.SIGCONT)
         resumed_s = run.wait_for_result()
         run.stop()

@@ -328,6 +328,18 @@ def test_a_frame_that_was_in_work_while_the_process_stood_still_is_outdated() ->
     assert capture.breaks == 1, "frames went on after some had been missed"
 
 
+def test_a_frame_that_got_too_old_before_a_newer_one_replaced_it_is_a_gap() -> None:
+    """As after SIGSTOP, when the thread that reads is quicker than the one that takes frames."""
+    clock = ManualClock()
+    capture, newest = waiting(clock, 1)
+    clock.sleep(STALE_S + 1)
+    capture._stopping = False
+    capture._enqueue(replace(newest, seq=1, captured_s=clock.monotonic()))
+    frame = capture.next_frame(0.01)
+    assert frame is not None and frame.seq == 1
+    assert (capture.dropped, capture.breaks) == (1, 1)
+
+
 def test_a_machine_that_takes_long_for_each_frame_gives_results_all_the_same() -> None:
     clock = ManualClock()
     capture, newest = waiting(clock, 1)

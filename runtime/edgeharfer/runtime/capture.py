@@ -234,8 +234,9 @@ class Capture(Closing):
             if self._stopping:
                 return
             if latest_only and self._frames:
-                self._frames.clear()
-                self.dropped += 1
+                # A frame that got too old in the queue is a gap, whichever thread notices it first.
+                if not self.outdated(self._frames.popleft()):
+                    self.dropped += 1
             self._frames.append(frame)
             self.frames_in += 1
             self._state = SourceState.LIVE
