@@ -22,7 +22,7 @@ def picture(width: int, height: int, level: int) -> Image:
 
 
 def put(sink: VideoSink, image: Image, pts_s: float, *, still: bool = False) -> None:
-    frame = Frame(seq=0, pts_s=pts_s, captured_s=pts_s, bgr=image, still=still)
+    frame = Frame(seq=0, pts_s=pts_s, captured_s=pts_s, picture=image, still=still)
     sink.write(frame, Result(0, pts_s, 1.0), Status())
 
 

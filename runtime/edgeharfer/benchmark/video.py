@@ -85,7 +85,7 @@ class CrowdedVideo(LoopedVideo):
         self._box = max((face.box for face in found), key=lambda box: box.area, default=self._box)
         if self._box is None:
             raise SourceError(f"{self.name}: no face in the first frame, which --faces needs")
-        return replace(frame, bgr=tile_face(frame.bgr, self._box, self._faces))
+        return frame.with_picture(tile_face(frame.bgr, self._box, self._faces))
 
 
 def tile_face(bgr: Image, box: Box, faces: int) -> Image:
