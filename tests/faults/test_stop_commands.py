@@ -62,7 +62,7 @@ def stop(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
     assert process.poll() is None, process.communicate()
     start_s = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     return time.monotonic() - start_s, said
 
 

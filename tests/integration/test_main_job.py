@@ -160,7 +160,7 @@ def test_a_signal_ends_the_run_cleanly(number: int, tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     rows = lines(events.read_text())
     assert rows[-1]["kind"] == "summary"

@@ -241,7 +241,7 @@ def test_a_reader_that_goes_away_ends_the_run_cleanly() -> None:
     assert json.loads(child.stdout.readline())["seq"] == 0
     child.stdout.close()
     child.stdout = None  # communicate() would read it
-    _, complaints = child.communicate(timeout=30)
+    _, complaints = child.communicate(timeout=120)
     assert child.returncode == 0, complaints.decode()
     assert complaints == b""
 
