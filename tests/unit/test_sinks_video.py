@@ -48,7 +48,7 @@ def frames_of(path: Path) -> list[Image]:
 def times_of(path: Path) -> list[Fraction]:
     """The exact time of each frame in seconds."""
     with av.open(str(path)) as video:
-        return [frame.pts * frame.time_base for frame in video.decode(video=0)]
+        return [Fraction(frame.pts or 0) * (frame.time_base or 0) for frame in video.decode(video=0)]
 
 
 def duration_of(path: Path) -> float:
@@ -361,7 +361,9 @@ def test_a_killed_run_leaves_a_video_up_to_the_last_seconds(tmp_path: Path) -> N
     assert done.returncode == -9 and path.read_bytes() == b"old"
     [part] = tmp_path.glob(".out.*.part.mp4")
     with av.open(str(part)) as video:
-        last_s = max(float(packet.pts * packet.time_base) for packet in video.demux(video=0) if packet.size)
+        last_s = max(
+            float((packet.pts or 0) * packet.time_base) for packet in video.demux(video=0) if packet.size
+        )
     assert last_s > 10 - 2.5
     with VideoSink(path, 30.0) as sink:  # the next run removes it
         put(sink, picture(64, 48, 9), 0.0)
