@@ -94,6 +94,21 @@ def read_the_timeline(page: Page) -> None:
     told = page.run("document.getElementById('moment').getAttribute('aria-valuetext')")
     assert re.fullmatch(r"0\.[12] s: .+, strength \d+ %", told)
     page.until("document.getElementById('film').currentTime > 0")
+    play_with_boxes(page)
+
+
+def play_with_boxes(page: Page) -> None:
+    """Two faces are marked, on the picture itself, and the boxes follow them."""
+    boxes = "[...document.querySelectorAll('#film-faces .face')].map(box => Number(box.getAttribute('x')))"
+    page.until("document.getElementById('film-faces').children.length === 4")  # two boxes and their labels
+    first = page.run(boxes)
+    page.run("document.getElementById('film').play()")
+    page.until("document.getElementById('film').ended")
+    last = page.run(boxes)
+    assert len(first) == len(last) == 2 and first != last
+    sides = "(({left, right, top, bottom}) => [left, right, top, bottom])"
+    area = f"{sides}(document.getElementById('%s').getBoundingClientRect())"
+    assert page.run(area % "film-faces") == page.run(area % "film")
 
 
 def test_a_picture_shows_its_faces(page: Page, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class Routes:
             raise HttpError(400, f"source must be a string of 1 to {MAX_SOURCE_LENGTH} characters")
         spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
-            raise HttpError(403, "only sources given with --source can be opened from other machines")
+            raise HttpError(403, "this source has to be given with --source when the app is started")
         await self.live.start(spec)
         return json_response({"source": display_name(spec)}, 202)
 

@@ -41,6 +41,8 @@ class SourceEntry:
         title: Label in the picker and the app; "" where the user has to name a specific source.
         detail: Text shown next to the title.
         extra: Optional dependency group of edgeharfer that the source needs.
+        privileged: Whether a spec can do more than read, such as write files; the page of the app cannot
+            choose it.
     """
 
     metavar: str
@@ -50,6 +52,7 @@ class SourceEntry:
     title: str = ""
     detail: str = ""
     extra: str | None = None
+    privileged: bool = False
 
     @property
     def is_path(self) -> bool:
@@ -61,6 +64,9 @@ SOURCES: Mapping[str, SourceEntry] = MappingProxyType({
     "camera": SourceEntry("N|/dev/…", r"-?[0-9]{1,9}|/dev/.*", live=True, endless=True),
     "demo": SourceEntry("demo", "demo", endless=True, title="Demo", detail="two portraits, no camera needed"),
     "stream": SourceEntry("rtsp://…|http://…", r"(?i:rtsps?|https?)://.*", live=True, endless=True),
+    "gstreamer": SourceEntry(
+        "gstreamer:PIPELINE", r"(?i:gstreamer):.*", live=True, endless=True, privileged=True
+    ),
     "files": SourceEntry("FILE|DIR|GLOB", r"(?![A-Za-z][A-Za-z0-9+.-]*://).*"),
 })  # fmt: skip
 """Kinds of sources by module name. The first row whose pattern matches the spec opens the source."""
@@ -80,7 +86,8 @@ def open_source(
 
     Args:
         spec: A camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
-            a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
+            a numbered sequence such as "img_%04d.png", an rtsp:// or http:// stream, or "gstreamer:" and a
+            pipeline.
         width: See `SourceOptions`, as for the other arguments.
         height: Requested picture height.
         fps: Requested rate, or the rate of a numbered sequence.
