@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,17 @@ def test_compressed_tiffs_are_read(compression: str) -> None:
     assert difference(decode_image(data, "x"), patches()) < 10
 
 
-def tiff(pixels: bytes, bits: int, size: tuple[int, int], sample_format: int = 1) -> bytes:
+def tiff(
+    pixels: bytes,
+    bits: int,
+    size: tuple[int, int],
+    sample_format: int = 1,
+    extra: Sequence[tuple[int, int]] = (),
+) -> bytes:
     """A grey TIFF of one strip, stored in rows of whole bytes."""
     fields = [(256, size[0]), (257, size[1]), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1),
-              (278, size[1]), (279, len(pixels)), (339, sample_format)]  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+              (278, size[1]), (279, len(pixels)), (339, sample_format), *extra]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(fields))
     return (
         b"II*\0"
         + struct.pack("<I", 8 + len(pixels))
@@ -152,6 +159,14 @@ def test_floating_point_pixels_of_unknown_range_are_refused() -> None:
     data = tiff(struct.pack("<4f", 0, 1, 2, 1e9), 32, (4, 1), sample_format=3)
     with pytest.raises(SourceError, match=r"photo: .*without a known range"):
         decode_image(data, "photo")
+
+
+@pytest.mark.parametrize("tag", [254, 50706])
+def test_a_camera_raw_file_is_refused_by_name(tag: int) -> None:
+    """Its first image is a small preview."""
+    data = tiff(bytes(16), 8, (4, 4), extra=((tag, 1),))
+    with pytest.raises(SourceError, match=r"photo\.dng: camera raw files are not supported"):
+        decode_image(data, "photo.dng")
 
 
 def test_a_16_bit_pgm_keeps_its_brightness() -> None:

@@ -24,7 +24,7 @@ _JPEG_START_OF_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Chunks that OpenCV reads as Pillow does. Others may hold an animation, or the orientation as EXIF or XMP.
 _PLAIN_PNG_CHUNKS = frozenset(
-    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME"}
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tIME"}
     | {b"bKGD", b"sBIT"}
 )
 _SIZES_IN_HEADER = frozenset({"JPEG", "PNG", "GIF", "BMP", "WebP"})

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
-_TIFF_BITS = 258
+# TIFF 6.0, NewSubfileType: bit 0 marks a smaller copy of another image. DNG 1.7: DNGVersion.
+_TIFF_SUBFILE, _TIFF_BITS, _DNG_VERSION = 254, 258, 50706
 _RANGES = (1.0, 255.0, 65535.0)
 """White of pixels whose range no format defines: the first one that holds the brightest pixel."""
 
@@ -50,6 +51,8 @@ def open_pillow(data: bytes, kind: ImageFormat, where: str) -> ImageFile:
     with pillow_errors(where):
         image: ImageFile = reader(BytesIO(data))
         check_size(image.size, where)
+        if kind.name == "TIFF" and _is_raw(image, data):
+            raise SourceError(f"{where}: camera raw files are not supported: convert it to JPEG")
         return image
 
 
@@ -90,6 +93,12 @@ def frame_bgr(image: ImageFile, data: bytes) -> Image:
     upright.info.pop("transparency", None)
     rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
     return np.asarray(cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _is_raw(image: ImageFile, data: bytes) -> bool:
+    """Return whether a TIFF holds raw sensor data, with a preview as its first image."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return bool(tags.get(_TIFF_SUBFILE, 0) & 1) or _DNG_VERSION in tags or data[8:10] == b"CR"
 
 
 @contextmanager
