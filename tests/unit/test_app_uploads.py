@@ -48,9 +48,18 @@ def test_real_pictures_are_known_by_their_bytes(suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"\0\0\0\x1cftypheic", "HEIC"), (b"GIF89a", "GIF"), (b"\0\0\0\x1cftypavis", "AVIF")],
+)
+def test_further_pictures_are_known_by_their_bytes(head: bytes, name: str) -> None:
+    found = sniff(head)
+    assert found is not None and (found.name, found.still) == (name, True)
+
+
+@pytest.mark.parametrize(
     "head",
     [b"", b"\0" * 400, b"#EXTM3U\nfile:///etc/passwd", b"ffconcat version 1.0\n", b"v=0\no=- 0 0 IN IP4",
-     b"<svg>", b"RIFF\0\0\0\0WAVEfmt ", b"%PDF-1.7", b"\0\0\0\x1cftypheic", b"GIF89a", b"\x7fELF"],
+     b"<svg>", b"RIFF\0\0\0\0WAVEfmt ", b"%PDF-1.7", b"\x7fELF", b"%!PS-Adobe-3.0 EPSF-3.0"],
 )  # fmt: skip
 def test_nothing_else_is(head: bytes) -> None:
     assert sniff(head) is None

@@ -10,10 +10,8 @@ from edgeharfer.app.settings import UserLimits
 from edgeharfer.report.inputs import expected_frames
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.source.decode import size_from_header
+from edgeharfer.runtime.source.decode import image_size
 from edgeharfer.runtime.source.opencv import open_capture
-
-HEAD_BYTES = 1 << 20
 
 
 def check_picture(path: Path, limits: UserLimits) -> None:
@@ -21,12 +19,9 @@ def check_picture(path: Path, limits: UserLimits) -> None:
 
     Raises:
         SourceError: The size is missing or too large.
+        MissingFormat: The decoder is not installed.
     """
-    with path.open("rb") as file:
-        size = size_from_header(file.read(HEAD_BYTES))
-    if size is None:
-        raise SourceError(f"{path.name}: the picture has no size in its header; it is damaged")
-    _check_size(size, path.name, limits)
+    _check_size(image_size(path.read_bytes(), path.name), path.name, limits)
 
 
 def check_video(path: Path, limits: UserLimits) -> None:

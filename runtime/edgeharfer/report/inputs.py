@@ -16,8 +16,9 @@ from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import SOURCES, Source, source_kind
 from edgeharfer.runtime.source.address import redact
+from edgeharfer.runtime.source.animation import is_animation
+from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 from edgeharfer.runtime.source.images import (
-    IMAGE_SUFFIXES,
     folder_images,
     glob_files,
     is_glob,
@@ -78,7 +79,8 @@ class ReportTask:
 def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     """Expand files, folders, globs and numbered sequences to inputs, without duplicates.
 
-    Each video of a folder or glob is one input; its pictures together are another. Subfolders are ignored.
+    Each video and each animated image of a folder or glob is one input; its pictures together are another.
+    Subfolders are ignored.
 
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
@@ -164,10 +166,19 @@ def _expand(text: str) -> Iterator[str]:
         yield str(path) if kind.is_path else text
         return
     files = _visible_files(path) if path.is_dir() else _files(str(path))
-    videos = natural_sort(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+    videos = natural_sort(filter(_is_video, files))
     yield from map(str, videos)
-    if not videos or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+    pictures = (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not videos or any(file not in videos for file in pictures):
         yield str(path)  # a folder with neither raises an error when it is opened
+
+
+def _is_video(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    try:
+        return suffix in VIDEO_SUFFIXES or (suffix in IMAGE_SUFFIXES and is_animation(file))
+    except OSError:
+        return False  # opening it raises the error
 
 
 def _visible_files(folder: Path) -> list[Path]:

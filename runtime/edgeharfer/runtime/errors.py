@@ -9,6 +9,7 @@ EdgeharferError            exit code
 ├── SinkError              2   an output that cannot be written
 ├── TaskError              2   a task that failed or returned an invalid value
 └── MissingExtra           2   an extra that is not installed
+    └── MissingFormat      2   an image format whose decoder is such an extra; also a SourceError
 
 Every message is one line that says what is wrong, where, and how to fix it.
 """
@@ -81,3 +82,7 @@ class MissingExtra(EdgeharferError):
     def __init__(self, what: str, extra: str, note: str = "") -> None:
         super().__init__(f"{what} is not installed: {install_command(extra)}{note}")
         self.extra = extra
+
+
+class MissingFormat(MissingExtra, SourceError):
+    """The decoder of an image format is not installed."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.types import Image
 
 # Type, rows of the frame or bytes of the text, columns, frame number, timestamp.
