@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -333,3 +335,19 @@ def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:
         frames = list(iter(source.read, None))
     assert [frame.pts_s for frame in frames] == pytest.approx([n / 25 for n in range(20)], abs=1e-6)
     assert all(frame.decoded for frame in frames[-10:])
+
+
+def test_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    """Frames take megabytes, so none may be part of a reference cycle."""
+    path = encode_clip(tmp_path / "a.mp4", [quarters()] * 12, matrix=(0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30))
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            pictures = [weakref.ref(frame.picture) for frame in iter(source.read, None) if frame.bgr.any()]
+        alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > 16]
+    finally:
+        gc.enable()
+    assert len(pictures) == 12
+    assert not any(picture() for picture in pictures)
+    assert len(alive) <= 1
