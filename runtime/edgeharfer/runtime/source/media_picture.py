@@ -75,6 +75,12 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+_TURNS = {
+    1: Orientation(transposed=True, upside_down=True),
+    2: Orientation(mirrored=True, upside_down=True),
+    3: Orientation(transposed=True, mirrored=True),
+}
+"""By quarter turns counterclockwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,10 @@ def orientation_of(frame: av.VideoFrame) -> Orientation | None:
     """Return the orientation that the display matrix of a frame states, None if it has none."""
     # Side data and its frame refer to each other, which would keep a large frame in memory for long.
     small = frame.reformat(width=16, height=16, interpolation=Interpolation.POINT, threads=1)
-    side_data: Mapping[str, object] = small.side_data
+    try:
+        side_data: Mapping[str, object] = small.side_data
+    except ValueError:  # side data of a kind that PyAV does not know
+        return _TURNS.get(round(small.rotation / 90) % 4)
     matrix = side_data.get("DISPLAYMATRIX")
     return Orientation.from_matrix(bytes(matrix)) if isinstance(matrix, SideData) else None
 
