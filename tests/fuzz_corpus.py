@@ -21,6 +21,7 @@ from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, TrackedFace
 from films import write_film
+from fuzz_media import media_seeds
 from fuzz_mutate import mutate_bytes, mutate_graph, mutate_json, mutate_lines, mutate_toml
 from image_files import animated
 
@@ -72,7 +73,10 @@ class Corpus:
                 *(_image(folder / f"picture.{ending}") for ending in ENDINGS),
                 *(_animation(folder / f"moving.{ending}", kind) for ending, kind in ANIMATIONS.items()),
             ],
-            "video": [_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()],
+            "video": [
+                *(_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()),
+                *media_seeds(folder / "media"),
+            ],
         }
 
     def case(self, number: int, folder: Path) -> tuple[str, Path]:

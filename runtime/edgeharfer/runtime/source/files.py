@@ -62,7 +62,7 @@ def _open_file(path: Path, options: SourceOptions) -> Source:
     # A motion JPEG file begins like a JPEG.
     if suffix in IMAGE_SUFFIXES or (kind is not None and suffix not in _MOTION_JPEG):
         return ImagesSource(path.name, [path], options.clock)
-    return VideoFileSource(path, options.clock)
+    return VideoFileSource(path, options.clock, options.decode)
 
 
 def _open_pattern(pattern: str, options: SourceOptions) -> Source:
