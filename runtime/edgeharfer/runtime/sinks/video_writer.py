@@ -19,8 +19,8 @@ DEFAULT_FPS = 30.0
 MAX_FPS = 1000.0
 KEYFRAME_S = 2.0
 """Interval between key frames, at which players can start."""
-# One thread encodes the previous picture while the run continues with the next one.
-_THREADS = 2
+# More threads take more processor time, and hold frames back.
+_THREADS = 1
 
 
 class VideoWriter:
