@@ -93,7 +93,7 @@ _CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}  # in milliseco
 FORMATS: Mapping[str, VideoFormat] = MappingProxyType({
     ".mp4": VideoFormat("mp4", (*_H264, _MPEG4), options=_FRAGMENTS, index_first=True),
     ".mkv": VideoFormat("matroska", (*_H264, _MPEG4), Fraction(1, 1000), _CLUSTERS),
-    ".avi": VideoFormat("avi", (_MJPEG,), None),
+    ".avi": VideoFormat("avi", (_MJPEG,), None, {"flush_packets": "1"}),
 })  # fmt: skip
 """Video formats by file extension."""
 
