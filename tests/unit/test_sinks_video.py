@@ -242,6 +242,16 @@ def test_what_cannot_be_encoded_is_said_at_the_start(
         VideoSink(tmp_path / "out.avi")
 
 
+def test_a_size_that_cannot_be_encoded_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SinkError, match=r"H\.264 video of 16400x2 cannot be written"),
+        VideoSink(tmp_path / "out.mp4") as sink,
+        contextlib.suppress(SinkError),
+    ):
+        put(sink, picture(16400, 2, 9), 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_later_size_is_fitted_in(tmp_path: Path) -> None:
     path = tmp_path / "out.avi"
     with VideoSink(path, 30.0) as sink:

@@ -91,8 +91,13 @@ class VideoSink(Sink):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_writer()
-        if not exited_cleanly(kind) or self._writer is None or not self._writer.frames:
+        if not exited_cleanly(kind):
             self._file.discard()
+            return
+        if self._writer is None or not self._writer.frames:
+            self._file.discard()
+            if self._failure is not None:
+                raise self._failure
             return
         if not self._is_readable():
             self._file.discard()

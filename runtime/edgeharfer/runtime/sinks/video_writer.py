@@ -28,7 +28,7 @@ _THREADS = 1
 
 
 class VideoWriter:
-    """Encodes images to a file. Errors of FFmpeg are raised as av.FFmpegError, also a subclass of OSError."""
+    """Encodes images to a file."""
 
     def __init__(
         self, path: Path, form: VideoFormat, encoder: Encoder, size: tuple[int, int], fps: float
