@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType
 
 import av
@@ -98,19 +99,20 @@ FORMATS: Mapping[str, VideoFormat] = MappingProxyType({
 """Video formats by file extension."""
 
 
-def choose_encoder(suffix: str) -> Encoder:
-    """Return the first encoder of a format that works here.
+def choose_encoder(path: Path) -> Encoder:
+    """Return the first encoder that works here for a file with one of the extensions in FORMATS.
 
     Raises:
         ConfigError: None of them works.
     """
+    suffix = path.suffix.lower()
     encoders = FORMATS[suffix].encoders
     found = next((encoder for encoder in encoders if encoder.works()), None)
     if found is None:
         names = " or ".join(dict.fromkeys(encoder.title for encoder in encoders))
         others = ", ".join(one for one in FORMATS if one != suffix)
         raise ConfigError(
-            f"{suffix}: this PyAV cannot encode {names}: use {others}, or install PyAV from its wheel "
+            f"{path}: this PyAV cannot encode {names}: use the extension {others}, or reinstall PyAV "
             "(pip install --force-reinstall av)"
         )
     return found

@@ -69,7 +69,7 @@ class VideoSink(Sink):
         suffix = target.suffix.lower()
         if suffix not in FORMATS:
             raise ConfigError(f"{target}: unsupported video format; use the extension {', '.join(FORMATS)}")
-        self._format, self._encoder = FORMATS[suffix], choose_encoder(suffix)
+        self._format, self._encoder = FORMATS[suffix], choose_encoder(target)
         if self._encoder.title != self._format.encoders[0].title:
             _log.warning(
                 "%s: this PyAV cannot encode %s; %s is written, which browsers do not play",
