@@ -166,7 +166,9 @@ def test_an_mp4_is_h264_with_its_index_first(tmp_path: Path) -> None:
     assert data.index(b"moov") < data.index(b"mdat") and b"moof" not in data
 
 
-def test_a_run_that_is_stopped_does_not_wait_for_the_index(tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_does_not_wait_for_the_index(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class LateClock:
         now_s = 0.0
 
@@ -185,6 +187,9 @@ def test_a_run_that_is_stopped_does_not_wait_for_the_index(tmp_path: Path) -> No
         for index in range(45):
             put(sink, picture(64, 48, index), index / 30)
     assert len(times_of(path)) == 45 and duration_of(path) == pytest.approx(1.5, abs=1e-3)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: complete, but its index stays at the end: the run was stopped"
+    ]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -233,8 +238,18 @@ def test_what_cannot_be_encoded_is_said_at_the_start(
         f"{tmp_path / 'out.mp4'}: this PyAV cannot encode H.264; MPEG-4 Part 2 is written, "
         "which browsers do not play"
     ]
-    with pytest.raises(ConfigError, match=r"cannot encode Motion JPEG: use \.mp4, \.mkv"):
+    with pytest.raises(ConfigError, match=r"out\.avi: .* Motion JPEG: use the extension \.mp4, \.mkv"):
         VideoSink(tmp_path / "out.avi")
+
+
+def test_a_size_that_cannot_be_encoded_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SinkError, match=r"H\.264 video of 16400x2 cannot be written"),
+        VideoSink(tmp_path / "out.mp4") as sink,
+        contextlib.suppress(SinkError),
+    ):
+        put(sink, picture(16400, 2, 9), 0.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_later_size_is_fitted_in(tmp_path: Path) -> None:
@@ -354,20 +369,19 @@ with VideoSink(Path(sys.argv[1]), 30.0) as sink:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with SIGKILL")
-def test_a_killed_run_leaves_a_video_up_to_the_last_seconds(tmp_path: Path) -> None:
-    path = tmp_path / "out.mp4"
+@pytest.mark.parametrize("kind", ["mp4", "avi"])
+def test_a_killed_run_leaves_a_video_up_to_the_last_seconds(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"out.{kind}"
     path.write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=60, check=False)
     assert done.returncode == -9 and path.read_bytes() == b"old"
-    [part] = tmp_path.glob(".out.*.part.mp4")
+    [part] = tmp_path.glob(f".out.*.part.{kind}")
     with av.open(str(part)) as video:
-        last_s = max(
-            float((packet.pts or 0) * packet.time_base) for packet in video.demux(video=0) if packet.size
-        )
+        last_s = max(float(packet.pts or 0) * packet.time_base for packet in video.demux(video=0))
     assert last_s > 10 - 2.5
     with VideoSink(path, 30.0) as sink:  # the next run removes it
         put(sink, picture(64, 48, 9), 0.0)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def on_timeline(times: list[float], max_gap_s: float = 10.0) -> list[float]:

@@ -15,7 +15,7 @@ from edgeharfer.runtime.installation import pip
 from edgeharfer.runtime.types import Image
 
 _SIDE, _FRAMES, _FPS, _GRAY = 64, 5, 25.0, 128
-_SUFFIX = ".mp4"
+_PROBE = "probe.mp4"
 
 
 def run_trials() -> Iterator[Finding]:
@@ -45,7 +45,7 @@ def try_video() -> Finding:
 
     if (problem := _video_problem()) is not None:
         return Finding("video", False, problem, f"{pip('install')} --force-reinstall av opencv-python")
-    return Finding("video", True, f"written as {choose_encoder(_SUFFIX).title}, and decoded")
+    return Finding("video", True, f"written as {choose_encoder(Path(_PROBE)).title}, and decoded")
 
 
 def _jpeg_problem() -> str | None:
@@ -67,8 +67,9 @@ def _video_problem() -> str | None:
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"probe{_SUFFIX}")
-            writer = VideoWriter(path, FORMATS[_SUFFIX], choose_encoder(_SUFFIX), (_SIDE, _SIDE), _FPS)
+            path = Path(folder, _PROBE)
+            encoder = choose_encoder(Path(_PROBE))
+            writer = VideoWriter(path, FORMATS[path.suffix], encoder, (_SIDE, _SIDE), _FPS)
             for number in range(_FRAMES):
                 writer.write(_picture(), number / _FPS, 1 / _FPS)
             writer.close()

@@ -27,7 +27,7 @@ from edgeharfer.runtime.types import Frame, Image
 
 STILL_S = 1.0  # duration of a photograph
 MIN_FREE_BYTES = 16 * 1024 * 1024  # nothing is written with less free space
-MAX_STOP_S = 1.0  # time to move the index of an MP4 file to its start after the run was asked to stop
+MAX_STOP_S = 0.5  # time to move the index of an MP4 file to its start after the run was asked to stop
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class VideoSink(Sink):
         suffix = target.suffix.lower()
         if suffix not in FORMATS:
             raise ConfigError(f"{target}: unsupported video format; use the extension {', '.join(FORMATS)}")
-        self._format, self._encoder = FORMATS[suffix], choose_encoder(suffix)
+        self._format, self._encoder = FORMATS[suffix], choose_encoder(target)
         if self._encoder.title != self._format.encoders[0].title:
             _log.warning(
                 "%s: this PyAV cannot encode %s; %s is written, which browsers do not play",
@@ -91,8 +91,13 @@ class VideoSink(Sink):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_writer()
-        if not exited_cleanly(kind) or self._writer is None or not self._writer.frames:
+        if not exited_cleanly(kind):
             self._file.discard()
+            return
+        if self._writer is None or not self._writer.frames:
+            self._file.discard()
+            if self._failure is not None:
+                raise self._failure
             return
         if not self._is_readable():
             self._file.discard()
@@ -151,24 +156,31 @@ class VideoSink(Sink):
 
     def _move_index_first(self) -> None:
         """Replace the published file by a copy with its index at the start, if there is space and time."""
+        try:
+            problem = self._copy_index_first()
+        except (av.FFmpegError, SinkError) as error:
+            problem = str(error)
+        if problem:
+            _log.warning("%s: complete, but its index stays at the end: %s", self._file.target, problem)
+
+    def _copy_index_first(self) -> str:
+        """Return why the index stays at the end; "" if it was moved."""
         target, end_s = self._file.target, self._clock.monotonic() + MAX_STOP_S
         if shutil.disk_usage(target.parent).free < target.stat().st_size + MIN_FREE_BYTES:
-            _log.warning("%s: complete, but its index stays at the end: the disk is almost full", target)
-            return
+            return "the disk is almost full"
+
+        def proceed() -> bool:
+            return not self._stopping() or self._clock.monotonic() < end_s
+
         copy = PartialFile(target)
         copy.create()
         try:
-            if move_index_first(
-                target,
-                copy.temporary,
-                self._format,
-                lambda: not self._stopping() or self._clock.monotonic() < end_s,
-            ):
-                copy.publish()
-        except av.FFmpegError as error:
-            _log.warning("%s: complete, but its index stays at the end: %s", target, error)
+            if not move_index_first(target, copy.temporary, self._format, proceed):
+                return "the run was stopped"
+            copy.publish()
         finally:
             copy.discard()
+        return ""
 
     def _check_free_space(self) -> None:
         # Checked first, because FFmpeg cannot continue a file after a failed write.

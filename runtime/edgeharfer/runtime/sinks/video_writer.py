@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from edgeharfer.runtime.sinks.encoders import Encoder, VideoFormat
 from edgeharfer.runtime.types import Image
@@ -19,12 +18,17 @@ DEFAULT_FPS = 30.0
 MAX_FPS = 1000.0
 KEYFRAME_S = 2.0
 """Interval between key frames, at which players can start."""
-# One thread encodes the previous picture while the run continues with the next one.
-_THREADS = 2
+# Numbers of ITU-T H.273. Primaries and transfer of BT.709 are those of screens and webcams. OpenCV converts
+# to YUV with the matrix of BT.601, whatever the size.
+_BT709, _BT601 = 1, 6
+# AVColorRange of FFmpeg's libavutil/pixfmt.h.
+_LIMITED, _FULL = 1, 2
+# More threads take more processor time, and hold frames back.
+_THREADS = 1
 
 
 class VideoWriter:
-    """Encodes images to a file. Errors of FFmpeg are raised as av.FFmpegError, also a subclass of OSError."""
+    """Encodes images to a file."""
 
     def __init__(
         self, path: Path, form: VideoFormat, encoder: Encoder, size: tuple[int, int], fps: float
@@ -67,10 +71,8 @@ class VideoWriter:
         context.gop_size = max(1, math.ceil(KEYFRAME_S * rate))
         context.max_b_frames = 0
         context.thread_count, context.thread_type = _THREADS, "AUTO"
-        # OpenCV converts with the matrix of BT.601; the colours of screens and webcams are those of BT.709.
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        context.colorspace = Colorspace.SMPTE170M
-        context.color_range = ColorRange.JPEG if self._pixels == "yuvj420p" else ColorRange.MPEG
+        context.color_primaries, context.color_trc, context.colorspace = _BT709, _BT709, _BT601
+        context.color_range = _FULL if self._pixels == "yuvj420p" else _LIMITED
 
     def write(self, image: Image, time_s: float, duration_s: float) -> None:
         """Encode an image.
