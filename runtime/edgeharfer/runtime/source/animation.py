@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 SHORT_DELAY_S, DEFAULT_DELAY_S = 0.010, 0.100
 """Browsers show frames with a delay of at most 10 ms, which many GIF files have, for 100 ms."""
-_MARKS = {"PNG": b"acTL", "GIF": b"", "WebP": b"ANMF", "AVIF": b"avis"}
-"""Bytes that every animation of a format contains."""
+_MARKS = {"PNG": b"acTL", "GIF": b"", "WebP": b"ANIM", "AVIF": b"avis"}
+"""Bytes that every animation of a format contains, before its pictures."""
+_MARK_BYTES = 1 << 20
 _PNG_PICTURES = frozenset({b"IHDR", b"PLTE", b"IDAT", b"fcTL", b"fdAT", b"acTL"})
 
 
@@ -98,14 +99,17 @@ def is_animation(path: Path) -> bool:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        kind = image_format(file.read(HEAD_BYTES))
-    return kind is not None and kind.animated and has_frames(path.read_bytes())
+        head = file.read(HEAD_BYTES)
+        kind = image_format(head)
+        if kind is None or not kind.animated or _MARKS[kind.name] not in head + file.read(_MARK_BYTES):
+            return False
+    return has_frames(path.read_bytes())
 
 
 def has_frames(data: bytes) -> bool:
     """Return whether an image has more than one frame."""
     kind = image_format(data)
-    if kind is None or not kind.animated or _MARKS[kind.name] not in data:
+    if kind is None or not kind.animated or _MARKS[kind.name] not in data[: HEAD_BYTES + _MARK_BYTES]:
         return False
     try:
         animation = _Animation(data, "")
