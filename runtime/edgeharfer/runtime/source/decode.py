@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.gif import read_gif_layout
 from edgeharfer.runtime.source.image_format import check_size, image_format
 from edgeharfer.runtime.source.opencv import silence_opencv
 from edgeharfer.runtime.source.pillow import decode_pillow, open_pillow
@@ -93,7 +94,7 @@ def size_from_header(data: bytes) -> tuple[int, int] | None:
             width, height = _pair("<HH" if header == _OS2_HEADER else "<ii", data, 18)
             return abs(width), abs(height)
         if data.startswith(b"GIF8"):
-            return _pair("<HH", data, 6)
+            return read_gif_layout(data).size
         if data.startswith((b"II*\0", b"MM\0*")):
             return _tiff_size(data)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
