@@ -1,4 +1,4 @@
-"""Compare how images are decoded with Pillow, for docs/performance.md.
+"""Compare how images are decoded with Pillow, for docs/reliability.md.
 
 python docs/images.py DIR [--list]
 

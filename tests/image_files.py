@@ -93,3 +93,24 @@ def cropped_avif(data: bytes, size: tuple[int, int], box: tuple[int, int, int, i
     patched.insert(links + 1 + count, 0x80 | (properties + 1))
     patched[end:end] = clap
     return bytes(patched)
+
+
+def tiff(
+    pixels: bytes,
+    bits: int,
+    size: tuple[int, int],
+    sample_format: int = 1,
+    extra: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """A grey TIFF of one strip, stored in rows of whole bytes."""
+    fields = [(256, size[0]), (257, size[1]), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1),
+              (278, size[1]), (279, len(pixels)), (339, sample_format), *extra]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(fields))
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(pixels))
+        + pixels
+        + struct.pack("<H", len(fields))
+        + entries
+        + bytes(4)
+    )

@@ -18,6 +18,7 @@ from edgeharfer.app.workspace import Workspace, remove_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.source import open_source
 from films import write_film
+from image_files import patches, pillow, saved, tiff
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 
@@ -83,6 +84,18 @@ def test_large_pictures_are_refused_by_their_header(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xd8\xff\xe0 no size")
     with pytest.raises(SourceError, match="damaged"):
         check_picture(path, UserLimits())
+
+
+def test_pictures_whose_size_is_not_at_their_start_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(bytes(1_200_000), 8, (1200, 1000)))  # its directory is at the end
+    check_picture(path, UserLimits())
+    with pytest.raises(SourceError, match="1200x1000"):
+        check_picture(path, UserLimits(megapixels=1))
+    path.write_bytes(saved(pillow(patches()), "AVIF"))
+    check_picture(path, UserLimits())
+    with pytest.raises(SourceError, match="48x32"):
+        check_picture(path, UserLimits(megapixels=0.001))
 
 
 def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:

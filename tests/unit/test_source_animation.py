@@ -180,6 +180,15 @@ def test_a_truncated_animation_gives_the_frames_before_the_cut(
     assert "the file is truncated" in capsys.readouterr().err
 
 
+def test_one_frame_of_a_truncated_webp_is_left(tmp_path: Path) -> None:
+    path = film(tmp_path, "WEBP")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"ANMF", data.index(b"ANMF") + 1) + 30])
+    source = open_source(path)
+    assert len(read_all(source)) == 1
+    assert "the file is truncated, 1 of 2 frames" in source.skipped[0][1]
+
+
 def test_a_damaged_frame_of_a_png_ends_the_animation(tmp_path: Path) -> None:
     path = film(tmp_path, "PNG")
     data = bytearray(path.read_bytes())

@@ -10,6 +10,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import BaseSource, size_of
 from edgeharfer.runtime.source.decode import is_whole_chunk, png_chunks, size_from_header
+from edgeharfer.runtime.source.gif import read_gif_layout
 from edgeharfer.runtime.source.image_format import HEAD_BYTES, ImageFormat, check_size, image_format
 from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.source.pillow import frame_bgr, open_pillow, pillow_errors
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 SHORT_DELAY_S, DEFAULT_DELAY_S = 0.010, 0.100
 """Browsers show frames with a delay of at most 10 ms, which many GIF files have, for 100 ms."""
-_MARKS = {"PNG": b"acTL", "GIF": b"", "WebP": b"ANMF", "AVIF": b"avis"}
-"""Bytes that every animation of a format contains."""
+_MARKS = {"PNG": b"acTL", "GIF": b"", "WebP": b"ANIM", "AVIF": b"avis"}
+"""Bytes that every animation of a format contains, before its pictures."""
+_MARK_BYTES = 1 << 20
 _PNG_PICTURES = frozenset({b"IHDR", b"PLTE", b"IDAT", b"fcTL", b"fdAT", b"acTL"})
 
 
@@ -53,39 +55,39 @@ class AnimationSource(BaseSource):
         self.details = describe(f"animated {self._content.kind.name}", self.size, None)
 
     def _next(self) -> Frame | None:
-        if self.skipped:
-            return None
         picture, self._first = self._first, None
-        if picture is None:
-            try:
-                picture = self._decode() if self._seq < self._content.count else None
-            except SourceError as error:
-                self._end_early(str(error))
-                return None
-            if picture is None:
-                if not self._content.complete:
-                    self._end_early("")
-                return None
+        if picture is None and (picture := self._read()) is None:
+            return None
         frame = self._frame(self._seq, self._pts_s, picture)
         self._seq += 1
         self._pts_s = round(self._pts_s + self._delay_s, 6)
         return frame
 
+    def _read(self) -> Image | None:
+        """Decode the next frame; None at the end, or where the file is damaged."""
+        if self.skipped:
+            return None
+        if self._seq == self._content.count:
+            if not self._content.complete:
+                self._end_early("truncated")
+            return None
+        try:
+            return self._decode()
+        except SourceError as error:
+            truncated = not self._content.complete or "truncated" in str(error)
+            self._end_early("truncated" if truncated else "corrupt")
+            return None
+
     def _decode(self) -> Image:
         picture, self._delay_s = self._content.frame(self._seq)
         return picture
 
-    def _end_early(self, reason: str) -> None:
+    def _end_early(self, state: str) -> None:
         """Record the frames that could not be read."""
         self.unreadable = max(1, self._content.count - self._seq)
-        what = "truncated" if not self._content.complete or "truncated" in reason else "corrupt"
-        self.skipped.append(
-            (
-                self._path,
-                f"{self._path}: the file is {what}, {self._seq} of {self._seq + self.unreadable} frames "
-                "could be read: copy or download it again",
-            )
-        )
+        of = self._seq + self.unreadable
+        reason = f"the file is {state}, {self._seq} of {of} frames could be read: copy or download it again"
+        self.skipped.append((self._path, f"{self._path}: {reason}"))
 
     def _release(self) -> None:
         self._content.close()
@@ -98,21 +100,24 @@ def is_animation(path: Path) -> bool:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        kind = image_format(file.read(HEAD_BYTES))
-    return kind is not None and kind.animated and has_frames(path.read_bytes())
+        head = file.read(HEAD_BYTES)
+        kind = image_format(head)
+        if kind is None or not kind.animated or _MARKS[kind.name] not in head + file.read(_MARK_BYTES):
+            return False
+    return has_frames(path.read_bytes())
 
 
 def has_frames(data: bytes) -> bool:
     """Return whether an image has more than one frame."""
     kind = image_format(data)
-    if kind is None or not kind.animated or _MARKS[kind.name] not in data:
+    if kind is None or not kind.animated or _MARKS[kind.name] not in data[: HEAD_BYTES + _MARK_BYTES]:
         return False
     try:
         animation = _Animation(data, "")
     except SourceError:
         return False
     with animation.image:
-        return animation.count > 1
+        return animation.count > 1 or (kind.name == "WebP" and not animation.complete)
 
 
 class _Animation:
@@ -141,7 +146,8 @@ class _Animation:
         # The first picture of a PNG may be a substitute for readers that do not show animations.
         self._skipped = int(bool(getattr(self.image, "default_image", False)))
         if kind.name == "GIF":
-            self.count, self.complete = _count_gif_frames(data)
+            layout = read_gif_layout(data)
+            self.count, self.complete = layout.count, layout.complete
         else:
             self.count = int(getattr(self.image, "n_frames", 1)) - self._skipped
 
@@ -156,7 +162,6 @@ class _Animation:
         """
         with pillow_errors(self._where):
             self.image.seek(index + self._skipped)
-            check_size(self.image.size, self._where)  # a frame of a GIF may exceed its canvas
             picture = frame_bgr(self.image, self._data)
             delay_s = float(self.image.info.get("duration", 0.0)) / 1000.0
         return picture, delay_s if delay_s > SHORT_DELAY_S else DEFAULT_DELAY_S
@@ -177,34 +182,6 @@ def _whole_png(data: bytes) -> tuple[bytes, bool]:
         if kind in _PNG_PICTURES and not is_whole_chunk(data, start, end):
             return data[: start - 8], False
     return data, kind == b"IEND"
-
-
-def _count_gif_frames(data: bytes) -> tuple[int, bool]:
-    """Return the number of frames of a GIF, and whether it has its end (GIF89a specification, 17 to 27)."""
-    count = 0
-    try:
-        offset = 13 + _colour_table(data[10])
-        while data[offset] != 0x3B:  # trailer
-            if data[offset] == 0x2C:  # image: descriptor, colours, code size
-                count += 1
-                offset = _after_blocks(data, offset + 11 + _colour_table(data[offset + 9]))
-            elif data[offset] == 0x21:  # extension
-                offset = _after_blocks(data, offset + 2)
-            else:
-                offset += 1
-    except IndexError:
-        return count, False
-    return count, True
-
-
-def _colour_table(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _after_blocks(data: bytes, offset: int) -> int:
-    while data[offset]:
-        offset += 1 + data[offset]
-    return offset + 1
 
 
 def _whole_webp(data: bytes) -> tuple[bytes, bool]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
+_ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
 # TIFF 6.0, NewSubfileType: bit 0 marks a smaller copy of another image. DNG 1.7: DNGVersion.
 _TIFF_SUBFILE, _TIFF_BITS, _DNG_VERSION = 254, 258, 50706
 _RANGES = (1.0, 255.0, 65535.0)
@@ -87,10 +88,10 @@ def frame_bgr(image: ImageFile, data: bytes) -> Image:
 
     image.load()
     crop = clean_aperture(data, image.size) if image.format == "AVIF" else None
-    upright = ImageOps.exif_transpose(image if crop is None else image.crop(crop))
+    stored = image if crop is None else image.crop(crop)
+    upright = ImageOps.exif_transpose(stored) if stored.getexif().get(_ORIENTATION, 1) != 1 else stored
     if upright.mode == "F" or upright.mode.startswith("I"):
         return cv2.cvtColor(_eight_bits(image, upright), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
-    upright.info.pop("transparency", None)
     rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
     return np.asarray(cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR), np.uint8)
 
