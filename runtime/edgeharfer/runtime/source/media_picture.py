@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.picture import Image, Picture
-from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 
 _SQUARE = Fraction(1)
 # Aspect ratios beyond this are damaged headers rather than pictures.

@@ -10,8 +10,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.decode_devices import CPU, check_decode, open_device_decoder
+from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.media_picture import (
     UPRIGHT,
     AvPicture,

@@ -10,8 +10,8 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
-from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.decode_devices import AUTO
+from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.media import MediaDecoder, MediaFrame, open_container
 from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.source.references import reject_references
