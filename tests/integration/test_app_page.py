@@ -252,7 +252,7 @@ def test_everything_comes_from_this_app(page: Page, app: App) -> None:
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_the_page_fits(page: Page, width: int, dark: bool) -> None:
     page.look(width=width, dark=dark)
-    for view in ("live", "analyse"):
+    for view in ("live", "analyse", "teach"):
         page.run(f"location.hash = '{view}'")
         page.until(f"!document.getElementById('{view}').hidden")
         assert page.run("document.documentElement.scrollWidth") <= width
@@ -263,11 +263,11 @@ def test_the_page_fits(page: Page, width: int, dark: bool) -> None:
 def test_tab_leads_through_the_page_and_shows_where_it_is(page: Page) -> None:
     page.run("document.querySelector('.skip').focus()")
     met = []
-    for _ in range(4):
+    for _ in range(5):
         page.key("Tab", 9)
         met.append(page.run("document.activeElement.id"))
         assert page.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    assert met == ["tab-live", "tab-analyse", "choose", "record"]
+    assert met == ["tab-live", "tab-analyse", "tab-teach", "choose", "record"]
 
 
 def test_the_token_opens_the_page(browser: Browser, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from edgeharfer.app.feed import AppFeed
@@ -18,7 +19,11 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.address import redact_within
+<<<<<<< HEAD
 from edgeharfer.runtime.source.decode_devices import AUTO
+=======
+from edgeharfer.runtime.tasks import ACTION
+>>>>>>> teach
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ class LiveSession:
         self._idle_stop_s, self._follow_redirects, self._decode = idle_stop_s, follow_redirects, decode
         self._changing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
+        self._action: Path | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -70,6 +76,20 @@ class LiveSession:
         async with self._changing:
             await self._join()
             self.feed.begin()
+
+    async def use_action(self, package: Path | None) -> None:
+        """Stop the current source, and use an action package from the next start on.
+
+        Args:
+            package: Folder of the package; None for the package of the options.
+        """
+        async with self._changing:
+            await self._join()
+            self.feed.begin()
+            self._action = package
+            if self._pipeline is not None:
+                self._pipeline.close()
+                self._pipeline = None
 
     async def stop_if_unwatched(self) -> None:
         """Stop a run that has had no viewer for `idle_stop_s`. To be called about once a second."""
@@ -118,7 +138,8 @@ class LiveSession:
     def _loaded_pipeline(self) -> Pipeline:
         """The pipeline, created and warmed up at the first start."""
         if self._pipeline is None:
-            pipeline = Pipeline(**self._options, clock=self._clock)
+            action = {} if self._action is None else {ACTION: self._action}
+            pipeline = Pipeline(**{**self._options, **action}, clock=self._clock)
             pipeline.warm_up()
             self._pipeline = pipeline
         return self._pipeline

@@ -22,6 +22,8 @@ class UserLimits(HttpLimits):
         upload_mb: Size of an upload.
         video_s: Length of a video.
         record_s: Length of a recording in the browser.
+        example_s: Length of an example of an action that is taught.
+        countdown_s: Seconds before an example is recorded.
         queued: Analyses that are waiting or running.
         keep_s: How long a report is kept.
         megapixels: Size of a picture or video frame.
@@ -34,6 +36,8 @@ class UserLimits(HttpLimits):
     upload_mb: float = 200.0
     video_s: float = 600.0
     record_s: float = 60.0
+    example_s: float = 4.0
+    countdown_s: float = 3.0
     queued: int = 4
     keep_s: float = 900.0
     megapixels: float = 40.0

@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "Find the fastest provider, precision and threads for each package.",
     "prepare": "Convert Kaggle's fer2013.csv to images; list duplicates and damaged images.",
     "train": "Train an emotion or action model.",
+    "teach": "Teach an action package from a few clips of each class, without TensorFlow.",
     "export": "Export a Keras model to a model package.",
     "kiosk": "Run and manage the kiosk service: a screen with a camera.",
     "chaos": "Inject faults on this device and measure the recovery from each.",

@@ -1,9 +1,10 @@
-// Switches between the views, and loads what both of them need.
+// Switches between the views, and loads what they need.
 import { Analyse } from "./analyse.js";
 import { Live } from "./live.js";
 import { ask, part, setColors } from "./parts.js";
+import { Teach } from "./teach.js";
 
-const VIEWS = ["live", "analyse"];
+const VIEWS = ["live", "analyse", "teach"];
 const about = await ask("api/about");
 setColors(about.colors);
 part("version").textContent = about.version ? `edgeharfer ${about.version}` : "";
@@ -16,7 +17,7 @@ part("logout").addEventListener("click", async () => {
   location.replace("login");
 });
 
-const live = new Live(about), analyse = new Analyse(about);
+const live = new Live(about), analyse = new Analyse(about), teach = new Teach(about);
 
 function show() {
   const open = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "live";
@@ -27,6 +28,7 @@ function show() {
   }
   live.watch(open === "live" && !document.hidden);
   analyse.shown(open === "analyse");
+  teach.shown(open === "teach");
 }
 
 addEventListener("hashchange", show);
