@@ -19,11 +19,8 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.address import redact_within
-<<<<<<< HEAD
 from edgeharfer.runtime.source.decode_devices import AUTO
-=======
 from edgeharfer.runtime.tasks import ACTION
->>>>>>> teach
 
 _log = logging.getLogger(__name__)
 
