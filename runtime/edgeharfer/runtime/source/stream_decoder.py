@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 import av.error
+from av.codec.context import ThreadType
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -25,9 +26,9 @@ from edgeharfer.runtime.source.media_picture import (
 
 DECODER_OPTIONS = {"max_pixels": str(MAX_MEGAPIXELS * 1_000_000)}
 """Options of FFmpeg's decoders: larger frames, which a damaged header may announce, are refused."""
-# Above Full HD one thread does not reach 30 fps on a small computer; each further thread holds some frames.
+# A frame of H.264 takes 5 ms at 1920x1080 and 21 ms at 3840x2160. A second thread takes 10 to 15 % more
+# processor time and, at 3840x2160, 28 MB.
 _ONE_THREAD_PIXELS = 1920 * 1088
-_MANY_THREADS = 4
 
 _Shown = tuple[int, int, int, Fraction | None]
 
@@ -55,7 +56,8 @@ class StreamDecoder:
         self._name = name
         context = stream.codec_context
         large = context.width * context.height > _ONE_THREAD_PIXELS
-        context.thread_count = _MANY_THREADS if large else 1
+        context.thread_count = 2 if large else 1
+        context.thread_type = ThreadType.AUTO
         context.options = dict(DECODER_OPTIONS)
         self.codec = str(context.codec.canonical_name)
         self.extradata = context.extradata or b""
