@@ -246,6 +246,21 @@ def test_times_start_at_the_first_frame(tmp_path: Path) -> None:
         assert [frame.pts_s for frame in frames_of(path)] == pytest.approx([0.0, 0.04, 0.1])
 
 
+@pytest.mark.parametrize("left_out", [1, 5])
+def test_frames_that_an_edit_list_leaves_out_are_neither_shown_nor_missed(
+    left_out: int, tmp_path: Path
+) -> None:
+    """Phones cut a film without encoding it again: the first frames are only there for the others."""
+    pictures = [np.full((48, 64, 3), 10 * n, np.uint8) for n in range(20)]
+    times = [n - left_out for n in range(20)]
+    with open_source(encode_clip(tmp_path / "a.mp4", pictures, times=times)) as source:
+        assert source.frame_count == 20 - left_out
+        frames = list(iter(source.read, None))
+        assert (source.unreadable, list(source.skipped)) == (0, [])
+    assert [round(float(frame.bgr.mean()) / 10) for frame in frames] == list(range(left_out, 20))
+    assert frames[0].pts_s == 0.0
+
+
 def test_bframes_come_in_order_where_a_container_has_no_presentation_times(tmp_path: Path) -> None:
     pictures = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(24)]
     path = encode_clip(tmp_path / "a.avi", pictures, options={"bf": "3", "b_strategy": "0", "g": "12"})

@@ -233,14 +233,17 @@ def frame_rate(stream: VideoStream) -> float | None:
 
 
 def frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
-    """Return the number of frames that a container states, else its duration times the rate, else None."""
-    if stream.frames > 0:
-        return int(stream.frames)
-    if fps is None:
-        return None
+    """Return the number of frames that a container states, else its duration times the rate, else None.
+
+    Frames that the edit list of an MP4 file leaves out are not counted.
+    """
     duration_s = None
     if stream.duration is not None and stream.time_base is not None:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
-    return round(duration_s * fps) or None if duration_s and duration_s > 0 else None
+    played = round(duration_s * fps) if fps and duration_s and duration_s > 0 else 0
+    if stream.frames > 0:
+        edited = played < stream.frames
+        return int(stream.frames) - (sum(entry.is_discard for entry in stream.index_entries) if edited else 0)
+    return played or None
