@@ -20,8 +20,8 @@ from edgeharfer.runtime.picture import Picture, SkippedPicture
 from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.source.deinterlace import Deinterlacer
 from edgeharfer.runtime.source.media_times import BestTime, FrameTimes
+from edgeharfer.runtime.source.packet_decoder import DECODER_OPTIONS, PacketDecoder
 from edgeharfer.runtime.source.skipping import FrameSkipper
-from edgeharfer.runtime.source.stream_decoder import DECODER_OPTIONS, StreamDecoder
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
@@ -150,7 +150,7 @@ class MediaDecoder:
         """
         self._container = container
         self._stream = stream = find_video(container, name)
-        self._decoder = StreamDecoder(stream, name, decode)
+        self._decoder = PacketDecoder(stream, name, decode)
         self.codec, self.size = self._decoder.codec.upper(), self._decoder.size
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)

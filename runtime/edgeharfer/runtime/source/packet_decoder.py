@@ -33,7 +33,7 @@ _ONE_THREAD_PIXELS = 1920 * 1088
 _Shown = tuple[int, int, int, Fraction | None]
 
 
-class StreamDecoder:
+class PacketDecoder:
     """Decodes the packets of a video stream.
 
     Attributes:
