@@ -213,10 +213,10 @@ class MediaDecoder:
         while errors < _MAX_READ_ERRORS:
             try:
                 for packet in self._container.demux(self._stream):
-                    if packet.size == 0:  # the end
-                        return
-                    errors = 0
-                    yield packet
+                    if packet.size:  # the last one, at the end, is empty
+                        errors = 0
+                        yield packet
+                return
             except av.error.InvalidDataError:
                 errors += 1
             except av.error.FFmpegError as error:

@@ -156,7 +156,8 @@ class FrameConverter:
         """Return single pixels of a frame, those that OpenCV's INTER_NEAREST would take from the picture."""
         if frame.format.name in _YUV420:
             frame = _sampled_yuv420(frame, size)
-            return self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)[::2, ::2]
+            blocks = self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)
+            return np.ascontiguousarray(blocks[::2, ::2])
         return self._scaled(frame, size, Interpolation.POINT)
 
     def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: Interpolation) -> Image:
