@@ -18,8 +18,9 @@ from av.video.reformatter import Colorspace
 
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.source.deinterlace import Deinterlacer
 from edgeharfer.runtime.types import Frame, Image
-from media_clips import encode_clip, quarters
+from media_clips import encode_clip, quarters, with_fields
 
 ONE = 1 << 16
 """1.0 in a display matrix."""
@@ -201,6 +202,21 @@ def test_progressive_frames_within_interlaced_video_are_kept_in_order(tmp_path: 
     assert all(frame.picture.size == (frame.bgr.shape[1], frame.bgr.shape[0]) for frame in frames)
     assert all(later.pts_s > earlier.pts_s for earlier, later in itertools.pairwise(frames))
     assert frames[-1].pts_s == pytest.approx(9 / 25, abs=0.05)
+
+
+def test_interlaced_and_progressive_frames_may_alternate() -> None:
+    """Films on DVD: some frames of each second are marked as interlaced."""
+    deinterlacer, shown = Deinterlacer(), []
+    for number in range(12):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * number, np.uint8), "bgr24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts, frame.time_base = 7 * number, Fraction(1, 25)
+        shown += deinterlacer.push(with_fields(frame, "tff") if number % 5 in (2, 3) else frame)
+    shown += deinterlacer.flush()
+    assert [frame.pts for frame in shown] == [7 * number for number in range(12)]
+    pictures = [frame.to_ndarray(format="bgr24") for frame in shown]
+    assert [round(float(picture.mean()) / 20) for picture in pictures] == list(range(12))
+    assert not any(frame.interlaced_frame for frame in shown)
 
 
 def test_a_stream_may_change_its_size(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 _SHRINK = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 _ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
+_MAX_SCALERS = 16
 _YUV420 = ("yuv420p", "yuvj420p")
 
 
@@ -162,6 +163,8 @@ class FrameConverter:
 
     def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: Interpolation) -> Image:
         with self._lock:
+            if len(self._scalers) > _MAX_SCALERS:  # streams whose size changes all the time
+                self._scalers.clear()
             scaler = self._scalers.setdefault((size, how), VideoReformatter())
             bgr = scaler.reformat(
                 frame, *size, "bgr24", src_colorspace=_matrix(frame), interpolation=how, threads=1
