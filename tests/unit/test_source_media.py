@@ -19,6 +19,7 @@ from av.video.reformatter import Colorspace
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.deinterlace import Deinterlacer
+from edgeharfer.runtime.source.media import MediaDecoder
 from edgeharfer.runtime.types import Frame, Image
 from media_clips import encode_clip, quarters, with_fields
 
@@ -368,17 +369,22 @@ def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:
     assert all(frame.decoded for frame in frames[-10:])
 
 
-def test_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
-    """Frames take megabytes, so none may be part of a reference cycle."""
+def test_frames_and_decoders_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    """They take megabytes, so none may be part of a reference cycle."""
     path = encode_clip(tmp_path / "a.mp4", [quarters()] * 12, matrix=(0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30))
     gc.collect()
     gc.disable()
     try:
         with open_source(path) as source:
-            pictures = [weakref.ref(frame.picture) for frame in iter(source.read, None) if frame.bgr.any()]
+            frames = [weakref.ref(frame.picture) for frame in iter(source.read, None) if frame.bgr.any()]
+        with open_source(path) as source:
+            source.read()
+        del source
         alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > 16]
+        decoders = [one for one in gc.get_objects() if isinstance(one, MediaDecoder)]
     finally:
         gc.enable()
-    assert len(pictures) == 12
-    assert not any(picture() for picture in pictures)
+    assert len(frames) == 12
+    assert not any(picture() for picture in frames)
     assert len(alive) <= 1
+    assert not decoders
