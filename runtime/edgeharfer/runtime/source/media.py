@@ -172,6 +172,11 @@ class MediaDecoder:
         self._skipper.wanted = wanted
         return next(self._frames, None)
 
+    @property
+    def damaged(self) -> int:
+        """Number of packets that could not be decoded so far."""
+        return self._decoder.damaged
+
     def count_packets(self) -> int:
         """Return the number of packets of the video, in most formats one for each frame; reads to the end."""
         return sum(1 for _ in self._packets())
