@@ -25,7 +25,7 @@ _MAX_ASPECT = 10
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 # AVColorSpace values that swscale converts itself: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020.
 _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
-# SWS_BILINEAR, SWS_POINT, SWS_AREA and SWS_FULL_CHR_H_INT of libswscale; PyAV 17 has no name for the last one.
+# SWS_BILINEAR, SWS_POINT, SWS_AREA and SWS_FULL_CHR_H_INT of swscale; PyAV 17 has no name for the last one.
 _BILINEAR, _POINT, _AREA, _FULL_CHROMA = 2, 0x10, 0x20, 0x2000
 _SHRINK, _ENLARGE = _AREA | _FULL_CHROMA, _BILINEAR | _FULL_CHROMA
 _MAX_SCALERS = 16
