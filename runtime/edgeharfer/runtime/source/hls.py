@@ -10,10 +10,9 @@ import io
 import re
 from dataclasses import dataclass
 
-from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address
-from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse
+from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
 
 MAX_PLAYLIST_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 256 * 2**20
@@ -145,20 +144,19 @@ class HlsFile(io.BufferedIOBase):
         error: The error that ended the file, None if there was none.
     """
 
-    def __init__(self, client: HttpClient, address: Address, data: bytes, clock: Clock) -> None:
+    def __init__(self, client: HttpClient, address: Address, data: bytes) -> None:
         """Read the playlist and select the variant with the highest bandwidth.
 
         Args:
             client: Client for all requests.
             address: Address of the playlist.
             data: Content of the playlist.
-            clock: Clock for the reload interval of a live playlist.
 
         Raises:
             SourceError: The playlist is invalid, empty, or refers to another server.
         """
         self.error: Exception | None = None
-        self._client, self._address, self._clock = client, address, clock
+        self._client, self._address = client, address
         self._playlist = self._parse(data)
         if self._playlist.variants:
             best = max(self._playlist.variants, key=lambda one: one[0])
@@ -174,20 +172,14 @@ class HlsFile(io.BufferedIOBase):
         self._next = segments[0].number if segments else 0
         self._map: HlsSegment | None = None
         self._keys: dict[str, bytes] = {}
-        self._response: HttpClientResponse | None = None
+        self._part: HttpFile | None = None
         self._buffer = b""
         self._at = 0
 
     @property
-    def complete(self) -> bool:
-        """Whether a stream of finite length was read to its end."""
-        return (
-            self.error is None
-            and self._playlist.ended
-            and not self._buffer
-            and self._response is None
-            and self._next_segment() is None
-        )
+    def live(self) -> bool:
+        """Whether segments may be added to the playlist."""
+        return not self._playlist.ended
 
     def readable(self) -> bool:
         return True
@@ -211,8 +203,8 @@ class HlsFile(io.BufferedIOBase):
         return self._at if here else -1
 
     def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
+        if self._part is not None:
+            self._part.close()
         super().close()
 
     def _read(self, count: int) -> bytes:
@@ -220,17 +212,19 @@ class HlsFile(io.BufferedIOBase):
             if self._buffer:
                 data, self._buffer = self._buffer[:count], self._buffer[count:]
                 return data
-            if self._response is not None:
-                if data := self._response.read_some(count):
+            if self._part is not None:
+                if data := self._part.read(count):
                     return data
-                self._response.close()
-                self._response = None
+                if self._part.error is not None:
+                    raise self._part.error
+                self._part.close()
+                self._part = None
             segment = self._next_segment()
             if segment is None:
                 if self._playlist.ended:
                     return b""
                 reload_s = max(0.25, self._playlist.target_duration_s / 2)
-                self._clock.sleep(min(reload_s, self._client.deadline.remaining_s()))
+                self._client.deadline.sleep(reload_s)
                 self._playlist = self._fetch()
                 self._check_segments()
                 continue
@@ -240,7 +234,7 @@ class HlsFile(io.BufferedIOBase):
                 continue
             self._next = segment.number + 1
             if segment.key is None:
-                self._response = self._open(segment)
+                self._part = HttpFile(self._open(segment))
             else:
                 self._buffer = self._download(segment)
 

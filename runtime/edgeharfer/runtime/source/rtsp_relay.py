@@ -21,7 +21,13 @@ from dataclasses import dataclass, field
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address, parse_address, redact
 from edgeharfer.runtime.source.credentials import Login
-from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable_error
+from edgeharfer.runtime.source.endpoint import (
+    Connection,
+    Deadline,
+    Endpoint,
+    status_error,
+    unreachable_error,
+)
 
 LOOPBACK = "127.0.0.1"
 _MAX_LINE, _MAX_FIELDS, _MAX_BODY = 4096, 64, 1 << 18
@@ -218,7 +224,7 @@ class RtspRelay:
         else:
             self._playing = self._playing or (code == 200 and request.start_line.startswith("PLAY "))
             if code >= 400 and not self._playing:
-                self.error = self._status_error(code)
+                self.error = status_error(self._name, code, credentials=self._login is not None)
             fields = [(key, value) for key, value in response.fields if key not in _DROPPED_FIELDS]
             assert self._player is not None
             self._player.sendall(_serialize(f"RTSP/1.0 {code} -", [*fields, ("cseq", number)], response.body))
@@ -228,19 +234,6 @@ class RtspRelay:
             return False
         request.logins += 1
         return self._login.accept_challenge(response.all("www-authenticate"))
-
-    def _status_error(self, code: int) -> SourceError:
-        if code == 401:
-            return SourceError(
-                f"{self._name}: login failed (status 401): add credentials to the URL as user:password@host"
-            )
-        if code == 461:
-            return SourceError(
-                f"{self._name}: no video over TCP (status 461): enable RTP over RTSP in the camera"
-            )
-        return SourceError(
-            f"{self._name}: no video received: the server responded with status {code}: check the address"
-        )
 
     def _redirect(self, response: _Message, request: _Message) -> None:
         """Connect to the redirect target. Raises SourceError where that is not allowed."""

@@ -1,0 +1,163 @@
+"""Pictures as planes of brightness and colour, which is how most decoders return them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.picture import Image, Picture
+
+Plane: TypeAlias = NDArray[np.uint8]
+
+COLOR_WEIGHTS = {
+    1: (0.2126, 0.0722),  # BT.709
+    4: (0.30, 0.11),  # FCC
+    5: (0.299, 0.114),  # BT.470 BG, the same as BT.601; also JPEG
+    6: (0.299, 0.114),  # SMPTE 170M, the same as BT.601
+    7: (0.212, 0.087),  # SMPTE 240M
+    9: (0.2627, 0.0593),  # BT.2020
+}
+"""Weights of red and blue in the brightness by colour matrix (ITU-T H.273, table 4; FFmpeg's AVColorSpace)."""
+_BT601 = frozenset({5, 6})
+
+
+@dataclass(frozen=True, slots=True)
+class YuvLayout:
+    """The planes of a picture, one byte a sample: brightness, blue difference, red difference.
+
+    Attributes:
+        width: Columns of the first plane, which are those of the picture.
+        height: Rows of the first plane.
+        chroma_width: Columns of the other two; 0 for a greyscale picture.
+        chroma_height: Rows of the other two.
+        matrix: Colour matrix, a key of COLOR_WEIGHTS.
+        full_range: Whether the samples use all values from 0 to 255, instead of 16 to 235 and 240.
+    """
+
+    width: int
+    height: int
+    chroma_width: int
+    chroma_height: int
+    matrix: int
+    full_range: bool
+
+    @property
+    def valid(self) -> bool:
+        """Whether the sizes belong together, as in 4:2:0, 4:2:2, 4:4:0, 4:4:4 and greyscale."""
+        gray = self.chroma_width == self.chroma_height == 0
+        halves = self.chroma_width in _sizes(self.width) and self.chroma_height in _sizes(self.height)
+        return min(self.width, self.height) > 0 and (gray or halves) and self.matrix in COLOR_WEIGHTS
+
+    @property
+    def chroma_bytes(self) -> int:
+        """Bytes of the second plane, and of the third."""
+        return self.chroma_width * self.chroma_height
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all planes."""
+        return self.width * self.height + 2 * self.chroma_bytes
+
+
+def _sizes(full: int) -> tuple[int, int]:
+    return full, (full + 1) // 2
+
+
+class YuvPicture(Picture):
+    """A picture kept as planes. BGR pixels are computed on first use, for the whole picture or a small copy.
+
+    Args:
+        layout: Sizes and colours; it must be valid.
+        data: All planes in order, uint8, (layout.size_bytes,).
+    """
+
+    def __init__(self, layout: YuvLayout, data: Plane) -> None:
+        self.layout, self.data = layout, data
+        self.size = layout.width, layout.height
+        self._bgr: Image | None = None
+        start, length = layout.width * layout.height, layout.chroma_bytes
+        self._planes = [data[:start].reshape(layout.height, layout.width)]
+        if length:
+            for begin in (start, start + length):
+                plane = data[begin : begin + length]
+                self._planes.append(plane.reshape(layout.chroma_height, layout.chroma_width))
+
+    @property
+    def bgr(self) -> Image:
+        if self._bgr is None:
+            self._bgr = self._from_bt601() if self._is_bt601_420 else self._scaled(self.size)
+        return self._bgr
+
+    def resized(self, width: int, height: int) -> Image:
+        return self.bgr if (width, height) == self.size else self._scaled((width, height))
+
+    def sampled(self, width: int, height: int) -> Image:
+        x, y = (
+            (np.arange(wanted) * (given / wanted)).astype(np.intp)
+            for wanted, given in zip((width, height), self.size, strict=True)
+        )
+        picked = []
+        for plane in self._planes:
+            rows, columns = plane.shape
+            picked.append(plane[(y * rows // self.size[1])[:, None], x * columns // self.size[0]])
+        return self._to_bgr(picked)
+
+    def equals(self, other: Picture) -> bool:
+        if not isinstance(other, YuvPicture):
+            return super().equals(other)
+        one, two = self._planes[0], other._planes[0]
+        # A few rows differ for most pictures, which avoids the full comparison.
+        return (
+            self.layout == other.layout
+            and np.array_equal(one[::16], two[::16])
+            and np.array_equal(self.data, other.data)
+        )
+
+    @property
+    def _is_bt601_420(self) -> bool:
+        layout = self.layout
+        even = 2 * layout.chroma_width == layout.width and 2 * layout.chroma_height == layout.height
+        return even and layout.matrix in _BT601 and not layout.full_range
+
+    def _from_bt601(self) -> Image:
+        """Convert the one form that OpenCV has a fast function for."""
+        planes = self.data.reshape(-1, self.layout.width)
+        return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), np.uint8)
+
+    def _scaled(self, size: tuple[int, int]) -> Image:
+        return self._to_bgr([_scale(plane, size) for plane in self._planes])
+
+    def _to_bgr(self, planes: list[Plane]) -> Image:
+        matrix = _matrix(self.layout.matrix, self.layout.full_range)
+        if len(planes) == 1:
+            matrix = matrix[:, [0, 3]] + [[0, 128 * one] for one in matrix[:, 1:3].sum(axis=1)]
+        return np.asarray(cv2.transform(cv2.merge(planes), matrix.astype(np.float32)), np.uint8)
+
+
+def _scale(plane: Plane, size: tuple[int, int]) -> Plane:
+    rows, columns = plane.shape
+    if size == (columns, rows):
+        return plane
+    shrinks = size[0] <= columns and size[1] <= rows
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane, size, interpolation=how), np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _matrix(matrix: int, full_range: bool) -> NDArray[np.float64]:
+    """Return the conversion to BGR, (3, 4): factors of the three samples and a constant (ITU-R BT.601, 709)."""
+    red, blue = COLOR_WEIGHTS[matrix]
+    green = 1 - red - blue
+    luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    to_blue, to_red = 2 * (1 - blue) * chroma, 2 * (1 - red) * chroma
+    factors = np.array([
+        [luma, to_blue, 0.0],
+        [luma, -to_blue * blue / green, -to_red * red / green],
+        [luma, 0.0, to_red],
+    ])  # fmt: skip
+    return np.column_stack([factors, -factors @ [black, 128.0, 128.0]])
