@@ -30,6 +30,9 @@ _MAX_AUTH_ATTEMPTS = 2
 _SKIP_BYTES = 1 << 18
 """Up to this distance ahead, reading is cheaper than another request."""
 _RESUME_PAUSE_S = 0.25
+_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""Types of the first box of an MP4 or QuickTime file (ISO/IEC 14496-12, 4.2)."""
+_MAX_RESTARTS = 8
 _MAX_RESUMES = 5
 """Attempts to continue a file without receiving any of it."""
 
@@ -149,6 +152,8 @@ class HttpClientResponse:
     """A response whose header was received; its body starts at byte `start` of the file.
 
     Attributes:
+        name: Name of the stream in error messages.
+        address: Address of the file.
         size: Size of the file in bytes, up to the end of the range that was requested; None if unknown.
         ranges: Whether the server states that it supports range requests.
         version: Validator for `If-Range` (RFC 9110, 13.1.5), "" if the server sends none.
@@ -157,7 +162,7 @@ class HttpClientResponse:
     def __init__(
         self, client: HttpClient, address: Address, connection: Connection, start: int, end: int | None
     ) -> None:
-        self.address, self.start, self._end = address, start, end
+        self.name, self.address, self.start, self._end = client.name, address, start, end
         self._client, self._connection = client, connection
         # http.client only calls makefile, which the connection has.
         self._response = http.client.HTTPResponse(cast("socket.socket", connection), method="GET")
@@ -269,8 +274,9 @@ class HttpClientResponse:
 class HttpFile(io.BufferedIOBase):
     """The body of a response as a file. Errors end the file.
 
-    A read after a seek sends a range request if the server supports it; otherwise only forward seeks work.
-    If the connection is interrupted, a body of known size is continued with a range request.
+    A read after a seek sends a range request if the server supports it. Otherwise forward seeks skip bytes,
+    and backward seeks, which MP4 files with an index at their end need, request the file again. If the
+    connection is interrupted, a body of known size is continued with a range request.
 
     Attributes:
         size: Number of bytes, None if unknown, as for a live stream.
@@ -287,13 +293,15 @@ class HttpFile(io.BufferedIOBase):
         self._response, self._head = response, head
         self._start, self._position, self._target = response.start, 0, 0
         self.size = None if response.size is None else response.size - response.start
+        self._restartable = self.size is not None and head[4:8] in _ISO_BOXES
+        self._restarts = 0
         self.error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return self._response.ranges
+        return self._response.ranges or self._restartable
 
     def read(self, size: int | None = -1, /) -> bytes:
         try:
@@ -343,14 +351,33 @@ class HttpFile(io.BufferedIOBase):
     def _advance(self) -> bool:
         """Move towards the target position; return False at the end of the file."""
         ahead = self._target - self._position
-        if 0 < ahead <= _SKIP_BYTES or not self.seekable():
-            return bool(self._read_forward(min(1 << 16, ahead)))
+        if ahead > 0 and (ahead <= _SKIP_BYTES or not self._response.ranges):
+            return self._skip(ahead)
         if self.size is not None and self._target >= self.size:
             return False
+        start = self._target if self._response.ranges else 0
+        self._restarts += not self._response.ranges
+        if self._restarts > _MAX_RESTARTS:
+            raise _no_ranges_error(self._response.name)
         self._response.close()
-        self._head, self._position = b"", self._target
-        self._response = self._response.reopen(self._start + self._position)
+        self._head, self._position = b"", start
+        self._response = self._response.reopen(self._start + start)
         return True
+
+    def _skip(self, ahead: int) -> bool:
+        try:
+            return bool(self._read_forward(min(1 << 16, ahead)))
+        except TimeoutError:
+            if self._response.ranges:
+                raise
+            raise _no_ranges_error(self._response.name) from None
+
+
+def _no_ranges_error(name: str) -> SourceError:
+    return SourceError(
+        f"{name}: the index of the video is not at its start, and the server does not support range requests"
+        ": download the file"
+    )
 
 
 def _interrupted() -> OSError:

@@ -116,6 +116,7 @@ class MediaDecoder:
         fps: Frame rate in Hz, None if unknown.
         frame_count: Number of frames, as far as the container states it.
         error: Why reading ended early, None at the end of the data.
+        damaged: Number of packets that could not be decoded so far.
     """
 
     def __init__(self, container: InputContainer, name: str) -> None:
@@ -143,6 +144,7 @@ class MediaDecoder:
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
+        self.damaged = 0
         self._stream_aspect = aspect = stream.sample_aspect_ratio
         self._aspect_of_codec = not aspect or aspect == context.sample_aspect_ratio
         self._converter = FrameConverter()
@@ -181,6 +183,7 @@ class MediaDecoder:
         try:
             return self._context.decode(packet)
         except av.error.FFmpegError:
+            self.damaged += 1
             return []
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:

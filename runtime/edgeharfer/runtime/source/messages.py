@@ -1,7 +1,7 @@
 """Messages from a reader process to its parent process, over a socket pair.
 
-Each message is a header of fixed size and a payload: the pixels of a frame, or a JSON text. A frame is sent in
-the form in which it was decoded, BGR or planes (see `yuv`), which are half as large. Sizes in a header are
+Each message is a header of fixed size and a payload: the pixels of a frame, or a JSON text. A frame is sent
+in the form in which it was decoded, BGR or planes (see `yuv`), which are half as large. Sizes in a header are
 checked before memory is allocated, because the reader process handles untrusted data.
 """
 
@@ -110,12 +110,12 @@ def receive(sock: socket.socket, timeout_s: float) -> Message | None:
         return None
     sock.settimeout(_MESSAGE_TIMEOUT_S)
     _receive_exactly(sock, memoryview(header)[got:])
-    kind, width, height, chroma_width, chroma_height, matrix, full_range, *times = _HEADER.unpack(header)
+    kind, width, height, *colors, seq, captured_s, pts_s = _HEADER.unpack(header)
     if kind == _BGR:
-        return FrameMessage(*times, _receive_bgr(sock, width, height))
+        return FrameMessage(seq, captured_s, pts_s, _receive_bgr(sock, width, height))
     if kind == _YUV:
-        layout = YuvLayout(width, height, chroma_width, chroma_height, matrix, full_range)
-        return FrameMessage(*times, _receive_yuv(sock, layout))
+        picture = _receive_yuv(sock, YuvLayout(width, height, *colors))
+        return FrameMessage(seq, captured_s, pts_s, picture)
     if kind == _TEXT:
         return StatusMessage(_content(sock, width))
     raise ConnectionLost("sent an unknown message type")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeharfer.runtime.source.decode import jpeg_end
+from edgeharfer.runtime.source import jpeg
 
 MAX_PART_BYTES = 64 * 2**20
 _MAX_LINE = 4096
 _MAX_FIELDS = 64
-_JPEG_START = b"\xff\xd8"
+_NO_HEADER: dict[bytes, bytes] = {}
 
 
 class MultipartReader:
@@ -39,7 +39,7 @@ class MultipartReader:
         while (fields := self._read_header()) is not None:
             kind = fields.get(b"content-type", b"image/jpeg")
             length = fields.get(b"content-length")
-            if not fields and self._starts_with_jpeg():
+            if fields is _NO_HEADER:
                 data = self._read_jpeg()
             else:
                 data = self._read_until_boundary() if length is None else self._read_sized(length)
@@ -48,10 +48,14 @@ class MultipartReader:
         return None
 
     def _read_header(self) -> dict[bytes, bytes] | None:
-        """Return the header of the next part, skipping boundaries and empty lines before it."""
+        """Return the header of the next part, skipping boundaries and empty lines before it.
+
+        Returns:
+            The fields by name; _NO_HEADER if an image begins outside a part; None at the end.
+        """
         fields: dict[bytes, bytes] = {}
         in_header = False
-        while in_header or not self._starts_with_jpeg():
+        while in_header or fields or not self._starts_with_jpeg():
             if (line := self._read_line()) is None:
                 return None
             if line.startswith(b"--") or line == self._name:
@@ -64,17 +68,17 @@ class MultipartReader:
                     fields[key.strip().lower()] = value.strip().lower()
             elif fields or in_header:
                 return fields
-        return fields
+        return _NO_HEADER
 
     def _starts_with_jpeg(self) -> bool:
         """Return whether an image begins where a header is expected."""
-        while len(self._buffer) < len(_JPEG_START) and self._read_more():
+        while len(self._buffer) < len(jpeg.START) and self._read_more():
             continue
-        return self._buffer.startswith(_JPEG_START)
+        return self._buffer.startswith(jpeg.START)
 
     def _read_jpeg(self) -> bytes | None:
         """Return the bytes of an image up to its end marker, or up to the next image if it has none."""
-        while (end := jpeg_end(self._buffer)) is None:
+        while (end := jpeg.image_length(self._buffer)) is None:
             if len(self._buffer) > MAX_PART_BYTES or not self._read_more():
                 return None
         return self._consume(end)

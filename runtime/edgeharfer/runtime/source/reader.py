@@ -138,7 +138,9 @@ class FrameForwarder:
             if self._pauses.paused() and source.live:
                 break
             start_s = self._clock.monotonic()
-            messages.send(self._sock, FrameMessage(first + frame.seq, frame.captured_s, frame.pts_s, frame.picture))
+            messages.send(
+                self._sock, FrameMessage(first + frame.seq, frame.captured_s, frame.pts_s, frame.picture)
+            )
             next_seq = first + frame.seq + 1
             if self._clock.monotonic() - start_s > STALE_S and source.live:
                 break

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
+import av.error
+from av.container import InputContainer
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.source.address import Address, parse_address, redact
-from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.source.endpoint import Deadline, describe_error, unreachable_error
 from edgeharfer.runtime.source.hls import HlsFile, is_playlist
 from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
 from edgeharfer.runtime.source.isolated import open_live
+from edgeharfer.runtime.source.jpeg import START, JpegDecoder
+from edgeharfer.runtime.source.media import MediaDecoder, MediaFrame, open_container
+from edgeharfer.runtime.source.media_picture import AvPicture, to_planes
 from edgeharfer.runtime.source.multipart import MultipartReader
-from edgeharfer.runtime.source.opencv import (
-    NO_PROTOCOL,
-    VideoCapture,
-    codec,
-    describe,
-    frame_count,
-    nominal_fps,
-    open_capture,
-)
+from edgeharfer.runtime.source.opencv import NO_PROTOCOL, describe
 from edgeharfer.runtime.source.references import reject_references
 from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
-from edgeharfer.runtime.types import Frame, Image
+from edgeharfer.runtime.types import Frame
 
 OPEN_S = 5.0
-"""Timeout until the first frame in seconds; FFmpeg's default is 30 s."""
+"""Timeout until the first frame in seconds."""
 READ_S = 4.5
 """Timeout for each later frame in seconds."""
 # About one second of frames that cannot be decoded is an error; a single one is not.
 _MAX_CONSECUTIVE_ERRORS = 30
 _HEAD_BYTES = 4096
-_IMAGES = ("MJPG", "PNG", "MPNG", "WEBP", "BMP")
+_MAX_IMAGE_BYTES = 64 * 2**20
+_IMAGE_STARTS = (b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+_WEB_PAGE = (b"<!doctype html", b"<html")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
+# FFmpeg reads up to 5 s of a live stream to find its properties, unless it is told to stop earlier.
+_LIVE_OPTIONS = {"analyzeduration": "2000000"}
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
@@ -53,17 +55,14 @@ def make_source(spec: str, options: SourceOptions) -> Source:
 
 
 class StreamSource(BaseSource):
-    """Live frames of a network stream, timestamped on arrival because the clocks of streams are unreliable.
+    """The frames of a network stream, or of a film on a web server.
 
-    It connects only to the given server: HTTP requests use `HttpClient` and RTSP uses `RtspRelay`. FFmpeg
-    only decodes the data from them and opens no connections to other servers.
+    Frames of a live stream are timestamped on arrival, because the clocks of streams are unreliable. A film
+    has its own times, and all its frames are delivered.
 
-    Motion JPEG frames are read as bytes and decoded here. FFmpeg would output truncated images, scale images
-    of a new size to the old one, and stop at the first damaged image; here truncated and damaged images are
-    skipped and counted in `bad_pictures`.
+    The source connects only to the given server: HTTP requests use `HttpClient` and RTSP uses `RtspRelay`.
+    FFmpeg only decodes the data from them and opens no connections to other servers.
     """
-
-    live = True
 
     def __init__(self, url: str, clock: Clock, *, follow_redirects: bool = False) -> None:
         """Connect and wait for the first frame, 5 s at most after the host name is resolved.
@@ -84,59 +83,63 @@ class StreamSource(BaseSource):
             address, self.name, self._deadline, clock, follow_redirects=follow_redirects
         )
         try:
-            self._first = self._next_image()
+            self._first = self._read()
             if self._first is None:
                 raise self._decoder.error or _no_video_error(self.name)
         except BaseException:
             self._decoder.close()
             raise
-        self.size = size_of(self._first)
+        self.live = self._decoder.live
+        self.size = self._first.picture.size
         self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
         self.details = describe(f"{address.scheme.upper()} {self._decoder.kind}", self.size, self.fps)
 
     def _next(self) -> Frame | None:
-        image, self._first = self._first, None
-        if image is None:
+        found, self._first = self._first, None
+        if found is None:
             self._deadline.extend(READ_S)
-            image = self._next_image()
-        if image is None and (self.frame_count is not None or self._decoder.complete):
-            return None  # the end of a video file
-        if image is None:
+            found = self._read()
+        if found is None:
+            if self._decoder.error is None and self._decoder.complete:
+                return None
             raise self._decoder.error or SourceError(
                 f"{self.name}: connection lost: the stream ended or the network failed"
             )
-        frame = self._frame(self._seq, None, image)
+        frame = self._frame(self._seq, None if self.live else found.pts_s, _portable(found.picture))
         self._seq += 1
         return frame
 
-    def _next_image(self) -> Image | None:
-        """Return the next image that can be decoded, None at the end. Raises SourceError if none can."""
-        for _ in range(_MAX_CONSECUTIVE_ERRORS):
-            if not self._decoder.grab():
-                return None
-            if (image := self._decoder.retrieve()) is not None:
-                return image
-            self.bad_pictures += 1
-            self._seq += 1
-            self._deadline.extend(READ_S)
-        raise SourceError(f"{self.name}: no frame can be decoded: check the video format that it sends")
+    def _read(self) -> MediaFrame | None:
+        found = self._decoder.read()
+        self._seq += self._decoder.bad_pictures - self.bad_pictures
+        self.bad_pictures = self._decoder.bad_pictures
+        return found
 
     def _release(self) -> None:
         self._decoder.close()
 
 
+def _portable(picture: Picture) -> Picture:
+    """Return the planes of a picture where it has them, which are cheap to send to another process."""
+    return (to_planes(picture) if isinstance(picture, AvPicture) else None) or picture
+
+
 class StreamDecoder:
-    """The images of a stream.
+    """The frames of a stream.
 
     Attributes:
-        kind: FourCC code of the codec.
+        kind: Name of the codec.
         fps: Nominal frame rate in Hz, None if unknown.
-        frame_count: Number of frames of a video file, None for a live stream.
+        frame_count: Number of frames of a film, None if unknown.
+        live: Whether frames arrive in real time; otherwise it is a film.
+        bad_pictures: Number of frames that could not be decoded so far.
     """
 
     kind = "MJPG"
     fps: float | None = None
     frame_count: int | None = None
+    live = True
+    bad_pictures = 0
 
     @property
     def error(self) -> SourceError | None:
@@ -145,91 +148,143 @@ class StreamDecoder:
 
     @property
     def complete(self) -> bool:
-        """Whether a stream of finite length was read to its end."""
+        """Whether a stream that came to its end has no more frames to expect."""
         return False
 
-    def grab(self) -> bool:
-        """Read the next image; return False at the end."""
-        raise NotImplementedError
+    def read(self) -> MediaFrame | None:
+        """Return the next frame, None at the end.
 
-    def retrieve(self) -> Image | None:
-        """Decode the last image grabbed; None if it cannot be decoded."""
+        Raises:
+            SourceError: None of many frames can be decoded.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
         """Close the connection."""
 
 
-class MultipartDecoder(StreamDecoder):
-    """Motion JPEG in a multipart HTTP response."""
+class JpegStream(StreamDecoder):
+    """JPEG images in an HTTP response, with or without headers between them.
 
-    def __init__(self, response: HttpClientResponse, name: str, head: bytes = b"") -> None:
-        self._response, self._name = response, name
+    Truncated and damaged images are skipped and counted. Each image may have another size.
+    """
+
+    def __init__(
+        self, response: HttpClientResponse, name: str, deadline: Deadline, head: bytes = b""
+    ) -> None:
+        self._response, self._name, self._deadline = response, name, deadline
         self._parts = MultipartReader(response.read_some, response.boundary, head)
-        self._data = b""
+        self._decoder = JpegDecoder()
         self._error: SourceError | None = None
 
     @property
     def error(self) -> SourceError | None:
         return self._error
 
-    def grab(self) -> bool:
-        try:
-            data = self._parts.next()
-        except OSError as error:
-            self._error = SourceError(f"{self._name}: no video received: {describe_error(error)}")
-            return False
-        self._data = data or b""
-        return data is not None
-
-    def retrieve(self) -> Image | None:
-        try:
-            return decode_image(self._data, self._name)
-        except SourceError:
-            return None
+    def read(self) -> MediaFrame | None:
+        for _ in range(_MAX_CONSECUTIVE_ERRORS):
+            try:
+                data = self._parts.next()
+            except OSError as error:
+                self._error = unreachable_error(self._name, error)
+                return None
+            if data is None:
+                return None
+            try:
+                return MediaFrame(self._decoder.decode(data, self._name), 0.0)
+            except SourceError:
+                self.bad_pictures += 1
+                self._deadline.extend(READ_S)
+        raise SourceError(f"{self._name}: no frame can be decoded: check the video format that it sends")
 
     def close(self) -> None:
         self._response.close()
 
 
-class FfmpegDecoder(StreamDecoder):
-    """A stream decoded by FFmpeg, from a file object or an RTSP relay."""
+class Snapshot(StreamDecoder):
+    """A single image, which can be requested again."""
 
-    def __init__(self, capture: VideoCapture, name: str, origin: HttpFile | HlsFile | RtspRelay) -> None:
-        self._capture, self._name, self._origin = capture, name, origin
-        self.kind = codec(capture)
-        self._jpegs = self.kind == "MJPG" and capture.set(cv2.CAP_PROP_FORMAT, -1)
-        # MJPEG has no frame rate: FFmpeg then reports 25.
-        self.fps = None if self.kind == "MJPG" else nominal_fps(capture)
-        self.frame_count = frame_count(capture)
+    kind = "image"
+
+    def __init__(self, response: HttpClientResponse, name: str, head: bytes) -> None:
+        data = head + response.read_all(_MAX_IMAGE_BYTES)
+        response.close()
+        self._image: MediaFrame | None = MediaFrame(BgrPicture(decode_image(data, name)), 0.0)
+
+    def read(self) -> MediaFrame | None:
+        image, self._image = self._image, None
+        return image
+
+
+class MediaStream(StreamDecoder):
+    """A stream or film decoded by FFmpeg, from a file object or an RTSP relay."""
+
+    def __init__(
+        self, container: InputContainer, name: str, origin: HttpFile | HlsFile | RtspRelay, clock: Clock
+    ) -> None:
+        self._media = MediaDecoder(container, name)
+        self._name, self._origin = name, origin
+        self.kind = self._media.codec.replace("MJPEG", self.kind)
+        self.fps = None if self.kind == StreamDecoder.kind else self._media.fps
+        self.live = _is_live(origin, container)
+        self.frame_count = None if self.live else self._media.frame_count
+        self._pacer = Pacer(clock) if self.live and isinstance(origin, HlsFile) else None
+
+    @property
+    def bad_pictures(self) -> int:  # type: ignore[override]
+        return self._media.damaged
 
     @property
     def error(self) -> SourceError | None:
         error = self._origin.error
         if error is None or isinstance(error, SourceError):
             return error
-        return unreachable_error(self._name, error)
+        if self.live:
+            return unreachable_error(self._name, error)
+        return SourceError(f"{self._name}: the video was interrupted: {describe_error(error)}")
 
     @property
     def complete(self) -> bool:
-        image = self.kind in _IMAGES  # a snapshot of a camera, which can be requested again
-        return not (image or isinstance(self._origin, RtspRelay)) and self._origin.complete
+        return not self.live or (isinstance(self._origin, HlsFile) and not self._origin.live)
 
-    def grab(self) -> bool:
-        return self._capture.grab()
-
-    def retrieve(self) -> Image | None:
-        good, data = self._capture.retrieve()
-        if not good or data is None or not self._jpegs:
-            return data if good else None
-        try:
-            return decode_image(data.tobytes(), self._name)
-        except SourceError:
-            return None
+    def read(self) -> MediaFrame | None:
+        frame = self._media.read()
+        if frame is not None and self._pacer is not None:
+            self._pacer.wait(frame.pts_s)
+        return frame
 
     def close(self) -> None:
-        self._capture.release()
+        self._media.close()
         self._origin.close()
+
+
+def _is_live(origin: HttpFile | HlsFile | RtspRelay, container: InputContainer) -> bool:
+    if isinstance(origin, HttpFile):
+        return origin.size is None and not container.duration
+    return isinstance(origin, RtspRelay) or origin.live
+
+
+class Pacer:
+    """Delays frames that arrive in bursts, as those of HLS do, until the time at which they are shown."""
+
+    _MAX_AHEAD_S = 60.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_s: float | None = None
+
+    def wait(self, pts_s: float) -> None:
+        """Sleep until a frame is due. Late frames delay the following ones by as much.
+
+        Args:
+            pts_s: Presentation time of the frame in seconds.
+        """
+        now_s = self._clock.monotonic()
+        ahead_s = 0.0 if self._start_s is None else self._start_s + pts_s - now_s
+        if self._start_s is None or not 0 <= ahead_s <= self._MAX_AHEAD_S:
+            self._start_s = now_s - pts_s
+        elif ahead_s > 0:
+            self._clock.sleep(ahead_s)
 
 
 def open_decoder(
@@ -241,25 +296,20 @@ def open_decoder(
         address: Address of the stream, with credentials if any.
         name: Name of the stream in error messages.
         deadline: Deadline for all network operations.
-        clock: Clock for the reload interval of a live playlist.
+        clock: Clock for the frames of a live playlist.
         follow_redirects: Whether redirects and references to other servers are followed.
 
     Raises:
         SourceError: The server is unreachable or sends no supported video.
     """
     if address.scheme in ("rtsp", "rtsps"):
-        relay = RtspRelay(address, name, deadline, follow_redirects=follow_redirects)
-        return _open_ffmpeg(
-            name,
-            relay,
-            lambda: open_capture(relay.url, cv2.CAP_FFMPEG, _limits(), protocols="tcp", formats="rtsp"),
-        )
+        return _open_rtsp(RtspRelay(address, name, deadline, follow_redirects=follow_redirects), name, clock)
     client = HttpClient(address, name, deadline, follow_redirects=follow_redirects)
     response = client.get()
     try:
         if response.media_type.startswith("multipart/"):
-            return MultipartDecoder(response, name)
-        return _open_body(client, response, deadline, clock)
+            return JpegStream(response, name, deadline)
+        return _open_body(client, response, clock)
     except (OSError, ValueError) as error:
         response.close()
         raise unreachable_error(name, error) from None
@@ -268,60 +318,91 @@ def open_decoder(
         raise
 
 
-def _open_body(
-    client: HttpClient, response: HttpClientResponse, deadline: Deadline, clock: Clock
-) -> StreamDecoder:
+def _open_rtsp(relay: RtspRelay, name: str, clock: Clock) -> StreamDecoder:
+    def connect() -> InputContainer:
+        options = {"rtsp_transport": "tcp", **_LIVE_OPTIONS}
+        return open_container(
+            relay.url, protocols="tcp", formats="rtsp", options=options, timeout=(OPEN_S, READ_S)
+        )
+
+    return _open_media(name, relay, connect, clock, _no_video_error(name))
+
+
+def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -> StreamDecoder:
     """Choose the decoder by content, because the Content-Type of videos is often wrong."""
     name, head = client.name, b""
     while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
         head += more
-    if head.lstrip().startswith(b"--"):
-        return MultipartDecoder(response, name, head)
+    if head.lstrip().startswith(b"--") or head.startswith(START):
+        return JpegStream(response, name, client.deadline, head)
+    if _is_image(response.media_type, head):
+        return Snapshot(response, name, head)
     origin: HttpFile | HlsFile
     if is_playlist(head):
         rest = response.read_all(1 << 20)
         response.close()
-        origin = HlsFile(client, response.address, head + rest, clock)
+        origin = HlsFile(client, response.address, head + rest)
     else:
         reject_references(head, name)
-        if response.media_type in _TEXT_TYPES:
-            raise SourceError(
-                f"{name}: received {response.media_type} instead of video: check the path of the address"
-            )
+        _reject_text(response.media_type, head, name)
         origin = HttpFile(response, head)
-    return _open_ffmpeg(
-        name, origin, lambda: open_capture(origin, cv2.CAP_FFMPEG, _limits(), protocols=NO_PROTOCOL)
+    options = _LIVE_OPTIONS if isinstance(origin, HttpFile) and origin.size is None else {}
+    return _open_media(
+        name,
+        origin,
+        lambda: open_container(origin, protocols=NO_PROTOCOL, options=options),
+        clock,
+        _unsupported_error(response.media_type, name),
     )
 
 
-def _open_ffmpeg(
-    name: str, origin: HttpFile | HlsFile | RtspRelay, opener: Callable[[], VideoCapture]
-) -> FfmpegDecoder:
+def _open_media(
+    name: str,
+    origin: HttpFile | HlsFile | RtspRelay,
+    connect: Callable[[], InputContainer],
+    clock: Clock,
+    unsupported: SourceError,
+) -> MediaStream:
     try:
-        capture = opener()
-        if capture.isOpened():
-            return FfmpegDecoder(capture, name, origin)
-        capture.release()
-        error = origin.error
-        if isinstance(error, SourceError):
-            raise error
-        if error is not None:
-            raise unreachable_error(name, error)
-        raise _no_video_error(name)
+        try:
+            container = connect()
+        except av.error.FFmpegError:
+            error = origin.error
+            if isinstance(error, SourceError):
+                raise error from None
+            raise (unsupported if error is None else unreachable_error(name, error)) from None
+        try:
+            return MediaStream(container, name, origin, clock)
+        except BaseException:
+            container.close()
+            raise
     except BaseException:
         origin.close()
         raise
 
 
+def _is_image(media_type: str, head: bytes) -> bool:
+    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    heif = head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS
+    return webp or heif or (media_type.startswith("image/") and head.startswith(_IMAGE_STARTS))
+
+
+def _reject_text(media_type: str, head: bytes, name: str) -> None:
+    page = head.lstrip()[:32].lower().startswith(_WEB_PAGE)
+    if page or media_type in _TEXT_TYPES:
+        what = "a web page" if page else "text"
+        kind = f" ({media_type})" if media_type else ""
+        raise SourceError(f"{name}: received {what}{kind} instead of video: check the path of the address")
+
+
+def _unsupported_error(media_type: str, name: str) -> SourceError:
+    """Return the error for a body that cannot be opened as a video."""
+    kind = f" ({media_type})" if media_type else ""
+    return SourceError(
+        f"{name}: no video received: the content{kind} is not a supported video: check the address"
+    )
+
+
 def _no_video_error(name: str) -> SourceError:
     """Return the error for a stream that sends nothing that can be decoded."""
     return SourceError(f"{name}: no video received: check the address, password and network")
-
-
-def _limits() -> tuple[int, ...]:
-    return (
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-        round(1000 * OPEN_S),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        round(1000 * READ_S),
-    )

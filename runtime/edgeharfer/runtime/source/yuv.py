@@ -22,7 +22,7 @@ COLOR_WEIGHTS = {
     7: (0.212, 0.087),  # SMPTE 240M
     9: (0.2627, 0.0593),  # BT.2020
 }
-"""Weights of red and blue in the brightness by colour matrix (ITU-T H.273, table 4; FFmpeg's AVColorSpace)."""
+"""Weights of red and blue in the brightness by colour matrix (ITU-T H.273, table 4)."""
 _BT601 = frozenset({5, 6})
 
 
@@ -150,7 +150,7 @@ def _scale(plane: Plane, size: tuple[int, int]) -> Plane:
 
 @lru_cache(maxsize=16)
 def _matrix(matrix: int, full_range: bool) -> NDArray[np.float64]:
-    """Return the conversion to BGR, (3, 4): factors of the three samples and a constant (ITU-R BT.601, 709)."""
+    """Return the conversion to BGR, (3, 4): factors of the samples and a constant."""
     red, blue = COLOR_WEIGHTS[matrix]
     green = 1 - red - blue
     luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
