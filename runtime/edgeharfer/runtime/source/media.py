@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,10 +14,17 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.picture import Picture
+from edgeharfer.runtime.picture import Picture, SkippedPicture
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.deinterlace import Deinterlacer
-from edgeharfer.runtime.source.media_picture import AvPicture, FrameConverter, display_of
+from edgeharfer.runtime.source.media_picture import (
+    AvPicture,
+    FrameConverter,
+    display_of,
+    square_size,
+    usable_aspect,
+)
+from edgeharfer.runtime.source.skipping import FrameSkipper
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
@@ -31,6 +38,9 @@ FORMATS = (
 concat, IMF), session descriptions and network protocols."""
 MAX_FPS = 960.0
 """Highest plausible rate: slow-motion cameras reach it, and 1000 is the time base of many containers."""
+_DECODER_OPTIONS = {"max_pixels": str(MAX_MEGAPIXELS * 1_000_000)}
+# The presentation times that PyAV lets FFmpeg generate are wrong for AVI files with B-frames.
+_DEMUXER_OPTIONS = {"fflags": "-genpts"}
 # Used if a stream has neither times nor a frame rate: FFmpeg's default, the rate of PAL.
 _DEFAULT_FPS = 25.0
 # Damaged data in a row, without a single frame, after which a file is given up.
@@ -61,11 +71,11 @@ def open_container(
     Raises:
         av.error.FFmpegError: It cannot be opened.
     """
-    limits = {"protocol_whitelist": protocols, "format_whitelist": formats}
+    limits = {"protocol_whitelist": protocols, "format_whitelist": formats, **_DECODER_OPTIONS}
     opened: InputContainer = av.open(
         target,
         "r",
-        options={**limits, "max_pixels": str(MAX_MEGAPIXELS * 1_000_000), **(options or {})},
+        options={**limits, **_DEMUXER_OPTIONS, **(options or {})},
         metadata_errors="replace",
         timeout=timeout,
     )
@@ -113,6 +123,7 @@ class MediaDecoder:
 
     Attributes:
         codec: Name of the codec, e.g. "H264".
+        size: (width, height) in square pixels that the container states, before the picture is turned.
         fps: Frame rate in Hz, None if unknown.
         frame_count: Number of frames, as far as the container states it.
         error: Why reading ended early, None at the end of the data.
@@ -139,22 +150,39 @@ class MediaDecoder:
                 "convert it to a smaller size"
             )
         context.thread_count = 1 if pixels <= _ONE_THREAD_PIXELS else _MANY_THREADS
-        context.options = {"max_pixels": str(MAX_MEGAPIXELS * 1_000_000)}
+        context.options = dict(_DECODER_OPTIONS)
         self.codec = codec_name(stream)
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
         self.damaged = 0
         self._stream_aspect = aspect = stream.sample_aspect_ratio
+        self.size = square_size(context.width, context.height, usable_aspect(aspect))
         self._aspect_of_codec = not aspect or aspect == context.sample_aspect_ratio
         self._converter = FrameConverter()
         self._deinterlacer = Deinterlacer()
+        self._time_base = stream.time_base or Fraction(1)
+        self._best_time = BestTime()
         self._times = FrameTimes(self.fps or _DEFAULT_FPS)
+        self._skipper = FrameSkipper(
+            context.codec.canonical_name,
+            context.extradata or b"",
+            lambda pts: self._times.of(pts * self._time_base),
+        )
         self._frames = self._decode()
 
-    def read(self) -> MediaFrame | None:
-        """Return the next frame, None at the end."""
+    def read(self, wanted: Callable[[float], bool] | None = None) -> MediaFrame | None:
+        """Return the next frame, None at the end.
+
+        Args:
+            wanted: See `Source.wanted`.
+        """
+        self._skipper.wanted = wanted
         return next(self._frames, None)
+
+    def count_packets(self) -> int:
+        """Return the number of packets of the video, in most formats one for each frame; reads to the end."""
+        return sum(1 for _ in self._packets())
 
     def close(self) -> None:
         """Close the container."""
@@ -162,21 +190,31 @@ class MediaDecoder:
         self._container.close()
 
     def _decode(self) -> Generator[MediaFrame, None, None]:
+        size = self.size
         for frame in self._deinterlaced():
-            pts = frame.pts if frame.pts is not None else frame.dts
-            time_base = self._stream.time_base or Fraction(1, 1)
+            if isinstance(frame, int):
+                yield MediaFrame(SkippedPicture(size), self._times.next(frame * self._time_base))
+                continue
+            pts = self._best_time.of(frame)
             picture = AvPicture(frame, display_of(frame, self._aspect()), self._converter)
-            yield MediaFrame(picture, self._times.next(None if pts is None else pts * time_base))
+            size = picture.size
+            yield MediaFrame(picture, self._times.next(None if pts is None else pts * self._time_base))
 
-    def _deinterlaced(self) -> Iterator[av.VideoFrame]:
-        for frame in self._decoded():
-            yield from self._deinterlacer.push(frame)
+    def _deinterlaced(self) -> Iterator[av.VideoFrame | int]:
+        for frame in self._in_order():
+            if isinstance(frame, int):
+                yield frame
+            else:
+                yield from self._deinterlacer.push(frame)
         yield from self._deinterlacer.flush()
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
+    def _in_order(self) -> Iterator[av.VideoFrame | int]:
+        """Yield decoded frames in order, and the times of those left out."""
         for packet in self._packets():
-            yield from self._decode_packet(packet)
-        yield from self._decode_packet(None)
+            frames = [] if self._skipper.leaves_out(packet) else self._decode_packet(packet)
+            yield from self._skipper.in_order(frames)
+        yield from self._skipper.in_order(self._decode_packet(None))
+        yield from self._skipper.rest()
 
     def _decode_packet(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
         """Return the frames that are ready after a packet, or at the end; none if it is damaged."""
@@ -207,6 +245,32 @@ class MediaDecoder:
         return self._context.sample_aspect_ratio if self._aspect_of_codec else self._stream_aspect
 
 
+class BestTime:
+    """Chooses between the presentation and decoding times of frames in order, as FFmpeg's own tools do.
+
+    Some containers have no presentation times, and some writers store wrong ones. Whichever went back less
+    often so far is used.
+    """
+
+    def __init__(self) -> None:
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
+        self._faulty_pts = self._faulty_dts = 0
+
+    def of(self, frame: av.VideoFrame) -> int | None:
+        """Return the time of the next frame in units of the stream, None if it has none."""
+        pts, dts = frame.pts, frame.dts
+        if pts is not None:
+            self._faulty_pts += self._last_pts is not None and pts <= self._last_pts
+            self._last_pts = pts
+        if dts is not None:
+            self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
+            self._last_dts = dts
+        if pts is None or (dts is not None and self._faulty_pts > self._faulty_dts):
+            return dts
+        return pts
+
+
 class FrameTimes:
     """Strictly increasing frame times in seconds since the first frame, whatever the container states."""
 
@@ -217,6 +281,10 @@ class FrameTimes:
         self._interval_s = 1.0 / fps
         self._origin: Fraction | None = None
         self._last_s: float | None = None
+
+    def of(self, pts_s: Fraction) -> float | None:
+        """Return the time that a presentation time stands for, None before the first frame."""
+        return None if self._origin is None else round(float(pts_s - self._origin), 6)
 
     def next(self, pts_s: Fraction | None) -> float:
         """Return the time of the next frame.
@@ -230,10 +298,10 @@ class FrameTimes:
             self._origin = pts_s
             self._last_s = 0.0
             return 0.0
-        stated_s = None if pts_s is None or self._origin is None else float(pts_s - self._origin)
+        stated_s = None if pts_s is None else self.of(pts_s)
         if stated_s is not None and stated_s > self._last_s:
-            self._last_s = round(stated_s, 6)
-            return self._last_s
+            self._last_s = stated_s
+            return stated_s
         following_s = round(self._last_s + self._interval_s, 6)
         if pts_s is not None and (stated_s is None or stated_s < self._last_s - self._RESTART_S):
             self._origin = pts_s - Fraction(following_s)

@@ -89,8 +89,7 @@ class Display:
     """How a decoded picture is shown.
 
     Attributes:
-        square: (width, height) with square pixels, before turning. As the HTML standard defines the natural
-            size of a video, one side is enlarged and none is reduced.
+        square: (width, height) with square pixels, before turning.
         orientation: How the picture is turned afterwards.
     """
 
@@ -105,11 +104,17 @@ class Display:
 
 @lru_cache(maxsize=64)
 def _display(width: int, height: int, aspect: Fraction, orientation: Orientation) -> Display:
-    if aspect > 1:
-        width = round(width * aspect)
-    elif aspect < 1:
-        height = round(height / aspect)
-    return Display((width, height), orientation)
+    return Display(square_size(width, height, aspect), orientation)
+
+
+def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Return (width, height) with square pixels: one side is enlarged and none is reduced.
+
+    This is how the HTML standard defines the natural size of a video.
+    """
+    if aspect >= 1:
+        return round(width * aspect), height
+    return width, round(height / aspect)
 
 
 def display_of(frame: av.VideoFrame, aspect: Fraction | None) -> Display:

@@ -49,7 +49,7 @@ class VideoFileSource(BaseSource):
 
     def _next(self) -> Frame | None:
         decoded, self._first = self._first, None
-        decoded = decoded or self._decoder.read()
+        decoded = decoded or self._decoder.read(self.wanted)
         if decoded is None:
             self._check_complete()
             return None
@@ -76,25 +76,30 @@ class VideoFileSource(BaseSource):
         self._decoder.close()
 
 
-def open_video(path: Path) -> MediaDecoder:
+def open_video(path: Path, name: str = "") -> MediaDecoder:
     """Open a video file.
+
+    Args:
+        path: The file.
+        name: Name for error messages, by default the path.
 
     Raises:
         SourceError: The file is empty, or is not a supported video.
     """
+    name = name or str(path)
     if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty")
+        raise SourceError(f"{name}: the file is empty")
     try:
         # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
         container = open_container(str(path.absolute()))
     except av.error.FFmpegError:
         with path.open("rb") as file:
-            reject_references(file.read(4096), str(path))
+            reject_references(file.read(4096), name)
         raise SourceError(
-            f"{path}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
+            f"{name}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
         ) from None
     try:
-        return MediaDecoder(container, str(path))
+        return MediaDecoder(container, name)
     except BaseException:
         container.close()
         raise
