@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import socket
 import ssl
@@ -152,11 +153,12 @@ def describe_error(error: Exception) -> str:
         return f"TLS handshake failed ({reason}): check the port, or use http:// or rtsp:// without TLS"
     if isinstance(error, socket.gaierror):
         return "host name cannot be resolved: check its spelling, or use the IP address"
+    if isinstance(error, http.client.HTTPException):
+        return "invalid HTTP response: check the port, and whether the address should start with rtsp://"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused: nothing listens on this port: check the host and the port"
-    if isinstance(error, OSError):
-        return f"{(error.strerror or 'connection failed').lower()}: check the address and the network"
-    return "invalid HTTP response: check the port and whether the address starts with the right scheme"
+    reason = (isinstance(error, OSError) and error.strerror) or "connection failed"
+    return f"{reason.lower()}: check the address and the network"
 
 
 def unreachable_error(name: str, error: Exception) -> SourceError:

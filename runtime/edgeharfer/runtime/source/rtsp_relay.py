@@ -92,7 +92,7 @@ class RtspRelay:
         prefix = f"rtsp://{LOOPBACK}:{self._listener.getsockname()[1]}/{secrets.token_hex(16)}"
         self._prefix, self.url = prefix, prefix + address.target
         self._lock, self._send_lock = threading.Lock(), threading.Lock()
-        self._closed = self._playing = False
+        self._closed = self._ending = self._answered = self._playing = False
         self._player: socket.socket | None = None
         self._camera: Connection | None = None
         self._camera_input: io.BufferedReader | None = None
@@ -126,6 +126,7 @@ class RtspRelay:
             if isinstance(error, SourceError):
                 self.error = self.error or error
         finally:
+            self._ending = True
             self._close_sockets()
 
     def _accept(self) -> tuple[socket.socket, io.BufferedReader, _Message]:
@@ -200,6 +201,11 @@ class RtspRelay:
         except (_ConnectionEnded, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 self.error = self.error or unreachable_error(self._name, error)
+            elif not self._answered and not self._ending:
+                self.error = self.error or SourceError(
+                    f"{self._name}: no video received: invalid RTSP response: check the port, and whether "
+                    "the address should start with http://"
+                )
         except SourceError as error:
             self.error = self.error or error
         finally:
@@ -212,6 +218,7 @@ class RtspRelay:
         if status is None:
             self._answer_camera(response)
             return
+        self._answered = True
         with self._lock:
             number, request = self._pending.pop(response.get("cseq"), ("", None))
         if request is None:

@@ -39,6 +39,7 @@ _IMAGE_STARTS = (b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _WEB_PAGE = (b"<!doctype html", b"<html")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
+_Origin = HttpFile | HlsFile | RtspRelay
 # FFmpeg reads up to 5 s of a live stream to find its properties, unless it is told to stop earlier.
 _LIVE_OPTIONS = {"analyzeduration": "2000000"}
 
@@ -100,11 +101,11 @@ class StreamSource(BaseSource):
             self._deadline.extend(READ_S)
             found = self._read()
         if found is None:
-            if self._decoder.error is None and self._decoder.complete:
+            error = self._decoder.error
+            if error is None and self._decoder.complete:
                 return None
-            raise self._decoder.error or SourceError(
-                f"{self.name}: connection lost: the stream ended or the network failed"
-            )
+            lost = f"{self.name}: connection lost: the stream ended or the network failed"
+            raise error or SourceError(lost)
         frame = self._frame(self._seq, None if self.live else found.pts_s, _portable(found.picture))
         self._seq += 1
         return frame
@@ -219,9 +220,7 @@ class Snapshot(StreamDecoder):
 class MediaStream(StreamDecoder):
     """A stream or film decoded by FFmpeg, from a file object or an RTSP relay."""
 
-    def __init__(
-        self, container: InputContainer, name: str, origin: HttpFile | HlsFile | RtspRelay, clock: Clock
-    ) -> None:
+    def __init__(self, container: InputContainer, name: str, origin: _Origin, clock: Clock) -> None:
         self._media = MediaDecoder(container, name)
         self._name, self._origin = name, origin
         self.kind = self._media.codec.replace("MJPEG", self.kind)
@@ -236,12 +235,10 @@ class MediaStream(StreamDecoder):
 
     @property
     def error(self) -> SourceError | None:
-        error = self._origin.error
-        if error is None or isinstance(error, SourceError):
-            return error
-        if self.live:
-            return unreachable_error(self._name, error)
-        return SourceError(f"{self._name}: the video was interrupted: {describe_error(error)}")
+        cause = self._origin.error
+        if self.live or cause is None or isinstance(cause, SourceError):
+            return _origin_error(self._origin, self._name, self._media.error)
+        return SourceError(f"{self._name}: the video was interrupted: {describe_error(cause)}")
 
     @property
     def complete(self) -> bool:
@@ -258,7 +255,7 @@ class MediaStream(StreamDecoder):
         self._origin.close()
 
 
-def _is_live(origin: HttpFile | HlsFile | RtspRelay, container: InputContainer) -> bool:
+def _is_live(origin: _Origin, container: InputContainer) -> bool:
     if isinstance(origin, HttpFile):
         return origin.size is None and not container.duration
     return isinstance(origin, RtspRelay) or origin.live
@@ -358,27 +355,31 @@ def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -
 
 def _open_media(
     name: str,
-    origin: HttpFile | HlsFile | RtspRelay,
+    origin: _Origin,
     connect: Callable[[], InputContainer],
     clock: Clock,
     unsupported: SourceError,
 ) -> MediaStream:
     try:
-        try:
-            container = connect()
-        except av.error.FFmpegError:
-            error = origin.error
-            if isinstance(error, SourceError):
-                raise error from None
-            raise (unsupported if error is None else unreachable_error(name, error)) from None
-        try:
-            return MediaStream(container, name, origin, clock)
-        except BaseException:
-            container.close()
-            raise
+        container = connect()
+    except av.error.FFmpegError as error:
+        origin.close()  # which waits for the relay's own error
+        raise _origin_error(origin, name, error) or unsupported from None
+    try:
+        return MediaStream(container, name, origin, clock)
     except BaseException:
+        container.close()
         origin.close()
         raise
+
+
+def _origin_error(origin: _Origin, name: str, error: Exception | None) -> SourceError | None:
+    """Return why no more data came, None if it ended or cannot be decoded."""
+    if isinstance(origin.error, SourceError):
+        return origin.error
+    timed_out = isinstance(error, av.error.ExitError)
+    cause = origin.error or (TimeoutError() if timed_out else None)
+    return None if cause is None else unreachable_error(name, cause)
 
 
 def _is_image(media_type: str, head: bytes) -> bool:

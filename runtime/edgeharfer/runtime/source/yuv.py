@@ -105,7 +105,7 @@ class YuvPicture(Picture):
         for plane in self._planes:
             rows, columns = plane.shape
             picked.append(plane[(y * rows // self.size[1])[:, None], x * columns // self.size[0]])
-        return self._to_bgr(picked)
+        return self._to_bgr(_merge(picked))
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, YuvPicture):
@@ -130,17 +130,26 @@ class YuvPicture(Picture):
         return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
     def _scaled(self, size: tuple[int, int]) -> Image:
-        return self._to_bgr([_scale(plane, size) for plane in self._planes])
+        luma, *chroma = self._planes
+        stored = chroma[0].shape[::-1] if chroma else size
+        if size[0] <= stored[0] and size[1] <= stored[1]:
+            # The planes are brought to one size, so that the slower scaling by a fraction is done once.
+            return self._to_bgr(_scale(_merge([_scale(luma, stored), *chroma]), size))
+        return self._to_bgr(_merge([_scale(plane, size) for plane in self._planes]))
 
-    def _to_bgr(self, planes: list[Plane]) -> Image:
+    def _to_bgr(self, samples: Plane) -> Image:
         matrix = _matrix(self.layout.matrix, self.layout.full_range)
-        if len(planes) == 1:
+        if samples.ndim == 2:
             matrix = matrix[:, [0, 3]] + [[0, 128 * one] for one in matrix[:, 1:3].sum(axis=1)]
-        return np.asarray(cv2.transform(cv2.merge(planes), matrix.astype(np.float32)), np.uint8)
+        return np.asarray(cv2.transform(samples, matrix.astype(np.float32)), np.uint8)
+
+
+def _merge(planes: list[Plane]) -> Plane:
+    return np.asarray(cv2.merge(planes), np.uint8)
 
 
 def _scale(plane: Plane, size: tuple[int, int]) -> Plane:
-    rows, columns = plane.shape
+    rows, columns = plane.shape[:2]
     if size == (columns, rows):
         return plane
     shrinks = size[0] <= columns and size[1] <= rows
