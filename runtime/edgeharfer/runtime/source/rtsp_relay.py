@@ -122,6 +122,8 @@ class RtspRelay:
                 self._start_thread(self._response_loop)
                 self._forward(first)
                 self._request_loop(requests)
+            if not self._answered:
+                raise unreachable_error(self._name, TimeoutError())
         except (_ConnectionEnded, OSError, SourceError) as error:
             if isinstance(error, SourceError):
                 self.error = self.error or error
