@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -97,15 +98,24 @@ class YuvPicture(Picture):
         return self.bgr if (width, height) == self.size else self._scaled((width, height))
 
     def sampled(self, width: int, height: int) -> Image:
+        return self._to_bgr(_merge(self._sample(self._planes, width, height)))
+
+    def sampled_grey(self, width: int, height: int) -> Plane:
+        """Return the grey level of one pixel of each cell of a grid, uint8, (height, width)."""
+        (luma,) = self._sample(self._planes[:1], width, height)
+        black, factor = (0, 1.0) if self.layout.full_range else (16, 255 / 219)
+        return np.rint(np.clip((luma.astype(np.float32) - black) * factor, 0, 255)).astype(np.uint8)
+
+    def _sample(self, planes: list[Plane], width: int, height: int) -> list[Plane]:
         x, y = (
             (np.arange(wanted) * (given / wanted)).astype(np.intp)
             for wanted, given in zip((width, height), self.size, strict=True)
         )
         picked = []
-        for plane in self._planes:
+        for plane in planes:
             rows, columns = plane.shape
             picked.append(plane[(y * rows // self.size[1])[:, None], x * columns // self.size[0]])
-        return self._to_bgr(_merge(picked))
+        return picked
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, YuvPicture):
@@ -135,13 +145,40 @@ class YuvPicture(Picture):
         if size[0] <= stored[0] and size[1] <= stored[1]:
             # The planes are brought to one size, so that the slower scaling by a fraction is done once.
             return self._to_bgr(_scale(_merge([_scale(luma, stored), *chroma]), size))
-        return self._to_bgr(_merge([_scale(plane, size) for plane in self._planes]))
+        return self._to_bgr(_buffers.merge_scaled(self._planes, size))
 
     def _to_bgr(self, samples: Plane) -> Image:
         matrix = _matrix(self.layout.matrix, self.layout.full_range)
         if samples.ndim == 2:
             matrix = matrix[:, [0, 3]] + [[0, 128 * one] for one in matrix[:, 1:3].sum(axis=1)]
         return np.asarray(cv2.transform(samples, matrix.astype(np.float32)), np.uint8)
+
+
+class _Buffers(threading.local):
+    """Arrays that conversions use again, in each thread its own.
+
+    The system has to clear the memory of new arrays of this size, which takes longer than the conversion.
+    """
+
+    def __init__(self) -> None:
+        self._chroma = [np.empty((0, 0), np.uint8)] * 2
+        self._merged = np.empty((0, 0, 3), np.uint8)
+
+    def merge_scaled(self, planes: list[Plane], size: tuple[int, int]) -> Plane:
+        """Return planes scaled to (width, height) and merged, which the next call overwrites."""
+        luma, *chroma = (_scale(planes[0], size), *planes[1:])
+        if not chroma:
+            return luma
+        if luma.shape != self._merged.shape[:2]:
+            self._chroma = [np.empty_like(luma), np.empty_like(luma)]
+            self._merged = np.empty((*luma.shape, 3), np.uint8)
+        for plane, target in zip(chroma, self._chroma, strict=True):
+            cv2.resize(plane, size, dst=target, interpolation=_interpolation(plane, size))
+        cv2.merge([luma, *self._chroma], self._merged)
+        return self._merged
+
+
+_buffers = _Buffers()
 
 
 def _merge(planes: list[Plane]) -> Plane:
@@ -152,9 +189,12 @@ def _scale(plane: Plane, size: tuple[int, int]) -> Plane:
     rows, columns = plane.shape[:2]
     if size == (columns, rows):
         return plane
-    shrinks = size[0] <= columns and size[1] <= rows
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(plane, size, interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(plane, size, interpolation=_interpolation(plane, size)), np.uint8)
+
+
+def _interpolation(plane: Plane, size: tuple[int, int]) -> int:
+    rows, columns = plane.shape[:2]
+    return cv2.INTER_AREA if size[0] <= columns and size[1] <= rows else cv2.INTER_LINEAR
 
 
 @lru_cache(maxsize=16)
