@@ -74,7 +74,7 @@ def test_the_colours_are_those_of_the_picture(
 def test_odd_sizes_and_greyscale() -> None:
     odd = gradient(37, 25)
     assert np.abs(planes_of(odd).bgr.astype(int) - odd).mean() < 3
-    grey = cv2.cvtColor(gradient(), cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(gradient(), cv2.COLOR_BGR2GRAY), np.uint8)
     planes = frame_planes(av.VideoFrame.from_ndarray(grey, "gray"))
     assert planes is not None
     assert np.array_equal(planes.bgr, np.dstack([grey] * 3))

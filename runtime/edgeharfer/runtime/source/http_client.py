@@ -241,12 +241,13 @@ class HttpClientResponse:
             raise SourceError(f"{self._client.name}: the file on the server has changed: open it again")
         return response
 
-    def resume(self, start: int, error: OSError) -> HttpClientResponse:
+    def resume(self, start: int, error: OSError, pause_s: float) -> HttpClientResponse:
         """Reopen the file after an interruption, with further attempts until the deadline.
 
         Args:
             start: First byte that is missing.
             error: The error that ended this response.
+            pause_s: Time to wait before the first attempt in seconds.
 
         Raises:
             SourceError: The server cannot continue in the middle of the file.
@@ -255,14 +256,14 @@ class HttpClientResponse:
         self.close()
         while True:
             try:
+                self._client.deadline.sleep(pause_s)
                 return self.reopen(start)
+            except TimeoutError:
+                raise error from None
             except SourceError as problem:
                 if not isinstance(problem.__cause__, OSError):
                     raise
-            try:
-                self._client.deadline.sleep(_RESUME_PAUSE_S)
-            except TimeoutError:
-                raise error from None
+            pause_s = _RESUME_PAUSE_S
 
     def close(self) -> None:
         """Close the connection."""
@@ -280,7 +281,7 @@ class HttpFile(io.BufferedIOBase):
 
     Attributes:
         size: Number of bytes, None if unknown, as for a live stream.
-        error: The error that ended the file, None if there was none.
+        error: The error of the last read, None if it succeeded.
     """
 
     def __init__(self, response: HttpClientResponse, head: bytes = b"") -> None:
@@ -312,6 +313,7 @@ class HttpFile(io.BufferedIOBase):
         except (OSError, SourceError) as error:
             self.error = error
             return b""
+        self.error = None
         self._target = self._position
         return data
 
@@ -339,13 +341,14 @@ class HttpFile(io.BufferedIOBase):
         return data
 
     def _receive(self, count: int) -> bytes:
-        for _ in range(_MAX_RESUMES):
+        for attempt in range(_MAX_RESUMES):
             try:
                 return self._response.read_some(count)
             except OSError as error:
                 if self.size is None:
                     raise
-                self._response = self._response.resume(self._start + self._position, error)
+                pause_s = _RESUME_PAUSE_S * (attempt > 0)
+                self._response = self._response.resume(self._start + self._position, error, pause_s)
         return self._response.read_some(count)
 
     def _advance(self) -> bool:

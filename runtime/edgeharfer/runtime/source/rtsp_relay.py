@@ -104,7 +104,7 @@ class RtspRelay:
     def close(self) -> None:
         """End both connections and wait for the threads."""
         with self._lock:
-            self._closed = True
+            self._closed = self._ending = True
             sockets = (self._listener, self._player, self._camera)
         for one in sockets:
             if one is not None:

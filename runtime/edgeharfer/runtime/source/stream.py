@@ -327,9 +327,7 @@ def _open_rtsp(relay: RtspRelay, name: str, clock: Clock) -> StreamDecoder:
 
 def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -> StreamDecoder:
     """Choose the decoder by content, because the Content-Type of videos is often wrong."""
-    name, head = client.name, b""
-    while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
-        head += more
+    name, head = client.name, _read_head(response)
     if head.lstrip().startswith(b"--") or head.startswith(START):
         return JpegStream(response, name, client.deadline, head)
     if _is_image(response.media_type, head):
@@ -351,6 +349,17 @@ def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -
         clock,
         _unsupported_error(response.media_type, name),
     )
+
+
+def _read_head(response: HttpClientResponse) -> bytes:
+    head = b""
+    try:
+        while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
+            head += more
+    except OSError:
+        if not head:
+            raise
+    return head
 
 
 def _open_media(

@@ -104,7 +104,8 @@ class YuvPicture(Picture):
         """Return the grey level of one pixel of each cell of a grid, uint8, (height, width)."""
         (luma,) = self._sample(self._planes[:1], width, height)
         black, factor = (0, 1.0) if self.layout.full_range else (16, 255 / 219)
-        return np.rint(np.clip((luma.astype(np.float32) - black) * factor, 0, 255)).astype(np.uint8)
+        grey = np.clip((luma.astype(np.float32) - black) * factor, 0, 255)
+        return np.asarray(np.rint(grey), np.uint8)
 
     def _sample(self, planes: list[Plane], width: int, height: int) -> list[Plane]:
         x, y = (
