@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +18,9 @@ from av.video.reformatter import Colorspace
 
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.source.deinterlace import Deinterlacer
 from edgeharfer.runtime.types import Frame, Image
-from media_clips import encode_clip, quarters
+from media_clips import encode_clip, quarters, with_fields
 
 ONE = 1 << 16
 """1.0 in a display matrix."""
@@ -201,6 +204,21 @@ def test_progressive_frames_within_interlaced_video_are_kept_in_order(tmp_path: 
     assert frames[-1].pts_s == pytest.approx(9 / 25, abs=0.05)
 
 
+def test_interlaced_and_progressive_frames_may_alternate() -> None:
+    """Films on DVD: some frames of each second are marked as interlaced."""
+    deinterlacer, shown = Deinterlacer(), []
+    for number in range(12):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * number, np.uint8), "bgr24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts, frame.time_base = 7 * number, Fraction(1, 25)
+        shown += deinterlacer.push(with_fields(frame, "tff") if number % 5 in (2, 3) else frame)
+    shown += deinterlacer.flush()
+    assert [frame.pts for frame in shown] == [7 * number for number in range(12)]
+    pictures = [frame.to_ndarray(format="bgr24") for frame in shown]
+    assert [round(float(picture.mean()) / 20) for picture in pictures] == list(range(12))
+    assert not any(frame.interlaced_frame for frame in shown)
+
+
 def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
     parts = [
         encode_clip(tmp_path / f"{n}.h264", [quarters(*size)] * 3)
@@ -242,6 +260,21 @@ def test_times_start_at_the_first_frame(tmp_path: Path) -> None:
             tmp_path / f"{start}.nut", [quarters()] * 3, "ffv1", times=times, time_base=Fraction(1, 1000)
         )
         assert [frame.pts_s for frame in frames_of(path)] == pytest.approx([0.0, 0.04, 0.1])
+
+
+@pytest.mark.parametrize("left_out", [1, 5])
+def test_frames_that_an_edit_list_leaves_out_are_neither_shown_nor_missed(
+    left_out: int, tmp_path: Path
+) -> None:
+    """Phones cut a film without encoding it again: the first frames are only there for the others."""
+    pictures = [np.full((48, 64, 3), 10 * n, np.uint8) for n in range(20)]
+    times = [n - left_out for n in range(20)]
+    with open_source(encode_clip(tmp_path / "a.mp4", pictures, times=times)) as source:
+        assert source.frame_count == 20 - left_out
+        frames = list(iter(source.read, None))
+        assert (source.unreadable, list(source.skipped)) == (0, [])
+    assert [round(float(frame.bgr.mean()) / 10) for frame in frames] == list(range(left_out, 20))
+    assert frames[0].pts_s == 0.0
 
 
 def test_bframes_come_in_order_where_a_container_has_no_presentation_times(tmp_path: Path) -> None:
@@ -333,3 +366,19 @@ def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:
         frames = list(iter(source.read, None))
     assert [frame.pts_s for frame in frames] == pytest.approx([n / 25 for n in range(20)], abs=1e-6)
     assert all(frame.decoded for frame in frames[-10:])
+
+
+def test_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    """Frames take megabytes, so none may be part of a reference cycle."""
+    path = encode_clip(tmp_path / "a.mp4", [quarters()] * 12, matrix=(0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30))
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            pictures = [weakref.ref(frame.picture) for frame in iter(source.read, None) if frame.bgr.any()]
+        alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > 16]
+    finally:
+        gc.enable()
+    assert len(pictures) == 12
+    assert not any(picture() for picture in pictures)
+    assert len(alive) <= 1

@@ -14,6 +14,7 @@ from edgeharfer.runtime.picture import BgrPicture
 from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive, send
 from edgeharfer.runtime.source.requests import OpenRequest, from_line, to_line
+from edgeharfer.runtime.source.yuv import YuvLayout, YuvPicture
 
 Link = tuple[socket.socket, socket.socket]
 
@@ -41,6 +42,19 @@ def test_a_picture_arrives_as_it_was_sent(link: Link) -> None:
     assert isinstance(got, FrameMessage)
     assert (got.seq, got.captured_s, got.pts_s) == (7, 12.5, 0.5)
     assert np.array_equal(got.picture.bgr, bgr)
+
+
+@pytest.mark.parametrize("chroma", [(320, 240), (320, 480), (640, 480), (0, 0)])
+def test_planes_arrive_as_they_were_sent(link: Link, chroma: tuple[int, int]) -> None:
+    layout = YuvLayout(640, 480, *chroma, matrix=1, full_range=True)
+    data = np.random.default_rng(1).integers(0, 256, layout.size_bytes, np.uint8)
+    message = FrameMessage(7, 12.5, 0.5, YuvPicture(layout, data))
+    sender = threading.Thread(target=send, args=(link[1], message))
+    sender.start()
+    got = receive(link[0], 20)
+    sender.join()
+    assert isinstance(got, FrameMessage) and isinstance(got.picture, YuvPicture)
+    assert got.picture.layout == layout and np.array_equal(got.picture.data, data)
 
 
 def test_news_arrive_in_order_between_pictures(link: Link) -> None:

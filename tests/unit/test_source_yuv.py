@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import av
 import cv2
 import numpy as np
@@ -14,9 +12,9 @@ from edgeharfer.runtime.picture import BgrPicture, Image
 from edgeharfer.runtime.source.media_picture import (
     UPRIGHT,
     AvPicture,
+    Display,
     FrameConverter,
     Orientation,
-    display_of,
     frame_planes,
     to_planes,
 )
@@ -125,10 +123,9 @@ def test_other_forms_have_no_planes(pixel_format: str) -> None:
 def test_a_turned_or_stretched_picture_has_no_planes() -> None:
     frame = encoded(gradient(), "yuv420p", Colorspace.ITU601, ColorRange.MPEG)
 
-    def planes(aspect: int, orientation: Orientation) -> YuvPicture | None:
-        display = display_of(frame, Fraction(aspect), orientation)
-        return to_planes(AvPicture(frame, display, FrameConverter()))
+    def planes(width: int, orientation: Orientation) -> YuvPicture | None:
+        return to_planes(AvPicture(frame, Display((width, 240), orientation), FrameConverter()))
 
-    assert planes(1, UPRIGHT) is not None
-    assert planes(2, UPRIGHT) is None
-    assert planes(1, Orientation(upside_down=True)) is None
+    assert planes(320, UPRIGHT) is not None
+    assert planes(640, UPRIGHT) is None
+    assert planes(320, Orientation(upside_down=True)) is None
