@@ -67,9 +67,7 @@ def test_parts_without_a_length_end_at_the_boundary(boundary: str, step: int) ->
 
 
 @pytest.mark.parametrize("step", [1, 7, 1 << 16])
-@pytest.mark.parametrize(
-    "between", [b"", b"\r\n", b"frame\r\n", b"preamble: of a server\r\n\r\n", b"--x\r\n\r\n"]
-)
+@pytest.mark.parametrize("between", [b"", b"\r\n", b"frame\r\n", b"--x\r\n\r\n"])
 def test_whole_images_need_no_headers(between: bytes, step: int) -> None:
     images = [cv2.imencode(".jpg", np.full((8, 8, 3), level, np.uint8))[1].tobytes() for level in (1, 2, 3)]
     if between == b"frame\r\n":
