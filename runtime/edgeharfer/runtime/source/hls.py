@@ -10,6 +10,7 @@ import io
 import re
 from dataclasses import dataclass
 
+from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address
 from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
@@ -144,19 +145,21 @@ class HlsFile(io.BufferedIOBase):
         error: The error that ended the file, None if there was none.
     """
 
-    def __init__(self, client: HttpClient, address: Address, data: bytes) -> None:
+    def __init__(self, client: HttpClient, address: Address, data: bytes, clock: Clock) -> None:
         """Read the playlist and select the variant with the highest bandwidth.
 
         Args:
             client: Client for all requests.
             address: Address of the playlist.
             data: Content of the playlist.
+            clock: Clock for the reload interval of a live playlist.
 
         Raises:
             SourceError: The playlist is invalid, empty, or refers to another server.
         """
         self.error: Exception | None = None
-        self._client, self._address = client, address
+        self._client, self._address, self._clock = client, address, clock
+        self._loaded_s = clock.monotonic()
         self._playlist = self._parse(data)
         if self._playlist.variants:
             best = max(self._playlist.variants, key=lambda one: one[0])
@@ -223,8 +226,7 @@ class HlsFile(io.BufferedIOBase):
             if segment is None:
                 if self._playlist.ended:
                     return b""
-                reload_s = max(0.25, self._playlist.target_duration_s / 2)
-                self._client.deadline.sleep(reload_s)
+                self._wait_to_reload()
                 self._playlist = self._fetch()
                 self._check_segments()
                 continue
@@ -237,6 +239,14 @@ class HlsFile(io.BufferedIOBase):
                 self._part = HttpFile(self._open(segment))
             else:
                 self._buffer = self._download(segment)
+
+    def _wait_to_reload(self) -> None:
+        """Wait until half a segment has passed since the playlist was loaded (RFC 8216, 6.3.4)."""
+        interval_s = max(0.25, self._playlist.target_duration_s / 2)
+        left_s = self._loaded_s + interval_s - self._clock.monotonic()
+        if left_s > 0:
+            self._client.deadline.sleep(left_s)
+        self._loaded_s = self._clock.monotonic()
 
     def _next_segment(self) -> HlsSegment | None:
         """Return the next segment, or the oldest one left if that was already removed from the playlist."""

@@ -336,7 +336,7 @@ def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -
     if is_playlist(head):
         rest = response.read_all(1 << 20)
         response.close()
-        origin = HlsFile(client, response.address, head + rest)
+        origin = HlsFile(client, response.address, head + rest, clock)
     else:
         reject_references(head, name)
         _reject_text(response.media_type, head, name)
