@@ -132,6 +132,18 @@ def test_a_film_whose_server_fails_is_an_error(
         read_all(f"{web.url}/film.ts")
 
 
+def test_a_corrupt_film_is_named_and_counted(web: WebServer, film: bytes) -> None:
+    start = film.index(b"mdat") + 4
+    middle = start + (film.index(b"moov") - start) // 2
+    damaged = film[:middle] + bytes(3000) + film[middle + 3000 :]
+    web.answers["/film.mp4"] = Answer(damaged, ranges=True)
+    with Capture(open_source(f"{web.url}/film.mp4"), pace="fast") as capture:
+        seqs = [frame.seq for frame in capture]
+    assert 0 < capture.source.unreadable < len(TIMES)
+    assert seqs == list(range(len(seqs))) and len(seqs) >= len(TIMES) // 2
+    assert "the video is corrupt" in capture.source.skipped[0][1]
+
+
 def test_another_file_of_the_same_name_is_not_taken_for_the_rest(web: WebServer, broadcast: bytes) -> None:
     def replaced(path: str, head: Mapping[str, str]) -> Answer:
         if "Range" in head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import av.error
 from av.container import InputContainer
@@ -112,8 +113,14 @@ class StreamSource(BaseSource):
 
     def _read(self) -> MediaFrame | None:
         found = self._decoder.read()
-        self._seq += self._decoder.bad_pictures - self.bad_pictures
-        self.bad_pictures = self._decoder.bad_pictures
+        bad = self._decoder.bad_pictures
+        if self._decoder.live:
+            self._seq += bad - self.bad_pictures
+            self.bad_pictures = bad
+        elif bad > self.unreadable:
+            self.unreadable = bad
+            reason = f"the video is corrupt, {bad} frames could not be read: copy it to the server again"
+            self.skipped = [(Path(self.name), f"{self.name}: {reason}")]
         return found
 
     def _release(self) -> None:
