@@ -15,7 +15,8 @@ from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source, stream
 from edgeharfer.runtime.source.direct import DirectSource
-from edgeharfer.runtime.source.stream import Pacer, StreamSource
+from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.source.stream_decoders import Pacer
 from edgeharfer.runtime.types import Frame, Image
 from hostile_servers import Answer, HostileRtspServer, TlsFront, WebServer, motion_jpeg, own_certificate
 from media_clips import encode_clip
