@@ -20,6 +20,9 @@ from edgeharfer.runtime.picture import Image, Picture
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.yuv import YuvLayout, YuvPicture
 
+_PLANAR = frozenset(f"yuv{j}{ratio}p" for j in ("", "j") for ratio in (420, 422, 440, 444))
+_GRAY = "gray"
+_JPEG_RANGE = 2  # AVCOL_RANGE_JPEG: all values from 0 to 255
 _SQUARE = Fraction(1)
 # Aspect ratios beyond this are damaged headers rather than pictures.
 _MAX_ASPECT = 10
@@ -30,9 +33,6 @@ _SHRINK = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 _ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 _MAX_SCALERS = 16
 _YUV420 = ("yuv420p", "yuvj420p")
-_PLANAR = frozenset(f"yuv{j}{ratio}p" for j in ("", "j") for ratio in (420, 422, 440, 444))
-_GRAY = "gray"
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ def frame_planes(frame: av.VideoFrame) -> YuvPicture | None:
     if planes is None:
         return None
     chroma_height, chroma_width = planes[1].shape if len(planes) > 1 else (0, 0)
-    full_range = name == _GRAY or name.startswith("yuvj") or frame.color_range == _FULL_RANGE
+    full_range = name == _GRAY or name.startswith("yuvj") or frame.color_range == _JPEG_RANGE
     matrix = int(_matrix(frame) or frame.colorspace)
     layout = YuvLayout(frame.width, frame.height, chroma_width, chroma_height, matrix, full_range)
     return YuvPicture(layout, np.concatenate([plane.ravel() for plane in planes]))
