@@ -98,25 +98,12 @@ class YuvPicture(Picture):
         return self.bgr if (width, height) == self.size else self._scaled((width, height))
 
     def sampled(self, width: int, height: int) -> Image:
-        return self._to_bgr(_merge(self._sample(self._planes, width, height)))
+        return self._to_bgr(_merge([_sample(plane, width, height) for plane in self._planes]))
 
     def sampled_grey(self, width: int, height: int) -> Plane:
         """Return the grey level of one pixel of each cell of a grid, uint8, (height, width)."""
-        (luma,) = self._sample(self._planes[:1], width, height)
-        black, factor = (0, 1.0) if self.layout.full_range else (16, 255 / 219)
-        grey = np.clip((luma.astype(np.float32) - black) * factor, 0, 255)
-        return np.asarray(np.rint(grey), np.uint8)
-
-    def _sample(self, planes: list[Plane], width: int, height: int) -> list[Plane]:
-        x, y = (
-            (np.arange(wanted) * (given / wanted)).astype(np.intp)
-            for wanted, given in zip((width, height), self.size, strict=True)
-        )
-        picked = []
-        for plane in planes:
-            rows, columns = plane.shape
-            picked.append(plane[(y * rows // self.size[1])[:, None], x * columns // self.size[0]])
-        return picked
+        luma = _sample(self._planes[0], width, height)
+        return luma if self.layout.full_range else np.asarray(cv2.LUT(luma, _grey_levels()), np.uint8)
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, YuvPicture):
@@ -193,6 +180,10 @@ def _scale(plane: Plane, size: tuple[int, int]) -> Plane:
     return np.asarray(cv2.resize(plane, size, interpolation=_interpolation(plane, size)), np.uint8)
 
 
+def _sample(plane: Plane, width: int, height: int) -> Plane:
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 def _interpolation(plane: Plane, size: tuple[int, int]) -> int:
     rows, columns = plane.shape[:2]
     return cv2.INTER_AREA if size[0] <= columns and size[1] <= rows else cv2.INTER_LINEAR
@@ -211,3 +202,9 @@ def _matrix(matrix: int, full_range: bool) -> NDArray[np.float64]:
         [luma, 0.0, to_red],
     ])  # fmt: skip
     return np.column_stack([factors, -factors @ [black, 128.0, 128.0]])
+
+
+@lru_cache(maxsize=1)
+def _grey_levels() -> Plane:
+    """Return the grey level of each value of limited-range brightness (ITU-R BT.601, 2.5.3)."""
+    return np.asarray(np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255), np.uint8)
