@@ -155,10 +155,11 @@ class MediaDecoder:
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
-        self._time_base = stream.time_base or Fraction(1)
-        self._times = FrameTimes(self.fps or _DEFAULT_FPS)
+        self._time_base = time_base = stream.time_base or Fraction(1)
+        self._times = times = FrameTimes(self.fps or _DEFAULT_FPS)
+        # Without `self`, which would be a reference cycle that keeps the decoder in memory.
         self._skipper = FrameSkipper(
-            self._decoder.codec, self._decoder.extradata, lambda pts: self._times.of(pts * self._time_base)
+            self._decoder.codec, self._decoder.extradata, lambda pts: times.of(pts * time_base)
         )
         self._frames = self._read_frames()
 
