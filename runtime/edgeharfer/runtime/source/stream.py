@@ -92,6 +92,8 @@ class StreamSource(BaseSource):
         except BaseException:
             self._decoder.close()
             raise
+        # A recording may begin between two key frames, with frames that refer to earlier ones.
+        self._bad_before = self._decoder.bad_pictures
         self.live = self._decoder.live
         self.size = self._first.picture.size
         self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
@@ -105,6 +107,7 @@ class StreamSource(BaseSource):
         if found is None:
             error = self._decoder.error
             if error is None and self._decoder.complete:
+                self._record_damage()
                 return None
             lost = f"{self.name}: connection lost: the stream ended or the network failed"
             raise error or SourceError(lost)
@@ -114,15 +117,20 @@ class StreamSource(BaseSource):
 
     def _read(self) -> MediaFrame | None:
         found = self._decoder.read()
-        bad = self._decoder.bad_pictures
         if self._decoder.live:
-            self._seq += bad - self.bad_pictures
-            self.bad_pictures = bad
-        elif bad > self.unreadable:
-            self.unreadable = bad
-            reason = f"the video is corrupt, {bad} frames could not be read: copy it to the server again"
-            self.skipped = [(Path(self.name), f"{self.name}: {reason}")]
+            self._seq += self._decoder.bad_pictures - self.bad_pictures
+            self.bad_pictures = self._decoder.bad_pictures
         return found
+
+    def _record_damage(self) -> None:
+        """Record the frames of a film that could not be decoded."""
+        self.unreadable = self._decoder.bad_pictures - self._bad_before
+        if self.unreadable:
+            self.skipped = [(
+                Path(self.name),
+                f"{self.name}: the video is corrupt, {self._seq} frames could be read: copy it to the server "
+                "again",
+            )]  # fmt: skip
 
     def _release(self) -> None:
         self._decoder.close()
