@@ -174,7 +174,8 @@ class HttpClientResponse:
         self.boundary = str(headers.get_param("boundary") or "") if self.media_type else ""
         length = self._response.length
         self.size = None if length is None else start + length
-        self.ranges = length is not None and headers.get("Accept-Ranges", "").lower() == "bytes"
+        accepts = self.status == 206 or headers.get("Accept-Ranges", "").lower() == "bytes"
+        self.ranges = length is not None and accepts
         tag = headers.get("ETag", "")
         self.version = tag if tag.startswith('"') else headers.get("Last-Modified", "")
         self._content_range = headers.get("Content-Range", "")

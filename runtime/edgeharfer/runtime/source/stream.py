@@ -20,7 +20,7 @@ from edgeharfer.runtime.source.isolated import open_live
 from edgeharfer.runtime.source.jpeg import START
 from edgeharfer.runtime.source.media import MediaFrame, open_container
 from edgeharfer.runtime.source.media_picture import AvPicture, to_planes
-from edgeharfer.runtime.source.opencv import NO_PROTOCOL, describe
+from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.source.references import reject_references
 from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
@@ -37,6 +37,7 @@ from edgeharfer.runtime.types import Frame
 
 OPEN_S = 5.0
 """Timeout until the first frame in seconds."""
+_NO_PROTOCOL = "none"
 _HEAD_BYTES = 4096
 _IMAGE_STARTS = (b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
@@ -202,7 +203,7 @@ def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -
     return _open_media(
         name,
         origin,
-        lambda: open_container(origin, protocols=NO_PROTOCOL, options=options),
+        lambda: open_container(origin, protocols=_NO_PROTOCOL, options=options),
         clock,
         _unsupported_error(response.media_type, name),
     )
