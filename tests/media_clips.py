@@ -39,7 +39,7 @@ def encode_clip(
     aspect: Fraction | None = None,
     matrix: Sequence[int] | None = None,
     fields: Literal["tff", "bff"] | None = None,
-    colorspace: Colorspace = Colorspace.ITU601,
+    colorspace: int = Colorspace.ITU601,
     full_range: bool = False,
     options: dict[str, str] | None = None,
     container_format: str | None = None,

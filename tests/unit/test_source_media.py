@@ -117,9 +117,9 @@ def test_grey_keeps_black_and_white(pixel_format: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("full_range", [False, True])
-@pytest.mark.parametrize("colorspace", [Colorspace.ITU601, Colorspace.ITU709, Colorspace.BT2020])
+@pytest.mark.parametrize("colorspace", [Colorspace.ITU601, Colorspace.ITU709])
 def test_colour_matrix_and_range_of_the_file_are_used(
-    colorspace: Colorspace, full_range: bool, tmp_path: Path
+    colorspace: int, full_range: bool, tmp_path: Path
 ) -> None:
     path = encode_clip(
         tmp_path / "a.mkv", [quarters()], "ffv1", "yuv444p", colorspace=colorspace, full_range=full_range

@@ -12,7 +12,7 @@ import av
 import av.error
 import av.logging
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
@@ -76,7 +76,7 @@ def open_container(
 
 
 def find_video(container: InputContainer, name: str) -> VideoStream:
-    """Return the video stream of a container that a player would show; the others are not read.
+    """Return the video stream of a container that a player would show.
 
     Raises:
         SourceError: There is none, or no decoder for it.
@@ -86,9 +86,6 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
         raise SourceError(f"{name}: contains no video, only audio or other data")
     best = container.streams.best("video")
     chosen = best if best in videos else videos[0]
-    for stream in container.streams:
-        if stream is not chosen:
-            stream.discard = Discard.all
     assert isinstance(chosen, VideoStream)
     if chosen.codec_context is None:
         codec = _name_of_unknown_codec(container, chosen)
