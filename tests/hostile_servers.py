@@ -23,12 +23,18 @@ from rtsp_server import SDP, RtspServer
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path is answered with."""
+    """What a path is answered with.
+
+    sent: So many bytes of the body are sent before the connection ends; None: all of them. sized: whether the
+    answer tells how long it is.
+    """
 
     body: bytes = b""
     status: int = 200
     fields: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = False
+    sent: int | None = None
+    sized: bool = True
 
 
 class ThreadedServer(Closing):
@@ -71,9 +77,10 @@ class WebServer(ThreadedServer):
                 self.send_response(status)
                 for name, value in fields.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                if answer.sized:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: answer.sent])
 
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing on stderr."""
@@ -132,15 +139,17 @@ class Victim(ThreadedServer):
 
 
 class HostileRtspServer(RtspServer):
-    """An RTSP camera that redirects, asks for a login, or describes its video as being elsewhere.
+    """An RTSP camera that redirects, asks for a login, refuses, or describes its video as being elsewhere.
 
-    location: of a redirect, to be sent at `redirect_at`. sdp: its description. transport: of its SETUP.
-    challenge: of a login, given to all who do not send `granted`.
+    status: of its answers to the method `status_at`. location: of a redirect, to be sent at `redirect_at`.
+    sdp: its description. transport: of its SETUP. challenge: of a login, given to all who do not send
+    `granted`.
     """
 
     location, redirect_at = "", "DESCRIBE"
     sdp, transport = SDP, "RTP/AVP/TCP;unicast;interleaved=0-1"
     challenge = ""
+    status = status_at = ""
 
     def __init__(self) -> None:
         super().__init__(moving, 50.0)
@@ -160,6 +169,8 @@ class HostileRtspServer(RtspServer):
             status, fields["WWW-Authenticate"] = "401 Unauthorized", self.challenge
         elif self.location and method == self.redirect_at:
             status, fields["Location"] = "302 Found", self.location
+        elif method == self.status_at:
+            status = self.status
         elif method == "DESCRIBE":
             body = self.sdp
             fields |= {"Content-Type": "application/sdp", "Content-Length": str(len(body))}

@@ -10,14 +10,16 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from av.container import InputContainer
 
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import open_source, opencv, stream
+from edgeharfer.runtime.source import media, open_source, stream
 from edgeharfer.runtime.source.stream import StreamSource
 from films import write_film
 from hostile_servers import (
@@ -322,17 +324,17 @@ def test_an_rtsp_camera_cannot_choose_udp(transport: str, rtsp: HostileRtspServe
 
 def test_the_relay_is_for_ffmpeg_alone(rtsp: HostileRtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that connects to its port without the secret part of the address reaches no camera."""
-    opened = opencv.open_capture
+    opened = media.open_container
 
-    def intruded(url: str, *arguments: object, **options: object) -> object:
+    def intruded(url: str, **options: Any) -> InputContainer:
         port = int(url.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port), 5) as intruder:
             intruder.sendall(f"OPTIONS rtsp://127.0.0.1:{port}/video RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
             assert intruder.recv(100) == b""
         assert rtsp.requests == []
-        return opened(url, *arguments, **options)  # type: ignore[arg-type]
+        return opened(url, **options)
 
-    monkeypatch.setattr(stream, "open_capture", intruded)
+    monkeypatch.setattr(stream, "open_container", intruded)
     with StreamSource(rtsp.url, SystemClock()) as source:
         assert source.read() is not None
 

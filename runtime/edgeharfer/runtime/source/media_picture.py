@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.picture import Image, Picture
 from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.yuv import YuvLayout, YuvPicture
 
+_PLANAR = frozenset(f"yuv{j}{ratio}p" for j in ("", "j") for ratio in (420, 422, 440, 444))
+_GRAY = "gray"
+_JPEG_RANGE = 2  # AVCOL_RANGE_JPEG: all values from 0 to 255
 _SQUARE = Fraction(1)
 # Aspect ratios beyond this are damaged headers rather than pictures.
 _MAX_ASPECT = 10
@@ -267,3 +271,23 @@ def _sampled_yuv420(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFram
     to_u[:, : size[0]] = u[rows // 2][:, columns // 2]
     to_v[:, : size[0]] = v[rows // 2][:, columns // 2]
     return small
+
+
+def to_planes(picture: AvPicture) -> YuvPicture | None:
+    """Return a copy of the planes of a picture; None if it is turned, stretched or has no such planes."""
+    frame = picture._frame
+    shown_as_stored = picture._display == Display((frame.width, frame.height), UPRIGHT)
+    return frame_planes(frame) if shown_as_stored else None
+
+
+def frame_planes(frame: av.VideoFrame) -> YuvPicture | None:
+    """Return a copy of the planes of a frame, without padding; None if they are not YUV of 8 bits."""
+    name = frame.format.name
+    planes = _planes(frame) if name in _PLANAR or name == _GRAY else None
+    if planes is None:
+        return None
+    chroma_height, chroma_width = planes[1].shape if len(planes) > 1 else (0, 0)
+    full_range = name == _GRAY or name.startswith("yuvj") or frame.color_range == _JPEG_RANGE
+    matrix = int(_matrix(frame) or frame.colorspace)
+    layout = YuvLayout(frame.width, frame.height, chroma_width, chroma_height, matrix, full_range)
+    return YuvPicture(layout, np.concatenate([plane.ravel() for plane in planes]))
