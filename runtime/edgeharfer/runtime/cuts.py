@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.runtime.picture import Image, Picture
+from edgeharfer.runtime.types import Floats
 
 CELLS = 32, 24
 """Columns and rows of the thumbnail."""
@@ -59,14 +60,12 @@ class Thumbnail:
     grey: Image
 
     @classmethod
-    def of(cls, bgr: Image) -> Thumbnail:
-        """Reduce a frame, uint8, (height, width, 3), of any size."""
-        sampled = cv2.resize(
-            bgr, (CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL), interpolation=cv2.INTER_NEAREST
-        )
+    def of(cls, picture: Picture) -> Thumbnail:
+        """Reduce a picture of any size."""
+        sampled = picture.sampled(CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL)
         grey = cv2.cvtColor(sampled, cv2.COLOR_BGR2GRAY)
         cells = cv2.resize(grey, CELLS, interpolation=cv2.INTER_AREA)
-        return cls(np.asarray(sampled, np.uint8), np.asarray(cells, np.uint8))
+        return cls(sampled, np.asarray(cells, np.uint8))
 
     @cached_property
     def has_content(self) -> bool:
@@ -138,9 +137,9 @@ class CutDetector:
         """Discard the previous frame."""
         self._last: Thumbnail | None = None
 
-    def step(self, bgr: Image) -> bool:
-        """Process the next frame, uint8, (height, width, 3); return whether a new scene begins with it."""
-        now, last = Thumbnail.of(bgr), self._last
+    def step(self, picture: Picture) -> bool:
+        """Process the next frame; return whether a new scene begins with it."""
+        now, last = Thumbnail.of(picture), self._last
         if last is None:
             self._last = now
             return False

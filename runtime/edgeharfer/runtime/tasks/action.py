@@ -19,8 +19,9 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.inference.preprocess import preprocess_picture
 from edgeharfer.runtime.inference.tuning import open_graph
+from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
@@ -127,7 +128,11 @@ class ActionModel(TaskModel):
 
     def encode(self, bgr: Image) -> Floats:
         """Encode a picture of any size, uint8, (height, width, 3), BGR, to features, float32, (size,)."""
-        features: Floats = self.encoder.run1(preprocess_images([bgr], self.manifest.input))[0]
+        return self.encode_picture(BgrPicture(bgr))
+
+    def encode_picture(self, picture: Picture) -> Floats:
+        """Encode a picture to features, float32, (size,), from its small form."""
+        features: Floats = self.encoder.run1(preprocess_picture(picture, self.manifest.input))[0]
         return features
 
     def classify(self, window: Floats) -> Floats:
@@ -138,9 +143,9 @@ class ActionModel(TaskModel):
         """Return a rolling head for a new stream, or None if windows are read as a whole."""
         return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
 
-    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
         """Encode a picture."""
-        return Inference(self.encode(bgr))
+        return Inference(self.encode_picture(picture))
 
     def warm_up(self) -> None:
         """Run all graphs once."""

@@ -11,10 +11,11 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
+from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks import check_manifest
 from edgeharfer.runtime.tasks.base import Step
 from edgeharfer.runtime.tasks.smoothing import softmax
-from edgeharfer.runtime.types import Face, Floats, Frame, Image, TrackedFace
+from edgeharfer.runtime.types import Face, Floats, Frame, TrackedFace
 
 
 class Inference(NamedTuple):
@@ -64,11 +65,11 @@ class TaskModel(ABC):
         return self._sessions[0].provider
 
     @abstractmethod
-    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
         """Run the model on one picture.
 
         Args:
-            bgr: The picture, uint8, (height, width, 3).
+            picture: The picture.
             faces: The faces to read; ignored by models of whole frames and clips.
         """
 
