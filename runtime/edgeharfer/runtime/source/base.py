@@ -63,9 +63,10 @@ class Source(Protocol):
         unreadable: Number of images, or frames of a file, that could not be read so far.
         skipped: The files concerned, as (path, reason).
         missing: Numbers without a file in an image sequence.
-        wanted: Called with the source time of a frame that no other frame refers to, before it is decoded, in
-            the thread that reads. If it returns False, the source may deliver the frame with a
-            `SkippedPicture`. None: every frame is decoded. Set it before the first `read`.
+        wanted: Called before a frame is decoded, in the order of the file and in the thread that reads, with
+            its source time in seconds and whether another frame refers to it. If no other frame refers to it
+            and the return value is False, the source may deliver it with a `SkippedPicture`. None: every
+            frame is decoded. Set it before the first `read`.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Source(Protocol):
     unreadable: int = 0
     skipped: Sequence[tuple[Path, str]] = ()
     missing: Sequence[int] = ()
-    wanted: Callable[[float], bool] | None = None
+    wanted: Callable[[float, bool], bool] | None = None
 
     @property
     def photographs(self) -> bool:

@@ -11,6 +11,7 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
+from edgeharfer.runtime.lookahead import SampleGrid
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks import check_manifest
 from edgeharfer.runtime.tasks.base import Step
@@ -107,10 +108,19 @@ class ModelRunner(Protocol):
 
 
 class PackagedTask(Protocol):
-    """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock)."""
+    """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock).
+
+    Attributes:
+        name: Name of the task.
+        scope: "scene" or "face".
+        grids: The frames that the task looks at besides those in which faces are detected. None: perhaps any.
+    """
 
     name: str
     scope: str
+
+    @property
+    def grids(self) -> tuple[SampleGrid, ...] | None: ...
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
         """Process a frame (see `Task.step`). Tasks on the scene run before face detection, without faces."""
