@@ -86,7 +86,7 @@ def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="3 s long; the limit is 1 s"):
             check_length(source, path, UserLimits(video_s=1))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(SourceError, match="cut off or damaged"):
+    with pytest.raises(SourceError, match="corrupt or unsupported video"):
         check_video(path, UserLimits())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,7 @@ from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
-from edgeharfer.runtime.source.video import FrameTimes
+from edgeharfer.runtime.source.media import FrameTimes
 from edgeharfer.runtime.types import Frame
 from films import write_film
 
@@ -122,20 +122,27 @@ def test_reading_after_close_is_the_end(tmp_path: Path) -> None:
     assert source.read() is None
 
 
+def times_of(times: FrameTimes, *stated_ms: int | None) -> list[float]:
+    return [times.next(None if ms is None else Fraction(ms, 1000)) for ms in stated_ms]
+
+
 def test_times_start_at_zero_and_follow_the_container() -> None:
-    times = FrameTimes(fps=10.0)
-    assert [times.next(ms) for ms in (500.0, 540.0, 700.0)] == pytest.approx([0.0, 0.04, 0.2])
+    assert times_of(FrameTimes(fps=10.0), 500, 540, 700) == [0.0, 0.04, 0.2]
 
 
-@pytest.mark.parametrize("useless", [0.0, -40.0, math.nan, math.inf])
-def test_times_grow_by_one_frame_where_the_container_is_no_help(useless: float) -> None:
-    times = FrameTimes(fps=10.0)
-    assert [times.next(ms) for ms in (0.0, 100.0, useless, useless)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("useless", [0, -40, 100, None])
+def test_times_grow_by_one_frame_where_the_container_is_no_help(useless: int | None) -> None:
+    assert times_of(FrameTimes(fps=10.0), 0, 100, useless, useless, 450) == [0.0, 0.1, 0.2, 0.3, 0.45]
 
 
 def test_times_without_any_position_follow_the_rate() -> None:
-    times = FrameTimes(fps=25.0)
-    assert [times.next(math.nan) for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08])
+    assert times_of(FrameTimes(fps=25.0), None, None, None) == [0.0, 0.04, 0.08]
+
+
+def test_times_go_on_where_those_of_the_container_start_again() -> None:
+    """Files that were joined, or a clock that wrapped around."""
+    assert times_of(FrameTimes(fps=10.0), 5000, 7000, 5000, 5300) == [0.0, 2.0, 2.1, 2.4]
+    assert times_of(FrameTimes(fps=10.0), -300, 1900, -300, 0) == [0.0, 2.2, 2.3, 2.6]
 
 
 def box(kind: bytes, content: bytes) -> bytes:

@@ -6,11 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
@@ -25,8 +24,7 @@ from edgeharfer.runtime.source.images import (
     natural_sort,
     sequence_files,
 )
-from edgeharfer.runtime.source.opencv import open_capture
-from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
+from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
 
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
@@ -235,16 +233,8 @@ def _unreadable_before(folder: Path) -> int:
 def _count_packets(spec: str) -> int | None:
     if not (SOURCES[source_kind(spec)].is_path and Path(spec).is_file()):
         return None
-    capture = open_capture(str(Path(spec).absolute()), cv2.CAP_FFMPEG)
-    try:
-        if not capture.set(cv2.CAP_PROP_FORMAT, -1):  # raw packets, without decoding
-            return None
-        count = 0
-        while capture.grab():
-            count += 1
-        return count or None
-    finally:
-        capture.release()
+    with closing(open_video(Path(spec))) as decoder:
+        return decoder.count_packets() or None
 
 
 def _digest(value: Any) -> str:

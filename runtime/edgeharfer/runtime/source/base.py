@@ -14,6 +14,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 
 if TYPE_CHECKING:
+    from edgeharfer.runtime.picture import Picture
     from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
@@ -176,7 +177,7 @@ class BaseSource(Source):
         """Release the device or file; called once."""
 
     def _frame(
-        self, seq: int, pts_s: float | None, bgr: Image, *, still: bool = False, file: str = ""
+        self, seq: int, pts_s: float | None, picture: Picture | Image, *, still: bool = False, file: str = ""
     ) -> Frame:
         """Make a frame captured now. pts_s: None for live input: the time since the first frame."""
         from edgeharfer.runtime.types import Frame  # imported here so that the registry needs no NumPy
@@ -184,7 +185,7 @@ class BaseSource(Source):
         now_s = self._clock.monotonic()
         if pts_s is None:
             pts_s = self._live_time.pts_s(now_s)
-        return Frame(seq, pts_s, now_s, bgr, still, file)
+        return Frame(seq, pts_s, now_s, picture, still, file)
 
 
 def size_of(bgr: Image) -> tuple[int, int]:

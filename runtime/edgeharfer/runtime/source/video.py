@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import cv2
+import av.error
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.base import BaseSource, size_of
+from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
-from edgeharfer.runtime.source.opencv import (
-    VideoCapture,
-    codec,
-    describe,
-    frame_count,
-    nominal_fps,
-    open_capture,
-)
+from edgeharfer.runtime.source.media import MediaDecoder, MediaFrame, open_container
+from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.source.references import reject_references
-from edgeharfer.runtime.types import Frame, Image
+from edgeharfer.runtime.types import Frame
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
+    {".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
-# Used if a file has neither timestamps nor a frame rate: FFmpeg's default, the rate of PAL.
-_DEFAULT_FPS = 25.0
 
 
 class VideoFileSource(BaseSource):
-    """The frames of a video file, decoded by FFmpeg.
+    """The frames of a video file, with the times of its container.
 
     A truncated or corrupt file yields the frames that can be decoded. At the end, `unreadable` is the number
     of missing frames, as far as the container declares it, and `skipped` holds the reason.
@@ -46,26 +37,23 @@ class VideoFileSource(BaseSource):
         super().__init__(path.name, clock)
         self._seq = 0
         self._path = path
-        self._capture = _open(path)
-        good, first = self._capture.read()
-        if not good or first is None:
-            self._capture.release()
+        self._decoder = open_video(path)
+        first = self._decoder.read()
+        if first is None:
+            self._decoder.close()
             raise SourceError(f"{path}: no frame can be decoded: the video is truncated or corrupt")
-        self._first: Image | None = first
-        self.size = size_of(first)
-        self.fps = nominal_fps(self._capture)
-        self.frame_count = frame_count(self._capture)
-        self.details = describe(codec(self._capture), self.size, self.fps)
-        self._times = FrameTimes(self.fps or _DEFAULT_FPS)
+        self._first: MediaFrame | None = first
+        self.size = first.picture.size
+        self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
+        self.details = describe(self._decoder.codec, self.size, self.fps)
 
     def _next(self) -> Frame | None:
-        image, self._first = self._first, None
-        if image is None:
-            good, image = self._capture.read()
-            if not good or image is None:
-                self._check_complete()
-                return None
-        frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), image)
+        decoded, self._first = self._first, None
+        decoded = decoded or self._decoder.read(self.wanted)
+        if decoded is None:
+            self._check_complete()
+            return None
+        frame = self._frame(self._seq, decoded.pts_s, decoded.picture)
         self._seq += 1
         return frame
 
@@ -85,54 +73,33 @@ class VideoFileSource(BaseSource):
         self.skipped.append((self._path, f"{self._path}: {reason}"))
 
     def _release(self) -> None:
-        self._capture.release()
+        self._decoder.close()
 
 
-class FrameTimes:
-    """Strictly increasing frame times in seconds since the first frame, whatever the container reports."""
+def open_video(path: Path, name: str = "") -> MediaDecoder:
+    """Open a video file.
 
-    def __init__(self, fps: float) -> None:
-        self._interval_s = 1.0 / fps
-        self._first_ms: float | None = None
-        self._last_s: float | None = None
+    Args:
+        path: The file.
+        name: Name for error messages, by default the path.
 
-    def next(self, position_ms: float) -> float:
-        """Return the time of the next frame.
-
-        Args:
-            position_ms: Position that the backend reports. If it is not finite or does not increase, one
-                frame duration is added to the last time instead.
-        """
-        if self._last_s is None:
-            self._last_s = 0.0
-            self._first_ms = position_ms if math.isfinite(position_ms) else None
-            return 0.0
-        reported_s = math.nan if self._first_ms is None else (position_ms - self._first_ms) / 1000.0
-        grows = math.isfinite(reported_s) and reported_s > self._last_s
-        self._last_s = round(reported_s if grows else self._last_s + self._interval_s, 6)
-        return self._last_s
-
-
-def _open(path: Path) -> VideoCapture:
+    Raises:
+        SourceError: The file is empty, or is not a supported video.
+    """
+    name = name or str(path)
     if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty")
-    # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
-    name = str(path.absolute())
-    if not _is_utf8(name):
-        raise SourceError(f"{path}: the file name is not UTF-8: rename the file")
-    capture = open_capture(name, cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        with path.open("rb") as file:
-            reject_references(file.read(4096), str(path))
-        raise SourceError(
-            f"{path}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
-        )
-    return capture
-
-
-def _is_utf8(text: str) -> bool:
+        raise SourceError(f"{name}: the file is empty")
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
+        container = open_container(str(path.absolute()))
+    except av.error.FFmpegError:
+        with path.open("rb") as file:
+            reject_references(file.read(4096), name)
+        raise SourceError(
+            f"{name}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
+        ) from None
+    try:
+        return MediaDecoder(container, name)
+    except BaseException:
+        container.close()
+        raise

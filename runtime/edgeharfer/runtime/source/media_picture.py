@@ -1,0 +1,267 @@
+"""Pictures as the decoder returns them: turned upright, with square pixels, and converted on demand."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import SideData
+from av.video.plane import VideoPlane
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from edgeharfer.runtime.picture import Image, Picture
+
+_SQUARE = Fraction(1)
+# Aspect ratios beyond this are damaged headers rather than pictures.
+_MAX_ASPECT = 10
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+# AVColorSpace values that swscale converts itself: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020.
+_KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
+_SHRINK = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
+_ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
+_YUV420 = ("yuv420p", "yuvj420p")
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """One of the eight ways to turn and mirror a picture.
+
+    Attributes:
+        transposed: Whether rows and columns are exchanged, before the flips.
+        mirrored: Whether the picture is flipped horizontally.
+        upside_down: Whether the picture is flipped vertically.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+    @classmethod
+    def from_matrix(cls, matrix: bytes) -> Orientation:
+        """Return the orientation that is closest to a display matrix.
+
+        Args:
+            matrix: Nine native 32-bit integers (a, b, u, c, d, v, x, y, w) of FFmpeg's
+                AV_FRAME_DATA_DISPLAYMATRIX: a point (x, y) is shown at (a x + c y, b x + d y).
+        """
+        if len(matrix) < 36:
+            return UPRIGHT
+        a, b, _, c, d = struct.unpack_from("=5i", matrix)
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(True, c < 0, b < 0)
+        return cls(False, a < 0, d < 0)
+
+    def oriented_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (width, height) after turning, or before it: the operation is its own inverse."""
+        return (size[1], size[0]) if self.transposed else size
+
+    def apply(self, image: Image) -> Image:
+        """Return the turned picture, uint8, (height, width, 3)."""
+        if self.transposed:
+            image = np.asarray(cv2.transpose(image), np.uint8)
+        if self.mirrored and self.upside_down:
+            return np.asarray(cv2.flip(image, -1), np.uint8)
+        if self.mirrored or self.upside_down:
+            return np.asarray(cv2.flip(image, 1 if self.mirrored else 0), np.uint8)
+        return image
+
+
+UPRIGHT = Orientation()
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How a decoded picture is shown.
+
+    Attributes:
+        square: (width, height) with square pixels, before turning.
+        orientation: How the picture is turned afterwards.
+    """
+
+    square: tuple[int, int]
+    orientation: Orientation
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as shown."""
+        return self.orientation.oriented_size(self.square)
+
+
+@lru_cache(maxsize=64)
+def _display(width: int, height: int, aspect: Fraction, orientation: Orientation) -> Display:
+    return Display(square_size(width, height, aspect), orientation)
+
+
+def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Return (width, height) with square pixels: one side is enlarged and none is reduced.
+
+    This is how the HTML standard defines the natural size of a video.
+    """
+    if aspect >= 1:
+        return round(width * aspect), height
+    return width, round(height / aspect)
+
+
+def display_of(frame: av.VideoFrame, aspect: Fraction | None) -> Display:
+    """Return how a frame is shown, according to its display matrix.
+
+    Args:
+        frame: The decoded frame.
+        aspect: Width of a pixel divided by its height, None if unknown.
+    """
+    return _display(frame.width, frame.height, usable_aspect(aspect), _orientation(frame))
+
+
+def usable_aspect(aspect: Fraction | None) -> Fraction:
+    """Return an aspect ratio of pixels, or 1 if it is unknown or implausible."""
+    plausible = aspect is not None and Fraction(1, _MAX_ASPECT) <= aspect <= _MAX_ASPECT
+    return aspect if aspect is not None and plausible else _SQUARE
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    side_data: Mapping[str, object] = frame.side_data
+    matrix = side_data.get("DISPLAYMATRIX")
+    return Orientation.from_matrix(bytes(matrix)) if isinstance(matrix, SideData) else UPRIGHT
+
+
+class FrameConverter:
+    """Converts the frames of a stream to BGR. Its scalers are set up once for each size and kept.
+
+    Scalers, and a frame that is being converted, must not be used from two threads at once, so the lock
+    serializes the conversions of a stream.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scalers: dict[tuple[tuple[int, int], Interpolation], VideoReformatter] = {}
+
+    def convert(self, frame: av.VideoFrame, size: tuple[int, int]) -> Image:
+        """Return a frame in BGR order: scaled by averaging to shrink, bilinearly to enlarge.
+
+        Args:
+            frame: A frame of any pixel format.
+            size: (width, height) of the result.
+        """
+        if size == (frame.width, frame.height):
+            return self._scaled(frame, size, Interpolation.BILINEAR)
+        shrinks = size[0] <= frame.width and size[1] <= frame.height
+        return self._scaled(frame, size, _SHRINK if shrinks else _ENLARGE)
+
+    def sampled(self, frame: av.VideoFrame, size: tuple[int, int]) -> Image:
+        """Return single pixels of a frame, those that OpenCV's INTER_NEAREST would take from the picture."""
+        if frame.format.name in _YUV420:
+            frame = _sampled_yuv420(frame, size)
+            return self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)[::2, ::2]
+        return self._scaled(frame, size, Interpolation.POINT)
+
+    def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: Interpolation) -> Image:
+        with self._lock:
+            scaler = self._scalers.setdefault((size, how), VideoReformatter())
+            bgr = scaler.reformat(
+                frame, *size, "bgr24", src_colorspace=_matrix(frame), interpolation=how, threads=1
+            )
+        return np.ascontiguousarray(bgr.to_ndarray(), np.uint8)
+
+
+class AvPicture(Picture):
+    """A picture as PyAV decoded it, kept in the decoder's pixel format.
+
+    Args:
+        frame: The decoded frame.
+        display: How it is shown.
+        converter: Converter of the stream.
+    """
+
+    def __init__(self, frame: av.VideoFrame, display: Display, converter: FrameConverter) -> None:
+        self.size = display.size
+        self._frame, self._display, self._converter = frame, display, converter
+        self._bgr: Image | None = None
+        self._resized: dict[tuple[int, int], Image] = {}
+
+    @property
+    def bgr(self) -> Image:
+        if self._bgr is None:
+            self._bgr = self._converted(self.size)
+        return self._bgr
+
+    def resized(self, width: int, height: int) -> Image:
+        size = width, height
+        if size == self.size:
+            return self.bgr
+        if size not in self._resized:
+            self._resized[size] = self._converted(size)
+        return self._resized[size]
+
+    def sampled(self, width: int, height: int) -> Image:
+        orientation = self._display.orientation
+        stored = orientation.oriented_size((width, height))
+        return orientation.apply(self._converter.sampled(self._frame, stored))
+
+    def equals(self, other: Picture) -> bool:
+        if not isinstance(other, AvPicture):
+            return super().equals(other)
+        if self._display != other._display or self._frame.format.name != other._frame.format.name:
+            return False
+        mine, others = _planes(self._frame), _planes(other._frame)
+        if mine is None or others is None:
+            return super().equals(other)
+        pairs = list(zip(mine, others, strict=True))
+        # A few rows differ for most pictures, which avoids the full comparison.
+        return all(np.array_equal(a[::16], b[::16]) for a, b in pairs) and all(
+            np.array_equal(a, b) for a, b in pairs
+        )
+
+    def _converted(self, size: tuple[int, int]) -> Image:
+        orientation = self._display.orientation
+        return orientation.apply(self._converter.convert(self._frame, orientation.oriented_size(size)))
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """Return the colour matrix of a frame that states none, guessed from its size as players do."""
+    if frame.colorspace in _KNOWN_MATRICES:
+        return None
+    high_definition = frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT
+    return Colorspace.ITU709 if high_definition else Colorspace.ITU601
+
+
+def _planes(frame: av.VideoFrame) -> list[NDArray[np.uint8]] | None:
+    """Return the bytes of each plane without padding, uint8, (height, bytes per line).
+
+    Returns:
+        None if a plane holds several components, so that the length of its lines is unknown.
+    """
+    components = frame.format.components
+    if len(components) != len(frame.planes):
+        return None
+    sizes = [component.width * ((component.bits + 7) // 8) for component in components]
+    return [_lines(plane)[:, :size] for plane, size in zip(frame.planes, sizes, strict=True)]
+
+
+def _lines(plane: VideoPlane) -> NDArray[np.uint8]:
+    """Return the bytes of a plane with the padding of its lines, from top to bottom."""
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))
+    return lines if plane.line_size > 0 else lines[::-1]
+
+
+def _sampled_yuv420(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
+    """Return a frame in which each sampled pixel fills 2x2 pixels, as 4:2:0 stores one colour for four."""
+    columns, rows = (
+        (np.arange(wanted) * (given / wanted)).astype(np.intp)
+        for wanted, given in zip(size, (frame.width, frame.height), strict=True)
+    )
+    small = av.VideoFrame(2 * size[0], 2 * size[1], frame.format.name)
+    small.colorspace, small.color_range = int(frame.colorspace), int(frame.color_range)
+    y, u, v = (_lines(plane) for plane in frame.planes)
+    to_y, to_u, to_v = (_lines(plane) for plane in small.planes)
+    to_y[:, : 2 * size[0]] = y[rows][:, columns].repeat(2, axis=0).repeat(2, axis=1)
+    to_u[:, : size[0]] = u[rows // 2][:, columns // 2]
+    to_v[:, : size[0]] = v[rows // 2][:, columns // 2]
+    return small
