@@ -90,7 +90,8 @@ class Plan:
 class Lookahead:
     """Answers `Source.wanted` for a pipeline.
 
-    `wanted` is called in the thread that reads the source, the other methods in that of the pipeline.
+    `announce` and `wanted` are called in the thread that reads the source, the other methods in that of the
+    pipeline.
 
     Args:
         fps: Nominal frame rate of the source in Hz.
@@ -104,11 +105,14 @@ class Lookahead:
         self._plans: dict[float, Plan] = {}
         self._stopped = False
 
-    def wanted(self, pts_s: float, referenced: bool) -> bool:
-        """Return whether to decode a frame. Called for each frame in the order of the file (see `Source`)."""
+    def announce(self, pts_s: float) -> None:
+        """See `Source.announce`."""
         insort(self._announced, pts_s)
         del self._announced[:-MAX_TIMES]
-        if referenced or self._stopped:
+
+    def wanted(self, pts_s: float) -> bool:
+        """Return whether to decode a frame (see `Source.wanted`)."""
+        if self._stopped:
             return True
         self._optional.add(pts_s)
         return self._may_look(self._announced[: bisect_right(self._announced, pts_s)])

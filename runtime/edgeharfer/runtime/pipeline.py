@@ -258,7 +258,7 @@ class Pipeline(Closing):
         """
         if not self._extra_tasks and not source.live and source.fps:
             self._lookahead = Lookahead(source.fps)
-            source.wanted = self._lookahead.wanted
+            source.announce, source.wanted = self._lookahead.announce, self._lookahead.wanted
 
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
         """Process a source frame by frame. The source is closed at the end.

@@ -64,10 +64,11 @@ class Source(Protocol):
         unreadable: Number of images, or frames of a file, that could not be read so far.
         skipped: The files concerned, as (path, reason).
         missing: Numbers without a file in an image sequence.
-        wanted: Called before a frame is decoded, in the order of the file and in the thread that reads, with
-            its source time in seconds and whether another frame refers to it. If no other frame refers to it
-            and the return value is False, the source may deliver it with a `SkippedPicture`. None: every
-            frame is decoded. Set it before the first `read`.
+        wanted: Called with the source time of a frame that no other frame refers to, before it is decoded, in
+            the thread that reads. If it returns False, the source may deliver the frame with a
+            `SkippedPicture`. None: every frame is decoded. Set it before the first `read`.
+        announce: Called with the source time of every frame before it is decoded, in the order of the file, and
+            before `wanted`. Sources that never call `wanted` need not call it.
     """
 
     name: str
@@ -83,7 +84,8 @@ class Source(Protocol):
     unreadable: int = 0
     skipped: Sequence[tuple[Path, str]] = ()
     missing: Sequence[int] = ()
-    wanted: Callable[[float, bool], bool] | None = None
+    wanted: Callable[[float], bool] | None = None
+    announce: Callable[[float], None] | None = None
 
     @property
     def photographs(self) -> bool:
