@@ -18,6 +18,7 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.address import redact_within
+from edgeharfer.runtime.source.decode_devices import AUTO
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class LiveSession:
         idle_stop_s: Stop the run after this long without viewers; 0 never stops it.
         max_viewers: Most viewers at a time.
         follow_redirects: Let streams connect to other servers, see `open_source`.
+        decode: Device that decodes videos and streams, see `open_source`.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class LiveSession:
         idle_stop_s: float = 0.0,
         max_viewers: int = 32,
         follow_redirects: bool = False,
+        decode: str = AUTO,
     ) -> None:
         self.feed = AppFeed(make_scene, clock, max_viewers)
         self._options, self._clock = options, clock
-        self._idle_stop_s, self._follow_redirects = idle_stop_s, follow_redirects
+        self._idle_stop_s, self._follow_redirects, self._decode = idle_stop_s, follow_redirects, decode
         self._changing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
         self._thread: threading.Thread | None = None
@@ -100,7 +103,11 @@ class LiveSession:
 
     def _process(self, spec: str, stop: threading.Event) -> None:
         with open_source(
-            spec, follow_redirects=self._follow_redirects, clock=self._clock, stopping=stop.is_set
+            spec,
+            follow_redirects=self._follow_redirects,
+            decode=self._decode,
+            clock=self._clock,
+            stopping=stop.is_set,
         ) as source:
             pipeline = self._loaded_pipeline()
             pipeline.reset()

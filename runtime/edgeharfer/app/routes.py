@@ -83,6 +83,7 @@ class Routes:
             self._clock,
             idle_stop_s=settings.idle_stop_s,
             follow_redirects=settings.follow_redirects,
+            decode=settings.decode,
             max_viewers=settings.limits.viewers,
         )
         self.jobs = JobQueue(settings, self._models.messages, self._workspace, self._clock)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.origins import LOOPBACK
+from edgeharfer.runtime.source.decode_devices import AUTO
 
 MEGABYTE = 10**6
 
@@ -63,6 +64,7 @@ class Settings:
         token: The access token; "" for none.
         sources: Sources offered for the live view in addition to the cameras.
         follow_redirects: Let streams connect to other servers that they redirect or point to.
+        decode: Device that decodes videos and streams, see `open_source`.
         pipeline: Keyword arguments of `Pipeline`.
         signature_key: Public key that the packages of `pipeline` must be signed with.
         fps: Samples per second of an uploaded video.
@@ -79,6 +81,7 @@ class Settings:
     token: str = ""
     sources: tuple[str, ...] = ()
     follow_redirects: bool = False
+    decode: str = AUTO
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     signature_key: Path | None = None
     fps: float = 4.0

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from edgeharfer.cli.options import (
     F,
     config_option,
+    decode_option,
     model_options,
     pipeline_options,
     source_spec,
@@ -61,6 +62,7 @@ def writer_options(command: F) -> F:
     "--follow-redirects", is_flag=True,
     help="Allow a stream to follow redirects and references to other servers.",
 )  # fmt: skip
+@decode_option
 @click.option("--pick", is_flag=True, help="Choose a camera or file in a menu with a preview first.")
 @click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Requested resolution of a camera.")
 @click.option(
@@ -156,6 +158,7 @@ def make_options(options: dict[str, Any]) -> RunOptions:
             "height": height,
             "fps": options["fps"],
             "follow_redirects": options["follow_redirects"],
+            "decode": options["decode"],
         },
         pipeline={
             **pipeline_options(options),

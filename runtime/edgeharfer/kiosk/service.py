@@ -190,6 +190,7 @@ class Service:
                 self._opener(
                     source_config.spec,
                     follow_redirects=source_config.follow_redirects,
+                    decode=source_config.decode,
                     clock=self._clock,
                     stopping=self._while_connecting,
                 ) as source,

@@ -4,7 +4,8 @@ EdgeharferError            exit code
 ├── ConfigError            2   an invalid option, configuration key or value
 ├── ModelError             2   a model package or file that cannot be trusted or run
 ├── SourceError            2   a file or stream that cannot be read
-│   └── CameraError        3   the requested camera was not found
+│   ├── CameraError        3   the requested camera was not found
+│   └── DecoderError       3   the requested hardware decoder cannot be used
 ├── ProviderError          3   an execution provider or display that cannot be loaded
 ├── SinkError              2   an output that cannot be written
 ├── TaskError              2   a task that failed or returned an invalid value
@@ -48,6 +49,12 @@ class SourceError(EdgeharferError):
 
 class CameraError(SourceError):
     """The requested camera was not found."""
+
+    exit_code = 3
+
+
+class DecoderError(SourceError):
+    """The requested hardware decoder is missing, or does not decode the video."""
 
     exit_code = 3
 

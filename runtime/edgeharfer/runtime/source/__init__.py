@@ -17,6 +17,7 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import MissingExtra, SourceError
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.base import Source, SourceOptions
+from edgeharfer.runtime.source.decode_devices import AUTO, check_decode
 
 __all__ = [
     "SOURCES",
@@ -73,6 +74,7 @@ def open_source(
     height: int | None = None,
     fps: float | None = None,
     follow_redirects: bool = False,
+    decode: str = AUTO,
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
@@ -85,6 +87,8 @@ def open_source(
         height: Requested picture height.
         fps: Requested rate, or the rate of a numbered sequence.
         follow_redirects: Whether a stream may connect to other servers.
+        decode: Device that decodes videos and streams: "auto" and "cpu" are the processor, others are named
+            in `decode_devices.DECODE_DEVICES`.
         clock: Clock for the timestamps; the system clock by default.
         stopping: Polled while a live source opens.
 
@@ -93,12 +97,15 @@ def open_source(
 
     Raises:
         CameraError: The camera is not available.
+        DecoderError: The device of `decode` is missing, or does not decode the video.
+        ConfigError: `decode` is unknown.
         SourceError: Any other source cannot be opened.
         MissingExtra: The source needs packages that are not installed.
     """
+    check_decode(decode)
     text = str(spec)
     name = source_kind(text)
-    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, stopping)
+    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping)
     try:
         module = import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.source.decode_devices import AUTO
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.picture import Picture
@@ -32,6 +33,7 @@ class SourceOptions:
         height: Frame height requested from a camera, in pixels.
         fps: Frame rate requested from a camera, or that of a numbered sequence, in Hz.
         follow_redirects: Whether a stream may connect to other servers that the given one refers to.
+        decode: Device that decodes videos and streams, a value of `decode_choices`.
         stopping: Polled while a live source opens; KeyboardInterrupt is raised once it returns True.
     """
 
@@ -40,6 +42,7 @@ class SourceOptions:
     height: int | None = None
     fps: float | None = None
     follow_redirects: bool = False
+    decode: str = AUTO
     stopping: Callable[[], bool] = lambda: False
 
 

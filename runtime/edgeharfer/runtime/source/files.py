@@ -54,7 +54,7 @@ def _open_file(path: Path, options: SourceOptions) -> Source:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or (not suffix and cv2.haveImageReader(str(path))):
         return ImagesSource(path.name, [path], options.clock)
-    return VideoFileSource(path, options.clock)
+    return VideoFileSource(path, options.clock, options.decode)
 
 
 def _open_pattern(pattern: str, options: SourceOptions) -> Source:

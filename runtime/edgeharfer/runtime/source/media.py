@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.picture import Picture, SkippedPicture
-from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.source.deinterlace import Deinterlacer
-from edgeharfer.runtime.source.media_picture import (
-    AvPicture,
-    FrameConverter,
-    display_of,
-    square_size,
-    usable_aspect,
-)
+from edgeharfer.runtime.source.media_times import BestTime, FrameTimes
 from edgeharfer.runtime.source.skipping import FrameSkipper
+from edgeharfer.runtime.source.stream_decoder import DECODER_OPTIONS, StreamDecoder
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
@@ -38,16 +35,12 @@ FORMATS = (
 concat, IMF), session descriptions and network protocols."""
 MAX_FPS = 960.0
 """Highest plausible rate: slow-motion cameras reach it, and 1000 is the time base of many containers."""
-_DECODER_OPTIONS = {"max_pixels": str(MAX_MEGAPIXELS * 1_000_000)}
 # The presentation times that PyAV lets FFmpeg generate are wrong for AVI files with B-frames.
 _DEMUXER_OPTIONS = {"fflags": "-genpts"}
 # Used if a stream has neither times nor a frame rate: FFmpeg's default, the rate of PAL.
 _DEFAULT_FPS = 25.0
 # Damaged data in a row, without a single frame, after which a file is given up.
 _MAX_READ_ERRORS = 100
-# Above Full HD one thread does not reach 30 fps on a small computer; each further thread takes some frames.
-_ONE_THREAD_PIXELS = 1920 * 1088
-_MANY_THREADS = 4
 
 
 def open_container(
@@ -71,7 +64,7 @@ def open_container(
     Raises:
         av.error.FFmpegError: It cannot be opened.
     """
-    limits = {"protocol_whitelist": protocols, "format_whitelist": formats, **_DECODER_OPTIONS}
+    limits = {"protocol_whitelist": protocols, "format_whitelist": formats, **DECODER_OPTIONS}
     opened: InputContainer = av.open(
         target,
         "r",
@@ -98,8 +91,22 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
             stream.discard = Discard.all
     assert isinstance(chosen, VideoStream)
     if chosen.codec_context is None:
-        raise SourceError(f"{name}: no decoder for its codec: convert it to MP4 (H.264)")
+        codec = _name_of_unknown_codec(container, chosen)
+        raise SourceError(f"{name}: its codec {codec} cannot be decoded: convert it to MP4 (H.264)")
     return chosen
+
+
+def _name_of_unknown_codec(container: InputContainer, stream: VideoStream) -> str:
+    """Return the name or code of a codec without decoder, which PyAV only has in its summary for logs."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        summary = str(container.dumps_format())  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    found = re.search(rf"Stream #0:{stream.index}\b.* Video: (\w+)(?: \((\w+))?", summary)
+    name, code = found.groups() if found else ("none", None)
+    return name if name != "none" else repr(code or "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,45 +136,31 @@ class MediaDecoder:
         error: Why reading ended early, None at the end of the data.
     """
 
-    def __init__(self, container: InputContainer, name: str) -> None:
-        """Find the video.
+    def __init__(self, container: InputContainer, name: str, decode: str = AUTO) -> None:
+        """Find the video and its decoder.
 
         Args:
             container: The open container, which `close` closes.
             name: Name for error messages.
+            decode: A value of `decode_choices`.
 
         Raises:
             SourceError: There is no video, or no decoder for it.
+            DecoderError: The device of `decode` cannot decode it.
         """
         self._container = container
         self._stream = stream = find_video(container, name)
-        self._context = context = stream.codec_context
-        pixels = context.width * context.height
-        if pixels > MAX_MEGAPIXELS * 1_000_000:
-            raise SourceError(
-                f"{name}: {context.width}x{context.height} pixels are more than {MAX_MEGAPIXELS} megapixels: "
-                "convert it to a smaller size"
-            )
-        context.thread_count = 1 if pixels <= _ONE_THREAD_PIXELS else _MANY_THREADS
-        context.options = dict(_DECODER_OPTIONS)
-        self.codec = codec_name(stream)
+        self._decoder = StreamDecoder(stream, name, decode)
+        self.codec, self.size = self._decoder.codec.upper(), self._decoder.size
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
-        self._stream_aspect = aspect = stream.sample_aspect_ratio
-        self.size = square_size(context.width, context.height, usable_aspect(aspect))
-        self._aspect_of_codec = not aspect or aspect == context.sample_aspect_ratio
-        self._converter = FrameConverter()
-        self._deinterlacer = Deinterlacer()
         self._time_base = stream.time_base or Fraction(1)
-        self._best_time = BestTime()
         self._times = FrameTimes(self.fps or _DEFAULT_FPS)
         self._skipper = FrameSkipper(
-            context.codec.canonical_name,
-            context.extradata or b"",
-            lambda pts: self._times.of(pts * self._time_base),
+            self._decoder.codec, self._decoder.extradata, lambda pts: self._times.of(pts * self._time_base)
         )
-        self._frames = self._decode()
+        self._frames = self._read_frames()
 
     def read(
         self,
@@ -192,39 +185,32 @@ class MediaDecoder:
         self._frames.close()
         self._container.close()
 
-    def _decode(self) -> Generator[MediaFrame, None, None]:
-        size = self.size
+    def _read_frames(self) -> Generator[MediaFrame, None, None]:
+        size, best_time = self.size, BestTime()
         for frame in self._deinterlaced():
             if isinstance(frame, int):
                 yield MediaFrame(SkippedPicture(size), self._times.next(frame * self._time_base))
                 continue
-            pts = self._best_time.of(frame)
-            picture = AvPicture(frame, display_of(frame, self._aspect()), self._converter)
-            size = picture.size
+            picture = self._decoder.picture(frame)
+            size, pts = picture.size, best_time.of(frame)
             yield MediaFrame(picture, self._times.next(None if pts is None else pts * self._time_base))
 
     def _deinterlaced(self) -> Iterator[av.VideoFrame | int]:
+        deinterlacer = Deinterlacer()
         for frame in self._in_order():
             if isinstance(frame, int):
                 yield frame
             else:
-                yield from self._deinterlacer.push(frame)
-        yield from self._deinterlacer.flush()
+                yield from deinterlacer.push(frame)
+        yield from deinterlacer.flush()
 
     def _in_order(self) -> Iterator[av.VideoFrame | int]:
         """Yield decoded frames in order, and the times of those left out."""
         for packet in self._packets():
-            frames = [] if self._skipper.leaves_out(packet) else self._decode_packet(packet)
+            frames = [] if self._skipper.leaves_out(packet) else self._decoder.decode(packet)
             yield from self._skipper.in_order(frames)
-        yield from self._skipper.in_order(self._decode_packet(None))
+        yield from self._skipper.in_order(self._decoder.decode(None))
         yield from self._skipper.rest()
-
-    def _decode_packet(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
-        """Return the frames that are ready after a packet, or at the end; none if it is damaged."""
-        try:
-            return self._context.decode(packet)
-        except av.error.FFmpegError:
-            return []
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:
         """Yield the packets of the video; damaged parts of the container are skipped."""
@@ -241,74 +227,6 @@ class MediaDecoder:
             except av.error.FFmpegError as error:
                 self.error = error
                 return
-
-    def _aspect(self) -> Fraction | None:
-        """Return the aspect ratio of the pixels: the container's, else that of the current frames."""
-        return self._context.sample_aspect_ratio if self._aspect_of_codec else self._stream_aspect
-
-
-class BestTime:
-    """Chooses between the presentation and decoding times of frames in order, as FFmpeg's own tools do.
-
-    Some containers have no presentation times, and some writers store wrong ones. Whichever went back less
-    often so far is used.
-    """
-
-    def __init__(self) -> None:
-        self._last_pts: int | None = None
-        self._last_dts: int | None = None
-        self._faulty_pts = self._faulty_dts = 0
-
-    def of(self, frame: av.VideoFrame) -> int | None:
-        """Return the time of the next frame in units of the stream, None if it has none."""
-        pts, dts = frame.pts, frame.dts
-        if pts is not None:
-            self._faulty_pts += self._last_pts is not None and pts <= self._last_pts
-            self._last_pts = pts
-        if dts is not None:
-            self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
-            self._last_dts = dts
-        if pts is None or (dts is not None and self._faulty_pts > self._faulty_dts):
-            return dts
-        return pts
-
-
-class FrameTimes:
-    """Strictly increasing frame times in seconds since the first frame, whatever the container states."""
-
-    # Times that go back by more than this start again, as in files that were joined.
-    _RESTART_S = 1.0
-
-    def __init__(self, fps: float) -> None:
-        self._interval_s = 1.0 / fps
-        self._origin: Fraction | None = None
-        self._last_s: float | None = None
-
-    def of(self, pts_s: Fraction) -> float | None:
-        """Return the time that a presentation time stands for, None before the first frame."""
-        return None if self._origin is None else round(float(pts_s - self._origin), 6)
-
-    def next(self, pts_s: Fraction | None) -> float:
-        """Return the time of the next frame.
-
-        Args:
-            pts_s: Presentation time from the container in seconds. If it is None or does not increase, one
-                frame duration is added to the last time instead. After a large step back, the times that
-                follow are relative to that frame.
-        """
-        if self._last_s is None:
-            self._origin = pts_s
-            self._last_s = 0.0
-            return 0.0
-        stated_s = None if pts_s is None else self.of(pts_s)
-        if stated_s is not None and stated_s > self._last_s:
-            self._last_s = stated_s
-            return stated_s
-        following_s = round(self._last_s + self._interval_s, 6)
-        if pts_s is not None and (stated_s is None or stated_s < self._last_s - self._RESTART_S):
-            self._origin = pts_s - Fraction(following_s)
-        self._last_s = following_s
-        return following_s
 
 
 def frame_rate(stream: VideoStream) -> float | None:
@@ -331,8 +249,3 @@ def frame_count(container: InputContainer, stream: VideoStream, fps: float | Non
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
     return round(duration_s * fps) or None if duration_s and duration_s > 0 else None
-
-
-def codec_name(stream: VideoStream) -> str:
-    """Return the name of a codec in upper case, e.g. "H264"."""
-    return str(stream.codec_context.codec.canonical_name).upper()

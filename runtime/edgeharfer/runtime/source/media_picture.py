@@ -110,14 +110,16 @@ def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     return width, round(height / aspect)
 
 
-def display_of(frame: av.VideoFrame, aspect: Fraction | None) -> Display:
-    """Return how a frame is shown, according to its display matrix.
+def display_of(frame: av.VideoFrame, aspect: Fraction | None, orientation: Orientation) -> Display:
+    """Return how a frame is shown.
 
     Args:
         frame: The decoded frame.
         aspect: Width of a pixel divided by its height, None if unknown.
+        orientation: Orientation of a frame without a display matrix.
     """
-    return _display(frame.width, frame.height, usable_aspect(aspect), _orientation(frame))
+    turn = orientation_of(frame) or orientation
+    return _display(frame.width, frame.height, usable_aspect(aspect), turn)
 
 
 def usable_aspect(aspect: Fraction | None) -> Fraction:
@@ -126,10 +128,11 @@ def usable_aspect(aspect: Fraction | None) -> Fraction:
     return aspect if aspect is not None and plausible else _SQUARE
 
 
-def _orientation(frame: av.VideoFrame) -> Orientation:
+def orientation_of(frame: av.VideoFrame) -> Orientation | None:
+    """Return the orientation that the display matrix of a frame states, None if it has none."""
     side_data: Mapping[str, object] = frame.side_data
     matrix = side_data.get("DISPLAYMATRIX")
-    return Orientation.from_matrix(bytes(matrix)) if isinstance(matrix, SideData) else UPRIGHT
+    return Orientation.from_matrix(bytes(matrix)) if isinstance(matrix, SideData) else None
 
 
 class FrameConverter:

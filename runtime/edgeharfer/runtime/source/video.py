@@ -10,6 +10,8 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.source.media import MediaDecoder, MediaFrame, open_container
 from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.source.references import reject_references
@@ -28,20 +30,29 @@ class VideoFileSource(BaseSource):
     of missing frames, as far as the container declares it, and `skipped` holds the reason.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, decode: str = AUTO) -> None:
         """Open the file and decode its first frame.
+
+        Args:
+            path: The file.
+            clock: Clock for the timestamps.
+            decode: Device that decodes, a value of `decode_choices`.
 
         Raises:
             SourceError: The file is empty, is not a supported video, or has no frame that can be decoded.
+            DecoderError: The device of `decode` cannot decode it.
         """
         super().__init__(path.name, clock)
         self._seq = 0
         self._path = path
-        self._decoder = open_video(path)
+        self._decoder = open_video(path, decode=decode)
         first = self._decoder.read()
         if first is None:
             self._decoder.close()
-            raise SourceError(f"{path}: no frame can be decoded: the video is truncated or corrupt")
+            raise SourceError(
+                f"{path}: no frame can be decoded: the video is truncated or corrupt, or larger than "
+                f"{MAX_MEGAPIXELS} megapixels"
+            )
         self._first: MediaFrame | None = first
         self.size = first.picture.size
         self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
@@ -76,15 +87,17 @@ class VideoFileSource(BaseSource):
         self._decoder.close()
 
 
-def open_video(path: Path, name: str = "") -> MediaDecoder:
+def open_video(path: Path, name: str = "", decode: str = AUTO) -> MediaDecoder:
     """Open a video file.
 
     Args:
         path: The file.
         name: Name for error messages, by default the path.
+        decode: Device that decodes, a value of `decode_choices`.
 
     Raises:
         SourceError: The file is empty, or is not a supported video.
+        DecoderError: The device of `decode` cannot decode it.
     """
     name = name or str(path)
     if path.stat().st_size == 0:
@@ -99,7 +112,7 @@ def open_video(path: Path, name: str = "") -> MediaDecoder:
             f"{name}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
         ) from None
     try:
-        return MediaDecoder(container, name)
+        return MediaDecoder(container, name, decode)
     except BaseException:
         container.close()
         raise
