@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 """uint8, (height, width, 3), in BGR order unless stated otherwise."""
+Grey = NDArray[np.uint8]
+"""uint8, (height, width)."""
 
 
 class Picture(ABC):
@@ -41,6 +43,10 @@ class Picture(ABC):
     def sampled(self, width: int, height: int) -> Image:
         """Return one pixel of each cell of a grid, uint8, (height, width, 3), BGR."""
         return np.asarray(cv2.resize(self.bgr, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+    def sampled_grey(self, width: int, height: int) -> Grey:
+        """Return the grey level of one pixel of each cell of a grid, uint8, (height, width)."""
+        return np.asarray(cv2.cvtColor(self.sampled(width, height), cv2.COLOR_BGR2GRAY), np.uint8)
 
     def equals(self, other: Picture) -> bool:
         """Return whether both pictures have the same pixels."""

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.plane import VideoPlane
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.picture import Image, Picture
+from edgeharfer.runtime.picture import Grey, Image, Picture
 
 _SQUARE = Fraction(1)
 # Aspect ratios beyond this are damaged headers rather than pictures.
@@ -28,6 +28,10 @@ _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 _SHRINK = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 _ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 _YUV420 = ("yuv420p", "yuvj420p")
+# Formats with a plane of 8-bit luma.
+_EIGHT_BIT_YUV = frozenset({"nv12", *_YUV420, "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
+# Grey level of each limited-range luma (Rec. ITU-R BT.601, 2.5.3: black is 16, white is 235).
+_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Orientation:
         return (size[1], size[0]) if self.transposed else size
 
     def apply(self, image: Image) -> Image:
-        """Return the turned picture, uint8, (height, width, 3)."""
+        """Return the turned picture, uint8, (height, width[, 3])."""
         if self.transposed:
             image = np.asarray(cv2.transpose(image), np.uint8)
         if self.mirrored and self.upside_down:
@@ -207,6 +211,17 @@ class AvPicture(Picture):
         orientation = self._display.orientation
         stored = orientation.oriented_size((width, height))
         return orientation.apply(self._converter.sampled(self._frame, stored))
+
+    def sampled_grey(self, width: int, height: int) -> Grey:
+        if self._frame.format.name not in _EIGHT_BIT_YUV:
+            return super().sampled_grey(width, height)
+        orientation = self._display.orientation
+        luma = _lines(self._frame.planes[0])[:, : self._frame.width]
+        stored = orientation.oriented_size((width, height))
+        grey = np.asarray(cv2.resize(luma, stored, interpolation=cv2.INTER_NEAREST), np.uint8)
+        if self._frame.format.name.startswith("yuvj") or self._frame.color_range == ColorRange.JPEG:
+            return orientation.apply(grey)
+        return orientation.apply(np.asarray(cv2.LUT(grey, _FULL_RANGE), np.uint8))
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, AvPicture):
