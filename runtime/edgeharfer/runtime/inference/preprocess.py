@@ -16,6 +16,9 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 """Per-channel RGB mean of ImageNet in [0, 1] (torchvision's documented values)."""
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
+_SCALES = {"unit": (255.0, 0.0), "symmetric": (127.5, 1.0)}
+"""Divisor and subtrahend of the normalisations that treat all values alike."""
+
 CLAHE_CLIP = 2.0
 CLAHE_TILES = (8, 8)
 
@@ -32,9 +35,14 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
     """
     channels = 1 if spec.color == "gray" else 3
     batch = np.empty((len(images), spec.height, spec.width, channels), np.float32)
+    divisor, offset = _SCALES.get(spec.normalize, (1.0, 0.0))
     for i, image in enumerate(images):
-        batch[i] = match_color(resize(image, spec.width, spec.height), spec)
-    return normalize(batch, spec.normalize)
+        # Converts to float32 and divides in one pass.
+        matched = match_color(resize(image, spec.width, spec.height), spec)
+        np.divide(matched, np.float32(divisor), out=batch[i])
+    if offset:
+        batch -= offset
+    return batch if spec.normalize in _SCALES else normalize(batch, spec.normalize)
 
 
 def preprocess_picture(picture: Picture, spec: InputSpec) -> Floats:
@@ -87,11 +95,10 @@ def normalize(batch: Floats, how: str) -> Floats:
     Returns:
         The same array.
     """
-    if how == "unit":
-        batch /= 255.0
-    elif how == "symmetric":
-        batch /= 127.5
-        batch -= 1.0
+    if how in _SCALES:
+        divisor, offset = _SCALES[how]
+        batch /= divisor
+        batch -= offset
     elif how == "standardize":
         standardize(batch)
     elif how == "imagenet":
