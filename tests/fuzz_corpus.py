@@ -21,6 +21,7 @@ from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, TrackedFace
 from films import write_film
+from fuzz_media import media_seeds
 from fuzz_mutate import mutate_bytes, mutate_graph, mutate_json, mutate_lines, mutate_toml
 
 CONFIG = """# what `edgeharfer run` takes
@@ -67,7 +68,10 @@ class Corpus:
             "events": [_events(folder / "events.jsonl")],
             "recording": [_recording(folder / "demo.rec", self.emotion, self.action)],
             "image": [_image(folder / f"picture.{ending}") for ending in ENDINGS],
-            "video": [_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()],
+            "video": [
+                *(_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()),
+                *media_seeds(folder / "media"),
+            ],
         }
 
     def case(self, number: int, folder: Path) -> tuple[str, Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -244,6 +246,21 @@ def test_times_start_at_the_first_frame(tmp_path: Path) -> None:
         assert [frame.pts_s for frame in frames_of(path)] == pytest.approx([0.0, 0.04, 0.1])
 
 
+@pytest.mark.parametrize("left_out", [1, 5])
+def test_frames_that_an_edit_list_leaves_out_are_neither_shown_nor_missed(
+    left_out: int, tmp_path: Path
+) -> None:
+    """Phones cut a film without encoding it again: the first frames are only there for the others."""
+    pictures = [np.full((48, 64, 3), 10 * n, np.uint8) for n in range(20)]
+    times = [n - left_out for n in range(20)]
+    with open_source(encode_clip(tmp_path / "a.mp4", pictures, times=times)) as source:
+        assert source.frame_count == 20 - left_out
+        frames = list(iter(source.read, None))
+        assert (source.unreadable, list(source.skipped)) == (0, [])
+    assert [round(float(frame.bgr.mean()) / 10) for frame in frames] == list(range(left_out, 20))
+    assert frames[0].pts_s == 0.0
+
+
 def test_bframes_come_in_order_where_a_container_has_no_presentation_times(tmp_path: Path) -> None:
     pictures = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(24)]
     path = encode_clip(tmp_path / "a.avi", pictures, options={"bf": "3", "b_strategy": "0", "g": "12"})
@@ -333,3 +350,19 @@ def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:
         frames = list(iter(source.read, None))
     assert [frame.pts_s for frame in frames] == pytest.approx([n / 25 for n in range(20)], abs=1e-6)
     assert all(frame.decoded for frame in frames[-10:])
+
+
+def test_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    """Frames take megabytes, so none may be part of a reference cycle."""
+    path = encode_clip(tmp_path / "a.mp4", [quarters()] * 12, matrix=(0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30))
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            pictures = [weakref.ref(frame.picture) for frame in iter(source.read, None) if frame.bgr.any()]
+        alive = [one for one in gc.get_objects() if isinstance(one, av.VideoFrame) and one.width > 16]
+    finally:
+        gc.enable()
+    assert len(pictures) == 12
+    assert not any(picture() for picture in pictures)
+    assert len(alive) <= 1

@@ -69,6 +69,7 @@ class Deinterlacer:
 def _make_graph(shape: _Shape) -> Graph:
     width, height, name = shape
     graph = Graph()
+    graph.threads = 1
     source = graph.add_buffer(
         width=width, height=height, format=VideoFormat(name), time_base=Fraction(1, 1000)
     )

@@ -20,8 +20,8 @@ from edgeharfer.runtime.picture import Picture, SkippedPicture
 from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.source.deinterlace import Deinterlacer
 from edgeharfer.runtime.source.media_times import BestTime, FrameTimes
+from edgeharfer.runtime.source.packet_decoder import DECODER_OPTIONS, PacketDecoder
 from edgeharfer.runtime.source.skipping import FrameSkipper
-from edgeharfer.runtime.source.stream_decoder import DECODER_OPTIONS, StreamDecoder
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,"
@@ -150,7 +150,7 @@ class MediaDecoder:
         """
         self._container = container
         self._stream = stream = find_video(container, name)
-        self._decoder = StreamDecoder(stream, name, decode)
+        self._decoder = PacketDecoder(stream, name, decode)
         self.codec, self.size = self._decoder.codec.upper(), self._decoder.size
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
@@ -218,10 +218,10 @@ class MediaDecoder:
         while errors < _MAX_READ_ERRORS:
             try:
                 for packet in self._container.demux(self._stream):
-                    if packet.size == 0:  # the end
-                        return
-                    errors = 0
-                    yield packet
+                    if packet.size:  # the last one, at the end, is empty
+                        errors = 0
+                        yield packet
+                return
             except av.error.InvalidDataError:
                 errors += 1
             except av.error.FFmpegError as error:
@@ -238,14 +238,17 @@ def frame_rate(stream: VideoStream) -> float | None:
 
 
 def frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
-    """Return the number of frames that a container states, else its duration times the rate, else None."""
-    if stream.frames > 0:
-        return int(stream.frames)
-    if fps is None:
-        return None
+    """Return the number of frames that a container states, else its duration times the rate, else None.
+
+    Frames that the edit list of an MP4 file leaves out are not counted.
+    """
     duration_s = None
     if stream.duration is not None and stream.time_base is not None:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
-    return round(duration_s * fps) or None if duration_s and duration_s > 0 else None
+    played = round(duration_s * fps) if fps and duration_s and duration_s > 0 else 0
+    if stream.frames > 0:
+        edited = played < stream.frames
+        return int(stream.frames) - (sum(entry.is_discard for entry in stream.index_entries) if edited else 0)
+    return played or None

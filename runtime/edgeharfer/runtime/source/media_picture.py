@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 import av
 import cv2
@@ -18,6 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.picture import Grey, Image, Picture
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 
 _SQUARE = Fraction(1)
 # Aspect ratios beyond this are damaged headers rather than pictures.
@@ -79,6 +79,12 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+_TURNS = {
+    1: Orientation(transposed=True, upside_down=True),
+    2: Orientation(mirrored=True, upside_down=True),
+    3: Orientation(transposed=True, mirrored=True),
+}
+"""By quarter turns counterclockwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +105,14 @@ class Display:
         return self.orientation.oriented_size(self.square)
 
 
-@lru_cache(maxsize=64)
-def _display(width: int, height: int, aspect: Fraction, orientation: Orientation) -> Display:
-    return Display(square_size(width, height, aspect), orientation)
-
-
 def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     """Return (width, height) with square pixels: one side is enlarged and none is reduced.
 
     This is how the HTML standard defines the natural size of a video.
     """
-    if aspect >= 1:
-        return round(width * aspect), height
-    return width, round(height / aspect)
-
-
-def display_of(frame: av.VideoFrame, aspect: Fraction | None, orientation: Orientation) -> Display:
-    """Return how a frame is shown.
-
-    Args:
-        frame: The decoded frame.
-        aspect: Width of a pixel divided by its height, None if unknown.
-        orientation: Orientation of a frame without a display matrix.
-    """
-    turn = orientation_of(frame) or orientation
-    return _display(frame.width, frame.height, usable_aspect(aspect), turn)
+    square = (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
+    # A damaged header must not make an image that does not fit into memory.
+    return square if square[0] * square[1] <= MAX_MEGAPIXELS * 1_000_000 else (width, height)
 
 
 def usable_aspect(aspect: Fraction | None) -> Fraction:
@@ -134,7 +123,12 @@ def usable_aspect(aspect: Fraction | None) -> Fraction:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation | None:
     """Return the orientation that the display matrix of a frame states, None if it has none."""
-    side_data: Mapping[str, object] = frame.side_data
+    # Side data and its frame refer to each other, which would keep a large frame in memory for long.
+    small = frame.reformat(width=16, height=16, interpolation=Interpolation.POINT, threads=1)
+    try:
+        side_data: Mapping[str, object] = small.side_data
+    except ValueError:  # side data of a kind that PyAV does not know
+        return _TURNS.get(round(small.rotation / 90) % 4)
     matrix = side_data.get("DISPLAYMATRIX")
     return Orientation.from_matrix(bytes(matrix)) if isinstance(matrix, SideData) else None
 
@@ -166,7 +160,8 @@ class FrameConverter:
         """Return single pixels of a frame, those that OpenCV's INTER_NEAREST would take from the picture."""
         if frame.format.name in _YUV420:
             frame = _sampled_yuv420(frame, size)
-            return self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)[::2, ::2]
+            blocks = self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)
+            return np.ascontiguousarray(blocks[::2, ::2])
         return self._scaled(frame, size, Interpolation.POINT)
 
     def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: Interpolation) -> Image:
