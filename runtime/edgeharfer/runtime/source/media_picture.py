@@ -25,7 +25,8 @@ _MAX_ASPECT = 10
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 # AVColorSpace values that swscale converts itself: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020.
 _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
-_SHRINK = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
+# Colours at full resolution would take twice as long.
+_SHRINK = Interpolation.AREA
 _ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 _YUV420 = ("yuv420p", "yuvj420p")
 # Formats with a plane of 8-bit luma.
