@@ -112,7 +112,7 @@ def test_results_are_the_same_whether_frames_are_skipped_or_not(
     seen.clear()
     pipeline.reset(renumber=True)
     assert told(pipeline.run(open_source(path))) == expected
-    assert len(seen) == 3 * fps and sum(not frame.decoded for frame in seen) > fps // 4
+    assert len(seen) == 3 * fps and any(not frame.decoded for frame in seen)
 
 
 def test_extra_tasks_see_every_frame(packages: dict[str, Any], tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_frames_that_were_decoded_without_need_are_ignored() -> None:
     picture: Picture = BgrPicture(np.zeros((4, 6, 3), np.uint8))
     frames = [Frame(n, n / 10, 0.0, picture) for n in range(LAG_FRAMES + 2)]
     for frame in frames:
-        lookahead.announce(frame.pts_s)
+        lookahead.announce(frame.pts_s, key=False)
     assert lookahead.wanted(frames[-1].pts_s)
     plan = Plan(DetectionPlan(0.0, 9.0, (9.0,)), (SampleGrid(0.0, 9.0),))
     received = []

@@ -68,7 +68,7 @@ class LoopedVideo(BaseSource):
         if (wanted := self.wanted) is not None:
             self._source.wanted = lambda pts_s: wanted(self._offset_s + pts_s)
         if (announce := self.announce) is not None:
-            self._source.announce = lambda pts_s: announce(self._offset_s + pts_s)
+            self._source.announce = lambda pts_s, key: announce(self._offset_s + pts_s, key)
         return self._source.read()
 
     def _release(self) -> None:

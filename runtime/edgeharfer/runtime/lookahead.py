@@ -2,9 +2,10 @@
 
 A frame that no other frame refers to (most B-frames) is only decoded if faces may be detected or features
 sampled in it. The source asks before it decodes, several frames before the pipeline gets there. The answer
-follows from what the pipeline had planned LAG_FRAMES earlier, and errs on the side of decoding. The pipeline
-makes the same prediction again when it receives the frame, and ignores a frame that was not needed even if it
-was decoded. So the results do not depend on the timing of the threads.
+follows from what the pipeline had planned LAG_FRAMES earlier, and errs on the side of decoding. After a key
+frame, which may begin a new scene and thereby change the plan, so many frames are needed. The pipeline makes
+the same prediction again when it receives the frame, and ignores a frame that was not needed even if it was
+decoded. So the results do not depend on the timing of the threads.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from edgeharfer.runtime.picture import SkippedPicture
 from edgeharfer.runtime.types import Frame
 
-LAG_FRAMES = 8
-"""Frames from the last plan that a prediction uses to the frame in question: the queue of the capture, the
-frames that a decoder reorders, and those in progress."""
+LAG_FRAMES = 5
+"""Frames from the plan that a prediction uses to the frame in question: two in the queue of the capture, two
+that most files reorder, and one in progress. A source that asks earlier decodes more."""
 MAX_TIMES = 256
 """Number of frame times and plans that are kept."""
 _GRID_TOLERANCE = 1e-6
@@ -100,15 +101,18 @@ class Lookahead:
     def __init__(self, fps: float) -> None:
         self._lag_s = LAG_FRAMES / fps
         self._announced: list[float] = []
+        self._keys: list[float] = []
         self._optional: set[float] = set()
         self._times: list[float] = []
         self._plans: dict[float, Plan] = {}
         self._stopped = False
 
-    def announce(self, pts_s: float) -> None:
+    def announce(self, pts_s: float, key: bool) -> None:
         """See `Source.announce`."""
         insort(self._announced, pts_s)
         del self._announced[:-MAX_TIMES]
+        if key:
+            self._keys = [*self._keys[-MAX_TIMES:], pts_s]
 
     def wanted(self, pts_s: float) -> bool:
         """Return whether to decode a frame (see `Source.wanted`)."""
@@ -145,4 +149,6 @@ class Lookahead:
         """Predict from the plan after the last frame that is at least the lag earlier."""
         earlier = bisect_left(times, times[-1] - self._lag_s + _GRID_TOLERANCE) - 1
         plan = self._plans.get(times[earlier]) if earlier >= 0 else None
-        return plan is None or plan.may_include(times)
+        if plan is None or any(times[earlier] < key_s <= times[-1] for key_s in self._keys):
+            return True
+        return plan.may_include(times)

@@ -165,7 +165,7 @@ class MediaDecoder:
     def read(
         self,
         wanted: Callable[[float], bool] | None = None,
-        announce: Callable[[float], None] | None = None,
+        announce: Callable[[float, bool], None] | None = None,
     ) -> MediaFrame | None:
         """Return the next frame, None at the end.
 

@@ -25,7 +25,7 @@ class FrameSkipper:
 
     Attributes:
         wanted: Called with the time of a frame that no other refers to. None: all frames are decoded.
-        announce: Called with the time of each frame.
+        announce: Called with the time of each frame, and whether it is a key frame.
 
     Args:
         codec: FFmpeg's name of the codec.
@@ -35,7 +35,7 @@ class FrameSkipper:
 
     def __init__(self, codec: str, extradata: bytes, time_of: Callable[[int], float | None]) -> None:
         self.wanted: Callable[[float], bool] | None = None
-        self.announce: Callable[[float], None] | None = None
+        self.announce: Callable[[float, bool], None] | None = None
         self._is_non_reference = non_reference_test(codec, extradata)
         self._time_of = time_of
         self._last_dts: int | None = None
@@ -54,7 +54,7 @@ class FrameSkipper:
         # Matroska has no decoding times for the first packets.
         self._last_dts = self._last_dts if dts is None else dts
         if self.announce is not None and (time_s := self._time_of(pts)) is not None:
-            self.announce(time_s)
+            self.announce(time_s, packet.is_keyframe)
         known = dts is not None and self.wanted is not None
         if known and self._can_be_left_out(packet, pts):
             heapq.heappush(self._waiting, (pts, next(self._numbers), None))
