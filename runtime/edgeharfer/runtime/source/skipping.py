@@ -53,18 +53,18 @@ class FrameSkipper:
             return False
         # Matroska has no decoding times for the first packets.
         self._last_dts = self._last_dts if dts is None else dts
-        if self.announce is not None and (time_s := self._time_of(pts)) is not None:
+        time_s = None if self.wanted is None else self._time_of(pts)
+        if self.announce is not None and time_s is not None:
             self.announce(time_s, packet.is_keyframe)
         known = dts is not None and self.wanted is not None
-        if known and self._can_be_left_out(packet, pts):
+        if known and self._can_be_left_out(packet, time_s):
             heapq.heappush(self._waiting, (pts, next(self._numbers), None))
             return True
         self._in_decoder.add(pts)
         return False
 
-    def _can_be_left_out(self, packet: av.Packet[VideoStream], pts: int) -> bool:
+    def _can_be_left_out(self, packet: av.Packet[VideoStream], time_s: float | None) -> bool:
         assert self._is_non_reference is not None and self.wanted is not None
-        time_s = self._time_of(pts)
         if time_s is None or time_s <= 0 or packet.is_keyframe or packet.is_corrupt or packet.is_discard:
             return False
         return self._is_non_reference(bytes(packet)) and not self.wanted(time_s)
