@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -61,7 +60,7 @@ class LoopedVideo(BaseSource):
             raise SourceError(f"{self.name}: the video has no frames")
         self._last_s = self._offset_s + frame.pts_s
         self._count += 1
-        return replace(frame, seq=self._count - 1, pts_s=self._last_s, still=False)
+        return Frame(self._count - 1, self._last_s, frame.captured_s, frame.picture)
 
     def _read(self) -> Frame | None:
         """Read from the file, which may leave out frames that this video need not deliver."""
