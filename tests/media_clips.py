@@ -39,7 +39,7 @@ def encode_clip(
     aspect: Fraction | None = None,
     matrix: Sequence[int] | None = None,
     fields: Literal["tff", "bff"] | None = None,
-    colorspace: Colorspace = Colorspace.ITU601,
+    colorspace: int = Colorspace.ITU601,
     full_range: bool = False,
     options: dict[str, str] | None = None,
     container_format: str | None = None,
@@ -87,12 +87,12 @@ def encode_clip(
             )
             frame.pts = number if times is None else times[number]
             frame.time_base = time_base or Fraction(1) / rate
-            container.mux(stream.encode(frame if fields is None else _with_fields(frame, fields)))
+            container.mux(stream.encode(frame if fields is None else with_fields(frame, fields)))
         container.mux(stream.encode(None))
     return path
 
 
-def _with_fields(frame: av.VideoFrame, order: str) -> av.VideoFrame:
+def with_fields(frame: av.VideoFrame, order: str) -> av.VideoFrame:
     """Return the frame marked as interlaced, which only a filter can do."""
     graph = Graph()
     source = graph.add_buffer(

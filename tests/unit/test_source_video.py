@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, DecoderError, SourceError
 from edgeharfer.runtime.source import Source, decode_devices, open_source
@@ -255,13 +256,14 @@ class DeviceDecoders:
 
 @pytest.mark.parametrize("decode", ["cuda", "vaapi", "v4l2m2m", "videotoolbox"])
 def test_a_device_that_cannot_decode_is_named(
-    decode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = encode_clip(tmp_path / "clip.mp4", [quarters()] * 3)
     monkeypatch.setattr(decode_devices, "decoders", lambda: DeviceDecoders())
     with pytest.raises(DecoderError, match=r"cannot decode H264 here: .*; use --decode cpu") as caught:
         open_source(path, decode=decode)
-    assert caught.value.exit_code == 3
+    assert run_command(["run", "--source", str(path), "--view", "none", "--decode", decode]) == 3
+    assert capsys.readouterr().err == f"edgeharfer: {caught.value}\n"
 
 
 def test_a_device_decodes_and_the_pictures_are_turned(

@@ -12,7 +12,7 @@ import av
 import av.error
 import av.logging
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
@@ -76,7 +76,7 @@ def open_container(
 
 
 def find_video(container: InputContainer, name: str) -> VideoStream:
-    """Return the video stream of a container that a player would show; the others are not read.
+    """Return the video stream of a container that a player would show.
 
     Raises:
         SourceError: There is none, or no decoder for it.
@@ -86,9 +86,6 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
         raise SourceError(f"{name}: contains no video, only audio or other data")
     best = container.streams.best("video")
     chosen = best if best in videos else videos[0]
-    for stream in container.streams:
-        if stream is not chosen:
-            stream.discard = Discard.all
     assert isinstance(chosen, VideoStream)
     if chosen.codec_context is None:
         codec = _name_of_unknown_codec(container, chosen)
@@ -155,10 +152,11 @@ class MediaDecoder:
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
-        self._time_base = stream.time_base or Fraction(1)
-        self._times = FrameTimes(self.fps or _DEFAULT_FPS)
+        self._time_base = time_base = stream.time_base or Fraction(1)
+        self._times = times = FrameTimes(self.fps or _DEFAULT_FPS)
+        # Without `self`, which would be a reference cycle that keeps the decoder in memory.
         self._skipper = FrameSkipper(
-            self._decoder.codec, self._decoder.extradata, lambda pts: self._times.of(pts * self._time_base)
+            self._decoder.codec, self._decoder.extradata, lambda pts: times.of(pts * time_base)
         )
         self._frames = self._read_frames()
 
@@ -175,6 +173,11 @@ class MediaDecoder:
         """
         self._skipper.wanted, self._skipper.announce = wanted, announce
         return next(self._frames, None)
+
+    @property
+    def damaged(self) -> int:
+        """Number of packets that could not be decoded so far."""
+        return self._decoder.damaged
 
     def count_packets(self) -> int:
         """Return the number of packets of the video, in most formats one for each frame; reads to the end."""

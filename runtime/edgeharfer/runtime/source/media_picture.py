@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.plane import VideoPlane
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.picture import Grey, Image, Picture
@@ -25,9 +25,11 @@ _MAX_ASPECT = 10
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 # AVColorSpace values that swscale converts itself: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020.
 _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
-# Colours at full resolution would take twice as long.
-_SHRINK = Interpolation.AREA
-_ENLARGE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
+# SWS_BILINEAR, SWS_POINT, SWS_AREA and SWS_FULL_CHR_H_INT of swscale; PyAV 17 has no name for the last one.
+_BILINEAR, _POINT, _AREA, _FULL_CHROMA = 2, 0x10, 0x20, 0x2000
+# To shrink with colours at full resolution would take twice as long.
+_SHRINK, _ENLARGE = _AREA, _BILINEAR | _FULL_CHROMA
+_MAX_SCALERS = 16
 _YUV420 = ("yuv420p", "yuvj420p")
 # Formats with a plane of 8-bit luma.
 _EIGHT_BIT_YUV = frozenset({"nv12", *_YUV420, "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
@@ -125,7 +127,7 @@ def usable_aspect(aspect: Fraction | None) -> Fraction:
 def orientation_of(frame: av.VideoFrame) -> Orientation | None:
     """Return the orientation that the display matrix of a frame states, None if it has none."""
     # Side data and its frame refer to each other, which would keep a large frame in memory for long.
-    small = frame.reformat(width=16, height=16, interpolation=Interpolation.POINT, threads=1)
+    small = frame.reformat(width=16, height=16, interpolation=_POINT, threads=1)
     try:
         side_data: Mapping[str, object] = small.side_data
     except ValueError:  # side data of a kind that PyAV does not know
@@ -143,7 +145,7 @@ class FrameConverter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._scalers: dict[tuple[tuple[int, int], Interpolation], VideoReformatter] = {}
+        self._scalers: dict[tuple[tuple[int, int], int], VideoReformatter] = {}
 
     def convert(self, frame: av.VideoFrame, size: tuple[int, int]) -> Image:
         """Return a frame in BGR order: scaled by averaging to shrink, bilinearly to enlarge.
@@ -153,7 +155,7 @@ class FrameConverter:
             size: (width, height) of the result.
         """
         if size == (frame.width, frame.height):
-            return self._scaled(frame, size, Interpolation.BILINEAR)
+            return self._scaled(frame, size, _BILINEAR)
         shrinks = size[0] <= frame.width and size[1] <= frame.height
         return self._scaled(frame, size, _SHRINK if shrinks else _ENLARGE)
 
@@ -161,12 +163,14 @@ class FrameConverter:
         """Return single pixels of a frame, those that OpenCV's INTER_NEAREST would take from the picture."""
         if frame.format.name in _YUV420:
             frame = _sampled_yuv420(frame, size)
-            blocks = self._scaled(frame, (frame.width, frame.height), Interpolation.BILINEAR)
+            blocks = self._scaled(frame, (frame.width, frame.height), _BILINEAR)
             return np.ascontiguousarray(blocks[::2, ::2])
-        return self._scaled(frame, size, Interpolation.POINT)
+        return self._scaled(frame, size, _POINT)
 
-    def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: Interpolation) -> Image:
+    def _scaled(self, frame: av.VideoFrame, size: tuple[int, int], how: int) -> Image:
         with self._lock:
+            if len(self._scalers) > _MAX_SCALERS:  # streams whose size changes all the time
+                self._scalers.clear()
             scaler = self._scalers.setdefault((size, how), VideoReformatter())
             bgr = scaler.reformat(
                 frame, *size, "bgr24", src_colorspace=_matrix(frame), interpolation=how, threads=1

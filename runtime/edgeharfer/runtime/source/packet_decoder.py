@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 
 import av
 import av.error
 from av.codec.context import ThreadType
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from edgeharfer.runtime.errors import SourceError
@@ -40,6 +40,7 @@ class PacketDecoder:
         codec: FFmpeg's name of the codec, e.g. "h264".
         extradata: Configuration record of the codec, from the container.
         size: (width, height) in square pixels that the container states, before the picture is turned.
+        damaged: Number of packets that could not be decoded so far.
     """
 
     def __init__(self, stream: VideoStream, name: str, decode: str) -> None:
@@ -53,6 +54,7 @@ class PacketDecoder:
         Raises:
             DecoderError: The device of `decode` cannot decode the stream.
         """
+        self.damaged = 0
         self._name = name
         context = stream.codec_context
         large = context.width * context.height > _ONE_THREAD_PIXELS
@@ -78,7 +80,11 @@ class PacketDecoder:
         """Return the frames that are ready after a packet, or at the end; none if the packet is damaged."""
         if not self._turn_is_known:
             self._find_turn(packet)
-        return _decode(self._context, packet)
+        try:
+            return self._context.decode(packet)
+        except av.error.FFmpegError:
+            self.damaged += 1
+            return []
 
     def picture(self, frame: av.VideoFrame) -> AvPicture:
         """Return the picture of a frame.
@@ -108,13 +114,7 @@ class PacketDecoder:
 
     def _find_turn(self, packet: av.Packet[VideoStream] | None) -> None:
         """Decode the first frame on the processor, because devices do not get the display matrix."""
-        for frame in _decode(self._processor, packet):
-            self._first_orientation = self._orientation(frame)
-            self._turn_is_known = True
-
-
-def _decode(context: VideoCodecContext, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
-    try:
-        return context.decode(packet)
-    except av.error.FFmpegError:
-        return []
+        with suppress(av.error.FFmpegError):
+            for frame in self._processor.decode(packet):
+                self._first_orientation = self._orientation(frame)
+                self._turn_is_known = True

@@ -54,6 +54,8 @@ class VideoFileSource(BaseSource):
                 f"{MAX_MEGAPIXELS} megapixels"
             )
         self._first: MediaFrame | None = first
+        # A recording may begin between two key frames, with frames that refer to earlier ones.
+        self._damaged_before = self._decoder.damaged
         self.size = first.picture.size
         self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
         self.details = describe(self._decoder.codec, self.size, self.fps)
@@ -76,12 +78,21 @@ class VideoFileSource(BaseSource):
         if is_cut_off(self._path):
             self.unreadable = max(1, (self.frame_count or 0) - self._seq)
             reason = f"the file is truncated, {self._seq} {of}frames could be read: copy or download it again"
-        elif missing := missing_frames(self._path, self.frame_count, self._seq, self.fps):
+        elif missing := self._missing_frames():
             self.unreadable = missing
             reason = f"the file is corrupt, {self._seq} {of}frames could be read: copy or download it again"
         else:
             return
         self.skipped.append((self._path, f"{self._path}: {reason}"))
+
+    def _missing_frames(self) -> int:
+        """Return the number of frames that could not be decoded, or that the container declares in vain."""
+        expected = self.frame_count or 0
+        if expected and self._seq >= expected:
+            return 0
+        if damaged := self._decoder.damaged - self._damaged_before:
+            return max(damaged, expected - self._seq)
+        return missing_frames(self._path, self.frame_count, self._seq, self.fps)
 
     def _release(self) -> None:
         self._decoder.close()
