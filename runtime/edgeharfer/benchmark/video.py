@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -51,17 +50,25 @@ class LoopedVideo(BaseSource):
         return source
 
     def _next(self) -> Frame | None:
-        frame = self._source.read()
+        frame = self._read()
         if frame is None:
             self._source.close()
             self._source = self._open()
             self._offset_s = self._last_s + self._step_s
-            frame = self._source.read()
+            frame = self._read()
         if frame is None:
             raise SourceError(f"{self.name}: the video has no frames")
         self._last_s = self._offset_s + frame.pts_s
         self._count += 1
-        return replace(frame, seq=self._count - 1, pts_s=self._last_s, still=False)
+        return Frame(self._count - 1, self._last_s, frame.captured_s, frame.picture)
+
+    def _read(self) -> Frame | None:
+        """Read from the file, which may leave out frames that this video need not deliver."""
+        if (wanted := self.wanted) is not None:
+            self._source.wanted = lambda pts_s: wanted(self._offset_s + pts_s)
+        if (announce := self.announce) is not None:
+            self._source.announce = lambda pts_s, key: announce(self._offset_s + pts_s, key)
+        return self._source.read()
 
     def _release(self) -> None:
         self._source.close()
@@ -76,6 +83,9 @@ class CrowdedVideo(LoopedVideo):
         super().__init__(spec, clock, start_s)
         self._faces, self._detector = faces, detector
         self._box: Box | None = None
+
+    def _read(self) -> Frame | None:
+        return self._source.read()  # all frames are needed
 
     def _next(self) -> Frame | None:
         frame = super()._next()

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Literal, Self
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -210,7 +209,8 @@ class Capture(Closing):
                 now_s = self._clock.monotonic()
                 start_s = now_s - frame.pts_s if start_s is None else start_s
                 self._sleep_until(start_s + frame.pts_s)
-                frame = replace(frame, captured_s=self._clock.monotonic())
+                now_s = self._clock.monotonic()
+                frame = Frame(frame.seq, frame.pts_s, now_s, frame.picture, frame.still, frame.file)
             self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")

@@ -77,7 +77,7 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
         kept = {name: one for name, one in result.readings.items() if one.shown != "bar"}
         result = replace(result, readings=kept)
         status = replace(status, source_state=PHOTO, rates_hz={})
-    height, width = frame.bgr.shape[:2]
+    width, height = frame.size
     if height >= min_height:
         return draw(frame.bgr.copy(), result, status)
     scale = min_height / height

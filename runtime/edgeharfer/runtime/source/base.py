@@ -70,6 +70,8 @@ class Source(Protocol):
         wanted: Called with the source time of a frame that no other frame refers to, before it is decoded, in
             the thread that reads. If it returns False, the source may deliver the frame with a
             `SkippedPicture`. None: every frame is decoded. Set it before the first `read`.
+        announce: Called before each frame is decoded, in the order of the file and before `wanted`, with its
+            source time and whether it is a key frame. Sources that never call `wanted` need not call it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Source(Protocol):
     skipped: Sequence[tuple[Path, str]] = ()
     missing: Sequence[int] = ()
     wanted: Callable[[float], bool] | None = None
+    announce: Callable[[float, bool], None] | None = None
 
     @property
     def photographs(self) -> bool:

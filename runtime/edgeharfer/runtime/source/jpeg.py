@@ -9,7 +9,8 @@ import av.error
 
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.picture import BgrPicture, Picture
-from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS, decode_image, size_from_header
+from edgeharfer.runtime.source.decode import decode_image, size_from_header
+from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.media_picture import frame_planes
 
 START, END = b"\xff\xd8", b"\xff\xd9"

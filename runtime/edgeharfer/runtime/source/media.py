@@ -160,13 +160,18 @@ class MediaDecoder:
         )
         self._frames = self._read_frames()
 
-    def read(self, wanted: Callable[[float], bool] | None = None) -> MediaFrame | None:
+    def read(
+        self,
+        wanted: Callable[[float], bool] | None = None,
+        announce: Callable[[float, bool], None] | None = None,
+    ) -> MediaFrame | None:
         """Return the next frame, None at the end.
 
         Args:
             wanted: See `Source.wanted`.
+            announce: See `Source.announce`.
         """
-        self._skipper.wanted = wanted
+        self._skipper.wanted, self._skipper.announce = wanted, announce
         return next(self._frames, None)
 
     @property

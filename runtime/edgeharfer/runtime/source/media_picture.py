@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.plane import VideoPlane
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.picture import Image, Picture
+from edgeharfer.runtime.picture import Grey, Image, Picture
 from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.yuv import YuvLayout, YuvPicture
 
@@ -31,9 +31,14 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 _KNOWN_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 # SWS_BILINEAR, SWS_POINT, SWS_AREA and SWS_FULL_CHR_H_INT of swscale; PyAV 17 has no name for the last one.
 _BILINEAR, _POINT, _AREA, _FULL_CHROMA = 2, 0x10, 0x20, 0x2000
-_SHRINK, _ENLARGE = _AREA | _FULL_CHROMA, _BILINEAR | _FULL_CHROMA
+# To shrink with colours at full resolution would take twice as long.
+_SHRINK, _ENLARGE = _AREA, _BILINEAR | _FULL_CHROMA
 _MAX_SCALERS = 16
 _YUV420 = ("yuv420p", "yuvj420p")
+# Formats with a plane of 8-bit luma.
+_EIGHT_BIT_YUV = frozenset({"nv12", *_YUV420, "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
+# Grey level of each limited-range luma (Rec. ITU-R BT.601, 2.5.3: black is 16, white is 235).
+_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Orientation:
         return (size[1], size[0]) if self.transposed else size
 
     def apply(self, image: Image) -> Image:
-        """Return the turned picture, uint8, (height, width, 3)."""
+        """Return the turned picture, uint8, (height, width[, 3])."""
         if self.transposed:
             image = np.asarray(cv2.transpose(image), np.uint8)
         if self.mirrored and self.upside_down:
@@ -210,6 +215,17 @@ class AvPicture(Picture):
         orientation = self._display.orientation
         stored = orientation.oriented_size((width, height))
         return orientation.apply(self._converter.sampled(self._frame, stored))
+
+    def sampled_grey(self, width: int, height: int) -> Grey:
+        if self._frame.format.name not in _EIGHT_BIT_YUV:
+            return super().sampled_grey(width, height)
+        orientation = self._display.orientation
+        luma = _lines(self._frame.planes[0])[:, : self._frame.width]
+        stored = orientation.oriented_size((width, height))
+        grey = np.asarray(cv2.resize(luma, stored, interpolation=cv2.INTER_NEAREST), np.uint8)
+        if self._frame.format.name.startswith("yuvj") or self._frame.color_range == ColorRange.JPEG:
+            return orientation.apply(grey)
+        return orientation.apply(np.asarray(cv2.LUT(grey, _FULL_RANGE), np.uint8))
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, AvPicture):

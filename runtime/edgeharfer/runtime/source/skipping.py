@@ -25,6 +25,7 @@ class FrameSkipper:
 
     Attributes:
         wanted: Called with the time of a frame that no other refers to. None: all frames are decoded.
+        announce: Called with the time of each frame, and whether it is a key frame.
 
     Args:
         codec: FFmpeg's name of the codec.
@@ -34,6 +35,7 @@ class FrameSkipper:
 
     def __init__(self, codec: str, extradata: bytes, time_of: Callable[[int], float | None]) -> None:
         self.wanted: Callable[[float], bool] | None = None
+        self.announce: Callable[[float, bool], None] | None = None
         self._is_non_reference = non_reference_test(codec, extradata)
         self._time_of = time_of
         self._last_dts: int | None = None
@@ -51,16 +53,18 @@ class FrameSkipper:
             return False
         # Matroska has no decoding times for the first packets.
         self._last_dts = self._last_dts if dts is None else dts
+        time_s = None if self.wanted is None else self._time_of(pts)
+        if self.announce is not None and time_s is not None:
+            self.announce(time_s, packet.is_keyframe)
         known = dts is not None and self.wanted is not None
-        if known and self._can_be_left_out(packet, pts):
+        if known and self._can_be_left_out(packet, time_s):
             heapq.heappush(self._waiting, (pts, next(self._numbers), None))
             return True
         self._in_decoder.add(pts)
         return False
 
-    def _can_be_left_out(self, packet: av.Packet[VideoStream], pts: int) -> bool:
+    def _can_be_left_out(self, packet: av.Packet[VideoStream], time_s: float | None) -> bool:
         assert self._is_non_reference is not None and self.wanted is not None
-        time_s = self._time_of(pts)
         if time_s is None or time_s <= 0 or packet.is_keyframe or packet.is_corrupt or packet.is_discard:
             return False
         return self._is_non_reference(bytes(packet)) and not self.wanted(time_s)

@@ -62,7 +62,7 @@ class VideoFileSource(BaseSource):
 
     def _next(self) -> Frame | None:
         decoded, self._first = self._first, None
-        decoded = decoded or self._decoder.read(self.wanted)
+        decoded = decoded or self._decoder.read(self.wanted, self.announce)
         if decoded is None:
             self._check_complete()
             return None

@@ -7,7 +7,6 @@ result is the same as that of the whole model.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +18,10 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.inference.preprocess import preprocess_picture
 from edgeharfer.runtime.inference.tuning import open_graph
+from edgeharfer.runtime.lookahead import SampleGrid
+from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
@@ -31,7 +32,6 @@ from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Ima
 
 TIME_CONSTANT_S = 0.5
 """Time constant with which probabilities are averaged."""
-_GRID_TOLERANCE = 1e-6
 
 
 class FeatureRing:
@@ -40,6 +40,9 @@ class FeatureRing:
     The grid has `WindowSpec.frames` points in `WindowSpec.seconds`. Each point takes the first frame at or
     after it, so the window covers the same time at 12, 30 or 60 frames per second; with a slower source one
     frame fills several points. A gap longer than `max_gap_s`, or a jump back in time, empties the ring.
+
+    Attributes:
+        grid: The grid; None before the first frame.
     """
 
     def __init__(self, window: WindowSpec) -> None:
@@ -51,7 +54,7 @@ class FeatureRing:
     def reset(self) -> None:
         """Empty the ring."""
         self._features.clear()
-        self._origin_s: float | None = None
+        self.grid: SampleGrid | None = None
         self._last_point = -1
         self._last_s = 0.0
 
@@ -62,16 +65,16 @@ class FeatureRing:
 
     def wants(self, pts_s: float) -> bool:
         """Return whether the frame at this time must be encoded. Empties the ring after a gap."""
-        if self._origin_s is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
+        if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
             self.reset()
         self._last_s = pts_s
-        return self._origin_s is None or self._point(pts_s) > self._last_point
+        return self.grid is None or self.grid.point(pts_s) > self._last_point
 
     def push(self, pts_s: float, features: Floats) -> int:
         """Add the features of a wanted frame, float32, (size,); return the number of points they fill."""
-        if self._origin_s is None:
-            self._origin_s = pts_s
-        point = self._point(pts_s)
+        if self.grid is None:
+            self.grid = SampleGrid(pts_s, self._step_s)
+        point = self.grid.point(pts_s)
         filled = min(point - self._last_point, self._window.frames)
         self._features.extend([features] * filled)
         self._last_point = point
@@ -80,10 +83,6 @@ class FeatureRing:
     def window(self) -> Floats:
         """Return the features of the window in order of time, float32, (1, frames, size)."""
         return np.stack(self._features)[None]
-
-    def _point(self, pts_s: float) -> int:
-        assert self._origin_s is not None
-        return math.floor((pts_s - self._origin_s) / self._step_s + _GRID_TOLERANCE)
 
 
 class ActionModel(TaskModel):
@@ -127,7 +126,11 @@ class ActionModel(TaskModel):
 
     def encode(self, bgr: Image) -> Floats:
         """Encode a picture of any size, uint8, (height, width, 3), BGR, to features, float32, (size,)."""
-        features: Floats = self.encoder.run1(preprocess_images([bgr], self.manifest.input))[0]
+        return self.encode_picture(BgrPicture(bgr))
+
+    def encode_picture(self, picture: Picture) -> Floats:
+        """Encode a picture to features, float32, (size,), from its small form."""
+        features: Floats = self.encoder.run1(preprocess_picture(picture, self.manifest.input))[0]
         return features
 
     def classify(self, window: Floats) -> Floats:
@@ -138,9 +141,9 @@ class ActionModel(TaskModel):
         """Return a rolling head for a new stream, or None if windows are read as a whole."""
         return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
 
-    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
         """Encode a picture."""
-        return Inference(self.encode(bgr))
+        return Inference(self.encode_picture(picture))
 
     def warm_up(self) -> None:
         """Run all graphs once."""
@@ -178,6 +181,11 @@ class ActionTask:
             action = Action(UNCERTAIN, 0.0, False)
         self._current = action or self._current
         return Step(action, stages_ms)
+
+    @property
+    def grids(self) -> tuple[SampleGrid, ...] | None:
+        """See `PackagedTask`."""
+        return None if self._ring.grid is None else (self._ring.grid,)
 
     def reset(self) -> None:
         """Discard the window and the current label."""

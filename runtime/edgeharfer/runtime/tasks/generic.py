@@ -104,9 +104,10 @@ class FaceTask(GenericTask):
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
         turn = waiting if frame.still else waiting[: BATCHES[-1]]
         found = {face.track: face.detected for face in turn}
-        crops = self._pictures.crop_faces(frame.bgr, [face for face in found.values() if face is not None])
-        if not crops:
+        shown = [face for face in found.values() if face is not None]
+        if not shown:
             return None
+        crops = self._pictures.crop_faces(frame.bgr, shown)
         self._seen_s |= {face.track: face.seen_s for face in turn}
         self._read_s |= dict.fromkeys(found, frame.pts_s)
         tracks = [track for track, face in found.items() if face is not None]
@@ -143,7 +144,7 @@ class FrameTask(GenericTask):
         if 0 <= frame.pts_s - self._read_s < FRAME_INTERVAL_S:
             return None
         self._read_s = frame.pts_s
-        return self._average.update(self._pictures.classify([frame.bgr])[0], frame.pts_s)
+        return self._average.update(self._pictures.classify_picture(frame.picture), frame.pts_s)
 
     def reset(self) -> None:
         """Discard all state from previous frames."""
@@ -163,7 +164,7 @@ class ClipTask(GenericTask):
         """Return the reading of the window that ends with this frame, if the frame is sampled."""
         if frame.still or not self._ring.wants(frame.pts_s):
             return None
-        self._ring.push(frame.pts_s, self._clips.encode(frame.bgr))
+        self._ring.push(frame.pts_s, self._clips.encode_picture(frame.picture))
         if self._ring.ready:
             return self._average.update(self._clips.classify(self._ring.window()), frame.pts_s)
         self._average = AveragedOutputs(self.model.manifest)  # a gap emptied the window

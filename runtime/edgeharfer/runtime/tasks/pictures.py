@@ -12,6 +12,7 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
 
@@ -62,18 +63,23 @@ class PictureModel(TaskModel):
         parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
 
+    def classify_picture(self, picture: Picture) -> Floats:
+        """Run the graph on one picture, from its small form; return probabilities or values, (outputs,)."""
+        outputs: Floats = self.classify([picture.resized(*self.size)])[0]
+        return outputs
+
     def crop_faces(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
         """Crop and align faces to the input size of the model."""
         return [crop_face(bgr, face, self.crop, self.size) for face in faces]
 
-    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
+    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
         """Return probabilities or values, (faces, outputs), or (outputs,) for a model of whole frames."""
         if self.manifest.kind == "frame":
-            return Inference(self.classify([bgr])[0])
+            return Inference(self.classify_picture(picture))
         if not faces:
             return Inference(self.classify([]))
         start = self._clock.monotonic()
-        crops = self.crop_faces(bgr, faces)
+        crops = self.crop_faces(picture.bgr, faces)
         aligned = self._clock.monotonic()
         outputs = self.classify(crops)
         times = (aligned - start) * 1e3, (self._clock.monotonic() - aligned) * 1e3
