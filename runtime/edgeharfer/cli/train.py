@@ -114,9 +114,10 @@ def emotion(
 
 @train.command()
 @run_options
-@path_option(
-    "--background", multiple=True, metavar="DIR",
-    help="Folder of background clips, without any of the classes; repeatable.",
+@click.option(
+    "--background", multiple=True, metavar="[NAME=]DIR",
+    help="Folder of background clips, without any of the classes; repeatable. Clips with one NAME come from "
+    "one source; each source is also evaluated by a model that was trained without it.",
 )  # fmt: skip
 @click.option("--name", help="Name of the resulting package.")
 @click.option(
@@ -161,7 +162,7 @@ def emotion(
 def action(
     data: Path,
     out: Path,
-    background: tuple[Path, ...],
+    background: tuple[str, ...],
     backbone_weights: str,
     recipe: str | None,
     changes: tuple[str, ...],
@@ -171,6 +172,7 @@ def action(
 ) -> None:
     """Train on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
     with needs_extra("train"):
+        from edgeharfer.training.action.find import BackgroundSource
         from edgeharfer.training.action.recipe import ActionRecipe
         from edgeharfer.training.action.train import train_action
         from edgeharfer.training.recipe import make_recipe
@@ -179,8 +181,8 @@ def action(
 
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
-            data, folder, one, background=background, backbone_weights=backbone_weights,
-            features=out / "features", resume=resume, report=click.echo,
+            data, folder, one, background=[*map(BackgroundSource.parse, background)],
+            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=click.echo,
         )  # fmt: skip
 
     if compare is None:
