@@ -18,15 +18,8 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks import make_task
 from edgeharfer.runtime.tasks.joints import JOINT_FEATURES, JOINTS, POINTS, joint_features
-from edgeharfer.runtime.tasks.pose import (
-    LOOK_INTERVAL_S,
-    Pose,
-    PoseModel,
-    PoseTask,
-    cut_square,
-    following_square,
-    whole_square,
-)
+from edgeharfer.runtime.tasks.movenet import PoseModel, cut_square, following_square, whole_square
+from edgeharfer.runtime.tasks.pose import LOOK_INTERVAL_S, Pose, PoseTask
 from edgeharfer.runtime.types import Box, Floats, Frame, Image
 
 SIZE = (640, 480)

@@ -35,7 +35,7 @@ from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.tasks.joints import JOINTS
-from edgeharfer.runtime.tasks.pose import pad_to_square
+from edgeharfer.runtime.tasks.movenet import pad_to_square
 from edgeharfer.runtime.types import Floats, Image
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
     ),
     "pose": TaskEntry(
         task="pose:PoseTask",
-        model="pose:PoseModel",
+        model="movenet:PoseModel",
         scope="scene",
         summary="17 joints of the main person in pixels, as a skeleton",
         gives="values",

@@ -173,5 +173,6 @@ class ClipTask(GenericTask):
 
     def reset(self) -> None:
         """Discard the window."""
+        self._clips.reset()
         self._ring.reset()
         self._average = AveragedOutputs(self.model.manifest)
