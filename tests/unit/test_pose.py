@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import ManualClock
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU
+from edgeharfer.runtime.inference.manifest import dump_manifest, parse_manifest
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.overlay import draw
 from edgeharfer.runtime.pipeline import Pipeline
@@ -164,3 +167,20 @@ def test_int8_and_fp32_agree() -> None:
     assert np.hypot(*(exact - quick)[sure, :2].T).max() < 0.03 * max(picture.shape)
     for model in models:
         model.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("action-ucf20", {"encoder": "pose"}, "must contain exactly head"),
+        ("action-ucf20", {"encoder": "hands"}, "encoder"),
+        ("emotion-fer8", {"encoder": "pose"}, "only in packages that read clips"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused(name: str, changes: dict[str, str], message: str) -> None:
+    content = json.loads(dump_manifest(load_package(name).manifest))
+    if content["task"] == "emotion":
+        head = {"head": content["files"]["fp32"]["model"]}
+        content["files"], content["auto"] = {"fp32": head}, {}
+    with pytest.raises(ModelError, match=message):
+        parse_manifest(json.dumps(content | changes), "manifest.json")

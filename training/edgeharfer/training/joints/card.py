@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeharfer.training.action.networks import ACTION_NETWORKS
@@ -11,23 +12,24 @@ from edgeharfer.training.joints.recipe import JointRecipe
 _CARD = """\
 # {name}
 
-Recognises {actions} and falls from the joints of the main person over the last {seconds:g} s.
+Recognises {actions} and falls, from the joints of the main person
+over the last {seconds:g} s.
 
 `background` stands for people who do none of this, such as talking, typing or gesturing before a webcam.
 
 ## Model
 
-The package `pose` finds the joints of one person {rate:g} times a second. Their places relative to the
-shoulders, their movement and whether they are seen, in lengths of the torso, are read by {network}.
-It sees neither the picture nor the place.
+The package `pose` finds the joints of one person {rate:g} times a second. The head reads their places
+relative to the shoulders and their movement, in lengths of the torso, and whether they are seen. It sees
+neither the picture nor the place. Network: {network}.
 
 ## Data and its terms
 
 {provenance}
 
-**Never seen as pictures**: {actions}. For these the model has only read joints that people marked by hand;
-only falls, walking, and background come from clips of cameras. Expect more errors than the figures below say
-where the pose model errs: people who are partly hidden, far away or in dim light.
+**Never seen as pictures**: {unseen}. For these the head was only trained and
+tested on joints that people marked by hand; {seen} are also shown by clips. Expect more errors
+than the figures below say where the pose model errs: people who are partly hidden, far away or in dim light.
 
 ## Accuracy
 
@@ -35,7 +37,7 @@ where the pose model errs: people who are partly hidden, far away or in dim ligh
   background count as possible answers. Chance is {chance:.1%}; a clip is {step:.1f} points.
 - The same joints, disturbed as the pose model errs: **{disturbed:.1%}**.
 - Falls, each person held out: **{found} of {falls}** reported within two seconds of their beginning, or of
-  the first full window. In {false_falls} held-out clips a fall was reported where there was none.
+  the first full window. Held-out clips with a fall reported where there was none: {false_falls}.
 - Below a score of {threshold:g} the runtime reports `uncertain`.
 
 Silence, each source held out once (shares of ready frames that are named, uncertain, background):
@@ -81,12 +83,20 @@ def model_card(metrics: Mapping[str, Any], recipe: JointRecipe) -> str:
         found=sum(row["delay_s"] is not None and row["delay_s"] <= 2 for row in falls),
         falls=len(falls),
         people=len({row["clip"].split("/")[0] for row in falls}),
-        false_falls=len(metrics["false_falls"]),
+        false_falls=_count_by_source(metrics["false_falls"]),
+        unseen=", ".join(name for name in recipe.actions if name not in metrics["seen_in_clips"]),
+        seen=", ".join(metrics["seen_in_clips"]),
         threshold=recipe.threshold,
         sources=_source_table(metrics["sources"]),
         daily=_daily_table(metrics["daily"]),
         remarks="".join(f"- {line}\n" for line in recipe.remarks),
     )
+
+
+def _count_by_source(names: Sequence[str]) -> str:
+    """Return "3 of ucf101-mini" for names that begin with their source; "none" without names."""
+    counts = Counter(name.split()[0] for name in names)
+    return ", ".join(f"{count} of {source}" for source, count in counts.items()) or "none"
 
 
 def _source_table(sources: Mapping[str, Any]) -> str:

@@ -101,6 +101,7 @@ def train_joints(
         "falls": [row for one in held for row in one["falls"]],
         "false_falls": [name for one in held for name in one["false_falls"]],
         "daily": {name: row for one in held for name, row in one["daily"].items()},
+        "seen_in_clips": sorted(labels_in_clips(tracks)),
         "clips": dict(Counter(track.source for track in tracks)),
         "recipe": asdict(recipe),
         "true_joints_sha256": file_hash(data.true_joints),
@@ -112,6 +113,12 @@ def train_joints(
     return metrics
 
 
+def labels_in_clips(tracks: Sequence[JointTrack]) -> set[str]:
+    """Return the labels that clips show, not only true joints."""
+    known = [right for track in tracks if track.source != TRUE for right in track.right if right]
+    return {label for right in known if len(right) == 1 for label in right}
+
+
 def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[JointTrack]:
     """Read all tracks that are trained on."""
     model = PoseModel(load_package(POSE))
@@ -119,7 +126,8 @@ def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[Joint
         tracks = read_true_joints(data.true_joints, "train", recipe.actions)
         tracks += read_annotated(data.annotated, model, cache) if data.annotated else []
         for folder in data.background:
-            tracks += read_background(folder, model, cache, recipe.left_out)
+            right = (BACKGROUND, "walk") if folder.name in recipe.walkers else (BACKGROUND,)
+            tracks += read_background(folder, model, cache, recipe.left_out, right)
     finally:
         model.close()
     if not any(track.source != TRUE for track in tracks):
@@ -129,17 +137,13 @@ def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[Joint
 
 def folds(tracks: Sequence[JointTrack]) -> Iterator[frozenset[tuple[str, str]]]:
     """Yield what is held out in each fold: a person of the annotated clips and a source of background."""
-    people = sorted({(one.source, one.group) for one in tracks if _is_annotated(one)})
+    people = sorted({(one.source, one.group) for one in tracks if one.annotated})
     annotated = {source for source, _ in people}
     sources = sorted({one.source for one in tracks} - annotated - {TRUE})
     for number in range(max(len(people), len(sources))):
         yield frozenset(
             [*people[number : number + 1], *((name, "") for name in sources[number : number + 1])]
         )
-
-
-def _is_annotated(track: JointTrack) -> bool:
-    return track.source != TRUE and any(right != frozenset({BACKGROUND}) for right in track.right)
 
 
 def held_out_figures(

@@ -50,6 +50,7 @@ class JointTrack:
         fps: Joints per second.
         joints: Float32, (frames, 17, 3), as in `joint_features`.
         right: Labels that are right for the window that ends with each frame; None where any is.
+        annotated: Whether they come from annotations of the clip.
     """
 
     name: str
@@ -58,6 +59,7 @@ class JointTrack:
     fps: float
     joints: Floats
     right: tuple[frozenset[str] | None, ...]
+    annotated: bool = False
 
     @property
     def seconds(self) -> float:
@@ -121,7 +123,11 @@ def find_joints(clip: Path, model: PoseModel) -> Iterator[Floats]:
 
 
 def read_background(
-    folder: Path, model: PoseModel, cache: Path, left_out: Collection[str] = ()
+    folder: Path,
+    model: PoseModel,
+    cache: Path,
+    left_out: Collection[str] = (),
+    right: Collection[str] = (BACKGROUND,),
 ) -> list[JointTrack]:
     """Read all clips below a folder as background.
 
@@ -130,6 +136,7 @@ def read_background(
         model: Finds the joints.
         cache: Folder that keeps the joints.
         left_out: Names of folders inside that show one of the actions.
+        right: Labels that are right for every window.
     """
     return [
         JointTrack(
@@ -138,7 +145,7 @@ def read_background(
             clip.stem,
             1 / LOOK_INTERVAL_S,
             joints,
-            (frozenset({BACKGROUND}),) * len(joints),
+            (frozenset(right),) * len(joints),
         )
         for clip in sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS)
         if clip.parent.name not in left_out
@@ -162,10 +169,9 @@ def read_annotated(folder: Path, model: PoseModel, cache: Path) -> list[JointTra
             for joints in _cached(clip, model, cache)[:1]:
                 times = np.arange(len(joints)) * LOOK_INTERVAL_S
                 right = tuple(right_labels(events, row.get("Description") or "", end) for end in times)
-                name = f"{table.parent.name}/{table.stem}/{clip.name}"
-                tracks.append(
-                    JointTrack(name, folder.name, table.parent.name, 1 / LOOK_INTERVAL_S, joints, right)
-                )
+                person = table.parent.name
+                name, fps = f"{person}/{table.stem}/{clip.name}", 1 / LOOK_INTERVAL_S
+                tracks.append(JointTrack(name, folder.name, person, fps, joints, right, annotated=True))
     return tracks
 
 
