@@ -20,7 +20,19 @@ HDF5 = (".h5", ".hdf5")
 _MAX_TEXT_BYTES = 4 * 1024 * 1024
 _OWN_KEYS = ("head", "packages")
 _MANIFEST_KEYS = (
-    *("task", "name", "labels", "input", "output", "temperature", "threshold", "crop", "window", "prior"),
+    *(
+        "task",
+        "name",
+        "labels",
+        "input",
+        "encoder",
+        "output",
+        "temperature",
+        "threshold",
+        "crop",
+        "window",
+        "prior",
+    ),
     *("auto", "options", "training", "accuracy"),
 )
 

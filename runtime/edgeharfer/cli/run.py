@@ -23,7 +23,7 @@ from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.sinks import SINKS, views, writers
 from edgeharfer.runtime.source import source_metavar
-from edgeharfer.runtime.tasks import EXTRA_TASKS
+from edgeharfer.runtime.tasks import EXTRA_TASKS, TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.run import RunOptions
@@ -130,7 +130,7 @@ def run(**options: Any) -> None:
     if options["replay"] is not None and (options["record"] is not None or options["source"] is not None):
         raise click.UsageError("--replay cannot be combined with --source or --record")
     for task in options["task"] if options["replay"] or options["record"] else ():
-        if task not in EXTRA_TASKS:
+        if task not in EXTRA_TASKS or TASKS[task].model:
             raise click.UsageError(
                 f"--task {task} reads images, which recordings do not contain: omit it, --record or --replay"
             )

@@ -101,6 +101,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
 def classify_clip(model: ActionModel, path: Path) -> Floats:
     """Class probabilities of each window of a clip, float32 (windows, classes)."""
+    model.reset()
     frames = ((frame.pts_s, frame.picture) for frame in read_frames(path))
     windows = clip_windows(frames, model.window, model.encode_picture)
     return np.stack([model.classify(window[None]) for window in windows])

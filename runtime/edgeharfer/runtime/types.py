@@ -20,7 +20,7 @@ KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 
 Right and left are the person's own: the right eye is on the left side of the picture."""
 
-ReadingStyle = Literal["line", "bar", "tag"]
+ReadingStyle = Literal["line", "bar", "tag", "skeleton"]
 
 PROBABILITY_STEPS = 10_000
 """Probabilities are rounded to multiples of 1 / PROBABILITY_STEPS."""
@@ -162,7 +162,7 @@ class Reading:
         values: Numbers by name, such as angles in degrees.
         shown: How the overlay draws readings of this class. "line": a line of text. "bar": the bar at the
             bottom of the picture, for readings of the scene. "tag": the label on the box of a face, with the
-            most probable classes next to it.
+            most probable classes next to it. "skeleton": the joints of a person, joined by lines.
     """
 
     label: str | None = None

@@ -14,17 +14,16 @@ from dataclasses import replace
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock
-from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import preprocess_picture
 from edgeharfer.runtime.inference.tuning import open_graph
 from edgeharfer.runtime.lookahead import SampleGrid
 from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
+from edgeharfer.runtime.tasks.encoders import Encoder, JointEncoder, PictureEncoder
 from edgeharfer.runtime.tasks.packaged import Inference, ModelRunner, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
@@ -88,7 +87,8 @@ class FeatureRing:
 class ActionModel(TaskModel):
     """The graphs of an action package: the encoder (picture to features) and the head (window to classes).
 
-    On the CPU, streams are read with the rolling head if the package has one.
+    On the CPU, streams are read with the rolling head if the package has one. A package whose manifest has an
+    `encoder` has only a head.
 
     Args:
         package: A loaded package.
@@ -101,20 +101,13 @@ class ActionModel(TaskModel):
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         super().__init__(package, backend)
-        spec = self.manifest.input
-        self._pictures = [(1, spec.height, spec.width, spec.channels)]
-        self.encoder = self._open(package, "encoder", self._pictures)
-        features = self.encoder.outputs[self.encoder.output_names[0]]
-        if len(features) != 2:
-            raise ModelError(
-                f"{self.encoder.name}: the output has {len(features)} axes, not 2 (pictures, features)"
-            )
-        size = features[1]
-        self.row_size = size if isinstance(size, int) else None
-        self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
+        self._encoder = self._open_encoder(package, backend)
+        self.encoder = self._encoder.session
+        self.row_size, size = self._encoder.row_size, self._encoder.feature_size
+        self._windows = [(1, self.window.frames, size)] if size is not None else []
         self.head = self._open(package, "head", self._windows)
         self._rolling = None
-        if has_rolling_head(self.manifest, self.precision, self.encoder):
+        if has_rolling_head(self.manifest, self.precision, self._encoder.session):
             self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))
 
     @property
@@ -125,17 +118,20 @@ class ActionModel(TaskModel):
         return window
 
     def encode(self, bgr: Image) -> Floats:
-        """Encode a picture of any size, uint8, (height, width, 3), BGR, to features, float32, (size,)."""
+        """Encode the next frame of a stream, uint8, (height, width, 3), BGR; return float32, (row_size,)."""
         return self.encode_picture(BgrPicture(bgr))
 
     def encode_picture(self, picture: Picture) -> Floats:
-        """Encode a picture to features, float32, (size,), from its small form."""
-        features: Floats = self.encoder.run1(preprocess_picture(picture, self.manifest.input))[0]
-        return features
+        """Encode the picture of the next frame of a stream; return float32, (row_size,)."""
+        return self._encoder.encode(picture)
+
+    def reset(self) -> None:
+        """Forget the frames before, because the next one is of another scene."""
+        self._encoder.reset()
 
     def classify(self, window: Floats) -> Floats:
-        """Classify a window of features, (1, frames, size); return probabilities, float32, (classes,)."""
-        return self.probs(self.head.run1(window)[0])
+        """Classify a window, (1, frames, row_size); return probabilities, float32, (classes,)."""
+        return self.probs(self.head.run1(self._encoder.features(window))[0])
 
     def rolling(self) -> RollingHead | None:
         """Return a rolling head for a new stream, or None if windows are read as a whole."""
@@ -147,11 +143,20 @@ class ActionModel(TaskModel):
 
     def warm_up(self) -> None:
         """Run all graphs once."""
-        self.encoder.warm_up(self._pictures)
+        self._encoder.warm_up()
         self.head.warm_up(self._windows)
         if (rolling := self.rolling()) is not None:
             for _, _, size in self._windows * 2:
                 rolling.push(np.zeros(size, np.float32))
+
+    def _open_encoder(self, package: Package, backend: Backend) -> Encoder:
+        if self.manifest.encoder is not None:
+            joints = JointEncoder(self.manifest.encoder, backend)
+            self._sessions.append(joints.session)
+            return joints
+        spec = self.manifest.input
+        shape = (1, spec.height, spec.width, spec.channels)
+        return PictureEncoder(self._open(package, "encoder", [shape]), spec)
 
 
 class ActionTask:
@@ -189,6 +194,7 @@ class ActionTask:
 
     def reset(self) -> None:
         """Discard the window and the current label."""
+        self._model.reset()
         self._ring.reset()
         self._discard_label()
 

@@ -10,7 +10,7 @@ from edgeharfer.runtime.faces.tracks import MAX_TRACK_GAP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import FACES, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.tasks import open_model
+from edgeharfer.runtime.tasks import make_added_task, open_model
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.pictures import BATCHES, PictureModel
@@ -23,7 +23,7 @@ FRAME_INTERVAL_S = 0.1
 """Minimum time between readings of whole frames, in seconds."""
 
 
-def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
+def make_generic(package: Package, backend: Backend = CPU) -> Task:
     """Create the task of a package, with the name from its manifest.
 
     Args:
@@ -40,6 +40,8 @@ def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
         what = "a face detector" if manifest.task == FACES else "a package that gives values for clips"
         raise ConfigError(f"{package.path}: {what} cannot be run as a task")
     model = open_model(package, backend)
+    if (own := make_added_task(manifest.task, model)) is not None:
+        return own
     if isinstance(model, ActionModel):
         return ClipTask(model)
     assert isinstance(model, PictureModel), "packages read clips or pictures"
@@ -172,5 +174,6 @@ class ClipTask(GenericTask):
 
     def reset(self) -> None:
         """Discard the window."""
+        self._clips.reset()
         self._ring.reset()
         self._average = AveragedOutputs(self.model.manifest)

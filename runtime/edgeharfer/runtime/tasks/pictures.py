@@ -25,6 +25,7 @@ class PictureModel(TaskModel):
 
     Attributes:
         stages: Names of the two timed stages, cropping and inference; without names they are not timed.
+        batches: Batch sizes of the graph, ascending.
         session: The ONNX Runtime session.
 
     Args:
@@ -38,6 +39,7 @@ class PictureModel(TaskModel):
     """
 
     stages: tuple[str, ...] = ()
+    batches: tuple[int, ...] = BATCHES
 
     def __init__(self, package: Package, backend: Backend = CPU, *, clock: Clock | None = None) -> None:
         super().__init__(package, backend)
@@ -60,7 +62,8 @@ class PictureModel(TaskModel):
     def classify(self, pictures: Sequence[Image]) -> Floats:
         """Run the graph on pictures of any size, uint8; return probabilities or values, (n, outputs)."""
         batch = preprocess_images(pictures, self.manifest.input)
-        parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
+        most = self.batches[-1]
+        parts = [self._run(batch[i : i + most]) for i in range(0, len(batch), most)]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
 
     def classify_picture(self, picture: Picture) -> Floats:
@@ -92,11 +95,11 @@ class PictureModel(TaskModel):
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
         spec = self.manifest.input
-        return [(n, spec.height, spec.width, spec.channels) for n in BATCHES]
+        return [(n, spec.height, spec.width, spec.channels) for n in self.batches]
 
     def _run(self, batch: Floats) -> Floats:
         n = len(batch)
-        size = next(size for size in BATCHES if size >= n)
+        size = next(size for size in self.batches if size >= n)
         padded = (
             np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
         )
