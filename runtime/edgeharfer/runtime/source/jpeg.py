@@ -11,6 +11,7 @@ from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS, decode_image, size_from_header
 from edgeharfer.runtime.source.media_picture import frame_planes
+from edgeharfer.runtime.source.packet_decoder import DECODER_OPTIONS
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
@@ -55,6 +56,7 @@ class JpegDecoder:
     def __init__(self) -> None:
         self._decoder = av.CodecContext.create("mjpeg", "r")
         self._decoder.thread_count = 1
+        self._decoder.options = dict(DECODER_OPTIONS)
 
     def decode(self, data: bytes, where: str) -> Picture:
         """Decode an image.
