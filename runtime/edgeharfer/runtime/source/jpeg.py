@@ -69,11 +69,12 @@ class JpegDecoder:
             SourceError: The image is empty, too large, truncated, corrupt or of an unsupported format.
         """
         start = start_of_scan(data) if data.startswith(START) else None
-        if start is not None and _EXIF not in data[:_EXIF_WITHIN]:
+        if start is not None:
             width, height = size_from_header(data) or (0, 0)
             if data.find(END, start) < 0 or width * height > MAX_MEGAPIXELS * 1_000_000:
                 raise SourceError(f"{where}: the image is truncated or too large")
-            if (planes := self._planes(data)) is not None:
+            planes = None if _EXIF in data[:_EXIF_WITHIN] else self._planes(data)
+            if planes is not None:
                 return planes
         return BgrPicture(decode_image(data, where))
 
