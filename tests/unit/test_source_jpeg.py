@@ -48,10 +48,11 @@ def test_camera_images_stay_planes() -> None:
         assert isinstance(picture, YuvPicture) and picture.size == size
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("end", [0, 20, 300, -2])
-def test_a_cut_image_is_refused(end: int) -> None:
+def test_a_cut_image_is_refused(end: int, orientation: int) -> None:
     with pytest.raises(SourceError):
-        JpegDecoder().decode(saved()[:end], "x")
+        JpegDecoder().decode(saved(orientation)[:end], "x")
 
 
 def test_a_damaged_image_does_not_spoil_the_next() -> None:

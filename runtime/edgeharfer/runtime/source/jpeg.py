@@ -12,6 +12,7 @@ from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.source.decode import decode_image, size_from_header
 from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
 from edgeharfer.runtime.source.media_picture import frame_planes
+from edgeharfer.runtime.source.packet_decoder import DECODER_OPTIONS
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
@@ -56,6 +57,7 @@ class JpegDecoder:
     def __init__(self) -> None:
         self._decoder = av.CodecContext.create("mjpeg", "r")
         self._decoder.thread_count = 1
+        self._decoder.options = dict(DECODER_OPTIONS)
 
     def decode(self, data: bytes, where: str) -> Picture:
         """Decode an image.
@@ -68,11 +70,12 @@ class JpegDecoder:
             SourceError: The image is empty, too large, truncated, corrupt or of an unsupported format.
         """
         start = start_of_scan(data) if data.startswith(START) else None
-        if start is not None and _EXIF not in data[:_EXIF_WITHIN]:
+        if start is not None:
             width, height = size_from_header(data) or (0, 0)
             if data.find(END, start) < 0 or width * height > MAX_MEGAPIXELS * 1_000_000:
                 raise SourceError(f"{where}: the image is truncated or too large")
-            if (planes := self._planes(data)) is not None:
+            planes = None if _EXIF in data[:_EXIF_WITHIN] else self._planes(data)
+            if planes is not None:
                 return planes
         return BgrPicture(decode_image(data, where))
 
