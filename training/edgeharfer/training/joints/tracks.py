@@ -123,11 +123,7 @@ def find_joints(clip: Path, model: PoseModel) -> Iterator[Floats]:
 
 
 def read_background(
-    folder: Path,
-    model: PoseModel,
-    cache: Path,
-    left_out: Collection[str] = (),
-    right: Collection[str] = (BACKGROUND,),
+    folder: Path, model: PoseModel, cache: Path, left_out: Collection[str] = ()
 ) -> list[JointTrack]:
     """Read all clips below a folder as background.
 
@@ -136,7 +132,6 @@ def read_background(
         model: Finds the joints.
         cache: Folder that keeps the joints.
         left_out: Names of folders inside that show one of the actions.
-        right: Labels that are right for every window.
     """
     return [
         JointTrack(
@@ -145,7 +140,7 @@ def read_background(
             clip.stem,
             1 / LOOK_INTERVAL_S,
             joints,
-            (frozenset(right),) * len(joints),
+            (frozenset({BACKGROUND}),) * len(joints),
         )
         for clip in sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS)
         if clip.parent.name not in left_out
