@@ -7,6 +7,7 @@ So each track says for each moment which labels are right for the window that en
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -213,7 +214,8 @@ def right_labels(
 
 def _cached(clip: Path, model: PoseModel, cache: Path) -> list[Floats]:
     """Return the joints of each scene of a clip, computed once."""
-    file = cache / ("__".join(clip.parts[-4:]) + ".npz")
+    digest = hashlib.sha256(str(clip.resolve()).encode()).hexdigest()[:16]
+    file = cache / f"{clip.stem}-{digest}.npz"
     if not file.exists():
         try:
             scenes = list(find_joints(clip, model))
