@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,17 +14,25 @@ import pytest
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU
-from edgeharfer.runtime.inference.manifest import dump_manifest, parse_manifest
-from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.manifest import (
+    InputSpec,
+    Manifest,
+    WindowSpec,
+    dump_manifest,
+    parse_manifest,
+)
+from edgeharfer.runtime.inference.package import Package, load_package, verify_package, write_manifest
 from edgeharfer.runtime.overlay import draw
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks import make_task
+from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.tasks.joints import JOINT_FEATURES, JOINTS, POINTS, joint_features
 from edgeharfer.runtime.tasks.movenet import PoseModel, cut_square, following_square, whole_square
 from edgeharfer.runtime.tasks.pose import LOOK_INTERVAL_S, Pose, PoseTask
 from edgeharfer.runtime.types import Box, Floats, Frame, Image
+from tiny_models import ACTIONS, OPSET, file_spec, head, picture_package
 
 SIZE = (640, 480)
 STANDING = {
@@ -184,3 +193,35 @@ def test_an_encoder_that_does_not_fit_is_refused(name: str, changes: dict[str, s
         content["files"], content["auto"] = {"fp32": head}, {}
     with pytest.raises(ModelError, match=message):
         parse_manifest(json.dumps(content | changes), "manifest.json")
+
+
+def joint_package(folder: Path, features: int) -> Package:
+    """A package with a head over joints that reads so many features."""
+    folder.mkdir()
+    spec = file_spec(folder, "head.onnx", head(4, features))
+    manifest = Manifest(
+        format=1, name="tiny-joints", task="action", labels=ACTIONS, input=InputSpec(192, 192, "rgb", "none"),
+        encoder="pose", output="probs", files={"fp32": {"head": spec}}, opset=OPSET,
+        window=WindowSpec(4, 0.5, 0.5),
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return verify_package(folder)
+
+
+def test_a_head_reads_the_features_of_the_joints_in_the_ring(tmp_path: Path) -> None:
+    model = ActionModel(joint_package(tmp_path / "joints", JOINT_FEATURES))
+    rows = np.stack([model.encode(DemoSource(ManualClock()).picture(number)) for number in range(4)])
+    assert rows.shape == (4, model.row_size) == (4, 51)
+    features = joint_features(rows.reshape(4, 17, 3))
+    expected = model.head.run1(features[None])[0]
+    assert np.array_equal(model.classify(rows[None]), expected)
+    model.warm_up()
+    model.close()
+
+
+def test_packages_with_other_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="reads 8 features of a frame, but the encoder pose gives 67"):
+        ActionModel(joint_package(tmp_path / "joints", 8))
+    short = picture_package(tmp_path / "pose", "pose", reads="frame", values={"nose_y": "", "nose_x": ""})
+    with pytest.raises(ModelError, match="has 2 values, but a package for the task pose has 51"):
+        make_task(str(short.path))

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeharfer.runtime.clock import Clock
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
@@ -106,6 +107,12 @@ class ActionModel(TaskModel):
         self.row_size, size = self._encoder.row_size, self._encoder.feature_size
         self._windows = [(1, self.window.frames, size)] if size is not None else []
         self.head = self._open(package, "head", self._windows)
+        taken = self.head.input_shape[-1]
+        if self.manifest.encoder is not None and isinstance(taken, int) and taken != size:
+            raise ModelError(
+                f"{self.head.name}: reads {taken} features of a frame, but the encoder "
+                f"{self.manifest.encoder} gives {size}"
+            )
         self._rolling = None
         if has_rolling_head(self.manifest, self.precision, self._encoder.session):
             self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.picture import Picture
@@ -47,6 +48,11 @@ class PoseModel(PictureModel):
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         super().__init__(package, backend)
+        if self.manifest.outputs != 3 * len(JOINTS):
+            raise ModelError(
+                f"{package.path}: has {self.manifest.outputs} values, but a package for the task pose has "
+                f"{3 * len(JOINTS)}: y, x and score of {len(JOINTS)} joints"
+            )
         self._region: Box | None = None
 
     def reset(self) -> None:

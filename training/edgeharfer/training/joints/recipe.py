@@ -37,7 +37,6 @@ class JointRecipe:
         weight_decay: Decoupled weight decay.
         label_smoothing: Label smoothing.
         left_out: Names of folders of background clips that show one of the actions.
-        walkers: Names of background folders in which people may also walk.
         disturbance: Errors that are added to true joints.
         threshold: Score below which nothing is reported.
         seed: Seed of all random draws.
@@ -68,7 +67,6 @@ class JointRecipe:
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     left_out: tuple[str, ...] = ()
-    walkers: tuple[str, ...] = ()
     disturbance: Disturbance = field(default_factory=Disturbance)
     threshold: float = 0.6
     seed: int = 1

@@ -126,8 +126,7 @@ def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[Joint
         tracks = read_true_joints(data.true_joints, "train", recipe.actions)
         tracks += read_annotated(data.annotated, model, cache) if data.annotated else []
         for folder in data.background:
-            right = (BACKGROUND, "walk") if folder.name in recipe.walkers else (BACKGROUND,)
-            tracks += read_background(folder, model, cache, recipe.left_out, right)
+            tracks += read_background(folder, model, cache, recipe.left_out)
     finally:
         model.close()
     if not any(track.source != TRUE for track in tracks):

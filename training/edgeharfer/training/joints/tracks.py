@@ -7,6 +7,7 @@ So each track says for each moment which labels are right for the window that en
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,11 +124,7 @@ def find_joints(clip: Path, model: PoseModel) -> Iterator[Floats]:
 
 
 def read_background(
-    folder: Path,
-    model: PoseModel,
-    cache: Path,
-    left_out: Collection[str] = (),
-    right: Collection[str] = (BACKGROUND,),
+    folder: Path, model: PoseModel, cache: Path, left_out: Collection[str] = ()
 ) -> list[JointTrack]:
     """Read all clips below a folder as background.
 
@@ -136,7 +133,6 @@ def read_background(
         model: Finds the joints.
         cache: Folder that keeps the joints.
         left_out: Names of folders inside that show one of the actions.
-        right: Labels that are right for every window.
     """
     return [
         JointTrack(
@@ -145,7 +141,7 @@ def read_background(
             clip.stem,
             1 / LOOK_INTERVAL_S,
             joints,
-            (frozenset(right),) * len(joints),
+            (frozenset({BACKGROUND}),) * len(joints),
         )
         for clip in sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS)
         if clip.parent.name not in left_out
@@ -218,7 +214,8 @@ def right_labels(
 
 def _cached(clip: Path, model: PoseModel, cache: Path) -> list[Floats]:
     """Return the joints of each scene of a clip, computed once."""
-    file = cache / ("__".join(clip.parts[-4:]) + ".npz")
+    digest = hashlib.sha256(str(clip.resolve()).encode()).hexdigest()[:16]
+    file = cache / f"{clip.stem}-{digest}.npz"
     if not file.exists():
         try:
             scenes = list(find_joints(clip, model))
