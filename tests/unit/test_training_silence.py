@@ -11,8 +11,17 @@ pytest.importorskip("keras")
 
 from edgeharfer.runtime.types import UNCERTAIN
 from edgeharfer.training.action.card import silence_rows
+from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
+from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BackgroundSource
-from edgeharfer.training.action.silence import TOTAL, add_up, count_labels, live_labels
+from edgeharfer.training.action.silence import (
+    TOTAL,
+    UnknownSource,
+    add_up,
+    count_labels,
+    live_labels,
+    raise_threshold,
+)
 
 LABELS = ("Wave", "background")
 
@@ -47,6 +56,31 @@ def test_the_table_of_the_card_has_a_row_for_each_source() -> None:
 
 def test_another_class_can_be_the_background() -> None:
     assert count_labels("street", [["calm", "fight"]], "calm").row()["most_named"] == "fight"
+
+
+def test_the_threshold_rises_until_few_windows_are_named() -> None:
+    times = np.arange(4) / 8
+    cellar = UnknownSource("cellar", [rows(*[0.8] * 4), rows(*[0.0] * 4)], [times, times])
+    assert raise_threshold([cellar], LABELS, 0.6, "background", 0.5) == 0.6
+    assert raise_threshold([cellar], LABELS, 0.6, "background", 0.1) == pytest.approx(0.82)
+    assert raise_threshold([], LABELS, 0.6, "background", 0.1) == 0.6
+
+
+def test_photographs_are_background_and_in_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "face.jpg").write_bytes(b"")
+    assert [file.name for file in BackgroundSource("faces", tmp_path).clips("background")] == [
+        "background/faces/face.jpg"
+    ]
+    track = ClipFeatures(np.arange(2), np.zeros((2, 3), np.float32))
+
+    def clip(source: str, frames: int) -> EncodedClip:
+        name, times = f"background/{source}/1", np.arange(frames, dtype=np.float64)
+        return EncodedClip(name, "background", source, source, times, track, (), np.zeros(4, np.float32))
+
+    clips = [clip("hall", 2), clip("faces", 1)]
+    clip_set = ClipSet(clips, LABELS, np.ones(2, np.int64), ["1", "2"], np.zeros(2, np.int64))
+    assert clip_set.scored.tolist() == [True, False]
+    assert clip_set.background_sources == ["hall"]
 
 
 @pytest.mark.parametrize(
