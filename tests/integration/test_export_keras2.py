@@ -351,6 +351,19 @@ def test_weights_that_do_not_fit_are_refused_with_their_shapes(tmp_path: Path) -
         load_model(find_source(path))
 
 
+def test_weights_in_another_file_are_not_read(tmp_path: Path) -> None:
+    path = as_keras2(keras.Sequential([keras.Input((3,)), layers.Dense(4, name="last")]), tmp_path / "m.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.zeros(4, np.float32)
+    with h5py.File(path, "r+") as file:
+        group = file["model_weights/last"]
+        name = group.attrs["weight_names"][1]
+        del group[name]
+        group[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+    with pytest.raises(ModelError, match=r"weights .* are not in the file"):
+        load_model(find_source(path))
+
+
 def test_a_file_of_theano_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = as_keras2(keras.Sequential([keras.Input((3,)), layers.Dense(4)]), tmp_path / "m.h5")
     with h5py.File(path, "r+") as file:

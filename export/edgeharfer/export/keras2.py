@@ -6,6 +6,7 @@ is rewritten to the form of Keras 3 before a layer is created, and weights are a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -277,7 +278,9 @@ def assign_weights(model: Any, group: Any, name: str) -> None:
             f"{name}: written with Theano, whose convolutions are mirrored: load it with Keras 2 on "
             "TensorFlow and save it again"
         )
-    saved = {key: weights for key in _texts(group, "layer_names") if (weights := _weights(group[key]))}
+    saved = {
+        key: weights for key in _texts(group, "layer_names") if (weights := _weights(_member(group, key)))
+    }
     layers = [one for one in model.layers if one.weights]
     by_name = {_plain_name(key): weights for key, weights in saved.items()}
     if len(saved) != len(layers):
@@ -292,13 +295,17 @@ def assign_weights(model: Any, group: Any, name: str) -> None:
             one.finalize_state()
 
 
-def _assign(layer: Any, weights: Sequence[tuple[str, Array]], name: str) -> None:
+def _assign(layer: Any, weights: Sequence[tuple[str, Any]], name: str) -> None:
     variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-    values = _from_cudnn(_in_order(weights, variables, f"{name}: layer {layer.name!r}"), variables)
-    shapes = [tuple(one.shape) for one in variables]
+    shapes, given = [tuple(one.shape) for one in variables], [one.shape for _, one in weights]
+    unfit = ModelError(f"{name}: layer {layer.name!r} takes weights of {shapes}, but the file has {given}")
+    # Only a file that does not fit is larger than the two biases of cuDNN explain; it is not read.
+    if sum(math.prod(one) for one in given) > 2 * sum(math.prod(one) for one in shapes):
+        raise unfit
+    arrays = [(key, np.asarray(one)) for key, one in weights]
+    values = _from_cudnn(_in_order(arrays, variables, f"{name}: layer {layer.name!r}"), variables)
     if [one.shape for one in values] != shapes:
-        given = [one.shape for one in values]
-        raise ModelError(f"{name}: layer {layer.name!r} takes weights of {shapes}, but the file has {given}")
+        raise unfit
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -356,8 +363,25 @@ def _by_gate(kernel: Array, gates: int, change: Callable[[Array], Array]) -> Arr
     return np.hstack([change(one) for one in np.hsplit(kernel, gates)])
 
 
-def _weights(group: Any) -> list[tuple[str, Array]]:
-    return [(key.removesuffix(":0"), np.asarray(group[key])) for key in _texts(group, "weight_names")]
+def _weights(group: Any) -> list[tuple[str, Any]]:
+    """Return the datasets of a layer by name, unread."""
+    return [(key.removesuffix(":0"), _member(group, key)) for key in _texts(group, "weight_names")]
+
+
+def _member(group: Any, path: str) -> Any:
+    """Return a group or dataset that is inside the file; HDF5 can also refer to other files.
+
+    Raises:
+        ValueError: It is elsewhere.
+    """
+    h5py = backend.load("h5py")
+    for part in path.split("/"):
+        if group.get(part, getclass=True, getlink=True) is not h5py.HardLink:
+            raise ValueError(f"its weights {path!r} are not in the file")
+        group = group[part]
+    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
+        raise ValueError(f"its weights {path!r} are not in the file")
+    return group
 
 
 def _texts(group: Any, key: str) -> list[str]:
