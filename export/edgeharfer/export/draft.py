@@ -91,7 +91,10 @@ def _reads(loaded: LoadedModel) -> InputKind:
         return READS[len(loaded.input_shape)]
     except KeyError as error:
         shape = format_shape(loaded.input_shape)
-        raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip") from error
+        raise ModelError(
+            f"{loaded.name}: its input {shape} is neither a picture nor a clip; for key points and the like, "
+            "write a task of your own (docs/python.md)"
+        ) from error
 
 
 def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:

@@ -87,12 +87,14 @@ def export_model(
     samples: Floats | None = None,
     half_weights: bool = False,
     int8: Int8Options | None = None,
+    weights: Path | None = None,
     report: Report = lambda line: None,
 ) -> Package:
     """Write a model package to the folder `out` and return it.
 
     Args:
-        model: A .keras, .h5 or .hdf5 file, a SavedModel, or the folder of a training run.
+        model: A .keras, .h5 or .hdf5 file, a SavedModel, the folder of a training run, or the .json file of
+            an architecture.
         out: Folder of the package. It appears complete or not at all.
         task: One of PACKAGE_TASKS, or "auto" to take it from the run, from `facts` or from the input's shape.
         labels: Class names in the order of the outputs, or the file that holds them; None takes the run's.
@@ -104,6 +106,7 @@ def export_model(
             channels), float32, for the parity figures; None takes some of the calibration set, or noise.
         half_weights: Store the weights of FP32 graphs as float16.
         int8: Calibration data and accuracy guard, required for the precision "int8".
+        weights: HDF5 file of the weights that belong to a .json architecture.
         report: Called with a line for each step.
 
     Raises:
@@ -114,7 +117,7 @@ def export_model(
     """
     _check_options(task, normalize, precisions, int8)
     check_output_folder(out)
-    source = find_source(model, name)
+    source = find_source(model, name, weights)
     wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
     loaded = load_model(source)
