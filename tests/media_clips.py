@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -65,7 +67,7 @@ def encode_clip(
     """
     pictures = list(pictures)
     height, width = pictures[0].shape[:2]
-    with av.open(str(path), "w", format=container_format) as container:
+    with scheduling_kept(), av.open(str(path), "w", format=container_format) as container:
         stream: Any = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         context = stream.codec_context
@@ -90,6 +92,19 @@ def encode_clip(
             container.mux(stream.encode(frame if fields is None else with_fields(frame, fields)))
         container.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Restore the scheduling of this process: as root, SVT-AV1 gives it real-time priority for ever."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
 
 
 def with_fields(frame: av.VideoFrame, order: str) -> av.VideoFrame:

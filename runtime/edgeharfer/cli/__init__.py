@@ -128,14 +128,21 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         drop_output()  # the reader closed the pipe
         return 0
-    except MemoryError:
-        return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
         return _fail(
             f"internal error, please report it: {type(error).__name__}: {error} (--debug shows a traceback)",
             1,
             debug,
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that memory ran out, as when the libraries of a module do not fit."""
+    # The words of glibc's loader; a folder that is mounted "noexec" adds the reason.
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    return isinstance(error, MemoryError) or (unmapped and "not permitted" not in str(error))
 
 
 def _dispatch(arguments: list[str]) -> int:
