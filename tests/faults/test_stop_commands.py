@@ -235,3 +235,32 @@ def test_commands_that_had_no_result_say_so_by_their_exit_codes(
     figures(worst_s=max(stopped_s))
     assert max(stopped_s) < allowed_s(3)
     assert not list((tmp_path / "out").glob("**/*.onnx"))
+
+
+# Modules written in C, such as NumPy's, turn whatever is raised while they are imported into an ImportError.
+INTERRUPTED_IMPORT = """
+import os, signal, time
+from edgeharfer import cli
+
+def import_extension(name, arguments):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed") from None
+
+cli.cli.make_context = import_extension
+cli.main()
+"""
+
+
+def test_an_import_that_a_signal_interrupts_is_no_missing_part() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, "doctor"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert process.returncode == 128 + signal.SIGTERM
+    assert process.stderr == "edgeharfer: stopped by SIGTERM before it finished\n"

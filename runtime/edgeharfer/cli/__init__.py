@@ -20,7 +20,7 @@ from edgeharfer.cli.streams import (
     wrap_output,
 )
 from edgeharfer.runtime.child import disable_core_dumps
-from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.errors import EdgeharferError, MissingExtra
 
 COMMANDS = {
     "run": "Recognise actions and emotions in a camera, file or stream.",
@@ -154,6 +154,11 @@ def _dispatch(arguments: list[str]) -> int:
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except (ImportError, MissingExtra) as error:
+        # Modules written in C, such as NumPy's, fail to import if a signal handler raises meanwhile.
+        if Signals.active is not None and Signals.active.number is not None:
+            raise KeyboardInterrupt from error
+        raise
     return 0
 
 
