@@ -20,7 +20,9 @@ Figures = Callable[..., None]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
-COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
+# SIGINT is ignored in what a shell starts in the background, and so it would be in the commands.
+START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+COMMAND = [sys.executable, "-c", START + "from edgeharfer.cli import main; main()"]
 LIGHT = ["--view", "none", "--action", "off", "--emotion", "off"]
 HANGUP = signal.SIGHUP
 """What a process gets whose terminal is closed."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import tiny_models
 from edgeharfer.evaluate import trial
 from edgeharfer.evaluate.trial import TRIAL_S, run_graphs, run_trial
 from edgeharfer.runtime import MissingExtra, ModelError, load_package, shipped_packages
+from edgeharfer.runtime.child import run_child
 
 
 def test_a_sound_package_passes(tmp_path: Path) -> None:
@@ -34,6 +37,13 @@ def test_a_graph_that_never_ends_is_refused_at_the_deadline(tmp_path: Path) -> N
         run_trial(package, deadline_s=2.0)
     assert str(tmp_path) in str(refused.value)
     assert time.monotonic() - start_s < TRIAL_S
+
+
+@pytest.mark.skipif(os.name != "posix", reason="alarms of POSIX")
+def test_a_trial_ends_by_itself_where_its_parent_is_gone(tmp_path: Path) -> None:
+    package = tiny_models.emotion_package(tmp_path, model=tiny_models.endless())
+    code, _ = run_child(trial.__name__, str(package.path), "1", timeout_s=60)
+    assert code == -signal.SIGALRM
 
 
 def test_a_graph_that_cannot_run_is_named(tmp_path: Path) -> None:

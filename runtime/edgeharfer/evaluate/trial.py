@@ -1,13 +1,16 @@
 """Run a package once in a child process, since a graph may crash, exhaust memory or never terminate.
 
-    python -m edgeharfer.evaluate.trial FOLDER
+    python -m edgeharfer.evaluate.trial FOLDER SECONDS
 
-Whether a graph terminates cannot be seen from its file, so the run has a deadline.
+Whether a graph terminates cannot be seen from its file, so the run has a deadline. The child process keeps it as
+well, because its parent may be interrupted or killed before.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +37,8 @@ def run_trial(package: Package, deadline_s: float = TRIAL_S) -> None:
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingExtra("ONNX Runtime", "cpu")
     try:
-        code, why = run_child(__name__, str(package.path), timeout_s=deadline_s)
+        limit_s = math.ceil(deadline_s) + 1  # the parent is first, as it can say why
+        code, why = run_child(__name__, str(package.path), str(limit_s), timeout_s=deadline_s)
     except TimeoutError as error:
         raise ModelError(
             f"{package.path}: no output within {deadline_s:g} s: the graphs do not terminate or are too slow "
@@ -69,6 +73,9 @@ def run_graphs(package: Package) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point of the child process: return its exit code and write errors to standard error."""
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which the system carries out, whatever is running
+        signal.alarm(int(arguments[1]))
     try:
         run_graphs(load_package(arguments[0]))
     except EdgeharferError as error:
