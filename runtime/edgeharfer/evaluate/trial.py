@@ -2,8 +2,8 @@
 
     python -m edgeharfer.evaluate.trial FOLDER SECONDS
 
-Whether a graph terminates cannot be seen from its file, so the run has a deadline. The child process keeps it as
-well, because its parent may be interrupted or killed before.
+Whether a graph terminates cannot be seen from its file, so the run has a deadline. The child process keeps it
+as well, because its parent may be interrupted or killed before.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ HEADERS = {
 }
 
 
-# Turns of the event loop until a connection that was just accepted gets to `_accept`, and a cut one is closed.
+# Turns of the event loop until a connection that was just accepted gets to `_accept`, and is closed.
 _CLOSING_TURNS = 5
 
 
