@@ -22,6 +22,8 @@ MODULES = {
     "onnxconverter-common": "onnxconverter_common",
     "opencv-python": "cv2",
     "paho-mqtt": "paho.mqtt.client",
+    "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "prometheus-client": "prometheus_client",
     "reportlab": "reportlab.pdfgen.canvas",
     "scikit-learn": "sklearn",
