@@ -72,7 +72,7 @@ def looks(path: Path) -> Iterator[tuple[Frame, bool]]:
     finder, due_s, cut = CutDetector(), 0.0, False
     with open_source(str(path)) as source:
         while (frame := source.read()) is not None:
-            cut = finder.step(frame.picture) or cut
+            cut = finder.step(frame.bgr) or cut
             if frame.pts_s >= due_s:
                 due_s = frame.pts_s + 1 / LOOKS_A_SECOND - 0.002
                 yield frame, cut

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
 
-import numpy as np
-
-from app_parts import BYTES, App, faces, running, write_camera, write_clip
+from app_parts import running, write_camera, write_clip
 from chromium import Browser, Page
 from edgeharfer.app.settings import Settings
-from edgeharfer.runtime.types import Image
-from films import write_film
 
 HERE = Path(__file__).parent
 SECONDS = 8
@@ -53,31 +48,6 @@ def analysis(browser: Browser, url: str, folder: Path) -> None:
     page.close()
 
 
-def teaching(browser: Browser, app: App, folder: Path) -> None:
-    """Write the page Teach after a lesson of two actions: the demo's pictures move, or stand still."""
-    pictures = faces(5 * SECONDS)
-    for number in range(5):
-        part = [dimmed(picture, number) for picture in pictures[2 * number :][:30]]
-        for label, film in (("move", part), ("stand still", [part[0]] * 30)):
-            clip = write_film(folder / f"{label}.webm", film, 10, "VP80")
-            address = f"/api/lesson/examples?label={quote(label)}"
-            assert app.ask("POST", address, clip.read_bytes(), **BYTES).status == 201
-    page = browser.open(app.url + "#teach", width=1280, height=900)
-    page.until("!document.getElementById('teach-start').disabled")
-    page.click("teach-camera")
-    page.until("document.getElementById('teach-preview').videoWidth > 0")
-    page.run("document.getElementById('example-label').value = 'move'")
-    page.click("teach-start")
-    page.until("!document.getElementById('taught').hidden")
-    page.picture(HERE / "app-teach.png")
-    page.close()
-
-
-def dimmed(picture: Image, steps: int) -> Image:
-    """Return a darker picture, so that no two examples are copies."""
-    return (picture * (1 - steps / 10)).astype(np.uint8)
-
-
 def upload(page: Page, file: Path) -> None:
     """Upload a file and wait for the result."""
     page.choose("file", file)
@@ -92,7 +62,6 @@ def main() -> None:
         with running(folder / "uploads", Settings()) as app, Browser(folder / "profile", camera) as browser:
             live(browser, app.url)
             analysis(browser, app.url, folder)
-            teaching(browser, app, folder)
 
 
 if __name__ == "__main__":

@@ -78,13 +78,6 @@ class App:
         assert isinstance(state, dict)
         return state
 
-    def lesson(self) -> dict[str, Any]:
-        """The lesson, once it is not being taught any more."""
-        until(lambda: self.ask("GET", "/api/lesson").json["phase"] != "working")
-        state = self.ask("GET", "/api/lesson").json
-        assert isinstance(state, dict)
-        return state
-
 
 @contextmanager
 def running(folder: Path, settings: Settings) -> Iterator[App]:

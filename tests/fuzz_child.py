@@ -52,17 +52,12 @@ def use_package(path: Path) -> None:
 
 
 def use_source(path: Path) -> None:
-    """Open a picture or film and look at its first frames, in all their forms; some need not be decoded."""
+    """Open a picture or film and look at its first frames."""
     with open_source(path) as source:
-        source.wanted = lambda pts_s: pts_s % 0.2 < 0.1
         for _ in range(FRAMES):
             if (frame := source.read()) is None:
                 return
-            if frame.decoded:
-                assert frame.bgr.dtype == np.uint8 and frame.bgr.shape == (*frame.size[::-1], 3)
-                assert frame.picture.resized(40, 24).shape == (24, 40, 3)
-                assert frame.picture.sampled(64, 48).shape == (48, 64, 3)
-                assert frame.picture.equals(frame.picture)
+            assert frame.bgr.ndim == 3 and frame.bgr.dtype == np.uint8
 
 
 def use_events(path: Path) -> None:

@@ -21,9 +21,7 @@ from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Box, Emotion, Frame, TrackedFace
 from films import write_film
-from fuzz_media import media_seeds
 from fuzz_mutate import mutate_bytes, mutate_graph, mutate_json, mutate_lines, mutate_toml
-from image_files import animated
 
 CONFIG = """# what `edgeharfer run` takes
 detector = "blazeface"
@@ -42,7 +40,6 @@ fps = 12
 port = 0
 """
 ENDINGS = ("png", "jpg", "bmp", "webp", "tiff", "ppm", "jp2", "pgm")
-ANIMATIONS = {"gif": "GIF", "apng": "PNG", "webp": "WEBP", "avif": "AVIF"}
 FILMS = {"avi": "MJPG", "mp4": "mp4v", "mkv": "mp4v", "webm": "VP90"}
 KINDS = (
     *("graph", "manifest", "image", "config", "graph", "package", "recording", "kiosk", "graph", "image"),
@@ -69,14 +66,8 @@ class Corpus:
             "kiosk": [_written(folder / "kiosk.toml", default_text())],
             "events": [_events(folder / "events.jsonl")],
             "recording": [_recording(folder / "demo.rec", self.emotion, self.action)],
-            "image": [
-                *(_image(folder / f"picture.{ending}") for ending in ENDINGS),
-                *(_animation(folder / f"moving.{ending}", kind) for ending, kind in ANIMATIONS.items()),
-            ],
-            "video": [
-                *(_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()),
-                *media_seeds(folder / "media"),
-            ],
+            "image": [_image(folder / f"picture.{ending}") for ending in ENDINGS],
+            "video": [_film(folder / f"film.{ending}", codec) for ending, codec in FILMS.items()],
         }
 
     def case(self, number: int, folder: Path) -> tuple[str, Path]:
@@ -152,11 +143,6 @@ def picture(width: int = 64, height: int = 48, phase: int = 0) -> np.ndarray:
 def _image(path: Path) -> Path:
     shown = picture()
     assert cv2.imwrite(str(path), shown[..., 0] if path.suffix == ".pgm" else shown)
-    return path
-
-
-def _animation(path: Path, kind: str) -> Path:
-    path.write_bytes(animated([picture(phase=number * 9) for number in range(4)], kind, [100] * 4))
     return path
 
 

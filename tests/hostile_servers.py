@@ -23,18 +23,12 @@ from rtsp_server import SDP, RtspServer
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path is answered with.
-
-    sent: So many bytes of the body are sent before the connection ends; None: all of them. sized: whether the
-    answer tells how long it is.
-    """
+    """What a path is answered with."""
 
     body: bytes = b""
     status: int = 200
     fields: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = False
-    sent: int | None = None
-    sized: bool = True
 
 
 class ThreadedServer(Closing):
@@ -77,10 +71,9 @@ class WebServer(ThreadedServer):
                 self.send_response(status)
                 for name, value in fields.items():
                     self.send_header(name, value)
-                if answer.sized:
-                    self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[: answer.sent])
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing on stderr."""
@@ -139,17 +132,15 @@ class Victim(ThreadedServer):
 
 
 class HostileRtspServer(RtspServer):
-    """An RTSP camera that redirects, asks for a login, refuses, or describes its video as being elsewhere.
+    """An RTSP camera that redirects, asks for a login, or describes its video as being elsewhere.
 
-    status: of its answers to the method `status_at`. location: of a redirect, to be sent at `redirect_at`.
-    sdp: its description. transport: of its SETUP. challenge: of a login, given to all who do not send
-    `granted`.
+    location: of a redirect, to be sent at `redirect_at`. sdp: its description. transport: of its SETUP.
+    challenge: of a login, given to all who do not send `granted`.
     """
 
     location, redirect_at = "", "DESCRIBE"
     sdp, transport = SDP, "RTP/AVP/TCP;unicast;interleaved=0-1"
     challenge = ""
-    status = status_at = ""
 
     def __init__(self) -> None:
         super().__init__(moving, 50.0)
@@ -169,8 +160,6 @@ class HostileRtspServer(RtspServer):
             status, fields["WWW-Authenticate"] = "401 Unauthorized", self.challenge
         elif self.location and method == self.redirect_at:
             status, fields["Location"] = "302 Found", self.location
-        elif method == self.status_at:
-            status = self.status
         elif method == "DESCRIBE":
             body = self.sdp
             fields |= {"Content-Type": "application/sdp", "Content-Length": str(len(body))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import select
 import shutil
 import signal
@@ -20,7 +19,6 @@ from typing import Any
 import pytest
 
 from fuzz_corpus import Corpus
-from fuzz_media import damaged_media, media_seeds
 
 Figures = Callable[..., None]
 
@@ -138,19 +136,3 @@ def test_no_file_breaks_anything(tmp_path: Path, cases: int, figures: Figures) -
     figures(cases=cases, **counts, slowest_cpu_s=tally.slowest_s, children=server.starts)
     assert not tally.broken, "\n".join(tally.broken)
     assert counts["refused"] > cases / 4 and counts["used"] > cases / 50
-
-
-@pytest.mark.soak
-def test_no_damaged_media_file_breaks_anything(tmp_path: Path, figures: Figures) -> None:
-    """Containers and images: cut, changed, random, and spliced with others."""
-    cases = 2_000
-    corpus, seeds = Corpus(tmp_path / "corpus"), media_seeds(tmp_path / "media")
-    server, tally = Server(corpus, tmp_path / "child.log"), Tally()
-    for number in range(cases):
-        path = damaged_media(seeds, random.Random(number), tmp_path)
-        tally.add(number, "video", path.name, server.ask("video", path))
-    server.close()
-    counts = {kind: tally.counts[kind] for kind in ("used", "refused", "signal", "hang", "traceback")}
-    figures(cases=cases, **counts, slowest_cpu_s=tally.slowest_s, children=server.starts)
-    assert not tally.broken, "\n".join(tally.broken)
-    assert counts["refused"] > cases / 10 and counts["used"] > cases / 10

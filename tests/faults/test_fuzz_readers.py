@@ -25,7 +25,6 @@ from edgeharfer.runtime.inference.manifest import (
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.source.decode import decode_image, size_from_header
-from edgeharfer.teach.enrolment import read_enrolment
 
 # The same examples each time; a fixture's folder may serve all of them, since each file is written anew.
 QUICK = settings(
@@ -152,21 +151,3 @@ def test_any_bytes_are_a_picture_or_refused(start: bytes, rest: bytes) -> None:
     size_from_header(start + rest)
     with pytest.raises(SourceError, match=r"^x\.png: "):
         decode_image(start + rest, "x.png")
-
-
-TIMES = st.lists(st.floats(0, 1e9) | scalars, max_size=4)
-
-
-@QUICK
-@given(TIMES | values, st.integers(-1, 9) | values, st.binary(max_size=48))
-@example([0.0, 0.5], 2, b"\0" * 8)
-def test_any_bytes_are_an_enrolment_or_refused(tmp_path: Path, times: Any, size: Any, rows: bytes) -> None:
-    path = tmp_path / "wave.enrol"
-    header = {"format": 1, "label": "wave", "encoder": "0" * 64, "size": size, "times": times}
-    path.write_bytes(json.dumps(header).encode() + b"\n" + rows)
-    try:
-        enrolment = read_enrolment(path)
-    except ModelError as error:
-        assert "wave.enrol" in str(error)
-    else:
-        assert enrolment.features.shape == (len(times), size)

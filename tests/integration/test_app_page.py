@@ -94,21 +94,6 @@ def read_the_timeline(page: Page) -> None:
     told = page.run("document.getElementById('moment').getAttribute('aria-valuetext')")
     assert re.fullmatch(r"0\.[12] s: .+, strength \d+ %", told)
     page.until("document.getElementById('film').currentTime > 0")
-    play_with_boxes(page)
-
-
-def play_with_boxes(page: Page) -> None:
-    """Two faces are marked, on the picture itself, and the boxes follow them."""
-    boxes = "[...document.querySelectorAll('#film-faces .face')].map(box => Number(box.getAttribute('x')))"
-    page.until("document.getElementById('film-faces').children.length === 4")  # two boxes and their labels
-    first = page.run(boxes)
-    page.run("document.getElementById('film').play()")
-    page.until("document.getElementById('film').ended")
-    last = page.run(boxes)
-    assert len(first) == len(last) == 2 and first != last
-    sides = "(({left, right, top, bottom}) => [left, right, top, bottom])"
-    area = f"{sides}(document.getElementById('%s').getBoundingClientRect())"
-    assert page.run(area % "film-faces") == page.run(area % "film")
 
 
 def test_a_picture_shows_its_faces(page: Page, tmp_path: Path) -> None:
@@ -252,7 +237,7 @@ def test_everything_comes_from_this_app(page: Page, app: App) -> None:
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_the_page_fits(page: Page, width: int, dark: bool) -> None:
     page.look(width=width, dark=dark)
-    for view in ("live", "analyse", "teach"):
+    for view in ("live", "analyse"):
         page.run(f"location.hash = '{view}'")
         page.until(f"!document.getElementById('{view}').hidden")
         assert page.run("document.documentElement.scrollWidth") <= width
@@ -263,11 +248,11 @@ def test_the_page_fits(page: Page, width: int, dark: bool) -> None:
 def test_tab_leads_through_the_page_and_shows_where_it_is(page: Page) -> None:
     page.run("document.querySelector('.skip').focus()")
     met = []
-    for _ in range(5):
+    for _ in range(4):
         page.key("Tab", 9)
         met.append(page.run("document.activeElement.id"))
         assert page.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    assert met == ["tab-live", "tab-analyse", "tab-teach", "choose", "record"]
+    assert met == ["tab-live", "tab-analyse", "choose", "record"]
 
 
 def test_the_token_opens_the_page(browser: Browser, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ ROW = {
     "ratios",
 }  # fmt: skip
 END_TO_END = {
-    "frames", "fps", "cpu_ms_per_frame", "encoder_unit_ms", "cpu_in_encoder_units",
-    "cpu_with_decode_in_encoder_units", "latency_ms", "keras_loop_fps", "ratio_to_keras_loop", "rss_mb",
+    "frames", "fps", "cpu_ms_per_frame", "encoder_unit_ms", "cpu_in_encoder_units", "latency_ms",
+    "keras_loop_fps", "ratio_to_keras_loop", "rss_mb",
 }  # fmt: skip
 
 

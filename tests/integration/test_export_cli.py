@@ -55,9 +55,9 @@ def test_a_package_gets_int8_from_a_stored_set(
         (["--precision", "fp32,int8"], "INT8 needs calibration data: give --calibration"),
         ([], "is already a package"),
         (["--precision", "int8", "--calibration", "{absent}"], "no such file or folder"),
-        (["--precision", "int8", "--calibration", "{empty}"], "no .apng/"),
+        (["--precision", "int8", "--calibration", "{empty}"], "no .bmp/"),
         (["--precision", "int8", "--calibration", "{others}"], "none of its classes is a class of the model"),
-        (["--precision", "int8", "--calibration", "{data}", "--eval-data", "{empty}"], "no .apng/"),
+        (["--precision", "int8", "--calibration", "{data}", "--eval-data", "{empty}"], "no .bmp/"),
         (
             ["--precision", "int8", "--calibration", "{data}", "--eval-data", "{others}"],
             "none of its classes",

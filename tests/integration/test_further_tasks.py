@@ -57,7 +57,7 @@ def test_tasks_stand_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ('["gait"]', "'gait' is neither 'headpose'"),
+        ('["pose"]', "'pose' is neither 'headpose'"),
         ('"headpose"', "a list of strings"),
         ("[1]", "a list of strings"),
     ],
@@ -73,5 +73,5 @@ def test_a_wrong_list_in_a_configuration_file_is_named(
 
 
 def test_an_unknown_task_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command([*RUN, *DEMO, "--task", "gait"]) == 2
+    assert run_command([*RUN, *DEMO, "--task", "pose"]) == 2
     assert "headpose" in capsys.readouterr().err

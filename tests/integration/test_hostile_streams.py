@@ -10,16 +10,14 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from av.container import InputContainer
 
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import media, open_source, stream
+from edgeharfer.runtime.source import open_source, opencv, stream
 from edgeharfer.runtime.source.stream import StreamSource
 from films import write_film
 from hostile_servers import (
@@ -324,17 +322,17 @@ def test_an_rtsp_camera_cannot_choose_udp(transport: str, rtsp: HostileRtspServe
 
 def test_the_relay_is_for_ffmpeg_alone(rtsp: HostileRtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that connects to its port without the secret part of the address reaches no camera."""
-    opened = media.open_container
+    opened = opencv.open_capture
 
-    def intruded(url: str, **options: Any) -> InputContainer:
+    def intruded(url: str, *arguments: object, **options: object) -> object:
         port = int(url.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port), 5) as intruder:
             intruder.sendall(f"OPTIONS rtsp://127.0.0.1:{port}/video RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
             assert intruder.recv(100) == b""
         assert rtsp.requests == []
-        return opened(url, **options)
+        return opened(url, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stream, "open_container", intruded)
+    monkeypatch.setattr(stream, "open_capture", intruded)
     with StreamSource(rtsp.url, SystemClock()) as source:
         assert source.read() is not None
 

@@ -262,7 +262,7 @@ def test_the_help_offers_each_of_them(found: Any) -> None:
     assert (
         "flat:LEVEL" in words
         and "[dots|auto|" in words
-        and "Additional task (brightness, headpose, pose)," in words
+        and "Additional task (brightness, headpose)," in words
     )
     assert "the light" in found["tasks"]
     assert "|tiny]" in found["train"]

@@ -18,7 +18,6 @@ from edgeharfer.evaluate.action import evaluate_action  # noqa: E402
 from edgeharfer.evaluate.dataset import CLIPS, Dataset  # noqa: E402
 from edgeharfer.export import export_model  # noqa: E402
 from edgeharfer.runtime.errors import SourceError  # noqa: E402
-from edgeharfer.training.action.find import BackgroundSource  # noqa: E402
 from edgeharfer.training.action.head import draw_weights  # noqa: E402
 from edgeharfer.training.action.recipe import ActionRecipe  # noqa: E402
 from edgeharfer.training.action.train import train_action  # noqa: E402
@@ -178,33 +177,6 @@ def test_a_head_that_is_solved_has_one_epoch(run: Path, data: Path, weights: Pat
     )  # fmt: skip
     assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == [1]
     assert "a linear classifier of the window's mean features" in (tmp_path / "MODELCARD.md").read_text()
-
-
-def test_each_background_source_is_left_out_once(
-    run: Path, data: Path, weights: Path, tmp_path: Path
-) -> None:
-    sources = [
-        BackgroundSource(name, data / "calm" / f"calm{i}.mp4") for i, name in enumerate(("hall", "yard") * 2)
-    ]
-    recipe = replace(RECIPE, arch="linear", summaries=("mean", "change"))
-    lines: list[str] = []
-    train_action(
-        data / "data", tmp_path, recipe, background=sources, backbone_weights=weights,
-        features=run / "features", report=lines.append,
-    )  # fmt: skip
-    table = json.loads((tmp_path / "metrics.json").read_text())["unknown_sources"]
-    assert [(row["source"], row["clips"]) for row in table] == [("hall", 2), ("yard", 2), ("all", 4)]
-    for row in table:
-        assert row["named"] + row["uncertain"] + row["background"] == pytest.approx(1)
-    assert sum(line.startswith("never trained on") for line in lines) == 3
-    card = (tmp_path / "MODELCARD.md").read_text()
-    assert "## Background from unknown sources" in card
-    assert "mean features and mean absolute change" in card
-    facts = json.loads((tmp_path / "package.json").read_text())["accuracy"]
-    assert set(facts["unknown_sources"]) == {"hall", "yard", "all"}
-    assert not {path.stem for path in (tmp_path / "heads").glob("without-*.keras")} ^ {
-        "without-hall", "without-yard",
-    }  # fmt: skip
 
 
 def test_the_students_way_is_told_to_leak(data: Path, weights: Path, tmp_path: Path) -> None:

@@ -161,16 +161,5 @@ def test_the_package_that_ships_streams_as_it_reads_the_whole() -> None:
     np.testing.assert_allclose(stream(model, kept)[last], streamed[last], atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_package_that_ships_calls_empty_and_calm_scenes_background(precision: str) -> None:
-    model = ActionModel(load_package("action-ucf20"), Backend("cpu", precision, 1))
-    with DemoSource(SystemClock()) as source:
-        pictures = [np.full((120, 160, 3), grey, np.uint8) for grey in (0, 127, 255)] + [source.picture(0)]
-    for picture in pictures:
-        window = np.repeat(model.encode(picture)[None], model.window.frames, axis=0)
-        probs = model.classify(window[None])
-        assert probs[model.manifest.labels.index("background")] > model.manifest.threshold
-
-
 def shrunk(picture: Image) -> Image:
     return np.asarray(cv2.resize(picture, (160, 120), interpolation=cv2.INTER_AREA), np.uint8)

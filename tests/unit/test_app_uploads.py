@@ -18,7 +18,6 @@ from edgeharfer.app.workspace import Workspace, remove_leftovers
 from edgeharfer.runtime.errors import SinkError, SourceError
 from edgeharfer.runtime.source import open_source
 from films import write_film
-from image_files import patches, pillow, saved, tiff
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 
@@ -49,18 +48,9 @@ def test_real_pictures_are_known_by_their_bytes(suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "name"),
-    [(b"\0\0\0\x1cftypheic", "HEIC"), (b"GIF89a", "GIF"), (b"\0\0\0\x1cftypavis", "AVIF")],
-)
-def test_further_pictures_are_known_by_their_bytes(head: bytes, name: str) -> None:
-    found = sniff(head)
-    assert found is not None and (found.name, found.still) == (name, True)
-
-
-@pytest.mark.parametrize(
     "head",
     [b"", b"\0" * 400, b"#EXTM3U\nfile:///etc/passwd", b"ffconcat version 1.0\n", b"v=0\no=- 0 0 IN IP4",
-     b"<svg>", b"RIFF\0\0\0\0WAVEfmt ", b"%PDF-1.7", b"\x7fELF", b"%!PS-Adobe-3.0 EPSF-3.0"],
+     b"<svg>", b"RIFF\0\0\0\0WAVEfmt ", b"%PDF-1.7", b"\0\0\0\x1cftypheic", b"GIF89a", b"\x7fELF"],
 )  # fmt: skip
 def test_nothing_else_is(head: bytes) -> None:
     assert sniff(head) is None
@@ -86,18 +76,6 @@ def test_large_pictures_are_refused_by_their_header(tmp_path: Path) -> None:
         check_picture(path, UserLimits())
 
 
-def test_pictures_whose_size_is_not_at_their_start_are_accepted(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    path.write_bytes(tiff(bytes(1_200_000), 8, (1200, 1000)))  # its directory is at the end
-    check_picture(path, UserLimits())
-    with pytest.raises(SourceError, match="1200x1000"):
-        check_picture(path, UserLimits(megapixels=1))
-    path.write_bytes(saved(pillow(patches()), "AVIF"))
-    check_picture(path, UserLimits())
-    with pytest.raises(SourceError, match="48x32"):
-        check_picture(path, UserLimits(megapixels=0.001))
-
-
 def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
     path = clip(tmp_path, "a.avi", "MJPG", 30)
     check_video(path, UserLimits())
@@ -108,7 +86,7 @@ def test_large_and_long_and_broken_videos_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="3 s long; the limit is 1 s"):
             check_length(source, path, UserLimits(video_s=1))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(SourceError, match="corrupt or unsupported video"):
+    with pytest.raises(SourceError, match="cut off or damaged"):
         check_video(path, UserLimits())
 
 

@@ -119,7 +119,7 @@ def test_the_runtime_exports_what_is_promised() -> None:
     "error", list(error_classes(errors.EdgeharferError)), ids=lambda error: error.__name__
 )
 def test_exit_codes(error: type[errors.EdgeharferError]) -> None:
-    missing = (errors.CameraError, errors.DecoderError, errors.ProviderError)
+    missing = (errors.CameraError, errors.ProviderError)
     assert error.exit_code == (3 if issubclass(error, missing) else 2)
 
 

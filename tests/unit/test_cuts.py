@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.cuts import CutDetector
-from edgeharfer.runtime.picture import BgrPicture
 from edgeharfer.runtime.types import Floats, Image
 
 WIDTH, HEIGHT = 160, 120
@@ -45,7 +44,7 @@ def noisy(picture: Image | Floats, seed: int) -> Image:
 def cuts(*pictures: Image | Floats) -> list[int]:
     """The places of the pictures that begin a scene."""
     finder = CutDetector()
-    return [place for place, picture in enumerate(pictures) if finder.step(BgrPicture(noisy(picture, place)))]
+    return [place for place, picture in enumerate(pictures) if finder.step(noisy(picture, place))]
 
 
 @pytest.mark.parametrize("colour", [True, False])
@@ -105,7 +104,7 @@ def test_darkness_between_two_pictures_is_no_cut_but_another_scene_after_it_is()
 
 def test_a_reset_forgets_the_last_picture() -> None:
     finder = CutDetector()
-    assert not finder.step(BgrPicture(scene(1)))
+    assert not finder.step(scene(1))
     finder.reset()
-    assert not finder.step(BgrPicture(scene(2)))
-    assert finder.step(BgrPicture(scene(1)))
+    assert not finder.step(scene(2))
+    assert finder.step(scene(1))

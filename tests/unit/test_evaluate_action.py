@@ -103,7 +103,7 @@ def test_the_windows_are_those_of_the_recognizer(package: Package, tmp_path: Pat
     for frame in read_frames(path):
         task.step(frame, ())
     found = clip_windows(
-        ((frame.pts_s, frame.picture) for frame in read_frames(path)), model.window, model.encode_picture
+        ((frame.pts_s, frame.bgr) for frame in read_frames(path)), model.window, model.encode
     )
     np.testing.assert_array_equal(found, np.stack(seen))
 
@@ -139,7 +139,7 @@ def test_a_clip_is_the_mean_of_its_windows(package: Package, data: Path) -> None
     model = ActionModel(package)
     path = data / "biking" / "long.mp4"
     windows = clip_windows(
-        ((frame.pts_s, frame.picture) for frame in read_frames(path)), model.window, model.encode_picture
+        ((frame.pts_s, frame.bgr) for frame in read_frames(path)), model.window, model.encode
     )
     probs = np.stack([model.classify(window[None]) for window in windows])
     assert figures["windows"] == len(windows) == 5

@@ -61,7 +61,7 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[privacy]\nrecord = true", "stores no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),
         ("[screen]\nturn = 45", "screen.turn"),
-        ("[models]\ntasks = ['gait']", "models.tasks.*headpose"),
+        ("[models]\ntasks = ['pose']", "models.tasks.*headpose"),
         ("site = 3", "site"),
         ("[site", "not valid TOML"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -153,7 +154,7 @@ class CutReel(Reel):
         frame = super()._next()
         if frame is None or frame.pts_s < SECONDS / 2:
             return frame
-        return frame.with_picture(np.ascontiguousarray(frame.bgr[:, ::-1, ::-1]))
+        return replace(frame, bgr=np.ascontiguousarray(frame.bgr[:, ::-1, ::-1]))
 
 
 def test_at_a_cut_faces_and_actions_start_again(packages: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_frames_are_prepared_before_the_pipeline_and_the_sinks_see_them() -> Non
     kept, pipeline = Kept(), Scripted(*[(1, False)] * 3)
 
     def masked(frame: Frame) -> Frame:
-        return frame.with_picture(np.full_like(frame.bgr, 7))
+        return replace(frame, bgr=np.full_like(frame.bgr, 7))
 
     with Capture(Few(3), pace="fast") as capture:
         Runner(cast(Pipeline, pipeline), capture, [kept], prepare=masked).run()

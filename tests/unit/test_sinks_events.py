@@ -21,7 +21,7 @@ from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Action, Box, Emotion, Frame, TrackedFace, round_probabilities
 
-FRAME = Frame(seq=0, pts_s=0.0, captured_s=0.0, picture=np.zeros((4, 4, 3), np.uint8))
+FRAME = Frame(seq=0, pts_s=0.0, captured_s=0.0, bgr=np.zeros((4, 4, 3), np.uint8))
 HAPPY = Emotion("happy", 0.88004, {"happy": 0.88004, "neutral": 0.06996, "sad": 0.05})
 SUMMARY = {"frames_in": 2, "fps": 3.5}
 

@@ -12,9 +12,7 @@ import pytest
 
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError
-from edgeharfer.runtime.source import camera as camera_module
-from edgeharfer.runtime.source.base import SourceOptions
-from edgeharfer.runtime.source.camera import CameraSource, make_source, stable_path
+from edgeharfer.runtime.source.camera import CameraSource, stable_path
 from edgeharfer.runtime.types import Image
 
 
@@ -72,32 +70,6 @@ def test_the_real_values_are_reported_not_the_wishes() -> None:
     assert device.asked[0] == cv2.CAP_PROP_FOURCC
     assert (source.live, source.size, source.fps, source.frame_count) == (True, (640, 480), 24.0, None)
     assert source.details == "MJPG 640x480 at 24 fps"
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "fps", "line"),
-    [
-        (1280, 720, 24.0, "camera 0: requested 1280x720, delivers MJPG 640x480 at 24 fps"),
-        (1280, None, 60.0, "camera 0: requested 1280x480 at 60 fps, delivers MJPG 640x480 at 24 fps"),
-        (None, None, 30.0, "camera 0: requested 30 fps, delivers MJPG 640x480 at 24 fps"),
-        (640, 480, 23.976, None),
-        (None, None, None, None),
-    ],
-)
-def test_what_the_driver_does_not_honour_is_said_once(
-    width: int | None,
-    height: int | None,
-    fps: float | None,
-    line: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    source = camera(FakeDevice(["ok"]))
-    monkeypatch.setattr(camera_module, "open_live", lambda *_: source)
-    monkeypatch.setattr(camera_module, "stable_path", lambda _: None)
-    options = SourceOptions(ManualClock(), width, height, fps)
-    assert make_source("0", options) is source
-    assert [record.getMessage() for record in caplog.records] == ([line] if line else [])
 
 
 def test_nothing_but_the_format_is_asked_for_without_wishes() -> None:

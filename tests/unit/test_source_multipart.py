@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
-import numpy as np
 import pytest
 
 from edgeharfer.runtime.source.multipart import MAX_PART_BYTES, MultipartReader
@@ -64,22 +62,6 @@ def test_parts_without_a_length_end_at_the_boundary(boundary: str, step: int) ->
     assert pictures(data, boundary, step) == PICTURES
     bare = b"".join(b"--frame\r\n\r\n" + one + b"\r\n" for one in PICTURES) + b"--frame--\r\n"
     assert pictures(bare, boundary, step) == PICTURES
-
-
-@pytest.mark.parametrize("step", [1, 7, 1 << 16])
-@pytest.mark.parametrize("between", [b"", b"\r\n", b"frame\r\n", b"--x\r\n\r\n"])
-def test_whole_images_need_no_headers(between: bytes, step: int) -> None:
-    images = [cv2.imencode(".jpg", np.full((8, 8, 3), level, np.uint8))[1].tobytes() for level in (1, 2, 3)]
-    if between == b"frame\r\n":
-        data = b"".join(between + TYPE + b"\r\n" + one + b"\r\n" for one in images) + between
-    elif between.startswith(b"--"):
-        data = b"".join(between + one + b"\r\n" for one in images) + between
-    else:
-        data = between + between.join(images)
-    assert pictures(data, "frame", step) == images
-    cut = [images[0][:-2], *images[1:]]
-    if not between:
-        assert pictures(b"".join(cut), "", step) == cut
 
 
 def test_a_wrong_length_costs_one_picture() -> None:

@@ -27,8 +27,6 @@ HEADS: dict[str, dict[str, Any]] = {
     "mean": {"arch": "mean", "squash": 2.0},
     "tcn": {"arch": "tcn", "squash": 2.0},
     "linear": {"arch": "linear"},
-    "linear, motion too": {"arch": "linear", "summaries": ("mean", "change", "deviation")},
-    "lstm, motion too": {"pool": "mean", "summaries": ("mean", "change", "deviation")},
     "tcn, mean, alone": {"arch": "tcn", "pool": "mean", "linear_branch": False},
 }
 

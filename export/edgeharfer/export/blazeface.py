@@ -22,7 +22,6 @@ import click
 import numpy as np
 
 from edgeharfer.export.sparse_tflite import make_dense
-from edgeharfer.export.tflite_names import rename_tensors
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FORMAT, FileSpec, InputSpec, Manifest
@@ -156,15 +155,32 @@ def to_onnx(tflite: bytes, name: str, *, free: bool = False) -> bytes:
         source.write_bytes(tflite)
         proto, _ = tf2onnx.convert.from_tflite(str(source), opset=OPSET)
     slim = onnxslim.slim(proto)
-    by_channels = {16: "boxes", 1: "scores"}
-    outputs = {
-        one.name: by_channels[one.type.tensor_type.shape.dim[2].dim_value] for one in slim.graph.output
-    }
-    rename_tensors(slim, name, {slim.graph.input[0].name: "image", **outputs})
+    _rename(slim, name)
     if free:
         _free_side(slim)
     onnx.checker.check_model(slim)
     return bytes(slim.SerializeToString(deterministic=True))
+
+
+def _rename(proto: onnx.ModelProto, name: str) -> None:
+    """Rename inputs and outputs, and number the other tensors: tf2onnx's names differ from run to run."""
+    graph = proto.graph
+    graph.name = name
+    by_channels = {16: "boxes", 1: "scores"}
+    names = {graph.input[0].name: "image", "": ""}
+    for output in graph.output:
+        names[output.name] = by_channels[output.type.tensor_type.shape.dim[2].dim_value]
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{number}"
+        for value in (*node.input, *node.output):
+            names.setdefault(value, f"v{len(names)}")
+        node.input[:] = [names[value] for value in node.input]
+        node.output[:] = [names[value] for value in node.output]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names[value.name]
+    weights = sorted(graph.initializer, key=lambda tensor: int(tensor.name[1:]))
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(weights)
 
 
 def _free_side(proto: onnx.ModelProto) -> None:

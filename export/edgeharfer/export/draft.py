@@ -13,8 +13,8 @@ from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS, InputKind
 from edgeharfer.runtime.tasks import TASKS
 
-READS: Mapping[int, InputKind] = {3: "clip", 4: "face", 5: "clip"}
-"""By the number of axes of the input: a batch of windows of joint features, of pictures, or of clips."""
+READS: Mapping[int, InputKind] = {4: "face", 5: "clip"}
+"""By the number of axes of the input: a batch of pictures, or of clips."""
 
 # Defaults for model files without a record: faces framed as in FER-2013, clips of two seconds.
 _DEFAULT_CROP = asdict(FER_CROP)
@@ -50,12 +50,7 @@ def draft_manifest(
     draft["task"] = _task(task, draft, loaded)
     draft.setdefault("name", name)
     draft["labels"] = _labels(labels, draft, loaded)
-    reads_joints = len(loaded.input_shape) == 3
-    if reads_joints != ("encoder" in draft):
-        shape = format_shape(loaded.input_shape)
-        what = "is neither a picture nor a clip" if reads_joints else "does not fit the recorded encoder"
-        raise ModelError(f"{loaded.name}: its input {shape} {what}")
-    draft["input"] = _part(draft, "input", loaded) if reads_joints else _input(normalize, draft, loaded)
+    draft["input"] = _input(normalize, draft, loaded)
     if _reads(loaded) == "face":
         draft.setdefault("crop", _DEFAULT_CROP)
     else:
@@ -91,10 +86,7 @@ def _reads(loaded: LoadedModel) -> InputKind:
         return READS[len(loaded.input_shape)]
     except KeyError as error:
         shape = format_shape(loaded.input_shape)
-        raise ModelError(
-            f"{loaded.name}: its input {shape} is neither a picture nor a clip; for key points and the like, "
-            "write a task of your own (docs/python.md)"
-        ) from error
+        raise ModelError(f"{loaded.name}: its input {shape} is neither a picture nor a clip") from error
 
 
 def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:

@@ -87,14 +87,12 @@ def export_model(
     samples: Floats | None = None,
     half_weights: bool = False,
     int8: Int8Options | None = None,
-    weights: Path | None = None,
     report: Report = lambda line: None,
 ) -> Package:
     """Write a model package to the folder `out` and return it.
 
     Args:
-        model: A .keras, .h5 or .hdf5 file, a SavedModel, the folder of a training run, or the .json file of
-            an architecture.
+        model: A .keras, .h5 or .hdf5 file, a SavedModel, or the folder of a training run.
         out: Folder of the package. It appears complete or not at all.
         task: One of PACKAGE_TASKS, or "auto" to take it from the run, from `facts` or from the input's shape.
         labels: Class names in the order of the outputs, or the file that holds them; None takes the run's.
@@ -106,7 +104,6 @@ def export_model(
             channels), float32, for the parity figures; None takes some of the calibration set, or noise.
         half_weights: Store the weights of FP32 graphs as float16.
         int8: Calibration data and accuracy guard, required for the precision "int8".
-        weights: HDF5 file of the weights that belong to a .json architecture.
         report: Called with a line for each step.
 
     Raises:
@@ -117,7 +114,7 @@ def export_model(
     """
     _check_options(task, normalize, precisions, int8)
     check_output_folder(out)
-    source = find_source(model, name, weights)
+    source = find_source(model, name)
     wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
     loaded = load_model(source)
@@ -141,7 +138,7 @@ def export_model(
     origin = "given" if samples is not None else "of noise"
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
-    compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
+    compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, samples), report)
     first = next(iter(files.values()))
     receipt = {
         "source": source.receipt(),
@@ -166,10 +163,10 @@ def export_model(
 
 def latency(graphs: Mapping[str, Graph], inputs: Floats) -> dict[str, float]:
     """Measure the median milliseconds of each graph on one CPU thread; for an encoder, of one frame."""
-    times, batch = {}, inputs[:1, 0] if "encoder" in graphs else inputs[:1]
+    times, batch = {}, inputs[:1, 0] if "head" in graphs else inputs[:1]
     for role, graph in graphs.items():
         session = make_session(graph)
-        if role == "head" and "encoder" in graphs:
+        if role == "head":
             frames = session.input_shape[1]
             batch = np.repeat(batch[:, None], frames if isinstance(frames, int) else 1, axis=1)
         times[role] = round(median_ms({role: {role: session}}, {role: batch}, runs=50)[role], 3)
@@ -194,10 +191,6 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
 
 def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
     picture = (draft["input"]["height"], draft["input"]["width"], loaded.input_shape[-1] or 0)
-    if "encoder" in draft:
-        shape = tuple(size or 0 for size in loaded.input_shape[1:])
-        head = convert.to_onnx(loaded.call, shape, "window", "scores", loaded.name)
-        return _named({"head": head}, head, loaded.name)
     if "window" not in draft:
         scores = convert.to_onnx(loaded.call, picture, "image", "scores", loaded.name)
         return _named({"model": scores}, scores, loaded.name)
@@ -266,7 +259,7 @@ def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Fi
 
 
 def _rolling(graphs: _Graphs) -> Mapping[str, Any]:
-    rolling = rolling_form(graphs.by_role["head"]) if "encoder" in graphs.by_role else None
+    rolling = rolling_form(graphs.by_role["head"]) if "head" in graphs.by_role else None
     return {} if rolling is None else {ROLLING: rolling}
 
 
@@ -284,7 +277,7 @@ def _check_parity(
         ModelError: A difference is larger than its tolerance.
     """
     expected = parity.keras_scores(loaded.call, inputs)
-    kind = "whole_vs_streaming" if "encoder" in manifest.roles else "keras_vs_onnx"
+    kind = "keras_vs_onnx" if manifest.window is None else "whole_vs_streaming"
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
     converted = {role: to_graph(model, role) for role, model in graphs.by_role.items()}
@@ -309,15 +302,12 @@ def _check_parity(
     return _Parity({**figures, "top1_agreement": agreement}, inputs, expected)
 
 
-def _inputs(manifest: Manifest, loaded: LoadedModel, samples: Floats | None) -> Floats:
+def _inputs(manifest: Manifest, samples: Floats | None) -> Floats:
     spec, window = manifest.input, manifest.window
     picture = (spec.height, spec.width, spec.channels)
-    shape: tuple[int, ...] = picture if window is None else (window.frames, *picture)
-    normalization: str = spec.normalize
-    if manifest.encoder is not None:
-        shape, normalization = tuple(size or 0 for size in loaded.input_shape[1:]), "standardize"
+    shape = picture if window is None else (window.frames, *picture)
     if samples is None:
-        return parity.random_samples(shape, normalization)
+        return parity.random_samples(shape, spec.normalize)
     if samples.shape[1:] != shape or not len(samples):
         given, expected = format_shape(samples.shape), format_shape(shape)
         raise ConfigError(f"samples have the shape {given}, but the model takes n x {expected}")

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.export import backend, keras2
-from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
+from edgeharfer.export import backend
+from edgeharfer.export.source import ModelSource
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
-from edgeharfer.runtime.inference.package import read_regular_file
 
 Shape = tuple[int | None, ...]
 
@@ -66,34 +65,15 @@ def load_model(source: ModelSource) -> LoadedModel:
     try:
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)
-        config, version = _read_config(source)
-        _check_config(config, name)
+        _check_config(_read_config(source), name)
+        keras = backend.load("keras")
         with backend.quiet():
-            return _from_keras(_build(source, config, version), name, source.head)
+            model = keras.models.load_model(source.model, compile=False, safe_mode=True)
+            return _from_keras(model, name, source.head)
     except EdgeharferError:
         raise
     except Exception as error:  # Keras, h5py and zipfile raise many types for damaged files.
         raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
-
-
-def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> Any:
-    """Create the model with its weights."""
-    keras = backend.load("keras")
-    name = str(source.model)
-    if not keras2.is_keras2(version, config):
-        if source.weights is None:
-            return keras.models.load_model(source.model, compile=False, safe_mode=True)
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        model.load_weights(source.weights)
-        return model
-    model = keras2.build(config, name)
-    file = source.weights or source.model
-    if source.kind == "keras" or file.name.endswith(".weights.h5"):
-        model.load_weights(file)
-        return model
-    with backend.load("h5py").File(file, "r") as opened:
-        keras2.assign_weights(model, opened.get("model_weights", opened), str(file))
-    return model
 
 
 def first_line(error: Exception) -> str:
@@ -156,35 +136,23 @@ def _first_layer(model: Any) -> str:
     return ""
 
 
-def _read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
-    """Read the architecture of a file as JSON, and the version of Keras that wrote it."""
-    name, h5py, version = str(source.model), backend.load("h5py"), None
+def _read_config(source: ModelSource) -> dict[str, Any]:
+    """Read the architecture of a file as JSON."""
     if source.kind == "hdf5":
-        with h5py.File(source.model, "r") as file:
-            text, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
-            _check_weights(file.get("model_weights", file), name)
+        with backend.load("h5py").File(source.model, "r") as file:
+            text = file.attrs.get("model_config")
+            _check_weights(file.get("model_weights", file), str(source.model))
         if text is None:
-            raise ModelError(
-                f"{name}: contains weights but no model: save the whole model, or give the architecture's "
-                "JSON file as MODEL and this file as --weights"
-            )
-    elif source.kind == "json":
-        text = read_regular_file(source.model, MAX_TEXT_BYTES)
-        with h5py.File(source.weights, "r") as file:
-            _check_weights(file.get("model_weights", file), str(source.weights))
+            raise ModelError(f"{source.model}: contains weights but no model: save the whole model")
     else:
         with zipfile.ZipFile(source.model) as archive:
             if sum(one.file_size for one in archive.infolist()) > MAX_UNPACKED_BYTES:
-                raise ModelError(f"{name}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+                raise ModelError(f"{source.model}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
             text = archive.read("config.json")
-            if "metadata.json" in archive.namelist():
-                version = json.loads(archive.read("metadata.json")).get("keras_version")
-            with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r") as file:
-                _check_weights(file.get("layers", file), name)
+            with archive.open(_WEIGHTS) as weights, backend.load("h5py").File(weights, "r") as file:
+                _check_weights(file.get("layers", file), str(source.model))
     config = json.loads(text)
-    if not isinstance(config, dict):
-        return {}, version
-    return config, config.pop("keras_version", version)
+    return config if isinstance(config, dict) else {}
 
 
 def _check_weights(group: Any, name: str) -> None:

@@ -43,12 +43,10 @@ def onnx_scores(graphs: Mapping[str, Graph], samples: Floats) -> Floats:
     """Compute the scores of exported graphs as the runtime does, float32 (n, classes).
 
     Clips are encoded frame by frame and read by the head, or by the rolling head if there is no other.
-    Without an encoder, the samples are windows of features.
     """
     sessions = {role: make_session(graph) for role, graph in graphs.items()}
-    if "encoder" not in sessions:
-        [session] = sessions.values()
-        return np.concatenate([session.run1(batch) for batch in _batches(samples)])
+    if "model" in sessions:
+        return np.concatenate([sessions["model"].run1(batch) for batch in _batches(samples)])
     encoder = sessions["encoder"]
     windows = [np.concatenate([encoder.run1(frame[None]) for frame in clip]) for clip in samples]
     if "head" in sessions:

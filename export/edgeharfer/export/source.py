@@ -17,22 +17,10 @@ CARD = "MODELCARD.md"
 RUN_MODEL = "model.keras"
 HDF5 = (".h5", ".hdf5")
 
-MAX_TEXT_BYTES = 4 * 1024 * 1024
+_MAX_TEXT_BYTES = 4 * 1024 * 1024
 _OWN_KEYS = ("head", "packages")
 _MANIFEST_KEYS = (
-    *(
-        "task",
-        "name",
-        "labels",
-        "input",
-        "encoder",
-        "output",
-        "temperature",
-        "threshold",
-        "crop",
-        "window",
-        "prior",
-    ),
+    *("task", "name", "labels", "input", "output", "temperature", "threshold", "crop", "window", "prior"),
     *("auto", "options", "training", "accuracy"),
 )
 
@@ -43,12 +31,11 @@ class ModelSource:
 
     Attributes:
         model: File or folder of the model.
-        kind: "keras" (zip), "hdf5", "savedmodel", or "json" for an architecture whose weights are apart.
+        kind: "keras" (zip), "hdf5" or "savedmodel".
         facts: Recorded manifest keys.
         head: Name of the output to export from a model with several.
         card: Text of the model card.
         where: File that the facts come from, for errors.
-        weights: HDF5 file of the weights of a "json" model.
     """
 
     model: Path
@@ -57,44 +44,34 @@ class ModelSource:
     head: str | None = None
     card: str | None = None
     where: str = "export"
-    weights: Path | None = None
 
     def receipt(self) -> dict[str, object]:
-        """Return file name, size and SHA-256; of all files in order for a folder or weights apart."""
+        """Return file name, size and SHA-256; for a folder, of all its files in order."""
         digest, size = hashlib.sha256(), 0
         files = (
             [self.model] if self.model.is_file() else sorted(p for p in self.model.rglob("*") if p.is_file())
         )
-        files += [self.weights] if self.weights is not None else []
         for path in files:
             if path != self.model:
-                inside = path.relative_to(self.model).as_posix() if self.model.is_dir() else path.name
-                digest.update(inside.encode() + b"\0")
+                digest.update(path.relative_to(self.model).as_posix().encode() + b"\0")
             with path.open("rb") as file:
                 for block in iter(lambda: file.read(1 << 20), b""):
                     digest.update(block)
                     size += len(block)
-        apart = {"weights": self.weights.name} if self.weights is not None else {}
-        return {"file": self.model.name, **apart, "bytes": size, "sha256": digest.hexdigest()}
+        return {"file": self.model.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def find_source(path: Path, name: str | None = None, weights: Path | None = None) -> ModelSource:
+def find_source(path: Path, name: str | None = None) -> ModelSource:
     """Find the model at a path.
 
     Args:
         path: Model file, SavedModel, or folder of a training run.
         name: Which package of a run to export; required if it has several.
-        weights: HDF5 file of the weights of a .json architecture.
 
     Raises:
         ModelError: There is no model, or its record is damaged.
-        ConfigError: The run has several packages and `name` is none of them, or the weights are missing or
-            do not belong to a .json file.
+        ConfigError: The run has several packages and `name` is none of them.
     """
-    if path.is_file() and path.suffix.lower() == ".json":
-        return ModelSource(path, "json", weights=_weights_of(path, weights))
-    if weights is not None:
-        raise ConfigError(f"{path}: has its own weights: --weights belongs to a .json architecture")
     if not path.exists():
         raise ModelError(
             f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
@@ -109,15 +86,7 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         return ModelSource(path, "keras")
     if path.suffix.lower() in HDF5:
         return ModelSource(path, "hdf5")
-    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file, nor the .json file of an architecture")
-
-
-def _weights_of(path: Path, weights: Path | None) -> Path:
-    if weights is None:
-        raise ConfigError(f"{path}: an architecture without weights: give their .h5 file as --weights")
-    if not weights.is_file() or weights.suffix.lower() not in HDF5:
-        raise ConfigError(f"{weights}: no such .h5 or .hdf5 file of weights")
-    return weights
+    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -130,7 +99,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         ModelError: The file has another form.
     """
-    content = read_regular_file(path, MAX_TEXT_BYTES)
+    content = read_regular_file(path, _MAX_TEXT_BYTES)
     if path.suffix.lower() != ".json":
         return tuple(line.strip() for line in _decode(content, path).splitlines() if line.strip())
     data = load_json(content, str(path))
@@ -174,7 +143,7 @@ def _run(folder: Path, name: str | None) -> ModelSource:
 
 
 def _read_facts(path: Path) -> dict[str, object]:
-    data = load_json(read_regular_file(path, MAX_TEXT_BYTES), str(path))
+    data = load_json(read_regular_file(path, _MAX_TEXT_BYTES), str(path))
     if not isinstance(data, dict):
         raise ModelError(f"{path}: must be an object")
     return data
@@ -212,7 +181,7 @@ def _card(folder: Path, name: str | None) -> str | None:
     """Read the card of a package, or that of the run."""
     for path in (folder / f"MODELCARD.{name}.md", folder / CARD):
         if path.exists():
-            return _decode(read_regular_file(path, MAX_TEXT_BYTES), path)
+            return _decode(read_regular_file(path, _MAX_TEXT_BYTES), path)
     return None
 
 

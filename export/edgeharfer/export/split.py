@@ -69,9 +69,9 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
 def plain_recurrence(model: Any) -> Any:
     """Replace recurrent layers by equal ones that convert to ONNX without loops.
 
-    An LSTM with the usual activations converts to one operator if it is neither unrolled nor has recurrent
-    dropout, which does nothing at inference but makes TensorFlow build a loop. Other recurrent layers would
-    become loops, so they are unrolled.
+    An LSTM converts to one operator if it is neither unrolled nor has recurrent dropout, which does nothing
+    at inference but makes TensorFlow build a loop. Other recurrent layers would become loops, so they are
+    unrolled.
     """
     keras = backend.load("keras")
     if not any(_needs_plain(one) for one in model._flatten_layers()):
@@ -92,8 +92,7 @@ def plain_recurrence(model: Any) -> Any:
 
 def _plain(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a layer that have to change."""
-    usual = (config.get("activation"), config.get("recurrent_activation")) == ("tanh", "sigmoid")
-    wanted = {"unroll": kind != "LSTM" or not usual, "recurrent_dropout": 0.0, "stateful": False}
+    wanted = {"unroll": kind != "LSTM", "recurrent_dropout": 0.0, "stateful": False}
     return {key: value for key, value in wanted.items() if kind in _RECURRENT and config.get(key) != value}
 
 

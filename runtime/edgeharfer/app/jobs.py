@@ -274,7 +274,6 @@ class JobQueue:
             still=job.still,
             folder=str(job.folder / REPORT),
             fps=settings.fps,
-            decode=settings.decode,
             pipeline={name: _package_path(value) for name, value in settings.pipeline.items()},
             signature_key=None if settings.signature_key is None else str(settings.signature_key),
             messages=self._messages,

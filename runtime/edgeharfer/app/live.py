@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from edgeharfer.app.feed import AppFeed
@@ -19,8 +18,6 @@ from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.address import redact_within
-from edgeharfer.runtime.source.decode_devices import AUTO
-from edgeharfer.runtime.tasks import ACTION
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +32,6 @@ class LiveSession:
         idle_stop_s: Stop the run after this long without viewers; 0 never stops it.
         max_viewers: Most viewers at a time.
         follow_redirects: Let streams connect to other servers, see `open_source`.
-        decode: Device that decodes videos and streams, see `open_source`.
     """
 
     def __init__(
@@ -47,14 +43,12 @@ class LiveSession:
         idle_stop_s: float = 0.0,
         max_viewers: int = 32,
         follow_redirects: bool = False,
-        decode: str = AUTO,
     ) -> None:
         self.feed = AppFeed(make_scene, clock, max_viewers)
         self._options, self._clock = options, clock
-        self._idle_stop_s, self._follow_redirects, self._decode = idle_stop_s, follow_redirects, decode
+        self._idle_stop_s, self._follow_redirects = idle_stop_s, follow_redirects
         self._changing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
-        self._action: Path | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -73,20 +67,6 @@ class LiveSession:
         async with self._changing:
             await self._join()
             self.feed.begin()
-
-    async def use_action(self, package: Path | None) -> None:
-        """Stop the current source, and use an action package from the next start on.
-
-        Args:
-            package: Folder of the package; None for the package of the options.
-        """
-        async with self._changing:
-            await self._join()
-            self.feed.begin()
-            self._action = package
-            if self._pipeline is not None:
-                self._pipeline.close()
-                self._pipeline = None
 
     async def stop_if_unwatched(self) -> None:
         """Stop a run that has had no viewer for `idle_stop_s`. To be called about once a second."""
@@ -120,11 +100,7 @@ class LiveSession:
 
     def _process(self, spec: str, stop: threading.Event) -> None:
         with open_source(
-            spec,
-            follow_redirects=self._follow_redirects,
-            decode=self._decode,
-            clock=self._clock,
-            stopping=stop.is_set,
+            spec, follow_redirects=self._follow_redirects, clock=self._clock, stopping=stop.is_set
         ) as source:
             pipeline = self._loaded_pipeline()
             pipeline.reset()
@@ -135,8 +111,7 @@ class LiveSession:
     def _loaded_pipeline(self) -> Pipeline:
         """The pipeline, created and warmed up at the first start."""
         if self._pipeline is None:
-            action = {} if self._action is None else {ACTION: self._action}
-            pipeline = Pipeline(**{**self._options, **action}, clock=self._clock)
+            pipeline = Pipeline(**self._options, clock=self._clock)
             pipeline.warm_up()
             self._pipeline = pipeline
         return self._pipeline

@@ -54,8 +54,6 @@ class LiveModels:
                 "upload_mb": limits.upload_mb,
                 "video_s": limits.video_s,
                 "record_s": limits.record_s,
-                "example_s": limits.example_s,
-                "countdown_s": limits.countdown_s,
                 "keep_s": limits.keep_s,
             },
         }

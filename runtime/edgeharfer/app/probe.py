@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
+
+import cv2
 
 from edgeharfer.app.settings import UserLimits
 from edgeharfer.report.inputs import expected_frames
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import Source
-from edgeharfer.runtime.source.decode import image_size
-from edgeharfer.runtime.source.video import open_video
+from edgeharfer.runtime.source.decode import size_from_header
+from edgeharfer.runtime.source.opencv import open_capture
+
+HEAD_BYTES = 1 << 20
 
 
 def check_picture(path: Path, limits: UserLimits) -> None:
@@ -18,9 +21,12 @@ def check_picture(path: Path, limits: UserLimits) -> None:
 
     Raises:
         SourceError: The size is missing or too large.
-        MissingFormat: The decoder is not installed.
     """
-    _check_size(image_size(path.read_bytes(), path.name), path.name, limits)
+    with path.open("rb") as file:
+        size = size_from_header(file.read(HEAD_BYTES))
+    if size is None:
+        raise SourceError(f"{path.name}: the picture has no size in its header; it is damaged")
+    _check_size(size, path.name, limits)
 
 
 def check_video(path: Path, limits: UserLimits) -> None:
@@ -29,8 +35,16 @@ def check_video(path: Path, limits: UserLimits) -> None:
     Raises:
         SourceError: The file is not a video, or its frames are too large.
     """
-    with closing(open_video(path, path.name)) as decoder:
-        _check_size(decoder.size, path.name, limits)
+    capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise SourceError(f"{path.name}: cannot be read as a video; the file is cut off or damaged")
+        size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    finally:
+        capture.release()
+    if min(size) < 1:
+        raise SourceError(f"{path.name}: contains no video stream, only audio or other data")
+    _check_size(size, path.name, limits)
 
 
 def check_length(source: Source, path: Path, limits: UserLimits) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from edgeharfer.app.access import COOKIE, SESSION_S, WRONG_TOKEN_WINDOW_S, Authenticator, Verdict
 from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
-from edgeharfer.app.lesson import MAX_EXAMPLE_BYTES, ClassLesson
 from edgeharfer.app.live import LiveSession
 from edgeharfer.app.models import LiveModels
 from edgeharfer.app.settings import Settings
@@ -48,7 +46,6 @@ class Routes:
 
     live: LiveSession
     jobs: JobQueue
-    lesson: ClassLesson
 
     def __init__(self, settings: Settings, workspace: Workspace, clock: Clock | None = None) -> None:
         self._settings, self._workspace = settings, workspace
@@ -69,13 +66,6 @@ class Routes:
                 Route("GET", "/api/live/view", self._view),
                 Route("POST", "/api/jobs", self._upload),
                 Route("GET", "/api/jobs/{job}", self._state),
-                Route("GET", "/api/lesson", self._lesson),
-                Route("POST", "/api/lesson/examples", self._add_example),
-                Route("DELETE", "/api/lesson/examples", self._remove_examples),
-                Route("POST", "/api/lesson", self._teach),
-                Route("DELETE", "/api/lesson", self._clear_lesson),
-                Route("POST", "/api/lesson/try", self._try_lesson),
-                Route("GET", "/api/lesson/package.zip", self._lesson_package),
                 Route("DELETE", "/api/jobs/{job}", self._delete),
                 Route("GET", "/api/jobs/{job}/digest", self._digest),
                 Route("GET", "/api/jobs/{job}/{file}", self._file),
@@ -93,18 +83,15 @@ class Routes:
             self._clock,
             idle_stop_s=settings.idle_stop_s,
             follow_redirects=settings.follow_redirects,
-            decode=settings.decode,
             max_viewers=settings.limits.viewers,
         )
         self.jobs = JobQueue(settings, self._models.messages, self._workspace, self._clock)
-        self.lesson = ClassLesson(settings, self._workspace)
         ticking = asyncio.create_task(self._tick())
         try:
             yield self._handle
         finally:
             ticking.cancel()
             await self.jobs.close()
-            await self.lesson.clear()
             await self.live.stop()
 
     async def _tick(self) -> None:
@@ -175,7 +162,7 @@ class Routes:
             raise HttpError(400, f"source must be a string of 1 to {MAX_SOURCE_LENGTH} characters")
         spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
-            raise HttpError(403, "this source has to be given with --source when the app is started")
+            raise HttpError(403, "only sources given with --source can be opened from other machines")
         await self.live.start(spec)
         return json_response({"source": display_name(spec)}, 202)
 
@@ -219,49 +206,6 @@ class Routes:
         if file not in FILES:
             raise HttpError(404, "unknown report file")
         return file_response(job.folder / REPORT / file, FILES[file], f"{job.name}-{file}")
-
-    async def _lesson(self, request: Request) -> Response:
-        return json_response(self.lesson.state())
-
-    async def _add_example(self, request: Request) -> Response:
-        if request.media_type != UPLOAD_TYPE:
-            raise HttpError(415, f"send the clip as {UPLOAD_TYPE}")
-        if (request.body.length or 0) > MAX_EXAMPLE_BYTES:
-            raise HttpError(413, f"an example may have {MAX_EXAMPLE_BYTES // 10**6} MB at most")
-        limits = self._settings.limits
-        deadline = BodyDeadline(self._clock, limits, limits.upload_s)
-        await self.lesson.add(request.query.get("label", ""), read_body(request.body, deadline))
-        return json_response(self.lesson.state(), 201)
-
-    async def _remove_examples(self, request: Request) -> Response:
-        self.lesson.remove(request.query.get("label", ""))
-        return json_response(self.lesson.state())
-
-    async def _teach(self, request: Request) -> Response:
-        self.lesson.start()
-        return json_response(self.lesson.state(), 202)
-
-    async def _clear_lesson(self, request: Request) -> Response:
-        await self.live.use_action(None)
-        await self.lesson.clear()
-        return json_response(self.lesson.state())
-
-    async def _try_lesson(self, request: Request) -> Response:
-        """Use the taught package in the live view from its next start on."""
-        if self._settings.signature_key is not None:
-            raise HttpError(403, "this app only runs signed packages: save the package and sign it first")
-        await self.live.use_action(self._taught())
-        return json_response(self.lesson.state())
-
-    async def _lesson_package(self, request: Request) -> Response:
-        package = self._taught()
-        path = await asyncio.to_thread(shutil.make_archive, str(package), "zip", package.parent, package.name)
-        return file_response(Path(path), "application/zip", Path(path).name)
-
-    def _taught(self) -> Path:
-        if (package := self.lesson.package) is None:
-            raise HttpError(409, "nothing has been taught yet")
-        return package
 
     def _body_deadline(self) -> BodyDeadline:
         limits = self._settings.limits

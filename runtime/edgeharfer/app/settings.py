@@ -9,7 +9,6 @@ from typing import Any
 
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.origins import LOOPBACK
-from edgeharfer.runtime.source.decode_devices import AUTO
 
 MEGABYTE = 10**6
 
@@ -22,8 +21,6 @@ class UserLimits(HttpLimits):
         upload_mb: Size of an upload.
         video_s: Length of a video.
         record_s: Length of a recording in the browser.
-        example_s: Length of an example of an action that is taught.
-        countdown_s: Seconds before an example is recorded.
         queued: Analyses that are waiting or running.
         keep_s: How long a report is kept.
         megapixels: Size of a picture or video frame.
@@ -36,8 +33,6 @@ class UserLimits(HttpLimits):
     upload_mb: float = 200.0
     video_s: float = 600.0
     record_s: float = 60.0
-    example_s: float = 4.0
-    countdown_s: float = 3.0
     queued: int = 4
     keep_s: float = 900.0
     megapixels: float = 40.0
@@ -68,7 +63,6 @@ class Settings:
         token: The access token; "" for none.
         sources: Sources offered for the live view in addition to the cameras.
         follow_redirects: Let streams connect to other servers that they redirect or point to.
-        decode: Device that decodes videos and streams, see `open_source`.
         pipeline: Keyword arguments of `Pipeline`.
         signature_key: Public key that the packages of `pipeline` must be signed with.
         fps: Samples per second of an uploaded video.
@@ -85,7 +79,6 @@ class Settings:
     token: str = ""
     sources: tuple[str, ...] = ()
     follow_redirects: bool = False
-    decode: str = AUTO
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     signature_key: Path | None = None
     fps: float = 4.0

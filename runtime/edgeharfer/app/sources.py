@@ -6,15 +6,13 @@ that the app was started with, so that they cannot read files or reach other add
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.app.access import is_exposed
 from edgeharfer.app.settings import Settings
-from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import SOURCES, named_sources, source_kind
+from edgeharfer.runtime.source import named_sources, source_kind
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.cameras import find_cameras
 
@@ -49,23 +47,17 @@ def list_sources(settings: Settings) -> dict[str, Any]:
 
 
 def resolve_choice(choice: str, settings: Settings) -> str | None:
-    """The source for a choice; None if it is not allowed: from another machine, or a privileged kind."""
+    """The source for a choice; None if it is not allowed."""
     if choice.startswith("#") and choice[1:].isdecimal():
         place = int(choice[1:])
         return settings.sources[place] if place < len(settings.sources) else None
-    return None if is_exposed(settings) or _is_privileged(choice) else choice
-
-
-def _is_privileged(spec: str) -> bool:
-    with contextlib.suppress(SourceError):  # what is wrong with it is reported when it is opened
-        return SOURCES[source_kind(spec)].privileged
-    return False
+    return None if is_exposed(settings) else choice
 
 
 def display_name(spec: str) -> str:
     """A source as shown to clients: a URL without its password, a file without its folder."""
     safe = redact(spec)
-    return safe if "://" in spec or _is_privileged(spec) else Path(safe).name or safe
+    return safe if "://" in spec else Path(safe).name or safe
 
 
 def strip_folders(text: str) -> str:

@@ -27,7 +27,6 @@ from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
@@ -46,7 +45,6 @@ class AnalysisRequest:
         still: Whether it is a picture.
         folder: Folder for the report.
         fps: Samples per second of a video.
-        decode: Device that decodes it, see `open_source`.
         pipeline: Keyword arguments of `Pipeline`; packages by name or folder.
         signature_key: Public key file that the packages must be signed with.
         messages: Message of each emotion label.
@@ -58,7 +56,6 @@ class AnalysisRequest:
     still: bool
     folder: str
     fps: float
-    decode: str = AUTO
     pipeline: dict[str, Any] = field(default_factory=dict)
     signature_key: str | None = None
     messages: dict[str, str] = field(default_factory=dict)
@@ -121,10 +118,10 @@ def analyze(
     analyzer = Analyzer(fps=request.fps, **pipeline)
     analyzer.warm_up()
     limit_resources(limits)
-    with open_source(path, decode=request.decode) as source:
+    with open_source(path) as source:
         check_length(source, path, limits)
     folder = Path(request.folder)
-    job = ReportJob(analyzer, duration_s=limits.video_s, decode=request.decode)
+    job = ReportJob(analyzer, duration_s=limits.video_s)
     written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), progress, stopping)
     if written is None:
         return False

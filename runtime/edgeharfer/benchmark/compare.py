@@ -146,7 +146,7 @@ def parts_of(package: Package, model: KerasModel | None, setup: BenchmarkSetup) 
         keras = None if model is None else model.by_role.get(role)
         onnx = {precision: graph.data for precision, graph in graphs.items()}
         parts.append(PeerGraph(part_name(manifest.name, role), sample, onnx, keras))
-    if model is not None and "encoder" in manifest.roles:
+    if model is not None and "head" in manifest.roles:
         clip = np.stack([picture] * model.input_shape[0])
         parts.append(PeerGraph(part_name(manifest.name, "step"), clip, model=model.whole))
     return parts

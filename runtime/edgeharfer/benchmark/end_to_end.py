@@ -84,14 +84,12 @@ def figures(
 
     Returns:
         "fps" includes decoding, as in a live run. "cpu_ms_per_frame" is that of all threads without
-        decoding, but with the conversion of pictures. "encoder_unit_ms" is processor time too, so the ratios
-        to it do not depend on the load.
+        decoding. "encoder_unit_ms" is processor time too, so their ratio does not depend on the load.
         "ratio_to_keras_loop" includes decoding on both sides. "rss_mb" is that of the process that runs only
         the pipeline, after the first round and before the encoder unit is loaded.
     """
     fps = _per(streams, "frames", "seconds")
     cpu_ms = 1e3 * _per(blocks, "cpu_s", "frames")
-    decode_cpu_ms = 1e3 * _per(streams, "cpu_s", "frames")
     unit_ms = 1e3 * _per(blocks, "unit_cpu_s", "units")
     loop_fps = _per(loops, "frames", "seconds") if loops else None
     return {
@@ -99,8 +97,7 @@ def figures(
         "fps": round(fps, 2),
         "cpu_ms_per_frame": round(cpu_ms, 4),
         "encoder_unit_ms": round(unit_ms, 4),
-        "cpu_in_encoder_units": _in_units(cpu_ms, unit_ms),
-        "cpu_with_decode_in_encoder_units": _in_units(decode_cpu_ms, unit_ms),
+        "cpu_in_encoder_units": round(cpu_ms / unit_ms, 3) if unit_ms > 0 else None,
         "latency_ms": summary["stream"],
         "keras_loop_fps": None if loop_fps is None else round(loop_fps, 3),
         "ratio_to_keras_loop": round(fps / loop_fps, 2) if loop_fps else None,
@@ -111,15 +108,11 @@ def figures(
             "fps": round(_per(blocks, "frames", "seconds"), 2),
             "latency_ms": summary["blocks"],
         },
-        "cpu_ms_per_frame_with_decode": round(decode_cpu_ms, 4),
+        "cpu_ms_per_frame_with_decode": round(1e3 * _per(streams, "cpu_s", "frames"), 4),
         "faces_per_frame": round(summary["faces_per_frame"], 3),
         "models": summary["models"],
         "providers": summary["providers"],
     }
-
-
-def _in_units(cpu_ms: float, unit_ms: float) -> float | None:
-    return round(cpu_ms / unit_ms, 3) if unit_ms > 0 else None
 
 
 def _sum(rounds: Sequence[Mapping[str, float]], key: str) -> float:

@@ -112,7 +112,7 @@ def package_candidates(
         for (role, part), batch in product(parts.items(), setup.batches):
             run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
             yield make(role, [part], batch=batch, run=run)
-        if "encoder" in parts:
+        if "head" in parts:
             encoder, head = parts["encoder"], parts["head"]
             if has_rolling_head(package.manifest, precision, encoder.session):
                 on_cpu = replace(CPU, precision=precision, threads=threads)

@@ -64,18 +64,15 @@ class PipelineJob:
         self._faces_seen = 0
 
     def stream(self, frames: int) -> dict[str, Any]:
-        """Process frames including decoding in a separate thread, as `edgeharfer run --view none` does.
+        """Process frames including decoding in a separate thread, as in a live run.
 
-        Frames that the pipeline does not need are not decoded where the file allows it. Timing starts with
-        the first result, so that opening the file is excluded.
+        Timing starts with the first result, so that opening the file is excluded.
 
         Returns:
             "frames", "seconds", "cpu_s", "p99_ms" (latency) and "rss_mb".
         """
         latency = LatencyHistogram()
-        video = self._open()
-        self._pipeline.skip_unneeded(video)
-        with Capture(video, pace="fast", clock=self._clock) as capture:
+        with Capture(self._open(), pace="fast", clock=self._clock) as capture:
             self._take(self._next(capture), "stream")
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for _ in range(frames):
@@ -90,9 +87,7 @@ class PipelineJob:
         }
 
     def blocks(self, frames: int) -> dict[str, Any]:
-        """Process frames that were all decoded in advance, and encoder units in between.
-
-        Conversions from the decoder's pixel format count: the pipeline asks for them.
+        """Process frames without decoding, and encoder units in between.
 
         Returns:
             "frames", "seconds", "cpu_s", "units" and "unit_cpu_s".
@@ -147,7 +142,7 @@ class PipelineJob:
         # Blocks and streams alternate; timestamps increase across both.
         step_s = 1 / (self._video.fps or 30.0)
         return [
-            Frame(frame.seq, self._last_s + number * step_s, frame.captured_s, frame.picture)
+            Frame(frame.seq, self._last_s + number * step_s, frame.captured_s, frame.bgr)
             for number, frame in enumerate(frames, 1)
         ]
 

@@ -77,7 +77,7 @@ def thread_counts(cores: int) -> list[int]:
 
 def _is_frame_step(candidate: Candidate, package: Package) -> bool:
     parts: Iterable[str] = package.manifest.roles
-    return candidate.name.endswith("step") if "encoder" in parts else True
+    return candidate.name.endswith("step") if "head" in parts else True
 
 
 def _provider(candidate: Candidate) -> str:

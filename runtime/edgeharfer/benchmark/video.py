@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -50,25 +51,17 @@ class LoopedVideo(BaseSource):
         return source
 
     def _next(self) -> Frame | None:
-        frame = self._read()
+        frame = self._source.read()
         if frame is None:
             self._source.close()
             self._source = self._open()
             self._offset_s = self._last_s + self._step_s
-            frame = self._read()
+            frame = self._source.read()
         if frame is None:
             raise SourceError(f"{self.name}: the video has no frames")
         self._last_s = self._offset_s + frame.pts_s
         self._count += 1
-        return Frame(self._count - 1, self._last_s, frame.captured_s, frame.picture)
-
-    def _read(self) -> Frame | None:
-        """Read from the file, which may leave out frames that this video need not deliver."""
-        if (wanted := self.wanted) is not None:
-            self._source.wanted = lambda pts_s: wanted(self._offset_s + pts_s)
-        if (announce := self.announce) is not None:
-            self._source.announce = lambda pts_s, key: announce(self._offset_s + pts_s, key)
-        return self._source.read()
+        return replace(frame, seq=self._count - 1, pts_s=self._last_s, still=False)
 
     def _release(self) -> None:
         self._source.close()
@@ -84,9 +77,6 @@ class CrowdedVideo(LoopedVideo):
         self._faces, self._detector = faces, detector
         self._box: Box | None = None
 
-    def _read(self) -> Frame | None:
-        return self._source.read()  # all frames are needed
-
     def _next(self) -> Frame | None:
         frame = super()._next()
         if frame is None:
@@ -95,7 +85,7 @@ class CrowdedVideo(LoopedVideo):
         self._box = max((face.box for face in found), key=lambda box: box.area, default=self._box)
         if self._box is None:
             raise SourceError(f"{self.name}: no face in the first frame, which --faces needs")
-        return frame.with_picture(tile_face(frame.bgr, self._box, self._faces))
+        return replace(frame, bgr=tile_face(frame.bgr, self._box, self._faces))
 
 
 def tile_face(bgr: Image, box: Box, faces: int) -> Image:

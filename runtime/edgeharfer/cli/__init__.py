@@ -34,7 +34,6 @@ COMMANDS = {
     "tune": "Find the fastest provider, precision and threads for each package.",
     "prepare": "Convert Kaggle's fer2013.csv to images; list duplicates and damaged images.",
     "train": "Train an emotion or action model.",
-    "teach": "Teach an action package from a few clips of each class, without TensorFlow.",
     "export": "Export a Keras model to a model package.",
     "kiosk": "Run and manage the kiosk service: a screen with a camera.",
     "chaos": "Inject faults on this device and measure the recovery from each.",
@@ -128,21 +127,14 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         drop_output()  # the reader closed the pipe
         return 0
+    except MemoryError:
+        return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
     except Exception as error:
-        if _is_out_of_memory(error):
-            return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
         return _fail(
             f"internal error, please report it: {type(error).__name__}: {error} (--debug shows a traceback)",
             1,
             debug,
         )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory ran out, as when the libraries of a module do not fit."""
-    # The words of glibc's loader; a folder that is mounted "noexec" adds the reason.
-    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
-    return isinstance(error, MemoryError) or (unmapped and "not permitted" not in str(error))
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -8,14 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.extras import needs_extra
-from edgeharfer.cli.options import (
-    config_option,
-    decode_option,
-    model_options,
-    path_option,
-    pipeline_options,
-    task_option,
-)
+from edgeharfer.cli.options import config_option, model_options, path_option, pipeline_options, task_option
 from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.cli.stopping import stop_signals
 
@@ -41,7 +34,6 @@ from edgeharfer.cli.stopping import stop_signals
     type=click.FloatRange(0, min_open=True),
     help="Analyse only this many seconds at the start of each input.",
 )
-@decode_option
 @click.option("--fresh", is_flag=True, help="Recreate reports that already exist.")
 @model_options
 @task_option
@@ -73,7 +65,7 @@ def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
         stop_signals() as stopping,
         ProgressBar() as progress,
     ):
-        job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"], options["decode"])
+        job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"])
         tasks = plan_tasks(items, out, job.settings, fresh=options["fresh"])
         remaining = Batch(job, tasks, progress, stopping).run()
     if remaining:  # so that a command after `&&` does not run without these reports

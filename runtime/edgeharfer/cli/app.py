@@ -8,14 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.extras import check_extra
-from edgeharfer.cli.options import (
-    config_option,
-    decode_option,
-    model_options,
-    path_option,
-    pipeline_options,
-    source_spec,
-)
+from edgeharfer.cli.options import config_option, model_options, path_option, pipeline_options, source_spec
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.source import source_metavar
 
@@ -44,7 +37,6 @@ from edgeharfer.runtime.source import source_metavar
     "--follow-redirects", is_flag=True,
     help="Allow streams to follow redirects and references to other servers.",
 )  # fmt: skip
-@decode_option
 @path_option(
     "--messages", metavar="FILE.json", help="Messages for each emotion; default: built-in English ones."
 )
@@ -109,7 +101,6 @@ def make_settings(options: dict[str, Any]) -> Any:
         token=read_token(options["token_file"]),
         sources=tuple(options["sources"]),
         follow_redirects=options["follow_redirects"],
-        decode=options["decode"],
         pipeline=pipeline_options(options),
         signature_key=options["require_signature"],
         fps=options["fps"],

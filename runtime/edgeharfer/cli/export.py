@@ -46,7 +46,6 @@ def int8_options(command: F) -> F:
 @click.argument("model", type=click.Path(path_type=Path))
 @path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
 @click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto", show_default=True)
-@path_option("--weights", metavar="FILE", help="HDF5 file of the weights, if MODEL is a .json architecture.")
 @path_option("--labels", metavar="FILE", help="Class names in output order: JSON, or text with one per line.")
 @click.option(
     "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
@@ -71,7 +70,6 @@ def export(
     model: Path,
     out: Path,
     task: str,
-    weights: Path | None,
     labels: Path | None,
     normalize: str,
     precision: str,
@@ -82,14 +80,12 @@ def export(
 ) -> None:
     """Export MODEL to a model package.
 
-    MODEL is a .keras, .h5 or .hdf5 file (of Keras 2 too), a .json architecture with --weights, a SavedModel,
-    the folder of a training run, or a package to add INT8 graphs to. An action model is split into a frame
-    encoder and a head over the window. The package is written completely or not at all; its receipt states
-    how far it differs from the Keras model.
+    MODEL is a .keras, .h5 or .hdf5 file, a SavedModel, the folder of a training run, or a package to add
+    INT8 graphs to. An action model is split into a frame encoder and a head over the window. The package is
+    written completely or not at all; its receipt states how far it differs from the Keras model.
 
     \b
     edgeharfer export model.h5 --labels labels.json --normalize unit --out package
-    edgeharfer export architecture.json --weights model.h5 --labels labels.json --normalize unit --out package
     edgeharfer export runs/action --precision fp32,int8 --calibration clips/ --eval-data clips/ --out package
     """
     with needs_extra("export"):
@@ -114,12 +110,10 @@ def export(
         half_weights=half_weights,
         name=name,
         int8=int8,
-        weights=weights,
         report=click.echo,
     )
     if measure:
-        peer = {"against": "keras", "keras_model": model, "name": name} if weights is None else {}
-        measured = {"packages": (str(out),), **peer}
+        measured = {"packages": (str(out),), "against": "keras", "keras_model": model, "name": name}
         click.get_current_context().invoke(benchmark, **measured)
 
 

@@ -15,7 +15,6 @@ from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source import source_kind
-from edgeharfer.runtime.source.decode_devices import decode_choices
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable, make_tasks
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,17 +107,6 @@ def config_option(command: F) -> F:
         expose_value=False,
         callback=_load_config,
         help="TOML file with settings named like the options; the command line takes precedence.",
-    )(command)
-
-
-def decode_option(command: F) -> F:
-    """Add --decode, the device that decodes videos and streams."""
-    return click.option(
-        "--decode",
-        type=click.Choice(decode_choices()),
-        default=AUTO,
-        show_default=True,
-        help="Device that decodes videos and streams; auto = cpu.",
     )(command)
 
 

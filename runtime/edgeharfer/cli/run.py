@@ -13,7 +13,6 @@ from click.core import ParameterSource
 from edgeharfer.cli.options import (
     F,
     config_option,
-    decode_option,
     model_options,
     pipeline_options,
     source_spec,
@@ -23,7 +22,7 @@ from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.sinks import SINKS, views, writers
 from edgeharfer.runtime.source import source_metavar
-from edgeharfer.runtime.tasks import EXTRA_TASKS, TASKS
+from edgeharfer.runtime.tasks import EXTRA_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.run import RunOptions
@@ -62,7 +61,6 @@ def writer_options(command: F) -> F:
     "--follow-redirects", is_flag=True,
     help="Allow a stream to follow redirects and references to other servers.",
 )  # fmt: skip
-@decode_option
 @click.option("--pick", is_flag=True, help="Choose a camera or file in a menu with a preview first.")
 @click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Requested resolution of a camera.")
 @click.option(
@@ -130,7 +128,7 @@ def run(**options: Any) -> None:
     if options["replay"] is not None and (options["record"] is not None or options["source"] is not None):
         raise click.UsageError("--replay cannot be combined with --source or --record")
     for task in options["task"] if options["replay"] or options["record"] else ():
-        if task not in EXTRA_TASKS or TASKS[task].model:
+        if task not in EXTRA_TASKS:
             raise click.UsageError(
                 f"--task {task} reads images, which recordings do not contain: omit it, --record or --replay"
             )
@@ -158,7 +156,6 @@ def make_options(options: dict[str, Any]) -> RunOptions:
             "height": height,
             "fps": options["fps"],
             "follow_redirects": options["follow_redirects"],
-            "decode": options["decode"],
         },
         pipeline={
             **pipeline_options(options),

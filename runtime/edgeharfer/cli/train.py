@@ -114,10 +114,9 @@ def emotion(
 
 @train.command()
 @run_options
-@click.option(
-    "--background", multiple=True, metavar="[NAME=]DIR",
-    help="Folder of background clips, without any of the classes; repeatable. Clips with one NAME come from "
-    "one source; each source is also evaluated by a model that was trained without it.",
+@path_option(
+    "--background", multiple=True, metavar="DIR",
+    help="Folder of background clips, without any of the classes; repeatable.",
 )  # fmt: skip
 @click.option("--name", help="Name of the resulting package.")
 @click.option(
@@ -162,7 +161,7 @@ def emotion(
 def action(
     data: Path,
     out: Path,
-    background: tuple[str, ...],
+    background: tuple[Path, ...],
     backbone_weights: str,
     recipe: str | None,
     changes: tuple[str, ...],
@@ -172,7 +171,6 @@ def action(
 ) -> None:
     """Train on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
     with needs_extra("train"):
-        from edgeharfer.training.action.find import BackgroundSource
         from edgeharfer.training.action.recipe import ActionRecipe
         from edgeharfer.training.action.train import train_action
         from edgeharfer.training.recipe import make_recipe
@@ -181,77 +179,14 @@ def action(
 
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
-            data, folder, one, background=[*map(BackgroundSource.parse, background)],
-            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=click.echo,
+            data, folder, one, background=background, backbone_weights=backbone_weights,
+            features=out / "features", resume=resume, report=click.echo,
         )  # fmt: skip
 
     if compare is None:
         train_one(wanted, out)
     else:
         compare_optimizers(compare, wanted, train_one, out)
-
-
-@train.command()
-@click.option(
-    "--true-joints",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    metavar="NPZ",
-    help="True joints of labelled clips: train_xy, train_frames, train_label, test_...",
-)
-@click.option(
-    "--annotated",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Clips of falls and daily life with annotations, in the layout of GMDCSA24.",
-)
-@path_option(
-    "--background",
-    multiple=True,
-    metavar="DIR",
-    help="Folder of background clips, without any of the actions; repeatable.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Output folder: model.keras, metrics.json, model card. A stopped run continues there.",
-)
-@click.option(
-    "--recipe", metavar="NAME|FILE", help="Training recipe in TOML: a shipped name (daily) or a file."
-)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a recipe setting, such as disturbance.jitter=0.05.",
-)
-@click.option(
-    "--arch",
-    type=click.Choice([name for name, one in ACTION_NETWORKS.items() if one.build]),
-    help="Network over the window; default: the recipe's.",
-)
-@click.option("--epochs", type=click.IntRange(1), help="Number of epochs; default: the recipe's.")
-@click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's.")
-def joints(
-    true_joints: Path,
-    annotated: Path | None,
-    background: tuple[Path, ...],
-    out: Path,
-    recipe: str | None,
-    changes: tuple[str, ...],
-    **settings: Any,
-) -> None:
-    """Train on joints: actions from true joints, falls and background from clips."""
-    with needs_extra("train"):
-        from edgeharfer.training.joints.recipe import JointRecipe
-        from edgeharfer.training.joints.run import JointData, train_joints
-        from edgeharfer.training.recipe import make_recipe
-
-    wanted = make_recipe(JointRecipe, "joints", recipe, drop_unset(settings), changes)
-    train_joints(JointData(true_joints, annotated, background), out, wanted, report=click.echo)
 
 
 def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path], object], out: Path) -> None:

@@ -19,7 +19,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
-from edgeharfer.runtime.types import Floats, Frame
+from edgeharfer.runtime.types import Floats, Frame, Image
 
 Picture = TypeVar("Picture")
 
@@ -101,9 +101,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
 def classify_clip(model: ActionModel, path: Path) -> Floats:
     """Class probabilities of each window of a clip, float32 (windows, classes)."""
-    model.reset()
-    frames = ((frame.pts_s, frame.picture) for frame in read_frames(path))
-    windows = clip_windows(frames, model.window, model.encode_picture)
+    frames: Iterator[tuple[float, Image]] = ((frame.pts_s, frame.bgr) for frame in read_frames(path))
+    windows = clip_windows(frames, model.window, model.encode)
     return np.stack([model.classify(window[None]) for window in windows])
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm"})
 CLIPS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation")
 TRAIN_SPLITS = ("train", "training")
@@ -62,7 +62,7 @@ class Dataset:
         SourceError: The path cannot be read or holds no such files.
     """
 
-    def __init__(self, path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> None:
+    def __init__(self, path: Path, suffixes: Iterable[str] = IMAGES) -> None:
         self.path = path
         self._zip = _open_zip(path)
         suffix_set = frozenset(suffixes)

@@ -56,7 +56,6 @@ def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequ
     assert isinstance(model, ActionModel), "all other models read clips"
 
     def classify(frames: Sequence[Image]) -> Floats:
-        model.reset()
         features = [model.encode(frame) for frame in frames]
         repeated = [
             features[index * len(features) // model.window.frames] for index in range(model.window.frames)

@@ -39,15 +39,10 @@ def calibrate_site(
     check_purpose(config)
     clock = clock or SystemClock()
     zones, results = config.privacy.ignore_zones, _Results()
-    opening = config.source
+    redirects = config.source.follow_redirects
     with (
         load_pipeline(config, select_models(config, state), clock) as pipeline,
-        open_source(
-            source or opening.spec,
-            follow_redirects=opening.follow_redirects,
-            decode=opening.decode,
-            clock=clock,
-        ) as footage,
+        open_source(source or config.source.spec, clock=clock, follow_redirects=redirects) as footage,
         Capture(footage, pace="fast", clock=clock) as capture,
     ):
         Runner(

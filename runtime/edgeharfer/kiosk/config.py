@@ -22,7 +22,6 @@ from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.address import is_url, parse_address
-from edgeharfer.runtime.source.decode_devices import decode_choices
 from edgeharfer.runtime.strict_json import choice, fail, integer, list_of, number, read_as, record, text
 from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
 
@@ -79,13 +78,11 @@ class SourceConfig:
         camera: Camera number or device path.
         source: Any other source; takes precedence over `camera`.
         follow_redirects: Let a stream connect to other servers that it redirects or points to.
-        decode: Device that decodes videos and streams.
     """
 
     camera: ShortText = "0"
     source: ShortText = ""
     follow_redirects: bool = False
-    decode: Annotated[str, choice(*decode_choices())] = AUTO
 
     @property
     def spec(self) -> str:

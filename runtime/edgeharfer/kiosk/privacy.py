@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -106,7 +107,7 @@ def hide_zones(frame: Frame, zones: Sequence[Zone]) -> Frame:
     for left, top, width, height in zones:
         across = slice(int(left * columns), int(np.ceil((left + width) * columns)))
         hidden[int(top * rows) : int(np.ceil((top + height) * rows)), across] = 0
-    return frame.with_picture(hidden)
+    return replace(frame, bgr=hidden)
 
 
 def blur_faces(bgr: Image, faces: Sequence[TrackedFace]) -> Image:

@@ -190,7 +190,6 @@ class Service:
                 self._opener(
                     source_config.spec,
                     follow_redirects=source_config.follow_redirects,
-                    decode=source_config.decode,
                     clock=self._clock,
                     stopping=self._while_connecting,
                 ) as source,

@@ -6,18 +6,18 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import SOURCES, Source, source_kind
 from edgeharfer.runtime.source.address import redact
-from edgeharfer.runtime.source.animation import is_animation
-from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 from edgeharfer.runtime.source.images import (
+    IMAGE_SUFFIXES,
     folder_images,
     glob_files,
     is_glob,
@@ -25,7 +25,8 @@ from edgeharfer.runtime.source.images import (
     natural_sort,
     sequence_files,
 )
-from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
+from edgeharfer.runtime.source.opencv import open_capture
+from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
@@ -77,8 +78,7 @@ class ReportTask:
 def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     """Expand files, folders, globs and numbered sequences to inputs, without duplicates.
 
-    Each video and each animated image of a folder or glob is one input; its pictures together are another.
-    Subfolders are ignored.
+    Each video of a folder or glob is one input; its pictures together are another. Subfolders are ignored.
 
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
@@ -164,19 +164,10 @@ def _expand(text: str) -> Iterator[str]:
         yield str(path) if kind.is_path else text
         return
     files = _visible_files(path) if path.is_dir() else _files(str(path))
-    videos = natural_sort(filter(_is_video, files))
+    videos = natural_sort(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
     yield from map(str, videos)
-    pictures = (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not videos or any(file not in videos for file in pictures):
+    if not videos or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         yield str(path)  # a folder with neither raises an error when it is opened
-
-
-def _is_video(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    try:
-        return suffix in VIDEO_SUFFIXES or (suffix in IMAGE_SUFFIXES and is_animation(file))
-    except OSError:
-        return False  # opening it raises the error
 
 
 def _visible_files(folder: Path) -> list[Path]:
@@ -244,8 +235,16 @@ def _unreadable_before(folder: Path) -> int:
 def _count_packets(spec: str) -> int | None:
     if not (SOURCES[source_kind(spec)].is_path and Path(spec).is_file()):
         return None
-    with closing(open_video(Path(spec))) as decoder:
-        return decoder.count_packets() or None
+    capture = open_capture(str(Path(spec).absolute()), cv2.CAP_FFMPEG)
+    try:
+        if not capture.set(cv2.CAP_PROP_FORMAT, -1):  # raw packets, without decoding
+            return None
+        count = 0
+        while capture.grab():
+            count += 1
+        return count or None
+    finally:
+        capture.release()
 
 
 def _digest(value: Any) -> str:

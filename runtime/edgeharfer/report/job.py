@@ -18,7 +18,6 @@ from edgeharfer.report.summary import FORMAT
 from edgeharfer.report.write import write_report
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.source.decode_devices import AUTO
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class ReportJob:
         smoothing: Smoothing of the emotion probabilities.
         thumbnails: Put pictures of the input into the PDF. Without it no picture is written to disk.
         duration_s: Analyse only this many seconds of each input; None for all of it.
-        decode: Device that decodes videos, see `open_source`.
         clock: Source of the report's date.
     """
 
@@ -46,7 +44,6 @@ class ReportJob:
     smoothing: Smoothing = field(default_factory=Smoothing)
     thumbnails: bool = False
     duration_s: float | None = None
-    decode: str = AUTO
     clock: Clock = field(default_factory=SystemClock)
 
     @property
@@ -82,7 +79,7 @@ class ReportJob:
             SinkError: The report cannot be written.
         """
         gallery = Gallery() if self.thumbnails else None
-        source = open_source(task.input.spec, decode=self.decode)
+        source = open_source(task.input.spec)
         expected = expected_frames(source, task.input.spec, self.duration_s)
         recording = self.analyzer.analyze(
             source,

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, Self
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -209,8 +210,7 @@ class Capture(Closing):
                 now_s = self._clock.monotonic()
                 start_s = now_s - frame.pts_s if start_s is None else start_s
                 self._sleep_until(start_s + frame.pts_s)
-                now_s = self._clock.monotonic()
-                frame = Frame(frame.seq, frame.pts_s, now_s, frame.picture, frame.still, frame.file)
+                frame = replace(frame, captured_s=self._clock.monotonic())
             self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
@@ -233,9 +233,10 @@ class Capture(Closing):
                 self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
             if self._stopping:
                 return
-            # A frame that got too old in the queue is a gap, whichever thread notices it first.
-            if latest_only and self._frames and not self.outdated(self._frames.popleft()):
-                self.dropped += 1
+            if latest_only and self._frames:
+                # A frame that got too old in the queue is a gap, whichever thread notices it first.
+                if not self.outdated(self._frames.popleft()):
+                    self.dropped += 1
             self._frames.append(frame)
             self.frames_in += 1
             self._state = SourceState.LIVE

@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.picture import Grey, Image, Picture
-from edgeharfer.runtime.types import Floats
+from edgeharfer.runtime.types import Floats, Image
 
 CELLS = 32, 24
 """Columns and rows of the thumbnail."""
@@ -41,7 +40,6 @@ SAME_SCENE_CORRELATION_GREY = 0.3
 """Minimum correlation of edges within a scene without colour."""
 MIN_CHANGED_CELLS = 0.5
 """A cut between pictures without colour changes more than this share of the cells."""
-_SAMPLES = CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL
 _COLOUR_BINS, _COLOUR_RANGE = 16, (64, 192)
 _NEIGHBOURS = 7, 7
 _NOISE = 9.0  # variance in grey levels that counts as no edge
@@ -53,20 +51,24 @@ class Thumbnail:
     """A reduced frame, with features that are computed on first use.
 
     Attributes:
-        picture: The frame, whose colours are rarely needed.
+        bgr: Sampled pixels, uint8, (48, 64, 3).
         grey: Mean grey level of each cell, uint8, (24, 32).
     """
 
-    picture: Picture
-    grey: Grey
+    bgr: Image
+    grey: Image
 
     @classmethod
-    def of(cls, picture: Picture) -> Thumbnail:
-        """Reduce a picture of any size."""
-        cells = cv2.resize(picture.sampled_grey(*_SAMPLES), CELLS, interpolation=cv2.INTER_AREA)
-        return cls(picture, np.asarray(cells, np.uint8))
+    def of(cls, bgr: Image) -> Thumbnail:
+        """Reduce a frame, uint8, (height, width, 3), of any size."""
+        sampled = cv2.resize(
+            bgr, (CELLS[0] * SAMPLES_PER_CELL, CELLS[1] * SAMPLES_PER_CELL), interpolation=cv2.INTER_NEAREST
+        )
+        grey = cv2.cvtColor(sampled, cv2.COLOR_BGR2GRAY)
+        cells = cv2.resize(grey, CELLS, interpolation=cv2.INTER_AREA)
+        return cls(np.asarray(sampled, np.uint8), np.asarray(cells, np.uint8))
 
-    @property
+    @cached_property
     def has_content(self) -> bool:
         """Whether the picture is neither dark nor covered."""
         return float(cv2.meanStdDev(self.grey)[1][0, 0]) >= MIN_CONTRAST
@@ -98,7 +100,7 @@ class Thumbnail:
 
     @cached_property
     def _chroma(self) -> Image:
-        return np.asarray(cv2.cvtColor(self.picture.sampled(*_SAMPLES), cv2.COLOR_BGR2YCrCb), np.uint8)
+        return np.asarray(cv2.cvtColor(self.bgr, cv2.COLOR_BGR2YCrCb), np.uint8)
 
 
 def is_cut(before: Thumbnail, after: Thumbnail) -> bool:
@@ -134,13 +136,16 @@ class CutDetector:
 
     def reset(self) -> None:
         """Discard the previous frame."""
-        self._last: Thumbnail | None = None  # has content
+        self._last: Thumbnail | None = None
 
-    def step(self, picture: Picture) -> bool:
-        """Process the next frame; return whether a new scene begins with it."""
-        now, last = Thumbnail.of(picture), self._last
+    def step(self, bgr: Image) -> bool:
+        """Process the next frame, uint8, (height, width, 3); return whether a new scene begins with it."""
+        now, last = Thumbnail.of(bgr), self._last
+        if last is None:
+            self._last = now
+            return False
         # After darkness, compare with the last picture that had content.
         if not now.has_content:
             return False
         self._last = now
-        return last is not None and is_cut(last, now)
+        return last.has_content and is_cut(last, now)

@@ -4,13 +4,11 @@ EdgeharferError            exit code
 ├── ConfigError            2   an invalid option, configuration key or value
 ├── ModelError             2   a model package or file that cannot be trusted or run
 ├── SourceError            2   a file or stream that cannot be read
-│   ├── CameraError        3   the requested camera was not found
-│   └── DecoderError       3   the requested hardware decoder cannot be used
+│   └── CameraError        3   the requested camera was not found
 ├── ProviderError          3   an execution provider or display that cannot be loaded
 ├── SinkError              2   an output that cannot be written
 ├── TaskError              2   a task that failed or returned an invalid value
 └── MissingExtra           2   an extra that is not installed
-    └── MissingFormat      2   an image format whose decoder is such an extra; also a SourceError
 
 Every message is one line that says what is wrong, where, and how to fix it.
 """
@@ -54,12 +52,6 @@ class CameraError(SourceError):
     exit_code = 3
 
 
-class DecoderError(SourceError):
-    """The requested hardware decoder is missing, or does not decode the video."""
-
-    exit_code = 3
-
-
 class ProviderError(EdgeharferError):
     """The requested execution provider or display cannot be loaded."""
 
@@ -89,7 +81,3 @@ class MissingExtra(EdgeharferError):
     def __init__(self, what: str, extra: str, note: str = "") -> None:
         super().__init__(f"{what} is not installed: {install_command(extra)}{note}")
         self.extra = extra
-
-
-class MissingFormat(MissingExtra, SourceError):
-    """The decoder of an image format is not installed."""

@@ -32,7 +32,7 @@ class Perception:
 
     def is_cut(self, frame: Frame) -> bool:
         """Return whether a new scene begins with this frame. Called for every frame of a video, in order."""
-        return self._cuts.step(frame.picture)
+        return self._cuts.step(frame.bgr)
 
     def should_detect(self, frame: Frame, due: bool) -> bool:
         """Return whether to detect faces in this frame; `due` is the decision of the schedule."""
@@ -60,11 +60,11 @@ class Perception:
         Returns:
             The outputs, float32, (faces, row_size), and the duration of each stage.
         """
-        return self.models[task].infer(frame.picture, faces)
+        return self.models[task].infer(frame.bgr, faces)
 
     def encode(self, task: str, frame: Frame) -> Floats:
         """Run the model of a task on the whole frame; return the outputs, float32, (row_size,)."""
-        return self.models[task].infer(frame.picture, ()).values
+        return self.models[task].infer(frame.bgr, ()).values
 
     def finish(self, frame: Frame) -> None:
         """Complete a frame. Called once for each frame, after all other calls."""

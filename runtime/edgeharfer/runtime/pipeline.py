@@ -18,7 +18,6 @@ from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
-from edgeharfer.runtime.lookahead import Lookahead, Plan
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.schedule import LiveSchedule, Schedule
@@ -137,7 +136,6 @@ class Pipeline(Closing):
         self._face_readings: dict[str, dict[int, Reading]] = {}
         self._after_photograph = False
         self._disabled: frozenset[str] = frozenset()
-        self._lookahead: Lookahead | None = None
         self._order_tasks()
 
     @property
@@ -243,22 +241,8 @@ class Pipeline(Closing):
         self._perception.reset()
         self._schedule.reset()
         self._discard_state()
-        if self._lookahead is not None:
-            self._lookahead.stop()
-            self._lookahead = None
         if renumber:
             self._tracker = Tracker()
-
-    def skip_unneeded(self, source: Source) -> None:
-        """Let a file leave out the decoding of frames that the pipeline will not look at, until `reset`.
-
-        They have results like the others: faces are extrapolated and readings remain current. Scene cuts are
-        found in the frames that are looked at and in those that others refer to, such as all key frames. No
-        effect if extra tasks, which may look at any frame, are in use. Call it before the first frame.
-        """
-        if not self._extra_tasks and not source.live and source.fps:
-            self._lookahead = Lookahead(source.fps)
-            source.announce, source.wanted = self._lookahead.announce, self._lookahead.wanted
 
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
         """Process a source frame by frame. The source is closed at the end.
@@ -278,20 +262,13 @@ class Pipeline(Closing):
             SourceError: The source cannot be read any further.
             TaskError: An extra task failed.
         """
-        with closing(self._frames(source, pace, skip=True)) as pairs:
+        with closing(self.frames(source, pace=pace)) as pairs:
             for _, result in pairs:
                 yield result
 
     def frames(self, source: Source, *, pace: Pace = "fast") -> Generator[tuple[Frame, Result], None, None]:
         """Process a source like `run`, and yield each frame together with its result."""
-        return self._frames(source, pace)
-
-    def _frames(
-        self, source: Source, pace: Pace, *, skip: bool = False
-    ) -> Generator[tuple[Frame, Result], None, None]:
         self.reset()
-        if skip:
-            self.skip_unneeded(source)
         self.warm_up()
         if pace == "realtime" or source.live:
             self.set_real_time()
@@ -323,15 +300,6 @@ class Pipeline(Closing):
         """
         frame = picture if isinstance(picture, Frame) else self._photograph(picture)
         start = self._clock.monotonic()
-        if self._lookahead is None:
-            return self._look_at(frame, start)
-        frame = self._lookahead.filtered(frame)
-        result = self._look_at(frame, start) if frame.decoded else self._carry_on(frame, start)
-        self._lookahead.publish(frame.pts_s, self._plan())
-        return result
-
-    def _look_at(self, frame: Frame, start: float) -> Result:
-        """Process a frame with pixels; `start` is the time at which that began."""
         cut = not frame.still and self._perception.is_cut(frame)
         if frame.still or self._after_photograph or cut:
             self._discard_state()
@@ -360,24 +328,6 @@ class Pipeline(Closing):
             frame.file,
             {name: step.readings for name, step in steps if step.readings},
         )
-
-    def _carry_on(self, frame: Frame, start: float) -> Result:
-        """Return the result of a frame that was not decoded."""
-        faces = tuple(self._tracked(track, frame.pts_s) for track in self._in_view)
-        end = self._clock.monotonic()
-        self._schedule.record_frame(frame.pts_s, end - start)
-        age_ms, total_ms = (end - frame.captured_s) * 1e3, (end - start) * 1e3
-        readings = dict(self._scene_readings)
-        return Result(frame.seq, frame.pts_s, age_ms, faces, readings, {"total": total_ms}, file=frame.file)
-
-    def _plan(self) -> Plan:
-        """Return what is known about the frames that the pipeline will look at."""
-        tasks = [*self._first_tasks, *self._face_tasks, *self._last_tasks]
-        grids = [task.grids for task in tasks]
-        # Several faces are read one after the other, in the frames that follow a detection.
-        if (self._face_tasks and len(self._in_view) > 1) or None in grids:
-            return Plan(None, None)
-        return Plan(self._schedule.plan, tuple(grid for some in grids for grid in some or ()))
 
     def _task(self, name: str) -> PackagedTask:
         if name not in self._tasks:

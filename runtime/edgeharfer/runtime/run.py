@@ -92,9 +92,6 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
             key = "a key in the window, or " if view == "window" else ""
             report(f"the last picture stays until {key}Ctrl-C")
         pace = _pace(options.pace, watched=view != NO_VIEW and not hold.photo_s)
-        # A recording holds what was seen, so its replay would look at other frames.
-        if options.record is None and not any(sink.uses_pictures for sink in sinks):
-            pipeline.skip_unneeded(source)
         capture = stack.enter_context(Capture(source, pace=pace))
         Runner(pipeline, capture, sinks, options.limits, stopping=stopping, hold=hold).run()
         stopped = stopping()

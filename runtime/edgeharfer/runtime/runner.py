@@ -241,7 +241,6 @@ class Runner:
                 "breaks": self._capture.breaks,
                 "reconnects": self._capture.reconnects,
                 "bad_pictures": source.bad_pictures,
-                "details": source.details,
             }
         elif not source.live:
             summary["unreadable"] = source.unreadable

@@ -15,8 +15,6 @@ import math
 from abc import abstractmethod
 from typing import Protocol
 
-from edgeharfer.runtime.lookahead import DetectionPlan
-
 MAX_LOAD = 0.8
 """Target load of the processing thread; the rest is for the sinks and for other processes."""
 STILL_INTERVAL_FACTOR = 2
@@ -65,11 +63,6 @@ class Schedule(Protocol):
             pts_s: Source time of the frame.
             age_s: Age of the frame.
         """
-
-    @property
-    def plan(self) -> DetectionPlan | None:
-        """When faces are detected next; None if that is not known."""
-        return None
 
     @abstractmethod
     def faces_at_once(self, waiting: int, new: int) -> int:
@@ -148,22 +141,15 @@ class LiveSchedule(Schedule):
         if self._detected_s is None or pts_s < self._detected_s:  # a jump back in time is a new start
             return True
         since_s = pts_s - self._detected_s
-        interval_s = self._still_interval_s if self._faces_still else self.interval_s
+        interval_s = (
+            max(self.interval_s, STILL_INTERVAL_FACTOR * self.wanted_s)
+            if self._faces_still
+            else self.interval_s
+        )
         if since_s < interval_s - _EARLY_S:
             return False
         late = self.paced and age_s + self._detection_cost_s > self._max_age_s
         return not late or since_s >= min(2 * interval_s, MAX_INTERVAL_S)
-
-    @property
-    def plan(self) -> DetectionPlan | None:
-        if self._detected_s is None:
-            return None
-        usual_s, still_s = self.interval_s - _EARLY_S, self._still_interval_s - _EARLY_S
-        return DetectionPlan(self._detected_s, still_s if self._faces_still else usual_s, (usual_s, still_s))
-
-    @property
-    def _still_interval_s(self) -> float:
-        return max(self.interval_s, STILL_INTERVAL_FACTOR * self.wanted_s)
 
     def faces_at_once(self, waiting: int, new: int) -> int:
         if not self.wanted_s:

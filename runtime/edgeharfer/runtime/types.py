@@ -10,9 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.picture import BgrPicture, Picture
-from edgeharfer.runtime.picture import Image as Image
-
+Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
@@ -20,7 +18,7 @@ KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 
 Right and left are the person's own: the right eye is on the left side of the picture."""
 
-ReadingStyle = Literal["line", "bar", "tag", "skeleton"]
+ReadingStyle = Literal["line", "bar", "tag"]
 
 PROBABILITY_STEPS = 10_000
 """Probabilities are rounded to multiples of 1 / PROBABILITY_STEPS."""
@@ -74,15 +72,16 @@ class Box:
         return overlap / (self.area + other.area - overlap)
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a source. It is decoded once, and converted when `bgr`, `resized` or `sampled` is used.
+    """One picture of a source.
 
     Attributes:
         seq: Sequence number in the source, from 0. Dropped frames leave gaps.
         pts_s: Presentation time in seconds since the first frame of the source.
         captured_s: Monotonic time in seconds at which the source delivered the frame.
-        picture: The picture, or its pixels as an array, uint8, (height, width, 3), in BGR order.
+        bgr: The picture, uint8, (height, width, 3), in BGR order. Shared by all readers: copy it before
+            writing into it.
         still: Whether this is a photograph, which has no preceding or following frame.
         file: Path of the image file that the frame was read from; "" for any other source.
     """
@@ -90,45 +89,9 @@ class Frame:
     seq: int
     pts_s: float
     captured_s: float
-    picture: Picture
+    bgr: Image
     still: bool = False
     file: str = ""
-
-    def __init__(
-        self,
-        seq: int,
-        pts_s: float,
-        captured_s: float,
-        picture: Picture | Image,
-        still: bool = False,
-        file: str = "",
-    ) -> None:
-        content = picture if isinstance(picture, Picture) else BgrPicture(picture)
-        for name, value in zip(self.__slots__, (seq, pts_s, captured_s, content, still, file), strict=True):
-            object.__setattr__(self, name, value)
-
-    @property
-    def bgr(self) -> Image:
-        """The pixels, uint8, (height, width, 3), in BGR order, shared by all readers: copy before writing.
-
-        Raises:
-            ValueError: The frame was not decoded (see `decoded`).
-        """
-        return self.picture.bgr
-
-    @property
-    def decoded(self) -> bool:
-        """Whether the frame has pixels. Only `Pipeline.run` and `edgeharfer run` skip frames."""
-        return self.picture.decoded
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self.picture.size
-
-    def with_picture(self, picture: Picture | Image) -> Frame:
-        """Return the frame with another picture."""
-        return Frame(self.seq, self.pts_s, self.captured_s, picture, self.still, self.file)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +125,7 @@ class Reading:
         values: Numbers by name, such as angles in degrees.
         shown: How the overlay draws readings of this class. "line": a line of text. "bar": the bar at the
             bottom of the picture, for readings of the scene. "tag": the label on the box of a face, with the
-            most probable classes next to it. "skeleton": the joints of a person, joined by lines.
+            most probable classes next to it.
     """
 
     label: str | None = None

@@ -1,10 +1,9 @@
-// Switches between the views, and loads what they need.
+// Switches between the views, and loads what both of them need.
 import { Analyse } from "./analyse.js";
 import { Live } from "./live.js";
 import { ask, part, setColors } from "./parts.js";
-import { Teach } from "./teach.js";
 
-const VIEWS = ["live", "analyse", "teach"];
+const VIEWS = ["live", "analyse"];
 const about = await ask("api/about");
 setColors(about.colors);
 part("version").textContent = about.version ? `edgeharfer ${about.version}` : "";
@@ -17,7 +16,7 @@ part("logout").addEventListener("click", async () => {
   location.replace("login");
 });
 
-const live = new Live(about), analyse = new Analyse(about), teach = new Teach(about);
+const live = new Live(about), analyse = new Analyse(about);
 
 function show() {
   const open = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "live";
@@ -28,7 +27,6 @@ function show() {
   }
   live.watch(open === "live" && !document.hidden);
   analyse.shown(open === "analyse");
-  teach.shown(open === "teach");
 }
 
 addEventListener("hashchange", show);

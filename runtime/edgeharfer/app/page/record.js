@@ -3,18 +3,6 @@ import { part, setText } from "./parts.js";
 
 const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm", "video/mp4"];
 
-export const bestFormat = () => KINDS.find((one) => MediaRecorder.isTypeSupported(one));
-
-// The browser's camera without sound. Throws an Error with a message for the user.
-export async function openCamera() {
-  if (!navigator.mediaDevices || !window.MediaRecorder) throw new Error("Browsers allow camera access only on https pages and on this machine.");
-  try {
-    return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } }, audio: false });
-  } catch (error) {
-    throw new Error(error.name === "NotFoundError" ? "No camera found." : "Camera access was denied. Allow it for this page in the browser.");
-  }
-}
-
 export class Studio {
   // done: called with the recording as a File. showError: called with an error message.
   constructor(most, done, showError) {
@@ -26,10 +14,14 @@ export class Studio {
   }
 
   async open() {
+    if (!navigator.mediaDevices || !window.MediaRecorder) {
+      this.showError("Browsers allow camera access only on https pages and on this machine.");
+      return;
+    }
     try {
-      this.stream = await openCamera();
+      this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } }, audio: false });
     } catch (error) {
-      this.showError(error.message);
+      this.showError(error.name === "NotFoundError" ? "No camera found." : "Camera access was denied. Allow it for this page in the browser.");
       return;
     }
     part("drop").hidden = true;
@@ -41,7 +33,7 @@ export class Studio {
   }
 
   shoot() {
-    const kind = bestFormat();
+    const kind = KINDS.find((one) => MediaRecorder.isTypeSupported(one));
     const parts = [];
     this.recorder = new MediaRecorder(this.stream, { mimeType: kind, videoBitsPerSecond: 2_500_000 });
     this.recorder.addEventListener("dataavailable", (event) => parts.push(event.data));

@@ -116,19 +116,9 @@ function showFilm(digest) {
     if (!part("player").hidden) player.currentTime = Number(moment.value);
   };
   part("player").hidden = true;
-  const over = part("film-faces"), mark = () => markFaces(over, digest, facesAt(digest, player.currentTime));
-  const follow = () => {
-    mark();
-    if (!player.paused) requestAnimationFrame(follow);
-  };
-  over.setAttribute("viewBox", `0 0 ${digest.width} ${digest.height}`);
-  over.replaceChildren();
-  player.onplay = follow;
-  player.onseeked = mark;
   player.onloadeddata = () => {
     part("player").hidden = false;
     player.currentTime = Number(moment.value);
-    mark();
   };
   player.ontimeupdate = () => {
     if (player.paused) return;
@@ -152,37 +142,17 @@ function fillLegend(labels) {
   }));
 }
 
-// The people in view at a time of the video, with their boxes.
-function facesAt(digest, time) {
-  const found = digest.people.map((person) => ({ person, point: pointAt(person.points, time, person.seen_s / person.points.length) }));
-  return found.filter(({ point }) => point);
-}
-
-// A point between its two neighbours, or one that is at most a step away.
-function pointAt(points, time, step) {
-  const after = points.findIndex((point) => point.t >= time), before = (after < 0 ? points.length : after) - 1;
-  const near = [points[before], points[after]].filter((point) => point && Math.abs(point.t - time) <= step + 0.001);
-  if (near.length < 2) return near[0];
-  const [one, other] = near, share = (time - one.t) / (other.t - one.t);
-  return { ...(share < 0.5 ? one : other), box: one.box.map((value, side) => value + share * (other.box[side] - value)) };
-}
-
-// Draws boxes and labels into an SVG of the size of the picture.
-function markFaces(over, digest, faces) {
-  const size = Math.max(digest.width, digest.height) / 34;
-  over.replaceChildren(...faces.flatMap(({ person, point }) => {
-    const [x, y, width, height] = point.box, frame = svg("rect", { class: "face", x, y, width, height, rx: size / 3 });
-    paint(frame, point.label);
-    const label = svg("text", { class: "face-name", x: x + width / 2, y: Math.max(size * 1.1, y - size / 2), "text-anchor": "middle", "font-size": size }, `${person.track}  ${words(point.label || "in view")}${quiet(point.label) || !point.label ? "" : ` ${percent(point.score)}`}`);
-    return [frame, label];
-  }));
-}
-
 // The browser's copy of the picture, with the faces marked.
 function showPhoto(digest) {
   const faces = digest.people.map((person) => ({ person, point: person.points[0] }));
   const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "in view")}`).join(", ") });
-  markFaces(over, digest, faces);
+  const size = Math.max(digest.width, digest.height) / 34;
+  for (const { person, point } of faces) {
+    const [x, y, width, height] = point.box, frame = svg("rect", { class: "face", x, y, width, height, rx: size / 3 });
+    paint(frame, point.label);
+    const label = svg("text", { class: "face-name", x: x + width / 2, y: Math.max(size * 1.1, y - size / 2), "text-anchor": "middle", "font-size": size }, `${person.track}  ${words(point.label || "in view")}${quiet(point.label) || !point.label ? "" : ` ${percent(point.score)}`}`);
+    over.append(frame, label);
+  }
   const picture = document.createElement("img");
   picture.alt = "";
   if (address) picture.src = address;

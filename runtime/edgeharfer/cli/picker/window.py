@@ -16,7 +16,7 @@ from edgeharfer.cli.picker.preview import PreviewFrame
 from edgeharfer.cli.picker.screen import BACKGROUND, PickerImage, compose
 from edgeharfer.runtime.errors import ProviderError
 from edgeharfer.runtime.sinks.display import display_connection
-from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
+from edgeharfer.runtime.source.images import IMAGE_SUFFIXES
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES
 
 TITLE = "edgeharfer"

@@ -45,7 +45,6 @@ def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Findin
     if all(finding.ok is not False for finding in libraries):
         yield _display()
         yield _cameras(root)
-        yield _gstreamer()
         yield from run_trials()
     yield from check_extras(full=full)
 
@@ -111,15 +110,6 @@ def _cameras(root: Path) -> Finding:
         )
     names = ", ".join(f"{camera.name} ({camera.path})" for camera in cameras)
     return Finding("camera", True, names, verified=False)
-
-
-def _gstreamer() -> Finding:
-    from edgeharfer.runtime.source.gstreamer import has_gstreamer
-
-    if has_gstreamer():
-        return Finding("gstreamer", True, "OpenCV has it: --source gstreamer:PIPELINE", verified=False)
-    message = "OpenCV was built without it; only cameras on a ribbon cable (CSI) need it"
-    return Finding("gstreamer", None, message, "build OpenCV with GStreamer, see docs/deploy/jetson.md")
 
 
 def _accessible(root: Path, camera: Camera) -> bool:

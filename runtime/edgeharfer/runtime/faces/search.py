@@ -170,7 +170,7 @@ class FaceFinder:
             all_followed: All known faces were found already.
             tiled: A photograph needs tiles.
         """
-        width, height = frame.size
+        height, width = frame.bgr.shape[:2]
         if frame.still and not tiled:
             return [None]
         if frame.still:

@@ -33,10 +33,6 @@ HEADERS = {
 }
 
 
-# Turns of the event loop until a connection that was just accepted gets to `_accept`, and is closed.
-_CLOSING_TURNS = 5
-
-
 def content_security_policy(**sources: str) -> str:
     """Return a Content-Security-Policy that allows only the given sources, such as img="'self'"."""
     allowed = "".join(f"{name}-src {where}; " for name, where in sources.items())
@@ -61,7 +57,6 @@ class HttpServer:
         self._headers = {**HEADERS, **headers}
         self._limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
         self._open: dict[asyncio.Task[None], HttpConnection] = {}
-        self._closing = False
 
     @property
     def connections(self) -> int:
@@ -86,7 +81,7 @@ class HttpServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = HttpConnection(reader, writer, self._limits, self._headers)
-        if self._closing or not self._limiter.admit(connection):
+        if not self._limiter.admit(connection):
             connection.abort()
             return
         task = asyncio.create_task(connection.serve(self._handler, self._policy))
@@ -100,7 +95,6 @@ class HttpServer:
             connection.abort()
 
     async def _shut_down(self) -> None:
-        self._closing = True
         for task, connection in self._open.items():
             connection.finish()
             if connection.idle:
@@ -112,8 +106,7 @@ class HttpServer:
             task.cancel()
         if self._open:
             await asyncio.wait(self._open)
-        for _ in range(_CLOSING_TURNS):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # sockets that were cut are closed in the next turn of the loop
 
 
 class ServerThread:

@@ -19,14 +19,12 @@ class Graph:
         data: The bytes that were hashed and scanned.
         sha256: SHA-256 of the bytes, hexadecimal.
         info: Result of the scan.
-        sizes: Names of free axes and the sizes to fix them to, which lets ONNX Runtime optimize further.
     """
 
     name: str
     data: bytes = field(repr=False)
     sha256: str
     info: OnnxInfo = field(repr=False)
-    sizes: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def scan(

@@ -42,8 +42,6 @@ MAX_FILES = 200
 """Limit for the number of files, each of which is read and hashed when a package is verified."""
 FACES = "faces"
 """Task of face detectors. Their graphs read whole frames and return boxes as described by `options`."""
-POSE = "pose"
-"""Package and task of joints; also the value of `Manifest.encoder` for heads that read them."""
 ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
     {"face": ("model",), "frame": ("model",), "clip": ("encoder", "head")}
 )
@@ -148,8 +146,6 @@ class Manifest:
         values: Numeric outputs in the same order.
         reads: Input of the model, "face", "frame" or "clip"; None to derive it, see `kind`.
         input: Preprocessing of one image.
-        encoder: Included package that encodes the pictures of a clip in place of a graph of this package:
-            "pose", so that the head reads `tasks.joints.joint_features` of the joints of the main person.
         output: Meaning of the graph's outputs; logits are converted by softmax(x / temperature).
         files: {precision: {role: FileSpec}}.
         opset: ONNX opset of the graphs.
@@ -173,7 +169,6 @@ class Manifest:
     values: tuple[ValueSpec, ...] = ()
     reads: InputKind | None = None
     input: InputSpec
-    encoder: Literal["pose"] | None = None
     output: Literal["probs", "logits", "values"]
     files: Mapping[str, Mapping[str, FileSpec]]
     opset: int
@@ -221,7 +216,7 @@ class Manifest:
     @property
     def roles(self) -> tuple[str, ...]:
         """The required graphs of the package."""
-        return ROLES[self.kind] if self.encoder is None else ("head",)
+        return ROLES[self.kind]
 
     def precision_for(self, provider: str, requested: str = "auto") -> str:
         """Choose a precision.
@@ -325,7 +320,6 @@ _MANIFEST = record(
         "values": list_of(_VALUE, 1, 10_000),
         "reads": choice(*ROLES),
         "input": _INPUT,
-        "encoder": choice(POSE),
         "output": choice("probs", "logits", "values"),
         "files": mapping_of(PRECISIONS, mapping_of(("model", "encoder", "head", ROLLING), _FILE)),
         "opset": integer(7, 1000),
@@ -362,7 +356,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         megabytes = MAX_PACKAGE_BYTES // 1024**2
         fail(key_path(where, "files"), f"lists more than {MAX_FILES} files or {megabytes} MiB")
     for precision, files in manifest.files.items():
-        optional = {ROLLING} if manifest.kind == "clip" and manifest.encoder is None else set()
+        optional = {ROLLING} if manifest.kind == "clip" else set()
         if set(files) - optional != set(manifest.roles):
             fail(f"{where}: files.{precision}", f"must contain exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
@@ -371,8 +365,6 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
         if (spec is not None) != (manifest.kind == kind):
             fail(key_path(where, key), f"is required in packages that read {kind}s and not allowed in others")
-    if manifest.encoder is not None and manifest.kind != "clip":
-        fail(key_path(where, "encoder"), "is allowed only in packages that read clips")
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
             fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")

@@ -8,9 +8,9 @@ ONNX Runtime does between two operators, and the caller then gets a KeyboardInte
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,9 @@ class NativeCalls:
         self._running: set[NativeCall] = set()
         self._stopped_s: float | None = None
 
-    def call(self, name: str, cancel: Callable[[], None], *, is_load: bool = False) -> _Registered:
-        """Register a `with` block as one call.
+    @contextmanager
+    def call(self, name: str, cancel: Callable[[], None], *, is_load: bool = False) -> Iterator[None]:
+        """Register the block as one call.
 
         Args:
             name: Name of the model.
@@ -48,7 +49,18 @@ class NativeCalls:
         Raises:
             KeyboardInterrupt: The call was cancelled, or `stop` was called before it started.
         """
-        return _Registered(self, NativeCall(name, cancel, time.monotonic(), is_load))
+        call = NativeCall(name, cancel, time.monotonic(), is_load)
+        self._running.add(call)  # Before the check, so that either `stop` or this call sees the other.
+        try:
+            if self._stopped_s is not None:
+                raise KeyboardInterrupt
+            yield
+        except Exception as error:
+            if self._stopped_s is not None:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            self._running.discard(call)
 
     def stop(self) -> None:
         """Cancel all calls and refuse new ones."""
@@ -67,27 +79,6 @@ class NativeCalls:
     def reset(self) -> None:
         """Allow calls again."""
         self._stopped_s = None
-
-
-class _Registered:
-    """The block of one call."""
-
-    def __init__(self, calls: NativeCalls, call: NativeCall) -> None:
-        self._calls, self._call = calls, call
-
-    def __enter__(self) -> None:
-        # Registered before the check, so that either `stop` or this call sees the other.
-        self._calls._running.add(self._call)
-        if self._calls._stopped_s is not None:
-            self._calls._running.discard(self._call)
-            raise KeyboardInterrupt
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._calls._running.discard(self._call)
-        if isinstance(error, Exception) and self._calls._stopped_s is not None:
-            raise KeyboardInterrupt from error
 
 
 NATIVE_CALLS = NativeCalls()

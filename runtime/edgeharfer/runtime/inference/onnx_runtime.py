@@ -91,8 +91,6 @@ def create_session(
     options.enable_mem_pattern = True
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
-    for axis, size in graph.sizes:
-        options.add_free_dimension_override_by_name(axis, size)
     # Constants are folded while a graph is loaded, which may never end either.
     with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), is_load=True):
         session = ort.InferenceSession(

@@ -8,16 +8,11 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.picture import Picture
-from edgeharfer.runtime.picture import resize as resize
 from edgeharfer.runtime.types import Floats, Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 """Per-channel RGB mean of ImageNet in [0, 1] (torchvision's documented values)."""
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-_SCALES = {"unit": (255.0, 0.0), "symmetric": (127.5, 1.0)}
-"""Divisor and subtrahend of the normalisations that treat all values alike."""
 
 CLAHE_CLIP = 2.0
 CLAHE_TILES = (8, 8)
@@ -35,23 +30,29 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
     """
     channels = 1 if spec.color == "gray" else 3
     batch = np.empty((len(images), spec.height, spec.width, channels), np.float32)
-    divisor, offset = _SCALES.get(spec.normalize, (1.0, 0.0))
     for i, image in enumerate(images):
-        # Converts to float32 and divides in one pass.
-        matched = match_color(resize(image, spec.width, spec.height), spec)
-        np.divide(matched, np.float32(divisor), out=batch[i])
-    if offset:
-        batch -= offset
-    return batch if spec.normalize in _SCALES else normalize(batch, spec.normalize)
+        batch[i] = match_color(resize(image, spec.width, spec.height), spec)
+    return normalize(batch, spec.normalize)
 
 
-def preprocess_picture(picture: Picture, spec: InputSpec) -> Floats:
-    """Like `preprocess_images`, for one picture, of which only the small form is converted.
+def resize(image: Image, width: int, height: int) -> Image:
+    """Resize a uint8 image without keeping its aspect ratio: area averaging to shrink, bilinear to enlarge.
 
-    Returns:
-        float32, (1, spec.height, spec.width, channels).
+    While both sides can be halved, they are: OpenCV averages 2x2 blocks ten times as fast as other sizes. The
+    result differs by half a grey value on average.
     """
-    return preprocess_images([picture.resized(spec.width, spec.height)], spec)
+    while _halves(image.shape[0], height) and _halves(image.shape[1], width):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > width * height
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+def _halves(length: int, wanted: int) -> bool:
+    return length % 2 == 0 and length >= 2 * wanted
 
 
 def match_color(image: Image, spec: InputSpec) -> Image:
@@ -95,10 +96,11 @@ def normalize(batch: Floats, how: str) -> Floats:
     Returns:
         The same array.
     """
-    if how in _SCALES:
-        divisor, offset = _SCALES[how]
-        batch /= divisor
-        batch -= offset
+    if how == "unit":
+        batch /= 255.0
+    elif how == "symmetric":
+        batch /= 127.5
+        batch -= 1.0
     elif how == "standardize":
         standardize(batch)
     elif how == "imagenet":

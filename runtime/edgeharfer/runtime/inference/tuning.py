@@ -65,14 +65,7 @@ def tuned_packages() -> dict[str, list[Backend]]:
     return {key: [Backend.parse(**row) for row in rows] for key, rows in _record().items()}
 
 
-def open_graph(
-    package: Package,
-    role: str,
-    backend: Backend,
-    *,
-    shapes: Sequence[Sizes] = (),
-    cpu_sizes: Mapping[str, int] | None = None,
-) -> Session:
+def open_graph(package: Package, role: str, backend: Backend, *, shapes: Sequence[Sizes] = ()) -> Session:
     """Create a session for one graph of a package.
 
     Args:
@@ -80,14 +73,11 @@ def open_graph(
         role: Role of the graph, such as "model" or "head".
         backend: Result of `resolve_backend`.
         shapes: Input shapes to warm an engine up with, if there are only a few.
-        cpu_sizes: Sizes of free axes, by name, which are fixed if the graph runs on the CPU.
 
     Raises:
         ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
     graph = package.read(role, backend.precision)
-    if cpu_sizes and (_loadable()[0] if backend.provider == AUTO else backend.provider) == "cpu":
-        return make_session(replace(graph, sizes=tuple(cpu_sizes.items())), backend)
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
     if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)

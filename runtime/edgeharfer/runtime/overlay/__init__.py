@@ -10,11 +10,9 @@ import numpy as np
 from edgeharfer.runtime.overlay.bars import PHOTO, draw_bar, draw_status
 from edgeharfer.runtime.overlay.faces import clip_to_image, draw_box, draw_tag, draw_top_classes, tag_of
 from edgeharfer.runtime.overlay.readings import draw_face_readings, draw_scene_readings
-from edgeharfer.runtime.overlay.skeleton import draw_skeleton
 from edgeharfer.runtime.overlay.style import humanise, label_color, style_for_size
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.tasks.pose import Pose
 from edgeharfer.runtime.types import Frame, Image
 
 __all__ = ["annotate", "draw", "humanise", "label_color"]
@@ -26,7 +24,7 @@ MIN_ROWS, MIN_COLUMNS = 6, 9  # smallest image with text, in multiples of the te
 def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     """Draw a result into an image, in place.
 
-    An image that is too small for text gets only the boxes and the skeleton.
+    An image that is too small for text gets only the boxes.
 
     Args:
         image: uint8 BGR, (height, width, 3).
@@ -38,9 +36,6 @@ def draw(image: Image, result: Result, status: Status | None = None) -> Image:
     """
     style = style_for_size(image.shape[1], image.shape[0])
     faces = [(face, box) for face in result.faces if (box := clip_to_image(face.box, style.area)) is not None]
-    for reading in result.readings.values():
-        if isinstance(reading, Pose):
-            draw_skeleton(image, reading, style)
     for face, box in faces:
         draw_box(image, face, box, style)
     if style.area.height < MIN_ROWS * style.text or style.area.width < MIN_COLUMNS * style.text:
@@ -82,14 +77,11 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
         kept = {name: one for name, one in result.readings.items() if one.shown != "bar"}
         result = replace(result, readings=kept)
         status = replace(status, source_state=PHOTO, rates_hz={})
-    width, height = frame.size
+    height, width = frame.bgr.shape[:2]
     if height >= min_height:
         return draw(frame.bgr.copy(), result, status)
     scale = min_height / height
     size = max(1, round(width * scale)), min_height
     enlarged = cv2.resize(frame.bgr, size, interpolation=cv2.INTER_CUBIC)
     faces = tuple(replace(face, box=face.box.scaled(scale)) for face in result.faces)
-    readings = {
-        name: one.scaled(scale) if isinstance(one, Pose) else one for name, one in result.readings.items()
-    }
-    return draw(np.asarray(enlarged, np.uint8), replace(result, faces=faces, readings=readings), status)
+    return draw(np.asarray(enlarged, np.uint8), replace(result, faces=faces), status)

@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from edgeharfer.runtime.overlay.canvas import Color, Rect
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
@@ -86,7 +85,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-@lru_cache(maxsize=1024)
 def humanise(label: str) -> str:
     """Format a label as words: "BoxingPunchingBag" becomes "Boxing punching bag"."""
     parts = WORD_BREAK.sub(" ", printable(label)).split()

@@ -12,7 +12,7 @@ import numpy as np
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError, SourceError
 from edgeharfer.runtime.source.base import Source
-from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
 from edgeharfer.runtime.strict_json import (
     any_object,
     boolean,

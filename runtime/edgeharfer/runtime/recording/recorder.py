@@ -78,7 +78,8 @@ class Recorder(Perception):
 
     def finish(self, frame: Frame) -> None:
         if not self._has_header:
-            self._write({"format": FORMAT, "size": list(frame.size), "models": model_identities(self.models)})
+            height, width = frame.bgr.shape[:2]
+            self._write({"format": FORMAT, "size": [width, height], "models": model_identities(self.models)})
             self._has_header = True
         still = {"still": True} if frame.still else {}
         self._write({"seq": frame.seq, "pts_s": frame.pts_s, **still, **self._line})

@@ -51,12 +51,9 @@ class Sink(Protocol):
 
     Attributes:
         closed: True when the window was closed or the reader of a pipe has gone; the run then ends cleanly.
-        uses_pictures: Whether `write` looks at the pictures of the frames. If no sink does, frames of a file
-            that the pipeline does not need are not decoded.
     """
 
     closed: bool = False
-    uses_pictures: bool = True
 
     @property
     def url(self) -> str:

@@ -28,8 +28,6 @@ class ConsoleSink(Sink):
     Lines are dropped while the reader of standard error does not keep up, so that the run is not blocked.
     """
 
-    uses_pictures = False
-
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._printed = self._candidate = ""

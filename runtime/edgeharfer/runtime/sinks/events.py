@@ -66,8 +66,6 @@ class EventsSink(Sink):
     failure may lose the last half minute. The file is flushed when the sink is closed.
     """
 
-    uses_pictures = False
-
     def __init__(self, path: str | Path, *, stopping: Callable[[], bool] = lambda: False) -> None:
         """Set the target; it is opened when the sink is entered.
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
-from edgeharfer.runtime.sinks.encoders import FORMATS
 from edgeharfer.runtime.sinks.photos import PHOTO_SUFFIXES, PhotoSink, output_paths
-from edgeharfer.runtime.sinks.timeline import FILE_GAP_S, LIVE_GAP_S
-from edgeharfer.runtime.sinks.video import VideoSink
+from edgeharfer.runtime.sinks.video import CODECS, VideoSink
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
@@ -19,10 +17,9 @@ def make_sink(target: str, options: SinkOptions) -> Sink:
         ConfigError: The target does not fit the source.
     """
     path, source = Path(target), options.source
-    suffix, videos = path.suffix.lower(), ", ".join(FORMATS)
-    if suffix in FORMATS:
-        max_gap_s = LIVE_GAP_S if source.live else FILE_GAP_S
-        return VideoSink(path, source.fps, max_gap_s=max_gap_s, stopping=options.stopping)
+    suffix, videos = path.suffix.lower(), ", ".join(CODECS)
+    if suffix in CODECS:
+        return VideoSink(path, source.fps)
     if not source.paths:
         what = (
             f"only photographs can be saved as {suffix}" if suffix in PHOTO_SUFFIXES else "not a video file"

@@ -28,8 +28,6 @@ class StatsFileSink(Sink):
     the new file.
     """
 
-    uses_pictures = False
-
     def __init__(self, path: str | Path) -> None:
         self._file = PartialFile(Path(path))
         self._complete = False

@@ -2,86 +2,98 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
-from edgeharfer.runtime.sinks.encoders import FORMATS, choose_encoder
 from edgeharfer.runtime.sinks.partial import PartialFile, exited_cleanly
-from edgeharfer.runtime.sinks.timeline import LIVE_GAP_S, Timeline
-from edgeharfer.runtime.sinks.video_writer import VideoWriter, frame_rate, move_index_first
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
 
+CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+DEFAULT_FPS = 30.0
+MAX_FPS = 120.0
 STILL_S = 1.0  # duration of a photograph
+MAX_HOLD_S = 10.0  # longer gaps of the source are removed
+COUNT_SLACK = 2  # containers that store only a duration give the frame count to within one or two
 MIN_FREE_BYTES = 16 * 1024 * 1024  # nothing is written with less free space
-MAX_STOP_S = 0.5  # time to move the index of an MP4 file to its start after the run was asked to stop
 
-_log = logging.getLogger(__name__)
+
+class FrameTiming:
+    """Repeats or skips frames so that a video of constant rate keeps the timing of its source."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._origin_s: float | None = None
+        self._written = 0
+
+    def copies(self, pts_s: float) -> int:
+        """Return how many frames to write for the one at `pts_s`.
+
+        Jumps back in time and gaps longer than MAX_HOLD_S are removed.
+
+        Returns:
+            0 to skip the frame, or 1 + the number of repetitions of the previous frame.
+        """
+        if self._origin_s is None:
+            self._origin_s = pts_s - self._written / self._fps
+        due = math.floor((pts_s - self._origin_s) * self._fps + 0.5) + 1 - self._written
+        if not -self._fps <= due <= MAX_HOLD_S * self._fps:
+            self._origin_s = pts_s - self._written / self._fps
+            due = 1
+        due = max(0, due)
+        self._written += due
+        return due
+
+    def hold(self, seconds: float) -> int:
+        """Return the number of frames for a duration that does not advance the source's time."""
+        count = max(1, round(seconds * self._fps))
+        self._written += count
+        if self._origin_s is not None:
+            self._origin_s -= count / self._fps
+        return count
 
 
 class VideoSink(Sink):
-    """Writes frames with their overlay to .mp4, .mkv (H.264) or .avi (MJPG).
+    """Writes frames with their overlay to .mp4, .mkv (MPEG-4) or .avi (MJPG).
 
-    Each frame keeps the time of its source; in .avi, which has a constant rate, rounded to a frame interval.
-    The file appears under its name when the run ends without an error or by Ctrl-C. Until then it has a
-    temporary name, and it can be played up to the last two seconds or so even after the process was killed.
-    The first frame sets the size, plus one black column or row if a side is odd; later frames of another size
-    are fitted with black borders. While the disk is full, nothing is written and SinkError is raised; the
-    last frame before that stands until the next one. The file is not flushed to the disk (fsync), which could
-    delay a stop too long: a power failure right after the run may damage it.
+    The file appears under its name when the run ends without an error or by Ctrl-C. The first frame sets the
+    size; later frames of another size are fitted with black borders. While the disk is full, nothing is
+    written and SinkError is raised; the gap is filled with the last frame before it. The file is not flushed
+    to the disk (fsync), which could delay a stop too long: a power failure right after the run may damage it.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        fps: float | None = None,
-        *,
-        max_gap_s: float = LIVE_GAP_S,
-        stopping: Callable[[], bool] = lambda: False,
-        clock: Clock | None = None,
-    ) -> None:
-        """Set the target, and check that it can be encoded here.
+    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+        """Set the target.
 
         Args:
             path: File to write.
             fps: Frame rate of the source; None if it has none.
-            max_gap_s: Longer gaps of the source are removed.
-            stopping: Returns whether the run was asked to stop.
-            clock: Clock for the limit MAX_STOP_S.
 
         Raises:
-            ConfigError: The extension is not supported, or this PyAV has no encoder for it.
+            ConfigError: The extension is not supported.
         """
         target = Path(path)
-        suffix = target.suffix.lower()
-        if suffix not in FORMATS:
-            raise ConfigError(f"{target}: unsupported video format; use the extension {', '.join(FORMATS)}")
-        self._format, self._encoder = FORMATS[suffix], choose_encoder(target)
-        if self._encoder.title != self._format.encoders[0].title:
-            _log.warning(
-                "%s: this PyAV cannot encode %s; %s is written, which browsers do not play",
-                target, self._format.encoders[0].title, self._encoder.title,
-            )  # fmt: skip
+        codec = CODECS.get(target.suffix.lower())
+        if codec is None:
+            raise ConfigError(f"{target}: unsupported video format; use the extension {', '.join(CODECS)}")
+        self._codec = codec
         self._file = PartialFile(target)
-        self._fps = float(frame_rate(fps))
-        self._timeline = Timeline(1 / self._fps, max_gap_s)
-        self._stopping, self._clock = stopping, clock or SystemClock()
-        self._writer: VideoWriter | None = None
-        self._failure: SinkError | None = None
+        self._fps = _usable_fps(fps)
+        self._timing = FrameTiming(self._fps)
+        self._video: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._last: Image | None = None
+        self._frames = 0
 
     def __enter__(self) -> Self:
         self._file.create()
@@ -90,102 +102,65 @@ class VideoSink(Sink):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close_writer()
-        if not exited_cleanly(kind):
+        if self._video is not None:
+            self._video.release()
+        if not exited_cleanly(kind) or self._frames == 0:
             self._file.discard()
             return
-        if self._writer is None or not self._writer.frames:
-            self._file.discard()
-            if self._failure is not None:
-                raise self._failure
-            return
-        if not self._is_readable():
-            self._file.discard()
-            raise SinkError(
-                f"{self._file.target}: the video could not be finished; check free disk space and quotas"
-            ) from self._failure
+        count = self._read_frame_count()
         self._file.publish()
-        if self._failure is not None:
-            raise self._failure
-        if self._format.index_first:
-            self._move_index_first()
+        if count < self._frames - COUNT_SLACK:
+            raise SinkError(
+                f"{self._file.target}: not all frames could be written; check free disk space and quotas"
+            )
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._check_free_space()
-        if self._failure is not None:
-            raise self._failure
+        copies = self._timing.hold(STILL_S) if frame.still else self._timing.copies(frame.pts_s)
+        if copies == 0:
+            return
         image = annotate(frame, result, status)
-        try:
-            if self._writer is None:
-                self._writer = self._open(image)
-            image = fit(image, self._size)
-            if frame.still:
-                self._writer.write(image, self._timeline.hold(STILL_S), STILL_S)
-            else:
-                self._writer.write(image, self._timeline.time_s(frame.pts_s), 1 / self._fps)
-        except (av.FFmpegError, ValueError) as error:
-            self._failure = self._cannot_write(error)
-            raise self._failure from error
+        if self._video is None:
+            self._open(image)
+        image = fit(image, self._size)
+        held = image if frame.still or self._last is None else self._last
+        for _ in range(copies - 1):
+            self._put(held)
+        self._put(image)
+        self._last = image
 
-    def _open(self, image: Image) -> VideoWriter:
-        # Video with 4:2:0 colour has even sides.
+    def _open(self, image: Image) -> None:
+        # MPEG-4 with 4:2:0 colour has even sides; OpenCV would drop an odd row or column.
         self._size = (image.shape[1] + image.shape[1] % 2, image.shape[0] + image.shape[0] % 2)
-        return VideoWriter(self._file.temporary, self._format, self._encoder, self._size, self._fps)
+        code = cv2.VideoWriter.fourcc(*self._codec)
+        video = cv2.VideoWriter(str(self._file.temporary), code, self._fps, self._size)
+        if not video.isOpened():
+            raise SinkError(
+                f"{self._file.target}: this OpenCV cannot write {self._codec} video of "
+                f"{self._size[0]}x{self._size[1]}; try .avi, or install opencv-python"
+            )
+        self._video = video
 
-    def _close_writer(self) -> None:
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except (av.FFmpegError, ValueError) as error:
-                self._failure = self._failure or self._cannot_write(error)
-
-    def _cannot_write(self, error: Exception) -> SinkError:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        size = "x".join(map(str, self._size))
-        return SinkError(
-            f"{self._file.target}: {self._encoder.title} video of {size} cannot be written ({reason}); "
-            "check free disk space and quotas"
-        )
-
-    def _is_readable(self) -> bool:
-        try:
-            with av.open(str(self._file.temporary.absolute())) as video:
-                return next(video.decode(video=0), None) is not None
-        except (av.FFmpegError, IndexError):
-            return False
-
-    def _move_index_first(self) -> None:
-        """Replace the published file by a copy with its index at the start, if there is space and time."""
-        try:
-            problem = self._copy_index_first()
-        except (av.FFmpegError, SinkError) as error:
-            problem = str(error)
-        if problem:
-            _log.warning("%s: complete, but its index stays at the end: %s", self._file.target, problem)
-
-    def _copy_index_first(self) -> str:
-        """Return why the index stays at the end; "" if it was moved."""
-        target, end_s = self._file.target, self._clock.monotonic() + MAX_STOP_S
-        if shutil.disk_usage(target.parent).free < target.stat().st_size + MIN_FREE_BYTES:
-            return "the disk is almost full"
-
-        def proceed() -> bool:
-            return not self._stopping() or self._clock.monotonic() < end_s
-
-        copy = PartialFile(target)
-        copy.create()
-        try:
-            if not move_index_first(target, copy.temporary, self._format, proceed):
-                return "the run was stopped"
-            copy.publish()
-        finally:
-            copy.discard()
-        return ""
+    def _put(self, image: Image) -> None:
+        if self._video is not None:
+            self._video.write(image)
+            self._frames += 1
 
     def _check_free_space(self) -> None:
-        # Checked first, because FFmpeg cannot continue a file after a failed write.
+        # OpenCV does not report write errors, so the free space is checked first.
         if shutil.disk_usage(self._file.temporary.parent).free < MIN_FREE_BYTES:
             raise SinkError(f"{self._file.target}: the disk is full; free some space")
+
+    def _read_frame_count(self) -> int:
+        """Return the frame count of the file, since OpenCV does not report write errors."""
+        reader = cv2.VideoCapture(str(self._file.temporary))
+        readable = reader.isOpened() and reader.grab()
+        count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+        reader.release()
+        if not readable:
+            self._file.discard()
+            raise SinkError(f"{self._file.target}: the video could not be finished; check free disk space")
+        return count
 
 
 def fit(image: Image, size: tuple[int, int]) -> Image:
@@ -204,3 +179,9 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
     scaled = image if scale == 1.0 else cv2.resize(image, new, interpolation=method)
     canvas[top : top + new[1], left : left + new[0]] = scaled
     return canvas
+
+
+def _usable_fps(fps: float | None) -> float:
+    if fps is None or not math.isfinite(fps) or fps <= 0:
+        return DEFAULT_FPS
+    return min(fps, MAX_FPS)

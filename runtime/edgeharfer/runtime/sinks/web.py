@@ -118,7 +118,7 @@ class WebSink(LiveFeed):
 
     def encode(self, frame: Frame, result: Result, status: Status) -> bytes:
         """Encode the annotated image, large enough to read and small enough for a tunnel."""
-        image = annotate(frame, result, status, min_height=min(MIN_HEIGHT, MAX_ENLARGED * frame.size[1]))
+        image = annotate(frame, result, status, min_height=min(MIN_HEIGHT, MAX_ENLARGED * len(frame.bgr)))
         height, width = image.shape[:2]
         scale = MAX_SIDE / max(height, width)
         if scale < 1:

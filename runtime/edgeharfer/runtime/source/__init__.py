@@ -17,7 +17,6 @@ from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import MissingExtra, SourceError
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.base import Source, SourceOptions
-from edgeharfer.runtime.source.decode_devices import AUTO, check_decode
 
 __all__ = [
     "SOURCES",
@@ -42,8 +41,6 @@ class SourceEntry:
         title: Label in the picker and the app; "" where the user has to name a specific source.
         detail: Text shown next to the title.
         extra: Optional dependency group of edgeharfer that the source needs.
-        privileged: Whether a spec can do more than read, such as write files; the page of the app cannot
-            choose it.
     """
 
     metavar: str
@@ -53,7 +50,6 @@ class SourceEntry:
     title: str = ""
     detail: str = ""
     extra: str | None = None
-    privileged: bool = False
 
     @property
     def is_path(self) -> bool:
@@ -65,9 +61,6 @@ SOURCES: Mapping[str, SourceEntry] = MappingProxyType({
     "camera": SourceEntry("N|/dev/…", r"-?[0-9]{1,9}|/dev/.*", live=True, endless=True),
     "demo": SourceEntry("demo", "demo", endless=True, title="Demo", detail="two portraits, no camera needed"),
     "stream": SourceEntry("rtsp://…|http://…", r"(?i:rtsps?|https?)://.*", live=True, endless=True),
-    "gstreamer": SourceEntry(
-        "gstreamer:PIPELINE", r"(?i:gstreamer):.*", live=True, endless=True, privileged=True
-    ),
     "files": SourceEntry("FILE|DIR|GLOB", r"(?![A-Za-z][A-Za-z0-9+.-]*://).*"),
 })  # fmt: skip
 """Kinds of sources by module name. The first row whose pattern matches the spec opens the source."""
@@ -80,7 +73,6 @@ def open_source(
     height: int | None = None,
     fps: float | None = None,
     follow_redirects: bool = False,
-    decode: str = AUTO,
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
@@ -88,14 +80,11 @@ def open_source(
 
     Args:
         spec: A camera's number or /dev path, "demo", a video file, an image, a folder or glob of images,
-            a numbered sequence such as "img_%04d.png", an rtsp:// or http:// stream, or "gstreamer:" and a
-            pipeline.
+            a numbered sequence such as "img_%04d.png", or an rtsp:// or http:// stream.
         width: See `SourceOptions`, as for the other arguments.
         height: Requested picture height.
         fps: Requested rate, or the rate of a numbered sequence.
         follow_redirects: Whether a stream may connect to other servers.
-        decode: Device that decodes videos and streams: "auto" and "cpu" are the processor, others are named
-            in `decode_devices.DECODE_DEVICES`.
         clock: Clock for the timestamps; the system clock by default.
         stopping: Polled while a live source opens.
 
@@ -104,15 +93,12 @@ def open_source(
 
     Raises:
         CameraError: The camera is not available.
-        DecoderError: The device of `decode` is missing, or does not decode the video.
-        ConfigError: `decode` is unknown.
         SourceError: Any other source cannot be opened.
         MissingExtra: The source needs packages that are not installed.
     """
-    check_decode(decode)
     text = str(spec)
     name = source_kind(text)
-    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping)
+    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, stopping)
     try:
         module = import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:

@@ -18,9 +18,6 @@ _LOGIN_WITHOUT_SCHEME = re.compile(r"[^\s/\\:]{2,}:[^\\]*@")
 # A value ends at the next separator. Both the separator and the "=" may be percent-encoded.
 _VALUE = re.compile(r"(=|%3d)(?:(?!%26|%3b)[^&;?])+", re.IGNORECASE)
 _BARE_PARAMETER = re.compile(r"([?&;])(?![^&;]*(?:=|%3d))[^&;?]+", re.IGNORECASE)
-_PIPELINE = re.compile(r"(gstreamer:)(.*)", re.DOTALL | re.IGNORECASE)
-_QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.DOTALL | re.VERBOSE)
-_ELEMENT = re.compile(r"[A-Za-z][\w/-]*(?=[\s,(]|$)")
 _SPACES = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -105,11 +102,8 @@ def redact(text: str) -> str:
 
     Parameter values are hidden in the query and in the path (";pwd=…", "/user=…&password=…"), whatever the
     parameter names; a fragment is removed. Everything up to the last "@" is hidden, because passwords contain
-    "/", "?" and "@" more often than paths contain "@". Of a GStreamer pipeline only the names of its elements
-    are shown. File paths are returned unchanged.
+    "/", "?" and "@" more often than paths contain "@". File paths are returned unchanged.
     """
-    if pipeline := _PIPELINE.fullmatch(text):
-        return pipeline[1] + _element_names(pipeline[2])
     found = _URL.fullmatch(text)
     if found is None:
         login = _LOGIN_WITHOUT_SCHEME.match(text)
@@ -124,19 +118,6 @@ def redact(text: str) -> str:
 def redact_within(text: str) -> str:
     """Redact each URL in a text, such as the error message of a library."""
     return _URL_WITHIN_TEXT.sub(lambda found: redact(found[0]), text)
-
-
-def unquoted(pipeline: str) -> str:
-    """Return a GStreamer pipeline without its quoted strings, whose characters have no meaning in it."""
-    return _QUOTED.sub("", pipeline)
-
-
-def _element_names(pipeline: str) -> str:
-    bare = unquoted(pipeline)
-    if '"' in bare or "'" in bare:
-        return "***"
-    names = [_ELEMENT.match(element.strip()) for element in bare.split("!")]
-    return " ! ".join("***" if name is None else name[0] for name in names)
 
 
 def _hide_parameters(shown: str) -> str:

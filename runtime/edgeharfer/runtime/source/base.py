@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.decode_devices import AUTO
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.picture import Picture
     from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
@@ -33,7 +31,6 @@ class SourceOptions:
         height: Frame height requested from a camera, in pixels.
         fps: Frame rate requested from a camera, or that of a numbered sequence, in Hz.
         follow_redirects: Whether a stream may connect to other servers that the given one refers to.
-        decode: Device that decodes videos and streams, a value of `decode_choices`.
         stopping: Polled while a live source opens; KeyboardInterrupt is raised once it returns True.
     """
 
@@ -42,7 +39,6 @@ class SourceOptions:
     height: int | None = None
     fps: float | None = None
     follow_redirects: bool = False
-    decode: str = AUTO
     stopping: Callable[[], bool] = lambda: False
 
 
@@ -67,11 +63,6 @@ class Source(Protocol):
         unreadable: Number of images, or frames of a file, that could not be read so far.
         skipped: The files concerned, as (path, reason).
         missing: Numbers without a file in an image sequence.
-        wanted: Called with the source time of a frame that no other frame refers to, before it is decoded, in
-            the thread that reads. If it returns False, the source may deliver the frame with a
-            `SkippedPicture`. None: every frame is decoded. Set it before the first `read`.
-        announce: Called before each frame is decoded, in the order of the file and before `wanted`, with its
-            source time and whether it is a key frame. Sources that never call `wanted` need not call it.
     """
 
     name: str
@@ -87,8 +78,6 @@ class Source(Protocol):
     unreadable: int = 0
     skipped: Sequence[tuple[Path, str]] = ()
     missing: Sequence[int] = ()
-    wanted: Callable[[float], bool] | None = None
-    announce: Callable[[float, bool], None] | None = None
 
     @property
     def photographs(self) -> bool:
@@ -182,7 +171,7 @@ class BaseSource(Source):
         """Release the device or file; called once."""
 
     def _frame(
-        self, seq: int, pts_s: float | None, picture: Picture | Image, *, still: bool = False, file: str = ""
+        self, seq: int, pts_s: float | None, bgr: Image, *, still: bool = False, file: str = ""
     ) -> Frame:
         """Make a frame captured now. pts_s: None for live input: the time since the first frame."""
         from edgeharfer.runtime.types import Frame  # imported here so that the registry needs no NumPy
@@ -190,7 +179,7 @@ class BaseSource(Source):
         now_s = self._clock.monotonic()
         if pts_s is None:
             pts_s = self._live_time.pts_s(now_s)
-        return Frame(seq, pts_s, now_s, picture, still, file)
+        return Frame(seq, pts_s, now_s, bgr, still, file)
 
 
 def size_of(bgr: Image) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +10,21 @@ import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import CameraError
-from edgeharfer.runtime.source.base import Source, SourceOptions
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
 from edgeharfer.runtime.source.isolated import open_live
-from edgeharfer.runtime.source.live_capture import LiveCaptureSource, unmet_request
-from edgeharfer.runtime.source.opencv import VideoCapture, open_capture
+from edgeharfer.runtime.source.opencv import VideoCapture, codec, describe, nominal_fps, open_capture
 from edgeharfer.runtime.source.requests import OpenRequest
+from edgeharfer.runtime.types import Frame, Image
 
 _FOURCC_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+# USB cameras may need several seconds after they are opened; each attempt waits one second.
+_FIRST_FRAME_ATTEMPTS = 5
+# Reads without a frame, of one second each in V4L2, after which the camera counts as lost.
+_MAX_SILENT_READS = 4
+# About one second of frames that cannot be decoded is an error; a single one is not.
+_MAX_CONSECUTIVE_ERRORS = 30
 
 Connect = Callable[[int | str], VideoCapture]
-
-_log = logging.getLogger(__name__)
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
@@ -38,19 +41,18 @@ def make_source(spec: str, options: SourceOptions) -> Source:
         **requested,
     }
     request = OpenRequest("camera", "CameraSource", arguments)
-    source = open_live(f"camera {device}", request, options)
-    if (line := unmet_request(source, options)) is not None:
-        _log.warning("%s", line)
-    return source
+    return open_live(f"camera {device}", request, options)
 
 
-class CameraSource(LiveCaptureSource):
+class CameraSource(BaseSource):
     """Live frames of a camera, compressed as MJPG where the camera supports that.
 
     Uncompressed 4:2:2 video fills a USB 2 link at 640x480 and 30 fps, so larger frames arrive at a few
     frames per second without MJPG. A camera may not honour the requested size and rate: `size`, `fps` and
-    `details` hold the actual values.
+    `details` hold the actual values. `bad_pictures` counts frames that could not be decoded.
     """
+
+    live = True
 
     def __init__(
         self,
@@ -77,10 +79,18 @@ class CameraSource(LiveCaptureSource):
         Raises:
             CameraError: The camera does not exist, is in use, or delivers no frames.
         """
-        self._requested = width, height, fps
-        super().__init__(f"camera {device}", clock, (connect or _connect)(device if path is None else path))
+        super().__init__(f"camera {device}", clock)
+        self._seq = 0
+        self._capture = (connect or _connect)(device if path is None else path)
+        try:
+            self._request(width, height, fps)
+            self._first: Image | None = self._first_image()
+        except CameraError:
+            self._capture.release()
+            raise
+        self._describe(self._first)
 
-    def _configure(self) -> None:
+    def _request(self, width: int | None, height: int | None, fps: float | None) -> None:
         if not self._capture.isOpened():
             raise CameraError(
                 f"{self.name}: cannot be opened: another program may be using it, or this user lacks "
@@ -88,10 +98,53 @@ class CameraSource(LiveCaptureSource):
             )
         # The format comes first: V4L2 looks up sizes and rates for the current format.
         self._capture.set(cv2.CAP_PROP_FOURCC, float(_FOURCC_MJPG))
-        properties = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS
-        for prop, value in zip(properties, self._requested, strict=True):
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, width), (cv2.CAP_PROP_FRAME_HEIGHT, height)
+        for prop, value in (*sides, (cv2.CAP_PROP_FPS, fps)):
             if value is not None:
                 self._capture.set(prop, float(value))
+
+    def _first_image(self) -> Image:
+        for _ in range(_FIRST_FRAME_ATTEMPTS):
+            if self._capture.grab():
+                image = self._retrieve()
+                if image is not None:
+                    return image
+        raise CameraError(f"{self.name}: no frames received: reconnect it, or try --source demo")
+
+    def _describe(self, first: Image) -> None:
+        self.size = size_of(first)
+        self.fps = nominal_fps(self._capture)
+        self.details = describe(codec(self._capture), self.size, self.fps)
+
+    def _next(self) -> Frame:
+        image, self._first = self._first, None
+        if image is None:
+            image = self._next_image()
+        frame = self._frame(self._seq, None, image)
+        self._seq += 1
+        return frame
+
+    def _next_image(self) -> Image:
+        silent = bad = 0
+        while silent < _MAX_SILENT_READS and bad < _MAX_CONSECUTIVE_ERRORS:
+            if not self._capture.grab():
+                silent += 1
+            elif (image := self._retrieve()) is None:
+                bad += 1
+            else:
+                return image
+        raise CameraError(f"{self.name}: connection lost, no more frames received: check the cable")
+
+    def _retrieve(self) -> Image | None:
+        good, image = self._capture.retrieve()
+        if good and image is not None and image.size:
+            return image
+        self.bad_pictures += 1
+        self._seq += 1
+        return None
+
+    def _release(self) -> None:
+        self._capture.release()
 
 
 def stable_path(device: int | str, links: Path = Path("/dev/v4l")) -> str | None:

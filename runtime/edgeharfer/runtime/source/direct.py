@@ -10,10 +10,7 @@ from edgeharfer.runtime.types import Frame
 
 
 class DirectSource(Source):
-    """A wrapper of a camera or stream, which can be restarted, or of a film on a web server.
-
-    A read blocks as long as the decoder does, up to 5 s.
-    """
+    """A restartable wrapper of a camera or stream. A read blocks as long as OpenCV does, up to 5 s."""
 
     live = restartable = True
 
@@ -28,7 +25,6 @@ class DirectSource(Source):
         self.name, self.details = self._source.name, self._source.details
         self.size, self.fps = self._source.size, self._source.fps
         self.frame_count = self._source.frame_count
-        self.live = self.restartable = self._source.live
         self.bad_pictures = self._source.bad_pictures
         self._bad_before = 0
 
@@ -39,7 +35,6 @@ class DirectSource(Source):
             return self._source.read()
         finally:
             self.bad_pictures = self._bad_before + self._source.bad_pictures
-            self.unreadable, self.skipped = self._source.unreadable, self._source.skipped
 
     def reconnect(self) -> None:
         self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
 import ssl
@@ -40,14 +39,6 @@ class Deadline:
         if remaining_s <= 0:
             raise TimeoutError("timed out")
         return remaining_s
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the deadline.
-
-        Raises:
-            TimeoutError: The deadline has passed.
-        """
-        self._clock.sleep(min(seconds, self.remaining_s()))
 
 
 class Endpoint:
@@ -145,49 +136,20 @@ class _Incoming(io.RawIOBase):
 
 
 def describe_error(error: Exception) -> str:
-    """Return what failed and what to do, without the URL, which the messages of some errors repeat."""
+    """Return a short description of a network error, without the URL, which some messages repeat."""
     if isinstance(error, TimeoutError):
-        return "timed out: check that the device is switched on, the port and the network"
+        return "timed out"
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or "unknown reason"
-        return f"TLS handshake failed ({reason}): check the port, or use http:// or rtsp:// without TLS"
+        return f"TLS handshake failed ({error.reason or 'unknown reason'})"
     if isinstance(error, socket.gaierror):
-        return "host name cannot be resolved: check its spelling, or use the IP address"
-    if isinstance(error, http.client.HTTPException):
-        return "invalid HTTP response: check the port, and whether the address should start with rtsp://"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused: nothing listens on this port: check the host and the port"
-    reason = (isinstance(error, OSError) and error.strerror) or "connection failed"
-    return f"{reason.lower()}: check the address and the network"
+        return "host name cannot be resolved"
+    if isinstance(error, OSError):
+        return (error.strerror or "connection failed").lower()
+    return "invalid HTTP response"
 
 
 def unreachable_error(name: str, error: Exception) -> SourceError:
     """Return the SourceError for a network error."""
-    return SourceError(f"{name}: no video received: {describe_error(error)}")
-
-
-_STATUS_ADVICE = {
-    403: "access denied (status 403): check the permissions of this user and address",
-    404: "nothing found there (status 404): check the path of the address",
-    454: "the server ended the session (status 454): check that the camera allows another viewer",
-    461: "no video over TCP (status 461): enable RTP over RTSP in the camera",
-    503: "the server is busy (status 503): close other viewers, or try again later",
-}
-
-
-def status_error(name: str, status: int, *, credentials: bool) -> SourceError:
-    """Return the SourceError for an error status of an HTTP or RTSP server.
-
-    Args:
-        name: Name of the stream.
-        status: The status code.
-        credentials: Whether credentials were given.
-    """
-    if status == 401 and credentials:
-        advice = "login failed (status 401): check the user name and password"
-    elif status == 401:
-        advice = "login failed (status 401): add credentials to the URL as user:password@host"
-    else:
-        general = f"the server responded with status {status}: check the address"
-        advice = _STATUS_ADVICE.get(status, general)
-    return SourceError(f"{name}: {advice}")
+    return SourceError(
+        f"{name}: no video received: {describe_error(error)}: check the address and the network"
+    )

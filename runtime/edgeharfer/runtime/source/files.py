@@ -1,31 +1,27 @@
-"""Sources given by a path: a video, an image, a folder or glob of images, or a numbered sequence.
-
-The content of a file decides whether it is a video, a photograph or an animation, not its name.
-"""
+"""Sources given by a path: a video, an image, a folder or glob of images, or a numbered sequence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import redact
-from edgeharfer.runtime.source.animation import AnimationSource, has_frames
 from edgeharfer.runtime.source.base import Source, SourceOptions
-from edgeharfer.runtime.source.image_format import HEAD_BYTES, IMAGE_SUFFIXES, image_format
 from edgeharfer.runtime.source.images import (
     DEFAULT_SEQUENCE_FPS,
+    IMAGE_SUFFIXES,
     ImagesSource,
     folder_images,
     glob_files,
     is_glob,
     is_sequence,
     missing_numbers,
-    read_image_file,
     sequence_numbers,
 )
+from edgeharfer.runtime.source.opencv import silence_opencv
 from edgeharfer.runtime.source.video import VideoFileSource
-
-_MOTION_JPEG = frozenset({".mjpeg", ".mjpg"})
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
@@ -54,15 +50,11 @@ def _open_path(text: str, options: SourceOptions) -> Source:
 
 
 def _open_file(path: Path, options: SourceOptions) -> Source:
+    silence_opencv()
     suffix = path.suffix.lower()
-    with path.open("rb") as file:
-        kind = image_format(file.read(HEAD_BYTES))
-    if kind is not None and kind.animated and has_frames(data := read_image_file(path)):
-        return AnimationSource(path, data, options.clock)
-    # A motion JPEG file begins like a JPEG.
-    if suffix in IMAGE_SUFFIXES or (kind is not None and suffix not in _MOTION_JPEG):
+    if suffix in IMAGE_SUFFIXES or (not suffix and cv2.haveImageReader(str(path))):
         return ImagesSource(path.name, [path], options.clock)
-    return VideoFileSource(path, options.clock, options.decode)
+    return VideoFileSource(path, options.clock)
 
 
 def _open_pattern(pattern: str, options: SourceOptions) -> Source:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address
-from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
+from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse
 
 MAX_PLAYLIST_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 256 * 2**20
@@ -159,7 +159,6 @@ class HlsFile(io.BufferedIOBase):
         """
         self.error: Exception | None = None
         self._client, self._address, self._clock = client, address, clock
-        self._loaded_s = clock.monotonic()
         self._playlist = self._parse(data)
         if self._playlist.variants:
             best = max(self._playlist.variants, key=lambda one: one[0])
@@ -175,14 +174,20 @@ class HlsFile(io.BufferedIOBase):
         self._next = segments[0].number if segments else 0
         self._map: HlsSegment | None = None
         self._keys: dict[str, bytes] = {}
-        self._part: HttpFile | None = None
+        self._response: HttpClientResponse | None = None
         self._buffer = b""
         self._at = 0
 
     @property
-    def live(self) -> bool:
-        """Whether segments may be added to the playlist."""
-        return not self._playlist.ended
+    def complete(self) -> bool:
+        """Whether a stream of finite length was read to its end."""
+        return (
+            self.error is None
+            and self._playlist.ended
+            and not self._buffer
+            and self._response is None
+            and self._next_segment() is None
+        )
 
     def readable(self) -> bool:
         return True
@@ -206,8 +211,8 @@ class HlsFile(io.BufferedIOBase):
         return self._at if here else -1
 
     def close(self) -> None:
-        if self._part is not None:
-            self._part.close()
+        if self._response is not None:
+            self._response.close()
         super().close()
 
     def _read(self, count: int) -> bytes:
@@ -215,18 +220,17 @@ class HlsFile(io.BufferedIOBase):
             if self._buffer:
                 data, self._buffer = self._buffer[:count], self._buffer[count:]
                 return data
-            if self._part is not None:
-                if data := self._part.read(count):
+            if self._response is not None:
+                if data := self._response.read_some(count):
                     return data
-                if self._part.error is not None:
-                    raise self._part.error
-                self._part.close()
-                self._part = None
+                self._response.close()
+                self._response = None
             segment = self._next_segment()
             if segment is None:
                 if self._playlist.ended:
                     return b""
-                self._wait_to_reload()
+                reload_s = max(0.25, self._playlist.target_duration_s / 2)
+                self._clock.sleep(min(reload_s, self._client.deadline.remaining_s()))
                 self._playlist = self._fetch()
                 self._check_segments()
                 continue
@@ -236,17 +240,9 @@ class HlsFile(io.BufferedIOBase):
                 continue
             self._next = segment.number + 1
             if segment.key is None:
-                self._part = HttpFile(self._open(segment))
+                self._response = self._open(segment)
             else:
                 self._buffer = self._download(segment)
-
-    def _wait_to_reload(self) -> None:
-        """Wait until half a segment has passed since the playlist was loaded (RFC 8216, 6.3.4)."""
-        interval_s = max(0.25, self._playlist.target_duration_s / 2)
-        left_s = self._loaded_s + interval_s - self._clock.monotonic()
-        if left_s > 0:
-            self._client.deadline.sleep(left_s)
-        self._loaded_s = self._clock.monotonic()
 
     def _next_segment(self) -> HlsSegment | None:
         """Return the next segment, or the oldest one left if that was already removed from the playlist."""

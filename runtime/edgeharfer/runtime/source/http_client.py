@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import io
 import re
@@ -13,13 +12,7 @@ from urllib.parse import urljoin
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address, is_url, parse_address, redact
 from edgeharfer.runtime.source.credentials import Login
-from edgeharfer.runtime.source.endpoint import (
-    Connection,
-    Deadline,
-    Endpoint,
-    status_error,
-    unreachable_error,
-)
+from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable_error
 
 if TYPE_CHECKING:
     import socket
@@ -29,12 +22,6 @@ _MAX_REDIRECTS = 5
 _MAX_AUTH_ATTEMPTS = 2
 _SKIP_BYTES = 1 << 18
 """Up to this distance ahead, reading is cheaper than another request."""
-_RESUME_PAUSE_S = 0.25
-_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-"""Types of the first box of an MP4 or QuickTime file (ISO/IEC 14496-12, 4.2)."""
-_MAX_RESTARTS = 8
-_MAX_RESUMES = 5
-"""Attempts to continue a file without receiving any of it."""
 
 
 class HttpClient:
@@ -59,7 +46,7 @@ class HttpClient:
         self._endpoints: dict[tuple[str, str, int], Endpoint] = {}
 
     def get(
-        self, address: Address | None = None, *, start: int = 0, end: int | None = None, version: str = ""
+        self, address: Address | None = None, *, start: int = 0, end: int | None = None
     ) -> HttpClientResponse:
         """Send a GET request, following redirects where allowed.
 
@@ -67,16 +54,15 @@ class HttpClient:
             address: Address to request, by default that of the stream.
             start: First byte to request.
             end: Byte after the last one to request, None for the rest of the file.
-            version: `HttpClientResponse.version` of an earlier response: the range must be of the same file.
 
         Raises:
             SourceError: The server is unreachable, a redirect is not followed, or the status is an error.
         """
         address = address or self._first
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._request(address, start, end, version)
+            response = self._request(address, start, end)
             if response.status not in _REDIRECTS:
-                response.check_status(partial=bool(start or end), credentials=self._login is not None)
+                response.check_status(partial=bool(start or end))
                 return response
             response.close()
             address = self.resolve(response.location, response.address, "redirects")
@@ -108,30 +94,22 @@ class HttpClient:
             )
         return address
 
-    def _request(self, address: Address, start: int, end: int | None, version: str) -> HttpClientResponse:
+    def _request(self, address: Address, start: int, end: int | None) -> HttpClientResponse:
         endpoint = self._endpoints.setdefault(address.origin, Endpoint(address))
         login = self._login if address.origin == self._first.origin else None
         for _ in range(_MAX_AUTH_ATTEMPTS + 1):
-            response = self._exchange(endpoint, address, login, start, end, version)
+            response = self._exchange(endpoint, address, login, start, end)
             if response.status != 401 or login is None or not login.accept_challenge(response.challenges):
                 return response
             response.close()
         return response
 
     def _exchange(
-        self,
-        endpoint: Endpoint,
-        address: Address,
-        login: Login | None,
-        start: int,
-        end: int | None,
-        version: str,
+        self, endpoint: Endpoint, address: Address, login: Login | None, start: int, end: int | None
     ) -> HttpClientResponse:
         fields = {"Host": address.host_and_port, "User-Agent": "edgeharfer", "Accept": "*/*"}
         if start or end is not None:
             fields["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-            if version:
-                fields["If-Range"] = version
         if login is not None and (authorization := login.authorize("GET", address.target)) is not None:
             fields["Authorization"] = authorization
         fields["Connection"] = "close"
@@ -140,29 +118,19 @@ class HttpClient:
             connection = endpoint.connect(self.deadline)
             try:
                 connection.send(f"GET {address.target} HTTP/1.1\r\n{head}\r\n".encode())
-                return HttpClientResponse(self, address, connection, start, end)
+                return HttpClientResponse(self, address, connection, start)
             except BaseException:
                 connection.close()
                 raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise unreachable_error(self.name, error) from error
+            raise unreachable_error(self.name, error) from None
 
 
 class HttpClientResponse:
-    """A response whose header was received; its body starts at byte `start` of the file.
+    """A response whose header was received; its body starts at byte `start` of the file."""
 
-    Attributes:
-        name: Name of the stream in error messages.
-        address: Address of the file.
-        size: Size of the file in bytes, up to the end of the range that was requested; None if unknown.
-        ranges: Whether the server states that it supports range requests.
-        version: Validator for `If-Range` (RFC 9110, 13.1.5), "" if the server sends none.
-    """
-
-    def __init__(
-        self, client: HttpClient, address: Address, connection: Connection, start: int, end: int | None
-    ) -> None:
-        self.name, self.address, self.start, self._end = client.name, address, start, end
+    def __init__(self, client: HttpClient, address: Address, connection: Connection, start: int) -> None:
+        self.address, self.start = address, start
         self._client, self._connection = client, connection
         # http.client only calls makefile, which the connection has.
         self._response = http.client.HTTPResponse(cast("socket.socket", connection), method="GET")
@@ -172,20 +140,16 @@ class HttpClientResponse:
         self.challenges = headers.get_all("WWW-Authenticate", [])
         self.media_type = headers.get_content_type() if "Content-Type" in headers else ""
         self.boundary = str(headers.get_param("boundary") or "") if self.media_type else ""
-        length = self._response.length
-        self.size = None if length is None else start + length
-        accepts = self.status == 206 or headers.get("Accept-Ranges", "").lower() == "bytes"
-        self.ranges = length is not None and accepts
-        tag = headers.get("ETag", "")
-        self.version = tag if tag.startswith('"') else headers.get("Last-Modified", "")
+        self.length = self._response.length
+        self.ranges = self.length is not None and headers.get("Accept-Ranges", "").lower() == "bytes"
         self._content_range = headers.get("Content-Range", "")
+        self._chunked = bool(self._response.chunked)
 
-    def check_status(self, *, partial: bool, credentials: bool) -> None:
+    def check_status(self, *, partial: bool) -> None:
         """Close the response and raise an error unless it is the requested content.
 
         Args:
             partial: Whether a range was requested (status 206).
-            credentials: Whether the address contains credentials.
 
         Raises:
             SourceError: The status or the range is not the expected one.
@@ -196,23 +160,27 @@ class HttpClientResponse:
             if not partial or content_range is None or int(content_range[1]) == self.start:
                 return
         self.close()
-        if partial and self.status == 200:
-            raise SourceError(f"{name}: the server cannot send a part of the file: download the whole file")
-        raise status_error(name, self.status, credentials=credentials)
+        if self.status == 401:
+            raise SourceError(
+                f"{name}: login failed (status 401): add credentials to the URL as user:password@host"
+            )
+        raise SourceError(f"{name}: the server responded with status {self.status}: check the address")
+
+    @property
+    def complete(self) -> bool:
+        """Whether a body of known length was read to its end."""
+        return not self._chunked and self.length is not None and self._response.length == 0
 
     def read_some(self, size: int) -> bytes:
         """Return up to `size` bytes as soon as some are available, b"" at the end.
 
         Raises:
-            OSError: The connection failed, timed out or ended before the end of the body.
+            OSError: The connection failed or timed out.
         """
         try:
-            data = self._response.read1(size)
+            return self._response.read1(size)
         except (http.client.HTTPException, ValueError):
-            raise _interrupted() from None
-        if not data and size and self._response.length:
-            raise _interrupted()
-        return data
+            return b""
 
     def read_all(self, limit: int) -> bytes:
         """Return the whole body.
@@ -234,37 +202,9 @@ class HttpClientResponse:
         """Request the same file again from byte `start`.
 
         Raises:
-            SourceError: See `HttpClient.get`; or the file on the server has changed.
+            SourceError: See `HttpClient.get`.
         """
-        response = self._client.get(self.address, start=start, end=self._end, version=self.version)
-        if response.size != self.size:
-            response.close()
-            raise SourceError(f"{self._client.name}: the file on the server has changed: open it again")
-        return response
-
-    def resume(self, start: int, error: OSError, pause_s: float) -> HttpClientResponse:
-        """Reopen the file after an interruption, with further attempts until the deadline.
-
-        Args:
-            start: First byte that is missing.
-            error: The error that ended this response.
-            pause_s: Time to wait before the first attempt in seconds.
-
-        Raises:
-            SourceError: The server cannot continue in the middle of the file.
-            OSError: No attempt succeeded in time; `error`.
-        """
-        self.close()
-        while True:
-            try:
-                self._client.deadline.sleep(pause_s)
-                return self.reopen(start)
-            except TimeoutError:
-                raise error from None
-            except SourceError as problem:
-                if not isinstance(problem.__cause__, OSError):
-                    raise
-            pause_s = _RESUME_PAUSE_S
+        return self._client.get(self.address, start=start)
 
     def close(self) -> None:
         """Close the connection."""
@@ -274,15 +214,12 @@ class HttpClientResponse:
 
 
 class HttpFile(io.BufferedIOBase):
-    """The body of a response as a file. Errors end the file.
+    """The body of a response as a file for FFmpeg. Errors end the file.
 
-    A read after a seek sends a range request if the server supports it. Otherwise forward seeks skip bytes,
-    and backward seeks, which MP4 files with an index at their end need, request the file again. If the
-    connection is interrupted, a body of known size is continued with a range request.
+    A read after a seek sends a range request if the server supports it; otherwise only forward seeks work.
 
     Attributes:
-        size: Number of bytes, None if unknown, as for a live stream.
-        error: The error of the last read, None if it succeeded.
+        error: The error that ended the file, None if there was none.
     """
 
     def __init__(self, response: HttpClientResponse, head: bytes = b"") -> None:
@@ -293,17 +230,22 @@ class HttpFile(io.BufferedIOBase):
             head: Bytes of the body that were already read.
         """
         self._response, self._head = response, head
-        self._start, self._position, self._target = response.start, 0, 0
-        self.size = None if response.size is None else response.size - response.start
-        self._restartable = self.size is not None and head[4:8] in _ISO_BOXES
-        self._restarts = 0
+        self._position = self._target = 0
+        self._size = response.length
+        if self._size is not None:
+            self._size += len(head)
         self.error: Exception | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file was read to its end."""
+        return self._response.complete and not self._head
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return self._response.ranges or self._restartable
+        return self._response.ranges
 
     def read(self, size: int | None = -1, /) -> bytes:
         try:
@@ -314,7 +256,6 @@ class HttpFile(io.BufferedIOBase):
         except (OSError, SourceError) as error:
             self.error = error
             return b""
-        self.error = None
         self._target = self._position
         return data
 
@@ -323,9 +264,9 @@ class HttpFile(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Set the position and return it, or return -1 if it cannot be reached."""
-        if whence == io.SEEK_END and self.size is None:
+        if whence == io.SEEK_END and self._size is None:
             return -1
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._target, io.SEEK_END: self.size or 0}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._target, io.SEEK_END: self._size or 0}[whence]
         if base + offset < self._position and not self.seekable():
             return -1
         self._target = base + offset
@@ -337,52 +278,18 @@ class HttpFile(io.BufferedIOBase):
 
     def _read_forward(self, count: int) -> bytes:
         data, self._head = self._head[:count], self._head[count:]
-        data = data or self._receive(count)
+        data = data or self._response.read_some(count)
         self._position += len(data)
         return data
-
-    def _receive(self, count: int) -> bytes:
-        for attempt in range(_MAX_RESUMES):
-            try:
-                return self._response.read_some(count)
-            except OSError as error:
-                if self.size is None:
-                    raise
-                pause_s = _RESUME_PAUSE_S * (attempt > 0)
-                self._response = self._response.resume(self._start + self._position, error, pause_s)
-        return self._response.read_some(count)
 
     def _advance(self) -> bool:
         """Move towards the target position; return False at the end of the file."""
         ahead = self._target - self._position
-        if ahead > 0 and (ahead <= _SKIP_BYTES or not self._response.ranges):
-            return self._skip(ahead)
-        if self.size is not None and self._target >= self.size:
-            return False
-        start = self._target if self._response.ranges else 0
-        self._restarts += not self._response.ranges
-        if self._restarts > _MAX_RESTARTS:
-            raise _no_ranges_error(self._response.name)
-        self._response.close()
-        self._head, self._position = b"", start
-        self._response = self._response.reopen(self._start + start)
-        return True
-
-    def _skip(self, ahead: int) -> bool:
-        try:
+        if 0 < ahead <= _SKIP_BYTES or not self.seekable():
             return bool(self._read_forward(min(1 << 16, ahead)))
-        except TimeoutError:
-            if self._response.ranges:
-                raise
-            raise _no_ranges_error(self._response.name) from None
-
-
-def _no_ranges_error(name: str) -> SourceError:
-    return SourceError(
-        f"{name}: the index of the video is not at its start, and the server does not support range requests"
-        ": download the file"
-    )
-
-
-def _interrupted() -> OSError:
-    return ConnectionResetError(errno.ECONNRESET, "Connection interrupted")
+        if self._size is not None and self._target >= self._size:
+            return False
+        self._response.close()
+        self._head, self._position = b"", self._target
+        self._response = self._response.reopen(self._position)
+        return True

@@ -10,10 +10,13 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import BaseSource, size_of
 from edgeharfer.runtime.source.decode import decode_image
-from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 from edgeharfer.runtime.source.opencv import describe
 from edgeharfer.runtime.types import Frame, Image
 
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dib", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"}
+)
 DEFAULT_SEQUENCE_FPS = 25.0
 _MAX_FILE_BYTES = 512 * 2**20
 _PRINTF_NUMBER = re.compile(r"%(0?)(\d*)d")
@@ -23,8 +26,8 @@ class ImagesSource(BaseSource):
     """Image files in order; `frame.file` and `paths[frame.seq]` are the file of a frame.
 
     Photographs (`sequence_fps` None) are unrelated in time: each is `still`, one second of source time after
-    the last. A sequence runs at `sequence_fps`. Of an animation, the first frame is used. Files that cannot
-    be decoded are skipped and listed in `skipped` as (path, reason).
+    the last. A sequence runs at `sequence_fps`. Files that cannot be decoded are skipped and listed in
+    `skipped` as (path, reason).
     """
 
     def __init__(
@@ -53,10 +56,9 @@ class ImagesSource(BaseSource):
         self.fps = sequence_fps
         self.frame_count = len(self.paths)
         self._next_index = 0
-        self._error: SourceError | None = None
         self._first: tuple[int, Image] | None = self._decode_next()
         if self._first is None:
-            raise self._nothing_decodes()
+            raise SourceError(self._nothing_decodes())
         self.size = size_of(self._first[1])
         what = "image" if len(self.paths) == 1 else f"{len(self.paths)} images"
         self.details = describe(what, self.size, self.fps)
@@ -78,18 +80,15 @@ class ImagesSource(BaseSource):
             try:
                 return index, read_image(self.paths[index])
             except SourceError as error:
-                self._error = self._error or error
                 self.skipped.append((self.paths[index], str(error)))
                 self.unreadable += 1
         return None
 
-    def _nothing_decodes(self) -> SourceError:
-        first_error = self._error or SourceError(f"{self.name}: no images")
+    def _nothing_decodes(self) -> str:
+        first_error = self.skipped[0][1] if self.skipped else f"{self.name}: no images"
         if len(self.paths) == 1:
             return first_error
-        return SourceError(
-            f"{self.name}: none of the {len(self.paths)} images can be decoded; first error: {first_error}"
-        )
+        return f"{self.name}: none of the {len(self.paths)} images can be decoded; first error: {first_error}"
 
 
 def read_image(path: Path) -> Image:
@@ -98,21 +97,13 @@ def read_image(path: Path) -> Image:
     Raises:
         SourceError: The file cannot be read or decoded.
     """
-    return decode_image(read_image_file(path), str(path))
-
-
-def read_image_file(path: Path) -> bytes:
-    """Read the bytes of an image file.
-
-    Raises:
-        SourceError: The file is too large or cannot be read.
-    """
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise SourceError(f"{path}: the image file is larger than {_MAX_FILE_BYTES >> 20} MB")
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
+    return decode_image(data, str(path))
 
 
 def folder_images(folder: Path) -> list[Path]:

@@ -1,8 +1,7 @@
 """Messages from a reader process to its parent process, over a socket pair.
 
-Each message is a header of fixed size and a payload: the pixels of a frame, or a JSON text. A frame is sent
-in the form in which it was decoded, BGR or planes (see `yuv`), which are half as large. Sizes in a header are
-checked before memory is allocated, because the reader process handles untrusted data.
+Each message is a header of fixed size and a payload: the pixels of a frame, or a JSON text. Sizes in a header
+are checked before memory is allocated, because the reader process handles untrusted data.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.runtime.picture import BgrPicture, Picture
-from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
-from edgeharfer.runtime.source.yuv import YuvLayout, YuvPicture
+from edgeharfer.runtime.source.decode import MAX_MEGAPIXELS
+from edgeharfer.runtime.types import Image
 
-# Type; columns and rows of the picture, or bytes of the text; columns and rows of the colour planes, colour
-# matrix, full range; frame number; monotonic time; presentation time.
-_HEADER = struct.Struct("<4sIIIIB?Qdd")
-_BGR, _YUV, _TEXT = b"BGR ", b"YUV ", b"TEXT"
+# Type, rows of the frame or bytes of the text, columns, frame number, timestamp.
+_HEADER = struct.Struct("<4sIIQd")
+_FRAME, _TEXT = b"PICT", b"TEXT"
 _MAX_TEXT = 64 * 1024
 # The rest of a message arrives at once, unless its sender was stopped while sending.
 _MESSAGE_TIMEOUT_S = 5.0
@@ -39,19 +36,17 @@ class FrameMessage:
     Attributes:
         seq: Frame number.
         captured_s: Monotonic system time in seconds, which all processes of a machine share.
-        pts_s: Presentation time in seconds since the first frame of the source.
-        picture: The picture.
+        bgr: uint8 array of shape (height, width, 3).
     """
 
     seq: int
     captured_s: float
-    pts_s: float
-    picture: Picture
+    bgr: Image
 
 
 @dataclass(frozen=True)
 class StatusMessage:
-    """A status change: {"opened": {...}}, {"failed": text, "kind": name} or {"ended": {...}}."""
+    """A status change: {"opened": {...}}, {"failed": text, "kind": name} or {"ended": true}."""
 
     content: dict[str, Any]
 
@@ -65,28 +60,18 @@ def send(sock: socket.socket, message: Message) -> None:
     Raises:
         ConnectionLost: The peer closed the connection.
     """
-    header, payload = _encode_frame(message) if isinstance(message, FrameMessage) else _encode_text(message)
+    if isinstance(message, FrameMessage):
+        rows, columns = message.bgr.shape[:2]
+        header = _HEADER.pack(_FRAME, rows, columns, message.seq, message.captured_s)
+        payload = np.ascontiguousarray(message.bgr).data.cast("B")
+    else:
+        payload = memoryview(json.dumps(message.content).encode("ascii"))
+        header = _HEADER.pack(_TEXT, len(payload), 0, 0, 0.0)
     try:
         sock.sendall(header)
         sock.sendall(payload)
     except OSError as error:
         raise ConnectionLost(error.strerror or "failed") from error
-
-
-def _encode_frame(message: FrameMessage) -> tuple[bytes, memoryview]:
-    times = message.seq, message.captured_s, message.pts_s
-    width, height = message.picture.size
-    if isinstance(message.picture, YuvPicture):
-        layout = message.picture.layout
-        colors = layout.chroma_width, layout.chroma_height, layout.matrix, layout.full_range
-        return _HEADER.pack(_YUV, width, height, *colors, *times), message.picture.data.data
-    pixels = np.ascontiguousarray(message.picture.bgr).data.cast("B")
-    return _HEADER.pack(_BGR, width, height, 0, 0, 0, False, *times), pixels
-
-
-def _encode_text(message: StatusMessage) -> tuple[bytes, memoryview]:
-    text = json.dumps(message.content).encode("ascii")
-    return _HEADER.pack(_TEXT, len(text), 0, 0, 0, 0, False, 0, 0.0, 0.0), memoryview(text)
 
 
 def receive(sock: socket.socket, timeout_s: float) -> Message | None:
@@ -110,36 +95,20 @@ def receive(sock: socket.socket, timeout_s: float) -> Message | None:
         return None
     sock.settimeout(_MESSAGE_TIMEOUT_S)
     _receive_exactly(sock, memoryview(header)[got:])
-    kind, width, height, *colors, seq, captured_s, pts_s = _HEADER.unpack(header)
-    if kind == _BGR:
-        return FrameMessage(seq, captured_s, pts_s, _receive_bgr(sock, width, height))
-    if kind == _YUV:
-        picture = _receive_yuv(sock, YuvLayout(width, height, *colors))
-        return FrameMessage(seq, captured_s, pts_s, picture)
+    kind, size, columns, seq, captured_s = _HEADER.unpack(header)
+    if kind == _FRAME:
+        return FrameMessage(seq, captured_s, _pixels(sock, size, columns))
     if kind == _TEXT:
-        return StatusMessage(_content(sock, width))
+        return StatusMessage(_content(sock, size))
     raise ConnectionLost("sent an unknown message type")
 
 
-def _receive_bgr(sock: socket.socket, width: int, height: int) -> Picture:
-    _check_size(width, height)
-    bgr = np.empty((height, width, 3), np.uint8)
+def _pixels(sock: socket.socket, rows: int, columns: int) -> Image:
+    if not 0 < rows * columns <= MAX_MEGAPIXELS * 1_000_000:
+        raise ConnectionLost(f"sent a frame of invalid size {columns}x{rows}")
+    bgr = np.empty((rows, columns, 3), np.uint8)
     _receive_exactly(sock, bgr.data.cast("B"))
-    return BgrPicture(bgr)
-
-
-def _receive_yuv(sock: socket.socket, layout: YuvLayout) -> Picture:
-    _check_size(layout.width, layout.height)
-    if not layout.valid:
-        raise ConnectionLost(f"sent planes of invalid sizes: {layout}")
-    data = np.empty(layout.size_bytes, np.uint8)
-    _receive_exactly(sock, data.data)
-    return YuvPicture(layout, data)
-
-
-def _check_size(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_MEGAPIXELS * 1_000_000:
-        raise ConnectionLost(f"sent a frame of invalid size {width}x{height}")
+    return bgr
 
 
 def _content(sock: socket.socket, size: int) -> dict[str, Any]:

@@ -96,8 +96,8 @@ class FrameForwarder:
     """Sends the frames of a source to the parent process.
 
     After a long pause in reading or sending, the source is opened again, because drivers and the network
-    buffer old frames, which would get new timestamps. A film on a web server is not opened again, as it would
-    restart from the beginning.
+    buffer old frames, which would get new timestamps. A video file on a web server is not opened again, as it
+    would restart from the beginning.
     """
 
     def __init__(self, sock: socket.socket, closed: threading.Event, clock: Clock) -> None:
@@ -116,9 +116,9 @@ class FrameForwarder:
                 with request.open(self._clock) as source:
                     messages.send(self._sock, StatusMessage({"opened": source_info(source)}))
                     next_seq = self._send_frames(source, first)
-                    if next_seq is None:
-                        messages.send(self._sock, StatusMessage({"ended": missing_parts(source)}))
-                        return
+                if next_seq is None:
+                    messages.send(self._sock, StatusMessage({"ended": True}))
+                    return
                 first = next_seq
         except SourceError as error:
             messages.send(self._sock, StatusMessage({"failed": str(error), "kind": type(error).__name__}))
@@ -135,14 +135,12 @@ class FrameForwarder:
             frame = source.read()
             if frame is None:
                 return None
-            if self._pauses.paused() and source.live:
+            if self._pauses.paused() and source.frame_count is None:
                 break
             start_s = self._clock.monotonic()
-            messages.send(
-                self._sock, FrameMessage(first + frame.seq, frame.captured_s, frame.pts_s, frame.picture)
-            )
+            messages.send(self._sock, FrameMessage(first + frame.seq, frame.captured_s, frame.bgr))
             next_seq = first + frame.seq + 1
-            if self._clock.monotonic() - start_s > STALE_S and source.live:
+            if self._clock.monotonic() - start_s > STALE_S and source.frame_count is None:
                 break
         return next_seq
 
@@ -154,15 +152,6 @@ def source_info(source: Source) -> dict[str, Any]:
         "size": source.size,
         "fps": source.fps,
         "frame_count": source.frame_count,
-        "live": source.live,
-    }
-
-
-def missing_parts(source: Source) -> dict[str, Any]:
-    """Return what could not be read of a source that has ended."""
-    return {
-        "unreadable": source.unreadable,
-        "skipped": [(str(path), reason) for path, reason in source.skipped],
     }
 
 

@@ -1,6 +1,6 @@
 """Rejection of files that refer to other files or URLs, such as playlists.
 
-FFmpeg would open whatever they refer to. `media.FORMATS` excludes these formats; this module provides the
+FFmpeg would open whatever they refer to. `opencv.FORMATS` excludes these formats; this module provides the
 error message.
 """
 

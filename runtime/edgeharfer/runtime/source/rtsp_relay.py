@@ -21,13 +21,7 @@ from dataclasses import dataclass, field
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address, parse_address, redact
 from edgeharfer.runtime.source.credentials import Login
-from edgeharfer.runtime.source.endpoint import (
-    Connection,
-    Deadline,
-    Endpoint,
-    status_error,
-    unreachable_error,
-)
+from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable_error
 
 LOOPBACK = "127.0.0.1"
 _MAX_LINE, _MAX_FIELDS, _MAX_BODY = 4096, 64, 1 << 18
@@ -92,7 +86,7 @@ class RtspRelay:
         prefix = f"rtsp://{LOOPBACK}:{self._listener.getsockname()[1]}/{secrets.token_hex(16)}"
         self._prefix, self.url = prefix, prefix + address.target
         self._lock, self._send_lock = threading.Lock(), threading.Lock()
-        self._closed = self._ending = self._answered = self._playing = False
+        self._closed = self._playing = False
         self._player: socket.socket | None = None
         self._camera: Connection | None = None
         self._camera_input: io.BufferedReader | None = None
@@ -104,7 +98,7 @@ class RtspRelay:
     def close(self) -> None:
         """End both connections and wait for the threads."""
         with self._lock:
-            self._closed = self._ending = True
+            self._closed = True
             sockets = (self._listener, self._player, self._camera)
         for one in sockets:
             if one is not None:
@@ -122,13 +116,10 @@ class RtspRelay:
                 self._start_thread(self._response_loop)
                 self._forward(first)
                 self._request_loop(requests)
-            if not self._answered:
-                raise unreachable_error(self._name, TimeoutError())
         except (_ConnectionEnded, OSError, SourceError) as error:
             if isinstance(error, SourceError):
                 self.error = self.error or error
         finally:
-            self._ending = True
             self._close_sockets()
 
     def _accept(self) -> tuple[socket.socket, io.BufferedReader, _Message]:
@@ -203,11 +194,6 @@ class RtspRelay:
         except (_ConnectionEnded, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 self.error = self.error or unreachable_error(self._name, error)
-            elif not self._answered and not self._ending:
-                self.error = self.error or SourceError(
-                    f"{self._name}: no video received: invalid RTSP response: check the port, and whether "
-                    "the address should start with http://"
-                )
         except SourceError as error:
             self.error = self.error or error
         finally:
@@ -220,7 +206,6 @@ class RtspRelay:
         if status is None:
             self._answer_camera(response)
             return
-        self._answered = True
         with self._lock:
             number, request = self._pending.pop(response.get("cseq"), ("", None))
         if request is None:
@@ -233,7 +218,7 @@ class RtspRelay:
         else:
             self._playing = self._playing or (code == 200 and request.start_line.startswith("PLAY "))
             if code >= 400 and not self._playing:
-                self.error = status_error(self._name, code, credentials=self._login is not None)
+                self.error = self._status_error(code)
             fields = [(key, value) for key, value in response.fields if key not in _DROPPED_FIELDS]
             assert self._player is not None
             self._player.sendall(_serialize(f"RTSP/1.0 {code} -", [*fields, ("cseq", number)], response.body))
@@ -243,6 +228,19 @@ class RtspRelay:
             return False
         request.logins += 1
         return self._login.accept_challenge(response.all("www-authenticate"))
+
+    def _status_error(self, code: int) -> SourceError:
+        if code == 401:
+            return SourceError(
+                f"{self._name}: login failed (status 401): add credentials to the URL as user:password@host"
+            )
+        if code == 461:
+            return SourceError(
+                f"{self._name}: no video over TCP (status 461): enable RTP over RTSP in the camera"
+            )
+        return SourceError(
+            f"{self._name}: no video received: the server responded with status {code}: check the address"
+        )
 
     def _redirect(self, response: _Message, request: _Message) -> None:
         """Connect to the redirect target. Raises SourceError where that is not allowed."""

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import av.error
-from av.container import InputContainer
+import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.source.address import Address, parse_address, redact
-from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions
-from edgeharfer.runtime.source.endpoint import Deadline, unreachable_error
+from edgeharfer.runtime.source.base import BaseSource, Source, SourceOptions, size_of
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.source.endpoint import Deadline, describe_error, unreachable_error
 from edgeharfer.runtime.source.hls import HlsFile, is_playlist
 from edgeharfer.runtime.source.http_client import HttpClient, HttpClientResponse, HttpFile
 from edgeharfer.runtime.source.isolated import open_live
-from edgeharfer.runtime.source.jpeg import START
-from edgeharfer.runtime.source.media import MediaFrame, open_container
-from edgeharfer.runtime.source.media_picture import AvPicture, to_planes
-from edgeharfer.runtime.source.opencv import describe
+from edgeharfer.runtime.source.multipart import MultipartReader
+from edgeharfer.runtime.source.opencv import (
+    NO_PROTOCOL,
+    VideoCapture,
+    codec,
+    describe,
+    frame_count,
+    nominal_fps,
+    open_capture,
+)
 from edgeharfer.runtime.source.references import reject_references
 from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.source.rtsp_relay import RtspRelay
-from edgeharfer.runtime.source.stream_decoders import (
-    READ_S,
-    JpegStream,
-    MediaStream,
-    Origin,
-    Snapshot,
-    StreamDecoder,
-    origin_error,
-)
-from edgeharfer.runtime.types import Frame
+from edgeharfer.runtime.types import Frame, Image
 
 OPEN_S = 5.0
-"""Timeout until the first frame in seconds."""
-_NO_PROTOCOL = "none"
+"""Timeout until the first frame in seconds; FFmpeg's default is 30 s."""
+READ_S = 4.5
+"""Timeout for each later frame in seconds."""
+# About one second of frames that cannot be decoded is an error; a single one is not.
+_MAX_CONSECUTIVE_ERRORS = 30
 _HEAD_BYTES = 4096
-_IMAGE_STARTS = (b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_WEB_PAGE = (b"<!doctype html", b"<html")
+_IMAGES = ("MJPG", "PNG", "MPNG", "WEBP", "BMP")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
-# FFmpeg reads up to 5 s of a live stream to find its properties, unless it is told to stop earlier.
-_LIVE_OPTIONS = {"analyzeduration": "2000000"}
 
 
 def make_source(spec: str, options: SourceOptions) -> Source:
@@ -59,14 +53,17 @@ def make_source(spec: str, options: SourceOptions) -> Source:
 
 
 class StreamSource(BaseSource):
-    """The frames of a network stream, or of a film on a web server.
+    """Live frames of a network stream, timestamped on arrival because the clocks of streams are unreliable.
 
-    Frames of a live stream are timestamped on arrival, because the clocks of streams are unreliable. A film
-    has its own times, and all its frames are delivered.
+    It connects only to the given server: HTTP requests use `HttpClient` and RTSP uses `RtspRelay`. FFmpeg
+    only decodes the data from them and opens no connections to other servers.
 
-    The source connects only to the given server: HTTP requests use `HttpClient` and RTSP uses `RtspRelay`.
-    FFmpeg only decodes the data from them and opens no connections to other servers.
+    Motion JPEG frames are read as bytes and decoded here. FFmpeg would output truncated images, scale images
+    of a new size to the old one, and stop at the first damaged image; here truncated and damaged images are
+    skipped and counted in `bad_pictures`.
     """
+
+    live = True
 
     def __init__(self, url: str, clock: Clock, *, follow_redirects: bool = False) -> None:
         """Connect and wait for the first frame, 5 s at most after the host name is resolved.
@@ -87,59 +84,152 @@ class StreamSource(BaseSource):
             address, self.name, self._deadline, clock, follow_redirects=follow_redirects
         )
         try:
-            self._first = self._read()
+            self._first = self._next_image()
             if self._first is None:
                 raise self._decoder.error or _no_video_error(self.name)
         except BaseException:
             self._decoder.close()
             raise
-        # A recording may begin between two key frames, with frames that refer to earlier ones.
-        self._bad_before = self._decoder.bad_pictures
-        self.live = self._decoder.live
-        self.size = self._first.picture.size
+        self.size = size_of(self._first)
         self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
         self.details = describe(f"{address.scheme.upper()} {self._decoder.kind}", self.size, self.fps)
 
     def _next(self) -> Frame | None:
-        found, self._first = self._first, None
-        if found is None:
+        image, self._first = self._first, None
+        if image is None:
             self._deadline.extend(READ_S)
-            found = self._read()
-        if found is None:
-            error = self._decoder.error
-            if error is None and self._decoder.complete:
-                self._record_damage()
-                return None
-            lost = f"{self.name}: connection lost: the stream ended or the network failed"
-            raise error or SourceError(lost)
-        frame = self._frame(self._seq, None if self.live else found.pts_s, _portable(found.picture))
+            image = self._next_image()
+        if image is None and (self.frame_count is not None or self._decoder.complete):
+            return None  # the end of a video file
+        if image is None:
+            raise self._decoder.error or SourceError(
+                f"{self.name}: connection lost: the stream ended or the network failed"
+            )
+        frame = self._frame(self._seq, None, image)
         self._seq += 1
         return frame
 
-    def _read(self) -> MediaFrame | None:
-        found = self._decoder.read()
-        if self._decoder.live:
-            self._seq += self._decoder.bad_pictures - self.bad_pictures
-            self.bad_pictures = self._decoder.bad_pictures
-        return found
-
-    def _record_damage(self) -> None:
-        """Record the frames of a film that could not be decoded."""
-        self.unreadable = self._decoder.bad_pictures - self._bad_before
-        if self.unreadable:
-            self.skipped = [(
-                Path(self.name),
-                f"{self.name}: the video is corrupt, {self._seq} frames could be read: copy it to the server "
-                "again",
-            )]  # fmt: skip
+    def _next_image(self) -> Image | None:
+        """Return the next image that can be decoded, None at the end. Raises SourceError if none can."""
+        for _ in range(_MAX_CONSECUTIVE_ERRORS):
+            if not self._decoder.grab():
+                return None
+            if (image := self._decoder.retrieve()) is not None:
+                return image
+            self.bad_pictures += 1
+            self._seq += 1
+            self._deadline.extend(READ_S)
+        raise SourceError(f"{self.name}: no frame can be decoded: check the video format that it sends")
 
     def _release(self) -> None:
         self._decoder.close()
 
 
-def _portable(picture: Picture) -> Picture:
-    """Return the planes of a picture where it has them, which are cheap to send to another process."""
-    return (to_planes(picture) if isinstance(picture, AvPicture) else None) or picture
+class StreamDecoder:
+    """The images of a stream.
+
+    Attributes:
+        kind: FourCC code of the codec.
+        fps: Nominal frame rate in Hz, None if unknown.
+        frame_count: Number of frames of a video file, None for a live stream.
+    """
+
+    kind = "MJPG"
+    fps: float | None = None
+    frame_count: int | None = None
+
+    @property
+    def error(self) -> SourceError | None:
+        """Why the stream ended, None if unknown."""
+        return None
+
+    @property
+    def complete(self) -> bool:
+        """Whether a stream of finite length was read to its end."""
+        return False
+
+    def grab(self) -> bool:
+        """Read the next image; return False at the end."""
+        raise NotImplementedError
+
+    def retrieve(self) -> Image | None:
+        """Decode the last image grabbed; None if it cannot be decoded."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class MultipartDecoder(StreamDecoder):
+    """Motion JPEG in a multipart HTTP response."""
+
+    def __init__(self, response: HttpClientResponse, name: str, head: bytes = b"") -> None:
+        self._response, self._name = response, name
+        self._parts = MultipartReader(response.read_some, response.boundary, head)
+        self._data = b""
+        self._error: SourceError | None = None
+
+    @property
+    def error(self) -> SourceError | None:
+        return self._error
+
+    def grab(self) -> bool:
+        try:
+            data = self._parts.next()
+        except OSError as error:
+            self._error = SourceError(f"{self._name}: no video received: {describe_error(error)}")
+            return False
+        self._data = data or b""
+        return data is not None
+
+    def retrieve(self) -> Image | None:
+        try:
+            return decode_image(self._data, self._name)
+        except SourceError:
+            return None
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class FfmpegDecoder(StreamDecoder):
+    """A stream decoded by FFmpeg, from a file object or an RTSP relay."""
+
+    def __init__(self, capture: VideoCapture, name: str, origin: HttpFile | HlsFile | RtspRelay) -> None:
+        self._capture, self._name, self._origin = capture, name, origin
+        self.kind = codec(capture)
+        self._jpegs = self.kind == "MJPG" and capture.set(cv2.CAP_PROP_FORMAT, -1)
+        # MJPEG has no frame rate: FFmpeg then reports 25.
+        self.fps = None if self.kind == "MJPG" else nominal_fps(capture)
+        self.frame_count = frame_count(capture)
+
+    @property
+    def error(self) -> SourceError | None:
+        error = self._origin.error
+        if error is None or isinstance(error, SourceError):
+            return error
+        return unreachable_error(self._name, error)
+
+    @property
+    def complete(self) -> bool:
+        image = self.kind in _IMAGES  # a snapshot of a camera, which can be requested again
+        return not (image or isinstance(self._origin, RtspRelay)) and self._origin.complete
+
+    def grab(self) -> bool:
+        return self._capture.grab()
+
+    def retrieve(self) -> Image | None:
+        good, data = self._capture.retrieve()
+        if not good or data is None or not self._jpegs:
+            return data if good else None
+        try:
+            return decode_image(data.tobytes(), self._name)
+        except SourceError:
+            return None
+
+    def close(self) -> None:
+        self._capture.release()
+        self._origin.close()
 
 
 def open_decoder(
@@ -151,20 +241,25 @@ def open_decoder(
         address: Address of the stream, with credentials if any.
         name: Name of the stream in error messages.
         deadline: Deadline for all network operations.
-        clock: Clock for the frames of a live playlist.
+        clock: Clock for the reload interval of a live playlist.
         follow_redirects: Whether redirects and references to other servers are followed.
 
     Raises:
         SourceError: The server is unreachable or sends no supported video.
     """
     if address.scheme in ("rtsp", "rtsps"):
-        return _open_rtsp(RtspRelay(address, name, deadline, follow_redirects=follow_redirects), name, clock)
+        relay = RtspRelay(address, name, deadline, follow_redirects=follow_redirects)
+        return _open_ffmpeg(
+            name,
+            relay,
+            lambda: open_capture(relay.url, cv2.CAP_FFMPEG, _limits(), protocols="tcp", formats="rtsp"),
+        )
     client = HttpClient(address, name, deadline, follow_redirects=follow_redirects)
     response = client.get()
     try:
         if response.media_type.startswith("multipart/"):
-            return JpegStream(response, name, deadline)
-        return _open_body(client, response, clock)
+            return MultipartDecoder(response, name)
+        return _open_body(client, response, deadline, clock)
     except (OSError, ValueError) as error:
         response.close()
         raise unreachable_error(name, error) from None
@@ -173,23 +268,15 @@ def open_decoder(
         raise
 
 
-def _open_rtsp(relay: RtspRelay, name: str, clock: Clock) -> StreamDecoder:
-    def connect() -> InputContainer:
-        options = {"rtsp_transport": "tcp", **_LIVE_OPTIONS}
-        return open_container(
-            relay.url, protocols="tcp", formats="rtsp", options=options, timeout=(OPEN_S, READ_S)
-        )
-
-    return _open_media(name, relay, connect, clock, _no_video_error(name))
-
-
-def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -> StreamDecoder:
+def _open_body(
+    client: HttpClient, response: HttpClientResponse, deadline: Deadline, clock: Clock
+) -> StreamDecoder:
     """Choose the decoder by content, because the Content-Type of videos is often wrong."""
-    name, head = client.name, _read_head(response)
-    if head.lstrip().startswith(b"--") or head.startswith(START):
-        return JpegStream(response, name, client.deadline, head)
-    if _is_image(response.media_type, head):
-        return Snapshot(response, name, head)
+    name, head = client.name, b""
+    while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
+        head += more
+    if head.lstrip().startswith(b"--"):
+        return MultipartDecoder(response, name, head)
     origin: HttpFile | HlsFile
     if is_playlist(head):
         rest = response.read_all(1 << 20)
@@ -197,71 +284,44 @@ def _open_body(client: HttpClient, response: HttpClientResponse, clock: Clock) -
         origin = HlsFile(client, response.address, head + rest, clock)
     else:
         reject_references(head, name)
-        _reject_text(response.media_type, head, name)
+        if response.media_type in _TEXT_TYPES:
+            raise SourceError(
+                f"{name}: received {response.media_type} instead of video: check the path of the address"
+            )
         origin = HttpFile(response, head)
-    options = _LIVE_OPTIONS if isinstance(origin, HttpFile) and origin.size is None else {}
-    return _open_media(
-        name,
-        origin,
-        lambda: open_container(origin, protocols=_NO_PROTOCOL, options=options),
-        clock,
-        _unsupported_error(response.media_type, name),
+    return _open_ffmpeg(
+        name, origin, lambda: open_capture(origin, cv2.CAP_FFMPEG, _limits(), protocols=NO_PROTOCOL)
     )
 
 
-def _read_head(response: HttpClientResponse) -> bytes:
-    head = b""
+def _open_ffmpeg(
+    name: str, origin: HttpFile | HlsFile | RtspRelay, opener: Callable[[], VideoCapture]
+) -> FfmpegDecoder:
     try:
-        while len(head) < _HEAD_BYTES and (more := response.read_some(_HEAD_BYTES - len(head))):
-            head += more
-    except OSError:
-        if not head:
-            raise
-    return head
-
-
-def _open_media(
-    name: str,
-    origin: Origin,
-    connect: Callable[[], InputContainer],
-    clock: Clock,
-    unsupported: SourceError,
-) -> MediaStream:
-    try:
-        container = connect()
-    except av.error.FFmpegError as error:
-        origin.close()  # which waits for the relay's own error
-        raise origin_error(origin, name, error) or unsupported from None
-    try:
-        return MediaStream(container, name, origin, clock)
+        capture = opener()
+        if capture.isOpened():
+            return FfmpegDecoder(capture, name, origin)
+        capture.release()
+        error = origin.error
+        if isinstance(error, SourceError):
+            raise error
+        if error is not None:
+            raise unreachable_error(name, error)
+        raise _no_video_error(name)
     except BaseException:
-        container.close()
         origin.close()
         raise
-
-
-def _is_image(media_type: str, head: bytes) -> bool:
-    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    heif = head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS
-    return webp or heif or (media_type.startswith("image/") and head.startswith(_IMAGE_STARTS))
-
-
-def _reject_text(media_type: str, head: bytes, name: str) -> None:
-    page = head.lstrip()[:32].lower().startswith(_WEB_PAGE)
-    if page or media_type in _TEXT_TYPES:
-        what = "a web page" if page else "text"
-        kind = f" ({media_type})" if media_type else ""
-        raise SourceError(f"{name}: received {what}{kind} instead of video: check the path of the address")
-
-
-def _unsupported_error(media_type: str, name: str) -> SourceError:
-    """Return the error for a body that cannot be opened as a video."""
-    kind = f" ({media_type})" if media_type else ""
-    return SourceError(
-        f"{name}: no video received: the content{kind} is not a supported video: check the address"
-    )
 
 
 def _no_video_error(name: str) -> SourceError:
     """Return the error for a stream that sends nothing that can be decoded."""
     return SourceError(f"{name}: no video received: check the address, password and network")
+
+
+def _limits() -> tuple[int, ...]:
+    return (
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        round(1000 * OPEN_S),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        round(1000 * READ_S),
+    )

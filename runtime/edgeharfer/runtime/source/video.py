@@ -2,71 +2,70 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-import av.error
+import cv2
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.source.base import BaseSource, size_of
 from edgeharfer.runtime.source.completeness import is_cut_off, missing_frames
-from edgeharfer.runtime.source.decode_devices import AUTO
-from edgeharfer.runtime.source.image_format import MAX_MEGAPIXELS
-from edgeharfer.runtime.source.media import MediaDecoder, MediaFrame, open_container
-from edgeharfer.runtime.source.opencv import describe
+from edgeharfer.runtime.source.opencv import (
+    VideoCapture,
+    codec,
+    describe,
+    frame_count,
+    nominal_fps,
+    open_capture,
+)
 from edgeharfer.runtime.source.references import reject_references
-from edgeharfer.runtime.types import Frame
+from edgeharfer.runtime.types import Frame, Image
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"}
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
 )
+# Used if a file has neither timestamps nor a frame rate: FFmpeg's default, the rate of PAL.
+_DEFAULT_FPS = 25.0
 
 
 class VideoFileSource(BaseSource):
-    """The frames of a video file, with the times of its container.
+    """The frames of a video file, decoded by FFmpeg.
 
     A truncated or corrupt file yields the frames that can be decoded. At the end, `unreadable` is the number
     of missing frames, as far as the container declares it, and `skipped` holds the reason.
     """
 
-    def __init__(self, path: Path, clock: Clock, decode: str = AUTO) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         """Open the file and decode its first frame.
-
-        Args:
-            path: The file.
-            clock: Clock for the timestamps.
-            decode: Device that decodes, a value of `decode_choices`.
 
         Raises:
             SourceError: The file is empty, is not a supported video, or has no frame that can be decoded.
-            DecoderError: The device of `decode` cannot decode it.
         """
         super().__init__(path.name, clock)
         self._seq = 0
         self._path = path
-        self._decoder = open_video(path, decode=decode)
-        first = self._decoder.read()
-        if first is None:
-            self._decoder.close()
-            raise SourceError(
-                f"{path}: no frame can be decoded: the video is truncated or corrupt, or larger than "
-                f"{MAX_MEGAPIXELS} megapixels"
-            )
-        self._first: MediaFrame | None = first
-        # A recording may begin between two key frames, with frames that refer to earlier ones.
-        self._damaged_before = self._decoder.damaged
-        self.size = first.picture.size
-        self.fps, self.frame_count = self._decoder.fps, self._decoder.frame_count
-        self.details = describe(self._decoder.codec, self.size, self.fps)
+        self._capture = _open(path)
+        good, first = self._capture.read()
+        if not good or first is None:
+            self._capture.release()
+            raise SourceError(f"{path}: no frame can be decoded: the video is truncated or corrupt")
+        self._first: Image | None = first
+        self.size = size_of(first)
+        self.fps = nominal_fps(self._capture)
+        self.frame_count = frame_count(self._capture)
+        self.details = describe(codec(self._capture), self.size, self.fps)
+        self._times = FrameTimes(self.fps or _DEFAULT_FPS)
 
     def _next(self) -> Frame | None:
-        decoded, self._first = self._first, None
-        decoded = decoded or self._decoder.read(self.wanted, self.announce)
-        if decoded is None:
-            self._check_complete()
-            return None
-        frame = self._frame(self._seq, decoded.pts_s, decoded.picture)
+        image, self._first = self._first, None
+        if image is None:
+            good, image = self._capture.read()
+            if not good or image is None:
+                self._check_complete()
+                return None
+        frame = self._frame(self._seq, self._times.next(self._capture.get(cv2.CAP_PROP_POS_MSEC)), image)
         self._seq += 1
         return frame
 
@@ -78,52 +77,62 @@ class VideoFileSource(BaseSource):
         if is_cut_off(self._path):
             self.unreadable = max(1, (self.frame_count or 0) - self._seq)
             reason = f"the file is truncated, {self._seq} {of}frames could be read: copy or download it again"
-        elif missing := self._missing_frames():
+        elif missing := missing_frames(self._path, self.frame_count, self._seq, self.fps):
             self.unreadable = missing
             reason = f"the file is corrupt, {self._seq} {of}frames could be read: copy or download it again"
         else:
             return
         self.skipped.append((self._path, f"{self._path}: {reason}"))
 
-    def _missing_frames(self) -> int:
-        """Return the number of frames that could not be decoded, or that the container declares in vain."""
-        expected = self.frame_count or 0
-        if expected and self._seq >= expected:
-            return 0
-        if damaged := self._decoder.damaged - self._damaged_before:
-            return max(damaged, expected - self._seq)
-        return missing_frames(self._path, self.frame_count, self._seq, self.fps)
-
     def _release(self) -> None:
-        self._decoder.close()
+        self._capture.release()
 
 
-def open_video(path: Path, name: str = "", decode: str = AUTO) -> MediaDecoder:
-    """Open a video file.
+class FrameTimes:
+    """Strictly increasing frame times in seconds since the first frame, whatever the container reports."""
 
-    Args:
-        path: The file.
-        name: Name for error messages, by default the path.
-        decode: Device that decodes, a value of `decode_choices`.
+    def __init__(self, fps: float) -> None:
+        self._interval_s = 1.0 / fps
+        self._first_ms: float | None = None
+        self._last_s: float | None = None
 
-    Raises:
-        SourceError: The file is empty, or is not a supported video.
-        DecoderError: The device of `decode` cannot decode it.
-    """
-    name = name or str(path)
+    def next(self, position_ms: float) -> float:
+        """Return the time of the next frame.
+
+        Args:
+            position_ms: Position that the backend reports. If it is not finite or does not increase, one
+                frame duration is added to the last time instead.
+        """
+        if self._last_s is None:
+            self._last_s = 0.0
+            self._first_ms = position_ms if math.isfinite(position_ms) else None
+            return 0.0
+        reported_s = math.nan if self._first_ms is None else (position_ms - self._first_ms) / 1000.0
+        grows = math.isfinite(reported_s) and reported_s > self._last_s
+        self._last_s = round(reported_s if grows else self._last_s + self._interval_s, 6)
+        return self._last_s
+
+
+def _open(path: Path) -> VideoCapture:
     if path.stat().st_size == 0:
-        raise SourceError(f"{name}: the file is empty")
-    try:
-        # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
-        container = open_container(str(path.absolute()))
-    except av.error.FFmpegError:
+        raise SourceError(f"{path}: the file is empty")
+    # An absolute path keeps FFmpeg from reading a name such as "concat:a|b" as a protocol.
+    name = str(path.absolute())
+    if not _is_utf8(name):
+        raise SourceError(f"{path}: the file name is not UTF-8: rename the file")
+    capture = open_capture(name, cv2.CAP_FFMPEG)
+    if not capture.isOpened():
         with path.open("rb") as file:
-            reject_references(file.read(4096), name)
+            reject_references(file.read(4096), str(path))
         raise SourceError(
-            f"{name}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
-        ) from None
+            f"{path}: corrupt or unsupported video: copy it again, or convert it to MP4 (H.264)"
+        )
+    return capture
+
+
+def _is_utf8(text: str) -> bool:
     try:
-        return MediaDecoder(container, name, decode)
-    except BaseException:
-        container.close()
-        raise
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

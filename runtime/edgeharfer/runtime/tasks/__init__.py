@@ -45,8 +45,6 @@ class TaskEntry:
         gives: "classes", or "values", which are numbers by name.
         reads: Input of its model packages; None for a task without packages.
         package: Name of the default package; "" for a task without packages.
-        on_request: Whether a task with packages runs only if `--task` adds it, by name or by the folder of a
-            package. A task without packages always does.
         use: Intended use of the packages, for their model cards.
         stages: Names of the stages that are timed; none means one stage with the name of the task.
         rates: Name of each reported rate and the stage whose runs are counted for it.
@@ -62,7 +60,6 @@ class TaskEntry:
     gives: str = "classes"
     reads: InputKind | None = None
     package: str = ""
-    on_request: bool = False
     use: str = ""
     stages: tuple[str, ...] = ()
     rates: Mapping[str, str] = field(default_factory=dict)
@@ -105,25 +102,13 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         summary="yaw, pitch and roll of each face in degrees; needs no model",
         gives="values",
     ),
-    "pose": TaskEntry(
-        task="pose:PoseTask",
-        model="movenet:PoseModel",
-        scope="scene",
-        summary="17 joints of the main person in pixels, as a skeleton",
-        gives="values",
-        reads="frame",
-        package="pose",
-        on_request=True,
-        use="Finds the joints of one person, for their movements.",
-        icon="mdi:human-handsup",
-    ),
 })  # fmt: skip
 _MODELS: Mapping[InputKind, str] = MappingProxyType(
     {"face": "pictures:PictureModel", "frame": "pictures:PictureModel", "clip": "action:ActionModel"}
 )
-PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model and not entry.on_request)
-"""Tasks that run by default, whose packages options select, in the order in which they run."""
-EXTRA_TASKS = tuple(name for name in TASKS if name not in PACKAGE_TASKS)
+PACKAGE_TASKS = tuple(name for name, entry in TASKS.items() if entry.model)
+"""Tasks with model packages, which options select, in the order in which they run."""
+EXTRA_TASKS = tuple(name for name, entry in TASKS.items() if not entry.model)
 """Tasks that `--task` adds by name."""
 ALWAYS_IN_JSON: Mapping[str, tuple[str, ...]] = MappingProxyType({
     scope: tuple(name for name in PACKAGE_TASKS if TASKS[name].scope == scope) for scope in ("scene", "face")
@@ -184,7 +169,7 @@ def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | No
     known = f"tasks to add: {', '.join(EXTRA_TASKS)}, or the folder of a package"
     if task in PACKAGE_TASKS:
         raise ConfigError(f"task {task!r} cannot be added: choose its package with --{task}; {known}")
-    if task in EXTRA_TASKS and not TASKS[task].package:
+    if task in EXTRA_TASKS:
         made: Task = _load_object(TASKS[task].task)()
         return made
     if not is_addable(task):
@@ -192,9 +177,7 @@ def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | No
     from edgeharfer.runtime.inference.package import load_package
     from edgeharfer.runtime.tasks.generic import make_generic
 
-    package = load_package(
-        TASKS[task].package if task in TASKS else task, require_signature=require_signature
-    )
+    package = load_package(task, require_signature=require_signature)
     if package.manifest.task in PACKAGE_TASKS:
         name = package.manifest.task
         raise ConfigError(f"{task} is a package for the task {name}: choose it with --{name}")
@@ -235,14 +218,6 @@ def make_packaged_task(
 ) -> PackagedTask:
     """Create a task of PACKAGE_TASKS, which runs its model through `runner`."""
     task: PackagedTask = _load_object(TASKS[name].task)(model, runner, schedule, clock)
-    return task
-
-
-def make_added_task(name: str, model: TaskModel) -> Task | None:
-    """Create the task of EXTRA_TASKS that runs a model; None if the model is for another task."""
-    if name not in EXTRA_TASKS or not TASKS[name].model:
-        return None
-    task: Task = _load_object(TASKS[name].task)(model)
     return task
 
 

@@ -7,6 +7,7 @@ result is the same as that of the whole model.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +19,11 @@ from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import ROLLING, WindowSpec
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.tuning import open_graph
-from edgeharfer.runtime.lookahead import SampleGrid
-from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
-from edgeharfer.runtime.tasks.encoders import Encoder, JointEncoder, PictureEncoder
 from edgeharfer.runtime.tasks.packaged import Inference, ModelRunner, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
@@ -32,6 +31,7 @@ from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Ima
 
 TIME_CONSTANT_S = 0.5
 """Time constant with which probabilities are averaged."""
+_GRID_TOLERANCE = 1e-6
 
 
 class FeatureRing:
@@ -40,9 +40,6 @@ class FeatureRing:
     The grid has `WindowSpec.frames` points in `WindowSpec.seconds`. Each point takes the first frame at or
     after it, so the window covers the same time at 12, 30 or 60 frames per second; with a slower source one
     frame fills several points. A gap longer than `max_gap_s`, or a jump back in time, empties the ring.
-
-    Attributes:
-        grid: The grid; None before the first frame.
     """
 
     def __init__(self, window: WindowSpec) -> None:
@@ -54,7 +51,7 @@ class FeatureRing:
     def reset(self) -> None:
         """Empty the ring."""
         self._features.clear()
-        self.grid: SampleGrid | None = None
+        self._origin_s: float | None = None
         self._last_point = -1
         self._last_s = 0.0
 
@@ -65,16 +62,16 @@ class FeatureRing:
 
     def wants(self, pts_s: float) -> bool:
         """Return whether the frame at this time must be encoded. Empties the ring after a gap."""
-        if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
+        if self._origin_s is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
             self.reset()
         self._last_s = pts_s
-        return self.grid is None or self.grid.point(pts_s) > self._last_point
+        return self._origin_s is None or self._point(pts_s) > self._last_point
 
     def push(self, pts_s: float, features: Floats) -> int:
         """Add the features of a wanted frame, float32, (size,); return the number of points they fill."""
-        if self.grid is None:
-            self.grid = SampleGrid(pts_s, self._step_s)
-        point = self.grid.point(pts_s)
+        if self._origin_s is None:
+            self._origin_s = pts_s
+        point = self._point(pts_s)
         filled = min(point - self._last_point, self._window.frames)
         self._features.extend([features] * filled)
         self._last_point = point
@@ -84,12 +81,15 @@ class FeatureRing:
         """Return the features of the window in order of time, float32, (1, frames, size)."""
         return np.stack(self._features)[None]
 
+    def _point(self, pts_s: float) -> int:
+        assert self._origin_s is not None
+        return math.floor((pts_s - self._origin_s) / self._step_s + _GRID_TOLERANCE)
+
 
 class ActionModel(TaskModel):
     """The graphs of an action package: the encoder (picture to features) and the head (window to classes).
 
-    On the CPU, streams are read with the rolling head if the package has one. A package whose manifest has an
-    `encoder` has only a head.
+    On the CPU, streams are read with the rolling head if the package has one.
 
     Args:
         package: A loaded package.
@@ -102,19 +102,20 @@ class ActionModel(TaskModel):
 
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         super().__init__(package, backend)
-        self._encoder = self._open_encoder(package, backend)
-        self.encoder = self._encoder.session
-        self.row_size, size = self._encoder.row_size, self._encoder.feature_size
-        self._windows = [(1, self.window.frames, size)] if size is not None else []
-        self.head = self._open(package, "head", self._windows)
-        taken = self.head.input_shape[-1]
-        if self.manifest.encoder is not None and isinstance(taken, int) and taken != size:
+        spec = self.manifest.input
+        self._pictures = [(1, spec.height, spec.width, spec.channels)]
+        self.encoder = self._open(package, "encoder", self._pictures)
+        features = self.encoder.outputs[self.encoder.output_names[0]]
+        if len(features) != 2:
             raise ModelError(
-                f"{self.head.name}: reads {taken} features of a frame, but the encoder "
-                f"{self.manifest.encoder} gives {size}"
+                f"{self.encoder.name}: the output has {len(features)} axes, not 2 (pictures, features)"
             )
+        size = features[1]
+        self.row_size = size if isinstance(size, int) else None
+        self._windows = [(1, self.window.frames, size)] if isinstance(size, int) else []
+        self.head = self._open(package, "head", self._windows)
         self._rolling = None
-        if has_rolling_head(self.manifest, self.precision, self._encoder.session):
+        if has_rolling_head(self.manifest, self.precision, self.encoder):
             self._rolling = open_graph(package, ROLLING, replace(self.backend, provider="cpu", device=None))
 
     @property
@@ -125,45 +126,29 @@ class ActionModel(TaskModel):
         return window
 
     def encode(self, bgr: Image) -> Floats:
-        """Encode the next frame of a stream, uint8, (height, width, 3), BGR; return float32, (row_size,)."""
-        return self.encode_picture(BgrPicture(bgr))
-
-    def encode_picture(self, picture: Picture) -> Floats:
-        """Encode the picture of the next frame of a stream; return float32, (row_size,)."""
-        return self._encoder.encode(picture)
-
-    def reset(self) -> None:
-        """Forget the frames before, because the next one is of another scene."""
-        self._encoder.reset()
+        """Encode a picture of any size, uint8, (height, width, 3), BGR, to features, float32, (size,)."""
+        features: Floats = self.encoder.run1(preprocess_images([bgr], self.manifest.input))[0]
+        return features
 
     def classify(self, window: Floats) -> Floats:
-        """Classify a window, (1, frames, row_size); return probabilities, float32, (classes,)."""
-        return self.probs(self.head.run1(self._encoder.features(window))[0])
+        """Classify a window of features, (1, frames, size); return probabilities, float32, (classes,)."""
+        return self.probs(self.head.run1(window)[0])
 
     def rolling(self) -> RollingHead | None:
         """Return a rolling head for a new stream, or None if windows are read as a whole."""
         return None if self._rolling is None else RollingHead(self._rolling, self.window.frames)
 
-    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
+    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
         """Encode a picture."""
-        return Inference(self.encode_picture(picture))
+        return Inference(self.encode(bgr))
 
     def warm_up(self) -> None:
         """Run all graphs once."""
-        self._encoder.warm_up()
+        self.encoder.warm_up(self._pictures)
         self.head.warm_up(self._windows)
         if (rolling := self.rolling()) is not None:
             for _, _, size in self._windows * 2:
                 rolling.push(np.zeros(size, np.float32))
-
-    def _open_encoder(self, package: Package, backend: Backend) -> Encoder:
-        if self.manifest.encoder is not None:
-            joints = JointEncoder(self.manifest.encoder, backend)
-            self._sessions.append(joints.session)
-            return joints
-        spec = self.manifest.input
-        shape = (1, spec.height, spec.width, spec.channels)
-        return PictureEncoder(self._open(package, "encoder", [shape]), spec)
 
 
 class ActionTask:
@@ -194,14 +179,8 @@ class ActionTask:
         self._current = action or self._current
         return Step(action, stages_ms)
 
-    @property
-    def grids(self) -> tuple[SampleGrid, ...] | None:
-        """See `PackagedTask`."""
-        return None if self._ring.grid is None else (self._ring.grid,)
-
     def reset(self) -> None:
         """Discard the window and the current label."""
-        self._model.reset()
         self._ring.reset()
         self._discard_label()
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import TaskError
-from edgeharfer.runtime.lookahead import SampleGrid
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, STAGES
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, SCOPES, Step, Task
 from edgeharfer.runtime.types import Frame, Reading, TrackedFace
@@ -55,7 +54,6 @@ class CheckedTask:
         self.labels: Sequence[str] = tuple(getattr(task, "labels", ()))
         self.value_names: Sequence[str] = tuple(getattr(task, "value_names", ()))
         self._task, self._clock = task, clock
-        self.grids: tuple[SampleGrid, ...] | None = None
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
         """Run the task's step as a stage with the name of the task.

@@ -14,7 +14,6 @@ from edgeharfer.runtime.faces.tracks import MAX_TRACK_GAP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.lookahead import SampleGrid
 from edgeharfer.runtime.schedule import Schedule
 from edgeharfer.runtime.tasks import EMOTION, TASKS
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
@@ -173,7 +172,6 @@ class EmotionTask:
     """
 
     name, scope = EMOTION, "face"
-    grids: tuple[SampleGrid, ...] | None = ()
 
     def __init__(self, model: EmotionModel, runner: ModelRunner, schedule: Schedule, clock: Clock) -> None:
         time_constant_s = TIME_CONSTANT_S if schedule.smooths_faces else 0.0

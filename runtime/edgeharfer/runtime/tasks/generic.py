@@ -10,7 +10,7 @@ from edgeharfer.runtime.faces.tracks import MAX_TRACK_GAP_S
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import FACES, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.tasks import make_added_task, open_model
+from edgeharfer.runtime.tasks import open_model
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.pictures import BATCHES, PictureModel
@@ -23,7 +23,7 @@ FRAME_INTERVAL_S = 0.1
 """Minimum time between readings of whole frames, in seconds."""
 
 
-def make_generic(package: Package, backend: Backend = CPU) -> Task:
+def make_generic(package: Package, backend: Backend = CPU) -> GenericTask:
     """Create the task of a package, with the name from its manifest.
 
     Args:
@@ -40,8 +40,6 @@ def make_generic(package: Package, backend: Backend = CPU) -> Task:
         what = "a face detector" if manifest.task == FACES else "a package that gives values for clips"
         raise ConfigError(f"{package.path}: {what} cannot be run as a task")
     model = open_model(package, backend)
-    if (own := make_added_task(manifest.task, model)) is not None:
-        return own
     if isinstance(model, ActionModel):
         return ClipTask(model)
     assert isinstance(model, PictureModel), "packages read clips or pictures"
@@ -106,10 +104,9 @@ class FaceTask(GenericTask):
         waiting.sort(key=lambda face: self._read_s.get(face.track, -math.inf))
         turn = waiting if frame.still else waiting[: BATCHES[-1]]
         found = {face.track: face.detected for face in turn}
-        shown = [face for face in found.values() if face is not None]
-        if not shown:
+        crops = self._pictures.crop_faces(frame.bgr, [face for face in found.values() if face is not None])
+        if not crops:
             return None
-        crops = self._pictures.crop_faces(frame.bgr, shown)
         self._seen_s |= {face.track: face.seen_s for face in turn}
         self._read_s |= dict.fromkeys(found, frame.pts_s)
         tracks = [track for track, face in found.items() if face is not None]
@@ -146,7 +143,7 @@ class FrameTask(GenericTask):
         if 0 <= frame.pts_s - self._read_s < FRAME_INTERVAL_S:
             return None
         self._read_s = frame.pts_s
-        return self._average.update(self._pictures.classify_picture(frame.picture), frame.pts_s)
+        return self._average.update(self._pictures.classify([frame.bgr])[0], frame.pts_s)
 
     def reset(self) -> None:
         """Discard all state from previous frames."""
@@ -166,7 +163,7 @@ class ClipTask(GenericTask):
         """Return the reading of the window that ends with this frame, if the frame is sampled."""
         if frame.still or not self._ring.wants(frame.pts_s):
             return None
-        self._ring.push(frame.pts_s, self._clips.encode_picture(frame.picture))
+        self._ring.push(frame.pts_s, self._clips.encode(frame.bgr))
         if self._ring.ready:
             return self._average.update(self._clips.classify(self._ring.window()), frame.pts_s)
         self._average = AveragedOutputs(self.model.manifest)  # a gap emptied the window
@@ -174,6 +171,5 @@ class ClipTask(GenericTask):
 
     def reset(self) -> None:
         """Discard the window."""
-        self._clips.reset()
         self._ring.reset()
         self._average = AveragedOutputs(self.model.manifest)

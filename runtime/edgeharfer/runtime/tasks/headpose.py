@@ -66,9 +66,10 @@ class HeadPose:
         """Return the poses of the faces that were detected since their last reading."""
         detected = [face for face in faces if self._seen_s.get(face.track) != face.seen_s]
         self._seen_s = {face.track: face.seen_s for face in faces}
+        height, width = frame.bgr.shape[:2]
         points = {face.track: face.keypoints for face in detected}
         poses = {
-            track: head_pose(keypoints, frame.size)
+            track: head_pose(keypoints, (width, height))
             for track, keypoints in points.items()
             if keypoints is not None
         }

@@ -11,12 +11,10 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
-from edgeharfer.runtime.lookahead import SampleGrid
-from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks import check_manifest
 from edgeharfer.runtime.tasks.base import Step
 from edgeharfer.runtime.tasks.smoothing import softmax
-from edgeharfer.runtime.types import Face, Floats, Frame, TrackedFace
+from edgeharfer.runtime.types import Face, Floats, Frame, Image, TrackedFace
 
 
 class Inference(NamedTuple):
@@ -66,11 +64,11 @@ class TaskModel(ABC):
         return self._sessions[0].provider
 
     @abstractmethod
-    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
+    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
         """Run the model on one picture.
 
         Args:
-            picture: The picture.
+            bgr: The picture, uint8, (height, width, 3).
             faces: The faces to read; ignored by models of whole frames and clips.
         """
 
@@ -108,19 +106,10 @@ class ModelRunner(Protocol):
 
 
 class PackagedTask(Protocol):
-    """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock).
-
-    Attributes:
-        name: Name of the task.
-        scope: "scene" or "face".
-        grids: The frames that the task looks at besides those in which faces are detected. None: perhaps any.
-    """
+    """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock)."""
 
     name: str
     scope: str
-
-    @property
-    def grids(self) -> tuple[SampleGrid, ...] | None: ...
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
         """Process a frame (see `Task.step`). Tasks on the scene run before face detection, without faces."""

@@ -12,7 +12,6 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
-from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
 
@@ -25,7 +24,6 @@ class PictureModel(TaskModel):
 
     Attributes:
         stages: Names of the two timed stages, cropping and inference; without names they are not timed.
-        batches: Batch sizes of the graph, ascending.
         session: The ONNX Runtime session.
 
     Args:
@@ -39,7 +37,6 @@ class PictureModel(TaskModel):
     """
 
     stages: tuple[str, ...] = ()
-    batches: tuple[int, ...] = BATCHES
 
     def __init__(self, package: Package, backend: Backend = CPU, *, clock: Clock | None = None) -> None:
         super().__init__(package, backend)
@@ -62,27 +59,21 @@ class PictureModel(TaskModel):
     def classify(self, pictures: Sequence[Image]) -> Floats:
         """Run the graph on pictures of any size, uint8; return probabilities or values, (n, outputs)."""
         batch = preprocess_images(pictures, self.manifest.input)
-        most = self.batches[-1]
-        parts = [self._run(batch[i : i + most]) for i in range(0, len(batch), most)]
+        parts = [self._run(batch[i : i + BATCHES[-1]]) for i in range(0, len(batch), BATCHES[-1])]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
-
-    def classify_picture(self, picture: Picture) -> Floats:
-        """Run the graph on one picture, from its small form; return probabilities or values, (outputs,)."""
-        outputs: Floats = self.classify([picture.resized(*self.size)])[0]
-        return outputs
 
     def crop_faces(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
         """Crop and align faces to the input size of the model."""
         return [crop_face(bgr, face, self.crop, self.size) for face in faces]
 
-    def infer(self, picture: Picture, faces: Sequence[Face]) -> Inference:
+    def infer(self, bgr: Image, faces: Sequence[Face]) -> Inference:
         """Return probabilities or values, (faces, outputs), or (outputs,) for a model of whole frames."""
         if self.manifest.kind == "frame":
-            return Inference(self.classify_picture(picture))
+            return Inference(self.classify([bgr])[0])
         if not faces:
             return Inference(self.classify([]))
         start = self._clock.monotonic()
-        crops = self.crop_faces(picture.bgr, faces)
+        crops = self.crop_faces(bgr, faces)
         aligned = self._clock.monotonic()
         outputs = self.classify(crops)
         times = (aligned - start) * 1e3, (self._clock.monotonic() - aligned) * 1e3
@@ -95,11 +86,11 @@ class PictureModel(TaskModel):
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
         spec = self.manifest.input
-        return [(n, spec.height, spec.width, spec.channels) for n in self.batches]
+        return [(n, spec.height, spec.width, spec.channels) for n in BATCHES]
 
     def _run(self, batch: Floats) -> Floats:
         n = len(batch)
-        size = next(size for size in self.batches if size >= n)
+        size = next(size for size in BATCHES if size >= n)
         padded = (
             np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), np.float32)]) if size > n else batch
         )

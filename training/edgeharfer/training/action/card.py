@@ -26,7 +26,6 @@ class TrainingRun:
         skipped: Clip name -> reason, for clips that were not used.
         backbone: Architecture, weights and hash.
         result: Out-of-fold results.
-        silence: Result of `silence.source_table`.
         history: One row per head and epoch.
     """
 
@@ -35,7 +34,6 @@ class TrainingRun:
     skipped: Mapping[str, str]
     backbone: Mapping[str, str]
     result: CrossValidationResult
-    silence: Sequence[Row]
     history: Sequence[Row]
 
     @property
@@ -77,7 +75,7 @@ trained on all clips in the same way.
   clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
 {remarks}
 {table}
-{silence}
+
 ## Limits
 
 {limits}
@@ -97,20 +95,6 @@ _BACKGROUND_NOTE = """
 `background` stands for ordinary scenes without any of these actions; it covers only scenes like its clips.
 """
 
-_SILENCE = """
-## Background from unknown sources
-
-Each source of background clips was left out of training in turn, and its clips were labelled as `run`
-labels them. Shares of live windows; the model in this package was trained on all sources.
-
-| never trained on | clips | windows | named | uncertain | {label} | clips with a name | most frequent name |
-|---|---|---|---|---|---|---|---|
-{rows}
-"""
-_SILENCE_ROW = (
-    "| {source} | {clips} | {windows} | {named:.1%} | {uncertain:.1%} | {background:.1%} | {named_clips} "
-    "| {most} |"
-)
 _IMAGE_MODEL = """\
 {architecture} (alpha {alpha:g}, frozen, {width}x{height} RGB in [-1, 1], the whole picture stretched) on
 {frames} frames spread over {seconds:g} s{sampling}; then {head}."""
@@ -130,12 +114,7 @@ action,
 - It requires a static camera: camera motion makes the whole picture move.
 - It needs about {rate:g} frames per second; a slower source appears to stand still in between."""
 
-_LINEAR_BRANCH = ", added to the logits of a linear classifier of the window's {summaries}"
-_SUMMARY_WORDS = {
-    "mean": "mean features",
-    "change": "mean absolute change",
-    "deviation": "standard deviation",
-}
+_LINEAR_BRANCH = ", added to the logits of a linear classifier of the window's mean features"
 
 
 def _describe_model(run: TrainingRun) -> dict[str, str]:
@@ -144,16 +123,13 @@ def _describe_model(run: TrainingRun) -> dict[str, str]:
     model, limits = (
         (_MOTION_MODEL, _MOTION_LIMITS) if recipe.arch == MOTION else (_IMAGE_MODEL, _IMAGE_LIMITS)
     )
-    words = [_SUMMARY_WORDS[name] for name in recipe.summaries]
-    summaries = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-    head = "" if recipe.arch == MOTION else ACTION_NETWORKS[recipe.arch].summary
-    branch = _LINEAR_BRANCH * (recipe.linear_branch and not recipe.solved)
+    head = "" if recipe.arch == MOTION else ACTION_NETWORKS[recipe.arch].summary.format(units=recipe.units)
     values = {
         **{name: getattr(recipe, name) for name in ("alpha", "width", "height", "frames", "seconds")},
         **{name: getattr(motion, name) for name in ("looks", "least", "layer")},
         "architecture": run.backbone["architecture"],
         "sampling": " (trained on frames spread over each whole clip)" * (recipe.sampling == "uniform"),
-        "head": (head + branch).format(units=recipe.units, summaries=summaries),
+        "head": head + _LINEAR_BRANCH * (recipe.linear_branch and not recipe.solved),
         "shown_width": motion.width,
         "shown_height": motion.height,
         "rate": recipe.frames / recipe.seconds,
@@ -164,17 +140,6 @@ def _describe_model(run: TrainingRun) -> dict[str, str]:
 def _auxiliary_line(run: TrainingRun) -> str:
     figures = run.result.aside
     return "" if figures is None else _AUXILIARY_DATA.format(label=run.recipe.background, **figures)
-
-
-def silence_rows(rows: Sequence[Row]) -> list[str]:
-    """Render the rows of the table by source as Markdown."""
-    return [_SILENCE_ROW.format(**row, most=row["most_named"] or "none") for row in rows]
-
-
-def _silence_section(run: TrainingRun) -> str:
-    if not run.silence:
-        return ""
-    return _SILENCE.format(label=run.recipe.background, rows="\n".join(silence_rows(run.silence)))
 
 
 def model_card(run: TrainingRun) -> str:
@@ -197,7 +162,6 @@ def model_card(run: TrainingRun) -> str:
         split=recipe.split,
         threshold=run.result.threshold,
         table=markdown_table(figures),
-        silence=_silence_section(run),
         live_top1=live["top1"],
         auxiliary=_auxiliary_line(run),
         remarks="".join(f"- {line}\n" for line in recipe.remarks),

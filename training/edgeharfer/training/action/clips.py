@@ -57,19 +57,9 @@ class EncodedClip:
     full_clip: ClipFeatures | None = None
 
     @property
-    def is_background(self) -> bool:
-        """Whether it was given as background."""
-        return self.name.startswith(f"{BACKGROUND}/")
-
-    @property
     def aside(self) -> bool:
         """Whether it was given as background but is labelled with a class of the data; figures exclude it."""
-        return self.is_background and self.label != BACKGROUND
-
-    @property
-    def is_still(self) -> bool:
-        """Whether it is a photograph."""
-        return len(self.times) == 1
+        return self.name.startswith(f"{BACKGROUND}/") and self.label != BACKGROUND
 
     def rows(self, window: WindowSpec) -> NDArray[np.int64]:
         """Return the windows that `run` would see as rows of `plain`, (windows, frames)."""

@@ -43,21 +43,12 @@ class ClipSet:
 
     @property
     def scored(self) -> NDArray[np.bool_]:
-        """Mask of the clips that figures include: all but photographs and those with `EncodedClip.aside`."""
-        return np.array([not (clip.aside or clip.is_still) for clip in self.clips])
+        """Mask of the clips that figures include: all without `EncodedClip.aside`."""
+        return np.array([not clip.aside for clip in self.clips])
 
     def take(self, chosen: NDArray[np.bool_]) -> tuple[list[EncodedClip], NDArray[np.int64]]:
         """Return the clips under the mask `chosen` and their classes."""
         return [clip for clip, keep in zip(self.clips, chosen, strict=True) if keep], self.truth[chosen]
-
-    @property
-    def background_sources(self) -> list[str]:
-        """Names of the sources of background clips, without photographs."""
-        return sorted({clip.source for clip in self.clips if clip.is_background and not clip.is_still})
-
-    def from_source(self, source: str) -> NDArray[np.bool_]:
-        """Mask of the background clips from one source."""
-        return np.array([clip.is_background and clip.source == source for clip in self.clips])
 
     @property
     def clip_counts(self) -> dict[str, int]:
@@ -146,20 +137,6 @@ class Trainer:
             self.report(f"{line}, {what}")
         return found
 
-    def predict_source(self, source: str, windows: Callable[[EncodedClip], Floats]) -> list[Floats]:
-        """Predict the background clips of a source with a head that was trained without them.
-
-        Args:
-            source: Name of the source.
-            windows: Returns the windows of a clip to predict.
-
-        Returns:
-            Probabilities (windows, classes) of each clip.
-        """
-        held = self.clip_set.from_source(source)
-        clips, _ = self.clip_set.take(held)
-        return read_windows(self._head(f"without-{source}", ~held), [windows(clip) for clip in clips])
-
     def final_head(self) -> keras.Model:
         """Return a head trained on all clips."""
         return self._head("final", np.ones(len(self.clip_set.clips), np.bool_))
@@ -210,7 +187,7 @@ class Trainer:
     def _key(self, chosen: NDArray[np.bool_]) -> str:
         """Identify the data and settings that a head was trained with."""
         clips, _ = self.clip_set.take(chosen)
-        parts = sorted(f"{clip.sha256} {clip.label} {clip.source}{' aside' * clip.aside}" for clip in clips)
+        parts = sorted(f"{clip.sha256} {clip.label}{' aside' * clip.aside}" for clip in clips)
         head = {one.name: getattr(self.recipe, one.name) for one in fields(HeadRecipe)}
         facts = [self.encoder_digest, self.clip_set.labels, parts, asdict(self.recipe.clip_spec), head]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -14,11 +14,9 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import scale_branch
-from edgeharfer.training.action.find import BACKGROUND
 from edgeharfer.training.action.linear import fit_linear, set_linear_branch
 from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import SAMPLING_MODES, Sampler
-from edgeharfer.training.action.summaries import SUMMARIES
 from edgeharfer.training.loop import WeightAverage
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.registry import ACTION_NETWORKS
@@ -57,14 +55,10 @@ class HeadRecipe:
         speed: Largest relative change of playback speed.
         jitter: Largest shift of a frame, in steps.
         plain_share: Share of windows drawn from clips without augmentation.
-        linear_branch: Add a linear classifier of summaries of the window.
-        summaries: What it reads, keys of SUMMARIES.
+        linear_branch: Add a linear classifier of the window's mean features.
         linear_gain: Gain of the linear branch's squashing.
         ridge: Ridge penalty of the linear branch.
         view_windows: Windows drawn from each augmented copy for the linear branch.
-        clip_windows: Most windows of a clip itself for the linear branch, spread evenly; 0 takes all.
-        background_bias: Added to the background's logit in the linear branch; a larger one names fewer
-            actions.
         linear_scale: Factor from the linear branch's outputs to logits.
         temporal_weight: Factor of the temporal branch's logits before the branches are added.
         seed: Seed of all random draws.
@@ -97,12 +91,9 @@ class HeadRecipe:
     jitter: float = 0.0
     plain_share: float = 0.2
     linear_branch: bool = True
-    summaries: tuple[str, ...] = ("mean",)
     linear_gain: float = 20.0
     ridge: float = 3.0
     view_windows: int = 2
-    clip_windows: int = 0
-    background_bias: float = 0.0
     linear_scale: float = 14.0
     temporal_weight: float = 0.5
     seed: int = 1
@@ -112,8 +103,6 @@ class HeadRecipe:
         check_name("pool", self.pool, ("last", "mean"))
         check_name("schedule", self.schedule, ("cosine", "constant"))
         check_name("sampling", self.sampling, SAMPLING_MODES)
-        for name in self.summaries:
-            check_name("summaries", name, SUMMARIES)
         if self.solved and not self.linear_branch:
             raise ConfigError(f"arch = {self.arch!r} has only the linear branch: set linear_branch = true")
 
@@ -166,7 +155,7 @@ def train_head(
         frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
-        summaries=recipe.summaries, auxiliary_class=auxiliary_class,
+        auxiliary_class=auxiliary_class,
     )  # fmt: skip
     if recipe.solved:
         fit_linear_branch(head, clips, labels, classes, sampler, recipe)
@@ -212,13 +201,10 @@ def fit_linear_branch(
     if aside.any():
         weights[aside] *= recipe.aside_share / weights[aside].sum()
         weights[~aside] *= (1 - recipe.aside_share) / weights[~aside].sum()
-    calm = np.array([clip.label == BACKGROUND for clip in clips])
     kernel, bias = fit_linear(
         clips, branch_labels, weights, classes + int(aside.any()), sampler,
         gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
-        summaries=recipe.summaries, clip_windows=recipe.clip_windows,
     )  # fmt: skip
-    bias[np.unique(branch_labels[calm])] += recipe.background_bias / recipe.linear_scale
     set_linear_branch(head, kernel, bias, recipe.linear_scale)
     if not recipe.solved:
         scale_branch(head, "temporal", recipe.temporal_weight)

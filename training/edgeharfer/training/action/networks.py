@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from edgeharfer.training.action.summaries import squashed_summaries
 from edgeharfer.training.lazy_keras import keras, layers, ops
 from edgeharfer.training.registry import ACTION_NETWORKS, ActionNetwork, Tensor, action_network
 
@@ -17,13 +14,13 @@ __all__ = ["ACTION_NETWORKS", "LINEAR", "MOTION", "action_head", "action_model",
 def _lstm(x: Tensor, units: int, pool: str) -> Tensor:
     """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
     x = layers.LSTM(units, return_sequences=pool == "mean", name="lstm")(x)
-    return layers.GlobalAveragePooling1D(name="time_mean")(x) if pool == "mean" else x
+    return layers.GlobalAveragePooling1D(name="mean")(x) if pool == "mean" else x
 
 
 @action_network("mean", "the mean over time and two dense layers ({units} hidden)")
 def _mean(x: Tensor, units: int, pool: str) -> Tensor:
     """Mean over time and a dense layer; ignores order and motion."""
-    x = layers.GlobalAveragePooling1D(name="time_mean")(x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
     return layers.Dense(units, activation="relu", name="hidden")(x)
 
 
@@ -39,13 +36,13 @@ def _tcn(x: Tensor, units: int, pool: str) -> Tensor:
         x = layers.Add(name=f"after_{step}")([x, y])
         seen, step = seen + 2 * step, 2 * step
     if pool == "mean":
-        return layers.GlobalAveragePooling1D(name="time_mean")(x)
+        return layers.GlobalAveragePooling1D(name="mean")(x)
     return layers.Reshape((units,), name="last")(layers.Cropping1D((frames - 1, 0), name="end")(x))
 
 
 LINEAR, MOTION = "linear", "motion"
 """Heads that consist of the linear branch alone, on frame features or on motion features."""
-_LINEAR_SUMMARY = "a linear classifier of the window's {summaries}, solved in closed form"
+_LINEAR_SUMMARY = "a linear classifier of the window's mean features, solved in closed form"
 ACTION_NETWORKS |= {LINEAR: ActionNetwork(_LINEAR_SUMMARY), MOTION: ActionNetwork(_LINEAR_SUMMARY)}
 
 
@@ -62,7 +59,6 @@ def action_head(
     dropout: float = 0.5,
     linear_branch: bool = True,
     linear_gain: float = 20.0,
-    summaries: Sequence[str] = ("mean",),
     auxiliary_class: int | None = None,
 ) -> keras.Model:
     """Build a head: Dropout -> arch -> Dropout -> Dense, plus a linear branch whose logits are added.
@@ -78,10 +74,9 @@ def action_head(
         feature_dropout: Dropout rate of features. A dropped feature is missing from all frames of a window,
             since neighbouring frames would reveal it.
         dropout: Dropout rate before the last layer.
-        linear_branch: Add a linear classifier of squashed summaries of the window. Its weights are zero until
-            they are solved for (`linear.fit_linear`), so the other branch trains without it.
+        linear_branch: Add a linear classifier of the squashed mean features. Its weights are zero until they
+            are solved for (`linear.fit_linear`), so the other branch trains without it.
         linear_gain: Gain of its squashing.
-        summaries: What it reads, keys of SUMMARIES.
         auxiliary_class: A class that the linear branch represents by two outputs, of which the larger counts;
             the second one is its last output.
 
@@ -101,15 +96,15 @@ def action_head(
         x = layers.Dropout(dropout, name="dropout")(x)
         branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:
-        branches.append(_linear(window, classes, linear_gain, summaries, auxiliary_class))
+        branches.append(_linear(window, classes, linear_gain, auxiliary_class))
     logits = layers.Add(name="logits")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
 
 
-def _linear(
-    window: Tensor, classes: int, gain: float, summaries: Sequence[str], auxiliary_class: int | None
-) -> Tensor:
-    x = squashed_summaries(window, summaries, gain)
+def _linear(window: Tensor, classes: int, gain: float, auxiliary_class: int | None) -> Tensor:
+    x = layers.GlobalAveragePooling1D(name="window_mean")(window)
+    x = layers.Rescaling(gain, name="linear_gain")(x)
+    x = layers.Activation("softsign", name="linear_squash")(x)
     outputs = classes + (auxiliary_class is not None)
     x = layers.Dense(outputs, kernel_initializer="zeros", trainable=False, name="linear")(x)
     if auxiliary_class is None:

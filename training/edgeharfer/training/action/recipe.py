@@ -38,8 +38,6 @@ class ActionRecipe(HeadRecipe):
         subject: Pattern for grouping by subject.
         background: Class of the clips given as background.
         threshold_slack: See `confidence.choose_threshold`.
-        max_named: Raise the threshold until at most this share of the windows of background from sources that
-            a head was not trained on is named; 1 disables it.
         motion: Presentation of motion, with `arch` "motion". Frames are grey then, and `view_windows` windows
             of each view are encoded.
         provenance: Origin and terms of the data, sentences for the model card.
@@ -64,7 +62,6 @@ class ActionRecipe(HeadRecipe):
     subject: str = ""
     background: str = BACKGROUND
     threshold_slack: float = 0.0
-    max_named: float = 1.0
     motion: MotionSpec = field(default_factory=MotionSpec)
     provenance: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -21,11 +21,6 @@ Row = Mapping[str, Any]
 _MAX_FOLDS = 10
 """Folds listed individually in report.txt."""
 
-SILENCE_LINE = (
-    "never trained on {source}: named {named:.1%}, uncertain {uncertain:.1%}, background {background:.1%} of "
-    "{windows} windows"
-)
-
 CURVE_LABELS = {
     "epoch": "epoch",
     "loss": "loss, mean of the folds",
@@ -60,7 +55,6 @@ def metrics(run: TrainingRun) -> dict[str, object]:
         "cross_validation": run.figures,
         "live_windows": run.result.live,
         "aside": run.result.aside,
-        "unknown_sources": list(run.silence),
         "folds": list(run.result.folds),
         "split": run.recipe.split,
         "temperature": run.result.temperature,
@@ -102,7 +96,6 @@ def package_facts(run: TrainingRun) -> dict[str, object]:
             **({} if recipe.sampling == "time" else {"whole_clip_top1": round(run.figures["top1"], 4)}),
             "expected_calibration_error": run.result.calibration["after"],
             **_auxiliary_accuracy(run),
-            **_silence_accuracy(run),
         },
     }
 
@@ -111,13 +104,6 @@ def _auxiliary_accuracy(run: TrainingRun) -> dict[str, object]:
     """Return the accuracy on background clips that are labelled with a class of the data."""
     found = run.result.aside
     return {} if found is None else {"clips_beside": found["n"], "top1_beside": round(found["top1"], 4)}
-
-
-def _silence_accuracy(run: TrainingRun) -> dict[str, object]:
-    """Return the shares of windows of background sources that were left out, rounded for the manifest."""
-    names = ("named", "uncertain", "background")
-    rows = {row["source"]: {name: round(row[name], 4) for name in names} for row in run.silence}
-    return {"unknown_sources": rows} if rows else {}
 
 
 def mean_curves(history: Sequence[Row]) -> list[dict[str, float]]:
@@ -149,7 +135,6 @@ def report_text(run: TrainingRun) -> str:
         f"live windows: top-1 {result.live['window_top1']:.4f} of {result.live['windows']}, "
         f"averaged over each clip {result.live['top1']:.4f}",
         *([] if aside is None else [auxiliary.format_map(aside)]),
-        *(SILENCE_LINE.format_map(row) for row in run.silence),
         "folds: " + ", ".join(f"{row['top1']:.3f} of {row['clips']}" for row in result.folds[:_MAX_FOLDS])
         + f" and {len(result.folds) - _MAX_FOLDS} more" * (len(result.folds) > _MAX_FOLDS),
         f"temperature {result.temperature:.3f} (folded into the model), threshold {result.threshold:g}; "

@@ -79,9 +79,6 @@ class Sampler(Protocol):
     def evaluation_windows(self, clip: EncodedClip) -> Floats:
         """Return the windows that a clip is evaluated by, float32 (windows, frames, size)."""
 
-    def evaluation_times(self, clip: EncodedClip) -> Times:
-        """Return the time of the last frame of each of these windows in seconds, (windows,)."""
-
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         """Return the features to draw windows from: the clip itself, then its augmented copies."""
 
@@ -105,10 +102,6 @@ class TimedWindows:
 
     def evaluation_windows(self, clip: EncodedClip) -> Floats:
         return clip.windows(self.window)
-
-    def evaluation_times(self, clip: EncodedClip) -> Times:
-        last: Times = clip.times[clip.plain.frames[clip.rows(self.window)[:, -1]]]
-        return last
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         return clip.plain, *clip.views
@@ -135,9 +128,6 @@ class UniformWindow:
         whole, steps = self.tracks(clip)[0], np.arange(self.frames, dtype=np.float64)
         return clip.features_at(whole, self._times(clip, whole, steps))[None]
 
-    def evaluation_times(self, clip: EncodedClip) -> Times:
-        return clip.times[-1:]
-
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         assert clip.full_clip is not None, "clips must be encoded with uniform sampling"
         return clip.full_clip, *clip.views
@@ -158,10 +148,6 @@ class EncodedWindows:
 
     def evaluation_windows(self, clip: EncodedClip) -> Floats:
         return np.asarray(clip.plain.features[:, None], np.float32)
-
-    def evaluation_times(self, clip: EncodedClip) -> Times:
-        last: Times = clip.times[clip.plain.frames]
-        return last
 
     def tracks(self, clip: EncodedClip) -> tuple[ClipFeatures, ...]:
         return clip.plain, *clip.views

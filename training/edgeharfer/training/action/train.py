@@ -5,7 +5,6 @@ clips.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,11 +15,10 @@ from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.confidence import fold_temperature
 from edgeharfer.training.action.crossval import Trainer, split_clips
 from edgeharfer.training.action.encoder import make_representation
-from edgeharfer.training.action.find import BACKGROUND, BackgroundSource, find_clips
+from edgeharfer.training.action.find import BACKGROUND, find_clips
 from edgeharfer.training.action.recipe import ActionRecipe
-from edgeharfer.training.action.run import SILENCE_LINE, save_run
+from edgeharfer.training.action.run import save_run
 from edgeharfer.training.action.sheets import write_augmentation_sheet, write_mistakes_sheet
-from edgeharfer.training.action.silence import leave_sources_out, raise_threshold, source_table
 from edgeharfer.training.action.store import load_clips
 from edgeharfer.training.action.validation import cross_validate
 
@@ -30,7 +28,7 @@ def train_action(
     out: Path,
     recipe: ActionRecipe,
     *,
-    background: Sequence[BackgroundSource | Path] = (),
+    background: Sequence[Path] = (),
     backbone_weights: str | Path = "imagenet",
     features: Path | None = None,
     resume: bool = False,
@@ -47,9 +45,9 @@ def train_action(
         data: Folder or zip of `<class>/<clip>`, or with splits, of which the training split is used.
         out: Folder of the run.
         recipe: All settings.
-        background: Sources of clips of ordinary scenes, or their paths. They form the recipe's background
-            class. If the data has clips of that class too, these are excluded from all figures but one. With
-            two or more sources, each is also evaluated by a head that was trained without it.
+        background: Clips of ordinary scenes, or folders of them at any depth. They form the recipe's
+            background class. If the data has clips of that class too, these are excluded from all figures but
+            one.
         backbone_weights: "imagenet", "none" or a file.
         features: Cache folder for encoded clips, which runs can share; `out`/features by default.
         resume: Reuse finished heads of the same data and recipe.
@@ -78,12 +76,6 @@ def train_action(
     trainer = Trainer(clip_set, recipe, representation.digest, out / "heads", resume, report)
     result = cross_validate(trainer)
     report(f"clip top-1 {result.figures['top1']:.4f}, window top-1 {result.live['window_top1']:.4f}")
-    sources = leave_sources_out(trainer, result.temperature)
-    threshold = raise_threshold(sources, labels, result.threshold, recipe.background, recipe.max_named)
-    result = replace(result, threshold=threshold)
-    silence = source_table(sources, labels, threshold, recipe.background)
-    for row in silence:
-        report(SILENCE_LINE.format_map(row))
     head = trainer.final_head()
     fold_temperature(head, result.temperature)
     model = representation.attach_encoder(head)
@@ -94,7 +86,6 @@ def train_action(
         skipped=skipped,
         backbone={"architecture": "MobileNetV2", "weights": name, "sha256": representation.digest},
         result=result,
-        silence=silence,
         history=trainer.history,
     )
     save_run(out, model, run)

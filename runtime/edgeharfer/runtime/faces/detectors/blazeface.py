@@ -9,7 +9,6 @@ arXiv:1907.05047.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
@@ -27,8 +26,6 @@ from edgeharfer.runtime.types import Box, Face, Floats, Image
 FULL_RANGE, SHORT_RANGE = "face-full-range", "face-short-range"
 AnchorLayers = tuple[tuple[int, int], ...]
 """(stride, anchors per cell) of each layer."""
-FREE_AXIS = "side"
-"""Name of the free axis of the full-range graph."""
 ANCHOR_LAYERS: dict[int, AnchorLayers] = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
 """By the side of the input: 2304 and 896 anchors."""
 
@@ -63,12 +60,8 @@ def load_blazeface(package: str = FULL_RANGE, *, backend: Backend = CPU, min_sco
     side = found.manifest.input.width
     sides = [side, side // 2] if package == FULL_RANGE else [side]
     shapes = [(1, one, one, 3) for one in sides]
-    open_for = partial(open_graph, found, "model", resolve_backend(found, backend), shapes=shapes)
-    session, close_up = open_for(cpu_sizes={FREE_AXIS: side}), None
-    if package == FULL_RANGE and isinstance(session.input_shape[1], int):
-        # On the CPU, sessions of one size each take an eighth less time.
-        close_up = open_for(cpu_sizes={FREE_AXIS: side // 2})
-    return BlazeFace(session, side, close_up=close_up, min_score=min_score)
+    session = open_graph(found, "model", resolve_backend(found, backend), shapes=shapes)
+    return BlazeFace(session, side, min_score=min_score)
 
 
 class BlazeFace(Detector):
@@ -78,16 +71,13 @@ class BlazeFace(Detector):
         session: `image` (1, side, side, 3), RGB in [-1, 1] -> `boxes` (1, n, 16), `scores` (1, n, 1). If the
             side is a free axis, half of it is used for close-ups.
         side: Side of the input, 192 (full range, n = 2304) or 128 (short range, n = 896).
-        close_up: The same graph with half the side, for close-ups.
         min_score: Lowest score of a reported face.
 
     Raises:
         ModelError: There are no anchors for this side.
     """
 
-    def __init__(
-        self, session: Session, side: int, *, close_up: Session | None = None, min_score: float = 0.5
-    ) -> None:
+    def __init__(self, session: Session, side: int, *, min_score: float = 0.5) -> None:
         if side not in ANCHOR_LAYERS:
             raise ModelError(
                 f"unsupported input of {side} pixels for BlazeFace: use one of {sorted(ANCHOR_LAYERS)}"
@@ -95,16 +85,14 @@ class BlazeFace(Detector):
         self.session = session
         self._min_logit = float(np.log(min_score / (1.0 - min_score)))
         self._full = _NetworkInput.of_side(side, ANCHOR_LAYERS[side])
-        self._close_session = close_up or session
-        free = close_up is not None or not isinstance(session.input_shape[1], int)
+        free = not isinstance(session.input_shape[1], int)
         self._close_up = _NetworkInput.of_side(side // 2, ANCHOR_LAYERS[side]) if free else self._full
 
     def detect(self, bgr: Image, region: Region | None = None, *, close_up: bool = False) -> list[Face]:
         """See `Detector.detect`."""
         network_input = self._close_up if close_up else self._full
-        session = self._close_session if close_up else self.session
         scale, left, top = network_input.fill(bgr, region or (0, 0, bgr.shape[1], bgr.shape[0]))
-        outputs = session.run({"image": network_input.input})
+        outputs = self.session.run({"image": network_input.input})
         found = self._decode(outputs["boxes"][0], outputs["scores"][0, :, 0], network_input.anchors)
         return [_to_frame(box, score, scale, left, top) for box, score in found]
 
@@ -115,14 +103,11 @@ class BlazeFace(Detector):
 
     def warm_up(self) -> None:
         """Run once in each input size, so that the first frame is as fast as the others."""
-        self.session.warm_up([self._full.input.shape])
-        if self._close_up is not self._full:
-            self._close_session.warm_up([self._close_up.input.shape])
+        self.session.warm_up(list(dict.fromkeys([self._full.input.shape, self._close_up.input.shape])))
 
     def close(self) -> None:
-        """Close the sessions."""
+        """Close the session."""
         self.session.close()
-        self._close_session.close()
 
     def _decode(self, raw: Floats, logits: Floats, anchors: Floats) -> list[tuple[Floats, float]]:
         """Decode raw outputs.
