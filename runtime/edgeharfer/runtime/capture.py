@@ -233,10 +233,9 @@ class Capture(Closing):
                 self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
             if self._stopping:
                 return
-            if latest_only and self._frames:
-                # A frame that got too old in the queue is a gap, whichever thread notices it first.
-                if not self.outdated(self._frames.popleft()):
-                    self.dropped += 1
+            # A frame that got too old in the queue is a gap, whichever thread notices it first.
+            if latest_only and self._frames and not self.outdated(self._frames.popleft()):
+                self.dropped += 1
             self._frames.append(frame)
             self.frames_in += 1
             self._state = SourceState.LIVE
