@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.http.connection import HttpConnection
@@ -31,6 +32,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+# Turns of the event loop until a connection that was just accepted gets to `_accept`, and is closed.
+_CLOSING_TURNS = 5
 
 
 def content_security_policy(**sources: str) -> str:
@@ -57,6 +62,8 @@ class HttpServer:
         self._headers = {**HEADERS, **headers}
         self._limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
         self._open: dict[asyncio.Task[None], HttpConnection] = {}
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
+        self._closing = False
 
     @property
     def connections(self) -> int:
@@ -81,7 +88,8 @@ class HttpServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = HttpConnection(reader, writer, self._limits, self._headers)
-        if not self._limiter.admit(connection):
+        self._transports.add(writer.transport)
+        if self._closing or not self._limiter.admit(connection):
             connection.abort()
             return
         task = asyncio.create_task(connection.serve(self._handler, self._policy))
@@ -95,6 +103,7 @@ class HttpServer:
             connection.abort()
 
     async def _shut_down(self) -> None:
+        self._closing = True
         for task, connection in self._open.items():
             connection.finish()
             if connection.idle:
@@ -106,7 +115,10 @@ class HttpServer:
             task.cancel()
         if self._open:
             await asyncio.wait(self._open)
-        await asyncio.sleep(0)  # sockets that were cut are closed in the next turn of the loop
+        for transport in tuple(self._transports):
+            transport.abort()
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
 
 
 class ServerThread:
