@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from weakref import WeakSet
 
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.http.connection import HttpConnection
@@ -32,10 +31,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-# Turns of the event loop until a connection that was just accepted gets to `_accept`, and is closed.
-_CLOSING_TURNS = 5
 
 
 def content_security_policy(**sources: str) -> str:
@@ -62,8 +57,6 @@ class HttpServer:
         self._headers = {**HEADERS, **headers}
         self._limiter = ConnectionLimiter(limits.connections, limits.connections_per_address)
         self._open: dict[asyncio.Task[None], HttpConnection] = {}
-        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
-        self._closing = False
 
     @property
     def connections(self) -> int:
@@ -83,13 +76,13 @@ class HttpServer:
         try:
             await until
         finally:
+            await _attach_accepted(listener)
             server.close()
             await self._shut_down()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = HttpConnection(reader, writer, self._limits, self._headers)
-        self._transports.add(writer.transport)
-        if self._closing or not self._limiter.admit(connection):
+        if not self._limiter.admit(connection):
             connection.abort()
             return
         task = asyncio.create_task(connection.serve(self._handler, self._policy))
@@ -103,7 +96,6 @@ class HttpServer:
             connection.abort()
 
     async def _shut_down(self) -> None:
-        self._closing = True
         for task, connection in self._open.items():
             connection.finish()
             if connection.idle:
@@ -115,10 +107,19 @@ class HttpServer:
             task.cancel()
         if self._open:
             await asyncio.wait(self._open)
-        for transport in tuple(self._transports):
-            transport.abort()
-        for _ in range(_CLOSING_TURNS):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # sockets that were cut are closed in the next turn of the loop
+
+
+async def _attach_accepted(listener: socket.socket) -> None:
+    """Accept no more connections, and wait until those just accepted have reached the server.
+
+    asyncio attaches a connection to its server one turn of the loop after it was accepted, and calls back in
+    the next. If the server is closed in between, the connection is dropped without closing its socket.
+    """
+    with suppress(NotImplementedError):  # the loop of Windows attaches them at once
+        asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 class ServerThread:
