@@ -311,3 +311,28 @@ def test_the_end_closes_a_connection_whose_task_has_not_begun() -> None:
         with suppress(ConnectionError):
             assert client.recv(1) == b""
     assert not caught
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_the_end_closes_connections_that_were_just_accepted(turns: int) -> None:
+    """At each moment between the call and its answer."""
+
+    async def work() -> None:
+        server = HttpServer(Router(ROUTES), {}, OriginPolicy(), HttpLimits())
+
+        async def called() -> None:
+            await asyncio.sleep(0.01)  # the loop listens
+            for client in clients:
+                client.connect(listener.getsockname())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        await server.run(listener, called())
+
+    listener = listen(LOOPBACK, 0, "")
+    with ExitStack() as stack, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clients = [stack.enter_context(socket.socket()) for _ in range(5)]
+        asyncio.run(work())
+        gc.collect()
+    assert not caught

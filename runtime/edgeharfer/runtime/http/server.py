@@ -81,6 +81,7 @@ class HttpServer:
         try:
             await until
         finally:
+            await _attach_accepted(listener)
             server.close()
             await self._shut_down()
 
@@ -114,6 +115,18 @@ class HttpServer:
             await asyncio.wait(self._open)
         for _ in range(_CLOSING_TURNS):
             await asyncio.sleep(0)
+
+
+async def _attach_accepted(listener: socket.socket) -> None:
+    """Accept no more connections, and wait until those just accepted have reached the server.
+
+    asyncio attaches a connection to its server one turn of the loop after it was accepted, and calls back in
+    the next. If the server is closed in between, the connection is dropped without closing its socket.
+    """
+    with suppress(NotImplementedError):  # the loop of Windows attaches them at once
+        asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 class ServerThread:
