@@ -21,7 +21,13 @@ from dataclasses import dataclass, field
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.address import Address, parse_address, redact
 from edgeharfer.runtime.source.credentials import Login
-from edgeharfer.runtime.source.endpoint import Connection, Deadline, Endpoint, unreachable_error
+from edgeharfer.runtime.source.endpoint import (
+    Connection,
+    Deadline,
+    DuplexStream,
+    Endpoint,
+    unreachable_error,
+)
 
 LOOPBACK = "127.0.0.1"
 _MAX_LINE, _MAX_FIELDS, _MAX_BODY = 4096, 64, 1 << 18
@@ -89,6 +95,7 @@ class RtspRelay:
         self._closed = self._playing = False
         self._player: socket.socket | None = None
         self._camera: Connection | None = None
+        self._camera_stream: DuplexStream | None = None
         self._camera_input: io.BufferedReader | None = None
         self._pending: dict[str, tuple[str, _Message]] = {}
         self._count = 0
@@ -272,10 +279,11 @@ class RtspRelay:
             camera = Endpoint(self._address).connect(self._deadline)
         except (OSError, ValueError) as error:
             raise unreachable_error(self._name, error) from None
-        camera.sock.settimeout(None)  # FFmpeg's own timeouts apply from here on
+        stream = DuplexStream(camera.sock)  # without a deadline: FFmpeg's own timeouts apply from here on
         with self._lock:
             before, self._camera = self._camera, camera
-            input_before, self._camera_input = self._camera_input, camera.sock.makefile("rb")
+            input_before, self._camera_input = self._camera_input, io.BufferedReader(stream)
+            self._camera_stream = stream
             closed = self._closed
         if before is not None and input_before is not None:
             before.close()
@@ -284,11 +292,11 @@ class RtspRelay:
             camera.close()
 
     def _send(self, data: bytes) -> None:
-        camera = self._camera
-        if camera is None:
+        stream = self._camera_stream
+        if stream is None:
             raise _ConnectionEnded
         with self._send_lock:
-            camera.sock.sendall(data)
+            stream.sendall(data)
 
     def _start_thread(self, target: object) -> None:
         assert callable(target)
