@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import socket
 import ssl
@@ -17,6 +18,7 @@ from typing import Self
 import pytest
 
 from edgeharfer.runtime.closing import Closing
+from edgeharfer.runtime.source.endpoint import DuplexStream
 from mjpeg_server import moving
 from rtsp_server import SDP, RtspServer
 
@@ -221,9 +223,10 @@ class TlsFront(ThreadedServer):
                 self._context.wrap_socket(plain, server_side=True) as viewer,
                 socket.create_connection(("127.0.0.1", self._behind), 5) as server,
             ):
-                back = threading.Thread(target=_copy, args=(server, viewer))
+                stream = DuplexStream(viewer)
+                back = threading.Thread(target=_copy, args=(server.recv, stream.sendall, viewer))
                 back.start()
-                _copy(viewer, server)
+                _copy(io.BufferedReader(stream).read1, server.sendall, server)
                 back.join()
 
     def close(self) -> None:
@@ -231,10 +234,9 @@ class TlsFront(ThreadedServer):
         self._thread.join()
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], None], target: socket.socket) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while data := receive(1 << 16):
+            send(data)
     with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-    for one in (source, target):
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+        target.shutdown(socket.SHUT_RDWR)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import os
 import re
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import media, open_source, stream
+from edgeharfer.runtime.source.endpoint import DuplexStream
 from edgeharfer.runtime.source.stream import StreamSource
 from films import write_film
 from hostile_servers import (
@@ -463,6 +467,23 @@ def test_a_camera_with_a_certificate_of_its_own(
         assert source.details.startswith("HTTPS MJPG") and source.read() is not None
     with TlsFront(context, rtsp.port) as front, StreamSource(front.url("rtsps"), SystemClock()) as source:
         assert source.details.startswith("RTSPS MJPG") and source.read() is not None
+
+
+def test_one_tls_connection_is_read_and_written_at_once(tmp_path: Path) -> None:
+    """Both directions are full, so that reads and writes of both ends overlap."""
+    context = own_certificate(tmp_path / "pair.pem")
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    sent = np.random.default_rng(3).bytes(4 << 20)
+    one, two = socket.socketpair()
+    with ThreadPoolExecutor(4) as pool:
+        accepting = pool.submit(context.wrap_socket, one, server_side=True)
+        with trusting.wrap_socket(two) as client, accepting.result() as server:
+            ends = [DuplexStream(client), DuplexStream(server)]
+            writes = [pool.submit(end.sendall, sent) for end in ends]
+            reads = [pool.submit(io.BufferedReader(end).read, len(sent)) for end in ends]
+            assert [read.result() == sent for read in reads] == [True, True]
+            assert [write.result() for write in writes] == [None, None]
 
 
 def test_the_option_of_run(web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

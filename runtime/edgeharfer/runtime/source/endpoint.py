@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import selectors
 import socket
 import ssl
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _TLS_SCHEMES = ("https", "rtsps")
+# A wait for a socket that another thread closes may not end by itself.
+_WAIT_S = 1.0
 
 
 class Deadline:
@@ -142,6 +147,52 @@ class _Incoming(io.RawIOBase):
     def readinto(self, space: WriteableBuffer, /) -> int:
         self._sock.settimeout(self._deadline.remaining_s())
         return self._sock.recv_into(space)
+
+
+class DuplexStream(io.RawIOBase):
+    """The bytes of a socket that one thread reads while another one writes.
+
+    OpenSSL must not be called for one connection by two threads at once (openssl-threads(7)), so calls
+    alternate, and both threads wait between them.
+
+    Args:
+        sock: A connected socket; it becomes non-blocking.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._lock = sock, threading.Lock()
+        sock.setblocking(False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, space: WriteableBuffer, /) -> int:
+        return self._call(lambda: self._sock.recv_into(space), selectors.EVENT_READ)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all bytes.
+
+        Raises:
+            OSError: The connection failed.
+        """
+        left = memoryview(data)
+        while left:
+            left = left[self._call(lambda: self._sock.send(left), selectors.EVENT_WRITE) :]  # noqa: B023
+
+    def _call(self, call: Callable[[], int], event: int) -> int:
+        while True:
+            with self._lock:
+                try:
+                    return call()
+                except ssl.SSLWantReadError:
+                    event = selectors.EVENT_READ
+                except ssl.SSLWantWriteError:
+                    event = selectors.EVENT_WRITE
+                except BlockingIOError:
+                    pass
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._sock, event)
+                selector.select(_WAIT_S)
 
 
 def describe_error(error: Exception) -> str:

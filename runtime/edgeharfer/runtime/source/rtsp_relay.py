@@ -24,6 +24,7 @@ from edgeharfer.runtime.source.credentials import Login
 from edgeharfer.runtime.source.endpoint import (
     Connection,
     Deadline,
+    DuplexStream,
     Endpoint,
     status_error,
     unreachable_error,
@@ -95,6 +96,7 @@ class RtspRelay:
         self._closed = self._ending = self._answered = self._playing = False
         self._player: socket.socket | None = None
         self._camera: Connection | None = None
+        self._camera_stream: DuplexStream | None = None
         self._camera_input: io.BufferedReader | None = None
         self._pending: dict[str, tuple[str, _Message]] = {}
         self._count = 0
@@ -274,10 +276,11 @@ class RtspRelay:
             camera = Endpoint(self._address).connect(self._deadline)
         except (OSError, ValueError) as error:
             raise unreachable_error(self._name, error) from None
-        camera.sock.settimeout(None)  # FFmpeg's own timeouts apply from here on
+        stream = DuplexStream(camera.sock)  # without a deadline: FFmpeg's own timeouts apply from here on
         with self._lock:
             before, self._camera = self._camera, camera
-            input_before, self._camera_input = self._camera_input, camera.sock.makefile("rb")
+            input_before, self._camera_input = self._camera_input, io.BufferedReader(stream)
+            self._camera_stream = stream
             closed = self._closed
         if before is not None and input_before is not None:
             before.close()
@@ -286,11 +289,11 @@ class RtspRelay:
             camera.close()
 
     def _send(self, data: bytes) -> None:
-        camera = self._camera
-        if camera is None:
+        stream = self._camera_stream
+        if stream is None:
             raise _ConnectionEnded
         with self._send_lock:
-            camera.sock.sendall(data)
+            stream.sendall(data)
 
     def _start_thread(self, target: object) -> None:
         assert callable(target)
