@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -35,14 +36,18 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
     """
     channels = 1 if spec.color == "gray" else 3
     batch = np.empty((len(images), spec.height, spec.width, channels), np.float32)
-    divisor, offset = _SCALES.get(spec.normalize, (1.0, 0.0))
+    known = spec.normalize in _SCALES
+    values = byte_values(spec.normalize if known else "none")
     for i, image in enumerate(images):
-        # Converts to float32 and divides in one pass.
-        matched = match_color(resize(image, spec.width, spec.height), spec)
-        np.divide(matched, np.float32(divisor), out=batch[i])
-    if offset:
-        batch -= offset
-    return batch if spec.normalize in _SCALES else normalize(batch, spec.normalize)
+        # Converts to float32 and normalises in one pass.
+        cv2.LUT(match_color(resize(image, spec.width, spec.height), spec), values, batch[i])
+    return batch if known else normalize(batch, spec.normalize)
+
+
+@lru_cache
+def byte_values(how: str) -> Floats:
+    """Return the normalised value of each byte, float32, (256,); `how` is "none", "unit" or "symmetric"."""
+    return normalize(np.arange(256, dtype=np.float32), how)
 
 
 def preprocess_picture(picture: Picture, spec: InputSpec) -> Floats:
@@ -89,7 +94,7 @@ def normalize(batch: Floats, how: str) -> Floats:
     """Normalise values of 0..255 in place.
 
     Args:
-        batch: float32, (n, height, width, channels).
+        batch: float32, (n, height, width, channels); for the first three also any other shape.
         how: "none", "unit" for [0, 1], "symmetric" for [-1, 1], "standardize" or "imagenet".
 
     Returns:
