@@ -10,9 +10,9 @@ import click
 from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.model_file import model_arguments, model_file_options, refuse_model_options
 from edgeharfer.cli.options import F, path_option
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8Options
@@ -45,13 +45,7 @@ def int8_options(command: F) -> F:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
-@click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto", show_default=True)
-@path_option("--weights", metavar="FILE", help="HDF5 file of the weights, if MODEL is a .json architecture.")
-@path_option("--labels", metavar="FILE", help="Class names in output order: JSON, or text with one per line.")
-@click.option(
-    "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
-    default="auto", show_default=True, help="Input scaling; unit = [0, 1], symmetric = [-1, 1].",
-)  # fmt: skip
+@model_file_options
 @click.option(
     "--precision",
     default="fp32",
@@ -70,10 +64,6 @@ def int8_options(command: F) -> F:
 def export(
     model: Path,
     out: Path,
-    task: str,
-    weights: Path | None,
-    labels: Path | None,
-    normalize: str,
     precision: str,
     half_weights: bool,
     name: str | None,
@@ -98,27 +88,27 @@ def export(
     precisions = [part.strip() for part in precision.split(",")]
     int8 = _int8(options) if "int8" in precisions else None
     if (model / "manifest.json").is_file():
+        refuse_model_options(str(model), options)
         if int8 is None:
             raise ConfigError(f"{model}: is already a package: add INT8 graphs with --precision fp32,int8")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
+    arguments = model_arguments(options)
     export_model(
         model,
         out,
-        task=task,
-        labels=labels,
-        normalize=normalize,
+        **arguments,
         precisions=precisions,
         half_weights=half_weights,
         name=name,
         int8=int8,
-        weights=weights,
         report=click.echo,
     )
     if measure:
-        peer = {"against": "keras", "keras_model": model, "name": name} if weights is None else {}
+        alone = arguments["weights"] is None
+        peer = {"against": "keras", "keras_model": model, "name": name} if alone else {}
         measured = {"packages": (str(out),), **peer}
         click.get_current_context().invoke(benchmark, **measured)
 
