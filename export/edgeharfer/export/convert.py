@@ -44,7 +44,7 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
             model = backend.load("onnxslim").slim(model)
     except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
-    return _tidy(model, shape, feed, result, name)
+    return tidy(model, shape, feed, result, name)
 
 
 def output_kind(model: Any, name: str) -> str:
@@ -72,7 +72,7 @@ def rename_output(model: Any, new: str) -> None:
     model.graph.output[0].name = new
 
 
-def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+def tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
     graph = model.graph
     if [one.name for one in graph.input] != [feed] or [one.name for one in graph.output] != [result]:
         raise ModelError(f"{name}: the converted graph has other inputs or outputs than the model")
