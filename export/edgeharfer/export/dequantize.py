@@ -11,6 +11,7 @@ from edgeharfer.runtime.errors import ModelError
 
 _REMOVED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _INTEGER = ("ConvInteger", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+_FLOAT = 1  # TensorProto.DataType
 _BLACK = {"uint8": 0, "int8": -128}
 """Value of a black pixel by the type of a quantized input (TensorFlow Lite's convention)."""
 
@@ -59,6 +60,9 @@ def dequantize(model: Any, name: str, feed: str, *, limits: bool) -> bool:
         else:
             graph.insert(node, "Identity", [node.input[0]], node.output[0])
         graph.remove(node)
+    for one in model.graph.output:
+        if graph.numpy_type(one.type.tensor_type.elem_type) in _BLACK:
+            one.type.tensor_type.elem_type = _FLOAT
     return scaled
 
 
@@ -78,6 +82,7 @@ def _scale_input(graph: OnnxGraph, model: Any, feed: str) -> bool:
     graph.insert(readers[0], "Sub", [feed, graph.add_constant(f"{feed}/black", black)], pixels)
     factor = graph.add_constant(f"{feed}/scale", np.float32(np.ravel(scale)[0]))
     graph.insert(readers[0], "Mul", [pixels, factor], f"{feed}/real")
+    given.type.tensor_type.elem_type = _FLOAT
     for node in readers:
         node.input[:] = [f"{feed}/real" if one == feed else one for one in node.input]
     return True

@@ -83,6 +83,11 @@ class OnnxGraph:
         node = self._onnx.helper.make_node(operator, feeds, [result], **how)
         self._graph.node.insert(list(self._graph.node).index(before), node)
 
+    def append(self, operator: str, feeds: Sequence[str], result: str, **how: Any) -> str:
+        """Append a new node and return the name of its output."""
+        self._graph.node.append(self._onnx.helper.make_node(operator, feeds, [result], **how))
+        return result
+
     def remove(self, *nodes: Any) -> None:
         """Remove nodes whose outputs are no longer needed."""
         for node in nodes:

@@ -12,6 +12,7 @@ import numpy as np
 from edgeharfer.export import backend
 from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
+from edgeharfer.export.head import last_operator
 from edgeharfer.export.keras_model import first_line
 from edgeharfer.export.onnx_axes import Axes, find_axes
 from edgeharfer.export.onnx_file import tensors
@@ -31,6 +32,9 @@ QUANTIZED_CLOSE = 0.5
 """The same if one of them rounds activations to eight bits. The receipt has the difference in probabilities."""
 
 _SAMPLES, _SEED = 3, 20_26
+_SUM_TOLERANCE = 0.05  # 8-bit probabilities are rounded to 1/256
+# Factors of pixels are about 1/255; those of values between 0 and 1 are at least 1.
+_PIXEL_FACTOR = 0.2
 _SCALING = ("Sub", "Div", "Mul", "Add")
 _PASSING = ("Identity", "Cast", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
 
@@ -59,17 +63,17 @@ class ImportedGraph:
     Attributes:
         model: The ModelProto.
         axes: Axes of the file's input.
-        classes: Number of scores.
+        scores: Shape of the scores of one input: (classes,), or (frames, classes).
         batch: Size of the batch; None if it is free.
-        scales_itself: Whether the graph begins with arithmetic on the pixels.
+        scaling: Operator that scales raw pixels at the beginning; None if there is none.
         notes: What was changed, for the receipt.
     """
 
     model: Any
     axes: Axes
-    classes: int
+    scores: tuple[int, ...]
     batch: int | None = None
-    scales_itself: bool = False
+    scaling: str | None = None
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -128,23 +132,37 @@ def import_graph(
     axes = find_axes(model, given, name, options, layout)
     inputs = _random_inputs(axes, is_integer=given.type.tensor_type.elem_type in _integers())
     rows = [original.scores(axes.to_file(one[None])) for one in inputs]
-    scores = rows[0]
+    shape = _row_shape(rows[0], axes, name, result)
+    is_scaled = _to_floats(model, name, given.name, notes, limits=layout is None)
+    scaling = "DequantizeLinear" if is_scaled else _scaling(OnnxGraph(model), given.name)
+    model = _raise_opset(model, name, notes)
+    _wrap(model, axes, model.graph.input[0], model.graph.output[0].name, shape)
+    _check_sizes(model, name)
+    tolerance = QUANTIZED_CLOSE if "quantized" in notes else CLOSE
+    samples = _Samples(inputs, np.stack([one.reshape(shape) for one in rows]), tolerance)
+    made, batch = _free_batch(model, axes, name, samples)
+    if batch is not None:
+        notes["batch"] = "fixed at 1: the graph mixes the batch with other axes"
+    if last_operator(made) == "Softmax" and math.prod(shape) > 1 and not _sum_to_one(samples):
+        raise ModelError(f"{name}: its softmax is not over the classes: export the model with softmax over axis 1")
+    return ImportedGraph(made, axes, shape, batch, scaling, notes)
+
+
+def _row_shape(scores: Floats, axes: Axes, name: str, result: str) -> tuple[int, ...]:
+    """Return the shape of the scores of one input."""
+    frames = dict(zip(axes.order, axes.sizes, strict=True)).get("t", 1)
+    if frames > 1 and scores.ndim == 3 and scores.shape[1] == frames:
+        return frames, scores.shape[2]
     if scores.size == 0 or sum(length > 1 for length in scores.shape) > 1:
         shape = " x ".join(map(str, scores.shape))
         raise ModelError(
             f"{name}: its output {result!r} is {shape}, not one row of scores: choose another with --output"
         )
-    scales = _to_floats(model, name, given.name, notes, limits=layout is None)
-    scales = scales or _scales_itself(OnnxGraph(model), given.name)
-    model = _raise_opset(model, name, notes)
-    _wrap(model, axes, model.graph.input[0], model.graph.output[0].name, scores.size)
-    _check_sizes(model, name)
-    tolerance = QUANTIZED_CLOSE if "quantized" in notes else CLOSE
-    samples = _Samples(inputs, np.stack([one.ravel() for one in rows]), tolerance)
-    made, batch = _free_batch(model, axes, name, samples)
-    if batch is not None:
-        notes["batch"] = "fixed at 1: the graph mixes the batch with other axes"
-    return ImportedGraph(made, axes, int(scores.size), batch, scales, notes)
+    return (int(scores.size),)
+
+
+def _sum_to_one(samples: _Samples) -> bool:
+    return bool(np.abs(samples.scores.sum(axis=-1) - 1).max() < _SUM_TOLERANCE)
 
 
 def _integers() -> tuple[int, ...]:
@@ -222,16 +240,19 @@ def _to_floats(model: Any, name: str, feed: str, notes: dict[str, str], *, limit
     return scales
 
 
-def _scales_itself(graph: OnnxGraph, feed: str) -> bool:
-    """Whether arithmetic with constants is the first thing that happens to the input."""
+def _scaling(graph: OnnxGraph, feed: str) -> str | None:
+    """Return the first operator if it scales values of 0 to 255; others scale small values already."""
     reader = graph.only_consumer(feed)
-    while reader is not None and reader.op_type in _PASSING:
+    while reader is not None and reader.op_type in (*_PASSING, *_SCALING):
+        if reader.op_type in _SCALING:
+            values = [value for one in reader.input if (value := graph.constant(one)) is not None]
+            if not values:
+                return None
+            largest = float(np.abs(values[0]).max())
+            if largest < _PIXEL_FACTOR if reader.op_type == "Mul" else largest > 1 / _PIXEL_FACTOR:
+                return reader.name or reader.op_type
         reader = graph.only_consumer(reader.output[0])
-    return (
-        reader is not None
-        and reader.op_type in _SCALING
-        and any(graph.constant(one) is not None for one in reader.input)
-    )
+    return None
 
 
 def opset_of(model: Any) -> int:
@@ -259,7 +280,7 @@ def _raise_opset(model: Any, name: str, notes: dict[str, str]) -> Any:
     return model
 
 
-def _wrap(model: Any, axes: Axes, given: Any, result: str, classes: int) -> None:
+def _wrap(model: Any, axes: Axes, given: Any, result: str, shape: tuple[int, ...]) -> None:
     """Give a graph the input "image" and the output "scores", both float32, with fixed sizes, in place."""
     helper, kinds = backend.load("onnx.helper"), backend.load("onnx").TensorProto
     graph, batch = model.graph, axes.batch or 1
@@ -276,14 +297,14 @@ def _wrap(model: Any, axes: Axes, given: Any, result: str, classes: int) -> None
     if graph.output[0].type.tensor_type.elem_type not in (kinds.FLOAT, kinds.UNDEFINED):
         after.append(helper.make_node("Cast", [result], ["scores/cast"], to=kinds.FLOAT))
         result = "scores/cast"
-    rows = backend.load("onnx.numpy_helper").from_array(np.array([-1, classes]), "scores/shape")
+    rows = backend.load("onnx.numpy_helper").from_array(np.array([-1, *shape]), "scores/shape")
     graph.initializer.append(rows)
     after.append(helper.make_node("Reshape", [result, rows.name], ["scores"]))
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info("image", kinds.FLOAT, [batch, *axes.shape]))
-    graph.output.append(helper.make_tensor_value_info("scores", kinds.FLOAT, [batch, classes]))
+    graph.output.append(helper.make_tensor_value_info("scores", kinds.FLOAT, [batch, *shape]))
 
 
 def _check_sizes(model: Any, name: str) -> None:
@@ -309,17 +330,16 @@ class _Samples:
 def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[Any, int | None]:
     """Return a simplified graph and its batch: None if it is free, or 1.
 
-    The first graph whose scores are the original's is taken: with the batch fixed while shapes are
-    simplified and then freed; with a batch that was always free; with the fixed batch.
+    The first graph whose scores are the original's is taken.
     """
     reasons = []
-    for make in (_fixed_then_freed, _always_free, _fixed):
+    for make in (_freed, _simplified_and_freed, _always_free, _fixed):
         if (make is _always_free and axes.batch is not None) or (make is _fixed and axes.batch not in (None, 1)):
             continue
         try:
             with backend.quiet():
                 made, batch = make(copy_model(model), axes, name)
-            _compare(made, batch, samples)
+                _compare(made, batch, samples)
         except Exception as error:  # onnxslim raises many types.
             reasons.append(first_line(error))
         else:
@@ -350,15 +370,23 @@ def _slim(model: Any) -> Any:
     return backend.load("onnxslim").slim(model)
 
 
-def _fixed_then_freed(model: Any, axes: Axes, name: str) -> tuple[Any, int | None]:
-    model = _slim(model)
-    graph = OnnxGraph(model)
+def _freed(model: Any, axes: Axes, name: str) -> tuple[Any, int | None]:
+    """Free the batch by reshapes that state all other lengths."""
+    inferred = backend.load("onnx.shape_inference").infer_shapes(model, data_prop=True)
+    graph, shapes = OnnxGraph(model), OnnxGraph(inferred)
     for node in graph.nodes("Reshape"):
-        shape = graph.shape(node.output[0])
+        shape = shapes.shape(node.output[0])
         if graph.constant(node.input[0]) is None and shape and None not in shape:
-            node.input[1] = graph.add_constant(f"{node.output[0]}/rows", np.array([-1, *shape[1:]], np.int64))
+            rows = np.array([-1, *(length or 0 for length in shape[1:])], np.int64)
+            node.input[1] = graph.add_constant(f"{node.output[0]}/rows", rows)
             del node.attribute[:]
-    return tidy(model, axes.shape, "image", "scores", name), None
+    graph.remove_unused()
+    return _always_free(model, axes, name)
+
+
+def _simplified_and_freed(model: Any, axes: Axes, name: str) -> tuple[Any, int | None]:
+    """The same for a graph whose shapes are only known after the simplification with a fixed batch."""
+    return _freed(_slim(model), axes, name)
 
 
 def _always_free(model: Any, axes: Axes, name: str) -> tuple[Any, int | None]:
