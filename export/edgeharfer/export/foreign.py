@@ -63,9 +63,10 @@ class ForeignFile:
         with tempfile.TemporaryDirectory() as folder:
             self._run("convert", Path(folder), CONVERT_S)
             facts = json.loads(Path(folder, _FACTS).read_text(encoding="utf-8"))
-            axes = facts.pop("axes")
+            axes = Axes(**{**facts["axes"], "sizes": tuple(facts.pop("axes")["sizes"])})
+            facts["scores"] = tuple(facts["scores"])
             model = backend.load("onnx").load(str(Path(folder, _GRAPH)))
-        return ImportedGraph(model, Axes(axes["order"], tuple(axes["sizes"]), axes["batch"]), **facts)
+        return ImportedGraph(model, axes, **facts)
 
     def scores(self, inputs: Floats, axes: Axes) -> Floats:
         """Return the file's own scores, float32 (n, classes).

@@ -14,7 +14,7 @@ from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
 from edgeharfer.export.keras_model import first_line
-from edgeharfer.export.onnx_axes import Axes, find_axes
+from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
 from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model, subgraphs
 from edgeharfer.export.original import Original
@@ -129,7 +129,7 @@ def import_graph(
     notes: dict[str, str] = {}
     result = pick_output(model, name, options.output).name
     given = _keep_only(model, name, result)
-    axes = find_axes(model, given, name, options, layout)
+    axes = fold_transposition(model, given.name, find_axes(model, given, name, options, layout))
     inputs = _random_inputs(axes, is_integer=given.type.tensor_type.elem_type in _integers())
     rows = [original.scores(axes.to_file(one[None])) for one in inputs]
     shape = _row_shape(rows[0], axes, name, result)
@@ -150,9 +150,8 @@ def import_graph(
 
 def _row_shape(scores: Floats, axes: Axes, name: str, result: str) -> tuple[int, ...]:
     """Return the shape of the scores of one input."""
-    frames = dict(zip(axes.order, axes.sizes, strict=True)).get("t", 1)
-    if frames > 1 and scores.ndim == 3 and scores.shape[1] == frames:
-        return frames, scores.shape[2]
+    if axes.frames > 1 and scores.ndim == 3 and scores.shape[1] == axes.frames:
+        return axes.frames, scores.shape[2]
     if scores.size == 0 or sum(length > 1 for length in scores.shape) > 1:
         shape = " x ".join(map(str, scores.shape))
         raise ModelError(
@@ -289,7 +288,7 @@ def _wrap(model: Any, axes: Axes, given: Any, result: str, shape: tuple[int, ...
     if given.type.tensor_type.elem_type != kinds.FLOAT:
         before.append(helper.make_node("Cast", [name], ["image/cast"], to=given.type.tensor_type.elem_type))
         name = "image/cast"
-    if axes.order != axes.wanted:
+    if axes.graph_order != axes.wanted:
         before.append(helper.make_node("Transpose", [name], ["image/transposed"], perm=axes.permutation))
         name = "image/transposed"
     _rename(graph, {feed: name})
