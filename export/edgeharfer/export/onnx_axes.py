@@ -15,6 +15,10 @@ CHANNELS = (1, 3)
 _ORDERS = {4: ("nchw", "nhwc"), 5: ("ncthw", "ntchw", "nthwc")}
 """Possible orders by the number of axes: batch, channels, time, height, width."""
 _PASSING = ("Identity", "Cast", "Sub", "Div", "Mul", "Add", "BatchNormalization", "Pad")
+_ELEMENTWISE = (
+    *("Identity", "Cast", "Sub", "Div", "Mul", "Add", "Clip"),
+    *("QuantizeLinear", "DequantizeLinear"),
+)
 
 
 class AxisOptions(Protocol):
@@ -87,6 +91,9 @@ def fold_transposition(model: Any, feed: str, axes: Axes) -> Axes:
     """
     graph = OnnxGraph(model)
     first = graph.only_consumer(feed)
+    while first is not None and _treats_values_alike(graph, first):
+        feed = first.output[0]
+        first = graph.only_consumer(feed)
     if axes.order != "nhwc" or first is None or first.op_type != "Transpose":
         return axes
     if list(graph.attribute(first, "perm", [])) != [0, 3, 1, 2]:
@@ -95,6 +102,12 @@ def fold_transposition(model: Any, feed: str, axes: Axes) -> Axes:
         reader.input[:] = [feed if one == first.output[0] else one for one in reader.input]
     graph.remove(first)
     return replace(axes, folded=True)
+
+
+def _treats_values_alike(graph: OnnxGraph, node: Any) -> bool:
+    """Whether a node does the same to every value, whatever the order of the axes."""
+    constants = [graph.constant(name) for name in node.input[1:] if name]
+    return node.op_type in _ELEMENTWISE and all(one is not None and one.size == 1 for one in constants)
 
 
 def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: str | None = None) -> Axes:
@@ -115,8 +128,8 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
     shown = " x ".join("?" if one is None else str(one) for one in dims) or "unknown"
     if len(dims) not in _ORDERS:
         raise ModelError(
-            f"{name}: its input {given.name!r} is {shown}, neither a picture nor a clip; for key points and the "
-            "like, write a task of your own (docs/python.md)"
+            f"{name}: its input {given.name!r} is {shown}, neither a picture nor a clip; for key points and "
+            "the like, write a task of your own (docs/python.md)"
         )
     if known is None and options.layout == "auto":
         known, channels = _order_of_first_convolution(model, given.name, len(dims))

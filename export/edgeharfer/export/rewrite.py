@@ -1,7 +1,8 @@
 """Rewrites that make a converted graph faster without changing its results.
 
 Graphs from TensorFlow contain the initial zeros of recurrent layers, batch normalization as two operators,
-and padding as an operator of its own; those from PyTorch gather the last state of a recurrent layer. Each rewrite matches one such pattern exactly.
+and padding as an operator of its own; those from PyTorch gather the last state of a recurrent layer. Each
+rewrite matches one such pattern exactly.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def use_last_state_output(graph: OnnxGraph, lstm: Any) -> None:
 
 
 def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
-    """Read the last state from the LSTM's second output instead of gathering it, as graphs from PyTorch do."""
+    """Read the last state from the LSTM's second output instead of gathering it, as PyTorch does."""
     if graph.attribute(lstm, "direction", b"forward") != b"forward":
         return
     if any(lstm.output[1:2]) and (of_state := graph.only_consumer(lstm.output[1])) is not None:
@@ -209,7 +210,11 @@ def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
         return
     frames, axis, between = graph.shape(lstm.output[0])[:1], 0, [last]
     last = graph.only_consumer(last.output[0])
-    if last is not None and last.op_type == "Transpose" and list(graph.attribute(last, "perm", [])) == [1, 0, 2]:
+    if (
+        last is not None
+        and last.op_type == "Transpose"
+        and list(graph.attribute(last, "perm", [])) == [1, 0, 2]
+    ):
         axis, between, last = 1, [*between, last], graph.only_consumer(last.output[0])
     if last is None or not _gathers_last(graph, last, axis, frames[0] if frames else None):
         return
