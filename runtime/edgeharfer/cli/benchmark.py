@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.options import config_option, path_option
-from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
@@ -165,7 +165,7 @@ def find_subjects(
     if model is not None and len(packages) != 1:
         raise click.UsageError("--keras-model requires exactly one PACKAGE")
     for name in packages or default_packages(options):
-        if is_keras(Path(name)):
+        if is_model_file(Path(name)):
             with needs_extra("export"):
                 yield stack.enter_context(exported_subject(Path(name), options["name"]))
         else:

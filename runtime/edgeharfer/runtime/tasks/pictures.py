@@ -46,6 +46,8 @@ class PictureModel(TaskModel):
         self._clock = clock or SystemClock()
         self.row_size = self.manifest.outputs
         self.session = self._open(package, "model", self._shapes)
+        if self.session.input_shape[0] == 1:
+            self.batches = (1,)
 
     @property
     def crop(self) -> CropSpec:
