@@ -109,9 +109,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], path: Pat
 
     figures: list[Any] = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *rest, **named: (
-        figures.append(self), save(self, *rest, **named)
-    ))  # fmt: skip
+
+    def recorded(figure: Figure, *rest: Any, **named: Any) -> None:
+        figures.append(figure)
+        save(figure, *rest, **named)
+
+    monkeypatch.setattr(Figure, "savefig", recorded)
     plot(rows, {**MACHINE, **machine}, path)
     return figures[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ class OperatorTime:
         operator: Name of the operator, such as "Conv".
         provider: Execution provider that runs it, without "ExecutionProvider".
         nodes: Nodes in one run.
-        ms: Milliseconds in one run.
+        ms: Milliseconds in one run, of each node the median over all runs.
         share: Share of the time of all operators.
     """
 
@@ -88,26 +89,28 @@ def profile_package(
 
 
 def operator_times(events: Sequence[Mapping[str, Any]], skip_runs: int = 0) -> list[OperatorTime]:
-    """Sum the events of a trace by operator, slowest first.
+    """Sum the median times of the nodes of a trace by operator, slowest first.
 
     Args:
         events: Events of ONNX Runtime's profiler; durations are in microseconds.
         skip_runs: Number of first runs to leave out.
     """
     ends = sorted(one["ts"] + one["dur"] for one in events if one.get("name") == "model_run")
-    start, runs = (ends[skip_runs - 1] if skip_runs else 0), max(1, len(ends) - skip_runs)
-    times: Counter[tuple[str, str]] = Counter()
-    nodes: Counter[tuple[str, str]] = Counter()
+    start = ends[skip_runs - 1] if skip_runs else 0
+    by_node: dict[tuple[str, str, str], list[float]] = {}
     for event in events:
-        arguments = event.get("args", {})
-        if event.get("cat") != "Node" or event["ts"] < start or "op_name" not in arguments:
+        about = event.get("args", {})
+        if event.get("cat") != "Node" or event["ts"] < start or "op_name" not in about:
             continue
-        key = arguments["op_name"], arguments.get("provider", "").removesuffix("ExecutionProvider")
-        times[key] += event["dur"]
-        nodes[key] += 1
+        key = about["op_name"], about.get("provider", "").removesuffix("ExecutionProvider"), event["name"]
+        by_node.setdefault(key, []).append(event["dur"])
+    nodes = Counter((operator, provider) for operator, provider, _ in by_node)
+    times: Counter[tuple[str, str]] = Counter()
+    for (operator, provider, _), durations in by_node.items():
+        times[operator, provider] += statistics.median(durations)  # type: ignore[assignment]
     total = times.total() or 1
     return [
-        OperatorTime(*key, round(nodes[key] / runs), round(us / runs / 1e3, 4), round(us / total, 4))
+        OperatorTime(*key, nodes[key], round(us / 1e3, 4), round(us / total, 4))
         for key, us in times.most_common()
     ]
 
