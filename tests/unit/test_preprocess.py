@@ -140,7 +140,7 @@ def test_the_pictures_themselves_stay_as_they_are() -> None:
 
 def test_normalize_works_in_place() -> None:
     batch = np.full((1, 2, 2, 1), 255, np.float32)
-    assert normalize(batch, "unit") is batch
+    assert normalize(batch, InputSpec(2, 2, "gray", "unit")) is batch
 
 
 @pytest.mark.parametrize("width", [100, 128, 240, 256, 320])

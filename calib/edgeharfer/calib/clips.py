@@ -16,7 +16,7 @@ from edgeharfer.evaluate.action import clip_windows, read_frames
 from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.preprocess import match_color, resize
+from edgeharfer.runtime.inference.preprocess import fit_image, match_color
 from edgeharfer.runtime.types import Floats, Image
 
 FRAMES_PER_CLIP = 16
@@ -136,7 +136,7 @@ class ClipCalibrationSource(CalibrationSource):
         pictures: list[Image] = []
 
         def store(bgr: Image) -> Floats:
-            pictures.append(match_color(resize(bgr, spec.width, spec.height), spec))
+            pictures.append(match_color(fit_image(bgr, spec), spec))
             return np.array([len(pictures) - 1], np.float32)
 
         with tempfile.TemporaryDirectory() as scratch, self.data.local_file(sample, Path(scratch)) as path:

@@ -16,6 +16,10 @@ LABELS = "labels.json"
 CARD = "MODELCARD.md"
 RUN_MODEL = "model.keras"
 HDF5 = (".h5", ".hdf5")
+FOREIGN = ("onnx", "tflite")
+"""Kinds of files whose graph is not of Keras or TensorFlow."""
+KINDS = {".keras": "keras", **dict.fromkeys(HDF5, "hdf5"), **{f".{kind}": kind for kind in FOREIGN}}
+"""Kinds of model files by their endings."""
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 _OWN_KEYS = ("head", "packages")
@@ -43,7 +47,8 @@ class ModelSource:
 
     Attributes:
         model: File or folder of the model.
-        kind: "keras" (zip), "hdf5", "savedmodel", or "json" for an architecture whose weights are apart.
+        kind: "keras" (zip), "hdf5", "onnx", "tflite", "savedmodel", or "json" for an architecture whose weights
+            are apart.
         facts: Recorded manifest keys.
         head: Name of the output to export from a model with several.
         card: Text of the model card.
@@ -97,7 +102,8 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         raise ConfigError(f"{path}: has its own weights: --weights belongs to a .json architecture")
     if not path.exists():
         raise ModelError(
-            f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
+            f"{path}: no such model: give a .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel or a "
+            "run's folder"
         )
     if path.is_dir() and (path / RUN_MODEL).is_file():
         return _run(path, name)
@@ -105,11 +111,9 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         return ModelSource(path, "savedmodel")
     if path.is_dir():
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
-    if path.suffix.lower() == ".keras":
-        return ModelSource(path, "keras")
-    if path.suffix.lower() in HDF5:
-        return ModelSource(path, "hdf5")
-    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file, nor the .json file of an architecture")
+    if kind := KINDS.get(path.suffix.lower()):
+        return ModelSource(path, kind)
+    raise ModelError(f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture")
 
 
 def _weights_of(path: Path, weights: Path | None) -> Path:

@@ -60,9 +60,9 @@ def exported_subject(model: Path, name: str | None = None) -> Iterator[Benchmark
     loaded = load_model(source)
     labels = None
     if "labels" not in source.facts:
-        labels = [f"class-{number}" for number in range(loaded.output_shape[-1] or 0)]
+        labels = [f"class-{number}" for number in range(max(loaded.units or 0, 2))]
     record = source.facts.get("input")
-    known = loaded.scales_itself or (isinstance(record, dict) and "normalize" in record)
+    known = loaded.scaling_layer is not None or (isinstance(record, dict) and "normalize" in record)
     with TemporaryDirectory(prefix="edgeharfer-") as folder:
         package = export_model(
             model, Path(folder, model.stem), labels=labels, normalize="auto" if known else "unit", name=name

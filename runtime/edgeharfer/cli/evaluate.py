@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
+from edgeharfer.cli.model_file import model_file_options
 from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import open_package
 from edgeharfer.runtime.staging import write_json
@@ -28,15 +29,19 @@ from edgeharfer.runtime.staging import write_json
     show_default=True, help="Class prior of the emotion model.",
 )  # fmt: skip
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
+@model_file_options
 @provider_options
 def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -> None:
-    """Measure the accuracy of a PACKAGE, or of a Keras model as it would be exported.
+    """Measure the accuracy of a PACKAGE, or of a model file as it would be exported.
+
+    The options of `export` say what a model file does not record.
 
     \b
     edgeharfer evaluate emotion-fer8 --data fer2013.zip --ferplus fer2013new.csv
     edgeharfer evaluate action-ucf20 --data clips/
+    edgeharfer evaluate model.h5 --labels labels.txt --normalize unit --data fer2013.zip
     """
-    with open_package(package) as found:
+    with open_package(package, options) as found:
         metrics = measure_accuracy(found, data, options)
     click.echo(table(metrics))
     if json_file is not None:

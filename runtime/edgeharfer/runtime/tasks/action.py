@@ -162,7 +162,7 @@ class ActionModel(TaskModel):
             self._sessions.append(joints.session)
             return joints
         spec = self.manifest.input
-        shape = (1, spec.height, spec.width, spec.channels)
+        shape = (1, *spec.shape)
         return PictureEncoder(self._open(package, "encoder", [shape]), spec)
 
 
