@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.model_file import model_arguments, model_file_options
 from edgeharfer.cli.options import path_option
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.staging import write_json
+from edgeharfer.runtime.staging import write_json, write_text
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@path_option("--weights", metavar="FILE", help="HDF5 file of the weights, if MODEL is a .json architecture.")
-@path_option(
-    "--labels", metavar="FILE", help="Class names that the model is said to have, tried with --data."
-)
-@click.option("--name", help="Package to pick from a training run that holds several.")
 @path_option(
     "--data", metavar="DIR|ZIP",
     help="Labelled data; tries label orders, channel orders and normalisations on it.",
 )  # fmt: skip
 @click.option("--split", help="Split of --data to try; default: the test split.")
 @path_option("--ferplus", metavar="CSV", help="Label by majority of these FER+ votes, joined by file name.")
+@click.option("--name", help="Package to pick from a training run that holds several.")
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
 @path_option("--write-labels", metavar="FILE", help="Write the labels that fit best, one name per line.")
+@model_file_options
 def inspect(
     model: Path,
-    weights: Path | None,
-    labels: Path | None,
-    name: str | None,
     data: Path | None,
     split: str | None,
     ferplus: Path | None,
+    name: str | None,
     json_file: Path | None,
     write_labels: Path | None,
+    **options: Any,
 ) -> None:
     """Show what MODEL takes and gives, and whether and how `export` takes it.
 
     MODEL is a Keras, ONNX or TensorFlow Lite file, a SavedModel, a .json architecture with --weights, a
-    training run, or a package.
+    training run, or a package. The options of `export` say what is known of it.
 
     \b
     edgeharfer inspect model.h5
@@ -52,18 +50,16 @@ def inspect(
         if value is not None and data is None:
             raise click.UsageError(f"{option} requires --data")
     with needs_extra("export"):
-        from edgeharfer.export.inspection import inspect_model
+        from edgeharfer.export.inspection import GivenFacts, inspect_model
 
+    given = GivenFacts(name=name, **model_arguments(options))
     with progress_bar() as progress:
-        found = inspect_model(
-            model, weights=weights, labels=labels, name=name, data=data, split=split, ferplus=ferplus,
-            progress=progress,
-        )  # fmt: skip
+        found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
     for line in found.lines():
         click.echo(line)
     if json_file is not None:
         write_json(json_file, found.to_dict())
     if write_labels is not None:
         if not found.labels:
-            raise ConfigError(f"{model}: no labels to write: it is already a package")
-        write_labels.write_text("".join(f"{label}\n" for label in found.labels), encoding="utf-8")
+            raise ConfigError(f"{model}: is already a package, so there are no labels to write")
+        write_text(write_labels, "".join(f"{label}\n" for label in found.labels))

@@ -30,10 +30,10 @@ KNOWN_ORDERS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 
 FITTED = "fitted"
 """Name of the order that is fitted to the data."""
-MAX_PERMUTED = 3
-"""All orders of so few classes are tried."""
+PERMUTED, MAX_PERMUTED = "permuted", 3
+"""Name of the orders that are all tried, and the largest number of classes for which they are."""
 MIN_GAIN = 0.05
-"""Gain in accuracy by which another order fits better; smaller ones occur by chance."""
+"""Gain in accuracy by which another order fits better, twice as much for the fitted one; less is chance."""
 FAILED_RECALL = 0.05
 MIN_SUPPORT = 10
 """A class with so many samples, of which at most this share is right, has almost no recall."""
@@ -102,7 +102,7 @@ def _usual_orders(names: Mapping[str, str], outputs: int) -> Iterator[tuple[str,
         yield "alphabetical", tuple(sorted(names.values(), key=str.lower))
     if outputs <= MAX_PERMUTED and len(names) == outputs:
         for order in permutations(sorted(names.values(), key=str.lower)):
-            yield "permuted", order
+            yield PERMUTED, order
     for where, known in KNOWN_ORDERS.items():
         for kept in (known, tuple(one for one in known if one in names)):
             if len(kept) == outputs and set(names) & set(kept):
@@ -177,4 +177,5 @@ def better_order(labels: Sequence[str], confusion: Counts) -> OrderScore | None:
         rest = iter(label for label in labels if canonical(label) not in known)
         filled = tuple(next(rest) if one.startswith("output-") else one for one in best.order.labels)
         best = OrderScore(LabelOrder(FITTED, filled), best.right, best.n)
-    return best if best.top1 >= current.top1 + MIN_GAIN else None
+    gain = 2 * MIN_GAIN if best.order.name == FITTED else MIN_GAIN
+    return best if best.top1 >= current.top1 + gain else None

@@ -97,11 +97,10 @@ class ModelDescription:
             most = sorted(self.operators.items(), key=lambda pair: (-pair[1], pair[0]))
             shown = ", ".join(f"{count} {name}" for name, count in most[:LISTED])
             yield f"  {'layers':10} {shown}" + (", …" if len(most) > LISTED else "")
-        yield f"  {'scaling':10} " + (
-            f"by the graph ({', '.join(self.scaling)}): it takes raw pixels"
-            if self.scaling
-            else "not in the graph: it must be given with --normalize"
-        )
+        if self.scaling:
+            yield f"  {'scaling':10} by the graph ({', '.join(self.scaling)}): it takes raw pixels"
+        elif self.kind != "package":
+            yield f"  {'scaling':10} not in the graph: it must be given with --normalize"
         if self.ending is not None:
             yield f"  {'ends in':10} {self.ending}"
         for where, names in self.labels.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edgeharfer.calib import open_calibration_source
@@ -16,10 +17,10 @@ from edgeharfer.calib.data import CalibrationSource, EvaluationData, Pair
 from edgeharfer.calib.scoring import Scorer
 from edgeharfer.evaluate.dataset import CLIPS, Dataset
 from edgeharfer.evaluate.ferplus import LABELS as FERPLUS_LABELS
-from edgeharfer.evaluate.label_orders import FITTED, Counts, plausible_orders, score_orders
+from edgeharfer.evaluate.label_orders import FITTED, PERMUTED, Counts, plausible_orders, score_orders
 from edgeharfer.runtime.inference.manifest import NORMALIZATIONS, InputSpec, Manifest
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.types import Floats
+from edgeharfer.runtime.types import Floats, Image
 
 Progress = Callable[[int, int], object]
 
@@ -37,7 +38,8 @@ class Fit:
         right: Right predictions.
         order: Name of the label order.
         labels: The labels in that order.
-        channels: Order of the colour channels, "gray", "rgb" or "bgr".
+        channels: Colour channels and their order, "gray", "rgb" or "bgr"; "gray3" for the grey level in
+            each of three channels.
         normalize: Scaling of the input.
         fitted: Whether the order was fitted to this data, so that its accuracy on other data is lower.
     """
@@ -57,7 +59,7 @@ def find_fits(
     path: Path,
     *,
     recorded: Mapping[str, Sequence[str]],
-    scales_itself: bool,
+    variants: Sequence[InputSpec],
     split: str | None = None,
     ferplus: Path | None = None,
     progress: Progress = lambda done, total: None,
@@ -68,13 +70,13 @@ def find_fits(
         package: The model as a package, with any labels and normalization.
         path: Folder or zip of labelled pictures or clips.
         recorded: Orders of labels that stand in the file or beside it.
-        scales_itself: Whether the graph scales raw pixels, so that no other scaling is tried.
+        variants: The inputs to try, see `input_variants`.
         split: Name of the split; None chooses the test split.
         ferplus: Table of FER+ votes that replace the folder names.
         progress: Called with the number of tried inputs and of all.
 
     Returns:
-        The fits, most right predictions first; a fitted order stands behind others that are as good.
+        The fits, most right predictions first; among equally good ones, usual orders of labels first.
 
     Raises:
         SourceError: The data cannot be read.
@@ -88,8 +90,8 @@ def find_fits(
         MAX_PICTURES if manifest.window is None else MAX_CLIPS,
     )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        fits = list(_fits(package, source, pairs, Path(scratch), recorded, scales_itself, progress))
-    return sorted(fits, key=lambda fit: (-fit.right, fit.fitted))
+        fits = list(_fits(package, source, pairs, Path(scratch), recorded, variants, progress))
+    return sorted(fits, key=lambda fit: (-fit.right, fit.fitted, fit.order == PERMUTED))
 
 
 def data_classes(path: Path, manifest: Manifest, split: str | None, ferplus: Path | None) -> tuple[str, ...]:
@@ -117,18 +119,42 @@ def balanced(pairs: Sequence[Pair], wanted: int) -> list[Pair]:
     ]
 
 
-def input_variants(spec: InputSpec, scales_itself: bool) -> Iterator[InputSpec]:
-    """Yield the channel orders and normalizations that a model may have been trained with."""
-    channels = ("gray",) if spec.channels == 1 else ("rgb", "bgr")
-    scalings = ("none",) if scales_itself else NORMALIZATIONS
-    for color, normalize in product(channels, scalings):
-        if color != "gray" or normalize != "imagenet":
-            yield replace(spec, color=color, normalize=normalize)  # type: ignore[arg-type]
+def input_variants(
+    manifest: Manifest, *, channels: str | None = None, scaling: bool = True
+) -> list[InputSpec]:
+    """Return the channel orders and normalizations that a model may have been trained with.
+
+    Args:
+        manifest: Manifest of the model, whose other keys are kept.
+        channels: The only channel order to try, as in the manifest; None for all.
+        scaling: Whether other normalizations than that of the manifest are tried.
+    """
+    spec = manifest.input
+    every = (
+        ["gray"] if spec.channels == 1 else ["rgb", "bgr", *(["gray3"] if manifest.window is None else [])]
+    )
+    plain = replace(spec, mean=(), std=())
+    scalings = [replace(plain, normalize=one) for one in NORMALIZATIONS] if scaling else [spec]  # type: ignore[arg-type]
+    return [
+        replace(one, color=color)  # type: ignore[arg-type]
+        for color, one in product(every if channels is None else [channels], scalings)
+        if spec.channels == 3 or one.normalize != "imagenet"
+    ]
 
 
 def _base_input(spec: InputSpec) -> InputSpec:
-    """The input to read pictures with once: grey, or RGB whose channels are reversed for BGR."""
+    """The input to read pictures with once: grey, or RGB, of which the others are made."""
     return replace(spec, color="gray" if spec.channels == 1 else "rgb")
+
+
+def recoloured(pictures: Image, color: str) -> Image:
+    """Convert RGB or grey pictures, uint8 (n, height, width, channels), to other channels."""
+    if color == "bgr":
+        return pictures[..., ::-1]
+    if color == "gray3":
+        gray = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in pictures]
+        return np.repeat(np.stack(gray)[..., None], 3, axis=-1)
+    return pictures
 
 
 def _fits(
@@ -137,21 +163,20 @@ def _fits(
     pairs: Sequence[Pair],
     scratch: Path,
     recorded: Mapping[str, Sequence[str]],
-    scales_itself: bool,
+    variants: Sequence[InputSpec],
     progress: Progress,
 ) -> Iterator[Fit]:
     manifest, classes = package.manifest, source.manifest.labels
     data = source.read_evaluation(pairs, scratch)
     graphs = {role: package.read(role) for role in manifest.roles}
-    variants = list(input_variants(manifest.input, scales_itself))
     for done, spec in enumerate(variants, 1):
-        pictures = data.pictures[..., ::-1] if spec.color == "bgr" else data.pictures
-        seen = replace(data, pictures=pictures)
+        seen = replace(data, pictures=recoloured(data.pictures, spec.color))
         probs = Scorer(replace(manifest, input=spec, prior={}), seen).probs(graphs)
         confusion = count_outputs(probs, data, len(classes))
-        present = [name for name, count in zip(classes, confusion.sum(axis=1), strict=True) if count]
+        held = confusion.sum(axis=1) > 0
+        present = [name for name, has in zip(classes, held, strict=True) if has]
         orders = plausible_orders(present, probs.shape[1], recorded)
-        for score in score_orders(orders, present, confusion[confusion.sum(axis=1) > 0]):
+        for score in score_orders(orders, present, confusion[held]):
             name, labels = score.order.name, score.order.labels
             yield Fit(
                 score.top1, score.n, score.right, name, labels, spec.color, spec.normalize, name == FITTED

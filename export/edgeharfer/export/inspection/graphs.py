@@ -97,7 +97,7 @@ def _tensor(onnx: Any, value: Any) -> TensorDescription:
 
 def _onnx_scaling(graph: Any, feed: str) -> list[str]:
     """Return the arithmetic between the input and the first layer."""
-    found = []
+    found: list[str] = []
     while True:
         users = [node for node in graph.node if feed in node.input]
         if len(users) != 1 or users[0].op_type not in (*_ARITHMETIC, *_PASSING):

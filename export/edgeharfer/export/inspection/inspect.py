@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from edgeharfer.evaluate.label_orders import MIN_GAIN
 from edgeharfer.export.exporter import export_model
 from edgeharfer.export.inspection.description import ModelDescription, TensorDescription
-from edgeharfer.export.inspection.fitting import Fit, Progress, find_fits
+from edgeharfer.export.inspection.fitting import Fit, Progress, find_fits, input_variants
 from edgeharfer.export.inspection.graphs import describe_onnx, describe_tflite
 from edgeharfer.export.inspection.keras_file import describe_keras, describe_saved_model
 from edgeharfer.export.keras_model import load_model
+from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.source import ModelSource, find_source, read_labels
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
-from edgeharfer.runtime.inference.package import Package, load_package
+from edgeharfer.runtime.inference.package import Package, load_package, shipped_packages
 
 LABEL_FILES = (
     *("labels.json", "labels.txt", "metadata.json", "class_names.txt", "class_names.json"),
@@ -77,29 +79,60 @@ class Inspection:
                 yield f"  {' '.join(self.labels)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenFacts:
+    """What the caller says of a model, as for `export_model`.
+
+    Attributes:
+        task: Task of the package, or "auto".
+        labels: File with the labels that the model is said to have.
+        normalize: Normalization, or "auto".
+        weights: HDF5 file of the weights of a .json architecture.
+        name: Which package of a training run.
+        options: Further facts.
+    """
+
+    task: str = "auto"
+    labels: Path | None = None
+    normalize: str = "auto"
+    weights: Path | None = None
+    name: str | None = None
+    options: ModelOptions = field(default_factory=ModelOptions)
+
+    @property
+    def scaling(self) -> bool:
+        """Whether the scaling of the input is given."""
+        return self.normalize != "auto" or bool(self.options.mean or self.options.std)
+
+    def words(self) -> Iterator[str]:
+        """Yield the options of `export`, without labels, scaling and channels, which may be found."""
+        task = None if self.task == "auto" else self.task
+        for flag, value in (("--task", task), ("--weights", self.weights), ("--name", self.name)):
+            if value is not None:
+                yield from (flag, str(value))
+        given = {one.name: getattr(self.options, one.name) for one in fields(self.options)}
+        for flag in ("crop", "frames", "seconds", "size", "layout", "head", "output"):
+            if (value := given[flag]) not in (None, "auto"):
+                yield from (f"--{flag}", "x".join(map(str, value)) if flag == "size" else str(value))
+
+
 def inspect_model(
     path: Path,
+    given: GivenFacts | None = None,
     *,
-    weights: Path | None = None,
-    name: str | None = None,
-    labels: Path | None = None,
     data: Path | None = None,
     split: str | None = None,
     ferplus: Path | None = None,
-    report: Callable[[str], object] = lambda line: None,
     progress: Progress = lambda done, total: None,
 ) -> Inspection:
     """Inspect a model file or package.
 
     Args:
         path: Keras, ONNX or TensorFlow Lite file, SavedModel, training run or package.
-        weights: HDF5 file of the weights of a .json architecture.
-        name: Which package of a training run.
-        labels: File with the labels that the model is said to have.
+        given: What is known of the model. Channels and scaling that are given are not varied.
         data: Labelled data to try label orders, channel orders and normalizations on.
         split: Split of the data; None chooses the test split.
         ferplus: Table of FER+ votes that label the data.
-        report: Called with a line for each step.
         progress: Called with the number of inputs that were tried and of all.
 
     Raises:
@@ -107,32 +140,28 @@ def inspect_model(
         SourceError: The data cannot be read.
         ConfigError: Data is given for a model that cannot be exported, so it cannot be tried.
     """
+    given = given or GivenFacts()
     if is_package(path):
         package = load_package(str(path))
         found = Inspection(path, _describe_package(package))
-        fits = _try(package, found, data, split, ferplus, progress)
-        return replace(found, fits=fits)
-    source = find_source(path, name, weights) if not _is_graph(path) else None
-    given = {str(labels): read_labels(labels)} if labels is not None else labels_beside(path, source)
-    description = _describe(path, source)
-    description = replace(description, labels={**description.labels, **given})
-    found = Inspection(path, description)
-    report("trying to export it")
+        return replace(found, fits=_try(package, found, given, data, split, ferplus, progress))
+    source = find_source(path, given.name, given.weights)
+    stated = {str(given.labels): read_labels(given.labels)} if given.labels else labels_beside(path, source)
+    description = _describe(source)
+    found = Inspection(path, replace(description, labels={**stated, **description.labels}))
     with tempfile.TemporaryDirectory(prefix="edgeharfer-") as folder:
         try:
-            package, found = _exported(found, source, Path(folder, "package"), name)
+            package, found = _exported(found, source, Path(folder, "package"), given)
         except EdgeharferError as error:
             if data is not None:
                 raise ConfigError(f"cannot be tried on data: {error}") from error
             return replace(found, problem=str(error))
-        fits = _try(package, found, data, split, ferplus, progress)
-        return _with_command(replace(found, fits=fits), package, weights, name)
+        fits = _try(package, found, given, data, split, ferplus, progress)
+    return _with_command(replace(found, fits=fits), given)
 
 
 def is_package(path: Path) -> bool:
     """Whether a path is the folder of a package, or the name of a shipped one."""
-    from edgeharfer.runtime.inference.package import shipped_packages
-
     if (path / "manifest.json").is_file():
         return True
     return not path.exists() and any(str(path) == one.manifest.name for one in shipped_packages())
@@ -158,10 +187,10 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
     return best
 
 
-def labels_beside(path: Path, source: ModelSource | None) -> dict[str, Sequence[str]]:
+def labels_beside(path: Path, source: ModelSource) -> dict[str, Sequence[str]]:
     """Return the labels that a training run records, or that stand in a file beside the model."""
     found: dict[str, Sequence[str]] = {}
-    recorded = source.facts.get("labels") if source is not None else None
+    recorded = source.facts.get("labels")
     if isinstance(recorded, list):
         found["its training run"] = [str(one) for one in recorded]
     names = [*(f"{path.stem}.{kind}" for kind in ("txt", "labels.txt", "labels.json")), *LABEL_FILES]
@@ -175,13 +204,10 @@ def labels_beside(path: Path, source: ModelSource | None) -> dict[str, Sequence[
     return found
 
 
-def _is_graph(path: Path) -> bool:
-    return path.suffix.lower() in (".onnx", ".tflite")
-
-
-def _describe(path: Path, source: ModelSource | None) -> ModelDescription:
-    if source is None:
-        return describe_tflite(path) if path.suffix.lower() == ".tflite" else describe_onnx(path)
+def _describe(source: ModelSource) -> ModelDescription:
+    readers = {"onnx": describe_onnx, "tflite": describe_tflite}
+    if source.kind in readers:
+        return readers[source.kind](source.model)
     return describe_saved_model(source) if source.kind == "savedmodel" else describe_keras(source)
 
 
@@ -197,7 +223,7 @@ def _describe_package(package: Package) -> ModelDescription:
         f"task {manifest.task}, precisions {', '.join(manifest.files)}",
         [TensorDescription(one.name, tuple(one.shape), "float32") for one in first.inputs],
         [TensorDescription(one.name, tuple(one.shape), "float32") for one in last.outputs],
-        operators={op: n for graph in graphs.values() for op, n in graph.info.nodes.items()},
+        operators=dict(sum((Counter(graph.info.nodes) for graph in graphs.values()), Counter())),
         size_bytes=sum(len(graph.data) for graph in graphs.values()),
         ending=manifest.output,
         labels={"its manifest": manifest.labels} if manifest.labels else {},
@@ -206,7 +232,7 @@ def _describe_package(package: Package) -> ModelDescription:
 
 
 def _exported(
-    found: Inspection, source: ModelSource | None, out: Path, name: str | None
+    found: Inspection, source: ModelSource, out: Path, given: GivenFacts
 ) -> tuple[Package, Inspection]:
     """Export the model to a temporary package with placeholders for what its file does not say.
 
@@ -214,25 +240,32 @@ def _exported(
         EdgeharferError: `export` refuses the model.
     """
     description = found.description
-    if source is None:
-        raise ModelError(f"{found.model}: only Keras models can be exported")
-    loaded = load_model(source)
-    shape = loaded.output_shape
-    outputs = [TensorDescription("output", shape, "float32")]
-    description = replace(description, outputs=description.outputs or outputs)
-    labels = [f"{_PLACEHOLDER}{number}" for number in range(shape[-1] or 0)]
+    loaded = load_model(source, given.options)
+    outputs = [TensorDescription("output", loaded.output_shape, "float32")]
+    description = replace(
+        description,
+        outputs=description.outputs or outputs,
+        scaling=[] if loaded.scaling_layer is None else description.scaling or [loaded.scaling_layer],
+    )
     recorded = source.facts.get("input")
-    known = loaded.scales_itself or (isinstance(recorded, Mapping) and "normalize" in recorded)
+    known = loaded.scaling_layer is not None or (isinstance(recorded, Mapping) and "normalize" in recorded)
     package = export_model(
-        found.model, out, labels=labels, normalize="auto" if known else "none", name=name,
-        weights=source.weights,
-    )  # fmt: skip
+        found.model,
+        out,
+        task=given.task,
+        labels=[f"{_PLACEHOLDER}{number}" for number in range(max(loaded.units or 0, 2))],
+        normalize=given.normalize if known or given.scaling else "none",
+        name=given.name,
+        weights=given.weights,
+        options=given.options,
+    )
     return package, replace(found, description=description)
 
 
 def _try(
     package: Package,
     found: Inspection,
+    given: GivenFacts,
     data: Path | None,
     split: str | None,
     ferplus: Path | None,
@@ -240,27 +273,42 @@ def _try(
 ) -> list[Fit]:
     if data is None:
         return []
+    scaled = bool(found.description.scaling) or given.scaling
+    channels = package.manifest.input.color if given.options.channels is not None else None
+    variants = input_variants(package.manifest, channels=channels, scaling=not scaled)
+    labels = found.description.labels
     return find_fits(
-        package, data, recorded=found.description.labels, scales_itself=bool(found.description.scaling),
-        split=split, ferplus=ferplus, progress=progress,
-    )  # fmt: skip
+        package, data, recorded=labels, variants=variants, split=split, ferplus=ferplus, progress=progress
+    )
 
 
-def _with_command(found: Inspection, package: Package, weights: Path | None, name: str | None) -> Inspection:
+def _with_command(found: Inspection, given: GivenFacts) -> Inspection:
     """Add the command line that exports the model in the way that fits best, as far as it is known."""
-    words = ["edgeharfer", "export", str(found.model)]
-    words += ["--weights", str(weights)] if weights is not None else []
-    words += ["--name", name] if name is not None else []
-    labels: Sequence[str] = ()
-    if found.fits:
-        best = best_fit(found.fits)
-        labels = best.labels
-        words += ["--labels", "labels.txt"]
-        words += ["--normalize", best.normalize] if not found.description.scaling else []
-        words += ["--channels", best.channels] if best.channels == "bgr" else []
-    else:
-        files = [where for where in found.description.labels if Path(where).suffix]
-        words += ["--labels", str(found.model.parent / files[0]) if files else "LABELS"]
-        words += [] if found.description.scaling else ["--normalize", "SCALING"]
-    words += ["--out", "package"]
-    return replace(found, command=shlex.join(words), labels=labels)
+    words = ["edgeharfer", "export", str(found.model), *given.words()]
+    best = best_fit(found.fits) if found.fits else None
+    words += ["--labels", "labels.txt" if best is not None else _labels_word(found, given)]
+    words += _scaling_words(found, given, best)
+    channels = best.channels if best is not None else given.options.channels
+    words += ["--channels", channels.removesuffix("3")] if channels in ("bgr", "gray3") else []
+    command = shlex.join([*words, "--out", "package"])
+    return replace(found, command=command, labels=best.labels if best is not None else ())
+
+
+def _labels_word(found: Inspection, given: GivenFacts) -> str:
+    files = [one for where in found.description.labels if (one := found.model.parent / where).is_file()]
+    return str(given.labels or (files[0] if files else "LABELS"))
+
+
+def _scaling_words(found: Inspection, given: GivenFacts, best: Fit | None) -> list[str]:
+    if found.description.scaling:
+        return []
+    words = []
+    for flag, values in (("--mean", given.options.mean), ("--std", given.options.std)):
+        words += [flag, ",".join(map(str, values))] if values else []
+    if words:
+        return words if given.normalize == "auto" else ["--normalize", given.normalize, *words]
+    return ["--normalize", best.normalize if best is not None else _given_or(given.normalize, "SCALING")]
+
+
+def _given_or(value: str, placeholder: str) -> str:
+    return placeholder if value == "auto" else value
