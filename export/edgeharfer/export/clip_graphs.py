@@ -1,7 +1,7 @@
 """Splitting of an imported clip graph into a frame encoder and a head, like `split` for Keras models.
 
-Graphs from PyTorch and TensorFlow put the frames of a clip into the batch with a Reshape, and take them out of
-it with another one before the layers that combine frames. The nodes between the two are the encoder.
+Graphs from PyTorch and TensorFlow put the frames of a clip into the batch with a Reshape, and take them out
+of it with another one before the layers that combine frames. The nodes between the two are the encoder.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def _whole(imported: ImportedGraph) -> Any:
     frames, *picture = imported.axes.shape
     shape = graph.add_constant("window/shape", np.array([-1, frames, *picture]))
     given.name = "window"
-    reshape = backend.load("onnx.helper").make_node("Reshape", ["window", shape], ["image"], name="Reshape_window")
+    reshape = backend.load("onnx.helper").make_node(
+        "Reshape", ["window", shape], ["image"], name="Reshape_window"
+    )
     model.graph.node.insert(0, reshape)
     dims = given.type.tensor_type.shape.dim
     dims[2].dim_value = int(np.prod(picture))
@@ -94,7 +96,13 @@ def _is_cut(whole: Any, graph: OnnxGraph, before: dict[int, Any], exit_: Any) ->
 
 
 def _cut(
-    whole: Any, before: dict[int, Any], entry: Any, exit_: Any, window: tuple[int, int], picture: list[int], name: str
+    whole: Any,
+    before: dict[int, Any],
+    entry: Any,
+    exit_: Any,
+    window: tuple[int, int],
+    picture: list[int],
+    name: str,
 ) -> tuple[Any, Any]:
     helper, kind = backend.load("onnx.helper"), backend.load("onnx").TensorProto.FLOAT
     encoder, head = copy_model(whole), copy_model(whole)

@@ -50,12 +50,19 @@ def dequantize(model: Any, name: str, feed: str, *, limits: bool) -> bool:
                 f"{name}: is quantized ({node.op_type}): export the float model, and add INT8 with "
                 "--precision fp32,int8 --calibration DIR"
             )
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            for scale in filter(None, node.input[1:3]):
+                if (value := graph.constant(scale)) is None or not value.size:
+                    raise ModelError(
+                        f"{name}: is quantized with scales that are not constants ({scale[:40]!r})"
+                    )
     scaled = _scale_input(graph, model, feed)
+    first = graph.only_consumer(feed)
     for node in [one for one in model.graph.node if one.op_type in _REMOVED]:
         value = graph.constant(node.input[0])
         if node.op_type == "DequantizeLinear" and value is not None:
             graph.add_constant(node.output[0], _real(graph, node, value))
-        elif node.op_type == "QuantizeLinear" and limits and node.output[0]:
+        elif node.op_type == "QuantizeLinear" and (limits or node is first):
             _limit(graph, node)
         else:
             graph.insert(node, "Identity", [node.input[0]], node.output[0])
@@ -76,11 +83,11 @@ def _scale_input(graph: OnnxGraph, model: Any, feed: str) -> bool:
     if numpy_type not in _BLACK or reader is None or reader.op_type != "DequantizeLinear":
         return False
     scale, zero = _scale(graph, reader)
-    black = np.float32(np.ravel(zero)[0] - _BLACK[numpy_type])
+    black = np.array(int(zero.ravel()[0]) - _BLACK[numpy_type], np.float32)
     pixels = f"{feed}/pixels"
     readers = [node for node in model.graph.node if feed in node.input]
     graph.insert(readers[0], "Sub", [feed, graph.add_constant(f"{feed}/black", black)], pixels)
-    factor = graph.add_constant(f"{feed}/scale", np.float32(np.ravel(scale)[0]))
+    factor = graph.add_constant(f"{feed}/scale", np.array(scale.ravel()[0]))
     graph.insert(readers[0], "Mul", [pixels, factor], f"{feed}/real")
     given.type.tensor_type.elem_type = _FLOAT
     for node in readers:
@@ -91,9 +98,8 @@ def _scale_input(graph: OnnxGraph, model: Any, feed: str) -> bool:
 def _scale(graph: OnnxGraph, node: Any) -> tuple[Array, Array]:
     """Return scale and zero point of a node."""
     scale = graph.constant(node.input[1])
-    zero = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.uint8)
-    if scale is None or zero is None:
-        raise ModelError(f"{node.op_type} {node.name!r}: its scale is not a constant")
+    zero = graph.constant(node.input[2]) if any(node.input[2:3]) else np.zeros(1, np.uint8)
+    assert scale is not None and zero is not None, "checked in dequantize"
     return scale.astype(np.float32), zero
 
 
@@ -109,9 +115,10 @@ def _real(graph: OnnxGraph, node: Any, value: Array) -> Array:
 def _limit(graph: OnnxGraph, node: Any) -> None:
     scale, zero = _scale(graph, node)
     kind = np.iinfo(zero.dtype)
-    lowest, highest = (
-        np.float32((limit - float(np.ravel(zero)[0])) * np.ravel(scale)[0]) for limit in (kind.min, kind.max)
-    )
-    bounds = [graph.add_constant(f"{node.output[0]}/{key}", np.float32(one)) for key, one in
-              (("lowest", lowest), ("highest", highest))]
+    bounds = [
+        graph.add_constant(
+            f"{node.output[0]}/{key}", np.array((limit - int(zero.ravel()[0])) * scale.ravel()[0], np.float32)
+        )
+        for key, limit in (("lowest", kind.min), ("highest", kind.max))
+    ]
     graph.insert(node, "Clip", [node.input[0], *bounds], node.output[0])

@@ -77,7 +77,7 @@ class _Graphs:
 
 @dataclass(frozen=True, eq=False)
 class _Parity:
-    """Comparison with the original: figures for the receipt, the inputs, and the original's scores of them."""
+    """Comparison with the original: figures for the receipt, the inputs, and its scores of them."""
 
     figures: dict[str, object]
     inputs: Floats
@@ -154,10 +154,12 @@ def export_model(
         key: {role: asdict(spec) for role, spec in roles.items()} for key, roles in file_specs(files).items()
     }
     manifest = parse_manifest(
-        json.dumps({**draft, "output": graphs.ending.output, "files": specs, "opset": graphs.opset}), source.where
+        json.dumps({**draft, "output": graphs.ending.output, "files": specs, "opset": graphs.opset}),
+        source.where,
     )
     calibration = int8.read(manifest) if int8 is not None and "int8" in precisions else None
-    origin = "given" if samples is not None else "of noise"
+    noise = "of noise" if loaded.imported is None else "of noise and of the demo"
+    origin = "given" if samples is not None else noise
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
     compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
@@ -403,7 +405,10 @@ def _inputs(manifest: Manifest, loaded: LoadedModel, samples: Floats | None) -> 
     if samples is None and manifest.encoder is not None:
         return parity.random_values(shape)
     if samples is None:
-        return parity.random_pictures(manifest.input, frames)
+        noise = parity.random_pictures(manifest.input, frames)
+        if loaded.imported is None:
+            return noise
+        return np.concatenate([noise, parity.demo_pictures(manifest.input, frames)])
     if samples.shape[1:] != shape or not len(samples):
         given, expected = format_shape(samples.shape), format_shape(shape)
         raise ConfigError(f"samples have the shape {given}, but the model takes n x {expected}")

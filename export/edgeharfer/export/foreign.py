@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ CONVERT_S = 600.0
 SCORE_S = 600.0
 """Deadline for the scores of the original file."""
 
-_REQUEST, _GRAPH, _FACTS, _INPUTS, _SCORES = "request.json", "graph.onnx", "facts.json", "inputs.npy", "scores.npy"
+_REQUEST, _GRAPH, _FACTS, _INPUTS, _SCORES = (
+    "request.json",
+    "graph.onnx",
+    "facts.json",
+    "inputs.npy",
+    "scores.npy",
+)
 _CONFIG_ERROR = 3
 """Exit code of the child for a ConfigError; ModelError has 2."""
 
@@ -51,7 +57,7 @@ class ForeignFile:
 
     path: Path
     kind: str
-    options: ImportOptions = ImportOptions()
+    options: ImportOptions = field(default_factory=ImportOptions)
 
     def convert(self) -> ImportedGraph:
         """Convert the file.
@@ -63,9 +69,10 @@ class ForeignFile:
         with tempfile.TemporaryDirectory() as folder:
             self._run("convert", Path(folder), CONVERT_S)
             facts = json.loads(Path(folder, _FACTS).read_text(encoding="utf-8"))
-            axes = facts.pop("axes")
+            axes = Axes(**{**facts["axes"], "sizes": tuple(facts.pop("axes")["sizes"])})
+            facts["scores"] = tuple(facts["scores"])
             model = backend.load("onnx").load(str(Path(folder, _GRAPH)))
-        return ImportedGraph(model, Axes(axes["order"], tuple(axes["sizes"]), axes["batch"]), **facts)
+        return ImportedGraph(model, axes, **facts)
 
     def scores(self, inputs: Floats, axes: Axes) -> Floats:
         """Return the file's own scores, float32 (n, classes).
@@ -88,7 +95,9 @@ class ForeignFile:
         try:
             code, why = run_child(__name__, command, str(folder), timeout_s=limit_s)
         except TimeoutError as error:
-            raise ModelError(f"{self.path}: no result within {limit_s:g} s: the graph is too large") from error
+            raise ModelError(
+                f"{self.path}: no result within {limit_s:g} s: the graph is too large"
+            ) from error
         except OSError as error:
             raise ModelError(f"{self.path}: a child process cannot be started: {error.strerror}") from error
         if name := signal_name(code):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,6 +15,10 @@ CHANNELS = (1, 3)
 _ORDERS = {4: ("nchw", "nhwc"), 5: ("ncthw", "ntchw", "nthwc")}
 """Possible orders by the number of axes: batch, channels, time, height, width."""
 _PASSING = ("Identity", "Cast", "Sub", "Div", "Mul", "Add", "BatchNormalization", "Pad")
+_ELEMENTWISE = (
+    *("Identity", "Cast", "Sub", "Div", "Mul", "Add", "Clip"),
+    *("QuantizeLinear", "DequantizeLinear"),
+)
 
 
 class AxisOptions(Protocol):
@@ -36,36 +40,74 @@ class Axes:
         order: One letter for each axis: n (batch), c (channels), t (time), h (height), w (width).
         sizes: Their sizes; 1 for the batch.
         batch: Size of the batch that the file has; None if it is free.
+        folded: Whether the graph's transposition to channels first was removed, so that it reads these.
     """
 
     order: str
     sizes: tuple[int, ...]
     batch: int | None = None
+    folded: bool = False
 
     @property
-    def layout(self) -> str:
-        """Order of the axes of one picture, "nhwc" or "nchw"."""
-        return "nhwc" if self.order.endswith("c") else "nchw"
+    def graph_order(self) -> str:
+        """The order that the graph reads."""
+        return "nchw" if self.folded else self.order
 
     @property
     def wanted(self) -> str:
-        """The order that the runtime gives: frames before channels."""
-        return "ntchw" if self.order == "ncthw" else self.order
+        """The order that the runtime gives: as the graph reads it, but frames before channels."""
+        return "ntchw" if self.order == "ncthw" else self.graph_order
+
+    @property
+    def layout(self) -> Literal["nhwc", "nchw"]:
+        """Order of the axes of one picture that the runtime gives."""
+        return "nhwc" if self.wanted.endswith("c") else "nchw"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one item in that order."""
+        """Shape of one item that the runtime gives."""
         by_letter = dict(zip(self.order, self.sizes, strict=True))
         return tuple(by_letter[letter] for letter in self.wanted[1:])
 
     @property
+    def frames(self) -> int:
+        """Number of frames; 1 for a picture."""
+        return dict(zip(self.order, self.sizes, strict=True)).get("t", 1)
+
+    @property
     def permutation(self) -> list[int]:
-        """The axes of `wanted` in the file's order, for a transposition."""
-        return [self.wanted.index(letter) for letter in self.order]
+        """Transposition of what the runtime gives to what the graph reads."""
+        return [self.wanted.index(letter) for letter in self.graph_order]
 
     def to_file(self, batch: Floats) -> Floats:
-        """Transpose a batch from the order `wanted` to the file's."""
-        return np.ascontiguousarray(batch.transpose(self.permutation))
+        """Transpose what the runtime gives to the order of the file."""
+        return np.ascontiguousarray(batch.transpose([self.wanted.index(letter) for letter in self.order]))
+
+
+def fold_transposition(model: Any, feed: str, axes: Axes) -> Axes:
+    """Remove a transposition of pictures to channels first at the beginning of a graph, in place.
+
+    The runtime writes its pictures in that order at no cost.
+    """
+    graph = OnnxGraph(model)
+    first = graph.only_consumer(feed)
+    while first is not None and _treats_values_alike(graph, first):
+        feed = first.output[0]
+        first = graph.only_consumer(feed)
+    if axes.order != "nhwc" or first is None or first.op_type != "Transpose":
+        return axes
+    if list(graph.attribute(first, "perm", [])) != [0, 3, 1, 2]:
+        return axes
+    for reader in [node for node in model.graph.node if first.output[0] in node.input]:
+        reader.input[:] = [feed if one == first.output[0] else one for one in reader.input]
+    graph.remove(first)
+    return replace(axes, folded=True)
+
+
+def _treats_values_alike(graph: OnnxGraph, node: Any) -> bool:
+    """Whether a node does the same to every value, whatever the order of the axes."""
+    constants = [graph.constant(name) for name in node.input[1:] if name]
+    return node.op_type in _ELEMENTWISE and all(one is not None and one.size == 1 for one in constants)
 
 
 def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: str | None = None) -> Axes:
@@ -86,8 +128,8 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
     shown = " x ".join("?" if one is None else str(one) for one in dims) or "unknown"
     if len(dims) not in _ORDERS:
         raise ModelError(
-            f"{name}: its input {given.name!r} is {shown}, neither a picture nor a clip; for key points and the "
-            "like, write a task of your own (docs/python.md)"
+            f"{name}: its input {given.name!r} is {shown}, neither a picture nor a clip; for key points and "
+            "the like, write a task of your own (docs/python.md)"
         )
     if known is None and options.layout == "auto":
         known, channels = _order_of_first_convolution(model, given.name, len(dims))

@@ -122,9 +122,7 @@ def has_subgraphs(graph: Any) -> bool:
 
 def _reads(node: Any, name: str) -> bool:
     """Whether a node or one of its subgraphs reads a tensor."""
-    return name in node.input or any(
-        _reads(inner, name) for graph in subgraphs(node) for inner in graph.node
-    )
+    return name in node.input or any(_reads(inner, name) for graph in subgraphs(node) for inner in graph.node)
 
 
 def all_nodes(graph: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
 from edgeharfer.export.keras_model import first_line
-from edgeharfer.export.onnx_axes import Axes, find_axes
+from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
 from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model, subgraphs
 from edgeharfer.export.original import Original
@@ -29,7 +29,7 @@ OLDEST_OPSET = 7
 CLOSE = 1e-4
 """Largest difference between two graphs of the same model, relative to the largest score."""
 QUANTIZED_CLOSE = 0.5
-"""The same if one of them rounds activations to eight bits. The receipt has the difference in probabilities."""
+"""The same if one of them rounds activations to eight bits; the receipt has the difference in the end."""
 
 _SAMPLES, _SEED = 3, 20_26
 _SUM_TOLERANCE = 0.05  # 8-bit probabilities are rounded to 1/256
@@ -129,7 +129,9 @@ def import_graph(
     notes: dict[str, str] = {}
     result = pick_output(model, name, options.output).name
     given = _keep_only(model, name, result)
-    axes = find_axes(model, given, name, options, layout)
+    axes = fold_transposition(model, given.name, find_axes(model, given, name, options, layout))
+    _fix_sizes(given, axes)
+    _check_sizes(model, name)
     inputs = _random_inputs(axes, is_integer=given.type.tensor_type.elem_type in _integers())
     rows = [original.scores(axes.to_file(one[None])) for one in inputs]
     shape = _row_shape(rows[0], axes, name, result)
@@ -137,22 +139,22 @@ def import_graph(
     scaling = "DequantizeLinear" if is_scaled else _scaling(OnnxGraph(model), given.name)
     model = _raise_opset(model, name, notes)
     _wrap(model, axes, model.graph.input[0], model.graph.output[0].name, shape)
-    _check_sizes(model, name)
     tolerance = QUANTIZED_CLOSE if "quantized" in notes else CLOSE
     samples = _Samples(inputs, np.stack([one.reshape(shape) for one in rows]), tolerance)
     made, batch = _free_batch(model, axes, name, samples)
     if batch is not None:
         notes["batch"] = "fixed at 1: the graph mixes the batch with other axes"
     if last_operator(made) == "Softmax" and math.prod(shape) > 1 and not _sum_to_one(samples):
-        raise ModelError(f"{name}: its softmax is not over the classes: export the model with softmax over axis 1")
+        raise ModelError(
+            f"{name}: its softmax is not over the classes: export the model with softmax over axis 1"
+        )
     return ImportedGraph(made, axes, shape, batch, scaling, notes)
 
 
 def _row_shape(scores: Floats, axes: Axes, name: str, result: str) -> tuple[int, ...]:
     """Return the shape of the scores of one input."""
-    frames = dict(zip(axes.order, axes.sizes, strict=True)).get("t", 1)
-    if frames > 1 and scores.ndim == 3 and scores.shape[1] == frames:
-        return frames, scores.shape[2]
+    if axes.frames > 1 and scores.ndim == 3 and scores.shape[1] == axes.frames:
+        return axes.frames, scores.shape[2]
     if scores.size == 0 or sum(length > 1 for length in scores.shape) > 1:
         shape = " x ".join(map(str, scores.shape))
         raise ModelError(
@@ -178,6 +180,7 @@ def _random_inputs(axes: Axes, *, is_integer: bool) -> Floats:
         pixels[1] = rng.uniform(-1, 1, shape)
         pixels[2] = rng.standard_normal(shape, np.float32)
     return pixels
+
 
 def _keep_only(model: Any, name: str, result: str) -> Any:
     """Reduce a graph to one input and one output; return the input."""
@@ -250,7 +253,7 @@ def _scaling(graph: OnnxGraph, feed: str) -> str | None:
                 return None
             largest = float(np.abs(values[0]).max())
             if largest < _PIXEL_FACTOR if reader.op_type == "Mul" else largest > 1 / _PIXEL_FACTOR:
-                return reader.name or reader.op_type
+                return str(reader.name or reader.op_type)
         reader = graph.only_consumer(reader.output[0])
     return None
 
@@ -289,7 +292,7 @@ def _wrap(model: Any, axes: Axes, given: Any, result: str, shape: tuple[int, ...
     if given.type.tensor_type.elem_type != kinds.FLOAT:
         before.append(helper.make_node("Cast", [name], ["image/cast"], to=given.type.tensor_type.elem_type))
         name = "image/cast"
-    if axes.order != axes.wanted:
+    if axes.graph_order != axes.wanted:
         before.append(helper.make_node("Transpose", [name], ["image/transposed"], perm=axes.permutation))
         name = "image/transposed"
     _rename(graph, {feed: name})
@@ -305,6 +308,13 @@ def _wrap(model: Any, axes: Axes, given: Any, result: str, shape: tuple[int, ...
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info("image", kinds.FLOAT, [batch, *axes.shape]))
     graph.output.append(helper.make_tensor_value_info("scores", kinds.FLOAT, [batch, *shape]))
+
+
+def _fix_sizes(given: Any, axes: Axes) -> None:
+    """Set the sizes of the input, which a file may leave free."""
+    by_letter = {**dict(zip(axes.order, axes.sizes, strict=True)), "n": axes.batch or 1}
+    for axis, letter in zip(given.type.tensor_type.shape.dim, axes.graph_order, strict=True):
+        axis.dim_value = by_letter[letter]
 
 
 def _check_sizes(model: Any, name: str) -> None:
@@ -334,7 +344,9 @@ def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[A
     """
     reasons = []
     for make in (_freed, _simplified_and_freed, _always_free, _fixed):
-        if (make is _always_free and axes.batch is not None) or (make is _fixed and axes.batch not in (None, 1)):
+        if (make is _always_free and axes.batch is not None) or (
+            make is _fixed and axes.batch not in (None, 1)
+        ):
             continue
         try:
             with backend.quiet():
@@ -345,7 +357,9 @@ def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[A
         else:
             return made, batch
     if axes.batch not in (None, 1):
-        raise ModelError(f"{name}: takes batches of {axes.batch} only: export it with a free batch, or with 1")
+        raise ModelError(
+            f"{name}: takes batches of {axes.batch} only: export it with a free batch, or with 1"
+        )
     raise ModelError(f"{name}: cannot be converted: {reasons[-1]}")
 
 

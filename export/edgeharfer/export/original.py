@@ -135,4 +135,3 @@ def _interpreter(data: bytes) -> Any:
     except ImportError:
         module = backend.load("tensorflow").lite
     return module.Interpreter(model_content=data, num_threads=1)
-

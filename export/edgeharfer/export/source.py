@@ -47,8 +47,8 @@ class ModelSource:
 
     Attributes:
         model: File or folder of the model.
-        kind: "keras" (zip), "hdf5", "onnx", "tflite", "savedmodel", or "json" for an architecture whose weights
-            are apart.
+        kind: "keras" (zip), "hdf5", "onnx", "tflite", "savedmodel", or "json" for an architecture whose
+            weights are apart.
         facts: Recorded manifest keys.
         head: Name of the output to export from a model with several.
         card: Text of the model card.
@@ -113,7 +113,9 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
     if kind := KINDS.get(path.suffix.lower()):
         return ModelSource(path, kind)
-    raise ModelError(f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture")
+    raise ModelError(
+        f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture"
+    )
 
 
 def _weights_of(path: Path, weights: Path | None) -> Path:

@@ -80,6 +80,6 @@ def _check_operator(operator: str, name: str) -> None:
         )
     if operator in _LOOPS:
         raise ModelError(
-            f"{name}: contains control flow ({operator}), whose end cannot be checked: convert the model with "
-            "unrolled layers, or export its Keras file"
+            f"{name}: contains control flow ({operator}), whose end cannot be checked: convert the model "
+            "with unrolled layers, or export its Keras file"
         )

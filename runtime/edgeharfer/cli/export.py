@@ -59,7 +59,10 @@ def int8_options(command: F) -> F:
 @click.option("--name", help="Name of the package; picks one if a training run holds several.")
 @int8_options
 @click.option(
-    "--benchmark", "measure", is_flag=True, help="Benchmark the package afterwards, against the Keras model if MODEL is one."
+    "--benchmark",
+    "measure",
+    is_flag=True,
+    help="Benchmark the package afterwards, against the Keras model if MODEL is one.",
 )
 def export(
     model: Path,

@@ -18,7 +18,9 @@ MODEL_FILES = (".keras", ".h5", ".hdf5", ".json", ".onnx", ".tflite")
 
 
 def is_model_file(path: Path) -> bool:
-    """Return whether the path is a Keras model or a training run, not a package."""
+    """Return whether the path is a model file or a training run, not a package."""
+    if (path / "manifest.json").is_file():
+        return False
     return path.suffix.lower() in MODEL_FILES or any(
         (path / name).is_file() for name in ("model.keras", "saved_model.pb")
     )
@@ -26,7 +28,7 @@ def is_model_file(path: Path) -> bool:
 
 @contextmanager
 def open_package(package: str, options: dict[str, Any] | None = None) -> Iterator[Package]:
-    """Load a package, or export a Keras model to a temporary one that exists inside the block.
+    """Load a package, or export a model to a temporary one that exists inside the block.
 
     Args:
         package: A package, a model file, or a training run.
