@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny_patterns
-from edgeharfer.benchmark.tune import TuningResult, best_per_provider, thread_counts
+from edgeharfer.benchmark.measure import Timing
+from edgeharfer.benchmark.tune import TuningResult, best_per_provider, comparable_ms, thread_counts
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference import tuning
 from edgeharfer.runtime.inference.backend import Backend
@@ -84,6 +86,39 @@ def test_more_threads_must_be_worth_it() -> None:
 def test_the_quickest_provider_comes_first() -> None:
     slow, quick = TuningResult(Backend("cpu", "fp32", 1), 2.0), TuningResult(Backend("cuda", "fp16", 1), 1.0)
     assert best_per_provider([slow, quick]) == [quick, slow]
+
+
+def timing(wall_ms: Any, cpu_ms: float) -> Timing:
+    return Timing(np.asarray(wall_ms, np.float64), np.full(len(wall_ms), cpu_ms))
+
+
+def test_what_computes_on_the_cpu_is_compared_by_processor_time() -> None:
+    """Other programs held up the faster one."""
+    slow, quick = Backend("cpu", "fp32", 1), Backend("cpu", "int8", 1)
+    times = comparable_ms({slow: timing([2.0] * 9, 2.0), quick: timing([30.0] * 9, 1.0)})
+    assert times == {slow: 2.0, quick: 1.0}
+
+
+def test_threads_count_by_the_speed_up_in_the_same_rounds() -> None:
+    load = np.array([1.0, 1.0, 7.0, 7.0, 1.0])
+    one, two = Backend("cpu", "fp32", 1), Backend("cpu", "fp32", 2)
+    times = comparable_ms({one: timing(2.0 * load, 2.0), two: timing(1.2 * load, 2.4)})
+    assert times == {one: 2.0, two: pytest.approx(1.2)}
+
+
+def test_other_devices_are_compared_by_wall_time() -> None:
+    gpu = Backend("cuda", "fp16", 1)
+    assert comparable_ms({gpu: timing([3.0] * 5, 0.1)}) == {gpu: 3.0}
+
+
+def test_a_busy_machine_tunes_one_thread_and_says_so(
+    package: Package, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeharfer.benchmark.machine.load_average", lambda: 500.0)
+    assert run_command(["tune", str(package.path), "--runs", "10", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "busy, so only one thread is measured" in printed
+    assert "2 threads" not in printed
 
 
 def test_thread_counts_end_at_the_cores() -> None:

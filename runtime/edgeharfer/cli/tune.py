@@ -23,17 +23,21 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     """Measure PACKAGEs in each precision on each provider; default: all shipped packages.
 
     `edgeharfer run` then uses the fastest combination unless --provider, --precision or --threads say
-    otherwise, until the machine, ONNX Runtime, edgeharfer or the package changes.
+    otherwise, until the machine, ONNX Runtime, edgeharfer or the package changes. What computes on the CPU is
+    compared by processor time, which other work of the machine does not change.
     """
+    from edgeharfer.benchmark.machine import is_busy, load_average, usable_cores
     from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.tune import best_per_provider, thread_counts, tune_package
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import package_key, tuned_packages, write_record
 
-    setup = BenchmarkSetup(
-        providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True
-    )
+    busy = is_busy({"cores": usable_cores(), "load_average": load_average()})
+    if busy:
+        click.echo("this machine is busy, so only one thread is measured: run tune again when it is idle")
+    threads = [1] if busy else thread_counts(os.cpu_count() or 1)
+    setup = BenchmarkSetup(providers=available_providers(), threads=threads, fallback=True)
     measured = tuned_packages()
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:

@@ -91,6 +91,8 @@ def create_session(
     options.enable_mem_pattern = True
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
+    if graph.profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, graph.profile
     for axis, size in graph.sizes:
         options.add_free_dimension_override_by_name(axis, size)
     # Constants are folded while a graph is loaded, which may never end either.
