@@ -17,7 +17,7 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
-from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.providers import session_provider
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.types import Floats
@@ -158,7 +158,6 @@ def _candidate(
     package: str, backend: Backend, role: str, parts: Sequence[LoadedGraph], *, batch: int, run: Run
 ) -> Candidate:
     real = parts[0].session.provider
-    asked = PROVIDERS.get(backend.provider)
     return Candidate(
         name=part_name(package, role),
         backend=OURS,
@@ -169,5 +168,5 @@ def _candidate(
         size_mb=sum(part.size_mb for part in parts),
         load_ms=sum(part.load_ms for part in parts),
         run=run,
-        asked=None if asked is None or asked.name == real else backend.name,
+        asked=None if session_provider(backend) == real else backend.name,
     )
