@@ -15,7 +15,7 @@ from edgeharfer.calib import tools
 from edgeharfer.calib.data import CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
-from edgeharfer.calib.latency import median_ms
+from edgeharfer.calib.latency import THREAD_TIME, WALL_TIME, median_ms
 from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
 from edgeharfer.calib.scoring import Models, Scorer, layer_errors, run_pictures
 from edgeharfer.runtime.errors import ModelError
@@ -29,9 +29,9 @@ from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 
 MIN_GAIN = 1.05
-"""Minimum speed-up for which INT8 is preferred; a smaller one may be noise on a busy machine."""
-START_GAIN = 1.02
-"""The same for first layers that are left in floats, which costs no accuracy."""
+"""Minimum speed-up for which INT8 is preferred; measured twice, the same graphs differ by up to 1.03."""
+START_GAIN = 1.03
+"""The same for first layers in floats, which cost no accuracy, and between two numbers of them."""
 MAX_START = 4
 """Maximum number of first layers that are left in floats."""
 LAYER_ERROR_ITEMS = 32
@@ -64,8 +64,8 @@ class Quantized:
     Attributes:
         models: Graphs by role.
         floats: Roles whose graph is the FP32 one.
-        is_faster: Whether INT8 is faster on its target, or could not be timed there.
-        fastest: Provider to the precision to use; empty if the provider is not available.
+        is_faster: Whether INT8 takes less processor time, or its target is not the CPU.
+        fastest: Provider to the precision to use; empty if the target is not the CPU, where `tune` decides.
         facts: Entries of the receipt.
     """
 
@@ -125,7 +125,8 @@ class Quantization:
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
         loss = self._accuracy_loss(models, reference)
         times = self._times(models)
-        is_faster = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
+        fastest = self._fastest(times.get("cpu"), loss)
+        is_faster = "cpu" not in times or _faster(times["cpu"]["int8"], times["cpu"]["fp32"])
         facts = {
             "target": self.target,
             "recipe": str(recipe),
@@ -139,9 +140,11 @@ class Quantization:
                 for name, graphs in (("fp32", self.originals), ("int8", models))
             },
             "latency_ms": times,
+            "latency_clock": (THREAD_TIME if self.target == "cpu" else WALL_TIME).name,
+            "chosen_by": f"processor time, at least {MIN_GAIN} x" if fastest else "nothing: run tune",
             "tools": all_installed(tools.TOOLS),
         }
-        return Quantized(models, unchanged, is_faster, self._fastest(times, loss), facts)
+        return Quantized(models, unchanged, is_faster, fastest, facts)
 
     # The search
 
@@ -231,7 +234,7 @@ class Quantization:
     def _with_float_start(
         self, recipe: Recipe, models: Models, reference: AccuracyFigures | None
     ) -> tuple[Recipe, Models]:
-        """Leave first layers in floats, as many as make a graph faster.
+        """Leave first layers in floats, as few as make a graph faster.
 
         They process many pixels with few channels, too few for eight-bit products to fill a register.
         """
@@ -245,7 +248,7 @@ class Quantization:
             graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
             measured = median_ms({str(n): {role: make_session(graph)} for n, graph in enumerate(graphs)}, one)
             times = [measured[str(n)] for n in range(len(graphs))]
-            best = times.index(min(times))
+            best = next(n for n, one in enumerate(times) if not _faster(min(times), one, START_GAIN))
             candidate = {**models, role: graphs[best]}
             if _faster(times[best], times[0], START_GAIN) and self._is_accurate(candidate, reference):
                 self.report(
@@ -291,7 +294,8 @@ class Quantization:
             name: {role: make_session(graph, Backend(provider, threads=1)) for role, graph in graphs.items()}
             for name, graphs in (("fp32", self.originals), ("int8", models))
         }
-        measured = median_ms(sessions, self._step_inputs(), on_cpu=provider == "cpu")
+        clock = THREAD_TIME if provider == "cpu" else WALL_TIME
+        measured = median_ms(sessions, self._step_inputs(), clock=clock)
         times = {name: round(value, 4) for name, value in measured.items()}
         ratio = times["fp32"] / times["int8"]
         self.report(
@@ -300,12 +304,16 @@ class Quantization:
         )
         return {provider: times}
 
-    def _fastest(self, times: Mapping[str, Mapping[str, float]], loss: AccuracyLoss | None) -> dict[str, str]:
-        """Provider to precision; INT8 is never preferred without an accuracy guard."""
-        return {
-            provider: "int8" if loss is not None and _faster(one["int8"], one["fp32"]) else "fp32"
-            for provider, one in times.items()
-        }
+    def _fastest(self, times: Mapping[str, float] | None, loss: AccuracyLoss | None) -> dict[str, str]:
+        """Provider to precision; INT8 is never preferred without an accuracy guard.
+
+        Other providers than the CPU are timed by wall time, which depends on what else the machine does, so
+        nothing is decided for them.
+        """
+        if times is None:
+            return {}
+        is_better = loss is not None and _faster(times["int8"], times["fp32"])
+        return {"cpu": "int8" if is_better else "fp32"}
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

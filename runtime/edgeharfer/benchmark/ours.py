@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from edgeharfer.benchmark.measure import Run
+from edgeharfer.benchmark.measure import Run, Streams
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
@@ -35,6 +35,7 @@ class BenchmarkSetup:
         threads: ONNX Runtime intra-op thread counts.
         batches: Batch sizes.
         fallback: Allow another provider, see `Backend`.
+        streams: Sessions that run at the same time.
     """
 
     providers: Sequence[str] = ("cpu",)
@@ -42,6 +43,7 @@ class BenchmarkSetup:
     threads: Sequence[int] = (1,)
     batches: Sequence[int] = (1,)
     fallback: bool = False
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,31 @@ def package_candidates(
     precisions = chosen_precisions(package, setup.precisions)
     for provider, precision, threads in product(setup.providers, precisions, setup.threads):
         backend = Backend.parse(provider, precision=precision, threads=threads, fallback=setup.fallback)
-        parts = {role: load(package, role, backend, clock) for role in package.manifest.roles}
-        make = partial(_candidate, package.manifest.name, backend)
-        for (role, part), batch in product(parts.items(), setup.batches):
-            run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
-            yield make(role, [part], batch=batch, run=run)
+        streams = [
+            {role: load(package, role, backend, clock) for role in package.manifest.roles}
+            for _ in range(setup.streams)
+        ]
+        parts = streams[0]
+        make = partial(_candidate, package.manifest.name, backend, setup.streams)
+        for role, batch in product(parts, setup.batches):
+            feed = inputs(package.manifest, role, parts[role].session, batch)
+            run = together([partial(loaded[role].session.run1, feed) for loaded in streams])
+            yield make(role, [parts[role]], batch=batch, run=run)
         if "encoder" in parts:
-            encoder, head = parts["encoder"], parts["head"]
-            if has_rolling_head(package.manifest, precision, encoder.session):
+            heads = [loaded["head"] for loaded in streams]
+            if has_rolling_head(package.manifest, precision, parts["encoder"].session):
                 on_cpu = replace(CPU, precision=precision, threads=threads)
-                head = load(package, ROLLING, on_cpu, clock)
-            step = streaming_step(package.manifest, encoder.session, head.session)
-            yield make("step", [encoder, head], batch=1, run=step)
+                heads = [load(package, ROLLING, on_cpu, clock) for _ in streams]
+            steps = [
+                streaming_step(package.manifest, loaded["encoder"].session, head.session)
+                for loaded, head in zip(streams, heads, strict=True)
+            ]
+            yield make("step", [parts["encoder"], heads[0]], batch=1, run=together(steps))
+
+
+def together(runs: Sequence[Run]) -> Run:
+    """The only run, or concurrent streams of several."""
+    return runs[0] if len(runs) == 1 else Streams(runs)
 
 
 def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:
@@ -155,7 +170,14 @@ def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
 
 
 def _candidate(
-    package: str, backend: Backend, role: str, parts: Sequence[LoadedGraph], *, batch: int, run: Run
+    package: str,
+    backend: Backend,
+    streams: int,
+    role: str,
+    parts: Sequence[LoadedGraph],
+    *,
+    batch: int,
+    run: Run,
 ) -> Candidate:
     real = parts[0].session.provider
     return Candidate(
@@ -169,4 +191,6 @@ def _candidate(
         load_ms=sum(part.load_ms for part in parts),
         run=run,
         asked=None if session_provider(backend) == real else backend.name,
+        streams=streams,
+        setup=backend,
     )

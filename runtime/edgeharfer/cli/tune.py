@@ -28,22 +28,26 @@ if TYPE_CHECKING:
 def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     """Measure PACKAGEs in each precision on each provider; default: all shipped packages.
 
-    `edgeharfer run` then uses the best combination unless --provider, --precision or --threads say
+    `edgeharfer run` then uses the fastest combination unless --provider, --precision or --threads say
     otherwise, until the machine, ONNX Runtime, a plug-in, edgeharfer or the package changes.
 
-    The provider is chosen for each graph of a package: by processor time if the processor computes, by wall
-    time on other devices, and only if its outputs agree with those of the CPU provider.
+    The provider is chosen for each graph of a package, and only if its outputs agree with those of the CPU
+    provider. What computes on the CPU is compared by processor time, which other work of the machine does not
+    change.
     """
+    from edgeharfer.benchmark.machine import is_busy, load_average, usable_cores
     from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.tune import thread_counts, tune_package
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
     from edgeharfer.runtime.inference.providers import available_providers
     from edgeharfer.runtime.inference.tuning import package_key, tuned_graphs, tuned_packages, write_record
 
-    setup = BenchmarkSetup(
-        providers=available_providers(), threads=thread_counts(os.cpu_count() or 1), fallback=True
-    )
-    measured, graphs = tuned_packages(), dict(tuned_graphs())
+    busy = is_busy({"cores": usable_cores(), "load_average": load_average()})
+    if busy:
+        click.echo("this machine is busy, so only one thread is measured: run tune again when it is idle")
+    threads = [1] if busy else thread_counts(os.cpu_count() or 1)
+    setup = BenchmarkSetup(providers=available_providers(), threads=threads, fallback=True)
+    measured, graphs = tuned_packages(), tuned_graphs()
     for package in [load_package(name) for name in packages] or shipped_packages():
         with progress_bar() as progress:
             tuning = tune_package(package, setup, runs, progress)
@@ -56,12 +60,11 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
 
 
 def tuning_lines(tuning: Tuning) -> Iterator[str]:
-    """Format the measurements of a package, and what `--provider auto` uses from now on."""
+    """Format the measurements of a package, with a mark at what `--provider auto` uses from now on."""
     for result in tuning.results:
         mark, backend = "*" if result.backend == tuning.auto else " ", result.backend
         described = f"{backend.name:12} {backend.precision:5} {backend.threads:2} threads"
-        cpu = "" if result.cpu_ms is None else f", CPU {result.cpu_ms:.3f} ms"
-        yield f" {mark} {described} {result.wall_ms:8.3f} ms{cpu}"
+        yield f" {mark} {described} {result.median_ms:8.3f} ms"
     if tuning.auto.provider == AUTO:
         chosen = ", ".join(f"{role} on {name}" for role, name in tuning.graphs[tuning.auto.precision].items())
         yield f" * {chosen} ({tuning.auto.precision}, {tuning.auto.threads} threads)"

@@ -98,6 +98,8 @@ def create_session(
     options.add_session_config_entry("session.use_env_allocators", "1")
     if device is not None or len(providers) > 1:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if graph.profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, graph.profile
     for axis, size in graph.sizes:
         options.add_free_dimension_override_by_name(axis, size)
     chosen: dict[str, Any] = {"providers": providers, "provider_options": provider_options}

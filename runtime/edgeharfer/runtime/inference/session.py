@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,10 @@ class Session:
             zeros = np.zeros(tuple(shape), np.float32)
             for _ in range(2):
                 self.run1(zeros)
+
+    def end_profiling(self) -> Path:
+        """Finish the trace of a graph with a `profile`, and return the path of its file."""
+        return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Stop an engine build in the background, if there is one."""
