@@ -9,14 +9,16 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgeharfer.runtime.inference import onnx_runtime
+from edgeharfer.runtime.inference import onnx_runtime, providers, session
+from edgeharfer.runtime.inference.providers import PROVIDERS, Provider
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+EXAMPLE = "ExampleExecutionProvider"
 
 
 class GpuBuild:
@@ -163,3 +165,10 @@ def use_plugin_build(
     build = PluginBuild(name, devices, refusal)
     monkeypatch.setattr(onnx_runtime, "load", lambda: build)
     return build
+
+
+def use_table(monkeypatch: pytest.MonkeyPatch, row: Provider) -> None:
+    """From now on there are two providers, "example" and the CPU."""
+    table = MappingProxyType({"example": row, "cpu": PROVIDERS["cpu"]})
+    for module in (providers, session):
+        monkeypatch.setattr(module, "PROVIDERS", table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -19,25 +18,16 @@ from edgeharfer.kiosk.config import ModelsConfig
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.inference import graph as graph_module
-from edgeharfer.runtime.inference import providers, session, tensorrt, tuning
+from edgeharfer.runtime.inference import tensorrt, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.providers import PROVIDERS, Provider, fallback_chain, provider_choices
+from edgeharfer.runtime.inference.providers import Provider, fallback_chain, provider_choices
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.pipeline import Pipeline
-from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build, use_plugin_build
-
-EXAMPLE = "ExampleExecutionProvider"
-
-
-def use_table(monkeypatch: pytest.MonkeyPatch, row: Provider) -> None:
-    """From now on there are two providers, "example" and the CPU."""
-    table = MappingProxyType({"example": row, "cpu": PROVIDERS["cpu"]})
-    for module in (providers, session):
-        monkeypatch.setattr(module, "PROVIDERS", table)
+from scripted_gpu import CPU, CUDA, EXAMPLE, TENSORRT, use_gpu_build, use_plugin_build, use_table
 
 
 def test_the_choices_are_the_rows_of_the_table() -> None:

@@ -41,7 +41,7 @@ def find_devices(ort: Any, package: str, provider: str) -> Sequence[Any]:
 def _register(ort: Any, package: str) -> None:
     module = importlib.import_module(package)
     if not hasattr(ort, "register_execution_provider_library"):
-        raise ProviderError(f"ONNX Runtime {ort.__version__} has no plug-in providers: update it")
+        raise ProviderError(f"ONNX Runtime {ort.__version__} is too old for plug-in providers")
     try:
         with suppress_output(ort):
             ort.register_execution_provider_library(package, module.get_library_path())

@@ -321,8 +321,9 @@ def _check_operators(counts: Mapping[str, int], provider: str, graph: str) -> No
         raise ProviderError(
             f"{provider} can run none of the {total} operators of {graph}: use --provider cpu"
         )
-    if taken < total:
-        _log.info("%s: %s leaves %d of %d operators to others", graph, provider, total - taken, total)
+    on_cpu = counts.get(PROVIDERS["cpu"].name, 0)
+    if on_cpu:
+        _log.info("%s: %s leaves %d of %d operators to the CPU", graph, provider, on_cpu, total)
 
 
 def _cannot_load(ort: Any, provider: str, why: str) -> ProviderError:
