@@ -60,6 +60,7 @@ class Provider:
         automatic: Whether "auto" takes it without a measurement by `edgeharfer tune`.
         systems: Values of `sys.platform` with a build of ONNX Runtime that includes it; empty for all.
         memory_pattern: Whether it allows ONNX Runtime to plan memory.
+        single: Pictures are run one by one, with a fixed batch of one, since it is slow or fails otherwise.
         ready: Returns why its package is not even worth importing, or None.
     """
 
@@ -74,6 +75,7 @@ class Provider:
     automatic: bool = True
     systems: tuple[str, ...] = ()
     memory_pattern: bool = True
+    single: bool = False
     ready: Callable[[], str | None] = lambda: None
 
 
@@ -171,6 +173,8 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType({
         default_device="CPU",
         plugin="onnxruntime_ep_openvino",
         automatic=False,
+        # A free batch axis costs 10 to 20 % on the processor, and NPUs take fixed shapes only.
+        single=True,
     ),
     "cpu": Provider("CPUExecutionProvider"),
 })  # fmt: skip

@@ -25,6 +25,7 @@ from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.providers import (
+    PROVIDERS,
     available_providers,
     plugin_versions,
     provider_choices,
@@ -111,23 +112,35 @@ def open_graph(
         role: Role of the graph, such as "model" or "head".
         backend: Result of `resolve_backend`.
         shapes: Input shapes to warm an engine up with, if there are only a few.
-        cpu_sizes: Sizes of free axes, by name, which are fixed if the graph runs on the processor.
+        cpu_sizes: Sizes of free axes, by name, which are fixed on the processor and for OpenVINO.
         cpu_batch: Size of the first axis, which is fixed in the same way.
 
     Raises:
         ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
-    if backend.provider == AUTO:
-        backend = _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
+    backend = graph_backend(package, role, backend)
     graph = package.read(role, backend.precision)
     running = backend if backend.provider != AUTO else Backend(_loadable()[0])
-    if runs_on_processor(running):
+    if runs_on_processor(running) or PROVIDERS[running.provider].single:
         sizes = {**batch_axes(graph, cpu_batch), **(cpu_sizes or {})}
         return make_session(replace(graph, sizes=tuple(sizes.items())), backend)
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
     if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
     return make_session(graph, backend)
+
+
+def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
+    """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
+
+    Args:
+        package: The package.
+        role: Role of the graph.
+        backend: Result of `resolve_backend`.
+    """
+    if backend.provider != AUTO:
+        return backend
+    return _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
 
 
 def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
