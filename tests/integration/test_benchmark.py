@@ -258,7 +258,7 @@ def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.Cap
         (("--faces", "3"), "--faces requires --end-to-end"),
         (("--threads", "0"), "is not a comma-separated list of numbers from 1 to 256"),
         (("--batch", "1,x"), "is not a comma-separated list of numbers from 1 to 256"),
-        (("--provider", "npu"), "choose from auto, cpu, cuda, tensorrt"),
+        (("--provider", "npu"), "choose from auto, cpu, openvino, "),
         (("--precision", "fp8"), "choose from all, fp32, fp16, int8"),
         (("no-such-package",), "no model package 'no-such-package'"),
         (("nowhere.keras",), "nowhere.keras: no such model"),

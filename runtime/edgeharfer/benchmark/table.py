@@ -84,7 +84,7 @@ def _percentiles(values: Mapping[str, float]) -> str:
 
 
 def _provider(row: Mapping[str, Any]) -> str:
-    name = str(row["provider"]).removesuffix("ExecutionProvider")
+    name = str(row["provider"]).replace("ExecutionProvider", "")
     return f"{name} (not {row['asked_provider']})" if "asked_provider" in row else name
 
 
