@@ -51,6 +51,8 @@ ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
 ROLLING = "rolling"
 """Optional graph of a package that reads clips: its head, for one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+CPU_WITHOUT_VNNI = "cpu-without-vnni"
+"""Key of `Manifest.auto` for x86 processors on which sums of 8-bit products saturate, see `processor`."""
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
 
@@ -159,7 +161,7 @@ class Manifest:
         window: The clip, for packages that read clips.
         prior: Class shares in the order of `labels`: "data" for those in training, "package" for the balanced
             ones that `run` assumes.
-        auto: {"cpu" | "cuda" | "tensorrt": precision to use there}.
+        auto: {"cpu" | CPU_WITHOUT_VNNI | "cuda" | "tensorrt": precision to use there}.
         options: Settings of the task's decoder, and files for other engines, each written like a FileSpec.
         training: Free-form facts about the training.
         accuracy: Free-form facts about the accuracy.
@@ -227,14 +229,17 @@ class Manifest:
         """Choose a precision.
 
         Args:
-            provider: "cpu", "cuda" or "tensorrt".
+            provider: A key of `auto`. CPU_WITHOUT_VNNI takes that of "cpu" if there is none.
             requested: A precision, or "auto" for the one that the manifest recommends for the provider.
 
         Raises:
             ModelError: The package has no files of the requested precision.
         """
         if requested == "auto":
-            return self.auto.get(provider) or ("fp32" if "fp32" in self.files else next(iter(self.files)))
+            fallback = "fp32" if "fp32" in self.files else next(iter(self.files))
+            if provider == CPU_WITHOUT_VNNI:
+                fallback = self.auto.get("cpu", fallback)
+            return self.auto.get(provider, fallback)
         if requested not in self.files:
             raise ModelError(f"{self.name} has no {requested} files: choose from {', '.join(self.files)}")
         return requested
@@ -334,7 +339,7 @@ _MANIFEST = record(
         "crop": _CROP,
         "window": _WINDOW,
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
-        "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
+        "auto": mapping_of(("cpu", CPU_WITHOUT_VNNI, "cuda", "tensorrt"), choice(*PRECISIONS)),
         "options": _options,
         "training": any_object,
         "accuracy": any_object,

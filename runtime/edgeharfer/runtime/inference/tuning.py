@@ -19,7 +19,9 @@ from typing import Any
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import products_saturate
 from edgeharfer.runtime.inference.providers import available_providers, provider_choices
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
@@ -46,6 +48,8 @@ def resolve_backend(package: Package, backend: Backend | None = None) -> Backend
         precision = found.precision
     else:
         provider = backend.provider if backend.provider != AUTO else _loadable()[0]
+        if provider == "cpu" and CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
+            provider = CPU_WITHOUT_VNNI
         precision = package.manifest.precision_for(provider, backend.precision)
     return replace(backend, precision=precision, threads=backend.threads or (found and found.threads) or 1)
 
