@@ -18,7 +18,7 @@ LARGEST = 2**15 - 1
 def sums_of_pairs(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """What VPMADDUBSW adds before it saturates, for the largest activations."""
     padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
-    return 255 * (padded[:, ::2] + padded[:, 1::2])
+    return np.asarray(255 * (padded[:, ::2] + padded[:, 1::2]))
 
 
 @pytest.mark.parametrize("inputs", [1, 7, 64])
@@ -43,8 +43,8 @@ def test_a_quantized_graph_has_such_weights(weights: Weights, saturates: bool) -
     import onnx
 
     graph = Graph.scan(tiny_patterns.features_model(1))
-    picture = tiny_patterns.stripes(0, np.random.default_rng(0))[None, :, :, None].astype(np.float32) / 255
-    made = StaticQuantizer(graph, "model", lambda: iter([picture])).quantized(
+    picture = tiny_patterns.stripes(0, np.random.default_rng(0))[None, :, :, None] / 255
+    made = StaticQuantizer(graph, "model", lambda: iter([picture.astype(np.float32)])).quantized(
         Recipe(CALIBRATORS[0], weights=weights)
     )
     tensors = {

@@ -82,6 +82,7 @@ class StaticQuantizer:
                 extra_options=self._options(recipe),
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         return Graph.scan(_bytes(quantizer.model.model), self.role)
 
     def _options(self, recipe: Recipe) -> dict[str, Any]:
