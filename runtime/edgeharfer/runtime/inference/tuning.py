@@ -23,8 +23,9 @@ from typing import Any
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.graph import Graph
-<<<<<<< HEAD
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import products_saturate
 from edgeharfer.runtime.inference.providers import (
     PROVIDERS,
     available_providers,
@@ -32,12 +33,6 @@ from edgeharfer.runtime.inference.providers import (
     provider_choices,
     runs_on_processor,
 )
-=======
-from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
-from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.processor import products_saturate
-from edgeharfer.runtime.inference.providers import available_providers, provider_choices
->>>>>>> int8
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
 from edgeharfer.runtime.inference.typed_form import DYNAMIC, half_form, tensorrt_form
@@ -61,22 +56,13 @@ def resolve_backend(package: Package, backend: Backend | None = None) -> Backend
     backend = backend or Backend()
     tuned = tuned_backends(package)
     found = next(iter(tuned.values()), None) if backend.provider == AUTO else tuned.get(backend.name)
-<<<<<<< HEAD
-    if backend.precision == AUTO and found is not None and found.precision in package.manifest.files:
+    if backend.precision == AUTO and found is not None and found.precision in package.manifest.precisions:
         precision = found.precision
     else:
         known = backend if backend.provider != AUTO else found or backend
         provider = known.provider if known.provider != AUTO else _loadable()[0]
-=======
-    if backend.provider == AUTO and found is not None:
-        backend = replace(backend, provider=found.provider, device=found.device)
-    if backend.precision == AUTO and found is not None and found.precision in package.manifest.precisions:
-        precision = found.precision
-    else:
-        provider = backend.provider if backend.provider != AUTO else _loadable()[0]
         if provider == "cpu" and CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
             provider = CPU_WITHOUT_VNNI
->>>>>>> int8
         precision = package.manifest.precision_for(provider, backend.precision)
     if backend.provider == AUTO and found is not None:
         names = set(_tuned_graphs(package).get(precision, {}).values()) or {found.name}
@@ -137,25 +123,18 @@ def open_graph(
     Raises:
         ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
-<<<<<<< HEAD
     backend = graph_backend(package, role, backend)
-    graph = package.read(role, backend.precision)
+    graph = read_graph(package, role, backend)
     running = backend if backend.provider != AUTO else Backend(_loadable()[0])
     if runs_on_processor(running) or PROVIDERS[running.provider].single:
         sizes = {**batch_axes(graph, cpu_batch), **(cpu_sizes or {})}
         return make_session(replace(graph, sizes=tuple(sizes.items())), backend)
-=======
-    graph = read_graph(package, role, backend)
-    if cpu_sizes and (_loadable()[0] if backend.provider == AUTO else backend.provider) == "cpu":
-        return make_session(replace(graph, sizes=tuple(cpu_sizes.items())), backend)
->>>>>>> int8
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
     if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
     return make_session(graph, backend)
 
 
-<<<<<<< HEAD
 def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
     """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
 
@@ -173,7 +152,8 @@ def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
     """Return the names of the graph's free batch axes with a size for them; {} without a size."""
     names = [one.shape[0] for one in graph.info.inputs if one.shape]
     return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
-=======
+
+
 def read_graph(package: Package, role: str, backend: Backend) -> Graph:
     """Read a graph in the form that its provider takes.
 
@@ -192,7 +172,6 @@ def read_graph(package: Package, role: str, backend: Backend) -> Graph:
     if DYNAMIC in graph.info.nodes:
         return read_graph(package, role, replace(backend, precision="fp16"))
     return tensorrt_form(graph)
->>>>>>> int8
 
 
 def package_key(package: Package) -> str:
