@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
@@ -15,6 +15,9 @@ from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.source.read_ahead import ReadAhead
 from edgeharfer.runtime.source.supervisor import SourceState, Supervisor
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pace = Literal["realtime", "fast"]
 
