@@ -29,6 +29,7 @@ _MANIFEST_KEYS = (
         "output",
         "temperature",
         "threshold",
+        "background_threshold",
         "crop",
         "window",
         "prior",
