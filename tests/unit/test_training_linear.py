@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -131,13 +131,20 @@ class NamedClip:
     """As much of a clip as its output and weight depend on."""
 
     source: str
+    label: str = "background"
     is_background: bool = True
     aside: bool = False
 
 
 def test_each_source_of_background_has_an_output_and_all_together_a_weight() -> None:
-    actions = [NamedClip("data", is_background=False)] * 6
-    clips = [*actions, *[NamedClip("hall")] * 4, NamedClip("street"), NamedClip("yard")]
+    actions = [NamedClip("data", label, is_background=False) for label in ("sit", "wave")]
+    clips = [
+        *actions[:1] * 4,
+        *actions[1:] * 2,
+        *[NamedClip("hall")] * 4,
+        NamedClip("street"),
+        NamedClip("yard"),
+    ]
     labels = np.array([0, 0, 0, 0, 1, 1, *[2] * 6])
     outputs = branch_outputs(clips, labels, 3, by_source=True)  # type: ignore[arg-type]
     assert outputs.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4]
@@ -146,6 +153,8 @@ def test_each_source_of_background_has_an_output_and_all_together_a_weight() -> 
     weights = branch_weights(clips, labels, recipe)  # type: ignore[arg-type]
     assert [weights[labels == label].sum() for label in range(3)] == pytest.approx([0.2, 0.2, 0.6])
     assert weights[6:10].sum() == pytest.approx(weights[10])
+    more = branch_weights(clips, labels, replace(recipe, emphasised=("wave",)))  # type: ignore[arg-type]
+    assert [more[labels == label].sum() for label in range(3)] == pytest.approx([1 / 6, 1 / 3, 1 / 2])
 
 
 def test_a_head_adds_the_logits_of_both_branches() -> None:

@@ -69,6 +69,8 @@ class HeadRecipe:
             the other classes; 0 leaves it as `evenness` makes it.
         background_outputs: Represent each source of background by an output of its own in the linear branch,
             of which the largest counts. A wall and a face have little in common.
+        emphasised: Classes that count more in the linear branch: those of which hardly a clip is found.
+        emphasis: How much more, as a factor.
         linear_scale: Factor from the linear branch's outputs to logits.
         temporal_weight: Factor of the temporal branch's logits before the branches are added.
         seed: Seed of all random draws.
@@ -109,6 +111,8 @@ class HeadRecipe:
     background_bias: float = 0.0
     background_weight: float = 0.0
     background_outputs: bool = False
+    emphasised: tuple[str, ...] = ()
+    emphasis: float = 2.0
     linear_scale: float = 14.0
     temporal_weight: float = 0.5
     seed: int = 1
@@ -264,6 +268,7 @@ def branch_weights(
     if recipe.background_weight and calm.any():
         others = weights[~calm].sum() / max(1, len(np.unique(labels[~calm])))
         weights[calm] *= recipe.background_weight * others / weights[calm].sum()
+    weights[[clip.label in recipe.emphasised for clip in clips]] *= recipe.emphasis
     normed: NDArray[np.float64] = weights / weights.sum()
     return normed
 
