@@ -39,6 +39,7 @@ _MANIFEST_KEYS = (
         "output",
         "temperature",
         "threshold",
+        "background_threshold",
         "crop",
         "window",
         "prior",
