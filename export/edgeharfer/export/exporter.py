@@ -136,6 +136,10 @@ def export_model(
         normalize=normalize,
         options=options,
     )
+    if loaded.dtype is not None:
+        report(f"computing in float32 what was saved in {loaded.dtype}")
+    if loaded.per_frame:
+        report("the model scores each frame of a clip: the package gives the scores of the last one")
     report(f"converting to ONNX, opset {convert.OPSET}")
     graphs = _convert(loaded, draft, report, options.head)
     files = _files(graphs, precisions, half_weights)
@@ -155,6 +159,7 @@ def export_model(
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
         "opset": convert.OPSET,
+        **({"dtype": f"{loaded.dtype}, computed in float32"} if loaded.dtype else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
