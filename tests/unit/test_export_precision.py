@@ -63,10 +63,10 @@ def test_fp16_computes_in_halves_and_talks_in_floats() -> None:
     np.testing.assert_allclose(probs(made), probs(model), atol=5e-3)
 
 
-def graph(operator: str, units: int = 3, **how: object) -> onnx.ModelProto:
+def graph(operator: str, units: int = 3) -> onnx.ModelProto:
     """One operator after which only the shape changes."""
     nodes = [
-        helper.make_node(operator, ["x"], ["y"], **how),
+        helper.make_node(operator, ["x"], ["y"]),
         helper.make_node("Identity", ["y"], ["scores"]),
     ]
     data = tiny_models.to_bytes(nodes, {"x": ["batch", units]}, {"scores": ["batch", units]})

@@ -13,7 +13,7 @@ import numpy as np
 from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
 from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
 from edgeharfer.evaluate.action import clip_windows, read_frames
-from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, clip_suffixes
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import fit_image, match_color
@@ -73,7 +73,8 @@ class ClipCalibrationSource(CalibrationSource):
     """A folder or zip of clips."""
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
-        super().__init__(manifest, Dataset(path, CLIPS))
+        assert manifest.window is not None, "an action manifest has a window"
+        super().__init__(manifest, Dataset(path, clip_suffixes(manifest.window)))
 
     def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
         """Choose frames from as many clips as possible, evenly spaced within each clip."""

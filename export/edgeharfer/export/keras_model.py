@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeharfer.export import backend, keras2
+from edgeharfer.export import backend, keras2, tf_functions
 from edgeharfer.export.head import output_units
 from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.source import FOREIGN, MAX_TEXT_BYTES, ModelSource
@@ -31,6 +31,12 @@ MAX_UNPACKED_BYTES = 4 * 1024**3
 
 # Factors of pixels are about 1/255; those of values between 0 and 1 are at least 1.
 _PIXEL_SCALE = 0.2
+_ARITHMETIC = ("Multiply", "Divide", "TrueDivide", "Add", "Subtract")
+# Layers that may come before the scaling: they move or drop values. Those called Random... only train.
+_BEFORE_SCALING = (
+    *("GaussianNoise", "Dropout", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Permute"),
+    *("Reshape", "Identity", "GetItem", "Stack", "Flip", "Take", "Cast", "ReverseChannels"),
+)
 
 # Keras also refuses most of these in safe mode, but only after it has built other layers.
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
@@ -93,11 +99,11 @@ class LoadedModel:
 
     @property
     def scaling_layer(self) -> str | None:
-        """Name of the first layer if it scales raw pixels."""
+        """Name of the layer that scales raw pixels, if the model begins with one."""
         if self.imported is not None:
             return self.imported.scaling
-        first = _first_layer(self.keras) if self.keras is not None else None
-        return first.name if first is not None and _scales_pixels(first) else None
+        found = _scaling_layer(self.keras) if self.keras is not None else None
+        return None if found is None else str(found.name)
 
 
 def load_model(source: ModelSource, options: ModelOptions | None = None) -> LoadedModel:
@@ -120,6 +126,8 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)
         config, version = _read_config(source)
+        if keras2.is_keras2(version, config):
+            config = tf_functions.rewrite(config)
         _check_config(config, name)
         with backend.quiet():
             return _from_keras(_build(source, config, version), name, options, source.head)
@@ -204,26 +212,54 @@ def _layout(model: Any, options: ModelOptions) -> Literal["nhwc", "nchw"]:
     return "nchw" if first else "nhwc"
 
 
-def _scales_pixels(layer: Any) -> bool:
-    """Whether a layer scales values of 0 to 255 to a small range; others scale small values already."""
+def _scaling_layer(model: Any) -> Any:
+    """The first layer that computes something, if it scales values of 0 to 255; None otherwise."""
+    for layer in _layers(model):
+        if type(layer).__name__ in _BEFORE_SCALING or type(layer).__name__.startswith("Random"):
+            continue
+        linear = _linear(layer)
+        if linear is None:
+            return None
+        scale, offset = (float(np.max(np.abs(np.asarray(one)))) for one in linear)
+        # Other scalings are of values that are small already.
+        return layer if scale and (scale < _PIXEL_SCALE or offset / scale > 1 / _PIXEL_SCALE) else None
+    return None
+
+
+def _linear(layer: Any) -> tuple[Any, Any] | None:
+    """Return scale and offset of a layer that computes scale * x + offset; None for others."""
     kind = type(layer).__name__
     if kind == "Rescaling":
-        return bool(np.max(np.abs(layer.scale)) < _PIXEL_SCALE)
+        return layer.scale, layer.offset
     if kind == "Normalization":
-        return bool(np.max(np.asarray(layer.variance)) ** 0.5 > 1 / _PIXEL_SCALE)
-    return False
+        deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
+        return 1 / deviation, np.asarray(layer.mean) / deviation
+    nodes = getattr(layer, "_inbound_nodes", None)
+    given = nodes[0].arguments.args if nodes else ()
+    if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
+        return None
+    value = np.asarray(given[1], np.float64)
+    return {
+        "Multiply": (value, 0),
+        "Divide": (1 / value if value.all() else value, 0),
+        "TrueDivide": (1 / value if value.all() else value, 0),
+        "Add": (1, value),
+        "Subtract": (1, value),
+    }[kind]
 
 
-def _first_layer(model: Any) -> Any:
-    """The first layer after the input, inside nested models and wrappers; None if there is none."""
+def _layers(model: Any) -> Iterator[Any]:
+    """Yield the layers after the input, those of nested models and inside wrappers included."""
     keras = backend.load("keras")
     for one in as_functional(model).operations:
         if isinstance(one, keras.layers.InputLayer):
             continue
         while isinstance(one, keras.layers.TimeDistributed):
             one = one.layer
-        return _first_layer(one) if isinstance(one, keras.Model) else one
-    return None
+        if isinstance(one, keras.Model):
+            yield from _layers(one)
+        else:
+            yield one
 
 
 def _read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
@@ -275,7 +311,8 @@ def _check_config(config: dict[str, Any], name: str) -> None:
         known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
         if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
             raise ModelError(
-                f"{name}: layer {layer!r} ({class_name}) contains code, which is never run: replace it"
+                f"{name}: layer {layer!r} ({class_name}) contains code, which is never run: replace it by a "
+                "layer of Keras, or save the model as a SavedModel"
             )
         # A name with ">" is a registered custom class: package>class.
         if not known or ">" in class_name or part.get("registered_name") not in (None, class_name):
