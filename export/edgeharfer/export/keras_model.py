@@ -60,9 +60,9 @@ class LoadedModel:
         output_shape: Including the batch axis.
         keras: The functional Keras model; None for other files.
         layout: Order of the axes of a picture: "nhwc" or "nchw".
-        imported: The graph of an ONNX or TensorFlow Lite file; None for other files.
         dtype: Other arithmetic than float32 in which the model was saved, such as "mixed_float16"; `call`
             computes in float32.
+        imported: The graph of an ONNX or TensorFlow Lite file; None for other files.
     """
 
     name: str
@@ -71,8 +71,8 @@ class LoadedModel:
     output_shape: Shape
     keras: Any = None
     layout: Literal["nhwc", "nchw"] = "nhwc"
-    imported: ImportedGraph | None = None
     dtype: str | None = None
+    imported: ImportedGraph | None = None
 
     @property
     def reads_clips(self) -> bool:
