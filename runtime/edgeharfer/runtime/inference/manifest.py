@@ -227,7 +227,7 @@ class Manifest:
         """Choose a precision.
 
         Args:
-            provider: "cpu", "cuda" or "tensorrt".
+            provider: Name of the provider, without a device.
             requested: A precision, or "auto" for the one that the manifest recommends for the provider.
 
         Raises:
