@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from edgeharfer.calib import tools
-from edgeharfer.calib.data import CalibrationData, EvaluationData, batches, floats
+from edgeharfer.calib.data import BATCH, CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
 from edgeharfer.calib.latency import THREAD_TIME, WALL_TIME, median_ms
-from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
-from edgeharfer.calib.scoring import Models, Scorer, layer_errors, run_pictures
+from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target, Weights
+from edgeharfer.calib.scoring import Models, Scorer, layer_errors, output_error, run_pictures
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, Manifest
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import instruction_set
 from edgeharfer.runtime.inference.providers import available_providers
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.types import Floats
@@ -36,6 +38,13 @@ MAX_START = 4
 """Maximum number of first layers that are left in floats."""
 LAYER_ERROR_ITEMS = 32
 """Number of evaluation items on which the errors of layers are measured."""
+MAX_ERROR_RATIO = 2.0
+"""Largest ratio of the squared output errors of exact and of full-range weights for which the exact ones are
+chosen. Above it, processors on which full-range weights saturate use FP32."""
+SMALL_ERROR = 0.002
+"""Squared output error (a cosine of 0.999) up to which exact weights are chosen in any case."""
+WEIGHTS_ITEMS = 32
+"""Number of calibration items on which these errors are measured."""
 
 Report = Callable[[str], object]
 
@@ -120,6 +129,7 @@ class Quantization:
             ModelError: No recipe does; the message lists what was tried.
         """
         reference = self._scorer.figures(self.originals) if self._scorer else None
+        self._weights, errors = self._choose_weights()
         recipe, models = self._with_float_start(*self._search(reference), reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
@@ -130,6 +140,9 @@ class Quantization:
         facts = {
             "target": self.target,
             "recipe": str(recipe),
+            "weights": recipe.weights,
+            "output_error": errors,
+            "instruction_set": instruction_set(),
             "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
             "heads": {role: self._kind(role, models) for role in models},
             "calibration": self._about_calibration(),
@@ -147,6 +160,34 @@ class Quantization:
         return Quantized(models, unchanged, is_faster, fastest, facts)
 
     # The search
+
+    def _choose_weights(self) -> tuple[Weights, dict[str, float]]:
+        """Choose exact weights unless they lose much of the accuracy of full-range ones.
+
+        Returns:
+            The choice, and the squared output error of both relative to that of FP32.
+        """
+        if self.target != "cpu":
+            return "full", {}
+        kinds: tuple[Weights, ...] = ("exact", "full")
+        errors = {kind: self._weights_error(Recipe(CALIBRATORS[0], weights=kind)) for kind in kinds}
+        described = ", ".join(f"{error:.2g} with {kind} weights" for kind, error in errors.items())
+        self.report(f"int8 weights: squared output error {described}")
+        chosen: Weights = (
+            "exact" if errors["exact"] <= max(SMALL_ERROR, MAX_ERROR_RATIO * errors["full"]) else "full"
+        )
+        return chosen, {kind: float(f"{error:.3g}") for kind, error in errors.items()}
+
+    def _weights_error(self, recipe: Recipe) -> float:
+        """Return the sum of the errors of all static graphs on a part of the calibration set."""
+        total = 0.0
+        for role, quantizer in self._static.items():
+            count = len(self.calibration.pictures) // BATCH if role != "head" else WEIGHTS_ITEMS
+            some = list(islice(self._inputs(role), 0, None, max(1, count * BATCH // WEIGHTS_ITEMS)))
+            graphs = [make_session(graph) for graph in (quantizer.original, quantizer.quantized(recipe))]
+            wanted, given = (np.concatenate([one.run1(feed) for feed in some]) for one in graphs)
+            total += output_error(given, wanted)
+        return total
 
     def _search(self, reference: AccuracyFigures | None) -> tuple[Recipe, Models]:
         for recipe in self._recipes():
@@ -166,7 +207,7 @@ class Quantization:
     def _recipes(self) -> Iterator[Recipe]:
         """All calibrators, then the best of them with an increasing number of sensitive layers in floats."""
         for calibrator in CALIBRATORS:
-            yield Recipe(calibrator, self.target)
+            yield Recipe(calibrator, self.target, self._weights)
         best = min(self._trials, key=_loss).recipe
         worst_first = self._most_sensitive(best)
         for number in EXCLUSIONS:
@@ -313,7 +354,10 @@ class Quantization:
         if times is None:
             return {}
         is_better = loss is not None and _faster(times["int8"], times["fp32"])
-        return {"cpu": "int8" if is_better else "fp32"}
+        fastest = {"cpu": "int8" if is_better else "fp32"}
+        if is_better and self._weights == "full":
+            fastest[CPU_WITHOUT_VNNI] = "fp32"
+        return fastest
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

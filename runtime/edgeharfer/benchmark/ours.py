@@ -19,7 +19,7 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.providers import PROVIDERS, session_provider
 from edgeharfer.runtime.inference.session import Session, make_session
-from edgeharfer.runtime.inference.tuning import batch_axes
+from edgeharfer.runtime.inference.tuning import batch_axes, read_graph
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.types import Floats
 
@@ -88,13 +88,13 @@ def chosen_precisions(package: Package, requested: Sequence[str] | None) -> list
     Raises:
         ConfigError: The package does not have a requested precision.
     """
-    available = package.manifest.files
+    available = package.manifest.precisions
     missing = [name for name in requested or () if name not in available]
     if missing:
         raise ConfigError(
             f"{package.manifest.name}: no {missing[0]} model; choose from {', '.join(available)}"
         )
-    return [name for name in PRECISIONS if name in (requested or available)]
+    return [name for name in PRECISIONS if name in (requested or package.manifest.files)]
 
 
 def package_candidates(
@@ -162,7 +162,7 @@ def load(
 ) -> LoadedGraph:
     """Read, verify and load one graph, as a live run does, for one batch size or for any."""
     start_s = clock.monotonic()
-    graph = package.read(role, backend.precision)
+    graph = read_graph(package, role, backend)
     session = make_session(replace(graph, sizes=tuple(batch_axes(graph, batch).items())), backend)
     return LoadedGraph(session, len(graph.data) / 1e6, (clock.monotonic() - start_s) * 1e3)
 

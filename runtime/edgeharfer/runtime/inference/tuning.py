@@ -23,7 +23,9 @@ from typing import Any
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import products_saturate
 from edgeharfer.runtime.inference.providers import (
     PROVIDERS,
     available_providers,
@@ -33,6 +35,7 @@ from edgeharfer.runtime.inference.providers import (
 )
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
+from edgeharfer.runtime.inference.typed_form import DYNAMIC, half_form, tensorrt_form
 from edgeharfer.runtime.inference.upgrade import build_in_background
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
@@ -53,11 +56,13 @@ def resolve_backend(package: Package, backend: Backend | None = None) -> Backend
     backend = backend or Backend()
     tuned = tuned_backends(package)
     found = next(iter(tuned.values()), None) if backend.provider == AUTO else tuned.get(backend.name)
-    if backend.precision == AUTO and found is not None and found.precision in package.manifest.files:
+    if backend.precision == AUTO and found is not None and found.precision in package.manifest.precisions:
         precision = found.precision
     else:
         known = backend if backend.provider != AUTO else found or backend
         provider = known.provider if known.provider != AUTO else _loadable()[0]
+        if provider == "cpu" and CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
+            provider = CPU_WITHOUT_VNNI
         precision = package.manifest.precision_for(provider, backend.precision)
     if backend.provider == AUTO and found is not None:
         names = set(_tuned_graphs(package).get(precision, {}).values()) or {found.name}
@@ -119,7 +124,7 @@ def open_graph(
         ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
     backend = graph_backend(package, role, backend)
-    graph = package.read(role, backend.precision)
+    graph = read_graph(package, role, backend)
     running = backend if backend.provider != AUTO else Backend(_loadable()[0])
     if runs_on_processor(running) or PROVIDERS[running.provider].single:
         sizes = {**batch_axes(graph, cpu_batch), **(cpu_sizes or {})}
@@ -147,6 +152,26 @@ def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
     """Return the names of the graph's free batch axes with a size for them; {} without a size."""
     names = [one.shape[0] for one in graph.info.inputs if one.shape]
     return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
+
+
+def read_graph(package: Package, role: str, backend: Backend) -> Graph:
+    """Read a graph in the form that its provider takes.
+
+    FP16 is made from FP32 if the package has no such file. TensorRT gets the form of `typed_form`; a graph
+    whose activations are quantized at run time is replaced with FP16 there.
+
+    Raises:
+        ModelError: The file is missing, damaged or unsafe, or has no such form.
+    """
+    if backend.precision == "fp16" and "fp16" not in package.manifest.files:
+        return half_form(package.read(role))
+    graph = package.read(role, backend.precision)
+    provider = _loadable()[0] if backend.provider == AUTO else backend.provider
+    if provider not in TENSORRT:
+        return graph
+    if DYNAMIC in graph.info.nodes:
+        return read_graph(package, role, replace(backend, precision="fp16"))
+    return tensorrt_form(graph)
 
 
 def package_key(package: Package) -> str:
