@@ -14,7 +14,9 @@ from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
 from edgeharfer.runtime.doctor.nvidia import gpu_advice
 from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
+from edgeharfer.runtime.inference.processor import SATURATING, instruction_set, products_saturate
 from edgeharfer.runtime.inference.providers import probe_providers
 from edgeharfer.runtime.installation import adapt_install_commands
 
@@ -41,6 +43,7 @@ def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Findin
     libraries = list(check_libraries())
     yield from libraries
     yield from _providers(root)
+    yield from _precisions()
     yield from _packages()
     if all(finding.ok is not False for finding in libraries):
         yield _display()
@@ -62,6 +65,22 @@ def _providers(root: Path) -> Iterator[Finding]:
         else:
             yield Finding("provider", None, f"{name} does not load", reason)
     yield _gpu(root, loads=reasons.get("cuda", "") is None)
+
+
+def _precisions() -> Iterator[Finding]:
+    """Say whether 8-bit products are exact here, and which packages use FP32 because they are not."""
+    try:
+        saturate = products_saturate()
+    except EdgeharferError:
+        return  # Reported with the providers.
+    if not saturate:
+        yield Finding("int8", True, f"{instruction_set()}: 8-bit products are exact")
+        return
+    floats = [one.manifest.name for one in shipped_packages() if CPU_WITHOUT_VNNI in one.manifest.auto]
+    which = (
+        f"{', '.join(floats)} in FP32, all others in INT8" if floats else "no package needs more than 16 bits"
+    )
+    yield Finding("int8", True, f"{instruction_set()}: {SATURATING} in 16 bits: {which}")
 
 
 def _gpu(root: Path, *, loads: bool) -> Finding:
