@@ -30,7 +30,10 @@ ENVIRONMENTS = {
     "demo": (".venv", ("cpu",)),
     "test": (
         ".venv-test",
-        ("cpu", "mediapipe", "heif", "export", "train", "compare", "report", "kiosk", "app", "sign", "dev"),
+        (
+            *("cpu", "openvino", "webgpu", "mediapipe", "heif", "export", "train", "compare"),
+            *("report", "kiosk", "app", "sign", "dev"),
+        ),
     ),
     "audit": (".venv-audit", ("audit",)),
 }

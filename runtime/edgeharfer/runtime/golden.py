@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
-from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package, read_regular_file
 from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.tensorrt import cache_root
-from edgeharfer.runtime.inference.tuning import device_info, package_key, resolve_backend
+from edgeharfer.runtime.inference.tuning import device_info, package_key, resolve_backend, running_provider
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
@@ -58,14 +58,12 @@ def golden_frames() -> tuple[Image, ...]:
         return tuple(source.picture(number) for number in FRAMES)
 
 
-def make_classifier(
-    package: Package, precision: str = "auto", backend: Backend = CPU
-) -> Callable[[Sequence[Image]], Outputs]:
-    """A function from pictures to the outputs of the model, (n, outputs).
+def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Outputs]:
+    """A function from pictures to the outputs of the model on the CPU, (n, outputs).
 
     An action model returns one row for all pictures, (1, outputs).
     """
-    model = open_model(package, replace(backend, precision=precision))
+    model = open_model(package, replace(CPU, precision=precision))
     if isinstance(model, PictureModel):
         return model.classify
     assert isinstance(model, ActionModel), "all other models read clips"
@@ -119,19 +117,16 @@ def largest_difference(rows: object, outputs: Outputs, where: Path) -> float:
 def checked_backend(package: Package, backend: Backend) -> Backend:
     """Return the backend to open a package with: FP32 if INT8 is the default but is wrong on this device.
 
-    An explicit precision is not checked, nor is TensorRT, whose outputs are compared with the CPU's when its
-    engine is built.
+    An explicit precision is not checked, and only ONNX Runtime's CPU provider is: the outputs of others are
+    compared with it by `edgeharfer tune`, or when an engine is built.
     """
     if backend.precision != AUTO:
         return backend
     wanted = resolve_backend(package, backend)
-    if wanted.precision != "int8" or wanted.provider in TENSORRT or "fp32" not in package.manifest.files:
+    on_cpu = running_provider(wanted) == "cpu"
+    if wanted.precision != "int8" or not on_cpu or "fp32" not in package.manifest.files:
         return backend
-    key = f"{package_key(package)} {wanted.name}"
-    known = _record().get(key)
-    if known is None:
-        known = _difference(package, wanted)
-        _remember(key, known)
+    known = int8_difference(package)
     if known <= TOLERANCE:
         return backend
     _log.warning(
@@ -151,13 +146,23 @@ def precision_reason(package: Package, precision: str) -> str | None:
     return None
 
 
-def _difference(package: Package, backend: Backend) -> float:
+def int8_difference(package: Package) -> float:
+    """Return how far INT8 on the CPU is from the golden outputs; measured once for a device and package."""
+    key = package_key(package)
+    known = _record().get(key)
+    if known is None:
+        known = _difference(package)
+        _remember(key, known)
+    return known
+
+
+def _difference(package: Package) -> float:
     """Compare INT8 with the golden outputs; 0 if there are none to compare with."""
     try:
         golden = read_golden(package)
         if golden is None or "int8" not in golden:
             return 0.0
-        outputs = make_classifier(package, "int8", replace(backend, background_build=False))(golden_frames())
+        outputs = make_classifier(package, "int8")(golden_frames())
         return largest_difference(golden["int8"], outputs, package.path / GOLDEN)
     except EdgeharferError as error:  # The model is opened next, and reports what is wrong.
         _log.info("%s: golden outputs not compared: %s", package.manifest.name, error)
