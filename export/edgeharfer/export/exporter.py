@@ -31,6 +31,7 @@ from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import check_keys, find_source, resolve_labels
 from edgeharfer.export.split import NotSplitError, split_model
+from edgeharfer.export.tensorrt import add_tensorrt
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
@@ -159,6 +160,7 @@ def export_model(
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.expected
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
+        add_tensorrt(folder, compared.inputs, report)
         write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeharfer.export import parity
+from edgeharfer.export.package_files import read_receipt, write_metadata
 from edgeharfer.export.precision import TOLERANCES
+from edgeharfer.export.source import CARD
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import Manifest
@@ -20,19 +22,29 @@ PROVIDER = "tensorrt"
 Facts = dict[str, object]
 
 
-def compare_forms(
-    folder: Path, inputs: Floats, report: Callable[[str], object] = lambda line: None
-) -> tuple[Manifest, Facts]:
-    """Compare the FP16 and INT8 forms for TensorRT, computed on the CPU, with the FP32 graphs.
+def add_tensorrt(folder: Path, inputs: Floats, report: Callable[[str], object] = lambda line: None) -> None:
+    """Write to manifest and receipt of a package which precision TensorRT should use, and how exact it is.
 
     Args:
-        folder: A package with FP32 graphs.
+        folder: The package.
         inputs: Inputs of the whole model.
         report: Called with a line for each step.
+    """
+    manifest, facts = compare_forms(folder, inputs)
+    if facts:
+        card = (folder / CARD).read_text(encoding="utf-8")
+        write_metadata(folder, manifest, {**read_receipt(folder), "tensorrt": facts}, card)
+        report(
+            "for tensorrt, largest difference from fp32: " + ", ".join(f"{k} {v}" for k, v in facts.items())
+        )
+
+
+def compare_forms(folder: Path, inputs: Floats) -> tuple[Manifest, Facts]:
+    """Compare the FP16 and INT8 forms for TensorRT, computed on the CPU, with the FP32 graphs.
 
     Returns:
         The manifest, which recommends FP16 for TensorRT if no probability differs by more than its tolerance,
-        and an entry of the receipt: for each precision the largest difference, or why there is no such form.
+        and for each precision the largest difference, or why there is no such form.
     """
     package = load_package(folder)
     manifest = package.manifest
@@ -48,7 +60,6 @@ def compare_forms(
             facts[precision] = str(error)
             continue
         facts[precision] = parity.difference(parity.onnx_scores(graphs, inputs), expected, manifest.output)
-    report("for tensorrt, largest difference from fp32: " + ", ".join(f"{k} {v}" for k, v in facts.items()))
     found = facts.get("fp16")
     if isinstance(found, float) and found <= TOLERANCES["fp16"]:
         manifest = replace(manifest, auto={PROVIDER: "fp16", **manifest.auto})
