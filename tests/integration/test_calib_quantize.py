@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,10 @@ def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: 
     )
     refused(ModelError, "holds no FP32 graphs", alone.path, precisions=("int8",))
     assert load_package(alone.path).manifest.precision_for("cpu", "auto") == "int8"
+
+
+def test_portraits_that_are_cut_can_be_calibrated_on(tmp_path: Path, data: Path) -> None:
+    """The face is detected first, by the same detector as in a run."""
+    made = tiny_patterns.picture_package(tmp_path / "tiny")
+    manifest = replace(made.manifest, options={"portraits": "cut"})
+    assert len(open_calibration_source(manifest, data).calibration(4, 1).pictures) == 4
