@@ -114,7 +114,7 @@ def test_without_data_to_judge_by_int8_is_made_but_never_chosen(
     lines: list[str] = []
     int8 = Int8Options(data, items=40, keep_slower=True)
     made = quantize_package(package.path, tmp_path / "out", int8, report=lines.append)
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["guard"] is None
     assert any("accuracy is not checked" in line for line in lines)
 
@@ -125,7 +125,7 @@ def test_faster_int8_that_nobody_judged_stays_in_the_package(
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
     made = quantize_package(package.path, tmp_path / "out", Int8Options(data, items=40))
     assert set(made.manifest.files) == {"fp32", "int8"}
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["kept"] is True
 
 
@@ -201,7 +201,7 @@ def test_slower_int8_is_left_out_and_said_so(
         package.path, tmp_path / "out", Int8Options(data, data, items=40), report=lines.append
     )
     assert set(made.manifest.files) == {"fp32"}
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["kept"] is False
     assert any("slower than FP32" in line for line in lines)
     assert "not part of the package" in (made.path / "MODELCARD.md").read_text()
@@ -212,7 +212,7 @@ def test_faster_int8_is_chosen(
 ) -> None:
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
     made = quantize_package(package.path, tmp_path / "out", Int8Options(data, data, items=40))
-    assert made.manifest.auto == {"cpu": "int8"}
+    assert made.manifest.auto == {"cpu": "int8", "tensorrt": "fp16"}
     facts = receipt_of(made)["int8"]
     assert facts["latency_clock"] == "thread processor time"
     assert facts["chosen_by"] == "processor time, at least 1.05 x"
