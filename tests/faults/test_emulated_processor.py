@@ -1,4 +1,4 @@
-"""What `auto` runs on a processor without VNNI agrees with FP32: emulated on another x86 machine, in minutes."""
+"""What `auto` runs on a processor without VNNI, emulated on another x86 machine, agrees with FP32."""
 
 from __future__ import annotations
 
