@@ -89,10 +89,10 @@ def _one(function: str, call: Any) -> Made | None:
     """Functions of one tensor, or of two."""
     arguments = {key: value for key, value in call[3].items() if key != "name"}
     other = arguments.get("y")
-    if function in _OF_TWO and _is_tensor(other):
-        return _OF_TWO[function], {}, [call, other]
     if call[0] == _CONSTANT:
         return _of_constant(function, call[2], other)
+    if function in _OF_TWO and _is_tensor(other):
+        return _OF_TWO[function], {}, [call, other]
     if function in _ACTIVATIONS:
         axis = arguments.get("axis", -1)
         return ("Activation", {"activation": _ACTIVATIONS[function]}, [call]) if axis in (-1, None) else None
