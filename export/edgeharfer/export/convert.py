@@ -42,7 +42,7 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
             model = backend.load("onnxslim").slim(model)
     except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
-    return _tidy(model, shape, feed, result, name)
+    return tidy(model, shape, feed, result, name)
 
 
 def rename_output(model: Any, new: str) -> None:
@@ -56,17 +56,29 @@ def rename_output(model: Any, new: str) -> None:
     model.graph.output[0].name = new
 
 
-def pass_on(feed: str, shape: Sequence[int], result: str) -> Any:
+def pass_on(feed: str, shape: Sequence[int], result: str, opset: int = OPSET) -> Any:
     """Return an ONNX ModelProto that flattens `feed`, (batch, *shape), to `result`, (batch, values)."""
     helper, float32 = backend.load("onnx.helper"), backend.load("onnx").TensorProto.FLOAT
     given = helper.make_tensor_value_info(feed, float32, ["batch", *shape])
     made = helper.make_tensor_value_info(result, float32, ["batch", math.prod(shape)])
     node = helper.make_node("Flatten", [feed], [result], name="Flatten_0", axis=1)
     graph = helper.make_graph([node], feed, [given], [made])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+def tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+    """Free the batch of a graph, make it faster and its names reproducible; return it.
+
+    Args:
+        model: An ONNX ModelProto, which is changed.
+        shape: Shape of the input without the batch axis, which is called "batch".
+        feed: Name of the input.
+        result: Name of the output.
+        name: The model, for errors.
+
+    Raises:
+        ModelError: The graph has other inputs or outputs.
+    """
     graph = model.graph
     if [one.name for one in graph.input] != [feed] or [one.name for one in graph.output] != [result]:
         raise ModelError(f"{name}: the converted graph has other inputs or outputs than the model")

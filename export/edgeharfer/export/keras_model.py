@@ -1,4 +1,4 @@
-"""Loading of Keras and SavedModel files without running code that they contain."""
+"""Loading of model files without running code that they contain."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from edgeharfer.export import backend, keras2, tf_functions
 from edgeharfer.export.head import output_units
 from edgeharfer.export.options import ModelOptions
-from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
+from edgeharfer.export.source import FOREIGN, MAX_TEXT_BYTES, ModelSource
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
+
+if TYPE_CHECKING:
+    from edgeharfer.export.onnx_import import ImportedGraph
 
 Shape = tuple[int | None, ...]
 
@@ -52,13 +55,14 @@ class LoadedModel:
 
     Attributes:
         name: The file, for errors.
-        call: TensorFlow function from a batch to its scores.
+        call: Function from a batch to its scores: of TensorFlow, except for an imported graph.
         input_shape: Including the batch axis.
         output_shape: Including the batch axis.
-        keras: The functional Keras model; None for a SavedModel.
+        keras: The functional Keras model; None for other files.
         layout: Order of the axes of a picture: "nhwc" or "nchw".
         dtype: Other arithmetic than float32 in which the model was saved, such as "mixed_float16"; `call`
             computes in float32.
+        imported: The graph of an ONNX or TensorFlow Lite file; None for other files.
     """
 
     name: str
@@ -68,6 +72,7 @@ class LoadedModel:
     keras: Any = None
     layout: Literal["nhwc", "nchw"] = "nhwc"
     dtype: str | None = None
+    imported: ImportedGraph | None = None
 
     @property
     def reads_clips(self) -> bool:
@@ -100,6 +105,8 @@ class LoadedModel:
     @property
     def scaling_layer(self) -> str | None:
         """Name of the layer that scales raw pixels, if the model begins with one."""
+        if self.imported is not None:
+            return self.imported.scaling
         found = _scaling_layer(self.keras) if self.keras is not None else None
         return None if found is None else str(found.name)
 
@@ -116,6 +123,10 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
         ConfigError: The model has several outputs and none was chosen.
     """
     name, options = str(source.model), options or ModelOptions()
+    if source.kind in FOREIGN:
+        from edgeharfer.export.foreign_model import load_foreign
+
+        return load_foreign(source, options)
     try:
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)

@@ -1,4 +1,4 @@
-"""Comparison of exported graphs with the Keras model, in probabilities."""
+"""Comparison of exported graphs with the original model, in probabilities."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.evaluate.golden import golden_frames
 from edgeharfer.export import backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING, InputSpec
-from edgeharfer.runtime.inference.preprocess import normalize_images
+from edgeharfer.runtime.inference.preprocess import normalize_images, preprocess_images
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead
 from edgeharfer.runtime.tasks.smoothing import softmax
@@ -28,6 +29,14 @@ def random_pictures(spec: InputSpec, frames: int | None = None) -> Floats:
     window = (RANDOM_PICTURES,) if frames is None else (RANDOM_CLIPS, frames)
     noise = rng.integers(0, 256, (*window, spec.height, spec.width, spec.channels), np.uint8)
     return normalize_images(noise, spec)
+
+
+def demo_pictures(spec: InputSpec, frames: int | None = None) -> Floats:
+    """Preprocess frames of the demo for a model: pictures, or one clip of that many frames, float32."""
+    pictures = preprocess_images(golden_frames(), spec)
+    if frames is None:
+        return pictures
+    return pictures[np.arange(frames) * len(pictures) // frames][None]
 
 
 def random_values(shape: tuple[int, ...], count: int = RANDOM_CLIPS) -> Floats:

@@ -17,10 +17,14 @@ LABELS = "labels.json"
 CARD = "MODELCARD.md"
 RUN_MODEL = "model.keras"
 HDF5 = (".h5", ".hdf5")
+FOREIGN = ("onnx", "tflite")
+"""Kinds of files whose graph is not of Keras or TensorFlow."""
+KINDS = {".keras": "keras", **dict.fromkeys(HDF5, "hdf5"), **{f".{kind}": kind for kind in FOREIGN}}
+"""Kinds of model files by their endings."""
 
 _NUMBERED = re.compile(r"(?P<number>[0-9]{1,5})[ \t:,;=.)]+(?P<name>\S.*)")
 # Teachable Machine puts the labels beside the model, under these names.
-_TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel")
+_TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel", "model.tflite", "model_unquant.tflite")
 _TEACHABLE_LABELS = "labels.txt"
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -49,7 +53,8 @@ class ModelSource:
 
     Attributes:
         model: File or folder of the model.
-        kind: "keras" (zip), "hdf5", "savedmodel", or "json" for an architecture whose weights are apart.
+        kind: "keras" (zip), "hdf5", "onnx", "tflite", "savedmodel", or "json" for an architecture whose
+            weights are apart.
         facts: Recorded manifest keys.
         head: Name of the output to export from a model with several.
         card: Text of the model card.
@@ -103,7 +108,8 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         raise ConfigError(f"{path}: has its own weights: --weights belongs to a .json architecture")
     if not path.exists():
         raise ModelError(
-            f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
+            f"{path}: no such model: give a .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel or a "
+            "run's folder"
         )
     if path.is_dir() and (path / RUN_MODEL).is_file():
         return _run(path, name)
@@ -111,11 +117,11 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         return ModelSource(path, "savedmodel", _labels_beside(path))
     if path.is_dir():
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
-    if path.suffix.lower() == ".keras":
-        return ModelSource(path, "keras")
-    if path.suffix.lower() in HDF5:
-        return ModelSource(path, "hdf5", _labels_beside(path))
-    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file, nor the .json file of an architecture")
+    if kind := KINDS.get(path.suffix.lower()):
+        return ModelSource(path, kind, _labels_beside(path))
+    raise ModelError(
+        f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture"
+    )
 
 
 def _labels_beside(path: Path) -> dict[str, object]:

@@ -48,13 +48,13 @@ class BenchmarkSubject:
 
 @contextmanager
 def exported_subject(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
-    """Export a Keras model to a temporary package, which is deleted at the end of the context.
+    """Export a model to a temporary package, which is deleted at the end of the context.
 
     Placeholders replace labels and scaling that the model does not record, since they do not affect speed.
     """
     from edgeharfer.export import export_model
     from edgeharfer.export.keras_model import load_model
-    from edgeharfer.export.source import find_source
+    from edgeharfer.export.source import FOREIGN, find_source
 
     source = find_source(model, name)
     loaded = load_model(source)
@@ -67,7 +67,7 @@ def exported_subject(model: Path, name: str | None = None) -> Iterator[Benchmark
         package = export_model(
             model, Path(folder, model.stem), labels=labels, normalize="auto" if known else "unit", name=name
         )
-        yield BenchmarkSubject(package, model, name)
+        yield BenchmarkSubject(package, None if source.kind in FOREIGN else model, name)
 
 
 def check_origin(package: Package, model: Path) -> None:

@@ -1,4 +1,4 @@
-"""`edgeharfer export`: export a Keras model to a model package."""
+"""`edgeharfer export`: export a model file to a model package."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def int8_options(command: F) -> F:
 @click.option("--name", help="Name of the package; picks one if a training run holds several.")
 @int8_options
 @click.option(
-    "--benchmark", "measure", is_flag=True, help="Benchmark the package against the Keras model afterwards."
+    "--benchmark",
+    "measure",
+    is_flag=True,
+    help="Benchmark the package afterwards, against the Keras model if MODEL is one.",
 )
 def export(
     model: Path,
@@ -73,13 +76,14 @@ def export(
     """Export MODEL to a model package.
 
     MODEL is a .keras, .h5 or .hdf5 file (of Keras 2 too), a .json architecture with --weights, a SavedModel,
-    the folder of a training run, or a package to add INT8 graphs to. An action model is split into a frame
-    encoder and a head over the window. The package is written completely or not at all; its receipt states
-    how far it differs from the Keras model.
+    an .onnx or .tflite file, the folder of a training run, or a package to add INT8 graphs to. An action
+    model is split into a frame encoder and a head over the window. The package is written completely or not
+    at all; its receipt states how far it differs from MODEL.
 
     \b
     edgeharfer export model.h5 --labels labels.json --normalize unit --out package
     edgeharfer export architecture.json --weights model.h5 --labels labels.json --normalize unit --out package
+    edgeharfer export classifier.onnx --labels labels.txt --normalize imagenet --out package
     edgeharfer export runs/action --precision fp32,int8 --calibration clips/ --eval-data clips/ --out package
     """
     with needs_extra("export"):
@@ -107,7 +111,7 @@ def export(
         report=click.echo,
     )
     if measure:
-        alone = arguments["weights"] is None
+        alone = arguments["weights"] is None and model.suffix.lower() not in (".onnx", ".tflite")
         peer = {"against": "keras", "keras_model": model, "name": name} if alone else {}
         measured = {"packages": (str(out),), **peer}
         click.get_current_context().invoke(benchmark, **measured)

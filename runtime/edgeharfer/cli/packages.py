@@ -14,19 +14,21 @@ from edgeharfer.cli.model_file import model_arguments, refuse_model_options
 if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
 
-KERAS_FILES = (".keras", ".h5", ".hdf5", ".json")
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".json", ".onnx", ".tflite")
 
 
-def is_keras(path: Path) -> bool:
-    """Return whether the path is a Keras model or a training run, not a package."""
-    return path.suffix.lower() in KERAS_FILES or any(
+def is_model_file(path: Path) -> bool:
+    """Return whether the path is a model file or a training run, not a package."""
+    if (path / "manifest.json").is_file():
+        return False
+    return path.suffix.lower() in MODEL_FILES or any(
         (path / name).is_file() for name in ("model.keras", "saved_model.pb")
     )
 
 
 @contextmanager
 def open_package(package: str, options: dict[str, Any] | None = None) -> Iterator[Package]:
-    """Load a package, or export a Keras model to a temporary one that exists inside the block.
+    """Load a package, or export a model to a temporary one that exists inside the block.
 
     Args:
         package: A package, a model file, or a training run.
@@ -37,7 +39,7 @@ def open_package(package: str, options: dict[str, Any] | None = None) -> Iterato
     """
     from edgeharfer.runtime.inference.package import load_package
 
-    if not is_keras(Path(package)):
+    if not is_model_file(Path(package)):
         refuse_model_options(package, options or {})
         yield load_package(package)
         return

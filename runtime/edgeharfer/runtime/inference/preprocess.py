@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -31,13 +32,28 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
         float32, (n, *spec.shape), channels as `spec.color` orders them.
     """
     batch = np.empty((len(images), *spec.shape), np.float32)
-    pixels = batch.transpose(0, 2, 3, 1) if spec.layout == "nchw" else batch
-    divisor, offset = _divisor_and_offset(spec)
+    table = _table(spec)
     for i, image in enumerate(images):
-        # Converts to float32 and divides in one pass.
-        np.divide(match_color(fit_image(image, spec), spec), divisor, out=pixels[i])
-    _finish(pixels, offset, spec)
+        pixels = match_color(fit_image(image, spec), spec)
+        if spec.layout == "nhwc":
+            cv2.LUT(pixels, table, dst=batch[i])
+            continue
+        for channel, plane in enumerate(cv2.split(pixels)):
+            cv2.LUT(plane, np.ascontiguousarray(table[..., channel]), dst=batch[i, channel])
+    if spec.normalize == "standardize":
+        standardize(batch)
     return batch
+
+
+@lru_cache(maxsize=64)
+def _table(spec: InputSpec) -> Floats:
+    """Return what each value of a pixel becomes, float32 (1, 256, channels).
+
+    A look-up is several times faster than arithmetic with a value for each channel, and gives the same.
+    """
+    divisor, offset = _divisor_and_offset(spec)
+    values = np.arange(256, dtype=np.float32)[None, :, None] / divisor - offset
+    return np.ascontiguousarray(np.broadcast_to(values, (1, 256, spec.channels)))
 
 
 def preprocess_picture(picture: Picture, spec: InputSpec) -> Floats:
