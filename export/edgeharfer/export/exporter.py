@@ -172,9 +172,9 @@ def export_model(
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
+        **({"dtype": f"{loaded.dtype}, computed in float32"} if loaded.dtype else {}),
         "opset": graphs.opset,
         **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
-        **({"dtype": f"{loaded.dtype}, computed in float32"} if loaded.dtype else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
