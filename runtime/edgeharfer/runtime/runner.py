@@ -238,6 +238,8 @@ class Runner:
             provider=self._pipeline.providers,
             models=self._pipeline.models,
         )
+        if self._pipeline.precision_reasons:
+            summary["precision_reasons"] = self._pipeline.precision_reasons
         if self._limits.max_age_ms is not None:
             summary["frames_too_old"] = self._too_old
         if self._outputs.errors:
