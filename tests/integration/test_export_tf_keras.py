@@ -227,7 +227,7 @@ def test_scaling_twice_is_refused(tmp_path: Path) -> None:
     model.save(tmp_path / "m.h5")
     for twice in ({"normalize": "unit"}, {"options": ModelOptions(mean=(127.5,), std=(127.5,))}):
         with pytest.raises(ConfigError, match="scales raw pixels already: leave out --normalize"):
-            export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS, **twice)  # type: ignore[arg-type]
+            export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS, **twice)
     package = export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS)
     assert package.manifest.input.normalize == "none"
     np.testing.assert_allclose(given(package, x), expected, rtol=1e-5, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -206,9 +206,16 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
 
 
 def _dtype(model: Any) -> str | None:
-    """Return the first dtype policy of a layer that is not float32; None if there is none."""
-    policies = (one.dtype_policy.name for one in model._flatten_layers() if one.weights)
-    return next((name for name in policies if name != "float32"), None)
+    """Return the first dtype policy of a layer that is not float32; None if there is none.
+
+    Raises:
+        ModelError: A layer is quantized.
+    """
+    policies = {one.name: one.dtype_policy.name for one in model._flatten_layers() if one.weights}
+    for layer, policy in policies.items():
+        if "_from_" in policy:
+            raise ModelError(f"layer {layer!r} is quantized ({policy}): export the model before `quantize`")
+    return next((name for name in policies.values() if name != "float32"), None)
 
 
 def _in_float32(model: Any) -> Any:
@@ -308,7 +315,7 @@ def _linear(layer: Any) -> tuple[Any, Any] | None:
         deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
         return 1 / deviation, np.asarray(layer.mean) / deviation
     nodes = getattr(layer, "_inbound_nodes", None)
-    given = nodes[0].arguments.args if nodes else ()
+    given: Sequence[Any] = nodes[0].arguments.args if nodes else ()
     if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
         return None
     value = np.asarray(given[1], np.float64)

@@ -48,13 +48,13 @@ def reverse_channels() -> str:
     """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
     keras = backend.load("keras")
     name = f"edgeharfer>{REVERSE}"
+
+    def call(layer: Any, x: Any) -> Any:
+        return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
+
     if keras.saving.get_registered_object(name) is None:
-
-        @keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)
-        class ReverseChannels(keras.layers.Layer):
-            def call(self, x: Any) -> Any:
-                return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
-
+        made = type(REVERSE, (keras.layers.Layer,), {"call": call})
+        keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)(made)
     return name
 
 
@@ -138,7 +138,7 @@ def _rescaling(
 
 
 def _mean(arguments: Config) -> tuple[str, Config] | None:
-    axes = arguments.get("axis")
+    axes: object = arguments.get("axis")
     if axes not in ([1, 2], [2, 1], [-3, -2]):
         return None
     return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
@@ -146,8 +146,9 @@ def _mean(arguments: Config) -> tuple[str, Config] | None:
 
 def _reshape(arguments: Config) -> tuple[str, Config] | None:
     shape = arguments.get("shape")
-    whole = isinstance(shape, list) and len(shape) > 1 and all(isinstance(one, int) for one in shape)
-    return ("Reshape", {"target_shape": shape[1:]}) if whole and shape[0] == -1 else None
+    if not isinstance(shape, list) or len(shape) < 2 or not all(isinstance(one, int) for one in shape):
+        return None
+    return ("Reshape", {"target_shape": shape[1:]}) if shape[0] == -1 else None
 
 
 def _slice(arguments: Config) -> tuple[str, Config] | None:
