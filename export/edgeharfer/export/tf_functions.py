@@ -46,7 +46,7 @@ def rewrite(config: Any) -> Any:
 
 def reverse_channels() -> str:
     """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
-    keras = backend.load("keras")
+    keras: Any = backend.load("keras")
     name = f"edgeharfer>{REVERSE}"
 
     def call(layer: Any, x: Any) -> Any:
