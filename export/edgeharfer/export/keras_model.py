@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -193,7 +193,8 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
             f"{name}: takes {len(model.inputs)} inputs, but only one picture or clip is supported"
         )
     model = as_functional(model)
-    dtype, model = _dtype(model), _convertible(_in_float32(model))
+    dtype = _dtype(model, name)
+    model = _convertible(_in_float32(model, dtype))
     output = _pick_output(model, name, options.output or head)
     single = keras.Model(model.inputs[0], output)
 
@@ -205,18 +206,27 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
     return LoadedModel(name, call, shape, tuple(output.shape), single, layout, dtype)
 
 
-def _dtype(model: Any) -> str | None:
-    """Return the first dtype policy of a layer that is not float32; None if there is none."""
-    policies = (one.dtype_policy.name for one in model._flatten_layers() if one.weights)
-    return next((name for name in policies if name != "float32"), None)
+def _dtype(model: Any, name: str) -> str | None:
+    """Return the first dtype policy of a layer that is not float32; None if there is none.
+
+    Raises:
+        ModelError: A layer is quantized.
+    """
+    policies = {one.name: one.dtype_policy.name for one in model._flatten_layers() if one.weights}
+    for layer, policy in policies.items():
+        if "_from_" in policy:
+            raise ModelError(
+                f"{name}: layer {layer!r} is quantized ({policy}): export the model before `quantize`"
+            )
+    return next((name for name in policies.values() if name != "float32"), None)
 
 
-def _in_float32(model: Any) -> Any:
+def _in_float32(model: Any, dtype: str | None) -> Any:
     """Return the same model in float32, for any batch size, and without states between batches."""
     fixed = model.inputs[0].shape[0] is not None
     if (
         not fixed
-        and _dtype(model) is None
+        and dtype is None
         and not any(getattr(one, "stateful", False) for one in model._flatten_layers())
     ):
         return model
@@ -308,7 +318,7 @@ def _linear(layer: Any) -> tuple[Any, Any] | None:
         deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
         return 1 / deviation, np.asarray(layer.mean) / deviation
     nodes = getattr(layer, "_inbound_nodes", None)
-    given: tuple[Any, ...] | list[Any] = nodes[0].arguments.args if nodes else ()
+    given: Sequence[Any] = nodes[0].arguments.args if nodes else ()
     if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
         return None
     value = np.asarray(given[1], np.float64)

@@ -47,15 +47,14 @@ def rewrite(config: Any) -> Any:
 def reverse_channels() -> str:
     """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
     keras: Any = backend.load("keras")
-    base: Any = keras.layers.Layer
     name = f"edgeharfer>{REVERSE}"
+
+    def call(layer: Any, x: Any) -> Any:
+        return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
+
     if keras.saving.get_registered_object(name) is None:
-
-        @keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)
-        class ReverseChannels(base):
-            def call(self, x: Any) -> Any:
-                return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
-
+        made = type(REVERSE, (keras.layers.Layer,), {"call": call})
+        keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)(made)
     return name
 
 
@@ -139,7 +138,7 @@ def _rescaling(
 
 
 def _mean(arguments: Config) -> tuple[str, Config] | None:
-    axes = arguments.get("axis")
+    axes: object = arguments.get("axis")
     if axes not in ([1, 2], [2, 1], [-3, -2]):
         return None
     return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
@@ -147,7 +146,7 @@ def _mean(arguments: Config) -> tuple[str, Config] | None:
 
 def _reshape(arguments: Config) -> tuple[str, Config] | None:
     shape = arguments.get("shape")
-    if not (isinstance(shape, list) and len(shape) > 1 and all(isinstance(one, int) for one in shape)):
+    if not isinstance(shape, list) or len(shape) < 2 or not all(isinstance(one, int) for one in shape):
         return None
     return ("Reshape", {"target_shape": shape[1:]}) if shape[0] == -1 else None
 
