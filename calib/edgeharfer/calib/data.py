@@ -19,7 +19,8 @@ from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import normalize_images
 from edgeharfer.runtime.types import Floats, Image
 
-_BATCH = 8
+BATCH = 8
+"""Number of pictures in one run of a graph."""
 
 Rows = NDArray[np.int64]
 Pair = tuple[LabelledFile, int]
@@ -67,8 +68,8 @@ def floats(pictures: Image, manifest: Manifest) -> Floats:
 
 def batches(pictures: Image, manifest: Manifest) -> Iterator[Floats]:
     """Yield the normalized pictures in small batches."""
-    for at in range(0, len(pictures), _BATCH):
-        yield floats(np.asarray(pictures[at : at + _BATCH]), manifest)
+    for at in range(0, len(pictures), BATCH):
+        yield floats(np.asarray(pictures[at : at + BATCH]), manifest)
 
 
 class CalibrationSource(ABC):

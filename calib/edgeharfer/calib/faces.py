@@ -85,5 +85,5 @@ class FaceCalibrationSource(CalibrationSource):
         if self.manifest.options.get("portraits") != "cut":
             return None
         if self._detector is None:
-            self._detector = make_detector("blazeface", threads=1, min_score=MIN_PORTRAIT_SCORE)
+            self._detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
         return find_face(picture, self._detector)

@@ -51,6 +51,10 @@ ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
 ROLLING = "rolling"
 """Optional graph of a package that reads clips: its head, for one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+CPU_WITHOUT_VNNI = "cpu-without-vnni"
+"""Key of `Manifest.auto` for x86 processors on which sums of 8-bit products saturate, see `processor`."""
+TENSORRT = ("tensorrt", "tensorrt-rtx")
+"""Providers that take the precision from the types of a graph, see `typed_form`."""
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
 
@@ -182,7 +186,7 @@ class Manifest:
         window: The clip, for packages that read clips.
         prior: Class shares in the order of `labels`: "data" for those in training, "package" for the balanced
             ones that `run` assumes.
-        auto: {"cpu" | "cuda" | "tensorrt": precision to use there}.
+        auto: {"cpu" | CPU_WITHOUT_VNNI | "cuda" | one of TENSORRT: precision to use there}.
         options: Settings of the task's decoder, and files for other engines, each written like a FileSpec.
         training: Free-form facts about the training.
         accuracy: Free-form facts about the accuracy.
@@ -246,19 +250,30 @@ class Manifest:
         """The required graphs of the package."""
         return ROLES[self.kind] if self.encoder is None else ("head",)
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that can be used: those of the files, and FP16, which is made from FP32."""
+        return tuple(
+            one for one in PRECISIONS if one in self.files or (one == "fp16" and "fp32" in self.files)
+        )
+
     def precision_for(self, provider: str, requested: str = "auto") -> str:
         """Choose a precision.
 
         Args:
-            provider: "cpu", "cuda" or "tensorrt".
+            provider: A key of `auto`. CPU_WITHOUT_VNNI takes that of "cpu" if there is none, and
+                "tensorrt-rtx" that of "tensorrt".
             requested: A precision, or "auto" for the one that the manifest recommends for the provider.
 
         Raises:
             ModelError: The package has no files of the requested precision.
         """
         if requested == "auto":
-            return self.auto.get(provider) or ("fp32" if "fp32" in self.files else next(iter(self.files)))
-        if requested not in self.files:
+            fallback = "fp32" if "fp32" in self.files else next(iter(self.files))
+            if provider in _LIKE:
+                fallback = self.auto.get(_LIKE[provider], fallback)
+            return self.auto.get(provider, fallback)
+        if requested not in self.precisions:
             raise ModelError(f"{self.name} has no {requested} files: choose from {', '.join(self.files)}")
         return requested
 
@@ -312,6 +327,8 @@ def _options(value: object, where: str) -> Mapping[str, object]:
     return options
 
 
+_LIKE = {CPU_WITHOUT_VNNI: "cpu", "tensorrt-rtx": "tensorrt"}
+"""Keys of `auto` whose entry may stand under another one."""
 _POSITIVE = 1e-6
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 # A plain name, so a manifest cannot refer to files outside its folder.
@@ -363,7 +380,7 @@ _MANIFEST = record(
         "crop": _CROP,
         "window": _WINDOW,
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
-        "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
+        "auto": mapping_of(("cpu", CPU_WITHOUT_VNNI, "cuda", *TENSORRT), choice(*PRECISIONS)),
         "options": _options,
         "training": any_object,
         "accuracy": any_object,
@@ -396,7 +413,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         if set(files) - optional != set(manifest.roles):
             fail(f"{where}: files.{precision}", f"must contain exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
-        if precision not in manifest.files:
+        if precision not in manifest.precisions:
             fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
     for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
         if (spec is not None) != (manifest.kind == kind):

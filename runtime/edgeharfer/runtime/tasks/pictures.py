@@ -8,10 +8,12 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces.align import crop_face
-from edgeharfer.runtime.inference.backend import CPU, Backend
+from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images, preprocess_picture
+from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.tuning import graph_backend
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
@@ -45,6 +47,9 @@ class PictureModel(TaskModel):
         super().__init__(package, backend)
         self._clock = clock or SystemClock()
         self.row_size = self.manifest.outputs
+        provider = graph_backend(package, "model", self.backend).provider
+        if provider != AUTO and PROVIDERS[provider].single:
+            self.batches = (1,)
         self.session = self._open(package, "model", self._shapes)
         if self.session.input_shape[0] == 1:
             self.batches = (1,)
