@@ -308,7 +308,7 @@ def _linear(layer: Any) -> tuple[Any, Any] | None:
         deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
         return 1 / deviation, np.asarray(layer.mean) / deviation
     nodes = getattr(layer, "_inbound_nodes", None)
-    given = nodes[0].arguments.args if nodes else ()
+    given: tuple[Any, ...] | list[Any] = nodes[0].arguments.args if nodes else ()
     if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
         return None
     value = np.asarray(given[1], np.float64)
