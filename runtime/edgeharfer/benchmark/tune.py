@@ -16,8 +16,12 @@ from edgeharfer.benchmark.measure import Timing, measure
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.evaluate.dataset import Progress
+from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
+from edgeharfer.runtime.golden import int8_difference
 from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.providers import runs_on_processor
 from edgeharfer.runtime.inference.upgrade import TOLERANCE, relative_difference
 from edgeharfer.runtime.types import Floats
@@ -79,7 +83,7 @@ def tune_package(
         progress: Called with the number of rounds done and of all rounds.
     """
     candidates = [one for one in package_candidates(package, setup) if one.asked is None]
-    wrong = differing_providers(candidates)
+    wrong = {**differing_providers(candidates), **wrong_int8(package)}
     kept = [one for one in candidates if (_provider(one), one.precision) not in wrong]
     timings = measure([candidate.run for candidate in kept], runs, progress=progress)
     results = _results(kept, timings)
@@ -198,6 +202,18 @@ def differing_providers(candidates: Sequence[Candidate]) -> dict[tuple[str, str]
             reason = f"its outputs differ from the CPU's by {found:.2g} of the largest, more than {limit:g}"
             wrong[_provider(one), one.precision] = f"{one.name} {one.precision} on {_provider(one)}: {reason}"
     return wrong
+
+
+def wrong_int8(package: Package) -> dict[tuple[str, str], str]:
+    """Return ("cpu", "int8") -> why INT8 must not be used on this processor; {} if it may."""
+    if "int8" not in package.manifest.files:
+        return {}
+    found, key = int8_difference(package), ("cpu", "int8")
+    if CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
+        return {key: f"int8 on cpu: {SATURATING}"}
+    if found > GOLDEN_TOLERANCE:
+        return {key: f"int8 on cpu: differs by {found:.2f} from the machine that made the package"}
+    return {}
 
 
 def _results(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> dict[str, list[TuningResult]]:

@@ -16,6 +16,7 @@ from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
+from edgeharfer.runtime.golden import checked_backend, precision_reason
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.lookahead import Lookahead, Plan
@@ -114,7 +115,14 @@ class Pipeline(Closing):
         self._schedule = schedule or LiveSchedule(face_interval_s)
         loaded = _load_packages(action=action, emotion=emotion, **(packages or {}))
         options = {"prior": prior, "clock": self._clock}
-        models = {task: open_model(package, backend, options, task) for task, package in loaded.items()}
+        models = {
+            task: open_model(package, checked_backend(package, backend), options, task)
+            for task, package in loaded.items()
+        }
+        reasons = {task: precision_reason(loaded[task], model.precision) for task, model in models.items()}
+        self.precision_reasons: Mapping[str, str] = {
+            task: reason for task, reason in reasons.items() if reason
+        }
         if isinstance(detector, str):
             detector = make_detector(detector, backend)
             self._resources.callback(detector.close)
