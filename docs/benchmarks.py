@@ -106,6 +106,11 @@ def section(name: str, part: Part) -> str:
     lines += [f"`edgeharfer tune {part.command[0]}`", ""] if part.tuned else []
     lines += [f"`edgeharfer benchmark {' '.join(part.command)}`", ""]
     lines += [machine_line(figures["machine"]), ""]
+    if figures["machine"].get("busy"):
+        lines += [
+            "The machine was busy, so only `CPU ms` can be compared, and `tune` measured one thread.",
+            "",
+        ]
     lines += [*auto_lines(figures["rows"]), ""] if part.tuned else []
     lines += [table(figures["rows"], markdown=True), ""]
     if "end_to_end" in figures:
@@ -132,7 +137,10 @@ def auto_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def machine_line(machine: Mapping[str, Any]) -> str:
     """Format date, machine and versions of one run."""
-    wanted = ("edgeharfer", "onnxruntime", "tensorflow", "keras", "openvino", "ai-edge-litert")
+    wanted = (
+        *("edgeharfer", "onnxruntime", "onnxruntime-ep-openvino", "tensorflow", "keras", "openvino"),
+        "ai-edge-litert",
+    )
     versions = [f"{name} {machine['versions'][name]}" for name in wanted if name in machine["versions"]]
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, load {machine['load_average']} "

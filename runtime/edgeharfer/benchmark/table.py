@@ -61,9 +61,10 @@ def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
         f"CPU {figures['cpu_ms_per_frame']:.2f} ms a frame",
     ]
     if (units := figures["cpu_in_encoder_units"]) is not None:
+        with_decode = figures.get("cpu_with_decode_in_encoder_units")  # Not in figures of earlier versions.
         lines.append(
-            f"  encoder unit    {figures['encoder_unit_ms']:.3f} ms, so a frame costs {units:.2f} units, "
-            f"{figures['cpu_with_decode_in_encoder_units']:.2f} with decode"
+            f"  encoder unit    {figures['encoder_unit_ms']:.3f} ms, so a frame costs {units:.2f} units"
+            + ("" if with_decode is None else f", {with_decode:.2f} with decode")
         )
     for name, stages in (("with decode", figures["latency_ms"]), ("without", without["latency_ms"])):
         lines += [f"  {stage:8} {name:12} {_percentiles(values)} ms" for stage, values in stages.items()]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeharfer.benchmark.measure import Timing, measure
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
@@ -27,7 +28,7 @@ from edgeharfer.runtime.types import Floats
 
 MAX_TIME_RATIO = 0.85
 """More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
-MAX_PLUGIN_RATIO = 0.98
+MAX_PLUGIN_RATIO = 0.97
 """Another provider is chosen over the CPU provider only if it reduces the time to this share."""
 
 GraphProviders = dict[str, dict[str, str]]
@@ -133,22 +134,26 @@ def comparable_ms(timings: Mapping[Backend, Timing]) -> dict[Backend, float]:
     """Milliseconds to compare backends by.
 
     On the CPU this is the median processor time of one thread; with more threads it is divided by their
-    speed-up in wall time, the median over pairs of runs. On other devices it is the median wall time.
+    speed-up in wall time, the median over pairs of runs. For another provider than "cpu" it is the time of
+    "cpu" multiplied by the median ratio over pairs of runs, which varies less on a busy machine. On other
+    devices it is the median wall time.
     """
     times = {}
     for backend, timing in timings.items():
         times[backend] = timing.median_ms
         single = timings.get(replace(backend, threads=1))
         if runs_on_processor(backend) and single is not None:
-            times[backend] = single.cpu_ms * _paired_ratio(timing, single)
+            plain = timings.get(replace(backend, provider="cpu", device=None, threads=1), single)
+            one_thread_ms = plain.cpu_ms * _paired_ratio(single.cpu_samples_ms, plain.cpu_samples_ms)
+            times[backend] = one_thread_ms * _paired_ratio(timing.samples_ms, single.samples_ms)
     return times
 
 
-def _paired_ratio(timing: Timing, other: Timing) -> float:
-    """Median ratio of the wall times of runs in the same round."""
-    if timing is other:
+def _paired_ratio(samples_ms: NDArray[np.float64], others_ms: NDArray[np.float64]) -> float:
+    """Median ratio of runs in the same round."""
+    if samples_ms is others_ms:
         return 1.0
-    return float(np.median(timing.samples_ms / np.maximum(other.samples_ms, 1e-9)))
+    return float(np.median(samples_ms / np.maximum(others_ms, 1e-9)))
 
 
 def best_per_provider(results: Sequence[TuningResult]) -> list[TuningResult]:

@@ -32,6 +32,7 @@ MODULES = {
     "scikit-learn": "sklearn",
     "scipy": "scipy.ndimage",
     "tensorboard": "tensorboard.summary",
+    "tensorrt-rtx": "tensorrt_rtx",
 }
 """Distribution -> module to import, if its name differs."""
 
