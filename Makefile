@@ -5,7 +5,7 @@ PYTHON ?= python3
 DEV := $(PYTHON) dev.py
 TEST_BIN := .venv-test/bin
 
-.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 clean
+.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 arm64-check clean
 
 demo lint format types contracts check wheel:
 	$(DEV) $@
@@ -39,6 +39,10 @@ sbom:
 # Run the wheel as a user gets it, in an environment without TensorFlow and in an empty folder.
 wheel-check: wheel
 	.ci/wheel-check dist/*.whl
+
+# Do the main job on aarch64, emulated, and compare it with this machine; needs Debian's qemu-user-static.
+arm64-check: wheel
+	$(TEST_BIN)/python .ci/arm64-check dist/*.whl
 
 # Check the wheel, and the unit tests of what runs on a device, with Python 3.10.
 python310: wheel

@@ -23,7 +23,7 @@ from edgeharfer.runtime.inference.onnx_runtime import (
     suppress_output,
 )
 from edgeharfer.runtime.inference.tensorrt import mark_engine_built, tensorrt_options
-from edgeharfer.runtime.installation import install_command, pip
+from edgeharfer.runtime.installation import install_command, pip, why_not_here
 
 Options = dict[str, str]
 
@@ -52,7 +52,7 @@ class Provider:
 
 
 def _install_gpu() -> str:
-    return f"{pip('uninstall')} onnxruntime, then {install_command('gpu')}"
+    return why_not_here("gpu") or f"{pip('uninstall')} onnxruntime, then {install_command('gpu')}"
 
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType({
