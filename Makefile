@@ -59,5 +59,5 @@ lowest: wheel
 	.ci/lowest dist/*.whl
 
 clean:
-	rm -rf .venv .venv-audit .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-tensorrt .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,12 +8,13 @@
     python3 dev.py types             mypy --strict
     python3 dev.py contracts         import contracts
     python3 dev.py check             lint, types, contracts and tests
+    python3 dev.py tensorrt          build all shipped graphs with TensorRT's parser, without a GPU
     python3 dev.py wheel             build the wheel in dist/
     python3 dev.py environment NAME  only make an environment: demo, test or audit
 
-Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when its inputs
-change. For the tests, missing system packages are installed with apt if no password is needed (as root, or
-with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+Environments are the folders .venv, .venv-test, .venv-audit and .venv-tensorrt. Each is made once, and again
+when its inputs change. For the tests, missing system packages are installed with apt if no password is needed
+(as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
 """
 
 import os
@@ -30,9 +31,13 @@ ENVIRONMENTS = {
     "demo": (".venv", ("cpu",)),
     "test": (
         ".venv-test",
-        ("cpu", "mediapipe", "heif", "export", "train", "compare", "report", "kiosk", "app", "sign", "dev"),
+        (
+            *("cpu", "openvino", "webgpu", "mediapipe", "heif", "export", "train", "compare"),
+            *("report", "kiosk", "app", "sign", "dev"),
+        ),
     ),
     "audit": (".venv-audit", ("audit",)),
+    "tensorrt": (".venv-tensorrt", ("cpu", "tensorrt-check")),
 }
 """Name -> folder and extras."""
 
@@ -111,6 +116,11 @@ def contracts(_: list[str]) -> None:
     run(environment("test", "lint-imports"))
 
 
+def tensorrt(_: list[str]) -> None:
+    """Build all shipped graphs in the forms for TensorRT."""
+    run(environment("tensorrt", "edgeharfer"), "models", "check", "--for", "tensorrt")
+
+
 def check(_: list[str]) -> None:
     """Run lint, types, contracts and tests."""
     for step in (lint, types, contracts, test):
@@ -139,6 +149,7 @@ COMMANDS = {
     "format": reformat,
     "types": types,
     "contracts": contracts,
+    "tensorrt": tensorrt,
     "check": check,
     "wheel": wheel,
     "environment": make_environment,

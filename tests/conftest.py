@@ -47,6 +47,13 @@ def _is_local(family: int, address: Any) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def own_record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that this process compares with their golden outputs are remembered for the tests alone."""
+    path = tmp_path_factory.getbasetemp() / "compared.json"
+    monkeypatch.setattr("edgeharfer.runtime.golden.record_path", lambda: path)
+
+
+@pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python code that would leave this machine fails at once instead of passing only where a network is."""
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex

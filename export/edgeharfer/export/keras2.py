@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.export import backend
+from edgeharfer.export import backend, tf_functions
 from edgeharfer.runtime.errors import ModelError
 
 Config = dict[str, Any]
@@ -46,6 +46,8 @@ _UNUSED = (
     "input_length",
     "noise_shape",
     "seed",
+    # Shapes of MultiHeadAttention, and how it treats masks, which pictures and clips do not have.
+    *("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
 )
 _UNUSED_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # Keys that Keras 3 does not have, with the values that changed nothing.
@@ -136,6 +138,9 @@ def _modern_object(one: Config, name: str) -> Config:
     if kind in ("Policy", "DTypePolicy"):
         policy: Config = one["config"]["name"]
         return policy
+    if kind == tf_functions.REVERSE:
+        registered = tf_functions.reverse_channels()
+        return {**one, "module": None, "class_name": registered, "registered_name": registered}
     new_kind, defaults = _RENAMED.get(kind, (kind, {}))
     settings = one["config"]
     if kind == "Sequential":
@@ -152,9 +157,33 @@ def _modern_object(one: Config, name: str) -> Config:
         _RENAMED_KEYS.get((kind, key), key): _modern_value(key, value, name) for key, value in changed.items()
     }
     outer: Config = {key: modern(one[key], name) for key in ("name", "inbound_nodes") if key in one}
+    if isinstance(outer.get("inbound_nodes"), list):
+        outer["inbound_nodes"] = [_modern_node(node) for node in outer["inbound_nodes"]]
     module = "keras" if new_kind in _MODELS else "keras.layers"
     made = {"module": module, "class_name": new_kind, "config": {**defaults, **changed}}
     return {**outer, **made, "registered_name": None}
+
+
+def _modern_node(node: Any) -> Any:
+    """Write a call with further tensors by name, as of attention, in the form of Keras 3."""
+    if not isinstance(node, list) or not any(
+        isinstance(one, list) and len(one) == 4 and any(map(_is_tensor, one[3].values())) for one in node
+    ):
+        return node
+    named = {key: value for one in node for key, value in one[3].items()}
+    arguments = {key: _tensor(value) if _is_tensor(value) else value for key, value in named.items()}
+    return {"args": [_tensor(one) for one in node], "kwargs": arguments}
+
+
+def _is_tensor(value: Any) -> bool:
+    kinds = (str, int, int)
+    return isinstance(value, list) and len(value) == 3 and all(map(isinstance, value, kinds))
+
+
+def _tensor(reference: Any) -> Config:
+    # Keras looks the tensor up by its history; the shape is not used.
+    where = {"shape": [], "dtype": "float32", "keras_history": reference[:3]}
+    return {"class_name": "__keras_tensor__", "config": where}
 
 
 def _dropped(kind: str, key: str, value: Any, where: str) -> bool:
@@ -181,6 +210,8 @@ def _modern_value(key: str, value: Any, name: str) -> Any:
             if isinstance(value, dict) and value.get("class_name") == "function"
             else value
         )
+        if given == "softmax_v2":
+            return "softmax"
         return _HARD_SIGMOID if given == "hard_sigmoid" else modern(given, name)
     # Keras 3 takes one axis as a number, and a list of one input or output for a model with lists of tensors.
     if key in ("axis", "input_layers", "output_layers") and isinstance(value, list) and len(value) == 1:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.export import backend
+from edgeharfer.runtime.errors import ModelError
 
 Array = NDArray[Any]
 
@@ -49,6 +51,13 @@ class OnnxGraph:
         """Return the values of a TensorProto."""
         return np.asarray(self._onnx.numpy_helper.to_array(tensor))
 
+    def numpy_type(self, data_type: int) -> str:
+        """Return NumPy's name of a TensorProto.DataType; "" if there is none."""
+        try:
+            return str(np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(data_type)))
+        except (KeyError, TypeError):
+            return ""
+
     def add_constant(self, name: str, value: Array) -> str:
         """Add a constant and return its name."""
         tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
@@ -76,10 +85,37 @@ class OnnxGraph:
         node = self._onnx.helper.make_node(operator, feeds, [result], **how)
         self._graph.node.insert(list(self._graph.node).index(before), node)
 
+    def append(self, operator: str, feeds: Sequence[str], result: str, **how: Any) -> str:
+        """Append a new node and return the name of its output."""
+        self._graph.node.append(self._onnx.helper.make_node(operator, feeds, [result], **how))
+        return result
+
     def remove(self, *nodes: Any) -> None:
         """Remove nodes whose outputs are no longer needed."""
         for node in nodes:
             self._graph.node.remove(node)
+
+    def sort_nodes(self) -> None:
+        """Put each node after those that compute its inputs; quantized files often are in another order.
+
+        Raises:
+            ModelError: Nodes depend on each other in a circle.
+        """
+        nodes = list(self._graph.node)
+        makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+        needs = {
+            place: {makers[name] for name in _read_names(node) if name in makers}
+            for place, node in enumerate(nodes)
+        }
+        if all(need < place for place, known in needs.items() for need in known):
+            return
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise ModelError("damaged: operators depend on each other in a circle") from error
+        copies = [copy_model(nodes[place]) for place in order]
+        del self._graph.node[:]
+        self._graph.node.extend(copies)
 
     def remove_unused(self) -> None:
         """Remove nodes and constants that no output depends on; a graph with subgraphs is not changed."""
@@ -97,7 +133,7 @@ class OnnxGraph:
 
 
 def copy_model(model: Any) -> Any:
-    """Copy a ModelProto."""
+    """Copy a ModelProto, or a part of one."""
     copy = type(model)()
     copy.CopyFrom(model)
     return copy
@@ -105,17 +141,33 @@ def copy_model(model: Any) -> Any:
 
 def has_subgraphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
-    return any(True for node in graph.node for _ in _subgraphs(node))
+    return any(True for node in graph.node for _ in subgraphs(node))
+
+
+def _read_names(node: Any) -> Iterator[str]:
+    """Yield the tensors that a node and its subgraphs read."""
+    yield from node.input
+    for graph in subgraphs(node):
+        yield from (one.name for one in graph.output)
+        for inner in graph.node:
+            yield from _read_names(inner)
 
 
 def _reads(node: Any, name: str) -> bool:
     """Whether a node or one of its subgraphs reads a tensor."""
-    return name in node.input or any(
-        _reads(inner, name) for graph in _subgraphs(node) for inner in graph.node
-    )
+    return name in node.input or any(_reads(inner, name) for graph in subgraphs(node) for inner in graph.node)
 
 
-def _subgraphs(node: Any) -> Iterator[Any]:
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from all_nodes(inner)
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """Yield the graphs inside a node."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -27,11 +27,12 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
     """The `machine` object of `benchmark --json`; unknown values are None."""
     clock = clock or SystemClock()
     gpu = gpu_environment()
+    load = {"cores": usable_cores(), "load_average": load_average()}
     return {
         "cpu": cpu_model(),
-        "cores": usable_cores(),
+        **load,
+        "busy": is_busy(load),
         "memory_gb": memory_gb(),
-        "load_average": load_average(),
         "gpu": gpu.gpu,
         "driver": gpu.driver,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -21,7 +21,7 @@ from edgeharfer.runtime.versions import PRODUCT, requirement_lines
 NEED_311 = ("export", "train")
 """The extras that Python 3.10 cannot have."""
 
-_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,]+)\]'")
+_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,-]+)\]'")
 
 
 def install_command(*extras: str) -> str:

@@ -23,6 +23,7 @@ class Graph:
         sha256: SHA-256 of the bytes, hexadecimal.
         info: Result of the scan.
         sizes: Names of free axes and the sizes to fix them to, which lets ONNX Runtime optimize further.
+        profile: Prefix of the trace file that its sessions write; None for no trace.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Graph:
     sha256: str
     info: OnnxInfo = field(repr=False)
     sizes: tuple[tuple[str, int], ...] = ()
+    profile: str | None = None
 
     @classmethod
     def scan(

@@ -75,7 +75,11 @@ class AveragedOutputs:
     def __init__(self, manifest: Manifest) -> None:
         self._names = manifest.labels or manifest.value_names
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = LabelDecision(manifest.labels, manifest.threshold) if manifest.labels else None
+        self._decision = None
+        if manifest.labels:
+            self._decision = LabelDecision(
+                manifest.labels, manifest.threshold, background_threshold=manifest.background_threshold
+            )
 
     def update(self, outputs: Floats, now_s: float) -> Reading:
         """Add outputs, (classes,) or (values,), at a source time in seconds; return the averaged reading."""
@@ -164,7 +168,7 @@ class ClipTask(GenericTask):
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
         """Return the reading of the window that ends with this frame, if the frame is sampled."""
-        if frame.still or not self._ring.wants(frame.pts_s):
+        if not self._ring.reads(frame):
             return None
         self._ring.push(frame.pts_s, self._clips.encode_picture(frame.picture))
         if self._ring.ready:
