@@ -105,7 +105,7 @@ def reformat(_: list[str]) -> None:
 def types(_: list[str]) -> None:
     """Mypy on sources, tests and the scripts in docs; on what runs on a device once more, for Python 3.10."""
     mypy = environment("test", "mypy")
-    run(mypy, *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py")
+    run(mypy, *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py", ".ci/gpu_check.py")
     # NumPy's types are those of a version for 3.11, and Any with 3.10.
     options = ("--python-version", "3.10", "--no-warn-return-any", "--cache-dir", ".mypy_cache/310")
     run(mypy, *options, *(root for root in ROOTS if root not in NOT_WITH_310))

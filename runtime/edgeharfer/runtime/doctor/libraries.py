@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.imports import try_imports
-from edgeharfer.runtime.installation import GPU_HINT, install_command, pip, quote
+from edgeharfer.runtime.installation import gpu_hint, install_command, pip, quote
 from edgeharfer.runtime.versions import (
     ALTERNATIVES,
     Dependency,
@@ -108,7 +108,9 @@ def _problem(one: Dependency, reason: str | None) -> Finding | None:
     """Return what is wrong with a required library, or None."""
     fix = f"{pip('install')} {quote(one.name + one.bounds)}"
     if one.version is None and one.name == "onnxruntime":
-        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + GPU_HINT)
+        return Finding(
+            "versions", False, "ONNX Runtime is not installed", install_command("cpu") + gpu_hint()
+        )
     if one.version is None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
     if not one.fits and one.name in ALTERNATIVES["onnxruntime"]:
