@@ -36,6 +36,7 @@ class Scripted:
 
     providers: dict[str, str] = {}  # noqa: RUF012
     models: dict[str, str] = {}  # noqa: RUF012
+    precision_reasons: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, *script: tuple[float, bool]) -> None:
         self._script = list(script)
