@@ -353,9 +353,11 @@ class Quantization:
         """
         if times is None:
             return {}
-        if loss is None or not _faster(times["int8"], times["fp32"]):
-            return {"cpu": "fp32"}
-        return {"cpu": "int8", **({CPU_WITHOUT_VNNI: "fp32"} if self._weights == "full" else {})}
+        is_better = loss is not None and _faster(times["int8"], times["fp32"])
+        fastest = {"cpu": "int8" if is_better else "fp32"}
+        if is_better and self._weights == "full":
+            fastest[CPU_WITHOUT_VNNI] = "fp32"
+        return fastest
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
         "python": platform.python_version(),
         "versions": all_installed(PACKAGES),
         "revision": source_revision(),
-        "date": datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.fromtimestamp(clock.wall(), timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 

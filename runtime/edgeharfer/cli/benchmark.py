@@ -12,7 +12,7 @@ import click
 
 from edgeharfer.cli.benchmark_checks import MAX_COUNT, check_options, check_subjects
 from edgeharfer.cli.options import config_option, path_option
-from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.providers import provider_choices
@@ -130,7 +130,7 @@ def find_subjects(
 
     model = options["keras_model"]
     for name in packages or default_packages(options):
-        if is_keras(Path(name)):
+        if is_model_file(Path(name)):
             with needs_extra("export"):
                 yield stack.enter_context(exported_subject(Path(name), options["name"]))
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.packages import is_model_file
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.backend import AUTO
 from edgeharfer.runtime.inference.manifest import PRECISIONS
@@ -79,10 +79,10 @@ def _check_exists(name: str) -> None:
     """Find a package, without loading its graphs, or a Keras model."""
     from edgeharfer.runtime.inference.package import load_package
 
-    if not is_keras(Path(name)):
+    if not is_model_file(Path(name)):
         load_package(name)
     elif not Path(name).exists():
-        raise ModelError(f"{name}: no such model: give a .keras, .h5 or .hdf5 file, or a run's folder")
+        raise ModelError(f"{name}: no such model: give a model file, a run's folder or a package")
 
 
 def _check_video(spec: str) -> None:

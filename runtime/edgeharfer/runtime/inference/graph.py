@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)

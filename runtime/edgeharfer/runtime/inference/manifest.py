@@ -60,26 +60,49 @@ NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input of the model for one image: float32, (height, width, channels).
+    """Input of the model for one image: float32, in the form of `shape`.
 
     Attributes:
         width: Width in pixels.
         height: Height in pixels.
-        color: Colour channels and their order.
+        color: Colour channels and their order; "gray3" has the grey level in each of three channels.
         normalize: Normalisation, see `preprocess.normalize`.
         clahe: Apply local contrast equalisation (CLAHE) first.
+        mean: Subtracted from each channel after `normalize`, which is then "none" or "unit", in the order of
+            the channels.
+        std: Each channel is divided by it after that.
+        fit: How an image of another aspect ratio becomes the input: "stretch" scales width and height
+            independently, "center" cuts the largest centred part of the input's aspect ratio.
+        layout: Order of the axes: "nhwc" for (height, width, channels), "nchw" for (channels, height, width).
     """
 
     width: int
     height: int
-    color: Literal["gray", "rgb", "bgr"]
+    color: Literal["gray", "rgb", "bgr", "gray3"]
     normalize: Literal["none", "unit", "symmetric", "standardize", "imagenet"]
     clahe: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    fit: Literal["stretch", "center"] = "stretch"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return 1 if self.color == "gray" else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the input for one image."""
+        if self.layout == "nchw":
+            return self.channels, self.height, self.width
+        return self.height, self.width, self.channels
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form; keys that a manifest may omit are left out if they have their defaults."""
+        optional = {"mean": list(self.mean), "std": list(self.std), "fit": self.fit, "layout": self.layout}
+        changed = {key: value for key, value in optional.items() if value not in ([], "stretch", "nhwc")}
+        return {key: value for key, value in vars(self).items() if key not in optional} | changed
 
 
 @dataclass(frozen=True)
@@ -280,7 +303,9 @@ def dump_manifest(manifest: Manifest) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, InputSpec | CropSpec | WindowSpec | ValueSpec | FileSpec):
+    if isinstance(value, InputSpec):
+        return value.to_dict()
+    if isinstance(value, CropSpec | WindowSpec | ValueSpec | FileSpec):
         return vars(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(value[key]) for key in sorted(value)}
@@ -316,9 +341,13 @@ _INPUT = record(
     {
         "width": integer(1, 4096),
         "height": integer(1, 4096),
-        "color": choice("gray", "rgb", "bgr"),
+        "color": choice("gray", "rgb", "bgr", "gray3"),
         "normalize": choice(*NORMALIZATIONS),
         "clahe": boolean,
+        "mean": list_of(number(-1e6, 1e6), 1, 3),
+        "std": list_of(number(_POSITIVE, 1e6), 1, 3),
+        "fit": choice("stretch", "center"),
+        "layout": choice("nhwc", "nchw"),
     },
 )
 _CROP = record(
@@ -371,6 +400,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         fail(key_path(where, "values"), "must not be combined with labels: a package has one of them")
     if (manifest.output == "values") != bool(manifest.values):
         fail(key_path(where, "output"), 'must be "values" if the package has values, and only then')
+    _check_input(manifest.input, key_path(where, "input"))
     if not manifest.files:
         fail(key_path(where, "files"), "contains no precision")
     specs = [spec for files in manifest.files.values() for spec in files.values()]
@@ -393,3 +423,15 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
             fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")
+
+
+def _check_input(spec: InputSpec, where: str) -> None:
+    """Check constraints between the keys of the input."""
+    if spec.mean or spec.std:
+        for key, values in (("mean", spec.mean), ("std", spec.std)):
+            if len(values) != spec.channels:
+                fail(f"{where}.{key}", f"must contain {spec.channels} numbers, one for each channel")
+        if spec.normalize not in ("none", "unit"):
+            fail(f"{where}.normalize", 'must be "none" or "unit" with a mean and a standard deviation')
+    if spec.normalize == "imagenet" and spec.channels == 1:
+        fail(f"{where}.normalize", "is imagenet, which needs three channels")

@@ -103,7 +103,9 @@ class Session:
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
-        """Run a graph with one input and return its first output."""
+        """Run a graph with one input and return its first output; row by row if its batch is fixed at 1."""
+        if len(array) > 1 and self.input_shape[0] == 1:
+            return np.concatenate([self.run1(row) for row in array[:, None]])
         return self.run({self.input_name: array})[self.output_names[0]]
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
