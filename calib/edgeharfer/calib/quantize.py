@@ -353,11 +353,9 @@ class Quantization:
         """
         if times is None:
             return {}
-        is_better = loss is not None and _faster(times["int8"], times["fp32"])
-        fastest = {"cpu": "int8" if is_better else "fp32"}
-        if is_better and self._weights == "full":
-            fastest[CPU_WITHOUT_VNNI] = "fp32"
-        return fastest
+        if loss is None or not _faster(times["int8"], times["fp32"]):
+            return {"cpu": "fp32"}
+        return {"cpu": "int8", **({CPU_WITHOUT_VNNI: "fp32"} if self._weights == "full" else {})}
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

@@ -145,6 +145,10 @@ def export_model(
         normalize=normalize,
         options=options,
     )
+    if loaded.dtype is not None:
+        report(f"computing in float32 what was saved in {loaded.dtype}")
+    if loaded.per_frame:
+        report("the model scores each frame of a clip: the package gives the scores of the last one")
     if loaded.imported is None:
         report(f"converting to ONNX, opset {convert.OPSET}")
     for what, note in notes_of(loaded).items():
@@ -168,6 +172,7 @@ def export_model(
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
+        **({"dtype": f"{loaded.dtype}, computed in float32"} if loaded.dtype else {}),
         "opset": graphs.opset,
         **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),

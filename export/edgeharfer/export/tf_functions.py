@@ -46,12 +46,13 @@ def rewrite(config: Any) -> Any:
 
 def reverse_channels() -> str:
     """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
-    keras = backend.load("keras")
+    keras: Any = backend.load("keras")
+    base: Any = keras.layers.Layer
     name = f"edgeharfer>{REVERSE}"
     if keras.saving.get_registered_object(name) is None:
 
         @keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)
-        class ReverseChannels(keras.layers.Layer):
+        class ReverseChannels(base):
             def call(self, x: Any) -> Any:
                 return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
 
@@ -89,10 +90,10 @@ def _one(function: str, call: Any) -> Made | None:
     """Functions of one tensor, or of two."""
     arguments = {key: value for key, value in call[3].items() if key != "name"}
     other = arguments.get("y")
-    if function in _OF_TWO and _is_tensor(other):
-        return _OF_TWO[function], {}, [call, other]
     if call[0] == _CONSTANT:
         return _of_constant(function, call[2], other)
+    if function in _OF_TWO and _is_tensor(other):
+        return _OF_TWO[function], {}, [call, other]
     if function in _ACTIVATIONS:
         axis = arguments.get("axis", -1)
         return ("Activation", {"activation": _ACTIVATIONS[function]}, [call]) if axis in (-1, None) else None
@@ -146,8 +147,9 @@ def _mean(arguments: Config) -> tuple[str, Config] | None:
 
 def _reshape(arguments: Config) -> tuple[str, Config] | None:
     shape = arguments.get("shape")
-    whole = isinstance(shape, list) and len(shape) > 1 and all(isinstance(one, int) for one in shape)
-    return ("Reshape", {"target_shape": shape[1:]}) if whole and shape[0] == -1 else None
+    if not (isinstance(shape, list) and len(shape) > 1 and all(isinstance(one, int) for one in shape)):
+        return None
+    return ("Reshape", {"target_shape": shape[1:]}) if shape[0] == -1 else None
 
 
 def _slice(arguments: Config) -> tuple[str, Config] | None:

@@ -19,7 +19,11 @@ _TEXT_COLUMNS = 4
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
-    """Format one line per row. "x predict" is the time of Keras `predict` divided by that of the row."""
+    """Format one line per row.
+
+    "x predict" is the time of Keras `predict` divided by that of the row. "auto" marks what `--provider auto`
+    uses, if the package was tuned on this device.
+    """
     ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
     with_accuracy = any("top1" in row for row in rows)
     with_streams = any(row.get("streams", 1) > 1 for row in rows)
@@ -85,6 +89,8 @@ def _percentiles(values: Mapping[str, float]) -> str:
 
 def _provider(row: Mapping[str, Any]) -> str:
     name = str(row["provider"]).replace("ExecutionProvider", "")
+    if row.get("auto"):
+        return f"{name} (auto)"
     return f"{name} (not {row['asked_provider']})" if "asked_provider" in row else name
 
 

@@ -20,7 +20,7 @@ from edgeharfer.runtime.versions import PRODUCT, requirement_lines
 GPU_HINT = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
 """Hint to append to a command that installs ONNX Runtime."""
 
-_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,]+)\]'")
+_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,-]+)\]'")
 
 
 def install_command(*extras: str) -> str:

@@ -57,7 +57,7 @@ class Pipeline(Closing):
             the task off.
         emotion: Emotion package, likewise.
         detector: The name of a face detector from `DETECTORS`, or a `Detector`, which the caller closes.
-        provider: Execution provider, as `--provider` takes it: "auto", "cpu", "cuda" or "tensorrt".
+        provider: Execution provider, as `--provider` takes it, such as "auto", "cpu" or "openvino:GPU".
         precision: "auto", "fp32", "fp16" or "int8".
         threads: ONNX Runtime intra-op threads. None: the number tuned for this device, or one.
         allow_fallback: Use the next best provider if the requested one cannot be loaded.

@@ -94,7 +94,8 @@ def create_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = memory_pattern
-    options.log_severity_level = ERROR
+    # A plug-in also writes each error that it raises to standard error.
+    options.log_severity_level = ERROR if device is None else FATAL
     options.add_session_config_entry("session.use_env_allocators", "1")
     if device is not None or len(providers) > 1:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

@@ -140,25 +140,6 @@ def running_provider(backend: Backend) -> str:
     return _loadable()[0] if backend.provider == AUTO else backend.provider
 
 
-def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
-    """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
-
-    Args:
-        package: The package.
-        role: Role of the graph.
-        backend: Result of `resolve_backend`.
-    """
-    if backend.provider != AUTO:
-        return backend
-    return _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
-
-
-def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
-    """Return the names of the graph's free batch axes with a size for them; {} without a size."""
-    names = [one.shape[0] for one in graph.info.inputs if one.shape]
-    return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
-
-
 def read_graph(package: Package, role: str, backend: Backend) -> Graph:
     """Read a graph in the form that its provider takes.
 
@@ -176,6 +157,25 @@ def read_graph(package: Package, role: str, backend: Backend) -> Graph:
     if DYNAMIC in graph.info.nodes:
         return read_graph(package, role, replace(backend, precision="fp16"))
     return tensorrt_form(graph)
+
+
+def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
+    """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
+
+    Args:
+        package: The package.
+        role: Role of the graph.
+        backend: Result of `resolve_backend`.
+    """
+    if backend.provider != AUTO:
+        return backend
+    return _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
+
+
+def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
+    """Return the names of the graph's free batch axes with a size for them; {} without a size."""
+    names = [one.shape[0] for one in graph.info.inputs if one.shape]
+    return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
 
 
 def package_key(package: Package) -> str:
