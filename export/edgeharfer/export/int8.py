@@ -121,7 +121,8 @@ def quantize_package(
     with replaced_folder(out) as folder:
         _copy(source, folder)
         add_int8(folder, calibration, int8, precisions, report=report)
-        add_tensorrt(folder, real_inputs(calibration, source.manifest), report)
+        if int8.target == "cpu":
+            add_tensorrt(folder, real_inputs(calibration, source.manifest), report)
         write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
