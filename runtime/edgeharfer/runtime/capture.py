@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -56,15 +56,26 @@ class Capture(Closing):
         source: An open source.
         pace: Speed at which a file is read; live sources are always read in real time.
         clock: Source of time; the system's by default.
+        precompute: Called in the thread that reads, instead of waiting, with a frame for which the queue has
+            no room yet and the source time of the frame before (see `Pipeline.precompute`). Never called in
+            real time.
     """
 
-    def __init__(self, source: Source, *, pace: Pace = "realtime", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        pace: Pace = "realtime",
+        clock: Clock | None = None,
+        precompute: Callable[[Frame, float], None] | None = None,
+    ) -> None:
         self.source = source
         self.frames_in = 0
         self.dropped = 0
         self._clock = clock or SystemClock()
         self._paced = pace == "realtime" and not source.live
         self._latest_only = pace == "realtime" or source.live
+        self._precompute = None if self._latest_only else precompute
         self._supervisor = Supervisor(source, self._clock) if source.restartable else None
         self._state = SourceState.CONNECTING
         self._frames: deque[Frame] = deque()
@@ -207,7 +218,11 @@ class Capture(Closing):
         if self._paced:
             self._read_paced()
             return
+        previous_s = 0.0
         while not self._stopping and (frame := self.source.read()) is not None:
+            if self._precompute is not None and len(self._frames) >= _QUEUE_FRAMES and frame.decoded:
+                self._precompute(frame, previous_s)
+            previous_s = frame.pts_s
             self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
