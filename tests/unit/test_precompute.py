@@ -98,7 +98,7 @@ def one_by_one(pipeline: Pipeline, clip: Path) -> list[tuple[Any, ...]]:
 
 
 def waiting(pipeline: Pipeline, source: Source) -> Iterator[Result]:
-    """Process each frame only when the reading thread waits again, with two frames in the queue."""
+    """Process each frame only when the reading thread waits again, with six frames in the queue."""
     pipeline.reset(renumber=True)
     last, changed, waits = (source.frame_count or 0) - 1, threading.Condition(), 0
 
@@ -112,7 +112,7 @@ def waiting(pipeline: Pipeline, source: Source) -> Iterator[Result]:
     with Capture(source, pace="fast", precompute=precompute) as capture:
         for frame in capture:
             with changed:
-                assert changed.wait_for(lambda: waits >= min(frame.seq + 3, last), 20)  # noqa: B023
+                assert changed.wait_for(lambda: waits >= min(frame.seq + 7, last), 20)  # noqa: B023
             yield pipeline.process(frame)
 
 
@@ -151,7 +151,7 @@ def test_what_fails_in_the_reading_thread_is_done_again(
 def test_features_are_kept_no_longer_than_their_picture(pipeline: Pipeline, clip: Path) -> None:
     kept = pipeline.task_models["action"]._precomputed  # type: ignore[attr-defined]
     for _ in waiting(pipeline, open_source(clip)):
-        assert len(kept) <= 3
+        assert len(kept) <= 7
     pipeline.reset()
     assert not kept
 

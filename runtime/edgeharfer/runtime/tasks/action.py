@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -108,6 +109,8 @@ class ActionModel(TaskModel):
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         super().__init__(package, backend)
         self._encoder = self._open_encoder(package, backend)
+        # One picture at a time, because two would take 5 MB more.
+        self._encoding = Lock()
         self._precomputed: WeakKeyDictionary[Picture, Floats] = WeakKeyDictionary()
         self.encoder = self._encoder.session
         self.row_size, size = self._encoder.row_size, self._encoder.feature_size
@@ -137,12 +140,16 @@ class ActionModel(TaskModel):
     def encode_picture(self, picture: Picture) -> Floats:
         """Encode the picture of the next frame of a stream; return float32, (row_size,)."""
         features = self._precomputed.pop(picture, None)
-        return self._encoder.encode(picture) if features is None else features
+        if features is not None:
+            return features
+        with self._encoding:
+            return self._encoder.encode(picture)
 
     def precompute(self, picture: Picture) -> None:
         """Encode a picture in advance, if the features do not depend on the pictures before it."""
         if self._encoder.memoryless:
-            self._precomputed[picture] = self._encoder.encode(picture)
+            with self._encoding:
+                self._precomputed[picture] = self._encoder.encode(picture)
 
     def reset(self) -> None:
         """Forget the frames before, because the next one is of another scene."""
