@@ -156,6 +156,26 @@ def test_features_are_kept_no_longer_than_their_picture(pipeline: Pipeline, clip
     assert not kept
 
 
+class Pictures(Source):
+    """Twenty pictures of one size."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.name, self.given, self._bgr = "pictures", 0, np.zeros((height, width, 3), np.uint8)
+
+    def read(self) -> Frame | None:
+        self.given += 1
+        return Frame(self.given, self.given / 30, 0.0, self._bgr) if self.given <= 20 else None
+
+
+@pytest.mark.parametrize(("size", "ahead"), [((640, 480), 7), ((1280, 720), 5), ((3840, 2160), 3)])
+def test_fewer_large_pictures_are_read_ahead(size: tuple[int, int], ahead: int) -> None:
+    source, most = Pictures(*size), 0
+    with Capture(source, pace="fast", precompute=lambda frame, previous_s: None) as capture:
+        for taken, _ in enumerate(capture, start=1):
+            most = max(most, source.given - taken)
+    assert most <= ahead
+
+
 def test_nothing_is_computed_in_advance_in_real_time(
     pipeline: Pipeline, clip: Path, encoded: Encoded
 ) -> None:
