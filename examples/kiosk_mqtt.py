@@ -22,7 +22,7 @@ name = "demo"
 [source]
 source = "demo"
 [screen]
-enabled = false
+view = "none"
 [health]
 port = 0
 [decisions]

@@ -37,7 +37,11 @@ def make_pictures(folder: Path) -> Path:
 
 own = len(sys.argv) > 1
 data = Path(sys.argv[1]) if own else make_pictures(Path("out/faces"))
-small = [] if own else ["--arch", "mini-xception", "--side", "48", "--epochs", "2", "--batch", "16"]
+small = (
+    []
+    if own
+    else ["--arch", "mini-xception", "--side", "48", "--epochs", "2", "--batch", "16", "--set", "finish=[]"]
+)
 for command in (
     ["train", "emotion", "--data", data, "--out", "out/run", *small],
     ["export", "out/run", "--out", "out/trained"],
