@@ -27,8 +27,10 @@ def main() -> None:
             picture = cv2.resize(result.plot(frame.bgr), SIZE, interpolation=cv2.INTER_AREA)
             pictures.append(Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
     path = Path(__file__).with_name("demo.webp")
-    options = {"duration": EVERY * 1000 // 30, "loop": 0, "quality": 60, "method": 4}
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
+    rest, duration_ms = pictures[1:], EVERY * 1000 // 30
+    pictures[0].save(
+        path, save_all=True, append_images=rest, duration=duration_ms, loop=0, quality=60, method=4
+    )
     print(f"{path}: {len(pictures)} pictures, {path.stat().st_size >> 10} KiB")
 
 
