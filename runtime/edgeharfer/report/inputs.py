@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +74,8 @@ class ReportTask:
         return {"resume": {"place": self.input.place, "key": self.key}}
 
 
-def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
-    """Expand files, folders, globs and numbered sequences to inputs, without duplicates.
+def find_inputs(specs: Iterable[str]) -> Iterator[ReportInput]:
+    """Expand files, folders, globs and numbered sequences to inputs, one at a time and without duplicates.
 
     Each video and each animated image of a folder or glob is one input; its pictures together are another.
     Subfolders are ignored.
@@ -83,19 +83,25 @@ def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
     """
-    inputs = (make_input(spec) for text in specs for spec in _expand(text))
-    return list({item.place: item for item in inputs}.values())
+    seen: set[str] = set()
+    for text in specs:
+        for spec in _expand(text):
+            item = make_input(spec)
+            if item.place not in seen:
+                seen.add(item.place)
+                yield item
 
 
-def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
-    """Check that every input ends, or that a duration is given.
+def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> Iterator[ReportInput]:
+    """Yield the inputs, and check that each ends, or that a duration is given.
 
     Raises:
         ConfigError: An input such as the demo is endless and there is no duration.
     """
-    for item in inputs if duration_s is None else ():
-        if SOURCES[source_kind(item.spec)].endless:
+    for item in inputs:
+        if duration_s is None and SOURCES[source_kind(item.spec)].endless:
             raise ConfigError(f"{item.spec}: has no end; limit it with --duration SECONDS")
+        yield item
 
 
 def make_input(spec: str) -> ReportInput:
@@ -110,8 +116,8 @@ def make_input(spec: str) -> ReportInput:
 
 def plan_tasks(
     inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False
-) -> list[ReportTask]:
-    """Assign each input a folder below `out`.
+) -> Iterator[ReportTask]:
+    """Assign each input a folder below `out`, one input at a time.
 
     An input keeps the folder of an earlier report on it; other inputs get an unused name. It is done if
     that report was made with the same settings and the files of the input have not changed since.
@@ -123,14 +129,12 @@ def plan_tasks(
         fresh: Treat no input as done.
     """
     taken: set[str] = set()
-    tasks = []
     for item in inputs:
         folder, resume = _choose_folder(item, out, taken)
         taken.add(folder.name.casefold())
         key = _digest([item.content, settings])
         done = bool(item.content) and not fresh and resume.get("key") == key
-        tasks.append(ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0))
-    return tasks
+        yield ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0)
 
 
 def available_folder(task: ReportTask) -> Path:
