@@ -5,7 +5,7 @@ PYTHON ?= python3
 DEV := $(PYTHON) dev.py
 TEST_BIN := .venv-test/bin
 
-.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest clean
+.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 clean
 
 demo lint format types contracts check wheel:
 	$(DEV) $@
@@ -14,19 +14,22 @@ test:
 	$(DEV) test $(TESTS)
 
 # Pin the dependencies in pyproject.toml with hashes for every platform: `constraints` takes the newest versions,
-# `lock` keeps the pins that still fit.
+# `lock` keeps the pins that still fit. Python 3.10 has a file of its own, without export and training.
+ON_DEVICES := cpu gpu heif kiosk report app teach sign dev
+COMPILE = PATH="$(CURDIR)/$(TEST_BIN):$(CURDIR)/.venv-uv/bin:$$PATH" uv pip compile pyproject.toml \
+	--group headless $(UPGRADE) --universal --fork-strategy fewest --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make constraints" --quiet
 constraints: UPGRADE := --upgrade
 constraints lock:
 	@if [ ! -x $(TEST_BIN)/uv ]; then $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; fi
-	PATH="$(CURDIR)/$(TEST_BIN):$(CURDIR)/.venv-uv/bin:$$PATH" uv pip compile pyproject.toml --all-extras \
-		--group headless $(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make constraints" \
-		--quiet --output-file constraints.txt
+	$(COMPILE) --python-version 3.11 --all-extras --output-file constraints.txt
+	$(COMPILE) --python-version 3.10 $(ON_DEVICES:%=--extra %) --output-file constraints-3.10.txt
 
 # Look up known vulnerabilities of the pinned versions; reports if no advisory service can be reached.
 audit:
 	$(DEV) environment audit
 	.venv-audit/bin/python .ci/audit.py constraints.txt
+	.venv-audit/bin/python .ci/audit.py constraints-3.10.txt
 
 # List the packages of the small environment, and the models, as CycloneDX JSON.
 sbom:
@@ -36,6 +39,10 @@ sbom:
 # Run the wheel as a user gets it, in an environment without TensorFlow and in an empty folder.
 wheel-check: wheel
 	.ci/wheel-check dist/*.whl
+
+# Check the wheel, and the unit tests of what runs on a device, with Python 3.10.
+python310: wheel
+	.ci/python310 dist/*.whl
 
 # Run the wheel with the lowest versions that pyproject.toml allows.
 lowest: wheel

@@ -30,7 +30,10 @@ ENVIRONMENTS = {
     "demo": (".venv", ("cpu",)),
     "test": (
         ".venv-test",
-        ("cpu", "mediapipe", "heif", "export", "train", "compare", "report", "kiosk", "app", "sign", "dev"),
+        (
+            *("cpu", "openvino", "webgpu", "mediapipe", "heif", "export", "train", "compare"),
+            *("report", "kiosk", "app", "sign", "dev"),
+        ),
     ),
     "audit": (".venv-audit", ("audit",)),
 }
@@ -41,6 +44,8 @@ IN_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 wait, so three processes keep two cores busy."""
 
 ROOTS = ("runtime", "export", "training", "calib")
+NOT_WITH_310 = ("export", "training")
+"""The roots that need Python 3.11."""
 
 
 def main() -> None:
@@ -96,8 +101,12 @@ def reformat(_: list[str]) -> None:
 
 
 def types(_: list[str]) -> None:
-    """Mypy on sources, tests and the scripts in docs."""
-    run(environment("test", "mypy"), *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py")
+    """Mypy on sources, tests and the scripts in docs; on what runs on a device once more, for Python 3.10."""
+    mypy = environment("test", "mypy")
+    run(mypy, *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py")
+    # NumPy's types are those of a version for 3.11, and Any with 3.10.
+    options = ("--python-version", "3.10", "--no-warn-return-any", "--cache-dir", ".mypy_cache/310")
+    run(mypy, *options, *(root for root in ROOTS if root not in NOT_WITH_310))
 
 
 def contracts(_: list[str]) -> None:

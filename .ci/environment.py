@@ -3,9 +3,10 @@
     python3 environment.py DIRECTORY EXTRA...                 the working tree, editable
     python3 environment.py --wheel FILE DIRECTORY EXTRA...    a built wheel
 
-pip checks every download against the hashes in constraints.txt. Only pip is used, so that its own
-configuration (index, proxy, certificates) holds here as well. Where the system lacks the libraries that
-opencv-python loads (a container, a server), opencv-python-headless of the same version takes its place.
+pip checks every download against the hashes in constraints.txt; with Python 3.10, where only a wheel can be
+installed, in constraints-3.10.txt. Only pip is used, so that its own configuration (index, proxy,
+certificates) holds here as well. Where the system lacks the libraries that opencv-python loads (a container,
+a server), opencv-python-headless of the same version takes its place.
 """
 
 import argparse
@@ -14,12 +15,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONSTRAINTS = ROOT / "constraints.txt"
+CONSTRAINTS = ROOT / ("constraints.txt" if sys.version_info >= (3, 11) else "constraints-3.10.txt")
 INPUTS = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__))
 """What an environment is made from, beside its extras."""
 
@@ -63,6 +63,8 @@ def make(folder: Path, extras: Sequence[str], *, headless: bool, wheel: Path | N
         run(*pip, "-qq", "uninstall", "--yes", HEADLESS)
     # pip takes hashes from a constraints file since 26.1; Python 3.11 comes with an older one.
     install(pip, pinned("pip"))
+    if wheel:  # pip would keep a wheel of the same version
+        run(*pip, "-qq", "uninstall", "--yes", "edgeharfer")
     install(pip, requirements_of(wheel, extras), "-c", CONSTRAINTS)
     if not wheel:
         run(*pip, "install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
@@ -107,12 +109,12 @@ def make_python(folder: Path) -> Path:
 
 
 def pinned(name: str) -> str:
-    """The lines of constraints.txt that pin one distribution, hashes included."""
+    """The lines that pin one distribution, hashes included."""
     entry = re.search(
         rf"^{re.escape(name)}==(?:.*\\\n)*.*\n", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE
     )
     if entry is None:
-        sys.exit(f"constraints.txt does not pin {name}: run make constraints")
+        sys.exit(f"{CONSTRAINTS.name} does not pin {name}: run make constraints")
     return entry[0]
 
 
@@ -122,6 +124,8 @@ def requirements_of(wheel: Path | None, extras: Sequence[str]) -> str:
         # With its own hash it passes hash checking, and its own metadata says what comes with it.
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         return f"edgeharfer[{','.join(extras)}] @ {wheel.resolve().as_uri()} --hash=sha256:{digest}\n"
+    import tomllib  # not in Python 3.10
+
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]
     optional = [line for extra in extras for line in project["optional-dependencies"][extra]]

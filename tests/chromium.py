@@ -11,9 +11,12 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from system_parts import find_program
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CHROMIUM = find_program("chromium", "chromium-browser")
 PATIENCE_S = 60.0

@@ -10,10 +10,10 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +21,9 @@ from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.source.endpoint import DuplexStream
 from mjpeg_server import moving
 from rtsp_server import SDP, RtspServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def own_certificate(path: Path) -> ssl.SSLContext:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-    now = datetime.now(UTC)
+    now = datetime.now(timezone.utc)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
         .sign(key, hashes.SHA256())

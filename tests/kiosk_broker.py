@@ -8,9 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from system_parts import find_program, require
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Broker:

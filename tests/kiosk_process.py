@@ -12,12 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.kiosk.probe import fetch
 from kiosk_broker import free_port
 from mjpeg_server import wait_until
 from tiny_models import action_package, emotion_package
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RUN = "from edgeharfer.cli import main; main()"
 

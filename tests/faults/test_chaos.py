@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Self, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +21,9 @@ from edgeharfer.chaos.trial import FAULTS, exit_code, line, report, run_fault, r
 from edgeharfer.cli.chaos import chaos, run_options
 from edgeharfer.runtime.clock import ManualClock
 from mjpeg_server import MjpegServer, allowed_s
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LIGHT = ["--action", "off", "--emotion", "off"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.stats import Status, rss_mb
 from edgeharfer.runtime.types import Frame
 from mjpeg_server import MjpegServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Figures = Callable[..., None]
 

@@ -84,6 +84,8 @@ def test_packages_in_several_threads_and_batches(tmp_path: Path, capsys: pytest.
     assert {row["provider"] for row in made["rows"]} == {"CPUExecutionProvider"}
     assert all(0 < row["median_ms"] <= row["p95_ms"] for row in made["rows"])
     assert made["machine"]["versions"]["onnxruntime"]
+    assert isinstance(made["machine"]["busy"], bool)
+    assert all(row["median_ms"] <= row["p95_ms"] <= row["p99_ms"] for row in made["rows"])
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "median ms" in capsys.readouterr().out
 
@@ -147,15 +149,70 @@ def test_a_package_with_its_keras_model_and_one_with_another(
     assert f"{other}: package was exported from another model" in line
 
 
-def test_peers_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+def test_peers_that_cannot_take_part_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     package = tiny_models.emotion_package(tmp_path / "face").path
-    made = benchmark(tmp_path, package, "--against", "keras,openvino", "--runs", 1)
-    assert made["left_out"] == [
-        f"openvino is not installed: {install_command('compare')}",
-        "keras: no Keras model of tiny-emotion: pass its file with --keras-model",
-    ]
-    assert [row["backend"] for row in made["rows"]] == ["onnxruntime"]
+    code, line = failure(capsys, package, "--against", "keras")
+    assert code == 2
+    assert "--against keras: needs the Keras model of the package" in line
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    code, line = failure(capsys, package, "--against", "openvino")
+    assert code == 2
+    assert f"openvino is not installed: {install_command('compare')}" in line
+
+
+def test_nothing_is_measured_for_files_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeharfer.benchmark.measure.measure", None)
+    package = tiny_models.emotion_package(tmp_path / "face").path
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        (("--plot", tmp_path / "bars.doc"), "bars.doc: unknown file type: choose from "),
+        (("--plot", tmp_path / "no" / "bars.png"), "does not exist"),
+        (("--json", tmp_path), "is a folder"),
+        (("--profile", tmp_path / "file"), "is a file"),
+        ((tmp_path / "nowhere.keras",), "no such model"),
+    ):
+        code, line = failure(capsys, package, *arguments)
+        assert code == 2
+        assert words in line
+
+
+def test_data_of_other_classes_is_refused_before_measuring(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tiny_models.emotion_package(tmp_path / "face").path
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "data" / "cat" / "a.png"), np.zeros((8, 8), np.uint8))
+    code, line = failure(capsys, package, "--data", tmp_path / "data")
+    assert code == 2
+    assert "none of its classes (cat) is a class of tiny-emotion" in line
+
+
+def test_streams_run_at_the_same_time_for_a_duration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tiny_models.action_package(tmp_path / "action").path
+    made = benchmark(tmp_path, package, "--streams", 2, "--duration", 0.01, "--provider", "cpu")
+    assert {row["streams"] for row in made["rows"]} == {2}
+    assert all(row["per_second"] > 0 for row in made["rows"])
+    assert "streams" in capsys.readouterr().out
+
+
+def test_a_profile_has_times_by_operator_and_traces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tiny_models.emotion_package(tmp_path / "face").path
+    folder = tmp_path / "traces"
+    made = benchmark(tmp_path, package, "--runs", 5, "--provider", "cpu", "--profile", folder)
+    (profile,) = made["profile"]
+    assert profile["runs"] == 5
+    assert sum(one["share"] for one in profile["operators"]) == pytest.approx(1, abs=0.01)
+    trace = json.loads((folder / "tiny-emotion-fp32-cpu.json").read_text())
+    assert any(event["name"] == "model_run" for event in trace)
+    assert f"x {profile['operators'][0]['operator']}" in capsys.readouterr().out
 
 
 def test_accuracy_where_data_is_given(tmp_path: Path) -> None:
@@ -165,7 +222,9 @@ def test_accuracy_where_data_is_given(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         cv2.imwrite(str(folder / "a.png"), np.full((48, 48), 200 * number, np.uint8))
     made = benchmark(tmp_path, package.path, "--data", tmp_path / "data", "--runs", 1)
-    assert 0 <= made["rows"][0]["top1"] <= 1
+    (row,) = made["rows"]
+    assert 0 <= row["top1"] <= 1
+    assert row["provider"] == "CPUExecutionProvider"
 
 
 @pytest.fixture
@@ -199,7 +258,7 @@ def test_end_to_end_without_keras(tmp_path: Path, clip: Path, capsys: pytest.Cap
         (("--faces", "3"), "--faces requires --end-to-end"),
         (("--threads", "0"), "is not a comma-separated list of numbers from 1 to 256"),
         (("--batch", "1,x"), "is not a comma-separated list of numbers from 1 to 256"),
-        (("--provider", "npu"), "choose from auto, cpu, cuda, tensorrt"),
+        (("--provider", "npu"), "choose from auto, cpu, openvino, "),
         (("--precision", "fp8"), "choose from all, fp32, fp16, int8"),
         (("no-such-package",), "no model package 'no-such-package'"),
         (("nowhere.keras",), "nowhere.keras: no such model"),

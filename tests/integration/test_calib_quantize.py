@@ -128,6 +128,14 @@ def test_faster_int8_that_nobody_judged_stays_in_the_package(
     assert receipt_of(made)["int8"]["kept"] is True
 
 
+def test_a_gpu_timed_by_wall_time_decides_nothing(tmp_path: Path, package: Package, data: Path) -> None:
+    int8 = Int8Options(data, data, items=40, target="tensorrt")
+    made = quantize_package(package.path, tmp_path / "out", int8)
+    assert set(made.manifest.files) == {"fp32", "int8"}
+    assert "tensorrt" not in made.manifest.auto
+    assert receipt_of(made)["int8"]["chosen_by"] == "nothing: run tune"
+
+
 @pytest.mark.parametrize(("first_ms", "floats"), [(0.9, ["model: conv1"]), (0.99, [])])
 def test_the_first_layers_stay_in_floats_where_that_is_faster(
     tmp_path: Path,
@@ -204,6 +212,9 @@ def test_faster_int8_is_chosen(
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
     made = quantize_package(package.path, tmp_path / "out", Int8Options(data, data, items=40))
     assert made.manifest.auto == {"cpu": "int8"}
+    facts = receipt_of(made)["int8"]
+    assert facts["latency_clock"] == "thread processor time"
+    assert facts["chosen_by"] == "processor time, at least 1.05 x"
 
 
 def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,9 @@ from edgeharfer.runtime.errors import ConfigError
 from kiosk_broker import Broker, free_port
 from kiosk_subscriber import Subscriber, eventually
 from system_parts import find_program
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 pytestmark = pytest.mark.needs("mosquitto")
 

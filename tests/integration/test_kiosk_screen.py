@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, product
-from typing import Self
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,6 +23,9 @@ from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Box, Frame, TrackedFace
 from kiosk_broker import free_port
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 pytestmark = pytest.mark.needs("Chromium")
 

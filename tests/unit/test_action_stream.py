@@ -15,8 +15,9 @@ import tiny_models
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
-from edgeharfer.runtime.inference.package import load_package
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import Action, Floats, Frame, Image
@@ -33,8 +34,13 @@ QUICK = settings(
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> ActionModel:
-    return ActionModel(tiny_models.action_package(tmp_path_factory.mktemp("p"), frames=4, seconds=0.4))
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return tiny_models.action_package(tmp_path_factory.mktemp("p"), frames=4, seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def tiny(package: Package) -> ActionModel:
+    return ActionModel(package)
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +66,21 @@ def parts(frames: Sequence[Frame], cuts: Sequence[int]) -> Iterator[Sequence[Fra
     return (frames[start:end] for start, end in pairwise(edges) if end > start)
 
 
-def in_batches(model: ActionModel, frames: Sequence[Frame], cuts: Sequence[int]) -> dict[int, Floats]:
-    """The same from the whole: features of all frames in batches of any size, each window at once."""
+def in_batches(package: Package, frames: Sequence[Frame], cuts: Sequence[int]) -> dict[int, Floats]:
+    """The same from the whole: features of all frames in batches of any size, each window at once.
+
+    An `ActionModel` runs its graphs with one picture and one window at a time.
+    """
+    encoder, head = (make_session(package.read(role, "fp32")) for role in ("encoder", "head"))
+    manifest = package.manifest
+    assert manifest.window is not None
     batches = [
-        model.encoder.run1(preprocess_images([frame.bgr for frame in part], model.manifest.input))
+        encoder.run1(preprocess_images([frame.bgr for frame in part], manifest.input))
         for part in parts(frames, cuts)
     ]
     features = np.concatenate(batches)
-    ends, windows = chosen(model.window, frames)
-    probs = model.head.run1(features[np.array(windows)])
+    ends, windows = chosen(manifest.window, frames)
+    probs = head.run1(features[np.array(windows)])
     return dict(zip(ends, probs, strict=True))
 
 
@@ -96,10 +108,10 @@ def assert_same(one: dict[int, Floats], other: dict[int, Floats]) -> None:
 @QUICK
 @given(cuts=st.lists(st.integers(1, 59), max_size=12), first=st.integers(0, 20), skip=st.integers(1, 4))
 def test_streaming_equals_the_whole_however_it_is_cut(
-    tiny: ActionModel, film: list[Frame], cuts: list[int], first: int, skip: int
+    tiny: ActionModel, package: Package, film: list[Frame], cuts: list[int], first: int, skip: int
 ) -> None:
     frames = film[first::skip]
-    assert_same(stream(tiny, frames), in_batches(tiny, frames, cuts))
+    assert_same(stream(tiny, frames), in_batches(package, frames, cuts))
 
 
 @QUICK
@@ -147,13 +159,14 @@ def test_smoothed_results_forget_what_was_lost_long_before(tiny: ActionModel) ->
 
 def test_the_package_that_ships_streams_as_it_reads_the_whole() -> None:
     # In FP32: dynamic INT8 scales by all that it is given at once.
-    model = ActionModel(load_package("action-ucf20"), Backend("cpu", "fp32", 1))
+    package = load_package("action-ucf20")
+    model = ActionModel(package, Backend("cpu", "fp32", 1))
     with DemoSource(SystemClock()) as source:
         pictures = [shrunk(source.picture(i * 3)) for i in range(80)]
     frames = [Frame(i, i / 10, 0.0, picture) for i, picture in enumerate(pictures)]
     streamed = stream(model, frames)
     assert len(streamed) > 20
-    assert_same(streamed, in_batches(model, frames, [7, 20, 21, 50]))
+    assert_same(streamed, in_batches(package, frames, [7, 20, 21, 50]))
     # The first frame sets the grid; of the others before the last window none is missed.
     last = max(streamed)
     needed = chosen(model.window, frames)[1][-1][0]

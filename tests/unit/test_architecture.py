@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 import edgeharfer.runtime
 from edgeharfer.runtime import errors
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.versions import ALTERNATIVES
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROOTS = ("runtime", "export", "training", "calib")
@@ -59,23 +60,32 @@ def settings() -> dict[str, Any]:
     return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def pins() -> dict[str, list[Requirement]]:
-    """The entries of constraints.txt by name, without their hashes."""
+CONSTRAINTS = {"3.10": "constraints-3.10.txt", "3.11": "constraints.txt"}
+"""By the lowest Python that each is for."""
+OTHER_PYTHON = {"3.10": 'version >= "3.11"', "3.11": 'version < "3.11"'}
+"""What the markers of lines for other versions say."""
+
+
+def pins(file: str = "constraints.txt") -> dict[str, list[Requirement]]:
+    """The entries of a file of constraints by name, without their hashes."""
     found: dict[str, list[Requirement]] = {}
-    text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+    text = (PROJECT / file).read_text(encoding="utf-8")
     for line in re.findall(r"^[a-z0-9][^\\\n]*==[^\\\n]*", text, re.MULTILINE):
         requirement = Requirement(line)
         found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
     return found
 
 
-def declared() -> Iterator[Requirement]:
-    """Everything that pyproject.toml asks for."""
+def declared(python: str = "3.11") -> Iterator[Requirement]:
+    """Everything that pyproject.toml asks for with a version of Python."""
     project = settings()["project"]
-    yield from map(Requirement, settings()["build-system"]["requires"])
-    yield from map(Requirement, project["dependencies"])
-    for extra in project["optional-dependencies"].values():
-        yield from map(Requirement, extra)
+    extras = list(project["optional-dependencies"])
+    if python == "3.10":
+        makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+        extras = re.findall(r"^ON_DEVICES := (.*)", makefile, re.MULTILINE)[0].split()
+    lines = [*settings()["build-system"]["requires"], *project["dependencies"]]
+    lines += [line for extra in extras for line in project["optional-dependencies"][extra]]
+    yield from (one for one in map(Requirement, lines) if OTHER_PYTHON[python] not in str(one.marker))
 
 
 def error_classes(base: type[errors.EdgeharferError]) -> Iterator[type[errors.EdgeharferError]]:
@@ -139,7 +149,7 @@ def test_the_base_and_the_extras_never_bring_two_onnx_runtimes() -> None:
         name
         for name, lines in extras.items()
         for line in lines
-        if Requirement(line).name.startswith("onnxruntime")
+        if Requirement(line).name in ("onnxruntime", *ALTERNATIVES["onnxruntime"])
     }
     assert holders == {"cpu", "gpu"}
     assert not any(line.startswith("onnxruntime") for line in project["dependencies"])
@@ -152,19 +162,26 @@ def test_no_installation_takes_two_builds_of_opencv() -> None:
     assert {wanted.name for wanted in declared() if "opencv" in wanted.name} == {"opencv-python"}
 
 
-@pytest.mark.parametrize("wanted", list(declared()), ids=str)
-def test_constraints_pin_what_is_asked_for(wanted: Requirement) -> None:
-    pinned = pins().get(canonicalize_name(wanted.name), [])
-    assert pinned, f"constraints.txt does not know {wanted.name}: run make constraints"
+@pytest.mark.parametrize("python", CONSTRAINTS)
+def test_constraints_pin_what_is_asked_for(python: str) -> None:
+    pinned = pins(CONSTRAINTS[python])
+    for wanted in declared(python):
+        found = pinned.get(canonicalize_name(wanted.name), [])
+        check_pins(wanted, [one for one in found if OTHER_PYTHON[python] not in str(one.marker)])
+
+
+def check_pins(wanted: Requirement, pinned: list[Requirement]) -> None:
+    assert pinned, f"constraints do not know {wanted.name}: run make constraints"
     for pin in pinned:
         version = next(iter(pin.specifier)).version
         assert wanted.specifier.contains(version), f"{pin} does not fit {wanted}: run make constraints"
 
 
-def test_constraints_are_hashed_and_name_no_index() -> None:
-    text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", CONSTRAINTS.values())
+def test_constraints_are_hashed_and_name_no_index(file: str) -> None:
+    text = (PROJECT / file).read_text(encoding="utf-8")
     entries = re.findall(r"^[a-z0-9][^\n]*==(?:[^\n]*\\\n)*[^\n]*", text, re.MULTILINE)
-    assert len(entries) == sum(map(len, pins().values()))
+    assert len(entries) == sum(map(len, pins(file).values()))
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert re.findall(r"https?://|--index-url|--find-links|file:", text) == []
 

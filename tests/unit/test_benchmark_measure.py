@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from edgeharfer.benchmark.measure import Timing, measure
+from edgeharfer.benchmark.measure import Streams, Timing, measure
 from edgeharfer.runtime.clock import ManualClock
 
 
@@ -87,3 +88,33 @@ def test_processor_time_is_taken_beside() -> None:
     )
     assert timing.samples_ms.tolist() == pytest.approx([5.0] * 4)
     assert timing.cpu_samples_ms.tolist() == pytest.approx([1.0] * 4)
+
+
+def test_a_duration_counts_the_timed_runs_of_each_candidate() -> None:
+    bench, told = Bench(), list[tuple[int, int]]()
+    quick, slow = bench.candidate("quick", 15.625), bench.candidate("slow", 125.0)
+    timings = measure(
+        [quick, slow], 1, duration_s=2.5, clock=bench.clock, progress=lambda *done: told.append(done)
+    )
+    assert [len(timing.samples_ms) for timing in timings] == [160, 20]
+    assert told[-1] == (2, 2)
+
+
+def test_streams_run_together_and_are_counted_by_the_second() -> None:
+    meet = threading.Barrier(3, timeout=30)
+    warm = iter([True, True, False])
+
+    def stream() -> None:
+        meet.wait()
+
+    class Warm(Streams):
+        def __call__(self) -> None:
+            """Each stream waits for the others, so they cannot be warmed up in turn."""
+            assert next(warm)
+
+    ticks = iter(range(1000))
+    (timing,) = measure([Warm([stream] * 3)], 5, warm_up=1, turn=5, cpu_clock=lambda: next(ticks) / 1e3)
+    assert len(timing.samples_ms) == 15
+    assert timing.cpu_ms == pytest.approx(1 / 15)
+    assert timing.elapsed_s is not None and timing.per_second == pytest.approx(15 / timing.elapsed_s)
+    assert timing.percentile_ms(99) >= timing.p95_ms >= timing.median_ms

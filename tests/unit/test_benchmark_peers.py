@@ -11,8 +11,8 @@ import pytest
 
 from edgeharfer.benchmark import peers
 from edgeharfer.benchmark.openvino_peer import openvino_candidates
-from edgeharfer.benchmark.peers import PeerGraph, import_peer, missing_peers, parse_peers
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.benchmark.peers import PeerGraph, check_installed, import_peer, parse_peers
+from edgeharfer.runtime.errors import ConfigError, MissingExtra
 from edgeharfer.runtime.installation import install_command
 
 
@@ -26,10 +26,11 @@ def test_peers_are_read_from_a_list() -> None:
 def test_a_peer_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(peers, "_MODULES", {**peers._MODULES, "litert": ("no_such_module",), "keras": ()})
-    assert missing_peers(["keras", "openvino", "litert"]) == {
-        "openvino": f"openvino is not installed: {install_command('compare')}",
-        "litert": f"litert is not installed: {install_command('compare')}",
-    }
+    check_installed(["keras"])
+    for peer in ("openvino", "litert"):
+        with pytest.raises(MissingExtra) as caught:
+            check_installed(["keras", peer])
+        assert str(caught.value) == f"{peer} is not installed: {install_command('compare')}"
 
 
 class FakeOpenVino(ModuleType):

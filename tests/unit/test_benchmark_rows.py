@@ -100,8 +100,45 @@ def test_end_to_end_figures_in_words() -> None:
     assert not any(word in "\n".join(end_to_end_lines(without)) for word in ("Keras", "unit", "memory"))
 
 
-def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    plot(rows_of((OURS, 2.0), (peer("litert"), 1.0)), tmp_path / "bars.png")
-    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+MACHINE: dict[str, Any] = {"cpu": "Example 3000", "cores": 2, "load_average": 0.1, "date": "2026-11-29"}
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], path: Path, **machine: Any) -> Any:
+    """The figure that is written."""
+    from matplotlib.figure import Figure
+
+    figures: list[Any] = []
+    save = Figure.savefig
+
+    def recorded(figure: Figure, *rest: Any, **named: Any) -> None:
+        figures.append(figure)
+        save(figure, *rest, **named)
+
+    monkeypatch.setattr(Figure, "savefig", recorded)
+    plot(rows, {**MACHINE, **machine}, path)
+    return figures[0]
+
+
+def test_the_plot_names_machine_and_date_and_has_dots_with_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = as_rows([OURS], [Timing(np.array([1.0, 2.0, 9.0]), np.ones(3))])
+    figure = drawn(monkeypatch, rows, tmp_path / "dots.png")
+    assert (tmp_path / "dots.png").read_bytes().startswith(b"\x89PNG")
+    assert figure.get_suptitle() == "Example 3000, 2 cores, 2026-11-29"
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log" and not axes.patches
+    spread, dot = axes.lines
+    assert list(spread.get_xdata()) == [pytest.approx(1.1), pytest.approx(8.3)]
+    assert list(dot.get_xdata()) == [2.0]
+
+
+def test_the_plot_sets_batches_apart_and_marks_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of((OURS, 2.0), (replace(OURS, batch=8), 9.0), (peer("litert"), 1.0))
+    figure = drawn(monkeypatch, rows, tmp_path / "dots.svg", load_average=5.0)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["batch 1", "batch 8"]
+    assert "BUSY MACHINE (load 5.0)" in figure.get_suptitle()
     with pytest.raises(SinkError, match="cannot write the plot"):
-        plot(rows_of((OURS, 2.0)), tmp_path / "bars.unknown")
+        plot(rows_of((OURS, 2.0)), MACHINE, tmp_path / "bars.unknown")

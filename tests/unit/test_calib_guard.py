@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, accuracy_figures, accuracy_loss
-from edgeharfer.calib.latency import median_ms
+from edgeharfer.calib.latency import THREAD_TIME, StepClock, median_ms
+from edgeharfer.calib.quantize import MIN_GAIN, START_GAIN
 
 LABELS = ("a", "b", "c")
 
@@ -71,3 +73,50 @@ def test_the_slower_of_two_is_told() -> None:
     candidates: Any = {"one": {"model": Busy(1)}, "four": {"model": Busy(4)}}
     times = median_ms(candidates, {"model": array}, runs=30)
     assert times["four"] > 2 * times["one"] > 0
+
+
+class Machine:
+    """A clock that its sessions move, by as much as the machine's load makes them take."""
+
+    def __init__(self, seed: int, tick_s: float = 1e-9) -> None:
+        self.now_s, self.tick_s = 0.0, tick_s
+        self.load = np.random.default_rng(seed)
+        self.clock = StepClock("injected", lambda: self.now_s // tick_s * tick_s, tick_s)
+
+    def candidate(self, step_ms: float) -> Any:
+        return {"model": TimedSession(self, step_ms)}
+
+    def ratio(self, first_ms: float, other_ms: float) -> float:
+        """How many times as fast the other candidate is measured."""
+        candidates = {"first": self.candidate(first_ms), "other": self.candidate(other_ms)}
+        times = median_ms(candidates, {"model": np.zeros(1, np.float32)}, clock=self.clock)
+        return times["first"] / times["other"]
+
+
+class TimedSession:
+    def __init__(self, machine: Machine, step_ms: float) -> None:
+        self.machine, self.step_ms = machine, step_ms
+
+    def run1(self, array: Any) -> None:
+        phase = 1.0 + 0.5 * np.sin(self.machine.now_s * 50)  # caches shared with work that comes and goes
+        noise = float(np.exp(self.machine.load.normal(0.0, 0.05)))
+        self.machine.now_s += self.step_ms / 1e3 * phase * noise
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whether_int8_is_faster_does_not_depend_on_the_load(seed: int) -> None:
+    assert Machine(seed).ratio(1.0, 1 / 1.10) > MIN_GAIN
+    assert Machine(seed).ratio(1.0, 1.0) < START_GAIN
+    assert Machine(seed).ratio(1.0, 1.0) > 1 / START_GAIN
+
+
+def test_a_clock_of_coarse_ticks_is_read_after_many_steps() -> None:
+    assert Machine(0, tick_s=1 / 64).ratio(1.0, 0.5) == pytest.approx(2.0, rel=0.1)
+
+
+def test_decisions_count_the_processor_time_of_the_thread_alone() -> None:
+    """Another thread's work and waiting are no time of the candidate."""
+    start_s, end_s = THREAD_TIME.now(), time.monotonic() + 0.05
+    while time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert THREAD_TIME.now() - start_s < 0.04

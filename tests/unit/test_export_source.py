@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tiny_models
-from edgeharfer.export import backend, export_model, read_labels
+from edgeharfer.export import ModelOptions, backend, export_model, read_labels
 from edgeharfer.export.draft import draft_manifest, package_name
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.export.package_files import check_output_folder
@@ -118,11 +118,26 @@ def test_a_wrong_record_is_refused_by_file_and_key(tmp_path: Path, record: objec
         ("l.json", '{"b b": 1, "a": 0}'),
         ("l.json", '{"labels": {"1": "b b", "0": "a"}}'),
         ("l.txt", "a\n\n b b \r\n"),
+        ("l.txt", "0 a\n1 b b\n"),
+        ("l.txt", "1: b b\n0: a\n"),
+        ("l.txt", "\ufeff0 a\n1 b b\n"),
     ],
 )
 def test_labels_come_as_json_or_lines(tmp_path: Path, file: str, text: str) -> None:
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_text(text, encoding="utf-8")
     assert read_labels(tmp_path / file) == ("a", "b b")
+
+
+def test_numbers_that_are_no_count_belong_to_the_names(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text("2 fingers\n3 fingers\n")
+    assert read_labels(tmp_path / "l.txt") == ("2 fingers", "3 fingers")
+
+
+def test_teachable_machine_puts_labels_beside_the_model(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("0 wave\n1 no\n")
+    for name, facts in (("keras_model.h5", {"labels": ["wave", "no"]}), ("other.h5", {})):
+        (tmp_path / name).write_bytes(b"")
+        assert find_source(tmp_path / name).facts == facts
 
 
 @pytest.mark.parametrize(
@@ -176,17 +191,108 @@ def test_what_is_given_goes_before_what_was_recorded() -> None:
     assert draft(loaded(None, 48, 48, 1), record)["input"]["normalize"] == "unit"
 
 
+def test_options_say_how_the_model_was_trained() -> None:
+    options = ModelOptions(channels="bgr", mean=(1, 2, 3), std=(4, 5, 6), crop="face")
+    made = draft(loaded(None, 48, 48, 3), options=options)["input"]
+    assert (made["color"], made["normalize"], made["fit"]) == ("bgr", "none", "stretch")
+    assert (made["mean"], made["std"]) == ([3, 2, 1], [6, 5, 4]), "the order of the channels"
+    options = ModelOptions(channels="gray", mean=(0.5,), std=(0.25,))
+    made = draft(loaded(None, 48, 48, 3), options=options)["input"]
+    assert (made["color"], made["normalize"]) == ("gray3", "unit")
+    assert (made["mean"], made["std"]) == ([0.5] * 3, [0.25] * 3)
+    made = draft(loaded(None, 48, 48, 3), {"input": made}, normalize="symmetric")["input"]
+    assert made == {"color": "gray3", "width": 48, "height": 48, "normalize": "symmetric"}
+
+
+@pytest.mark.parametrize(
+    ("options", "window"),
+    [
+        ({"task": "action"}, {"frames": 1, "seconds": 0.2, "max_gap_s": 0.5}),
+        ({"options": ModelOptions(crop="center")}, {"frames": 1, "seconds": 0.2, "max_gap_s": 0.5}),
+        ({"options": ModelOptions(seconds=1)}, {"frames": 1, "seconds": 1, "max_gap_s": 0.5}),
+    ],
+)
+def test_a_model_of_pictures_can_read_frames(options: dict[str, Any], window: dict[str, object]) -> None:
+    made = draft(loaded(None, 48, 48, 3), normalize="unit", **options)
+    assert (made["task"], made["window"]) == ("action", window)
+    assert "crop" not in made
+
+
+def test_free_axes_are_filled() -> None:
+    options = ModelOptions(frames=6, seconds=1.5, size=(32, 24))
+    made = draft(loaded(None, None, None, None, 3), normalize="unit", options=options)
+    assert made["window"] == {"frames": 6, "seconds": 1.5, "max_gap_s": 0.5}
+    assert (made["input"]["width"], made["input"]["height"]) == (32, 24)
+
+
+def test_channels_first() -> None:
+    model = LoadedModel("m.h5", lambda batch: batch, (None, 3, 24, 32), (None, 2), layout="nchw")
+    made = draft(model, normalize="unit")["input"]
+    assert made == {"width": 32, "height": 24, "color": "rgb", "normalize": "unit", "layout": "nchw"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "fits"),
+    [
+        ((None, 2), 2, True),
+        ((None, 1), 2, True),
+        ((None, 1, 1, 3), 3, True),
+        ((None, 4, 4, 3), 3, False),
+        ((None, None), 3, False),
+        ((None, 1), 3, False),
+    ],
+)
+def test_a_row_of_scores_fits_the_labels(shape: tuple[int | None, ...], labels: int, fits: bool) -> None:
+    model = LoadedModel("m.h5", lambda batch: batch, (None, 8, 8, 1), shape)
+    names = [f"class {number}" for number in range(labels)]
+    if fits:
+        assert draft(model, normalize="unit", labels=names)["labels"] == names
+    else:
+        with pytest.raises(ConfigError, match=f"does not fit {labels} labels"):
+            draft(model, normalize="unit", labels=names)
+
+
+FACE = ModelOptions(crop="face")
+
+
 @pytest.mark.parametrize(
     ("shape", "facts", "options", "message"),
     [
         ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: give --labels"),
         ((None, 8, 8, 1), {"labels": ["a"]}, {"normalize": "unit"}, "does not fit 1 labels"),
         ((None, 8, 8, 1), {}, {}, r"the scaling of its input is unknown: give --normalize \(none, unit"),
-        ((None, 8, 8, 1), {}, {"task": "action"}, "fits the task emotion, not action"),
-        ((None, 8, 8, 1), {"task": "action"}, {}, "fits the task emotion, not action"),
+        ((None, 8, 8, 1), {}, {"task": "action", "options": FACE}, "fits the task emotion, not action"),
+        ((None, 8, 8, 1), {"task": "action"}, {"options": FACE}, "fits the task emotion, not action"),
+        ((None, 4, 8, 8, 1), {}, {"options": FACE}, "is a clip of frames: leave out --crop face"),
         ((None, 8), {}, {}, r"its input \? x 8 is neither a picture nor a clip"),
         ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes pictures of 8 x 8 x 4"),
-        ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1"),
+        ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1: give --size"),
+        ((None, 8, 8, 1), {}, {"options": ModelOptions(size=(9, 8))}, "8 x 8 x 1, but --size has width 9"),
+        (
+            (None, 8, 8, 1),
+            {},
+            {"normalize": "unit", "options": ModelOptions(frames=4)},
+            "reads 1 frames at a time, not 4",
+        ),
+        (
+            (None, 3, 8, 8, 1),
+            {},
+            {"normalize": "unit", "options": ModelOptions(frames=4)},
+            "reads 3 frames at a time, not 4",
+        ),
+        (
+            (None, 8, 8, 1),
+            {},
+            {"normalize": "unit", "options": ModelOptions(channels="bgr")},
+            "--channels bgr does not fit",
+        ),
+        ((None, 8, 8, 1), {}, {"options": ModelOptions(mean=(1, 2, 3))}, "one channel"),
+        ((None, 8, 8, 3), {}, {"options": ModelOptions(mean=(0,))}, "change nothing: give --normalize"),
+        (
+            *((None, 8, 8, 3), {}),
+            {"normalize": "imagenet", "options": ModelOptions(mean=(1,))},
+            "go with --normalize unit or none, not imagenet",
+        ),
         ((None, 8, 8, 1), {"input": 3}, {}, "its record of input must be an object"),
     ],
 )

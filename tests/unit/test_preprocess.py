@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import normalize, preprocess_images, resize
+from edgeharfer.runtime.inference.preprocess import (
+    normalize,
+    normalize_images,
+    preprocess_images,
+    preprocess_picture,
+    resize,
+)
+from edgeharfer.runtime.picture import BgrPicture
 from edgeharfer.runtime.types import Floats, Image
 
 
@@ -36,6 +45,66 @@ def test_normalisations_follow_their_formulas(how: str) -> None:
     batch = preprocess_images([bgr], InputSpec(10, 12, "rgb", how))  # type: ignore[arg-type]
     assert batch.shape == (1, 12, 10, 3) and batch.dtype == np.float32
     np.testing.assert_allclose(batch[0], formula(bgr[..., ::-1].astype(np.float32), how), atol=1e-5)
+
+
+@pytest.mark.parametrize(("how", "scale"), [("none", 1.0), ("unit", 255.0)])
+def test_mean_and_std_apply_to_each_channel_in_its_order(how: str, scale: float) -> None:
+    bgr = noise(12, 10, 3)
+    mean, std = (0.3, 0.2, 0.1), (0.5, 0.25, 0.125)
+    for color, pixels in (("rgb", bgr[..., ::-1]), ("bgr", bgr)):
+        spec = InputSpec(10, 12, color, how, mean=mean, std=std)  # type: ignore[arg-type]
+        expected = (pixels / scale - np.array(mean)) / np.array(std)
+        np.testing.assert_allclose(preprocess_images([bgr], spec)[0], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_imagenet_in_bgr_is_the_same_in_another_order() -> None:
+    bgr = noise(6, 5, 3)
+    rgb = preprocess_images([bgr], InputSpec(5, 6, "rgb", "imagenet"))
+    swapped = preprocess_images([bgr], InputSpec(5, 6, "bgr", "imagenet"))
+    np.testing.assert_array_equal(swapped[..., ::-1], rgb)
+
+
+@pytest.mark.parametrize("how", ["none", "unit", "symmetric", "standardize", "imagenet"])
+def test_channels_first_holds_the_same_numbers(how: str) -> None:
+    pictures = [noise(12, 10, 3), noise(9, 9)]
+    last = InputSpec(10, 12, "rgb", how)  # type: ignore[arg-type]
+    first = replace(last, layout="nchw")
+    assert (last.shape, first.shape) == ((12, 10, 3), (3, 12, 10))
+    batch = preprocess_images(pictures, first)
+    assert batch.shape == (2, 3, 12, 10) and batch.flags.c_contiguous
+    np.testing.assert_allclose(batch.transpose(0, 2, 3, 1), preprocess_images(pictures, last), atol=1e-5)
+
+
+def test_gray3_has_the_grey_level_in_each_channel() -> None:
+    gray = noise(8, 8)
+    batch = preprocess_images([gray], InputSpec(8, 8, "gray3", "none"))
+    np.testing.assert_array_equal(batch[0], np.dstack([gray] * 3))
+
+
+@pytest.mark.parametrize("shape", [(20, 40), (40, 20)])
+def test_the_centre_is_cut_at_the_aspect_ratio_of_the_input(shape: tuple[int, int]) -> None:
+    """The ends of the longer side, which are bright, are left out."""
+    picture = np.full((*shape, 3), 50, np.uint8)
+    if shape[0] > shape[1]:
+        picture[: shape[0] // 5], picture[-(shape[0] // 5) :] = 250, 250
+    if shape[1] > shape[0]:
+        picture[:, : shape[1] // 5], picture[:, -(shape[1] // 5) :] = 250, 250
+    spec = InputSpec(10, 10, "rgb", "none", fit="center")
+    np.testing.assert_array_equal(preprocess_images([picture], spec), 50)
+    np.testing.assert_array_equal(preprocess_picture(BgrPicture(picture), spec), 50)
+    stretched = preprocess_images([picture], replace(spec, fit="stretch"))
+    assert stretched.max() > 200
+
+
+def test_images_that_have_the_form_of_the_model_are_normalised_alike() -> None:
+    pictures = np.stack([noise(12, 10, 3), noise(12, 10, 3) // 3])
+    for how in ("unit", "standardize", "imagenet"):
+        for layout in ("nhwc", "nchw"):
+            spec = InputSpec(10, 12, "bgr", how, layout=layout)  # type: ignore[arg-type]
+            expected = preprocess_images(list(pictures), spec)
+            np.testing.assert_array_equal(normalize_images(pictures, spec), expected)
+            clips = normalize_images(pictures[None], spec)
+            np.testing.assert_array_equal(clips[0], expected, err_msg="each frame by itself")
 
 
 def test_each_picture_is_standardised_by_itself() -> None:
@@ -140,7 +209,7 @@ def test_the_pictures_themselves_stay_as_they_are() -> None:
 
 def test_normalize_works_in_place() -> None:
     batch = np.full((1, 2, 2, 1), 255, np.float32)
-    assert normalize(batch, "unit") is batch
+    assert normalize(batch, InputSpec(2, 2, "gray", "unit")) is batch
 
 
 @pytest.mark.parametrize("width", [100, 128, 240, 256, 320])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -19,20 +18,23 @@ from edgeharfer.kiosk.config import ModelsConfig
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.inference import graph as graph_module
-from edgeharfer.runtime.inference import providers, session, tensorrt, tuning
+from edgeharfer.runtime.inference import tensorrt, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import load_package
-from edgeharfer.runtime.inference.providers import PROVIDERS, Provider, fallback_chain, provider_choices
+from edgeharfer.runtime.inference.providers import Provider, fallback_chain, provider_choices
 from edgeharfer.runtime.inference.scan import scan_onnx
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.inference.tuning import open_graph, resolve_backend
 from edgeharfer.runtime.pipeline import Pipeline
-from scripted_gpu import CPU, CUDA, TENSORRT, use_gpu_build
+from scripted_gpu import CPU, CUDA, EXAMPLE, TENSORRT, use_gpu_build, use_plugin_build, use_table
 
 
 def test_the_choices_are_the_rows_of_the_table() -> None:
-    assert provider_choices() == ("auto", "cpu", "cuda", "tensorrt")
+    assert provider_choices() == (
+        "auto", "cpu", "openvino", "openvino:GPU", "openvino:NPU", "webgpu", "coreml", "directml",
+        "tensorrt-rtx", "cuda", "tensorrt",
+    )  # fmt: skip
     (provider,) = (
         one for one in click.command()(provider_options(lambda: None)).params if one.name == "provider"
     )
@@ -49,24 +51,22 @@ def test_a_provider_is_spelled_with_its_device(text: str, wanted: Backend) -> No
     assert backend == wanted and backend.name == text
 
 
-def test_a_row_of_its_own_is_a_provider_with_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As a plug-in provider will be: its name is a choice, its options get the device."""
+def test_a_row_of_its_own_is_a_provider_with_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is a choice, and its options get the device."""
     told: list[Backend] = []
 
     def options(graph: Graph, backend: Backend) -> dict[str, str]:
         told.append(backend)
         return {}
 
-    row = Provider(CUDA, options=options, devices=("GPU", "NPU"), plugin="example_plugin")
-    table = MappingProxyType({"example": row, "cpu": PROVIDERS["cpu"]})
-    for module in (providers, session):
-        monkeypatch.setattr(module, "PROVIDERS", table)
-    build = use_gpu_build(monkeypatch, tmp_path, CUDA)
+    row = Provider(EXAMPLE, options=options, devices=("GPU", "NPU"), plugin="example_plugin")
+    use_table(monkeypatch, row)
+    build = use_plugin_build(monkeypatch, "example_plugin", EXAMPLE, "GPU", "NPU")
     assert provider_choices() == ("auto", "cpu", "example", "example:GPU", "example:NPU")
     backend = Backend.parse("example:NPU")
     made = make_session(Graph.scan(tiny_models.head()), backend)
     made.warm_up([(1, 4, 8)])
-    assert (made.provider, told, build.placed) == (CUDA, [backend], []), "its tensors are in host memory"
+    assert (made.provider, told, build.told) == (f"{EXAMPLE}:NPU", [backend], [("NPU", {})])
     with pytest.raises(ConfigError, match="unknown provider 'example:TPU'"):
         fallback_chain(Backend.parse("example:TPU"))
 

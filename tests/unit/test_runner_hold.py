@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SLIDES = HoldOptions(photo_s=3.0, last=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import SinkGroup
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FRAME = Frame(0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
 

@@ -127,27 +127,28 @@ def test_reading_after_close_is_the_end(tmp_path: Path) -> None:
     assert source.read() is None
 
 
-def times_of(times: FrameTimes, *stated_ms: int | None) -> list[float]:
-    return [times.next(None if ms is None else Fraction(ms, 1000)) for ms in stated_ms]
+def times_of(fps: float, *stated_ms: int | None) -> list[float]:
+    times = FrameTimes(fps, Fraction(1, 1000))
+    return [times.next(ms) for ms in stated_ms]
 
 
 def test_times_start_at_zero_and_follow_the_container() -> None:
-    assert times_of(FrameTimes(fps=10.0), 500, 540, 700) == [0.0, 0.04, 0.2]
+    assert times_of(10.0, 500, 540, 700) == [0.0, 0.04, 0.2]
 
 
 @pytest.mark.parametrize("useless", [0, -40, 100, None])
 def test_times_grow_by_one_frame_where_the_container_is_no_help(useless: int | None) -> None:
-    assert times_of(FrameTimes(fps=10.0), 0, 100, useless, useless, 450) == [0.0, 0.1, 0.2, 0.3, 0.45]
+    assert times_of(10.0, 0, 100, useless, useless, 450) == [0.0, 0.1, 0.2, 0.3, 0.45]
 
 
 def test_times_without_any_position_follow_the_rate() -> None:
-    assert times_of(FrameTimes(fps=25.0), None, None, None) == [0.0, 0.04, 0.08]
+    assert times_of(25.0, None, None, None) == [0.0, 0.04, 0.08]
 
 
 def test_times_go_on_where_those_of_the_container_start_again() -> None:
     """Files that were joined, or a clock that wrapped around."""
-    assert times_of(FrameTimes(fps=10.0), 5000, 7000, 5000, 5300) == [0.0, 2.0, 2.1, 2.4]
-    assert times_of(FrameTimes(fps=10.0), -300, 1900, -300, 0) == [0.0, 2.2, 2.3, 2.6]
+    assert times_of(10.0, 5000, 7000, 5000, 5300) == [0.0, 2.0, 2.1, 2.4]
+    assert times_of(10.0, -300, 1900, -300, 0) == [0.0, 2.2, 2.3, 2.6]
 
 
 def box(kind: bytes, content: bytes) -> bytes:

@@ -168,9 +168,10 @@ def test_each_provider_of_a_session_gets_its_own_options(
 ) -> None:
     monkeypatch.setattr(gpu, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(gpu, "gpu_environment", lambda: HERE)
-    made = [row.options(MODEL, CPU) for row in PROVIDERS.values()]
-    assert "trt_engine_cache_path" in made[0]
-    assert made[1:] == [{"use_tf32": "0"}, {}]
+    made = {name: row.options(MODEL, CPU) for name, row in PROVIDERS.items()}
+    assert "trt_engine_cache_path" in made["tensorrt"]
+    assert (made["cuda"], made["cpu"]) == ({"use_tf32": "0"}, {})
+    assert not any(name.startswith("trt_") for name in made["tensorrt-rtx"])
 
 
 def test_a_machine_without_a_gpu_says_so() -> None:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny_patterns
-from edgeharfer.benchmark.tune import TuningResult, best_per_provider, thread_counts
+from edgeharfer.benchmark.measure import Timing
+from edgeharfer.benchmark.rows import OURS, Candidate
+from edgeharfer.benchmark.tune import (
+    TuningResult,
+    best_per_provider,
+    choose_graphs,
+    comparable_ms,
+    differing_providers,
+    thread_counts,
+)
 from edgeharfer.cli import run_command
-from edgeharfer.runtime.inference import tuning
+from edgeharfer.runtime.inference import providers, tuning
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.tuning import (
+    open_graph,
     package_key,
     record_path,
     resolve_backend,
     tuned_backends,
+    tuned_graphs,
     write_record,
 )
 
@@ -32,6 +46,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def package(tmp_path: Path) -> Package:
     return tiny_patterns.picture_package(tmp_path / "package")
+
+
+def only(record: Any) -> Any:
+    """The entry of the only package in a record."""
+    (package,) = record["packages"].values()
+    return package
 
 
 def test_without_a_record_the_manifest_decides(package: Package) -> None:
@@ -54,10 +74,14 @@ def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> Non
     "change",
     [
         lambda record: record["device"].update(processor="another"),
-        lambda record: record.update(format=2),
+        lambda record: record.update(format=1),
         lambda record: record.update(packages=[]),
-        lambda record: next(iter(record["packages"].values()))[0].update(threads=0),
-        lambda record: next(iter(record["packages"].values()))[0].update(provider="quantum"),
+        lambda record: only(record)["backends"][0].update(threads=0),
+        lambda record: only(record)["backends"][0].update(provider="quantum"),
+        lambda record: only(record).update(graphs=[]),
+        lambda record: only(record).update(graphs={"fp32": {"model": "quantum"}}),
+        lambda record: only(record).update(graphs={"fp32": ["cpu"]}),
+        lambda record: record["device"].update(plugins={"openvino": "0.1"}),
     ],
 )
 def test_a_record_of_something_else_is_left_alone(package: Package, change: Any) -> None:
@@ -86,11 +110,123 @@ def test_the_quickest_provider_comes_first() -> None:
     assert best_per_provider([slow, quick]) == [quick, slow]
 
 
+def timing(wall_ms: Any, cpu_ms: float) -> Timing:
+    return Timing(np.asarray(wall_ms, np.float64), np.full(len(wall_ms), cpu_ms))
+
+
+def test_what_computes_on_the_cpu_is_compared_by_processor_time() -> None:
+    """Other programs held up the faster one."""
+    slow, quick = Backend("cpu", "fp32", 1), Backend("cpu", "int8", 1)
+    times = comparable_ms({slow: timing([2.0] * 9, 2.0), quick: timing([30.0] * 9, 1.0)})
+    assert times == {slow: 2.0, quick: 1.0}
+
+
+def test_threads_count_by_the_speed_up_in_the_same_rounds() -> None:
+    load = np.array([1.0, 1.0, 7.0, 7.0, 1.0])
+    one, two = Backend("cpu", "fp32", 1), Backend("cpu", "fp32", 2)
+    times = comparable_ms({one: timing(2.0 * load, 2.0), two: timing(1.2 * load, 2.4)})
+    assert times == {one: 2.0, two: pytest.approx(1.2)}
+
+
+def test_other_devices_are_compared_by_wall_time() -> None:
+    gpu = Backend("cuda", "fp16", 1)
+    assert comparable_ms({gpu: timing([3.0] * 5, 0.1)}) == {gpu: 3.0}
+
+
+def test_a_busy_machine_tunes_one_thread_and_says_so(
+    package: Package, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeharfer.benchmark.machine.load_average", lambda: 500.0)
+    assert run_command(["tune", str(package.path), "--runs", "10", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "busy, so only one thread is measured" in printed
+    assert "2 threads" not in printed
+
+
+def results(precision: str, threads: int, **times: float) -> list[TuningResult]:
+    return [TuningResult(Backend(name, precision, threads), value) for name, value in times.items()]
+
+
+def test_each_graph_gets_the_provider_that_is_fastest_for_it() -> None:
+    graphs = {
+        "encoder": [*results("fp32", 1, cpu=6.0, openvino=5.0), *results("int8", 1, cpu=3.0, openvino=2.5)],
+        "head": [*results("fp32", 1, cpu=0.1, openvino=0.2), *results("int8", 1, cpu=0.2, openvino=0.3)],
+    }
+    auto, chosen = choose_graphs(graphs)
+    assert auto == Backend("auto", "int8", 1)
+    assert chosen == {name: {"encoder": "openvino", "head": "cpu"} for name in ("fp32", "int8")}
+
+
+def test_a_plugin_that_is_hardly_faster_is_not_worth_loading() -> None:
+    auto, chosen = choose_graphs({"model": results("fp32", 1, cpu=1.0, openvino=0.99)})
+    assert (auto, chosen) == (Backend("cpu", "fp32", 1), {"fp32": {"model": "cpu"}})
+
+
+def test_more_threads_must_pay_for_all_graphs_together() -> None:
+    graphs = {
+        "encoder": [*results("fp32", 1, cpu=6.0, openvino=5.0), *results("fp32", 2, cpu=3.1, openvino=3.2)],
+        "head": [*results("fp32", 1, cpu=0.1), *results("fp32", 2, cpu=0.1)],
+    }
+    assert choose_graphs(graphs) == (
+        Backend("cpu", "fp32", 2),
+        {"fp32": {"encoder": "cpu", "head": "cpu"}},
+    )
+
+
+def candidate(provider: str, answer: float) -> Candidate:
+    run = partial(np.full, 4, answer, np.float32)
+    backend = Backend(provider, "fp32", 1, fallback=True)
+    return Candidate("net", OURS, "fp32", provider, 1, 1, 1.0, 1.0, run, setup=backend)
+
+
+def test_a_provider_with_other_answers_is_left_out() -> None:
+    candidates = [candidate("cpu", 2.0), candidate("openvino", 2.01), candidate("webgpu", 2.5)]
+    (reason,) = differing_providers(candidates).items()
+    assert reason[0] == ("webgpu", "fp32")
+    assert reason[1] == (
+        "net fp32 on webgpu: its outputs differ from the CPU's by 0.25 of the largest, more than 0.01"
+    )
+
+
+@pytest.fixture
+def action(tmp_path: Path) -> Package:
+    return tiny_patterns.clip_package(tmp_path / "action")
+
+
+def test_auto_opens_each_graph_where_it_was_fastest(action: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, bool]] = []
+
+    def note(graph: Graph, backend: Backend) -> None:
+        opened.append((backend.name, backend.fallback))
+
+    monkeypatch.setattr(tuning, "make_session", note)
+    chosen = {"fp32": {"encoder": "openvino", "head": "cpu"}}
+    key = package_key(action)
+    write_record({key: [Backend("auto", "fp32", 1)]}, graphs={key: chosen})
+    backend = resolve_backend(action)
+    assert backend == Backend("auto", "fp32", 1)
+    for role in ("encoder", "head"):
+        open_graph(action, role, backend)
+    assert opened == [("openvino", True), ("cpu", False)], "a plug-in may have gone since"
+    assert resolve_backend(action, Backend("openvino")) == Backend("openvino", "fp32", 1)
+    assert tuned_graphs() == {key: chosen}
+
+
+def test_a_provider_that_all_graphs_share_is_that_of_the_package(action: Package) -> None:
+    key = package_key(action)
+    graphs = {key: {"fp32": {"encoder": "openvino", "head": "openvino"}}}
+    write_record({key: [Backend("auto", "int8", 2)]}, graphs=graphs)
+    assert resolve_backend(action) == Backend("openvino", "fp32", 2, fallback=True)
+
+
 def test_thread_counts_end_at_the_cores() -> None:
     assert [thread_counts(cores) for cores in (1, 2, 6)] == [[1], [1, 2], [1, 2, 4]]
 
 
-def test_the_command_measures_and_keeps(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_measures_and_keeps(
+    package: Package, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "available_providers", lambda: ("cpu",))
     assert run_command(["tune", str(package.path), "--runs", "10", "--dry-run"]) == 0
     assert not record_path().exists()
     assert run_command(["tune", str(package.path), "--runs", "10"]) == 0

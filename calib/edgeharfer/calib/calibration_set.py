@@ -74,7 +74,7 @@ class CalibrationSet:
                 f"the calibration set is for the task {self.task}, but the model is for {manifest.task}: "
                 "make one for this model with `edgeharfer calibrate`"
             )
-        if dict(self.input) != asdict(manifest.input):
+        if dict(self.input) != manifest.input.to_dict():
             raise ConfigError(
                 "the calibration set was made for another picture size or preprocessing: "
                 "make one for this model with `edgeharfer calibrate`"

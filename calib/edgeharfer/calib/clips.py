@@ -13,10 +13,10 @@ import numpy as np
 from edgeharfer.calib.calibration_set import CalibrationSet, take_balanced
 from edgeharfer.calib.data import CalibrationData, CalibrationSource, EvaluationData, Pair, Rows
 from edgeharfer.evaluate.action import clip_windows, read_frames
-from edgeharfer.evaluate.dataset import CLIPS, Dataset, LabelledFile
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, clip_suffixes
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.preprocess import match_color, resize
+from edgeharfer.runtime.inference.preprocess import fit_image, match_color
 from edgeharfer.runtime.types import Floats, Image
 
 FRAMES_PER_CLIP = 16
@@ -73,7 +73,8 @@ class ClipCalibrationSource(CalibrationSource):
     """A folder or zip of clips."""
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
-        super().__init__(manifest, Dataset(path, CLIPS))
+        assert manifest.window is not None, "an action manifest has a window"
+        super().__init__(manifest, Dataset(path, clip_suffixes(manifest.window)))
 
     def choose(self, groups: Mapping[str, Sequence[LabelledFile]], wanted: int, seed: int) -> CalibrationData:
         """Choose frames from as many clips as possible, evenly spaced within each clip."""
@@ -136,7 +137,7 @@ class ClipCalibrationSource(CalibrationSource):
         pictures: list[Image] = []
 
         def store(bgr: Image) -> Floats:
-            pictures.append(match_color(resize(bgr, spec.width, spec.height), spec))
+            pictures.append(match_color(fit_image(bgr, spec), spec))
             return np.array([len(pictures) - 1], np.float32)
 
         with tempfile.TemporaryDirectory() as scratch, self.data.local_file(sample, Path(scratch)) as path:

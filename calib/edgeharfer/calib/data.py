@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ from edgeharfer.calib.calibration_set import FORMAT, CalibrationSet, shuffled
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, LabelledFile, match_labels
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.preprocess import normalize
+from edgeharfer.runtime.inference.preprocess import normalize_images
 from edgeharfer.runtime.types import Floats, Image
 
-_BATCH = 8
+BATCH = 8
+"""Number of pictures in one run of a graph."""
 
 Rows = NDArray[np.int64]
 Pair = tuple[LabelledFile, int]
@@ -61,14 +62,14 @@ class EvaluationData:
 
 
 def floats(pictures: Image, manifest: Manifest) -> Floats:
-    """Normalize pictures to the graph's input, as `preprocess.prepare` does."""
-    return normalize(pictures.astype(np.float32), manifest.input.normalize)
+    """Normalize pictures to the graph's input."""
+    return normalize_images(pictures, manifest.input)
 
 
 def batches(pictures: Image, manifest: Manifest) -> Iterator[Floats]:
     """Yield the normalized pictures in small batches."""
-    for at in range(0, len(pictures), _BATCH):
-        yield floats(np.asarray(pictures[at : at + _BATCH]), manifest)
+    for at in range(0, len(pictures), BATCH):
+        yield floats(np.asarray(pictures[at : at + BATCH]), manifest)
 
 
 class CalibrationSource(ABC):
@@ -153,7 +154,7 @@ class CalibrationSource(ABC):
     def new_set(self, chosen: Mapping[str, Sequence[str]], seed: int) -> CalibrationSet:
         """Create a set from the hashes of each class."""
         items = {label: tuple(hashes) for label, hashes in sorted(chosen.items())}
-        return CalibrationSet(FORMAT, self.manifest.task, asdict(self.manifest.input), seed, items)
+        return CalibrationSet(FORMAT, self.manifest.task, self.manifest.input.to_dict(), seed, items)
 
     def stack(self, pictures: Sequence[Image]) -> Image:
         """Stack pictures into one array.

@@ -18,7 +18,7 @@ from edgeharfer.runtime.faces import make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import Manifest
-from edgeharfer.runtime.inference.preprocess import match_color, resize
+from edgeharfer.runtime.inference.preprocess import fit_image, match_color
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Face, Image
 
@@ -78,12 +78,12 @@ class FaceCalibrationSource(CalibrationSource):
         except SourceError:
             return None
         face = crop_portrait(picture, self._find(picture), crop, (spec.width, spec.height))
-        return match_color(resize(face, spec.width, spec.height), spec)
+        return match_color(fit_image(face, spec), spec)
 
     def _find(self, picture: Image) -> Face | None:
         """Detect the face as `EmotionModel` does: not for a model that was trained on whole pictures."""
         if self.manifest.options.get("portraits") != "cut":
             return None
         if self._detector is None:
-            self._detector = make_detector("blazeface", threads=1, min_score=MIN_PORTRAIT_SCORE)
+            self._detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
         return find_face(picture, self._detector)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeharfer.calib import tools
 from edgeharfer.calib.recipes import Calibrator, Recipe
+from edgeharfer.calib.weights import exact_overrides
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.types import Floats
@@ -78,10 +79,16 @@ class StaticQuantizer:
                 nodes_to_quantize=list(only),
                 nodes_to_exclude=[layer for role, layer in recipe.excluded if role == self.role],
                 op_types_to_quantize=_cpu_ops() if for_cpu else list(_TENSORRT_OPS),
-                extra_options={} if for_cpu else dict(_TENSORRT_OPTIONS),
+                extra_options=self._options(recipe),
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         return Graph.scan(_bytes(quantizer.model.model), self.role)
+
+    def _options(self, recipe: Recipe) -> dict[str, Any]:
+        if recipe.target == "tensorrt":
+            return dict(_TENSORRT_OPTIONS)
+        return {"TensorQuantOverrides": exact_overrides(self._model)} if recipe.weights == "exact" else {}
 
     def _measured(self, recipe: Recipe) -> Any:
         key = recipe.calibrator, recipe.target
@@ -91,7 +98,10 @@ class StaticQuantizer:
 
 
 def dynamic_int8(graph: Graph, role: str) -> Graph:
-    """Quantize the weights of recurrent layers and matrix products, and their activations at run time."""
+    """Quantize the weights of recurrent layers and matrix products, and their activations at run time.
+
+    The weights have seven bits, so that products are exact on every processor.
+    """
     quantization = tools.load("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder, tools.quiet():
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
@@ -101,6 +111,7 @@ def dynamic_int8(graph: Graph, role: str) -> Graph:
             result,
             op_types_to_quantize=[*RECURRENT, "Gemm", "MatMul"],
             weight_type=quantization.QuantType.QInt8,
+            reduce_range=True,
         )
         return Graph.scan(_bytes(tools.load("onnx").load(result)), role)
 

@@ -1,9 +1,14 @@
-"""Latency of several precisions, measured in interleaved rounds so that other load affects all alike."""
+"""Processor time of several graphs, measured in interleaved rounds so that other load affects all alike.
+
+What a package contains is decided by these figures, so they must not depend on how busy the machine is: the
+clock counts the processor time of the calling thread, and candidates are compared round by round.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,46 +16,79 @@ from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.types import Floats
 
 RUNS = 200
+MIN_ROUNDS = 7
 _WARM_UP = 5
-_MAX_SECONDS = 20.0
+_BUDGET_S = 20.0
+_TICKS = 20
+"""A sample lasts at least so many ticks of the clock, which are 16 ms on Windows."""
+
+_MAX_REPEATS = 4096
 
 Sessions = Mapping[str, Session]
 """Role -> session."""
 
 
+@dataclass(frozen=True)
+class StepClock:
+    """A clock for the time of a step.
+
+    Attributes:
+        name: Name for the receipt.
+        now: Time in seconds.
+        resolution_s: Smallest difference in seconds.
+    """
+
+    name: str
+    now: Callable[[], float]
+    resolution_s: float
+
+
+THREAD_TIME = StepClock(
+    "thread processor time", time.thread_time, time.get_clock_info("thread_time").resolution
+)
+WALL_TIME = StepClock("wall time", time.perf_counter, time.get_clock_info("perf_counter").resolution)
+
+
 def median_ms(
-    candidates: Mapping[str, Sessions], inputs: Mapping[str, Floats], *, on_cpu: bool = True, runs: int = RUNS
+    candidates: Mapping[str, Sessions],
+    inputs: Mapping[str, Floats],
+    *,
+    clock: StepClock = THREAD_TIME,
+    runs: int = RUNS,
 ) -> dict[str, float]:
-    """Measure the median time of one step of each candidate, all its graphs together, in milliseconds.
+    """Measure the time of one step of each candidate, all its graphs together, in milliseconds.
+
+    Every candidate is compared with the first one in each round. Its time is that of the first one
+    multiplied by the median of those ratios, which varies less on a busy machine than a ratio of medians.
 
     Args:
-        candidates: Name to sessions by role.
+        candidates: Name to sessions by role, each on one CPU thread unless the clock is WALL_TIME.
         inputs: A batch of one for each role.
-        on_cpu: The sessions run on one CPU thread, so the CPU time of this thread is their latency, whatever
-            else the machine does.
-        runs: Number of rounds; slow models get fewer.
+        clock: Clock to measure with. Only processor time is fit for decisions.
+        runs: Number of rounds; slow models get fewer, by the time on the same clock.
     """
-    clock = _thread_clock() if on_cpu else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for sessions in candidates.values():
-        for _ in range(_WARM_UP):
-            _step(sessions, inputs, clock)
-    end = time.monotonic() + _MAX_SECONDS
-    for _ in range(runs):
-        for name, sessions in candidates.items():
-            times[name].append(_step(sessions, inputs, clock))
-        if time.monotonic() > end:
-            break
-    return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+    steps = {name: _steps(sessions, inputs, clock) for name, sessions in candidates.items()}
+    rounds: list[list[float]] = []
+    while len(rounds) < runs and (len(rounds) < MIN_ROUNDS or np.sum(rounds) < _BUDGET_S * 1e3):
+        rounds.append([step() for step in steps.values()])
+    samples = np.array(rounds, np.float64).reshape(-1, len(steps))
+    first = np.maximum(samples[:, :1], 1e-9)
+    times = np.median(first) * np.median(samples / first, axis=0)
+    return dict(zip(steps, times.tolist(), strict=True))
 
 
-def _step(sessions: Sessions, inputs: Mapping[str, Floats], clock: Callable[[], float]) -> float:
-    start = clock()
-    for role, session in sessions.items():
-        session.run1(inputs[role])
-    return clock() - start
+def _steps(sessions: Sessions, inputs: Mapping[str, Floats], clock: StepClock) -> Callable[[], float]:
+    """Return a function that measures one step in milliseconds, averaged over as many as the clock needs."""
 
+    def run(count: int) -> float:
+        start_s = clock.now()
+        for _ in range(count):
+            for role, session in sessions.items():
+                session.run1(inputs[role])
+        return clock.now() - start_s
 
-def _thread_clock() -> Callable[[], float]:
-    """CPU time of this thread if its resolution is sufficient (it is not on Windows), else wall time."""
-    return time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
+    run(_WARM_UP)
+    count = 1
+    while run(count) < _TICKS * clock.resolution_s and count < _MAX_REPEATS:
+        count *= 2
+    return lambda: run(count) / count * 1e3

@@ -8,34 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from edgeharfer.calib import tools
-from edgeharfer.calib.data import CalibrationData, EvaluationData, batches, floats
+from edgeharfer.calib.data import BATCH, CalibrationData, EvaluationData, batches, floats
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
-from edgeharfer.calib.latency import median_ms
-from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
-from edgeharfer.calib.scoring import Models, Scorer, layer_errors, run_pictures
+from edgeharfer.calib.latency import THREAD_TIME, WALL_TIME, median_ms
+from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target, Weights
+from edgeharfer.calib.scoring import Models, Scorer, layer_errors, output_error, run_pictures
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.manifest import Manifest
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, Manifest
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import instruction_set
 from edgeharfer.runtime.inference.providers import available_providers
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.types import Floats
 from edgeharfer.runtime.versions import all_installed
 
 MIN_GAIN = 1.05
-"""Minimum speed-up for which INT8 is preferred; a smaller one may be noise on a busy machine."""
-START_GAIN = 1.02
-"""The same for first layers that are left in floats, which costs no accuracy."""
+"""Minimum speed-up for which INT8 is preferred; measured twice, the same graphs differ by up to 1.03."""
+START_GAIN = 1.03
+"""The same for first layers in floats, which cost no accuracy, and between two numbers of them."""
 MAX_START = 4
 """Maximum number of first layers that are left in floats."""
 LAYER_ERROR_ITEMS = 32
 """Number of evaluation items on which the errors of layers are measured."""
+MAX_ERROR_RATIO = 2.0
+"""Largest ratio of the squared output errors of exact and of full-range weights for which the exact ones are
+chosen. Above it, processors on which full-range weights saturate use FP32."""
+SMALL_ERROR = 0.002
+"""Squared output error (a cosine of 0.999) up to which exact weights are chosen in any case."""
+WEIGHTS_ITEMS = 32
+"""Number of calibration items on which these errors are measured."""
 
 Report = Callable[[str], object]
 
@@ -64,8 +73,8 @@ class Quantized:
     Attributes:
         models: Graphs by role.
         floats: Roles whose graph is the FP32 one.
-        is_faster: Whether INT8 is faster on its target, or could not be timed there.
-        fastest: Provider to the precision to use; empty if the provider is not available.
+        is_faster: Whether INT8 takes less processor time, or its target is not the CPU.
+        fastest: Provider to the precision to use; empty if the target is not the CPU, where `tune` decides.
         facts: Entries of the receipt.
     """
 
@@ -120,15 +129,20 @@ class Quantization:
             ModelError: No recipe does; the message lists what was tried.
         """
         reference = self._scorer.figures(self.originals) if self._scorer else None
+        self._weights, errors = self._choose_weights()
         recipe, models = self._with_float_start(*self._search(reference), reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
         loss = self._accuracy_loss(models, reference)
         times = self._times(models)
-        is_faster = not times or any(_faster(one["int8"], one["fp32"]) for one in times.values())
+        fastest = self._fastest(times.get("cpu"), loss)
+        is_faster = "cpu" not in times or _faster(times["cpu"]["int8"], times["cpu"]["fp32"])
         facts = {
             "target": self.target,
             "recipe": str(recipe),
+            "weights": recipe.weights,
+            "output_error": errors,
+            "instruction_set": instruction_set(),
             "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
             "heads": {role: self._kind(role, models) for role in models},
             "calibration": self._about_calibration(),
@@ -139,11 +153,41 @@ class Quantization:
                 for name, graphs in (("fp32", self.originals), ("int8", models))
             },
             "latency_ms": times,
+            "latency_clock": (THREAD_TIME if self.target == "cpu" else WALL_TIME).name,
+            "chosen_by": f"processor time, at least {MIN_GAIN} x" if fastest else "nothing: run tune",
             "tools": all_installed(tools.TOOLS),
         }
-        return Quantized(models, unchanged, is_faster, self._fastest(times, loss), facts)
+        return Quantized(models, unchanged, is_faster, fastest, facts)
 
     # The search
+
+    def _choose_weights(self) -> tuple[Weights, dict[str, float]]:
+        """Choose exact weights unless they lose much of the accuracy of full-range ones.
+
+        Returns:
+            The choice, and the squared output error of both relative to that of FP32.
+        """
+        if self.target != "cpu":
+            return "full", {}
+        kinds: tuple[Weights, ...] = ("exact", "full")
+        errors = {kind: self._weights_error(Recipe(CALIBRATORS[0], weights=kind)) for kind in kinds}
+        described = ", ".join(f"{error:.2g} with {kind} weights" for kind, error in errors.items())
+        self.report(f"int8 weights: squared output error {described}")
+        chosen: Weights = (
+            "exact" if errors["exact"] <= max(SMALL_ERROR, MAX_ERROR_RATIO * errors["full"]) else "full"
+        )
+        return chosen, {kind: float(f"{error:.3g}") for kind, error in errors.items()}
+
+    def _weights_error(self, recipe: Recipe) -> float:
+        """Return the sum of the errors of all static graphs on a part of the calibration set."""
+        total = 0.0
+        for role, quantizer in self._static.items():
+            count = len(self.calibration.pictures) // BATCH if role != "head" else WEIGHTS_ITEMS
+            some = list(islice(self._inputs(role), 0, None, max(1, count * BATCH // WEIGHTS_ITEMS)))
+            graphs = [make_session(graph) for graph in (quantizer.original, quantizer.quantized(recipe))]
+            wanted, given = (np.concatenate([one.run1(feed) for feed in some]) for one in graphs)
+            total += output_error(given, wanted)
+        return total
 
     def _search(self, reference: AccuracyFigures | None) -> tuple[Recipe, Models]:
         for recipe in self._recipes():
@@ -163,7 +207,7 @@ class Quantization:
     def _recipes(self) -> Iterator[Recipe]:
         """All calibrators, then the best of them with an increasing number of sensitive layers in floats."""
         for calibrator in CALIBRATORS:
-            yield Recipe(calibrator, self.target)
+            yield Recipe(calibrator, self.target, self._weights)
         best = min(self._trials, key=_loss).recipe
         worst_first = self._most_sensitive(best)
         for number in EXCLUSIONS:
@@ -231,7 +275,7 @@ class Quantization:
     def _with_float_start(
         self, recipe: Recipe, models: Models, reference: AccuracyFigures | None
     ) -> tuple[Recipe, Models]:
-        """Leave first layers in floats, as many as make a graph faster.
+        """Leave first layers in floats, as few as make a graph faster.
 
         They process many pixels with few channels, too few for eight-bit products to fill a register.
         """
@@ -245,7 +289,7 @@ class Quantization:
             graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
             measured = median_ms({str(n): {role: make_session(graph)} for n, graph in enumerate(graphs)}, one)
             times = [measured[str(n)] for n in range(len(graphs))]
-            best = times.index(min(times))
+            best = next(n for n, one in enumerate(times) if not _faster(min(times), one, START_GAIN))
             candidate = {**models, role: graphs[best]}
             if _faster(times[best], times[0], START_GAIN) and self._is_accurate(candidate, reference):
                 self.report(
@@ -291,7 +335,8 @@ class Quantization:
             name: {role: make_session(graph, Backend(provider, threads=1)) for role, graph in graphs.items()}
             for name, graphs in (("fp32", self.originals), ("int8", models))
         }
-        measured = median_ms(sessions, self._step_inputs(), on_cpu=provider == "cpu")
+        clock = THREAD_TIME if provider == "cpu" else WALL_TIME
+        measured = median_ms(sessions, self._step_inputs(), clock=clock)
         times = {name: round(value, 4) for name, value in measured.items()}
         ratio = times["fp32"] / times["int8"]
         self.report(
@@ -300,12 +345,19 @@ class Quantization:
         )
         return {provider: times}
 
-    def _fastest(self, times: Mapping[str, Mapping[str, float]], loss: AccuracyLoss | None) -> dict[str, str]:
-        """Provider to precision; INT8 is never preferred without an accuracy guard."""
-        return {
-            provider: "int8" if loss is not None and _faster(one["int8"], one["fp32"]) else "fp32"
-            for provider, one in times.items()
-        }
+    def _fastest(self, times: Mapping[str, float] | None, loss: AccuracyLoss | None) -> dict[str, str]:
+        """Provider to precision; INT8 is never preferred without an accuracy guard.
+
+        Other providers than the CPU are timed by wall time, which depends on what else the machine does, so
+        nothing is decided for them.
+        """
+        if times is None:
+            return {}
+        is_better = loss is not None and _faster(times["int8"], times["fp32"])
+        fastest = {"cpu": "int8" if is_better else "fp32"}
+        if is_better and self._weights == "full":
+            fastest[CPU_WITHOUT_VNNI] = "fp32"
+        return fastest
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

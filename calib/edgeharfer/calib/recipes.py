@@ -12,6 +12,8 @@ from typing import Literal
 Target = Literal["cpu", "tensorrt"]
 TARGETS: tuple[Target, ...] = ("cpu", "tensorrt")
 
+Weights = Literal["exact", "full"]
+
 
 @dataclass(frozen=True)
 class Calibrator:
@@ -41,11 +43,14 @@ class Recipe:
         calibrator: How ranges are found.
         target: "cpu" for unsigned asymmetric activations and signed weights per channel, which is fastest
             with VNNI; "tensorrt" for signed symmetric ones, which TensorRT requires.
+        weights: For "cpu": "exact" for scales with which products are exact on every processor, see
+            `calib.weights`; "full" for all eight bits, whose products saturate on x86 without VNNI.
         excluded: Layers (role, node) that stay in floats.
     """
 
     calibrator: Calibrator
     target: Target = "cpu"
+    weights: Weights = "exact"
     excluded: tuple[tuple[str, str], ...] = ()
 
     def without(self, layers: Sequence[tuple[str, str]]) -> Recipe:

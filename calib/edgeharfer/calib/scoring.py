@@ -75,14 +75,18 @@ def layer_errors(
         run: Returns the output of a graph on some data.
 
     Returns:
-        Layers with their errors, the largest first. The error is the mean squared difference of the output,
-        divided by the mean square of the FP32 output.
+        Layers with their `output_error`, the largest first.
     """
     wanted = run(quantizer.original)
-    power = float(np.mean(np.square(wanted, dtype=np.float64))) or 1.0
-    found = []
-    for layer in quantizer.layers:
-        given = run(quantizer.quantized(recipe, only=[layer]))
-        error = float(np.mean(np.square(given.astype(np.float64) - wanted))) / power
-        found.append((layer, error if np.isfinite(error) else float("inf")))
+    found = [
+        (layer, output_error(run(quantizer.quantized(recipe, only=[layer])), wanted))
+        for layer in quantizer.layers
+    ]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+
+def output_error(given: Floats, wanted: Floats) -> float:
+    """Mean squared difference of two outputs, divided by the mean square of the wanted one."""
+    power = float(np.mean(np.square(wanted, dtype=np.float64))) or 1.0
+    error = float(np.mean(np.square(given.astype(np.float64) - wanted))) / power
+    return error if np.isfinite(error) else float("inf")

@@ -91,6 +91,7 @@ def with_int8(card: str, manifest: Manifest, facts: Mapping[str, object], *, kep
         _INT8,
         "",
         f"- made for {facts['target']}, calibration: {facts['recipe']}",
+        *_weights(facts),
         f"- size: {sizes.get('int8')} bytes, FP32 {sizes.get('fp32')}",
         *(
             f"- {provider}, one thread, batch 1: {one['int8']:.3f} ms, FP32 {one['fp32']:.3f} ms"
@@ -103,6 +104,23 @@ def with_int8(card: str, manifest: Manifest, facts: Mapping[str, object], *, kep
     ]
     section = "\n".join(lines)
     return before.rstrip() + "\n\n" + section + (f"\n## {rest}" if rest else "")
+
+
+def _weights(facts: Mapping[str, object]) -> list[str]:
+    """Describe what the weights mean for processors on which 8-bit products saturate."""
+    errors = _mapping(facts.get("output_error"))
+    if not errors:
+        return []
+    kinds = {
+        "exact": "8-bit products are exact on every processor, so accuracy is the same on all",
+        "full": "8-bit products saturate on x86 without VNNI, which uses FP32 by default",
+    }
+    measured = ", ".join(f"{kind} weights {float(str(error)):.2g}" for kind, error in errors.items())
+    return [
+        f"- {facts['weights']} weights: {kinds[str(facts['weights'])]}",
+        f"- squared output error relative to FP32: {measured}",
+        f"- measured on {facts['instruction_set']}",
+    ]
 
 
 def _changes(guard: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,6 @@ from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError
 
 OPSET = 17
-
-# Operators after the last layer that change neither which value is largest nor that the values sum to 1.
-_TRANSPARENT = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze")
 
 
 def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result: str, name: str) -> Any:
@@ -44,35 +42,43 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
             model = backend.load("onnxslim").slim(model)
     except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
-    return _tidy(model, shape, feed, result, name)
-
-
-def output_kind(model: Any, name: str) -> str:
-    """Return "probs" or "logits", depending on the last operator of a classifier.
-
-    Raises:
-        ModelError: The last operator is an activation other than softmax.
-    """
-    makers = {output: node for node in model.graph.node for output in node.output}
-    node = makers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in _TRANSPARENT:
-        node = makers.get(node.input[0])
-    last = node.op_type if node is not None else "nothing"
-    if last in ("Sigmoid", "LogSoftmax", "HardSigmoid"):
-        raise ModelError(f"{name}: ends in {last}: the last layer must be softmax or linear")
-    return "probs" if last == "Softmax" else "logits"
+    return tidy(model, shape, feed, result, name)
 
 
 def rename_output(model: Any, new: str) -> None:
     """Rename the only output in place."""
     old = model.graph.output[0].name
+    if old == new:
+        return
     for node in model.graph.node:
         node.output[:] = [new if one == old else one for one in node.output]
         node.input[:] = [new if one == old else one for one in node.input]
     model.graph.output[0].name = new
 
 
-def _tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+def pass_on(feed: str, shape: Sequence[int], result: str, opset: int = OPSET) -> Any:
+    """Return an ONNX ModelProto that flattens `feed`, (batch, *shape), to `result`, (batch, values)."""
+    helper, float32 = backend.load("onnx.helper"), backend.load("onnx").TensorProto.FLOAT
+    given = helper.make_tensor_value_info(feed, float32, ["batch", *shape])
+    made = helper.make_tensor_value_info(result, float32, ["batch", math.prod(shape)])
+    node = helper.make_node("Flatten", [feed], [result], name="Flatten_0", axis=1)
+    graph = helper.make_graph([node], feed, [given], [made])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) -> Any:
+    """Free the batch of a graph, make it faster and its names reproducible; return it.
+
+    Args:
+        model: An ONNX ModelProto, which is changed.
+        shape: Shape of the input without the batch axis, which is called "batch".
+        feed: Name of the input.
+        result: Name of the output.
+        name: The model, for errors.
+
+    Raises:
+        ModelError: The graph has other inputs or outputs.
+    """
     graph = model.graph
     if [one.name for one in graph.input] != [feed] or [one.name for one in graph.output] != [result]:
         raise ModelError(f"{name}: the converted graph has other inputs or outputs than the model")

@@ -8,17 +8,24 @@ from typing import Any
 
 from edgeharfer.export.convert import OPSET
 from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.export.options import ModelOptions
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.inference.manifest import FORMAT, NORMALIZATIONS, InputKind
 from edgeharfer.runtime.tasks import TASKS
 
 READS: Mapping[int, InputKind] = {3: "clip", 4: "face", 5: "clip"}
-"""By the number of axes of the input: a batch of windows of joint features, of pictures, or of clips."""
+"""By the number of axes of the input: a batch of windows of joint features, of pictures, or of clips.
+
+A model of pictures can also read whole frames, as clips of one frame.
+"""
+
+_CLIP_TASKS = tuple(name for name, entry in TASKS.items() if entry.reads == "clip")
 
 # Defaults for model files without a record: faces framed as in FER-2013, clips of two seconds.
 _DEFAULT_CROP = asdict(FER_CROP)
 _DEFAULT_WINDOW = {"seconds": 2.0, "max_gap_s": 0.5}
+_ONE_FRAME_WINDOW = {"frames": 1, "seconds": 0.2, "max_gap_s": 0.5}
 
 Draft = dict[str, Any]
 
@@ -31,6 +38,7 @@ def draft_manifest(
     task: str = "auto",
     labels: Sequence[str] | None = None,
     normalize: str = "auto",
+    options: ModelOptions | None = None,
 ) -> Draft:
     """Return a manifest as JSON without `output` and `files`, which depend on the graphs.
 
@@ -41,13 +49,16 @@ def draft_manifest(
         task: Overrides the recorded task unless "auto".
         labels: Overrides the recorded labels.
         normalize: Overrides the recorded normalization unless "auto".
+        options: Further values that override what is recorded.
 
     Raises:
         ConfigError: A value is missing or does not fit the model.
         ModelError: The model or its record is unusable.
     """
+    options = options or ModelOptions()
     draft: Draft = {key: value for key, value in facts.items() if key not in ("output", "head")}
-    draft["task"] = _task(task, draft, loaded)
+    reads = _reads(task, draft, loaded, options)
+    draft["task"] = _task(task, draft, loaded, reads)
     draft.setdefault("name", name)
     draft["labels"] = _labels(labels, draft, loaded)
     reads_joints = len(loaded.input_shape) == 3
@@ -55,12 +66,15 @@ def draft_manifest(
         shape = format_shape(loaded.input_shape)
         what = "is neither a picture nor a clip" if reads_joints else "does not fit the recorded encoder"
         raise ModelError(f"{loaded.name}: its input {shape} {what}")
-    draft["input"] = _part(draft, "input", loaded) if reads_joints else _input(normalize, draft, loaded)
-    if _reads(loaded) == "face":
+    draft["input"] = (
+        _part(draft, "input", loaded) if reads_joints else _input(normalize, draft, loaded, options)
+    )
+    if reads == "face":
         draft.setdefault("crop", _DEFAULT_CROP)
+        draft.pop("window", None)
     else:
-        draft["window"] = {**_DEFAULT_WINDOW, **_part(draft, "window", loaded)}
-        draft["window"].setdefault("frames", loaded.input_shape[1])
+        draft["window"] = _window(draft, loaded, options)
+        draft.pop("crop", None)
     return {"format": FORMAT, **draft, "opset": OPSET}
 
 
@@ -75,9 +89,25 @@ def format_shape(shape: Sequence[object]) -> str:
     return " x ".join("?" if one is None else str(one) for one in shape)
 
 
-def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
+def _reads(task: str, draft: Draft, loaded: LoadedModel, options: ModelOptions) -> InputKind:
+    """Return what the model reads: a model of pictures reads faces unless it is told to read frames."""
+    shape = format_shape(loaded.input_shape)
+    if len(loaded.input_shape) not in READS:
+        raise ModelError(
+            f"{loaded.name}: its input {shape} is neither a picture nor a clip; for key points and the like, "
+            "write a task of your own (docs/python.md)"
+        )
+    reads = READS[len(loaded.input_shape)]
+    if reads == "clip" and options.crop == "face":
+        raise ConfigError(f"{loaded.name}: its input {shape} is a clip of frames: leave out --crop face")
+    if reads == "clip" or options.crop == "face":
+        return reads
+    wanted = task if task != "auto" else draft.get("task")
+    return "clip" if options.reads_frames or wanted in _CLIP_TASKS else "face"
+
+
+def _task(task: str, draft: Draft, loaded: LoadedModel, reads: InputKind) -> str:
     """Return the given or recorded task, or the shipped one that reads such an input."""
-    reads = _reads(loaded)
     default = next(name for name, entry in TASKS.items() if entry.reads == reads)
     wanted = str(task if task != "auto" else draft.get("task", default))
     if wanted in TASKS and TASKS[wanted].reads != reads:
@@ -86,50 +116,137 @@ def _task(task: str, draft: Draft, loaded: LoadedModel) -> str:
     return wanted
 
 
-def _reads(loaded: LoadedModel) -> InputKind:
-    try:
-        return READS[len(loaded.input_shape)]
-    except KeyError as error:
-        shape = format_shape(loaded.input_shape)
-        raise ModelError(
-            f"{loaded.name}: its input {shape} is neither a picture nor a clip; for key points and the like, "
-            "write a task of your own (docs/python.md)"
-        ) from error
+def _window(draft: Draft, loaded: LoadedModel, options: ModelOptions) -> Draft:
+    """Return the window of a model that reads clips."""
+    defaults = _DEFAULT_WINDOW if len(loaded.input_shape) in (3, 5) else _ONE_FRAME_WINDOW
+    given = {"frames": options.frames, "seconds": options.seconds}
+    window = {**defaults, **_part(draft, "window", loaded)}
+    fixed = loaded.input_shape[1] if len(loaded.input_shape) in (3, 5) else 1
+    window |= {key: value for key, value in given.items() if value is not None}
+    if fixed is not None and window.setdefault("frames", fixed) != fixed:
+        raise ConfigError(f"{loaded.name}: reads {fixed} frames at a time, not {window['frames']}")
+    return window
 
 
 def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:
     names = list(labels) if labels is not None else draft.get("labels")
     if not isinstance(names, list):
         raise ConfigError(f"{loaded.name}: has no class names: give --labels")
-    if len(loaded.output_shape) != 2 or loaded.output_shape[1] != len(names):
-        raise ConfigError(
-            f"{loaded.name}: its output {format_shape(loaded.output_shape)} does not fit {len(names)} labels"
-        )
+    units = loaded.units
+    if units != len(names) and (units, len(names)) != (1, 2):
+        shape = format_shape(loaded.output_shape)
+        raise ConfigError(f"{loaded.name}: its output {shape} does not fit {len(names)} labels")
     return names
 
 
-def _input(normalize: str, draft: Draft, loaded: LoadedModel) -> Draft:
-    """Return size and colour of the graph's input, and the other keys as recorded."""
+def _input(normalize: str, draft: Draft, loaded: LoadedModel, options: ModelOptions) -> Draft:
+    """Return the preprocessing of a picture: of the graph, of the options, and else as recorded."""
     record = _part(draft, "input", loaded)
-    height, width, channels = loaded.input_shape[-3:]
-    height, width = height or record.get("height"), width or record.get("width")
-    if channels not in (1, 3) or not isinstance(height, int) or not isinstance(width, int):
-        shape = format_shape(loaded.input_shape[-3:])
-        raise ModelError(
-            f"{loaded.name}: takes pictures of {shape}: a fixed size and 1 or 3 channels are required"
-        )
-    for key, graph_has in (("height", height), ("width", width)):
-        if record.get(key, graph_has) != graph_has:
-            taken = format_shape(loaded.input_shape[-3:])
+    channels_first = loaded.layout == "nchw"
+    picture = loaded.input_shape[-3:]
+    channels, height, width = picture if channels_first else (picture[2], *picture[:2])
+    if channels not in (1, 3):
+        shape = format_shape(picture)
+        raise ModelError(f"{loaded.name}: takes pictures of {shape}: 1 or 3 channels are required")
+    size = _size(record, (width, height), loaded, options)
+    how = _normalization(normalize, record, loaded, options, channels)
+    color = _color(record, channels, loaded, options)
+    made = {**record, **size, "color": color, **how}
+    if options.crop is not None:
+        made["fit"] = "center" if options.crop == "center" else "stretch"
+    return {**made, "layout": loaded.layout} if channels_first else made
+
+
+def _size(
+    record: Draft, fixed: tuple[int | None, int | None], loaded: LoadedModel, options: ModelOptions
+) -> Draft:
+    """Return width and height of the pictures."""
+    size: Draft = {}
+    given = options.size or (None, None)
+    for key, graph_has, asked in zip(("width", "height"), fixed, given, strict=True):
+        wanted = asked or record.get(key)
+        value = graph_has or wanted
+        if not isinstance(value, int):
+            shape = format_shape(loaded.input_shape[-3:])
             raise ConfigError(
-                f"{loaded.name}: takes pictures of {taken}, but its record has {key} {record[key]}"
+                f"{loaded.name}: takes pictures of {shape}: give --size, such as 224 or 320x240"
             )
+        if wanted not in (None, value):
+            taken = format_shape(loaded.input_shape[-3:])
+            who = "--size" if asked else "its record"
+            raise ConfigError(f"{loaded.name}: takes pictures of {taken}, but {who} has {key} {wanted}")
+        size[key] = value
+    return size
+
+
+def _color(record: Draft, channels: int, loaded: LoadedModel, options: ModelOptions) -> str:
+    """Return the colours of the pictures."""
+    if options.channels is None:
+        return str(record.get("color", "gray" if channels == 1 else "rgb"))
+    if channels == 1 and options.channels != "gray":
+        raise ConfigError(
+            f"{loaded.name}: takes pictures of one channel, so --channels {options.channels} does not fit"
+        )
+    return "gray3" if (channels, options.channels) == (3, "gray") else options.channels
+
+
+def _normalization(
+    normalize: str, record: Draft, loaded: LoadedModel, options: ModelOptions, channels: int
+) -> Draft:
+    """Return the scaling of the pictures.
+
+    Raises:
+        ConfigError: It is unknown, or the graph scales its input already.
+    """
+    scaling = loaded.scaling_layer
+    given = normalize not in ("auto", "none") or options.mean or options.std
+    if scaling is not None and given:
+        raise ConfigError(
+            f"{loaded.name}: layer {scaling!r} scales raw pixels already: leave out --normalize, --mean and "
+            "--std"
+        )
+    if options.mean or options.std:
+        return _mean_and_std(normalize, loaded, options, channels)
     how = normalize if normalize != "auto" else record.get("normalize")
-    if how is None and not loaded.scales_itself:
+    if how is None and scaling is None:
         known = ", ".join(NORMALIZATIONS)
-        raise ConfigError(f"{loaded.name}: the scaling of its input is unknown: give --normalize ({known})")
-    size = {"width": width, "height": height, "color": "gray" if channels == 1 else "rgb"}
-    return {**size, **record, "normalize": how or "none"}
+        raise ConfigError(
+            f"{loaded.name}: the scaling of its input is unknown: give --normalize ({known}), or --mean and "
+            "--std"
+        )
+    if normalize != "auto":
+        record.pop("mean", None)
+        record.pop("std", None)
+    return {"normalize": how or "none"}
+
+
+def _mean_and_std(normalize: str, loaded: LoadedModel, options: ModelOptions, channels: int) -> Draft:
+    """Return `normalize`, `mean` and `std`, with the channels in the order of the model's.
+
+    Without --normalize, numbers that fit pixels of 0 to 1 are of those: most programs state them so.
+    """
+    if normalize not in ("auto", "none", "unit"):
+        raise ConfigError(
+            f"{loaded.name}: --mean and --std go with --normalize unit or none, not {normalize}"
+        )
+    mean, std = options.mean or (0.0,), options.std or (1.0,)
+    if normalize == "auto":
+        if not any(options.mean) and max(std) == 1:
+            raise ConfigError(
+                f"{loaded.name}: --mean and --std change nothing: give --normalize unit or none"
+            )
+        small = max(map(abs, mean)) <= 1 and max(std) <= 1
+        normalize = "unit" if small else "none"
+    if channels == 1 and max(len(mean), len(std)) == 3:
+        raise ConfigError(
+            f"{loaded.name}: takes pictures of one channel: give one number as --mean and --std"
+        )
+    order = -1 if options.channels == "bgr" else 1
+    spread = {"mean": mean, "std": std}
+    return {
+        "normalize": normalize,
+        **{key: list((one * channels)[:channels][::order]) for key, one in spread.items()},
+    }
 
 
 def _part(draft: Draft, key: str, loaded: LoadedModel) -> Draft:

@@ -1,4 +1,4 @@
-"""Export of a Keras model to a model package: convert, split, compare, quantize, write."""
+"""Export of a model file to a model package: convert, split, compare, quantize, write."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from edgeharfer.calib.latency import median_ms
 from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.card import model_card, with_conversion
+from edgeharfer.export.clip_graphs import clip_graphs
 from edgeharfer.export.draft import Draft, draft_manifest, format_shape, package_name
+from edgeharfer.export.head import Ending, find_ending
 from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel, load_model
+from edgeharfer.export.onnx_graph import copy_model
+from edgeharfer.export.onnx_import import opset_of
+from edgeharfer.export.options import Head, ModelOptions
 from edgeharfer.export.package_files import (
     Files,
     all_graph_facts,
@@ -27,7 +32,7 @@ from edgeharfer.export.package_files import (
     write_graphs,
     write_metadata,
 )
-from edgeharfer.export.precision import RECIPES, TOLERANCES, halve_weights
+from edgeharfer.export.precision import QUANTIZED_TOLERANCES, RECIPES, TOLERANCES, halve_weights
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import check_keys, find_source, resolve_labels
 from edgeharfer.export.split import NotSplitError, split_model
@@ -56,18 +61,23 @@ class _Graphs:
 
     Attributes:
         by_role: ONNX models by role.
-        output: "probs" or "logits".
+        ending: What the model gives.
         not_split: Why a clip model was not split; None if it was, and for picture models.
     """
 
     by_role: Mapping[str, Any]
-    output: str
+    ending: Ending
     not_split: str | None = None
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return opset_of(next(iter(self.by_role.values())))
 
 
 @dataclass(frozen=True, eq=False)
 class _Parity:
-    """Comparison with Keras: figures for the receipt, the inputs, and Keras's scores of them."""
+    """Comparison with the original: figures for the receipt, the inputs, and its scores of them."""
 
     figures: dict[str, object]
     inputs: Floats
@@ -88,13 +98,14 @@ def export_model(
     half_weights: bool = False,
     int8: Int8Options | None = None,
     weights: Path | None = None,
+    options: ModelOptions | None = None,
     report: Report = lambda line: None,
 ) -> Package:
     """Write a model package to the folder `out` and return it.
 
     Args:
-        model: A .keras, .h5 or .hdf5 file, a SavedModel, the folder of a training run, or the .json file of
-            an architecture.
+        model: A .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel, the folder of a training run, or the
+            .json file of an architecture.
         out: Folder of the package. It appears complete or not at all.
         task: One of PACKAGE_TASKS, or "auto" to take it from the run, from `facts` or from the input's shape.
         labels: Class names in the order of the outputs, or the file that holds them; None takes the run's.
@@ -107,6 +118,7 @@ def export_model(
         half_weights: Store the weights of FP32 graphs as float16.
         int8: Calibration data and accuracy guard, required for the precision "int8".
         weights: HDF5 file of the weights that belong to a .json architecture.
+        options: Further facts about the model that its file does not record.
         report: Called with a line for each step.
 
     Raises:
@@ -117,10 +129,11 @@ def export_model(
     """
     _check_options(task, normalize, precisions, int8)
     check_output_folder(out)
+    options = options or ModelOptions()
     source = find_source(model, name, weights)
     wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
-    loaded = load_model(source)
+    loaded = load_model(source, options)
     recorded = {**source.facts, **check_keys(dict(facts or {}), "facts"), **({"name": name} if name else {})}
     draft = draft_manifest(
         loaded,
@@ -129,16 +142,24 @@ def export_model(
         task=task,
         labels=wanted_labels,
         normalize=normalize,
+        options=options,
     )
-    report(f"converting to ONNX, opset {convert.OPSET}")
-    graphs = _convert(loaded, draft, report)
+    if loaded.imported is None:
+        report(f"converting to ONNX, opset {convert.OPSET}")
+    for what, note in notes_of(loaded).items():
+        report(f"{what}: {note}")
+    graphs = _convert(loaded, draft, report, options.head)
     files = _files(graphs, precisions, half_weights)
     specs = {
         key: {role: asdict(spec) for role, spec in roles.items()} for key, roles in file_specs(files).items()
     }
-    manifest = parse_manifest(json.dumps({**draft, "output": graphs.output, "files": specs}), source.where)
+    manifest = parse_manifest(
+        json.dumps({**draft, "output": graphs.ending.output, "files": specs, "opset": graphs.opset}),
+        source.where,
+    )
     calibration = int8.read(manifest) if int8 is not None and "int8" in precisions else None
-    origin = "given" if samples is not None else "of noise"
+    noise = "of noise" if loaded.imported is None else "of noise and of the demo"
+    origin = "given" if samples is not None else noise
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
     compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
@@ -146,7 +167,8 @@ def export_model(
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
-        "opset": convert.OPSET,
+        "opset": graphs.opset,
+        **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
         "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
@@ -192,15 +214,33 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
         raise ConfigError("INT8 needs calibration data: give --calibration, or leave int8 out")
 
 
-def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
-    picture = (draft["input"]["height"], draft["input"]["width"], loaded.input_shape[-1] or 0)
+def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head) -> _Graphs:
+    def ending(last: Any) -> Ending:
+        return find_ending(
+            last,
+            _original_scores(loaded, _noise(loaded, draft)),
+            loaded.units or 0,
+            per_frame=loaded.per_frame,
+            head=head_kind,
+            labels=len(draft["labels"]),
+            where=loaded.last_layer,
+        )
+
     if "encoder" in draft:
         shape = tuple(size or 0 for size in loaded.input_shape[1:])
         head = convert.to_onnx(loaded.call, shape, "window", "scores", loaded.name)
-        return _named({"head": head}, head, loaded.name)
-    if "window" not in draft:
-        scores = convert.to_onnx(loaded.call, picture, "image", "scores", loaded.name)
-        return _named({"model": scores}, scores, loaded.name)
+        return _named({"head": head}, head, ending(head))
+    picture = _picture(loaded, draft)
+    if "window" not in draft or len(loaded.input_shape) == 4:
+        if loaded.imported is not None:
+            scores = copy_model(loaded.imported.model)
+        else:
+            scores = convert.to_onnx(loaded.call, picture, "image", "scores", loaded.name)
+        graphs = _named({"model": scores}, scores, ending(scores))
+        return graphs if "window" not in draft else _window_of_one(graphs, len(draft["labels"]))
+    if loaded.imported is not None:
+        encoder, head, not_split = clip_graphs(loaded.imported, loaded.name)
+        return replace(_named({"encoder": encoder, "head": head}, head, ending(head)), not_split=not_split)
     try:
         if loaded.keras is None:
             raise NotSplitError("a SavedModel cannot be split: export its .keras file")
@@ -208,23 +248,63 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report) -> _Graphs:
             split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     except NotSplitError as error:
         report(f"exporting the whole model: {error}")
-        return _whole(loaded, draft["window"]["frames"], picture, str(error))
+        return _whole(loaded, draft["window"]["frames"], picture, str(error), ending)
     encoder = convert.to_onnx(_inference(split.encoder), picture, "image", "features", loaded.name)
     window = (split.frames, split.features)
     head = convert.to_onnx(_inference(split.head), window, "window", "scores", loaded.name)
-    return _named({"encoder": encoder, "head": head}, head, loaded.name)
+    return _named({"encoder": encoder, "head": head}, head, ending(head))
 
 
-def _whole(loaded: LoadedModel, frames: int | None, picture: tuple[int, ...], reason: str) -> _Graphs:
+def _original_scores(loaded: LoadedModel, inputs: Floats) -> Floats:
+    """Return the scores of the original model, float32 (n, ...)."""
+    if loaded.imported is not None:
+        return np.asarray(loaded.call(inputs), np.float32)
+    return parity.keras_scores(loaded.call, inputs)
+
+
+def notes_of(loaded: LoadedModel) -> Mapping[str, str]:
+    """Return what was changed in the graph of an ONNX or TensorFlow Lite file."""
+    return {} if loaded.imported is None else loaded.imported.notes
+
+
+def _noise(loaded: LoadedModel, draft: Draft) -> Floats:
+    """Return random input of the model itself, which has no axis of frames if it reads single pictures."""
+    if len(loaded.input_shape) == 3:
+        return parity.random_values(tuple(size or 0 for size in loaded.input_shape[1:]))
+    frames = (draft["window"]["frames"],) if loaded.reads_clips else ()
+    return parity.random_values((*frames, *_picture(loaded, draft)))
+
+
+def _picture(loaded: LoadedModel, draft: Draft) -> tuple[int, ...]:
+    """Return the shape of a picture in the layout of the model."""
+    size = draft["input"]["height"], draft["input"]["width"]
+    if loaded.layout == "nchw":
+        return (loaded.input_shape[-3] or 0, *size)
+    return (*size, loaded.input_shape[-1] or 0)
+
+
+def _window_of_one(graphs: _Graphs, labels: int) -> _Graphs:
+    """Turn a model of pictures into one of clips of one frame: its head passes on the encoder's scores."""
+    encoder = graphs.by_role["model"]
+    convert.rename_output(encoder, "features")
+    head = convert.pass_on("window", (1, labels), graphs.ending.output, graphs.opset)
+    return replace(graphs, by_role={"encoder": encoder, "head": head})
+
+
+def _whole(
+    loaded: LoadedModel,
+    frames: int | None,
+    picture: tuple[int, ...],
+    reason: str,
+    ending: Callable[[Any], Ending],
+) -> _Graphs:
     """Convert a clip model unsplit: the encoder only flattens the pixels, and the head is the whole model.
 
     Thus the runtime needs no other kind of package, but each step takes the time of the whole model.
     """
     tf = backend.load("tensorflow")
     if frames is None:
-        raise ConfigError(
-            f"{loaded.name}: the number of frames is not fixed: give window.frames in package.json"
-        )
+        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: give --frames")
     values = math.prod(picture)
     pixels = convert.to_onnx(
         lambda batch: tf.reshape(batch, (-1, values)), picture, "image", "features", loaded.name
@@ -236,17 +316,18 @@ def _whole(loaded: LoadedModel, frames: int | None, picture: tuple[int, ...], re
         "scores",
         loaded.name,
     )
-    return replace(_named({"encoder": pixels, "head": head}, head, loaded.name), not_split=reason)
+    return replace(_named({"encoder": pixels, "head": head}, head, ending(head)), not_split=reason)
 
 
 def _inference(model: Any) -> Callable[[Any], Any]:
     return lambda batch: model(batch, training=False)
 
 
-def _named(by_role: dict[str, Any], last: Any, name: str) -> _Graphs:
-    output = convert.output_kind(last, name)
-    convert.rename_output(last, output)
-    return _Graphs(by_role, output)
+def _named(by_role: dict[str, Any], last: Any, ending: Ending) -> _Graphs:
+    """Give the last graph the outputs of a package."""
+    ending.append(last)
+    convert.rename_output(last, ending.output)
+    return _Graphs(by_role, ending)
 
 
 def _files(graphs: _Graphs, precisions: Sequence[str], half_weights: bool) -> Files:
@@ -278,20 +359,24 @@ def _check_parity(
     inputs: Floats,
     report: Report,
 ) -> _Parity:
-    """Compare the probabilities with Keras's: first of the converted graphs, then of the stored files.
+    """Compare the probabilities with the original's: first of the converted graphs, then of the stored files.
 
     Raises:
         ModelError: A difference is larger than its tolerance.
     """
-    expected = parity.keras_scores(loaded.call, inputs)
-    kind = "whole_vs_streaming" if "encoder" in manifest.roles else "keras_vs_onnx"
+    is_picture = len(loaded.input_shape) == 4
+    pictures = inputs[:, 0] if is_picture and manifest.window is not None else inputs
+    expected = graphs.ending.apply(_original_scores(loaded, pictures))
+    kind = "keras_vs_onnx" if loaded.imported is None else "original_vs_onnx"
+    kind = "whole_vs_streaming" if "encoder" in manifest.roles else kind
+    tolerances = QUANTIZED_TOLERANCES if "quantized" in notes_of(loaded) else TOLERANCES
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
     converted = {role: to_graph(model, role) for role, model in graphs.by_role.items()}
-    ways = {kind: (converted, TOLERANCES["fp32"])}
+    ways = {kind: (converted, tolerances["fp32"])}
     for precision, models in files.items():
         plain = {role: models[role] for role in manifest.roles}
-        tolerance = TOLERANCES["fp32" if plain == converted else "fp16"]
+        tolerance = tolerances["fp32" if plain == converted else "fp16"]
         ways[precision] = plain, tolerance
         if ROLLING in models:
             rolling = {role: models[role] for role in ("encoder", ROLLING)}
@@ -302,7 +387,7 @@ def _check_parity(
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= tolerance:
             raise ModelError(
-                f"{loaded.name}: changes in conversion: {key} differs from Keras by {figure:.1e}, "
+                f"{loaded.name}: changes in conversion: {key} differs from the original by {figure:.1e}, "
                 f"more than {tolerance:.0e}"
             )
         figures[key], agreement[key] = figure, parity.agreement(outputs, expected)
@@ -310,14 +395,20 @@ def _check_parity(
 
 
 def _inputs(manifest: Manifest, loaded: LoadedModel, samples: Floats | None) -> Floats:
-    spec, window = manifest.input, manifest.window
-    picture = (spec.height, spec.width, spec.channels)
-    shape: tuple[int, ...] = picture if window is None else (window.frames, *picture)
-    normalization: str = spec.normalize
+    """Return the samples, or noise."""
+    window = manifest.window
+    frames = None if window is None else window.frames
+    shape: tuple[int, ...] = manifest.input.shape
+    shape = shape if frames is None else (frames, *shape)
     if manifest.encoder is not None:
-        shape, normalization = tuple(size or 0 for size in loaded.input_shape[1:]), "standardize"
+        shape = tuple(size or 0 for size in loaded.input_shape[1:])
+    if samples is None and manifest.encoder is not None:
+        return parity.random_values(shape)
     if samples is None:
-        return parity.random_samples(shape, normalization)
+        noise = parity.random_pictures(manifest.input, frames)
+        if loaded.imported is None:
+            return noise
+        return np.concatenate([noise, parity.demo_pictures(manifest.input, frames)])
     if samples.shape[1:] != shape or not len(samples):
         given, expected = format_shape(samples.shape), format_shape(shape)
         raise ConfigError(f"samples have the shape {given}, but the model takes n x {expected}")

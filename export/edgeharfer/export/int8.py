@@ -27,7 +27,7 @@ from edgeharfer.export.package_files import (
 )
 from edgeharfer.export.source import CARD
 from edgeharfer.runtime.errors import ConfigError, ModelError
-from edgeharfer.runtime.inference.manifest import FACES, FileSpec, Manifest
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, FACES, FileSpec, Manifest
 from edgeharfer.runtime.inference.package import Package, load_package, read_regular_file
 from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.strict_json import load_json
@@ -158,7 +158,8 @@ def add_int8(
     else:
         report("int8: slower than FP32 on this machine, so it is left out (use --keep-slower to keep it)")
     auto = {key: one for key, one in made.fastest.items() if one in files} if keep else {"cpu": "fp32"}
-    manifest = replace(package.manifest, files=files, auto={**package.manifest.auto, **auto})
+    others = {key: one for key, one in package.manifest.auto.items() if key != CPU_WITHOUT_VNNI}
+    manifest = replace(package.manifest, files=files, auto={**others, **auto})
     manifest = replace(
         manifest, auto={key: one if one in files else next(iter(files)) for key, one in manifest.auto.items()}
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.export import backend
+from edgeharfer.export import backend, tf_functions
 from edgeharfer.runtime.errors import ModelError
 
 Config = dict[str, Any]
@@ -46,6 +46,8 @@ _UNUSED = (
     "input_length",
     "noise_shape",
     "seed",
+    # Shapes of MultiHeadAttention, and how it treats masks, which pictures and clips do not have.
+    *("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
 )
 _UNUSED_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # Keys that Keras 3 does not have, with the values that changed nothing.
@@ -136,6 +138,9 @@ def _modern_object(one: Config, name: str) -> Config:
     if kind in ("Policy", "DTypePolicy"):
         policy: Config = one["config"]["name"]
         return policy
+    if kind == tf_functions.REVERSE:
+        registered = tf_functions.reverse_channels()
+        return {**one, "module": None, "class_name": registered, "registered_name": registered}
     new_kind, defaults = _RENAMED.get(kind, (kind, {}))
     settings = one["config"]
     if kind == "Sequential":
@@ -181,6 +186,8 @@ def _modern_value(key: str, value: Any, name: str) -> Any:
             if isinstance(value, dict) and value.get("class_name") == "function"
             else value
         )
+        if given == "softmax_v2":
+            return "softmax"
         return _HARD_SIGMOID if given == "hard_sigmoid" else modern(given, name)
     # Keras 3 takes one axis as a number, and a list of one input or output for a model with lists of tensors.
     if key in ("axis", "input_layers", "output_layers") and isinstance(value, list) and len(value) == 1:

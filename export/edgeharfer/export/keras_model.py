@@ -1,4 +1,4 @@
-"""Loading of Keras and SavedModel files without running code that they contain."""
+"""Loading of model files without running code that they contain."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgeharfer.export import backend, keras2
-from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
+import numpy as np
+
+from edgeharfer.export import backend, keras2, tf_functions
+from edgeharfer.export.head import output_units
+from edgeharfer.export.options import ModelOptions
+from edgeharfer.export.source import FOREIGN, MAX_TEXT_BYTES, ModelSource
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
+
+if TYPE_CHECKING:
+    from edgeharfer.export.onnx_import import ImportedGraph
 
 Shape = tuple[int | None, ...]
 
@@ -21,6 +28,15 @@ MAX_WEIGHT_BYTES = 2 * MAX_MODEL_BYTES
 """Maximum size of a model's weights: that of the two graphs of a package together."""
 MAX_UNPACKED_BYTES = 4 * 1024**3
 """Maximum size of an unpacked .keras file, which may also contain the optimizer's state."""
+
+# Factors of pixels are about 1/255; those of values between 0 and 1 are at least 1.
+_PIXEL_SCALE = 0.2
+_ARITHMETIC = ("Multiply", "Divide", "TrueDivide", "Add", "Subtract")
+# Layers that may come before the scaling: they move or drop values. Those called Random... only train.
+_BEFORE_SCALING = (
+    *("GaussianNoise", "Dropout", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Permute"),
+    *("Reshape", "Identity", "GetItem", "Stack", "Flip", "Take", "Cast", "ReverseChannels"),
+)
 
 # Keras also refuses most of these in safe mode, but only after it has built other layers.
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
@@ -37,10 +53,12 @@ class LoadedModel:
 
     Attributes:
         name: The file, for errors.
-        call: TensorFlow function from a batch to its scores.
+        call: Function from a batch to its scores: of TensorFlow, except for an imported graph.
         input_shape: Including the batch axis.
         output_shape: Including the batch axis.
-        keras: The functional Keras model; None for a SavedModel.
+        keras: The functional Keras model; None for other files.
+        layout: Order of the axes of a picture: "nhwc" or "nchw".
+        imported: The graph of an ONNX or TensorFlow Lite file; None for other files.
     """
 
     name: str
@@ -48,28 +66,71 @@ class LoadedModel:
     input_shape: Shape
     output_shape: Shape
     keras: Any = None
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    imported: ImportedGraph | None = None
 
     @property
-    def scales_itself(self) -> bool:
-        """Whether the first layer scales raw pixels."""
-        return self.keras is not None and _first_layer(self.keras) in ("Rescaling", "Normalization")
+    def reads_clips(self) -> bool:
+        """Whether the input has an axis of frames."""
+        return len(self.input_shape) in (3, 5)
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether the model gives a row of scores for each frame of a clip."""
+        return self._units is not None and self._units[1]
+
+    @property
+    def units(self) -> int | None:
+        """Number of scores in a row; None if the output is not a row of scores."""
+        return None if self._units is None else self._units[0]
+
+    @property
+    def _units(self) -> tuple[int, bool] | None:
+        frames = self.input_shape[1] if self.reads_clips else 1
+        return output_units(self.output_shape, frames or 2)
+
+    @property
+    def last_layer(self) -> str:
+        """The file with its last layer, for errors."""
+        if self.keras is None:
+            return f"{self.name}: its output"
+        last = self.keras.outputs[0]._keras_history.operation
+        return f"{self.name}: layer {last.name!r} ({type(last).__name__})"
+
+    @property
+    def scaling_layer(self) -> str | None:
+        """Name of the layer that scales raw pixels, if the model begins with one."""
+        if self.imported is not None:
+            return self.imported.scaling
+        found = _scaling_layer(self.keras) if self.keras is not None else None
+        return None if found is None else str(found.name)
 
 
-def load_model(source: ModelSource) -> LoadedModel:
+def load_model(source: ModelSource, options: ModelOptions | None = None) -> LoadedModel:
     """Load a model.
+
+    Args:
+        source: The model.
+        options: What its file does not say.
 
     Raises:
         ModelError: The file is damaged, contains code, or is not a classifier of one input.
         ConfigError: The model has several outputs and none was chosen.
     """
-    name = str(source.model)
+    name, options = str(source.model), options or ModelOptions()
+    if source.kind in FOREIGN:
+        from edgeharfer.export.foreign_model import load_foreign
+
+        return load_foreign(source, options)
     try:
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)
         config, version = _read_config(source)
+        if keras2.is_keras2(version, config):
+            config = tf_functions.rewrite(config)
         _check_config(config, name)
         with backend.quiet():
-            return _from_keras(_build(source, config, version), name, source.head)
+            return _from_keras(_build(source, config, version), name, options, source.head)
     except EdgeharferError:
         raise
     except Exception as error:  # Keras, h5py and zipfile raise many types for damaged files.
@@ -115,7 +176,7 @@ def as_functional(model: Any) -> Any:
     return functional
 
 
-def _from_keras(model: Any, name: str, head: str | None) -> LoadedModel:
+def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) -> LoadedModel:
     keras = backend.load("keras")
     if getattr(model, "inputs", None) is None:
         raise ModelError(f"{name}: the shape of its input is unknown: build the model before you save it")
@@ -124,13 +185,14 @@ def _from_keras(model: Any, name: str, head: str | None) -> LoadedModel:
             f"{name}: takes {len(model.inputs)} inputs, but only one picture or clip is supported"
         )
     model = as_functional(model)
-    output = _pick_output(model, name, head)
+    output = _pick_output(model, name, options.output or head)
     single = keras.Model(model.inputs[0], output)
 
     def call(batch: Any) -> Any:
         return single(batch, training=False)
 
-    return LoadedModel(name, call, tuple(model.inputs[0].shape), tuple(output.shape), single)
+    shape = tuple(model.inputs[0].shape)
+    return LoadedModel(name, call, shape, tuple(output.shape), single, _layout(single, options))
 
 
 def _pick_output(model: Any, name: str, head: str | None) -> Any:
@@ -138,22 +200,66 @@ def _pick_output(model: Any, name: str, head: str | None) -> Any:
     if head is not None and head not in outputs:
         raise ModelError(f"{name}: has no output {head!r}; its outputs are {', '.join(outputs)}")
     if head is None and len(outputs) != 1:
-        raise ConfigError(
-            f"{name}: has several outputs ({', '.join(outputs)}): name one as `head` in package.json"
-        )
+        raise ConfigError(f"{name}: has several outputs ({', '.join(outputs)}): choose one with --output")
     return outputs[head] if head is not None else model.outputs[0]
 
 
-def _first_layer(model: Any) -> str:
-    """Class name of the first layer after the input, inside nested models and wrappers."""
+def _layout(model: Any, options: ModelOptions) -> Literal["nhwc", "nchw"]:
+    """Return the given layout, or that of the layers."""
+    if options.layout != "auto":
+        return options.layout
+    first = any(getattr(one, "data_format", None) == "channels_first" for one in model._flatten_layers())
+    return "nchw" if first else "nhwc"
+
+
+def _scaling_layer(model: Any) -> Any:
+    """The first layer that computes something, if it scales values of 0 to 255; None otherwise."""
+    for layer in _layers(model):
+        if type(layer).__name__ in _BEFORE_SCALING or type(layer).__name__.startswith("Random"):
+            continue
+        linear = _linear(layer)
+        if linear is None:
+            return None
+        scale, offset = (float(np.max(np.abs(np.asarray(one)))) for one in linear)
+        # Other scalings are of values that are small already.
+        return layer if scale and (scale < _PIXEL_SCALE or offset / scale > 1 / _PIXEL_SCALE) else None
+    return None
+
+
+def _linear(layer: Any) -> tuple[Any, Any] | None:
+    """Return scale and offset of a layer that computes scale * x + offset; None for others."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        return layer.scale, layer.offset
+    if kind == "Normalization":
+        deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
+        return 1 / deviation, np.asarray(layer.mean) / deviation
+    nodes = getattr(layer, "_inbound_nodes", None)
+    given = nodes[0].arguments.args if nodes else ()
+    if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
+        return None
+    value = np.asarray(given[1], np.float64)
+    return {
+        "Multiply": (value, 0),
+        "Divide": (1 / value if value.all() else value, 0),
+        "TrueDivide": (1 / value if value.all() else value, 0),
+        "Add": (1, value),
+        "Subtract": (1, value),
+    }[kind]
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Yield the layers after the input, those of nested models and inside wrappers included."""
     keras = backend.load("keras")
     for one in as_functional(model).operations:
         if isinstance(one, keras.layers.InputLayer):
             continue
         while isinstance(one, keras.layers.TimeDistributed):
             one = one.layer
-        return _first_layer(one) if isinstance(one, keras.Model) else type(one).__name__
-    return ""
+        if isinstance(one, keras.Model):
+            yield from _layers(one)
+        else:
+            yield one
 
 
 def _read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
@@ -205,7 +311,8 @@ def _check_config(config: dict[str, Any], name: str) -> None:
         known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
         if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
             raise ModelError(
-                f"{name}: layer {layer!r} ({class_name}) contains code, which is never run: replace it"
+                f"{name}: layer {layer!r} ({class_name}) contains code, which is never run: replace it by a "
+                "layer of Keras, or save the model as a SavedModel"
             )
         # A name with ">" is a registered custom class: package>class.
         if not known or ">" in class_name or part.get("registered_name") not in (None, class_name):

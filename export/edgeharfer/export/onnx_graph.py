@@ -49,6 +49,13 @@ class OnnxGraph:
         """Return the values of a TensorProto."""
         return np.asarray(self._onnx.numpy_helper.to_array(tensor))
 
+    def numpy_type(self, data_type: int) -> str:
+        """Return NumPy's name of a TensorProto.DataType; "" if there is none."""
+        try:
+            return str(np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(data_type)))
+        except (KeyError, TypeError):
+            return ""
+
     def add_constant(self, name: str, value: Array) -> str:
         """Add a constant and return its name."""
         tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
@@ -75,6 +82,11 @@ class OnnxGraph:
         """Insert a new node before another one."""
         node = self._onnx.helper.make_node(operator, feeds, [result], **how)
         self._graph.node.insert(list(self._graph.node).index(before), node)
+
+    def append(self, operator: str, feeds: Sequence[str], result: str, **how: Any) -> str:
+        """Append a new node and return the name of its output."""
+        self._graph.node.append(self._onnx.helper.make_node(operator, feeds, [result], **how))
+        return result
 
     def remove(self, *nodes: Any) -> None:
         """Remove nodes whose outputs are no longer needed."""
@@ -105,17 +117,24 @@ def copy_model(model: Any) -> Any:
 
 def has_subgraphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
-    return any(True for node in graph.node for _ in _subgraphs(node))
+    return any(True for node in graph.node for _ in subgraphs(node))
 
 
 def _reads(node: Any, name: str) -> bool:
     """Whether a node or one of its subgraphs reads a tensor."""
-    return name in node.input or any(
-        _reads(inner, name) for graph in _subgraphs(node) for inner in graph.node
-    )
+    return name in node.input or any(_reads(inner, name) for graph in subgraphs(node) for inner in graph.node)
 
 
-def _subgraphs(node: Any) -> Iterator[Any]:
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from all_nodes(inner)
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """Yield the graphs inside a node."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -1,4 +1,4 @@
-"""Comparison of exported graphs with the Keras model, in probabilities."""
+"""Comparison of exported graphs with the original model, in probabilities."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.evaluate.golden import golden_frames
 from edgeharfer.export import backend
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.manifest import ROLLING
+from edgeharfer.runtime.inference.manifest import ROLLING, InputSpec
+from edgeharfer.runtime.inference.preprocess import normalize_images, preprocess_images
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.tasks.rolling import RollingHead
 from edgeharfer.runtime.tasks.smoothing import softmax
@@ -20,17 +22,26 @@ RANDOM_CLIPS = 2
 _SEED = 20_26
 _MAX_BATCH = 8
 
-# Value range of a picture after each normalization. The other two have no bounds: normal distribution.
-_RANGES = {"none": (0.0, 255.0), "unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
 
-
-def random_samples(shape: tuple[int, ...], normalize: str) -> Floats:
-    """Generate noise in the value range of the model's input, float32: pictures, or clips for a 4-D shape."""
+def random_pictures(spec: InputSpec, frames: int | None = None) -> Floats:
+    """Generate noise and preprocess it for a model: pictures, or clips of that many frames, float32."""
     rng = np.random.default_rng(_SEED)
-    full = (RANDOM_PICTURES if len(shape) == 3 else RANDOM_CLIPS, *shape)
-    if normalize in _RANGES:
-        return rng.uniform(*_RANGES[normalize], full).astype(np.float32)
-    return rng.standard_normal(full, np.float32)
+    window = (RANDOM_PICTURES,) if frames is None else (RANDOM_CLIPS, frames)
+    noise = rng.integers(0, 256, (*window, spec.height, spec.width, spec.channels), np.uint8)
+    return normalize_images(noise, spec)
+
+
+def demo_pictures(spec: InputSpec, frames: int | None = None) -> Floats:
+    """Preprocess frames of the demo for a model: pictures, or one clip of that many frames, float32."""
+    pictures = preprocess_images(golden_frames(), spec)
+    if frames is None:
+        return pictures
+    return pictures[np.arange(frames) * len(pictures) // frames][None]
+
+
+def random_values(shape: tuple[int, ...], count: int = RANDOM_CLIPS) -> Floats:
+    """Generate normally distributed input of a model, float32, (count, *shape)."""
+    return np.random.default_rng(_SEED).standard_normal((count, *shape), np.float32)
 
 
 def keras_scores(call: Callable[[Any], Any], samples: Floats) -> Floats:

@@ -30,6 +30,9 @@ RECIPES: dict[str, Callable[[Any], Any]] = {"fp32": to_fp32, "fp16": to_fp16}
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2}
 """Precision to the largest accepted difference of a probability from Keras."""
 
+QUANTIZED_TOLERANCES = {"fp32": 0.25, "fp16": 0.25}
+"""The same for a file that rounds activations to eight bits, while its package does not."""
+
 
 def halve_weights(model: Any) -> Any:
     """Store the weights of a float32 graph as float16, each followed by a Cast.

@@ -1,7 +1,8 @@
 """Rewrites that make a converted graph faster without changing its results.
 
 Graphs from TensorFlow contain the initial zeros of recurrent layers, batch normalization as two operators,
-and padding as an operator of its own. Each rewrite matches one such pattern exactly.
+and padding as an operator of its own; those from PyTorch gather the last state of a recurrent layer. Each
+rewrite matches one such pattern exactly.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def rewrite(model: Any) -> None:
     for lstm in graph.nodes("LSTM"):
         drop_zero_initial_state(graph, lstm)
         use_last_state_output(graph, lstm)
+        gather_last_state(graph, lstm)
     graph.remove_unused()
 
 
@@ -193,6 +195,46 @@ def use_last_state_output(graph: OnnxGraph, lstm: Any) -> None:
     lstm.output[:] = [lstm.output[0], state]
     graph.insert(last, "Squeeze", [state, last.input[1]], last.output[0])
     graph.remove(squeeze, cut, last)
+
+
+def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
+    """Read the last state from the LSTM's second output instead of gathering it, as PyTorch does."""
+    if graph.attribute(lstm, "direction", b"forward") != b"forward":
+        return
+    if any(lstm.output[1:2]) and (of_state := graph.only_consumer(lstm.output[1])) is not None:
+        if _gathers_last(graph, of_state, 0, 1):
+            _squeeze_state(graph, lstm, of_state)
+        return
+    last = graph.only_consumer(lstm.output[0]) if lstm.output[0] else None
+    if last is None or not _squeezes(graph, last, 1):
+        return
+    frames, axis, between = graph.shape(lstm.output[0])[:1], 0, [last]
+    last = graph.only_consumer(last.output[0])
+    if (
+        last is not None
+        and last.op_type == "Transpose"
+        and list(graph.attribute(last, "perm", [])) == [1, 0, 2]
+    ):
+        axis, between, last = 1, [*between, last], graph.only_consumer(last.output[0])
+    if last is None or not _gathers_last(graph, last, axis, frames[0] if frames else None):
+        return
+    lstm.output[:] = [lstm.output[0], f"{lstm.output[0]}/last"]
+    _squeeze_state(graph, lstm, last)
+    graph.remove(*between)
+
+
+def _gathers_last(graph: OnnxGraph, node: Any, axis: int, length: int | None) -> bool:
+    """Whether a node takes the last element of an axis and removes the axis."""
+    if node.op_type != "Gather" or graph.attribute(node, "axis", 0) != axis:
+        return False
+    index = graph.constant(node.input[1])
+    return index is not None and index.ndim == 0 and (index == -1 or index + 1 == length)
+
+
+def _squeeze_state(graph: OnnxGraph, lstm: Any, gather: Any) -> None:
+    axes = graph.add_constant(f"{gather.output[0]}/axes", np.array([0]))
+    graph.insert(gather, "Squeeze", [lstm.output[1], axes], gather.output[0])
+    graph.remove(gather)
 
 
 def _squeezes(graph: OnnxGraph, node: Any, axis: int) -> bool:

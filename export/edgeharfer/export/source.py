@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,15 @@ LABELS = "labels.json"
 CARD = "MODELCARD.md"
 RUN_MODEL = "model.keras"
 HDF5 = (".h5", ".hdf5")
+FOREIGN = ("onnx", "tflite")
+"""Kinds of files whose graph is not of Keras or TensorFlow."""
+KINDS = {".keras": "keras", **dict.fromkeys(HDF5, "hdf5"), **{f".{kind}": kind for kind in FOREIGN}}
+"""Kinds of model files by their endings."""
+
+_NUMBERED = re.compile(r"(?P<number>[0-9]{1,5})[ \t:,;=.)]+(?P<name>\S.*)")
+# Teachable Machine puts the labels beside the model, under these names.
+_TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel", "model.tflite", "model_unquant.tflite")
+_TEACHABLE_LABELS = "labels.txt"
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 _OWN_KEYS = ("head", "packages")
@@ -43,7 +53,8 @@ class ModelSource:
 
     Attributes:
         model: File or folder of the model.
-        kind: "keras" (zip), "hdf5", "savedmodel", or "json" for an architecture whose weights are apart.
+        kind: "keras" (zip), "hdf5", "onnx", "tflite", "savedmodel", or "json" for an architecture whose
+            weights are apart.
         facts: Recorded manifest keys.
         head: Name of the output to export from a model with several.
         card: Text of the model card.
@@ -97,19 +108,28 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         raise ConfigError(f"{path}: has its own weights: --weights belongs to a .json architecture")
     if not path.exists():
         raise ModelError(
-            f"{path}: no such model: give a .keras, .h5 or .hdf5 file, a SavedModel or a run's folder"
+            f"{path}: no such model: give a .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel or a "
+            "run's folder"
         )
     if path.is_dir() and (path / RUN_MODEL).is_file():
         return _run(path, name)
     if path.is_dir() and (path / "saved_model.pb").is_file():
-        return ModelSource(path, "savedmodel")
+        return ModelSource(path, "savedmodel", _labels_beside(path))
     if path.is_dir():
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
-    if path.suffix.lower() == ".keras":
-        return ModelSource(path, "keras")
-    if path.suffix.lower() in HDF5:
-        return ModelSource(path, "hdf5")
-    raise ModelError(f"{path}: not a .keras, .h5 or .hdf5 file, nor the .json file of an architecture")
+    if kind := KINDS.get(path.suffix.lower()):
+        return ModelSource(path, kind, _labels_beside(path))
+    raise ModelError(
+        f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture"
+    )
+
+
+def _labels_beside(path: Path) -> dict[str, object]:
+    """Return the labels that Teachable Machine exports beside a model."""
+    labels = path.with_name(_TEACHABLE_LABELS)
+    if path.name not in _TEACHABLE_MODELS or not labels.is_file():
+        return {}
+    return {"labels": list(read_labels(labels))}
 
 
 def _weights_of(path: Path, weights: Path | None) -> Path:
@@ -124,15 +144,17 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Read class names in the order of the outputs.
 
     Args:
-        path: JSON with a list, `{"labels": [...]}`, or an object that maps indices to names or names to
-            indices; or text with one name per line.
+        path: JSON with a list, `{"labels": [...]}` (Teachable Machine's metadata.json), or an object that
+            maps indices to names or names to indices; or text with one name per line, which may be numbered
+            from 0 (Teachable Machine's labels.txt).
 
     Raises:
         ModelError: The file has another form.
     """
     content = read_regular_file(path, MAX_TEXT_BYTES)
     if path.suffix.lower() != ".json":
-        return tuple(line.strip() for line in _decode(content, path).splitlines() if line.strip())
+        lines = [line.strip() for line in _decode(content, path).splitlines()]
+        return _without_numbers([line for line in lines if line])
     data = load_json(content, str(path))
     labels = data.get("labels", data) if isinstance(data, dict) else data
     if isinstance(labels, dict):
@@ -142,6 +164,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
             f"{path}: must be a list of class names, or an object of numbers 0, 1, 2, ... and names"
         )
     return tuple(labels)
+
+
+def _without_numbers(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of numbered lines such as "0 wave" in order; other lines as they are."""
+    matches = [_NUMBERED.fullmatch(line) for line in lines]
+    by_number = {int(match["number"]): match["name"] for match in matches if match is not None}
+    if len(by_number) != len(lines) or set(by_number) != set(range(len(lines))):
+        return tuple(lines)
+    return tuple(by_number[number] for number in range(len(lines)))
 
 
 def _in_order(labels: Mapping[str, object]) -> list[object] | None:
@@ -218,6 +249,6 @@ def _card(folder: Path, name: str | None) -> str | None:
 
 def _decode(content: bytes, path: Path) -> str:
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: not UTF-8 text") from error

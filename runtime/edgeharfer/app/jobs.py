@@ -23,6 +23,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.body import BodyDeadline
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.timeouts import Timeout, timeout
 
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {
@@ -68,7 +69,7 @@ class AnalysisJob:
     name: str
     address: str
     deadline: BodyDeadline
-    receive_timeout: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    receive_timeout: Timeout = field(default_factory=lambda: timeout(None))
     phase: Phase = "receiving"
     share: float = 0.0
     error: str = ""
@@ -230,7 +231,7 @@ class JobQueue:
         async with self._working:
             job.phase = "working"
             try:
-                async with asyncio.timeout(self._settings.limits.work_s):
+                async with timeout(self._settings.limits.work_s):
                     await self._run_worker(job)
             except TimeoutError:
                 job.phase = "failed"

@@ -23,6 +23,7 @@ from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.child import start_child, stop_child
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.tasks import ACTION
+from edgeharfer.runtime.timeouts import timeout
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 LessonPhase = Literal["collecting", "working", "taught", "failed"]
@@ -151,7 +152,7 @@ class ClassLesson:
 
     async def _work(self) -> None:
         try:
-            async with asyncio.timeout(self._settings.limits.work_s):
+            async with timeout(self._settings.limits.work_s):
                 await self._run_worker()
         except TimeoutError:
             self._fail("teaching took too long; use fewer examples")

@@ -14,12 +14,15 @@ import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.lock import FileLock
 from edgeharfer.runtime.staging import cannot_write, locked_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PREFIX = "app-"
 LOCK = "lock"

@@ -48,26 +48,26 @@ class BenchmarkSubject:
 
 @contextmanager
 def exported_subject(model: Path, name: str | None = None) -> Iterator[BenchmarkSubject]:
-    """Export a Keras model to a temporary package, which is deleted at the end of the context.
+    """Export a model to a temporary package, which is deleted at the end of the context.
 
     Placeholders replace labels and scaling that the model does not record, since they do not affect speed.
     """
     from edgeharfer.export import export_model
     from edgeharfer.export.keras_model import load_model
-    from edgeharfer.export.source import find_source
+    from edgeharfer.export.source import FOREIGN, find_source
 
     source = find_source(model, name)
     loaded = load_model(source)
     labels = None
     if "labels" not in source.facts:
-        labels = [f"class-{number}" for number in range(loaded.output_shape[-1] or 0)]
+        labels = [f"class-{number}" for number in range(max(loaded.units or 0, 2))]
     record = source.facts.get("input")
-    known = loaded.scales_itself or (isinstance(record, dict) and "normalize" in record)
+    known = loaded.scaling_layer is not None or (isinstance(record, dict) and "normalize" in record)
     with TemporaryDirectory(prefix="edgeharfer-") as folder:
         package = export_model(
             model, Path(folder, model.stem), labels=labels, normalize="auto" if known else "unit", name=name
         )
-        yield BenchmarkSubject(package, model, name)
+        yield BenchmarkSubject(package, None if source.kind in FOREIGN else model, name)
 
 
 def check_origin(package: Package, model: Path) -> None:

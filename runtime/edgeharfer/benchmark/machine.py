@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,19 @@ def machine_facts(clock: Clock | None = None) -> dict[str, object]:
     """The `machine` object of `benchmark --json`; unknown values are None."""
     clock = clock or SystemClock()
     gpu = gpu_environment()
+    load = {"cores": usable_cores(), "load_average": load_average()}
     return {
         "cpu": cpu_model(),
-        "cores": usable_cores(),
+        **load,
+        "busy": is_busy(load),
         "memory_gb": memory_gb(),
-        "load_average": load_average(),
         "gpu": gpu.gpu,
         "driver": gpu.driver,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": all_installed(PACKAGES),
         "revision": source_revision(),
-        "date": datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.fromtimestamp(clock.wall(), timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
 import numpy as np
 
-from edgeharfer.benchmark.measure import Run
+from edgeharfer.benchmark.measure import Run, Streams
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ConfigError
@@ -17,8 +17,9 @@ from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS, ROLLING, Manifest
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
-from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.providers import PROVIDERS, session_provider
 from edgeharfer.runtime.inference.session import Session, make_session
+from edgeharfer.runtime.inference.tuning import batch_axes, read_graph
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.types import Floats
 
@@ -35,6 +36,7 @@ class BenchmarkSetup:
         threads: ONNX Runtime intra-op thread counts.
         batches: Batch sizes.
         fallback: Allow another provider, see `Backend`.
+        streams: Sessions that run at the same time.
     """
 
     providers: Sequence[str] = ("cpu",)
@@ -42,6 +44,7 @@ class BenchmarkSetup:
     threads: Sequence[int] = (1,)
     batches: Sequence[int] = (1,)
     fallback: bool = False
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,13 @@ def chosen_precisions(package: Package, requested: Sequence[str] | None) -> list
     Raises:
         ConfigError: The package does not have a requested precision.
     """
-    available = package.manifest.files
+    available = package.manifest.precisions
     missing = [name for name in requested or () if name not in available]
     if missing:
         raise ConfigError(
             f"{package.manifest.name}: no {missing[0]} model; choose from {', '.join(available)}"
         )
-    return [name for name in PRECISIONS if name in (requested or available)]
+    return [name for name in PRECISIONS if name in (requested or package.manifest.files)]
 
 
 def package_candidates(
@@ -107,18 +110,33 @@ def package_candidates(
     precisions = chosen_precisions(package, setup.precisions)
     for provider, precision, threads in product(setup.providers, precisions, setup.threads):
         backend = Backend.parse(provider, precision=precision, threads=threads, fallback=setup.fallback)
-        parts = {role: load(package, role, backend, clock) for role in package.manifest.roles}
-        make = partial(_candidate, package.manifest.name, backend)
-        for (role, part), batch in product(parts.items(), setup.batches):
-            run = partial(part.session.run1, inputs(package.manifest, role, part.session, batch))
-            yield make(role, [part], batch=batch, run=run)
+        sizes = dict.fromkeys((*setup.batches, 1) if package.manifest.kind == "clip" else setup.batches)
+        streams = [
+            {role: load_batches(package, role, backend, sizes, clock) for role in package.manifest.roles}
+            for _ in range(setup.streams)
+        ]
+        parts = streams[0]
+        make = partial(_candidate, package.manifest.name, backend, setup.streams)
+        for role, batch in product(parts, setup.batches):
+            feed = inputs(package.manifest, role, parts[role][batch].session, batch)
+            run = together([partial(loaded[role][batch].session.run1, feed) for loaded in streams])
+            yield make(role, [parts[role][batch]], batch=batch, run=run)
         if "encoder" in parts:
-            encoder, head = parts["encoder"], parts["head"]
-            if has_rolling_head(package.manifest, precision, encoder.session):
+            encoders = [loaded["encoder"][1] for loaded in streams]
+            heads = [loaded["head"][1] for loaded in streams]
+            if has_rolling_head(package.manifest, precision, encoders[0].session):
                 on_cpu = replace(CPU, precision=precision, threads=threads)
-                head = load(package, ROLLING, on_cpu, clock)
-            step = streaming_step(package.manifest, encoder.session, head.session)
-            yield make("step", [encoder, head], batch=1, run=step)
+                heads = [load(package, ROLLING, on_cpu, clock) for _ in streams]
+            steps = [
+                streaming_step(package.manifest, encoder.session, head.session)
+                for encoder, head in zip(encoders, heads, strict=True)
+            ]
+            yield make("step", [encoders[0], heads[0]], batch=1, run=together(steps))
+
+
+def together(runs: Sequence[Run]) -> Run:
+    """The only run, or concurrent streams of several."""
+    return runs[0] if len(runs) == 1 else Streams(runs)
 
 
 def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Floats:
@@ -130,11 +148,22 @@ def inputs(manifest: Manifest, role: str, session: Session, batch: int) -> Float
     return windows(frames, size, batch)
 
 
-def load(package: Package, role: str, backend: Backend, clock: Clock) -> LoadedGraph:
-    """Read, verify and load one graph, as a live run does."""
+def load_batches(
+    package: Package, role: str, backend: Backend, batches: Iterable[int], clock: Clock
+) -> dict[int, LoadedGraph]:
+    """Load one graph for several batch sizes, with a fixed size where a live run has one."""
+    if package.manifest.kind == "clip" or PROVIDERS[backend.provider].single:
+        return {batch: load(package, role, backend, clock, batch) for batch in batches}
+    return dict.fromkeys(batches, load(package, role, backend, clock))
+
+
+def load(
+    package: Package, role: str, backend: Backend, clock: Clock, batch: int | None = None
+) -> LoadedGraph:
+    """Read, verify and load one graph, as a live run does, for one batch size or for any."""
     start_s = clock.monotonic()
-    graph = package.read(role, backend.precision)
-    session = make_session(graph, backend)
+    graph = read_graph(package, role, backend)
+    session = make_session(replace(graph, sizes=tuple(batch_axes(graph, batch).items())), backend)
     return LoadedGraph(session, len(graph.data) / 1e6, (clock.monotonic() - start_s) * 1e3)
 
 
@@ -155,10 +184,16 @@ def streaming_step(manifest: Manifest, encoder: Session, head: Session) -> Run:
 
 
 def _candidate(
-    package: str, backend: Backend, role: str, parts: Sequence[LoadedGraph], *, batch: int, run: Run
+    package: str,
+    backend: Backend,
+    streams: int,
+    role: str,
+    parts: Sequence[LoadedGraph],
+    *,
+    batch: int,
+    run: Run,
 ) -> Candidate:
     real = parts[0].session.provider
-    asked = PROVIDERS.get(backend.provider)
     return Candidate(
         name=part_name(package, role),
         backend=OURS,
@@ -169,5 +204,7 @@ def _candidate(
         size_mb=sum(part.size_mb for part in parts),
         load_ms=sum(part.load_ms for part in parts),
         run=run,
-        asked=None if asked is None or asked.name == real else backend.name,
+        asked=None if session_provider(backend) == real else backend.name,
+        streams=streams,
+        setup=backend,
     )

@@ -60,16 +60,18 @@ def parse_peers(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def missing_peers(peers: Sequence[str]) -> dict[str, str]:
-    """Peers that are not installed, each with a message that names the command to install it."""
-    missing = {}
+def check_installed(peers: Sequence[str]) -> None:
+    """Check that peers are installed.
+
+    Raises:
+        MissingExtra: One is not; the message names the command to install it.
+    """
     for peer in peers:
         try:
             for module in _MODULES[peer]:
                 import_peer(module)
-        except ImportError:
-            missing[peer] = str(MissingExtra(peer, EXTRA_OF[peer]))
-    return missing
+        except ImportError as error:
+            raise MissingExtra(peer, EXTRA_OF[peer]) from error
 
 
 def import_peer(name: str) -> Any:

@@ -18,6 +18,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import Session, make_session
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.process import pipeline_process
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.stats import LatencyHistogram, Stats, rss_mb
 from edgeharfer.runtime.types import Frame
@@ -75,7 +76,7 @@ class PipelineJob:
         latency = LatencyHistogram()
         video = self._open()
         self._pipeline.skip_unneeded(video)
-        with Capture(video, pace="fast", clock=self._clock) as capture:
+        with pipeline_process(), Capture(video, pace="fast", clock=self._clock) as capture:
             self._take(self._next(capture), "stream")
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for _ in range(frames):
@@ -98,17 +99,21 @@ class PipelineJob:
             "frames", "seconds", "cpu_s", "units" and "unit_cpu_s".
         """
         figures = {"frames": 0.0, "seconds": 0.0, "cpu_s": 0.0, "units": 0.0, "unit_cpu_s": 0.0}
-        while figures["frames"] < frames:
-            block = self._block(min(BLOCK_FRAMES, frames - int(figures["frames"])))
-            figures["unit_cpu_s"] += self._run_units()
-            start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
-            for frame in block:
-                self._take(frame, "blocks")
-            figures["cpu_s"] += self._cpu_clock() - start_cpu_s
-            figures["seconds"] += self._clock.monotonic() - start_s
-            figures["frames"] += len(block)
-            figures["units"] += UNITS_PER_BLOCK
+        with pipeline_process():
+            while figures["frames"] < frames:
+                self._time_block(figures, min(BLOCK_FRAMES, frames - int(figures["frames"])))
         return figures
+
+    def _time_block(self, figures: dict[str, float], count: int) -> None:
+        block = self._block(count)
+        figures["unit_cpu_s"] += self._run_units()
+        start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
+        for frame in block:
+            self._take(frame, "blocks")
+        figures["cpu_s"] += self._cpu_clock() - start_cpu_s
+        figures["seconds"] += self._clock.monotonic() - start_s
+        figures["frames"] += len(block)
+        figures["units"] += UNITS_PER_BLOCK
 
     def summary(self) -> dict[str, Any]:
         """Models and providers of the pipeline, faces per frame, and latencies of its stages."""

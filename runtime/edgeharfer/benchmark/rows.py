@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeharfer.benchmark.measure import Run, Timing
+from edgeharfer.runtime.inference.backend import Backend
 
 OURS = "onnxruntime"
 RATIO_OF = {
@@ -34,6 +35,8 @@ class Candidate:
         run: Runs one inference.
         asked: The requested provider if it differs from `provider`.
         accuracy: Top-1 accuracy, if it was measured.
+        streams: Number of concurrent sessions.
+        setup: The backend that our own engine was asked for.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Candidate:
     run: Run
     asked: str | None = None
     accuracy: float | None = None
+    streams: int = 1
+    setup: Backend | None = None
 
 
 @dataclass
@@ -79,6 +84,7 @@ def as_rows(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> list[
 
 
 def _row(candidate: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, Timing]]) -> dict[str, Any]:
+    per_second = timing.per_second
     row: dict[str, Any] = {
         "name": candidate.name,
         "backend": candidate.backend,
@@ -86,10 +92,11 @@ def _row(candidate: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, 
         "provider": candidate.provider,
         "threads": candidate.threads,
         "batch": candidate.batch,
+        "streams": candidate.streams,
         "median_ms": round(timing.median_ms, 4),
-        "p95_ms": round(timing.p95_ms, 4),
+        **{f"p{share}_ms": round(timing.percentile_ms(share), 4) for share in (5, 95, 99)},
         "cpu_ms": round(timing.cpu_ms, 4),
-        "per_second": round(candidate.batch * 1e3 / timing.median_ms, 1) if timing.median_ms > 0 else None,
+        "per_second": None if per_second is None else round(candidate.batch * per_second, 1),
         "size_mb": round(candidate.size_mb, 3),
         "load_ms": round(candidate.load_ms, 1),
         "ratios": _ratios(candidate, timing, pairs) if candidate.backend == OURS else {},
@@ -118,5 +125,5 @@ def _ratios(
     return ratios
 
 
-def _configuration(candidate: Candidate) -> tuple[str, int, int]:
-    return candidate.name, candidate.threads, candidate.batch
+def _configuration(candidate: Candidate) -> tuple[str, int, int, int]:
+    return candidate.name, candidate.threads, candidate.batch, candidate.streams

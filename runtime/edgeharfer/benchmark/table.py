@@ -14,6 +14,7 @@ _RATIO_TITLES = {
     "openvino": "x OpenVINO",
     "litert": "x LiteRT",
 }
+_TIMES = {"median_ms": "median ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms", "cpu_ms": "CPU ms"}
 _TEXT_COLUMNS = 4
 
 
@@ -21,8 +22,10 @@ def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """Format one line per row. "x predict" is the time of Keras `predict` divided by that of the row."""
     ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
     with_accuracy = any("top1" in row for row in rows)
-    titles = ["name", "backend", "precision", "provider", "threads", "batch", "median ms", "p95 ms"]
-    titles += ["CPU ms", "per s"]
+    with_streams = any(row.get("streams", 1) > 1 for row in rows)
+    times = [key for key in _TIMES if all(key in row for row in rows)]
+    titles = ["name", "backend", "precision", "provider", "threads", "batch"]
+    titles += [*(["streams"] if with_streams else []), *(_TIMES[key] for key in times), "per s"]
     titles += [
         "MB",
         "load ms",
@@ -32,7 +35,8 @@ def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     lines = [titles]
     for row in rows:
         cells = [row["name"], row["backend"], row["precision"], _provider(row), row["threads"], row["batch"]]
-        cells += [f"{row[key]:.3f}" for key in ("median_ms", "p95_ms", "cpu_ms")]
+        cells += [row.get("streams", 1)] if with_streams else []
+        cells += [f"{row[key]:.3f}" for key in times]
         cells += [_number(row["per_second"], ".0f")]
         cells += [f"{row['size_mb']:.2f}", f"{row['load_ms']:.0f}"]
         cells += [_number(row.get("top1"), ".4f")] if with_accuracy else []
@@ -80,7 +84,7 @@ def _percentiles(values: Mapping[str, float]) -> str:
 
 
 def _provider(row: Mapping[str, Any]) -> str:
-    name = str(row["provider"]).removesuffix("ExecutionProvider")
+    name = str(row["provider"]).replace("ExecutionProvider", "")
     return f"{name} (not {row['asked_provider']})" if "asked_provider" in row else name
 
 

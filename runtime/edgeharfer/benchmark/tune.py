@@ -1,67 +1,167 @@
-"""Measure a package on every available provider in every precision, and choose the fastest."""
+"""Measure a package on every available provider in every precision, and choose the fastest for each graph.
+
+Candidates that compute on the CPU are compared by the processor time of one thread, so that other work of the
+machine does not change the choice; those on other devices by wall time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from edgeharfer.benchmark.measure import measure
-from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates
+import numpy as np
+
+from edgeharfer.benchmark.measure import Timing, measure
+from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.evaluate.dataset import Progress
-from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.providers import runs_on_processor
+from edgeharfer.runtime.inference.upgrade import TOLERANCE, relative_difference
+from edgeharfer.runtime.types import Floats
 
 MAX_TIME_RATIO = 0.85
 """More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
+MAX_PLUGIN_RATIO = 0.98
+"""Another provider is chosen over the CPU provider only if it reduces the time to this share."""
+
+GraphProviders = dict[str, dict[str, str]]
+"""Precision -> role of a graph -> its provider."""
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """A backend and the median time of a package on it."""
+    """A backend and the time of a package, or of one of its graphs, on it.
+
+    Attributes:
+        backend: The backend.
+        median_ms: The time that is compared, see `comparable_ms`.
+    """
 
     backend: Backend
     median_ms: float
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """The measurements of a package.
+
+    Attributes:
+        auto: Backend for "auto"; its provider is "auto" if the graphs run on different ones.
+        graphs: Fastest provider of each graph in each precision.
+        results: The best result of each provider in order of time, then all others in order of time.
+        left_out: Providers that were not considered, with the reason.
+    """
+
+    auto: Backend
+    graphs: GraphProviders
+    results: Sequence[TuningResult]
+    left_out: Sequence[str] = ()
+
+    @property
+    def backends(self) -> list[Backend]:
+        """The backends to record, that of "auto" first."""
+        best = [result.backend for result in best_per_provider(self.results)]
+        return [self.auto, *(one for one in best if one.name != self.auto.name)]
+
+
 def tune_package(
     package: Package, setup: BenchmarkSetup, runs: int, progress: Progress = lambda done, total: None
-) -> list[TuningResult]:
-    """Measure the time per frame: of the only graph, or of the streaming step of an action package.
+) -> Tuning:
+    """Measure the time per frame of each graph, and of the streaming step of an action package.
 
     Args:
         package: The package.
         setup: What to vary.
         runs: Timed runs of each candidate.
         progress: Called with the number of rounds done and of all rounds.
+    """
+    candidates = [one for one in package_candidates(package, setup) if one.asked is None]
+    wrong = differing_providers(candidates)
+    kept = [one for one in candidates if (_provider(one), one.precision) not in wrong]
+    timings = measure([candidate.run for candidate in kept], runs, progress=progress)
+    results = _results(kept, timings)
+    roles = package.manifest.roles
+    graphs = {role: results[part_name(package.manifest.name, role)] for role in roles}
+    auto, chosen = choose_graphs(graphs)
+    frames = results[part_name(package.manifest.name, "step" if "encoder" in roles else roles[-1])]
+    best = best_per_provider(frames)
+    others = sorted((one for one in frames if one not in best), key=lambda result: result.median_ms)
+    return Tuning(auto, chosen, [*best, *others], list(wrong.values()))
+
+
+def choose_graphs(graphs: Mapping[str, Sequence[TuningResult]]) -> tuple[Backend, GraphProviders]:
+    """Choose the provider of each graph, then precision and threads of the package.
+
+    Args:
+        graphs: Results by role, each role on the same backends.
 
     Returns:
-        The best result of each provider in order of time, then all others in order of time.
+        The backend for "auto", and the providers by precision and role.
     """
-    candidates = [
-        candidate for candidate in package_candidates(package, setup) if _is_frame_step(candidate, package)
-    ]
-    timings = measure([candidate.run for candidate in candidates], runs, progress=progress)
-    results = [
-        TuningResult(Backend(_provider(candidate), candidate.precision, candidate.threads), timing.median_ms)
-        for candidate, timing in zip(candidates, timings, strict=True)
-    ]
-    best = best_per_provider(results)
-    return [
-        *best,
-        *(result for result in sorted(results, key=lambda result: result.median_ms) if result not in best),
-    ]
+    totals, chosen = [], {}
+    for threads, precision in dict.fromkeys(_run_options(one) for some in graphs.values() for one in some):
+        best = {
+            role: fastest_provider([one for one in some if _run_options(one) == (threads, precision)])
+            for role, some in graphs.items()
+        }
+        names = {role: result.backend.name for role, result in best.items()}
+        shared = next(iter(names.values())) if len(set(names.values())) == 1 else AUTO
+        backend = Backend.parse(shared, precision=precision, threads=threads)
+        chosen[backend] = names
+        totals.append(TuningResult(backend, sum(result.median_ms for result in best.values())))
+    by_precision: dict[str, list[TuningResult]] = {}
+    for total in totals:
+        by_precision.setdefault(total.backend.precision, []).append(total)
+    providers = {name: chosen[best_result(some).backend] for name, some in by_precision.items()}
+    return best_result(totals).backend, providers
+
+
+def fastest_provider(results: Sequence[TuningResult]) -> TuningResult:
+    """Choose among providers; another one than the CPU provider must be faster by MAX_PLUGIN_RATIO."""
+    best = min(results, key=lambda result: result.median_ms)
+    plain = next((one for one in results if one.backend.name == "cpu"), best)
+    return best if best.median_ms < MAX_PLUGIN_RATIO * plain.median_ms else plain
+
+
+def comparable_ms(timings: Mapping[Backend, Timing]) -> dict[Backend, float]:
+    """Milliseconds to compare backends by.
+
+    On the CPU this is the median processor time of one thread; with more threads it is divided by their
+    speed-up in wall time, the median over pairs of runs. On other devices it is the median wall time.
+    """
+    times = {}
+    for backend, timing in timings.items():
+        times[backend] = timing.median_ms
+        single = timings.get(replace(backend, threads=1))
+        if runs_on_processor(backend) and single is not None:
+            times[backend] = single.cpu_ms * _paired_ratio(timing, single)
+    return times
+
+
+def _paired_ratio(timing: Timing, other: Timing) -> float:
+    """Median ratio of the wall times of runs in the same round."""
+    if timing is other:
+        return 1.0
+    return float(np.median(timing.samples_ms / np.maximum(other.samples_ms, 1e-9)))
 
 
 def best_per_provider(results: Sequence[TuningResult]) -> list[TuningResult]:
     """The best result of each provider, fastest first."""
-    by_provider: dict[str, TuningResult] = {}
-    for result in sorted(results, key=lambda result: result.backend.threads or 1):
-        best = by_provider.get(result.backend.name)
-        if best is None or is_better(result, best):
-            by_provider[result.backend.name] = result
-    return sorted(by_provider.values(), key=lambda result: result.median_ms)
+    by_provider: dict[str, list[TuningResult]] = {}
+    for result in results:
+        by_provider.setdefault(result.backend.name, []).append(result)
+    return sorted(map(best_result, by_provider.values()), key=lambda result: result.median_ms)
+
+
+def best_result(results: Iterable[TuningResult]) -> TuningResult:
+    """The best of several results, at least one."""
+    best, *others = sorted(results, key=lambda result: result.backend.threads or 1)
+    for result in others:
+        if is_better(result, best):
+            best = result
+    return best
 
 
 def is_better(result: TuningResult, other: TuningResult) -> bool:
@@ -75,10 +175,49 @@ def thread_counts(cores: int) -> list[int]:
     return [count for count in (1, 2, 4, 8, 16) if count <= max(1, cores)]
 
 
-def _is_frame_step(candidate: Candidate, package: Package) -> bool:
-    parts: Iterable[str] = package.manifest.roles
-    return candidate.name.endswith("step") if "encoder" in parts else True
+def differing_providers(candidates: Sequence[Candidate]) -> dict[tuple[str, str], str]:
+    """Compare the outputs of each graph with those of the CPU provider.
+
+    Returns:
+        Provider and precision -> how far an output is off, if it is by more than TOLERANCE.
+    """
+    graphs = [one for one in candidates if not one.name.endswith(" step")]
+    wanted = {(one.name, one.precision): _outputs(one) for one in graphs if _provider(one) == "cpu"}
+    wrong: dict[tuple[str, str], str] = {}
+    for one in graphs:
+        reference = wanted.get((one.name, one.precision))
+        if _provider(one) == "cpu" or reference is None:
+            continue
+        found = relative_difference(reference, _outputs(one))
+        if found > (limit := TOLERANCE[one.precision]):
+            reason = f"its outputs differ from the CPU's by {found:.2g} of the largest, more than {limit:g}"
+            wrong[_provider(one), one.precision] = f"{one.name} {one.precision} on {_provider(one)}: {reason}"
+    return wrong
+
+
+def _results(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> dict[str, list[TuningResult]]:
+    """Results by the display name of the graph or step."""
+    named: dict[str, dict[Backend, Timing]] = {}
+    for candidate, timing in zip(candidates, timings, strict=True):
+        named.setdefault(candidate.name, {})[_backend(candidate)] = timing
+    return {
+        name: [TuningResult(backend, time_ms) for backend, time_ms in comparable_ms(measured).items()]
+        for name, measured in named.items()
+    }
+
+
+def _run_options(result: TuningResult) -> tuple[int | None, str]:
+    return result.backend.threads, result.backend.precision
+
+
+def _outputs(candidate: Candidate) -> dict[str, Floats]:
+    return {candidate.name: np.asarray(candidate.run())}
 
 
 def _provider(candidate: Candidate) -> str:
-    return next(name for name, row in PROVIDERS.items() if row.name == candidate.provider)
+    return _backend(candidate).name
+
+
+def _backend(candidate: Candidate) -> Backend:
+    assert candidate.setup is not None, "candidates of our own engine have one"
+    return replace(candidate.setup, fallback=False)

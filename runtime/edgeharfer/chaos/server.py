@@ -6,9 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.closing import Closing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"

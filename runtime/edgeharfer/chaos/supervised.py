@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from edgeharfer.runtime.child import Child
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.closing import Closing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 START_S = 90.0
 """Maximum start-up time on a slow machine, for imports and models."""

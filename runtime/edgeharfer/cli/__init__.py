@@ -36,6 +36,7 @@ COMMANDS = {
     "train": "Train an emotion or action model.",
     "teach": "Teach an action package from a few clips of each class, without TensorFlow.",
     "export": "Export a Keras model to a model package.",
+    "inspect": "Show what a model file takes and gives, and what fits it on labelled data.",
     "kiosk": "Run and manage the kiosk service: a screen with a camera.",
     "chaos": "Inject faults on this device and measure the recovery from each.",
     "calibrate": "Choose a calibration set for INT8 quantization.",

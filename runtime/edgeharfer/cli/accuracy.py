@@ -55,9 +55,10 @@ def _measure_faces(package: Package, data: Path, options: dict[str, Any]) -> dic
 
 def _measure_clips(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
     from edgeharfer.evaluate.action import evaluate_action
-    from edgeharfer.evaluate.dataset import CLIPS, Dataset
+    from edgeharfer.evaluate.dataset import Dataset, clip_suffixes
 
-    clips = Dataset(data, CLIPS)
+    assert package.manifest.window is not None, "a package that reads clips has a window"
+    clips = Dataset(data, clip_suffixes(package.manifest.window))
     with progress_bar() as progress:
         return evaluate_action(
             package, clips, clips.split(options["split"]), backend_from_options(options), progress=progress

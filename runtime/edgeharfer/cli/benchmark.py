@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeharfer.cli.benchmark_checks import MAX_COUNT, check_options, check_subjects
 from edgeharfer.cli.options import config_option, path_option
-from edgeharfer.cli.packages import is_keras
+from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
-from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.benchmark.compare import BenchmarkSubject
+    from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.rows import Candidate
     from edgeharfer.runtime.inference.package import Package
-
-MAX_COUNT = 256
 
 
 @click.command()
@@ -72,9 +71,23 @@ MAX_COUNT = 256
 @click.option(
     "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Number of measured runs."
 )
-@path_option("--data", metavar="DIR|ZIP", help="Labelled data; adds the accuracy to the table.")
+@click.option(
+    "--duration", type=click.FloatRange(min=0, min_open=True, max=86_400), metavar="S",
+    help="Measure each row for S seconds instead of --runs.",
+)  # fmt: skip
+@click.option(
+    "--streams", type=click.IntRange(1, MAX_COUNT), default=1, show_default=True,
+    help="Sessions that run at the same time, for throughput.",
+)  # fmt: skip
+@path_option(
+    "--profile", metavar="DIR", help="Show times by operator, and write ONNX Runtime's traces to DIR."
+)
+@path_option(
+    "--data", metavar="DIR|ZIP",
+    help="Labelled data; adds the accuracy in each precision on each provider to the table.",
+)  # fmt: skip
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
-@path_option("--plot", "plot_file", metavar="FILE.png", help="Write a bar chart of the medians.")
+@path_option("--plot", "plot_file", metavar="FILE.png", help="Plot the medians with their ranges.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
     """Benchmark PACKAGEs on this machine: medians and ratios from interleaved rounds in one run.
@@ -84,73 +97,27 @@ def benchmark(packages: tuple[str, ...], **options: Any) -> None:
 
     \b
     edgeharfer benchmark action-ucf20 --threads 1,2
-    edgeharfer benchmark runs/action --against keras,openvino,litert --plot bars.png
+    edgeharfer benchmark emotion-fer8 --data faces/ --plot fer8.png
+    edgeharfer benchmark emotion-fer8 --profile traces/
+    edgeharfer benchmark runs/action --against keras,openvino,litert
     edgeharfer benchmark --end-to-end --source clip.mp4 --against keras
     """
     from edgeharfer.benchmark.machine import machine_facts
-    from edgeharfer.benchmark.peers import missing_peers, parse_peers
 
-    check_options(options)
-    requested = parse_peers(options["against"])
-    missing = missing_peers(requested)
-    present = [peer for peer in requested if peer not in missing]
-    left_out = list(missing.values())
+    check_options(packages, options)
+    left_out: list[str] = []
     report: dict[str, Any] = {"machine": machine_facts()}
     with ExitStack() as stack:
         subjects = list(find_subjects(packages, options, stack))
-        report["rows"] = measure_rows(subjects, options, present, left_out)
+        check_subjects(subjects, options)
+        report["rows"] = measure_rows(subjects, options, left_out)
+        if options["profile"] is not None:
+            report["profile"] = profile(subjects, options)
         if options["end_to_end"]:
-            report |= run_end_to_end(subjects, options, present)
+            report |= run_end_to_end(subjects, options)
     report["left_out"] = left_out
     show(report)
     write(report, options["json_file"], options["plot_file"])
-
-
-def check_options(options: dict[str, Any]) -> None:
-    """Parse lists and reject invalid options before anything is loaded.
-
-    Raises:
-        click.UsageError: The options cannot be combined, or a value is invalid.
-    """
-    from edgeharfer.benchmark.plot import check_plot
-
-    if options["end_to_end"] != (options["source"] is not None):
-        raise click.UsageError("--end-to-end and --source FILE require each other")
-    for name in ("faces", "minutes", "agreement"):
-        if options[name] and not options["end_to_end"]:
-            raise click.UsageError(f"--{name} requires --end-to-end")
-    options["threads"] = counts(options["threads"], "--threads")
-    options["batches"] = counts(options["batches"], "--batch")
-    options["providers"] = choices(options["providers"], provider_choices()[1:], AUTO, "--provider")
-    options["precisions"] = choices(options["precisions"], PRECISIONS, "all", "--precision")
-    for path in (options["json_file"], options["plot_file"]):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise click.UsageError(f"{path}: folder {path.parent} does not exist")
-    if options["plot_file"] is not None:
-        check_plot()
-
-
-def counts(text: str, option: str) -> list[int]:
-    """Parse a comma-separated list of numbers such as "1,2"."""
-    parts = [part.strip() for part in str(text).split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= MAX_COUNT for part in parts):
-        raise click.BadParameter(
-            f"{text!r} is not a comma-separated list of numbers from 1 to {MAX_COUNT}", param_hint=option
-        )
-    return list(dict.fromkeys(map(int, parts)))
-
-
-def choices(text: str, known: Sequence[str], everything: str, option: str) -> list[str] | None:
-    """Parse a comma-separated list of names such as "cpu,cuda"; None for `everything`."""
-    parts = [part.strip() for part in text.split(",")]
-    if parts == [everything]:
-        return None
-    for part in parts:
-        if part not in known:
-            raise click.BadParameter(
-                f"{part!r}: choose from {everything}, {', '.join(known)}", param_hint=option
-            )
-    return list(dict.fromkeys(parts))
 
 
 def find_subjects(
@@ -162,10 +129,8 @@ def find_subjects(
     from edgeharfer.runtime.inference.package import load_package
 
     model = options["keras_model"]
-    if model is not None and len(packages) != 1:
-        raise click.UsageError("--keras-model requires exactly one PACKAGE")
     for name in packages or default_packages(options):
-        if is_keras(Path(name)):
+        if is_model_file(Path(name)):
             with needs_extra("export"):
                 yield stack.enter_context(exported_subject(Path(name), options["name"]))
         else:
@@ -185,30 +150,54 @@ def default_packages(options: dict[str, Any]) -> list[str]:
 
 
 def measure_rows(
-    subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str], left_out: list[str]
+    subjects: Sequence[BenchmarkSubject], options: dict[str, Any], left_out: list[str]
 ) -> list[dict[str, Any]]:
     """Measure the rows of the table and add what could not be measured to `left_out`."""
     from edgeharfer.benchmark.compare import compare
     from edgeharfer.benchmark.measure import measure
-    from edgeharfer.benchmark.ours import BenchmarkSetup
     from edgeharfer.benchmark.rows import as_rows
-    from edgeharfer.runtime.inference.providers import available_providers
 
-    setup = BenchmarkSetup(
-        providers=options["providers"] or available_providers(),
-        precisions=options["precisions"],
-        threads=options["threads"],
-        batches=options["batches"],
-        fallback=options["allow_fallback"],
-    )
-    comparison = compare(subjects, setup, peers)
+    comparison = compare(subjects, benchmark_setup(options), options["peers"])
     left_out += comparison.left_out
     candidates = comparison.candidates
     if options["data"] is not None:
         candidates = with_accuracy(candidates, subjects, options["data"], left_out)
     with progress_bar() as progress:
-        timings = measure([one.run for one in candidates], options["runs"], progress=progress)
+        timings = measure(
+            [one.run for one in candidates],
+            options["runs"],
+            duration_s=options["duration"],
+            progress=progress,
+        )
     return as_rows(candidates, timings)
+
+
+def benchmark_setup(options: dict[str, Any]) -> BenchmarkSetup:
+    """What to vary in the rows, as given by the options."""
+    from edgeharfer.benchmark.ours import BenchmarkSetup
+    from edgeharfer.runtime.inference.providers import available_providers
+
+    return BenchmarkSetup(
+        providers=options["providers"] or available_providers(),
+        precisions=options["precisions"],
+        threads=options["threads"],
+        batches=options["batches"],
+        fallback=options["allow_fallback"],
+        streams=options["streams"],
+    )
+
+
+def profile(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Profile each graph, and write the traces to the folder given by --profile."""
+    from edgeharfer.benchmark.profile import profile_package
+
+    return [
+        entry
+        for subject in subjects
+        for entry in profile_package(
+            subject.package, benchmark_setup(options), options["profile"], options["runs"]
+        )
+    ]
 
 
 def with_accuracy(
@@ -222,40 +211,46 @@ def with_accuracy(
     from edgeharfer.benchmark.rows import OURS
     from edgeharfer.runtime.errors import SourceError
 
-    accuracies: dict[tuple[str, str], float] = {}
+    accuracies: dict[tuple[str, Backend], float] = {}
     problem: SourceError | None = None
     for package in (subject.package for subject in subjects):
         last = f"{package.manifest.name} step" if package.manifest.window else package.manifest.name
-        precisions = {one.precision for one in candidates if one.name == last and one.backend == OURS}
+        found = (accuracy_backend(one) for one in candidates if one.name == last and one.backend == OURS)
         try:
-            accuracies.update({(last, one): top1(package, one, data) for one in sorted(precisions)})
+            accuracies |= {(last, one): top1(package, one, data) for one in dict.fromkeys(found)}
         except SourceError as error:
             problem = error
             left_out.append(f"accuracy of {package.manifest.name}: {error}")
     if problem is not None and not accuracies:
         raise problem
     return [
-        replace(one, accuracy=accuracies.get((one.name, one.precision))) if one.backend == OURS else one
+        replace(one, accuracy=accuracies.get((one.name, accuracy_backend(one))))
+        if one.backend == OURS
+        else one
         for one in candidates
     ]
 
 
-def top1(package: Package, precision: str, data: Path) -> float:
-    """Top-1 accuracy on labelled data, as `edgeharfer evaluate` measures it on the CPU."""
+def accuracy_backend(candidate: Candidate) -> Backend:
+    """What the accuracy of a candidate of our own engine depends on: provider, device and precision."""
+    assert candidate.setup is not None, "candidates of our own engine have a backend"
+    return replace(candidate.setup, threads=1)
+
+
+def top1(package: Package, backend: Backend, data: Path) -> float:
+    """Top-1 accuracy on labelled data, as `edgeharfer evaluate` measures it."""
     from edgeharfer.cli.accuracy import measure_accuracy
 
     options = {
-        "provider": "cpu", "precision": precision, "threads": 1, "allow_fallback": False,
-        "prior": "package", "split": None, "ferplus": None,
+        "provider": backend.name, "precision": backend.precision, "threads": backend.threads,
+        "allow_fallback": backend.fallback, "prior": "package", "split": None, "ferplus": None,
     }  # fmt: skip
     value = measure_accuracy(package, data, options)["top1"]
     assert isinstance(value, float), "evaluate gives fractions"
     return value
 
 
-def run_end_to_end(
-    subjects: Sequence[BenchmarkSubject], options: dict[str, Any], peers: Sequence[str]
-) -> dict[str, Any]:
+def run_end_to_end(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]) -> dict[str, Any]:
     """Benchmark the whole pipeline with the packages; tasks without a package are off."""
     from edgeharfer.benchmark.end_to_end import EndToEnd, measure_end_to_end
     from edgeharfer.benchmark.sustained import measure_sustained
@@ -271,7 +266,7 @@ def run_end_to_end(
             fallback=options["allow_fallback"],
         ),
         options["faces"],
-        "keras" in peers,
+        "keras" in options["peers"],
         options["agreement"],
         options["runs"],
     )
@@ -285,7 +280,7 @@ def run_end_to_end(
 
 def show(report: dict[str, Any]) -> None:
     """Print the report."""
-    from edgeharfer.benchmark.machine import is_busy
+    from edgeharfer.benchmark.profile import profile_lines
     from edgeharfer.benchmark.sustained import sustained_lines
     from edgeharfer.benchmark.table import end_to_end_lines, table
 
@@ -293,10 +288,12 @@ def show(report: dict[str, Any]) -> None:
     click.echo(
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, {machine['date']}"
     )
-    if is_busy(machine):
+    if machine["busy"]:
         click.echo("this machine is busy: compare only the CPU times (CPU ms) of this run")
     if report["rows"]:
         click.echo(table(report["rows"]))
+    for line in profile_lines(report.get("profile", ())):
+        click.echo(line)
     for line in end_to_end_lines(report["end_to_end"]) if "end_to_end" in report else ():
         click.echo(line)
     for line in sustained_lines(report["sustained"]) if "sustained" in report else ():
@@ -312,4 +309,4 @@ def write(report: dict[str, Any], json_file: Path | None, plot_file: Path | None
     if json_file is not None:
         write_json(json_file, report)
     if plot_file is not None and report["rows"]:
-        plot(report["rows"], plot_file)
+        plot(report["rows"], report["machine"], plot_file)

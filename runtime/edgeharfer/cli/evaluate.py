@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
+from edgeharfer.cli.model_file import model_file_options
 from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import open_package
 from edgeharfer.runtime.staging import write_json
@@ -28,19 +29,49 @@ from edgeharfer.runtime.staging import write_json
     show_default=True, help="Class prior of the emotion model.",
 )  # fmt: skip
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
+@model_file_options
 @provider_options
 def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -> None:
-    """Measure the accuracy of a PACKAGE, or of a Keras model as it would be exported.
+    """Measure the accuracy of a PACKAGE, or of a model file as it would be exported.
+
+    The options of `export` say what a model file does not record.
 
     \b
     edgeharfer evaluate emotion-fer8 --data fer2013.zip --ferplus fer2013new.csv
     edgeharfer evaluate action-ucf20 --data clips/
+    edgeharfer evaluate model.h5 --labels labels.txt --normalize unit --data fer2013.zip
     """
-    with open_package(package) as found:
+    with open_package(package, options) as found:
         metrics = measure_accuracy(found, data, options)
+    warning = check_label_order(metrics)
     click.echo(table(metrics))
+    if warning is not None:
+        click.echo(f"warning: {warning}", err=True)
     if json_file is not None:
         write_json(json_file, metrics)
+
+
+def check_label_order(metrics: dict[str, Any]) -> str | None:
+    """Look for a wrong order of labels: a class that is almost never right, and an order that fits better.
+
+    Adds the better order to the metrics, as `label_order`.
+
+    Returns:
+        A warning, or None if there is nothing to warn of.
+    """
+    import numpy as np
+
+    from edgeharfer.evaluate.label_orders import FITTED, better_order
+
+    best = better_order(metrics["labels"], np.array(metrics["confusion"], np.int64))
+    if best is None:
+        return None
+    metrics["label_order"] = {"name": best.order.name, "labels": list(best.order.labels), "top1": best.top1}
+    name = "assigned by the confusion matrix of this data" if best.order.name == FITTED else best.order.name
+    return (
+        f"the labels seem to be in another order: {best.top1:.1%} instead of {metrics['top1']:.1%} are right "
+        f"with {', '.join(best.order.labels)} ({name}): see `edgeharfer inspect --data`"
+    )
 
 
 def table(metrics: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`edgeharfer export`: export a Keras model to a model package."""
+"""`edgeharfer export`: export a model file to a model package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.model_file import model_arguments, model_file_options, refuse_model_options
 from edgeharfer.cli.options import F, path_option
 from edgeharfer.runtime.errors import ConfigError
-from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.export import Int8Options
@@ -45,13 +45,7 @@ def int8_options(command: F) -> F:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
-@click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto", show_default=True)
-@path_option("--weights", metavar="FILE", help="HDF5 file of the weights, if MODEL is a .json architecture.")
-@path_option("--labels", metavar="FILE", help="Class names in output order: JSON, or text with one per line.")
-@click.option(
-    "--normalize", type=click.Choice(["auto", "none", "unit", "symmetric", "standardize", "imagenet"]),
-    default="auto", show_default=True, help="Input scaling; unit = [0, 1], symmetric = [-1, 1].",
-)  # fmt: skip
+@model_file_options
 @click.option(
     "--precision",
     default="fp32",
@@ -65,15 +59,14 @@ def int8_options(command: F) -> F:
 @click.option("--name", help="Name of the package; picks one if a training run holds several.")
 @int8_options
 @click.option(
-    "--benchmark", "measure", is_flag=True, help="Benchmark the package against the Keras model afterwards."
+    "--benchmark",
+    "measure",
+    is_flag=True,
+    help="Benchmark the package afterwards, against the Keras model if MODEL is one.",
 )
 def export(
     model: Path,
     out: Path,
-    task: str,
-    weights: Path | None,
-    labels: Path | None,
-    normalize: str,
     precision: str,
     half_weights: bool,
     name: str | None,
@@ -83,13 +76,14 @@ def export(
     """Export MODEL to a model package.
 
     MODEL is a .keras, .h5 or .hdf5 file (of Keras 2 too), a .json architecture with --weights, a SavedModel,
-    the folder of a training run, or a package to add INT8 graphs to. An action model is split into a frame
-    encoder and a head over the window. The package is written completely or not at all; its receipt states
-    how far it differs from the Keras model.
+    an .onnx or .tflite file, the folder of a training run, or a package to add INT8 graphs to. An action
+    model is split into a frame encoder and a head over the window. The package is written completely or not
+    at all; its receipt states how far it differs from MODEL.
 
     \b
     edgeharfer export model.h5 --labels labels.json --normalize unit --out package
     edgeharfer export architecture.json --weights model.h5 --labels labels.json --normalize unit --out package
+    edgeharfer export classifier.onnx --labels labels.txt --normalize imagenet --out package
     edgeharfer export runs/action --precision fp32,int8 --calibration clips/ --eval-data clips/ --out package
     """
     with needs_extra("export"):
@@ -98,27 +92,27 @@ def export(
     precisions = [part.strip() for part in precision.split(",")]
     int8 = _int8(options) if "int8" in precisions else None
     if (model / "manifest.json").is_file():
+        refuse_model_options(str(model), options)
         if int8 is None:
             raise ConfigError(f"{model}: is already a package: add INT8 graphs with --precision fp32,int8")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
+    arguments = model_arguments(options)
     export_model(
         model,
         out,
-        task=task,
-        labels=labels,
-        normalize=normalize,
+        **arguments,
         precisions=precisions,
         half_weights=half_weights,
         name=name,
         int8=int8,
-        weights=weights,
         report=click.echo,
     )
     if measure:
-        peer = {"against": "keras", "keras_model": model, "name": name} if weights is None else {}
+        alone = arguments["weights"] is None and model.suffix.lower() not in (".onnx", ".tflite")
+        peer = {"against": "keras", "keras_model": model, "name": name} if alone else {}
         measured = {"packages": (str(out),), **peer}
         click.get_current_context().invoke(benchmark, **measured)
 

@@ -21,9 +21,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CALL_TIMEOUT_S = 0.6
 """Time after which a running call into ONNX Runtime is cancelled."""

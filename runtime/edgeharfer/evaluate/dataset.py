@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 
 CLIPS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation")
 TRAIN_SPLITS = ("train", "training")
+
 
 Progress = Callable[[int, int], object]
 """Called with the amount of work done and the total."""
@@ -26,6 +28,11 @@ SYNONYMS = {
     "surprised": "surprise", "neutrality": "neutral",
 }  # fmt: skip
 """Other names of classes in common data sets."""
+
+
+def clip_suffixes(window: WindowSpec) -> frozenset[str]:
+    """Return the suffixes of files that a model of clips reads; also pictures if it reads single frames."""
+    return CLIPS | IMAGE_SUFFIXES if window.frames == 1 else CLIPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from edgeharfer.runtime.config import read_config
+from edgeharfer.runtime.config import read_config, read_toml
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
@@ -281,7 +280,7 @@ def default_text() -> str:
 
 def default_config() -> KioskConfig:
     """The default configuration."""
-    return _parse(tomllib.loads(default_text()), "the shipped kiosk.toml")
+    return _parse(read_toml(TEMPLATE), "the shipped kiosk.toml")
 
 
 def credential_or_file(path: Path, environment: Mapping[str, str] = os.environ) -> Path:

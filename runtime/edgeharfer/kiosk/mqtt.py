@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -29,6 +29,9 @@ from edgeharfer.kiosk.topics import Topics, status_payload, to_json
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import ConfigError, SinkError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_IN_FLIGHT = 100
 """Most unacknowledged events; they are deleted from the outbox together."""

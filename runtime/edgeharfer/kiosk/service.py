@@ -28,6 +28,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.process import pipeline_process
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.address import redact_within
@@ -171,6 +172,10 @@ class Service:
 
     def run(self) -> None:
         """Run until `over` returns True."""
+        with pipeline_process():
+            self._run_sources()
+
+    def _run_sources(self) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._stop_condition():
             result_s = self._health.result_s

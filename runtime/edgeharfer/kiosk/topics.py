@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib import resources
 from typing import Any
 
@@ -81,10 +81,10 @@ def to_json(payload: Mapping[str, Any]) -> bytes:
 
 def schema(name: str) -> dict[str, Any]:
     """Load the JSON schema (2020-12) of a payload: "event", "status" or "discovery"."""
-    text = resources.files(__package__).joinpath("schemas", f"{name}.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
+    file = resources.files(__package__) / "schemas" / f"{name}.json"
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return loaded
 
 
 def _stamp(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")

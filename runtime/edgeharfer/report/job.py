@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -101,5 +101,5 @@ class ReportJob:
         return WrittenReport(report, folder)
 
     def _today(self) -> str:
-        day = datetime.fromtimestamp(self.clock.wall(), UTC).astimezone()
+        day = datetime.fromtimestamp(self.clock.wall(), timezone.utc).astimezone()
         return f"{day.day} {day:%B %Y}"

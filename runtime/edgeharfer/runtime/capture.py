@@ -6,14 +6,18 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.base import STALE_S, Source
+from edgeharfer.runtime.source.read_ahead import ReadAhead
 from edgeharfer.runtime.source.supervisor import SourceState, Supervisor
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pace = Literal["realtime", "fast"]
 
@@ -200,20 +204,25 @@ class Capture(Closing):
         if self._supervisor is not None:
             self._read_supervised(self._supervisor)
             return
-        start_s: float | None = None
-        while not self._stopping:
-            frame = self.source.read()
-            if frame is None:
-                break
-            if self._paced:
-                now_s = self._clock.monotonic()
-                start_s = now_s - frame.pts_s if start_s is None else start_s
-                self._sleep_until(start_s + frame.pts_s)
-                now_s = self._clock.monotonic()
-                frame = Frame(frame.seq, frame.pts_s, now_s, frame.picture, frame.still, frame.file)
+        if self._paced:
+            self._read_paced()
+            return
+        while not self._stopping and (frame := self.source.read()) is not None:
             self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
+
+    def _read_paced(self) -> None:
+        """Read a file at the speed of its recording."""
+        ahead = ReadAhead(self.source, self._clock)
+        start_s: float | None = None
+        while not self._stopping and (frame := ahead.next()) is not None:
+            start_s = self._clock.monotonic() - frame.pts_s if start_s is None else start_s
+            due_s = start_s + frame.pts_s
+            ahead.fill(due_s)
+            self._sleep_until(due_s)
+            now_s = self._clock.monotonic()
+            self._enqueue(Frame(frame.seq, frame.pts_s, now_s, frame.picture, frame.still, frame.file))
 
     def _read_supervised(self, supervisor: Supervisor) -> None:
         while not (self._stopping or supervisor.ended):

@@ -180,14 +180,14 @@ async def start_child(module: str, **environment: str) -> Process:
 
 async def stop_child(process: Process, grace_s: float) -> None:
     """Close the input of a process from `start_child`, and kill it if it does not exit in time."""
-    import asyncio
+    from edgeharfer.runtime.timeouts import timeout
 
     if process.returncode is not None:
         return
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(grace_s):
+        async with timeout(grace_s):
             await process.wait()
     except TimeoutError:
         process.kill()

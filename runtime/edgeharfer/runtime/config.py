@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
+import sys
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 MAX_BYTES = 1 << 20
 """Maximum size of a configuration file."""
@@ -40,9 +45,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read or is not valid TOML.
     """
     try:
-        return tomllib.loads(read_limited(path, MAX_BYTES).decode())
+        settings: dict[str, Any] = tomllib.loads(read_limited(path, MAX_BYTES).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return settings
 
 
 def read_limited(path: Path, max_bytes: int, hint: str = "") -> bytes:

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from edgeharfer.runtime.picture import SkippedPicture
 from edgeharfer.runtime.types import Frame
 
-LAG_FRAMES = 5
-"""Frames from the plan that a prediction uses to the frame in question: two in the queue of the capture, two
-that most files reorder, and one in progress. A source that asks earlier decodes more."""
+LAG_FRAMES = 11
+"""Frames from the plan that a prediction uses to the frame in question: six that are read in advance, two in
+the queue of the capture, two that most files reorder, and one in progress. A source that asks earlier decodes
+more.
+"""
 MAX_TIMES = 256
 """Number of frame times and plans that are kept."""
 _GRID_TOLERANCE = 1e-6

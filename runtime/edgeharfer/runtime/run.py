@@ -13,6 +13,7 @@ from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import PerceptionFactory, Pipeline
+from edgeharfer.runtime.process import pipeline_process
 from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
@@ -96,7 +97,8 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
         if options.record is None and not any(sink.uses_pictures for sink in sinks):
             pipeline.skip_unneeded(source)
         capture = stack.enter_context(Capture(source, pace=pace))
-        Runner(pipeline, capture, sinks, options.limits, stopping=stopping, hold=hold).run()
+        with pipeline_process():
+            Runner(pipeline, capture, sinks, options.limits, stopping=stopping, hold=hold).run()
         stopped = stopping()
     for line in describe_unreadable(source):
         report(f"edgeharfer: {line}")

@@ -103,9 +103,13 @@ class Frame:
         still: bool = False,
         file: str = "",
     ) -> None:
-        content = picture if isinstance(picture, Picture) else BgrPicture(picture)
-        for name, value in zip(self.__slots__, (seq, pts_s, captured_s, content, still, file), strict=True):
-            object.__setattr__(self, name, value)
+        put = object.__setattr__
+        put(self, "seq", seq)
+        put(self, "pts_s", pts_s)
+        put(self, "captured_s", captured_s)
+        put(self, "picture", BgrPicture(picture) if isinstance(picture, np.ndarray) else picture)
+        put(self, "still", still)
+        put(self, "file", file)
 
     @property
     def bgr(self) -> Image:

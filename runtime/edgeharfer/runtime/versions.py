@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PRODUCT = "edgeharfer"
 ALTERNATIVES = {
     "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-    "onnxruntime": ("onnxruntime-gpu",),
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml"),
 }
 """Distribution -> others with the same modules. Exactly one of them must be installed."""
 

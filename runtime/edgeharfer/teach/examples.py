@@ -151,7 +151,10 @@ def read_examples(files: Sequence[ExampleFile], model: ActionModel, progress: Pr
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while block := content.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -9,7 +9,10 @@ import termios
 import tty
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 UP, DOWN, HOME, END = "up", "down", "home", "end"
 ENTER, ESCAPE, BACKSPACE, TAB = "enter", "escape", "backspace", "tab"

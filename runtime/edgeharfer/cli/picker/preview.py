@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.errors import EdgeharferError
@@ -19,8 +19,10 @@ _WAIT_S = 0.1
 Opener = Callable[..., Source]
 
 
-class PreviewState(StrEnum):
+class PreviewState(str, Enum):
     """State of a previewed source."""
+
+    __str__ = str.__str__
 
     WAITING = "waiting"
     LIVE = "live"

@@ -14,8 +14,9 @@ from edgeharfer.runtime.doctor.libraries import check_extras, check_libraries
 from edgeharfer.runtime.doctor.nvidia import gpu_advice
 from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
-from edgeharfer.runtime.inference.providers import probe_providers
+from edgeharfer.runtime.inference.providers import PROVIDERS, probe_providers
 from edgeharfer.runtime.installation import adapt_install_commands
 
 if TYPE_CHECKING:
@@ -58,10 +59,16 @@ def _providers(root: Path) -> Iterator[Finding]:
         return
     for name, reason in reasons.items():
         if reason is None:
-            yield Finding("provider", True, f"{name} loads and runs a model")
+            yield Finding("provider", True, f"{name} loads and runs a model{_when_used(name)}")
         else:
             yield Finding("provider", None, f"{name} does not load", reason)
     yield _gpu(root, loads=reasons.get("cuda", "") is None)
+
+
+def _when_used(provider: str) -> str:
+    if PROVIDERS[Backend.parse(provider).provider].automatic:
+        return ""
+    return "; used for the graphs that `edgeharfer tune` finds faster on it, or if requested"
 
 
 def _gpu(root: Path, *, loads: bool) -> Finding:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.limits import HttpLimits
+from edgeharfer.runtime.timeouts import timeout
 
 PIECE_BYTES = 64 * 1024
 MAX_TRAILERS = 16
@@ -155,7 +156,7 @@ async def read_body(body: Body, deadline: BodyDeadline) -> AsyncIterator[bytes]:
     while deadline.remaining_s > 0:
         deadline.start_wait()
         try:
-            async with asyncio.timeout(deadline.remaining_s):
+            async with timeout(deadline.remaining_s):
                 piece = await body.read()
         except TimeoutError:
             break

@@ -16,6 +16,7 @@ from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.messages import Request, Response, error_response
 from edgeharfer.runtime.http.origins import OriginPolicy, client_address
 from edgeharfer.runtime.http.router import Handler
+from edgeharfer.runtime.timeouts import timeout
 
 BUFFER_BYTES = 64 * 1024
 """Maximum amount of unsent response data, in the write buffer and again in the system's send buffer."""
@@ -107,7 +108,7 @@ class HttpConnection:
         self.idle = True
         try:
             with self._waiting():
-                async with asyncio.timeout(self._limits.head_s):
+                async with timeout(self._limits.head_s):
                     return await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError as error:
             raise HttpError(431, "the header fields are too large") from error
@@ -141,7 +142,7 @@ class HttpConnection:
         self._writer.write(data)
         try:
             with self._waiting():
-                async with asyncio.timeout(self._limits.stall_s):
+                async with timeout(self._limits.stall_s):
                     await self._writer.drain()
         except OSError as error:
             self.abort()
@@ -150,7 +151,7 @@ class HttpConnection:
     async def _linger(self, body: Body) -> None:
         left = LINGER_BYTES
         with suppress(TimeoutError, HttpError):
-            async with asyncio.timeout(LINGER_S):
+            async with timeout(LINGER_S):
                 while left > 0 and (piece := await body.read()):
                     left -= len(piece)
 
@@ -159,7 +160,7 @@ class HttpConnection:
         self._writer.close()
         try:
             with self._waiting():
-                async with asyncio.timeout(self._limits.stall_s):
+                async with timeout(self._limits.stall_s):
                     await self._writer.wait_closed()
         except OSError:
             self.abort()

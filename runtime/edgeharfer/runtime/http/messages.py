@@ -7,11 +7,14 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from edgeharfer.runtime.http.body import Body, BodyDeadline, read_body
 from edgeharfer.runtime.http.errors import HttpError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_JSON_BYTES = 16 * 1024
 MAX_QUERY_FIELDS = 32

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.http.connection import HttpConnection
@@ -17,6 +17,9 @@ from edgeharfer.runtime.http.limiter import ConnectionLimiter
 from edgeharfer.runtime.http.limits import HttpLimits
 from edgeharfer.runtime.http.origins import OriginPolicy
 from edgeharfer.runtime.http.router import Handler
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BACKLOG = 128
 MAX_HEAD_BYTES = 32 * 1024
@@ -139,8 +142,7 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name=name)
 
     def __enter__(self) -> Self:
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         return self
 
@@ -152,8 +154,23 @@ class ServerThread:
         self._thread.join()
 
     def _run(self) -> None:
-        with self._runner:
-            self._runner.run(self.server.run(self._listener, self._stop.wait()))
+        try:
+            self._loop.run_until_complete(self.server.run(self._listener, self._stop.wait()))
+        finally:
+            try:
+                self._loop.run_until_complete(_finish_loop())
+            finally:
+                self._loop.close()
+
+
+async def _finish_loop() -> None:
+    """End what still runs in the loop of the caller, as `asyncio.Runner` of Python 3.11 does."""
+    loop, left = asyncio.get_running_loop(), asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 def listen(host: str, port: int, hint: str) -> socket.socket:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.inference.protobuf import FieldBudget
 from edgeharfer.runtime.inference.scan import OnnxInfo, scan_onnx
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Graph:
         sha256: SHA-256 of the bytes, hexadecimal.
         info: Result of the scan.
         sizes: Names of free axes and the sizes to fix them to, which lets ONNX Runtime optimize further.
+        profile: Prefix of the trace file that its sessions write; None for no trace.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Graph:
     sha256: str
     info: OnnxInfo = field(repr=False)
     sizes: tuple[tuple[str, int], ...] = ()
+    profile: str | None = None
 
     @classmethod
     def scan(

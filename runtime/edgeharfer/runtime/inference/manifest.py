@@ -51,31 +51,58 @@ ROLES: Mapping[InputKind, tuple[str, ...]] = MappingProxyType(
 ROLLING = "rolling"
 """Optional graph of a package that reads clips: its head, for one frame at a time."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+CPU_WITHOUT_VNNI = "cpu-without-vnni"
+"""Key of `Manifest.auto` for x86 processors on which sums of 8-bit products saturate, see `processor`."""
+TENSORRT = ("tensorrt", "tensorrt-rtx")
+"""Providers that take the precision from the types of a graph, see `typed_form`."""
 NORMALIZATIONS = ("none", "unit", "symmetric", "standardize", "imagenet")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input of the model for one image: float32, (height, width, channels).
+    """Input of the model for one image: float32, in the form of `shape`.
 
     Attributes:
         width: Width in pixels.
         height: Height in pixels.
-        color: Colour channels and their order.
+        color: Colour channels and their order; "gray3" has the grey level in each of three channels.
         normalize: Normalisation, see `preprocess.normalize`.
         clahe: Apply local contrast equalisation (CLAHE) first.
+        mean: Subtracted from each channel after `normalize`, which is then "none" or "unit", in the order of
+            the channels.
+        std: Each channel is divided by it after that.
+        fit: How an image of another aspect ratio becomes the input: "stretch" scales width and height
+            independently, "center" cuts the largest centred part of the input's aspect ratio.
+        layout: Order of the axes: "nhwc" for (height, width, channels), "nchw" for (channels, height, width).
     """
 
     width: int
     height: int
-    color: Literal["gray", "rgb", "bgr"]
+    color: Literal["gray", "rgb", "bgr", "gray3"]
     normalize: Literal["none", "unit", "symmetric", "standardize", "imagenet"]
     clahe: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    fit: Literal["stretch", "center"] = "stretch"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return 1 if self.color == "gray" else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the input for one image."""
+        if self.layout == "nchw":
+            return self.channels, self.height, self.width
+        return self.height, self.width, self.channels
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form; keys that a manifest may omit are left out if they have their defaults."""
+        optional = {"mean": list(self.mean), "std": list(self.std), "fit": self.fit, "layout": self.layout}
+        changed = {key: value for key, value in optional.items() if value not in ([], "stretch", "nhwc")}
+        return {key: value for key, value in vars(self).items() if key not in optional} | changed
 
 
 @dataclass(frozen=True)
@@ -159,7 +186,7 @@ class Manifest:
         window: The clip, for packages that read clips.
         prior: Class shares in the order of `labels`: "data" for those in training, "package" for the balanced
             ones that `run` assumes.
-        auto: {"cpu" | "cuda" | "tensorrt": precision to use there}.
+        auto: {"cpu" | CPU_WITHOUT_VNNI | "cuda" | one of TENSORRT: precision to use there}.
         options: Settings of the task's decoder, and files for other engines, each written like a FileSpec.
         training: Free-form facts about the training.
         accuracy: Free-form facts about the accuracy.
@@ -223,19 +250,30 @@ class Manifest:
         """The required graphs of the package."""
         return ROLES[self.kind] if self.encoder is None else ("head",)
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that can be used: those of the files, and FP16, which is made from FP32."""
+        return tuple(
+            one for one in PRECISIONS if one in self.files or (one == "fp16" and "fp32" in self.files)
+        )
+
     def precision_for(self, provider: str, requested: str = "auto") -> str:
         """Choose a precision.
 
         Args:
-            provider: "cpu", "cuda" or "tensorrt".
+            provider: A key of `auto`. CPU_WITHOUT_VNNI takes that of "cpu" if there is none, and
+                "tensorrt-rtx" that of "tensorrt".
             requested: A precision, or "auto" for the one that the manifest recommends for the provider.
 
         Raises:
             ModelError: The package has no files of the requested precision.
         """
         if requested == "auto":
-            return self.auto.get(provider) or ("fp32" if "fp32" in self.files else next(iter(self.files)))
-        if requested not in self.files:
+            fallback = "fp32" if "fp32" in self.files else next(iter(self.files))
+            if provider in _LIKE:
+                fallback = self.auto.get(_LIKE[provider], fallback)
+            return self.auto.get(provider, fallback)
+        if requested not in self.precisions:
             raise ModelError(f"{self.name} has no {requested} files: choose from {', '.join(self.files)}")
         return requested
 
@@ -265,7 +303,9 @@ def dump_manifest(manifest: Manifest) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, InputSpec | CropSpec | WindowSpec | ValueSpec | FileSpec):
+    if isinstance(value, InputSpec):
+        return value.to_dict()
+    if isinstance(value, CropSpec | WindowSpec | ValueSpec | FileSpec):
         return vars(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(value[key]) for key in sorted(value)}
@@ -287,6 +327,8 @@ def _options(value: object, where: str) -> Mapping[str, object]:
     return options
 
 
+_LIKE = {CPU_WITHOUT_VNNI: "cpu", "tensorrt-rtx": "tensorrt"}
+"""Keys of `auto` whose entry may stand under another one."""
 _POSITIVE = 1e-6
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 # A plain name, so a manifest cannot refer to files outside its folder.
@@ -299,9 +341,13 @@ _INPUT = record(
     {
         "width": integer(1, 4096),
         "height": integer(1, 4096),
-        "color": choice("gray", "rgb", "bgr"),
+        "color": choice("gray", "rgb", "bgr", "gray3"),
         "normalize": choice(*NORMALIZATIONS),
         "clahe": boolean,
+        "mean": list_of(number(-1e6, 1e6), 1, 3),
+        "std": list_of(number(_POSITIVE, 1e6), 1, 3),
+        "fit": choice("stretch", "center"),
+        "layout": choice("nhwc", "nchw"),
     },
 )
 _CROP = record(
@@ -334,7 +380,7 @@ _MANIFEST = record(
         "crop": _CROP,
         "window": _WINDOW,
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),
-        "auto": mapping_of(("cpu", "cuda", "tensorrt"), choice(*PRECISIONS)),
+        "auto": mapping_of(("cpu", CPU_WITHOUT_VNNI, "cuda", *TENSORRT), choice(*PRECISIONS)),
         "options": _options,
         "training": any_object,
         "accuracy": any_object,
@@ -354,6 +400,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         fail(key_path(where, "values"), "must not be combined with labels: a package has one of them")
     if (manifest.output == "values") != bool(manifest.values):
         fail(key_path(where, "output"), 'must be "values" if the package has values, and only then')
+    _check_input(manifest.input, key_path(where, "input"))
     if not manifest.files:
         fail(key_path(where, "files"), "contains no precision")
     specs = [spec for files in manifest.files.values() for spec in files.values()]
@@ -366,7 +413,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         if set(files) - optional != set(manifest.roles):
             fail(f"{where}: files.{precision}", f"must contain exactly {' and '.join(manifest.roles)}")
     for provider, precision in manifest.auto.items():
-        if precision not in manifest.files:
+        if precision not in manifest.precisions:
             fail(f"{where}: auto.{provider}", f"the package has no {precision} files")
     for key, spec, kind in (("crop", manifest.crop, "face"), ("window", manifest.window, "clip")):
         if (spec is not None) != (manifest.kind == kind):
@@ -376,3 +423,15 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
             fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")
+
+
+def _check_input(spec: InputSpec, where: str) -> None:
+    """Check constraints between the keys of the input."""
+    if spec.mean or spec.std:
+        for key, values in (("mean", spec.mean), ("std", spec.std)):
+            if len(values) != spec.channels:
+                fail(f"{where}.{key}", f"must contain {spec.channels} numbers, one for each channel")
+        if spec.normalize not in ("none", "unit"):
+            fail(f"{where}.normalize", 'must be "none" or "unit" with a mean and a standard deviation')
+    if spec.normalize == "imagenet" and spec.channels == 1:
+        fail(f"{where}.normalize", "is imagenet, which needs three channels")

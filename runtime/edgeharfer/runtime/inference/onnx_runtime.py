@@ -69,6 +69,9 @@ def create_session(
     threads: int,
     providers: Sequence[str],
     provider_options: Sequence[dict[str, str]] | None = None,
+    *,
+    device: Any = None,
+    memory_pattern: bool = True,
 ) -> Any:
     """Create an `onnxruntime.InferenceSession`.
 
@@ -78,6 +81,8 @@ def create_session(
         threads: Intra-op threads.
         providers: ONNX Runtime names of the execution providers, best first.
         provider_options: Options of each provider, in the same order.
+        device: Device of a plug-in, the first of the providers; ONNX Runtime adds the CPU after it.
+        memory_pattern: Plan the memory of each input shape. DirectML does not support it.
 
     Raises:
         KeyboardInterrupt: The load was cancelled, see `native_calls`.
@@ -88,18 +93,38 @@ def create_session(
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = True
+    options.enable_mem_pattern = memory_pattern
     options.log_severity_level = ERROR
     options.add_session_config_entry("session.use_env_allocators", "1")
+    if device is not None or len(providers) > 1:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if graph.profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, graph.profile
     for axis, size in graph.sizes:
         options.add_free_dimension_override_by_name(axis, size)
+    chosen: dict[str, Any] = {"providers": providers, "provider_options": provider_options}
+    if device is not None:
+        options.add_provider_for_devices([device], provider_options[0] if provider_options else {})
+        chosen = {}
     # Constants are folded while a graph is loaded, which may never end either.
     with NATIVE_CALLS.call(graph.name, lambda: options.set_load_cancellation_flag(True), is_load=True):
-        session = ort.InferenceSession(
-            graph.data, options, providers=providers, provider_options=provider_options, enable_fallback=0
-        )
+        session = ort.InferenceSession(graph.data, options, enable_fallback=0, **chosen)
     session.disable_fallback()
     return session
+
+
+def count_operators(session: Any) -> dict[str, int]:
+    """Return how many operators of a session's graph each provider runs, by its ONNX Runtime name.
+
+    The session must have been created with several providers. Empty if this version of ONNX Runtime does not
+    tell.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    counts: dict[str, int] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        counts[subgraph.ep_name] = counts.get(subgraph.ep_name, 0) + len(subgraph.get_nodes())
+    return counts
 
 
 def run_options() -> Any:

@@ -276,7 +276,7 @@ def _check_graph(manifest: Manifest, role: str, info: OnnxInfo, path: Path) -> N
             f"{path}: {len(info.inputs)} inputs and {len(info.outputs)} outputs, expected one of each"
         )
     spec, window = manifest.input, manifest.window
-    wanted: Shape = ("?", spec.height, spec.width, spec.channels)
+    wanted: Shape = ("?", *spec.shape)
     if role == "head" and window is not None:
         wanted = ("?", window.frames, "?")
     _check_shape(path, info.inputs[0].name, info.inputs[0].shape, wanted)

@@ -108,3 +108,32 @@ def last_submessage(data: memoryview, number: int, budget: FieldBudget) -> memor
     """Return the content of the last message field with that number, empty if there is none."""
     found = submessages(data, number, budget)
     return found[-1] if found else data[:0]
+
+
+def write_field(
+    number: int, value: int | str | bytes, wire: int | None = None, fixed: bytes | memoryview = b""
+) -> bytes:
+    """Write one field: an integer as a varint, a text or bytes with their length, or a fixed-size value.
+
+    Args:
+        number: Field number.
+        value: The value.
+        wire: Wire type, if it is that of a fixed-size value.
+        fixed: Content of a fixed-size value.
+    """
+    if wire in (FIXED32, FIXED64):
+        return _write_varint(number << 3 | wire) + bytes(fixed)
+    if isinstance(value, int):
+        return _write_varint(number << 3 | VARINT) + _write_varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return _write_varint(number << 3 | BYTES) + _write_varint(len(content)) + content
+
+
+def _write_varint(value: int) -> bytes:
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

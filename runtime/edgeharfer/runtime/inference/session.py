@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,22 +38,26 @@ class Session:
         name: Name of the graph in error messages.
         memory: Device memory for inputs and outputs, such as "cuda"; None for runs on host memory. A session
             with device memory must be used by one thread at a time.
+        device: Type of the device that it runs on, if one was requested.
 
     Attributes:
         name: Name of the graph in error messages.
         inputs: Shapes of the inputs by name, in the graph's order; free axes are names or None.
         outputs: Shapes of the outputs, in the same form.
-        provider: ONNX Runtime name of the provider that it runs on.
+        provider: ONNX Runtime name of the provider that it runs on, and the requested device: see
+            `session_provider`.
     """
 
-    def __init__(self, session: Any, name: str, memory: str | None = None) -> None:
+    def __init__(
+        self, session: Any, name: str, memory: str | None = None, *, device: str | None = None
+    ) -> None:
         self._session, self._memory = session, memory
         self._bindings: dict[object, _Binding] = {}
         self.name = name
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in inputs}
         self.outputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in outputs}
-        self.provider: str = session.get_providers()[0]
+        self.provider: str = ":".join(filter(None, (session.get_providers()[0], device)))
         if any(one.type != "tensor(float)" for one in inputs):
             raise ModelError(f"{name}: an input is not float32; export the model again")
 
@@ -97,7 +103,9 @@ class Session:
         return dict(zip(self.outputs, values, strict=True))
 
     def run1(self, array: Tensor) -> Floats:
-        """Run a graph with one input and return its first output."""
+        """Run a graph with one input and return its first output; row by row if its batch is fixed at 1."""
+        if len(array) > 1 and self.input_shape[0] == 1:
+            return np.concatenate([self.run1(row) for row in array[:, None]])
         return self.run({self.input_name: array})[self.output_names[0]]
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
@@ -110,6 +118,10 @@ class Session:
             zeros = np.zeros(tuple(shape), np.float32)
             for _ in range(2):
                 self.run1(zeros)
+
+    def end_profiling(self) -> Path:
+        """Finish the trace of a graph with a `profile`, and return the path of its file."""
+        return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Stop an engine build in the background, if there is one."""
@@ -160,10 +172,10 @@ def make_session(graph: Graph, backend: Backend = CPU) -> Session:
     """
     auto = backend.provider == AUTO
     for provider in fallback_chain(backend)[:-1]:
+        device = backend.device if provider == backend.provider else None
         try:
-            return Session(
-                open_provider_session(provider, graph, backend), graph.name, PROVIDERS[provider].memory
-            )
+            made = open_provider_session(provider, graph, replace(backend, device=device))
+            return Session(made, graph.name, PROVIDERS[provider].memory, device=device)
         except ProviderError as error:
             if not auto and not backend.fallback:
                 _open_on_cpu(graph, backend)  # If the graph loads nowhere, report that instead.

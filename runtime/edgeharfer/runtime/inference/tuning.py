@@ -1,8 +1,11 @@
 """Results of `edgeharfer tune` on this device: the fastest provider, precision and number of threads.
 
-The record is a small JSON file in the user's cache. It applies only to the machine, ONNX Runtime and
-edgeharfer versions that it was measured with, and to unchanged packages. Otherwise, or if it cannot be read,
-the defaults of the package's manifest are used.
+The record is a small JSON file in the user's cache. It applies only to the machine and the versions of ONNX
+Runtime, its plug-ins and edgeharfer that it was measured with, and to unchanged packages. Otherwise, or if it
+cannot be read, the defaults of the package's manifest are used.
+
+The graphs of a package may run on different providers: a small one is often fastest on the CPU provider while
+a large one is faster on another. The record therefore has the provider of each graph in each precision.
 """
 
 from __future__ import annotations
@@ -19,16 +22,29 @@ from typing import Any
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.providers import available_providers, provider_choices
+from edgeharfer.runtime.inference.processor import products_saturate
+from edgeharfer.runtime.inference.providers import (
+    PROVIDERS,
+    available_providers,
+    plugin_versions,
+    provider_choices,
+    runs_on_processor,
+)
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
 from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
+from edgeharfer.runtime.inference.typed_form import DYNAMIC, half_form, tensorrt_form
 from edgeharfer.runtime.inference.upgrade import build_in_background
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.versions import installed
 
-FORMAT = 1
+FORMAT = 2
+
+GraphProviders = Mapping[str, Mapping[str, str]]
+"""Precision -> role of a graph -> its provider, as in `Backend.name`."""
 
 
 def resolve_backend(package: Package, backend: Backend | None = None) -> Backend:
@@ -40,19 +56,30 @@ def resolve_backend(package: Package, backend: Backend | None = None) -> Backend
     backend = backend or Backend()
     tuned = tuned_backends(package)
     found = next(iter(tuned.values()), None) if backend.provider == AUTO else tuned.get(backend.name)
-    if backend.provider == AUTO and found is not None:
-        backend = replace(backend, provider=found.provider, device=found.device)
-    if backend.precision == AUTO and found is not None and found.precision in package.manifest.files:
+    if backend.precision == AUTO and found is not None and found.precision in package.manifest.precisions:
         precision = found.precision
     else:
-        provider = backend.provider if backend.provider != AUTO else _loadable()[0]
+        known = backend if backend.provider != AUTO else found or backend
+        provider = known.provider if known.provider != AUTO else _loadable()[0]
+        if provider == "cpu" and CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
+            provider = CPU_WITHOUT_VNNI
         precision = package.manifest.precision_for(provider, backend.precision)
+    if backend.provider == AUTO and found is not None:
+        names = set(_tuned_graphs(package).get(precision, {}).values()) or {found.name}
+        backend = _tuned(backend, names.pop() if len(names) == 1 else AUTO)
     return replace(backend, precision=precision, threads=backend.threads or (found and found.threads) or 1)
+
+
+def _tuned(backend: Backend, provider: str) -> Backend:
+    """Return the backend with the provider found by `edgeharfer tune`, which may have gone since."""
+    found = Backend.parse(provider)
+    fallback = backend.fallback or found.provider not in (AUTO, "cpu")
+    return replace(backend, provider=found.provider, device=found.device, fallback=fallback)
 
 
 @cache
 def _loadable() -> tuple[str, ...]:
-    return available_providers()
+    return available_providers(automatic=True)
 
 
 def tuned_backends(package: Package) -> dict[str, Backend]:
@@ -62,7 +89,16 @@ def tuned_backends(package: Package) -> dict[str, Backend]:
 
 def tuned_packages() -> dict[str, list[Backend]]:
     """Return all measured backends by package key."""
-    return {key: [Backend.parse(**row) for row in rows] for key, rows in _record().items()}
+    return {key: [Backend.parse(**row) for row in one["backends"]] for key, one in _record().items()}
+
+
+def tuned_graphs() -> dict[str, GraphProviders]:
+    """Return the providers of the graphs of all measured packages, by package key."""
+    return {key: one["graphs"] for key, one in _record().items()}
+
+
+def _tuned_graphs(package: Package) -> GraphProviders:
+    return tuned_graphs().get(package_key(package), {})
 
 
 def open_graph(
@@ -72,6 +108,7 @@ def open_graph(
     *,
     shapes: Sequence[Sizes] = (),
     cpu_sizes: Mapping[str, int] | None = None,
+    cpu_batch: int | None = None,
 ) -> Session:
     """Create a session for one graph of a package.
 
@@ -80,18 +117,61 @@ def open_graph(
         role: Role of the graph, such as "model" or "head".
         backend: Result of `resolve_backend`.
         shapes: Input shapes to warm an engine up with, if there are only a few.
-        cpu_sizes: Sizes of free axes, by name, which are fixed if the graph runs on the CPU.
+        cpu_sizes: Sizes of free axes, by name, which are fixed on the processor and for OpenVINO.
+        cpu_batch: Size of the first axis, which is fixed in the same way.
 
     Raises:
         ProviderError, ModelError, ConfigError, MissingExtra: As `make_session` raises them.
     """
-    graph = package.read(role, backend.precision)
-    if cpu_sizes and (_loadable()[0] if backend.provider == AUTO else backend.provider) == "cpu":
-        return make_session(replace(graph, sizes=tuple(cpu_sizes.items())), backend)
+    backend = graph_backend(package, role, backend)
+    graph = read_graph(package, role, backend)
+    running = backend if backend.provider != AUTO else Backend(_loadable()[0])
+    if runs_on_processor(running) or PROVIDERS[running.provider].single:
+        sizes = {**batch_axes(graph, cpu_batch), **(cpu_sizes or {})}
+        return make_session(replace(graph, sizes=tuple(sizes.items())), backend)
     wanted = backend.background_build and backend.provider in (AUTO, "tensorrt")
     if wanted and _loadable()[0] == "tensorrt" and needs_engine_build(graph):
         return build_in_background(graph, replace(backend, provider=_loadable()[1]), shapes)
     return make_session(graph, backend)
+
+
+def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
+    """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
+
+    Args:
+        package: The package.
+        role: Role of the graph.
+        backend: Result of `resolve_backend`.
+    """
+    if backend.provider != AUTO:
+        return backend
+    return _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
+
+
+def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
+    """Return the names of the graph's free batch axes with a size for them; {} without a size."""
+    names = [one.shape[0] for one in graph.info.inputs if one.shape]
+    return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
+
+
+def read_graph(package: Package, role: str, backend: Backend) -> Graph:
+    """Read a graph in the form that its provider takes.
+
+    FP16 is made from FP32 if the package has no such file. TensorRT gets the form of `typed_form`; a graph
+    whose activations are quantized at run time is replaced with FP16 there.
+
+    Raises:
+        ModelError: The file is missing, damaged or unsafe, or has no such form.
+    """
+    if backend.precision == "fp16" and "fp16" not in package.manifest.files:
+        return half_form(package.read(role))
+    graph = package.read(role, backend.precision)
+    provider = _loadable()[0] if backend.provider == AUTO else backend.provider
+    if provider not in TENSORRT:
+        return graph
+    if DYNAMIC in graph.info.nodes:
+        return read_graph(package, role, replace(backend, precision="fp16"))
+    return tensorrt_form(graph)
 
 
 def package_key(package: Package) -> str:
@@ -107,21 +187,30 @@ def record_path() -> Path:
     return cache_root().parent / "tuned.json"
 
 
-def write_record(measured: Mapping[str, Sequence[Backend]], path: Path | None = None) -> Path:
+def write_record(
+    measured: Mapping[str, Sequence[Backend]],
+    path: Path | None = None,
+    *,
+    graphs: Mapping[str, GraphProviders] | None = None,
+) -> Path:
     """Write the measured backends.
 
     Args:
-        measured: Backends by package key, fastest first.
+        measured: Backends by package key, that of "auto" first.
         path: File to write; `record_path()` by default.
+        graphs: Providers of the graphs, by package key, for "auto".
 
     Raises:
         OSError: The file cannot be written.
     """
-    path = path or record_path()
+    path, graphs = path or record_path(), graphs or {}
     content = {
         "format": FORMAT,
         "device": device_info(),
-        "packages": {key: [_row(one) for one in backends] for key, backends in measured.items()},
+        "packages": {
+            key: {"backends": [_row(one) for one in backends], "graphs": graphs.get(key, {})}
+            for key, backends in measured.items()
+        },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as temporary:
@@ -135,7 +224,7 @@ def _row(backend: Backend) -> dict[str, object]:
 
 
 @cache
-def _record() -> dict[str, list[dict[str, Any]]]:
+def _record() -> dict[str, dict[str, Any]]:
     """Read the packages of the record if it is valid and was measured on this device."""
     path = record_path()
     try:
@@ -151,18 +240,28 @@ def _record() -> dict[str, list[dict[str, Any]]]:
     packages = content.get("packages")
     if not isinstance(packages, dict):
         return {}
-    return {
-        key: rows
-        for key, rows in packages.items()
-        if isinstance(rows, list) and all(map(_is_valid_row, rows))
-    }
+    return {key: one for key, one in packages.items() if _is_valid(one)}
+
+
+def _is_valid(package: object) -> bool:
+    if not isinstance(package, dict) or set(package) != {"backends", "graphs"}:
+        return False
+    backends, graphs = package["backends"], package["graphs"]
+    if not isinstance(backends, list) or not isinstance(graphs, dict):
+        return False
+    chosen = [name for roles in graphs.values() if isinstance(roles, dict) for name in roles.values()]
+    return (
+        all(map(_is_valid_row, backends))
+        and all(isinstance(roles, dict) for roles in graphs.values())
+        and all(name in provider_choices()[1:] for name in chosen)
+    )
 
 
 def _is_valid_row(row: object) -> bool:
     return (
         isinstance(row, dict)
         and set(row) == {"provider", "precision", "threads"}
-        and row["provider"] in provider_choices()[1:]
+        and row["provider"] in provider_choices()
         and isinstance(row["precision"], str)
         and type(row["threads"]) is int
         and 1 <= row["threads"] <= 256
@@ -179,6 +278,7 @@ def device_info() -> dict[str, object]:
         "driver": gpu.driver,
         "tensorrt": gpu.tensorrt,
         "onnxruntime": gpu.onnxruntime,
+        "plugins": plugin_versions(),
         "edgeharfer": installed("edgeharfer"),
     }
 

@@ -6,9 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from edgeharfer.runtime.result import Result
     from edgeharfer.runtime.source.base import Source
     from edgeharfer.runtime.stats import Status

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeharfer.runtime.clock import ClockJump
 from edgeharfer.runtime.errors import SinkError
@@ -18,6 +18,9 @@ from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REPORTED_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 """Source states that are written; those between reconnection attempts are not."""

@@ -14,6 +14,7 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.timeouts import timeout
 from edgeharfer.runtime.types import Frame
 
 HEARTBEAT_S = 1.0
@@ -105,7 +106,7 @@ class LiveFeed(Sink):
         self._waiting += 1  # before the comparison, so that no change is missed
         try:
             if self.number == number and not self._stopping:
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with timeout(HEARTBEAT_S):
                     await self._changed.wait()
         except TimeoutError:
             return

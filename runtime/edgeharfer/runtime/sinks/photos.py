@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -17,6 +17,9 @@ from edgeharfer.runtime.sinks.partial import PartialFile
 from edgeharfer.runtime.staging import cannot_write
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 

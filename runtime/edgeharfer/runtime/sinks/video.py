@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -24,6 +24,9 @@ from edgeharfer.runtime.sinks.timeline import LIVE_GAP_S, Timeline
 from edgeharfer.runtime.sinks.video_writer import VideoWriter, frame_rate, move_index_first
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STILL_S = 1.0  # duration of a photograph
 MIN_FREE_BYTES = 16 * 1024 * 1024  # nothing is written with less free space

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -27,6 +27,9 @@ from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, status_to_dict
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 INTERVAL_S = 1 / 15
 """Shortest time between two images."""

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.display import display_connection, window_unavailable_reason
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame, Image
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ESCAPE = 27
 QUIT_KEYS = {ord("q"), ord("Q"), ESCAPE}

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.decode_devices import AUTO
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from edgeharfer.runtime.picture import Picture
     from edgeharfer.runtime.types import Frame, Image
 

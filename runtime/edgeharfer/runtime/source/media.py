@@ -152,12 +152,8 @@ class MediaDecoder:
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
         self.error: av.error.FFmpegError | None = None
-        self._time_base = time_base = stream.time_base or Fraction(1)
-        self._times = times = FrameTimes(self.fps or _DEFAULT_FPS)
-        # Without `self`, which would be a reference cycle that keeps the decoder in memory.
-        self._skipper = FrameSkipper(
-            self._decoder.codec, self._decoder.extradata, lambda pts: times.of(pts * time_base)
-        )
+        self._times = FrameTimes(self.fps or _DEFAULT_FPS, stream.time_base or Fraction(1))
+        self._skipper = FrameSkipper(self._decoder.codec, self._decoder.extradata, self._times.of)
         self._frames = self._read_frames()
 
     def read(
@@ -192,11 +188,11 @@ class MediaDecoder:
         size, best_time = self.size, BestTime()
         for frame in self._deinterlaced():
             if isinstance(frame, int):
-                yield MediaFrame(SkippedPicture(size), self._times.next(frame * self._time_base))
+                yield MediaFrame(SkippedPicture(size), self._times.next(frame))
                 continue
             picture = self._decoder.picture(frame)
-            size, pts = picture.size, best_time.of(frame)
-            yield MediaFrame(picture, self._times.next(None if pts is None else pts * self._time_base))
+            size = picture.size
+            yield MediaFrame(picture, self._times.next(best_time.of(frame)))
 
     def _deinterlaced(self) -> Iterator[av.VideoFrame | int]:
         deinterlacer = Deinterlacer()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum
 
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
@@ -23,8 +23,10 @@ from edgeharfer.runtime.source.base import LiveTime, Source
 from edgeharfer.runtime.types import Frame
 
 
-class SourceState(StrEnum):
+class SourceState(str, Enum):
     """State of a source, with the values used in results and displays."""
+
+    __str__ = str.__str__
 
     CONNECTING = "connecting"
     LIVE = "live"

@@ -63,6 +63,10 @@ class FeatureRing:
         """Whether the window is full."""
         return len(self._features) == self._window.frames
 
+    def reads(self, frame: Frame) -> bool:
+        """Return whether a frame must be encoded; of photographs only for windows of one frame."""
+        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s)
+
     def wants(self, pts_s: float) -> bool:
         """Return whether the frame at this time must be encoded. Empties the ring after a gap."""
         if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
@@ -162,12 +166,12 @@ class ActionModel(TaskModel):
             self._sessions.append(joints.session)
             return joints
         spec = self.manifest.input
-        shape = (1, spec.height, spec.width, spec.channels)
+        shape = (1, *spec.shape)
         return PictureEncoder(self._open(package, "encoder", [shape]), spec)
 
 
 class ActionTask:
-    """Recognises the action in the scene. Photographs have none."""
+    """Recognises the action in the scene. In photographs, only packages that read single frames do."""
 
     name, scope = ACTION, "scene"
 
@@ -184,7 +188,7 @@ class ActionTask:
 
         While the first window fills, and after a gap, one `Action` that is not ready is returned.
         """
-        if frame.still or not self._ring.wants(frame.pts_s):
+        if not self._ring.reads(frame):
             return NOTHING_NEW
         if self._current is not None and self._current.ready and not self._ring.ready:  # a gap emptied it
             self._discard_label()

@@ -75,7 +75,7 @@ class PictureEncoder:
         return
 
     def warm_up(self) -> None:
-        self.session.warm_up([(1, self._spec.height, self._spec.width, self._spec.channels)])
+        self.session.warm_up([(1, *self._spec.shape)])
 
 
 class JointEncoder:

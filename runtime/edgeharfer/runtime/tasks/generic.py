@@ -164,7 +164,7 @@ class ClipTask(GenericTask):
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Reading | None:
         """Return the reading of the window that ends with this frame, if the frame is sampled."""
-        if frame.still or not self._ring.wants(frame.pts_s):
+        if not self._ring.reads(frame):
             return None
         self._ring.push(frame.pts_s, self._clips.encode_picture(frame.picture))
         if self._ring.ready:

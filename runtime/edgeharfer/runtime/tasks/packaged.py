@@ -88,8 +88,10 @@ class TaskModel(ABC):
             session.close()
 
     def _open(self, package: Package, role: str, shapes: Sequence[tuple[int, ...]]) -> Session:
-        """Open a graph; `close` closes the session."""
-        session = open_graph(package, role, self.backend, shapes=shapes)
+        """Open a graph; `close` closes the session. If all shapes have the same batch size, it is fixed."""
+        batches = {shape[0] for shape in shapes}
+        batch = batches.pop() if len(batches) == 1 else None
+        session = open_graph(package, role, self.backend, shapes=shapes, cpu_batch=batch)
         self._sessions.append(session)
         return session
 

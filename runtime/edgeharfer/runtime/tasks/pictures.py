@@ -8,10 +8,12 @@ import numpy as np
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.faces.align import crop_face
-from edgeharfer.runtime.inference.backend import CPU, Backend
+from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.package import Package
-from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.inference.preprocess import preprocess_images, preprocess_picture
+from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.tuning import graph_backend
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks.packaged import Inference, TaskModel
 from edgeharfer.runtime.types import Face, Floats, Image
@@ -45,7 +47,12 @@ class PictureModel(TaskModel):
         super().__init__(package, backend)
         self._clock = clock or SystemClock()
         self.row_size = self.manifest.outputs
+        provider = graph_backend(package, "model", self.backend).provider
+        if provider != AUTO and PROVIDERS[provider].single:
+            self.batches = (1,)
         self.session = self._open(package, "model", self._shapes)
+        if self.session.input_shape[0] == 1:
+            self.batches = (1,)
 
     @property
     def crop(self) -> CropSpec:
@@ -61,14 +68,16 @@ class PictureModel(TaskModel):
 
     def classify(self, pictures: Sequence[Image]) -> Floats:
         """Run the graph on pictures of any size, uint8; return probabilities or values, (n, outputs)."""
-        batch = preprocess_images(pictures, self.manifest.input)
+        return self._classify(preprocess_images(pictures, self.manifest.input))
+
+    def _classify(self, batch: Floats) -> Floats:
         most = self.batches[-1]
         parts = [self._run(batch[i : i + most]) for i in range(0, len(batch), most)]
         return np.concatenate(parts) if parts else np.empty((0, self.manifest.outputs), np.float32)
 
     def classify_picture(self, picture: Picture) -> Floats:
         """Run the graph on one picture, from its small form; return probabilities or values, (outputs,)."""
-        outputs: Floats = self.classify([picture.resized(*self.size)])[0]
+        outputs: Floats = self._classify(preprocess_picture(picture, self.manifest.input))[0]
         return outputs
 
     def crop_faces(self, bgr: Image, faces: Sequence[Face]) -> list[Image]:
@@ -95,7 +104,7 @@ class PictureModel(TaskModel):
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
         spec = self.manifest.input
-        return [(n, spec.height, spec.width, spec.channels) for n in self.batches]
+        return [(n, *spec.shape) for n in self.batches]
 
     def _run(self, batch: Floats) -> Floats:
         n = len(batch)

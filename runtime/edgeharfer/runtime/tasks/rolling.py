@@ -12,14 +12,14 @@ import numpy as np
 
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import ROLLING, Manifest
-from edgeharfer.runtime.inference.providers import PROVIDERS
+from edgeharfer.runtime.inference.providers import is_on_processor
 from edgeharfer.runtime.inference.session import Session, Shape
 from edgeharfer.runtime.types import Floats
 
 
 def has_rolling_head(manifest: Manifest, precision: str, encoder: Session) -> bool:
-    """Return whether streams are read with a rolling head: the package has one, and runs on the CPU."""
-    return ROLLING in manifest.files[precision] and encoder.provider == PROVIDERS["cpu"].name
+    """Return whether streams are read with a rolling head: the package has one, and runs on the processor."""
+    return ROLLING in manifest.files[precision] and is_on_processor(encoder.provider)
 
 
 class RollingHead:

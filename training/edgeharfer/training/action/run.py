@@ -83,7 +83,7 @@ def package_facts(run: TrainingRun) -> dict[str, object]:
         "task": "action",
         "name": recipe.name,
         "labels": list(run.labels),
-        "input": asdict(spec.input),
+        "input": spec.input.to_dict(),
         "output": "probs",
         "window": asdict(spec.window),
         "threshold": run.result.threshold,

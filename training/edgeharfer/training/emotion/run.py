@@ -235,7 +235,7 @@ def package_facts(prepared: TrainingData, spec: InputSpec, heads: list[HeadEvalu
     learned_from = "FER-2013" + (" with FER+ votes" if prepared.votes else "")
     return {
         "task": "emotion",
-        "input": asdict(spec),
+        "input": spec.to_dict(),
         "crop": asdict(FER_CROP),
         "threshold": THRESHOLD,
         "options": {"portraits": "cut"},

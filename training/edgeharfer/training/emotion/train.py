@@ -170,7 +170,7 @@ def make_batches(
             changed = [
                 augment(to_input_format(picture, spec), recipe.augmentation, rng) for picture in pictures
             ]
-            x = normalize(np.stack(changed), spec.normalize)
+            x = normalize(np.stack(changed), spec)
             y = targets.rows(index)
             mix(x, y, recipe.augmentation, rng)
             yield x, y

@@ -1,0 +1,65 @@
+"""`edgeharfer inspect`: what a model file takes and gives, and what fits it on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.model_file import model_arguments, model_file_options
+from edgeharfer.cli.options import path_option
+from edgeharfer.cli.progress import progress_bar
+from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.staging import write_json, write_text
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@path_option(
+    "--data", metavar="DIR|ZIP",
+    help="Labelled data; tries label orders, channel orders and normalisations on it.",
+)  # fmt: skip
+@click.option("--split", help="Split of --data to try; default: the test split.")
+@path_option("--ferplus", metavar="CSV", help="Label by majority of these FER+ votes, joined by file name.")
+@click.option("--name", help="Package to pick from a training run that holds several.")
+@path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
+@path_option("--write-labels", metavar="FILE", help="Write the labels that fit best, one name per line.")
+@model_file_options
+def inspect(
+    model: Path,
+    data: Path | None,
+    split: str | None,
+    ferplus: Path | None,
+    name: str | None,
+    json_file: Path | None,
+    write_labels: Path | None,
+    **options: Any,
+) -> None:
+    """Show what MODEL takes and gives, and whether and how `export` takes it.
+
+    MODEL is a Keras, ONNX or TensorFlow Lite file, a SavedModel, a .json architecture with --weights, a
+    training run, or a package. The options of `export` say what is known of it.
+
+    \b
+    edgeharfer inspect model.h5
+    edgeharfer inspect model.h5 --data fer2013.zip --write-labels labels.txt
+    """
+    for option, value in (("--split", split), ("--ferplus", ferplus), ("--write-labels", write_labels)):
+        if value is not None and data is None:
+            raise click.UsageError(f"{option} requires --data")
+    with needs_extra("export"):
+        from edgeharfer.export.inspection import GivenFacts, inspect_model
+
+    given = GivenFacts(name=name, **model_arguments(options))
+    with progress_bar() as progress:
+        found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
+    for line in found.lines():
+        click.echo(line)
+    if json_file is not None:
+        write_json(json_file, found.to_dict())
+    if write_labels is not None:
+        if not found.labels:
+            raise ConfigError(f"{model}: is already a package, so there are no labels to write")
+        write_text(write_labels, "".join(f"{label}\n" for label in found.labels))
