@@ -5,7 +5,7 @@ PYTHON ?= python3
 DEV := $(PYTHON) dev.py
 TEST_BIN := .venv-test/bin
 
-.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 clean
+.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 gpu-check arm64-check clean
 
 demo lint format types contracts check wheel:
 	$(DEV) $@
@@ -40,6 +40,16 @@ sbom:
 wheel-check: wheel
 	.ci/wheel-check dist/*.whl
 
+# Everything that an NVIDIA GPU can show, in dist/gpu-check.json; exits with 3 where there is none. GPU_PYTHON is the
+# Python of an environment with the extras gpu and dev (make gpu-check GPU_PYTHON=~/edgeharfer/bin/python).
+GPU_PYTHON ?= $(PYTHON)
+gpu-check:
+	$(GPU_PYTHON) .ci/gpu_check.py
+
+# Do the main job on aarch64, emulated, and compare it with this machine; needs Debian's qemu-user-static.
+arm64-check: wheel
+	$(TEST_BIN)/python .ci/arm64-check dist/*.whl
+
 # Check the wheel, and the unit tests of what runs on a device, with Python 3.10.
 python310: wheel
 	.ci/python310 dist/*.whl
@@ -49,5 +59,5 @@ lowest: wheel
 	.ci/lowest dist/*.whl
 
 clean:
-	rm -rf .venv .venv-audit .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-tensorrt .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,12 +8,13 @@
     python3 dev.py types             mypy --strict
     python3 dev.py contracts         import contracts
     python3 dev.py check             lint, types, contracts and tests
+    python3 dev.py tensorrt          build all shipped graphs with TensorRT's parser, without a GPU
     python3 dev.py wheel             build the wheel in dist/
     python3 dev.py environment NAME  only make an environment: demo, test or audit
 
-Environments are the folders .venv, .venv-test and .venv-audit. Each is made once, and again when its inputs
-change. For the tests, missing system packages are installed with apt if no password is needed (as root, or
-with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+Environments are the folders .venv, .venv-test, .venv-audit and .venv-tensorrt. Each is made once, and again
+when its inputs change. For the tests, missing system packages are installed with apt if no password is needed
+(as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
 """
 
 import os
@@ -36,6 +37,7 @@ ENVIRONMENTS = {
         ),
     ),
     "audit": (".venv-audit", ("audit",)),
+    "tensorrt": (".venv-tensorrt", ("cpu", "tensorrt-check")),
 }
 """Name -> folder and extras."""
 
@@ -103,7 +105,7 @@ def reformat(_: list[str]) -> None:
 def types(_: list[str]) -> None:
     """Mypy on sources, tests and the scripts in docs; on what runs on a device once more, for Python 3.10."""
     mypy = environment("test", "mypy")
-    run(mypy, *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py")
+    run(mypy, *ROOTS, "tests", "docs", "dev.py", ".ci/environment.py", ".ci/gpu_check.py")
     # NumPy's types are those of a version for 3.11, and Any with 3.10.
     options = ("--python-version", "3.10", "--no-warn-return-any", "--cache-dir", ".mypy_cache/310")
     run(mypy, *options, *(root for root in ROOTS if root not in NOT_WITH_310))
@@ -112,6 +114,11 @@ def types(_: list[str]) -> None:
 def contracts(_: list[str]) -> None:
     """Check the import contracts."""
     run(environment("test", "lint-imports"))
+
+
+def tensorrt(_: list[str]) -> None:
+    """Build all shipped graphs in the forms for TensorRT."""
+    run(environment("tensorrt", "edgeharfer"), "models", "check", "--for", "tensorrt")
 
 
 def check(_: list[str]) -> None:
@@ -142,6 +149,7 @@ COMMANDS = {
     "format": reformat,
     "types": types,
     "contracts": contracts,
+    "tensorrt": tensorrt,
     "check": check,
     "wheel": wheel,
     "environment": make_environment,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,12 @@ MARK = "<!-- figures below are written by docs/benchmarks.py -->"
 
 @dataclass(frozen=True)
 class Part:
-    """A heading, the command below it, and the files that it needs."""
+    """A heading, the command below it, the files that it needs, and whether `tune` runs before it."""
 
     title: str
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    tuned: bool = False
 
 
 PARTS: Mapping[str, Part] = {
@@ -50,6 +53,24 @@ PARTS: Mapping[str, Part] = {
         ),
         ("packages/resnet50v2", "runs/resnet50v2.keras"),
     ),
+    "clip112-auto": Part(
+        "The clip model after `edgeharfer tune`",
+        (
+            *("packages/clip112", "--keras-model", "runs/clip112.keras", "--provider", "cpu,openvino"),
+            *("--against", "openvino,litert"),
+        ),
+        ("packages/clip112", "runs/clip112.keras"),
+        tuned=True,
+    ),
+    "resnet50v2-auto": Part(
+        "ResNet50V2 after `edgeharfer tune`",
+        (
+            *("packages/resnet50v2", "--keras-model", "runs/resnet50v2.keras", "--provider", "cpu,openvino"),
+            *("--against", "openvino,litert"),
+        ),
+        ("packages/resnet50v2", "runs/resnet50v2.keras"),
+        tuned=True,
+    ),
     "packages": Part("The packages that ship", ("--against", "openvino")),
     "end-to-end": Part(
         "End to end, one face",
@@ -69,16 +90,28 @@ def measure(name: str, part: Part) -> bool:
         return False
     FIGURES.mkdir(exist_ok=True)
     target = FIGURES / f"{name}.json"
-    program = "from edgeharfer.cli import main; main()"
-    command = [sys.executable, "-c", program, "benchmark", *part.command, "--json", str(target)]
-    return subprocess.run(command, check=False).returncode == 0
+    program = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        if part.tuned:
+            subprocess.run([*program, "tune", part.command[0]], env=environment, check=True)
+        command = [*program, "benchmark", *part.command, "--json", str(target)]
+        return subprocess.run(command, env=environment, check=False).returncode == 0
 
 
 def section(name: str, part: Part) -> str:
     """Format one part of the page from its figures."""
     figures: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
-    lines = [f"## {part.title}", "", f"`edgeharfer benchmark {' '.join(part.command)}`", ""]
+    lines = [f"## {part.title}", ""]
+    lines += [f"`edgeharfer tune {part.command[0]}`", ""] if part.tuned else []
+    lines += [f"`edgeharfer benchmark {' '.join(part.command)}`", ""]
     lines += [machine_line(figures["machine"]), ""]
+    if figures["machine"].get("busy"):
+        lines += [
+            "The machine was busy, so only `CPU ms` can be compared, and `tune` measured one thread.",
+            "",
+        ]
+    lines += [*auto_lines(figures["rows"]), ""] if part.tuned else []
     lines += [table(figures["rows"], markdown=True), ""]
     if "end_to_end" in figures:
         lines += ["```text", *end_to_end_lines(figures["end_to_end"]), "```", ""]
@@ -86,9 +119,28 @@ def section(name: str, part: Part) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def auto_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Compare what `--provider auto` uses with the best of the other engines, in processor time."""
+    lines = []
+    for row in rows:
+        others = [
+            other["cpu_ms"]
+            for other in rows
+            if other["backend"] != "onnxruntime"
+            and (other["name"], other["precision"]) == (row["name"], row["precision"])
+        ]
+        if row.get("auto") and others:
+            ratio = row["cpu_ms"] / min(others)
+            lines.append(f"- {row['name']}, {row['precision']}: {ratio:.2f} x the best other engine")
+    return ["Processor time of `auto`:", "", *lines]
+
+
 def machine_line(machine: Mapping[str, Any]) -> str:
     """Format date, machine and versions of one run."""
-    wanted = ("edgeharfer", "onnxruntime", "tensorflow", "keras", "openvino", "ai-edge-litert")
+    wanted = (
+        *("edgeharfer", "onnxruntime", "onnxruntime-ep-openvino", "tensorflow", "keras", "openvino"),
+        "ai-edge-litert",
+    )
     versions = [f"{name} {machine['versions'][name]}" for name in wanted if name in machine["versions"]]
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, load {machine['load_average']} "

@@ -20,7 +20,18 @@ import pytest
 
 import system_parts
 
-NEW = ("architecture", "benchmark", "calib", "deploy_docs", "dev", "export", "lowest", "training")
+NEW = (
+    "architecture",
+    "benchmark",
+    "calib",
+    "deploy_docs",
+    "dev",
+    "export",
+    "label_orders",
+    "lowest",
+    "metrics",
+    "training",
+)
 """How the names of the files go on that need Python 3.11: export, training, and checks of the project."""
 collect_ignore_glob = [f"unit/test_{name}*" for name in NEW] if sys.version_info < (3, 11) else []
 COMPUTING = ("test_training", "test_export", "test_calib", "test_benchmark", "test_analyze")
@@ -44,6 +55,13 @@ def _is_local(family: int, address: Any) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture(autouse=True)
+def own_record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that this process compares with their golden outputs are remembered for the tests alone."""
+    path = tmp_path_factory.getbasetemp() / "compared.json"
+    monkeypatch.setattr("edgeharfer.runtime.golden.record_path", lambda: path)
 
 
 @pytest.fixture(autouse=True)

@@ -162,14 +162,14 @@ def token(batch: int | str = 1) -> onnx.ModelProto:
 
 
 def quantized() -> onnx.ModelProto:
-    """The same form as ONNX Runtime's static quantization: pairs of operators, the ReLU as a limit."""
+    """Like ONNX Runtime's static quantization: pairs of operators, a limit as ReLU, weights at the end."""
     scale, zero = np.array(0.02, np.float32), np.array(0, np.uint8)
     filters = np.random.default_rng(3).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
-    return model(
+    made = model(
         [
+            node("DequantizeLinear", ["wq", "w_scale", "w_zero"], ["w"], axis=0),
             node("QuantizeLinear", ["input", "in_scale", "in_zero"], ["iq"]),
             node("DequantizeLinear", ["iq", "in_scale", "in_zero"], ["x"]),
-            node("DequantizeLinear", ["wq", "w_scale", "w_zero"], ["w"], axis=0),
             node("Conv", ["x", "w"], ["c"], strides=[3, 3]),
             node("QuantizeLinear", ["c", "scale", "zero"], ["cq"]),
             node("DequantizeLinear", ["cq", "scale", "zero"], ["r"]),
@@ -190,6 +190,8 @@ def quantized() -> onnx.ModelProto:
             "k": weights(8, 3, scale=2.0),
         },
     )
+    made.graph.node.append(made.graph.node.pop(0))
+    return made
 
 
 def save(made: onnx.ModelProto, path: Path) -> Path:

@@ -24,6 +24,7 @@ class FakePipeline:
         self.disabled: frozenset[str] = frozenset()
         self.disabled_at: list[frozenset[str]] = []
         self.resets = 0
+        self.precision_reasons: dict[str, str] = {}
         self.closed = False
 
     @property

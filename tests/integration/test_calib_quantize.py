@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_without_data_to_judge_by_int8_is_made_but_never_chosen(
     lines: list[str] = []
     int8 = Int8Options(data, items=40, keep_slower=True)
     made = quantize_package(package.path, tmp_path / "out", int8, report=lines.append)
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["guard"] is None
     assert any("accuracy is not checked" in line for line in lines)
 
@@ -124,7 +125,7 @@ def test_faster_int8_that_nobody_judged_stays_in_the_package(
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
     made = quantize_package(package.path, tmp_path / "out", Int8Options(data, items=40))
     assert set(made.manifest.files) == {"fp32", "int8"}
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["kept"] is True
 
 
@@ -200,7 +201,7 @@ def test_slower_int8_is_left_out_and_said_so(
         package.path, tmp_path / "out", Int8Options(data, data, items=40), report=lines.append
     )
     assert set(made.manifest.files) == {"fp32"}
-    assert made.manifest.auto == {"cpu": "fp32"}
+    assert made.manifest.auto == {"cpu": "fp32", "tensorrt": "fp16"}
     assert receipt_of(made)["int8"]["kept"] is False
     assert any("slower than FP32" in line for line in lines)
     assert "not part of the package" in (made.path / "MODELCARD.md").read_text()
@@ -211,7 +212,7 @@ def test_faster_int8_is_chosen(
 ) -> None:
     pretend_times(monkeypatch, {"fp32": 2.0, "int8": 1.0})
     made = quantize_package(package.path, tmp_path / "out", Int8Options(data, data, items=40))
-    assert made.manifest.auto == {"cpu": "int8"}
+    assert made.manifest.auto == {"cpu": "int8", "tensorrt": "fp16"}
     facts = receipt_of(made)["int8"]
     assert facts["latency_clock"] == "thread processor time"
     assert facts["chosen_by"] == "processor time, at least 1.05 x"
@@ -273,3 +274,10 @@ def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: 
     )
     refused(ModelError, "holds no FP32 graphs", alone.path, precisions=("int8",))
     assert load_package(alone.path).manifest.precision_for("cpu", "auto") == "int8"
+
+
+def test_portraits_that_are_cut_can_be_calibrated_on(tmp_path: Path, data: Path) -> None:
+    """The face is detected first, by the same detector as in a run."""
+    made = tiny_patterns.picture_package(tmp_path / "tiny")
+    manifest = replace(made.manifest, options={"portraits": "cut"})
+    assert len(open_calibration_source(manifest, data).calibration(4, 1).pictures) == 4

@@ -116,9 +116,7 @@ def test_a_damaged_package_is_not_quantized(
     assert "model.onnx" in err
 
 
-def test_bare_graphs_are_no_models_to_export(
-    tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bare_graph_needs_labels(tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, "export", package / "model.onnx", "--out", tmp_path / "out")
     assert code == 2
-    assert "not a .keras, .h5 or .hdf5 file" in err
+    assert "has no class names: give --labels" in err

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -150,7 +150,9 @@ def test_errors_of_the_child_process_are_told(tmp_path: Path, monkeypatch: pytes
 def test_pictures_reach_the_graph_channels_first(tmp_path: Path) -> None:
     file = foreign_models.save(foreign_models.cnn(), tmp_path / "m.onnx")
     package = export_model(file, tmp_path / "out", labels=LABELS, normalize="imagenet")
-    picture = cv2.resize(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), (16, 16))
+    picture = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     batch = preprocess_images([picture], package.manifest.input)
     assert batch.shape == (1, 3, 16, 16)
     assert batch.flags.c_contiguous
+    nhwc = preprocess_images([picture], replace(package.manifest.input, layout="nhwc"))
+    np.testing.assert_array_equal(batch, nhwc.transpose(0, 3, 1, 2))

@@ -20,6 +20,7 @@ from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
+from edgeharfer.runtime.tasks.smoothing import LabelDecision
 from edgeharfer.runtime.types import Action, Floats, Frame, Image
 
 TOLERANCE = 1e-5
@@ -182,7 +183,14 @@ def test_the_package_that_ships_calls_empty_and_calm_scenes_background(precision
     for picture in pictures:
         window = np.repeat(model.encode(picture)[None], model.window.frames, axis=0)
         probs = model.classify(window[None])
-        assert probs[model.manifest.labels.index("background")] > model.manifest.threshold
+        assert probs.argmax() == model.manifest.labels.index("background")
+        assert model.manifest.background_threshold is not None
+        decision = LabelDecision(
+            model.manifest.labels,
+            model.manifest.threshold,
+            background_threshold=model.manifest.background_threshold,
+        )
+        assert decision.choose(probs)[0] == "background"
 
 
 def shrunk(picture: Image) -> Image:

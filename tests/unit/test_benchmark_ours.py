@@ -10,6 +10,8 @@ import pytest
 import tiny_models
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, pictures, streaming_step
 from edgeharfer.runtime.errors import ConfigError, ProviderError
+from edgeharfer.runtime.inference import tuning
+from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.session import make_session
@@ -50,6 +52,22 @@ def test_a_step_is_the_encoder_and_then_the_head_over_what_it_gave(tmp_path: Pat
     head.run1 = lambda window: asked.append(window.copy()) or head_run(window)  # type: ignore[method-assign, func-returns-value, assignment]
     streaming_step(package.manifest, encoder, head)()
     np.testing.assert_allclose(asked[0][0, -1], encoder.run1(pictures(package.manifest, 1))[0], rtol=1e-6)
+
+
+def test_what_auto_uses_is_marked_once_the_package_is_tuned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "cache_root", lambda: tmp_path / "cache" / "engines")
+    tuning._record.cache_clear()
+    package = tiny_models.action_package(tmp_path / "package")
+    setup = BenchmarkSetup(threads=(1, 2))
+    assert not any(one.auto for one in package_candidates(package, setup))
+    key = tuning.package_key(package)
+    graphs = {key: {"fp32": {"encoder": "cpu", "head": "openvino"}}}
+    tuning.write_record({key: [Backend("auto", "fp32", 2)]}, graphs=graphs)
+    made = package_candidates(package, setup)
+    assert [(one.name, one.threads) for one in made if one.auto] == [("tiny-action encoder", 2)]
+    tuning._record.cache_clear()
 
 
 def test_pictures_are_prepared_as_the_package_wants_them(tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ def test_a_peer_that_fails_is_left_out_with_its_reason_and_keeps_what_it_has_mad
     assert comparison.left_out == ["litert, net head: operator LSTM is not known"]
 
 
+def test_the_table_marks_what_auto_uses() -> None:
+    rows = rows_of((replace(OURS, auto=True), 1.0), (replace(OURS, threads=2), 1.0))
+    assert [row.get("auto", False) for row in rows] == [True, False]
+    first, second = table(rows).splitlines()[1:]
+    assert "CPU (auto)" in first and "auto" not in second
+
+
 def test_the_table_says_where_a_provider_gave_way() -> None:
     rows = rows_of((replace(OURS, asked="cuda"), 2.0), (peer("keras predict"), 80.0))
     text = table(rows).splitlines()

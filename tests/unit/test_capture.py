@@ -16,21 +16,17 @@ from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import STALE_S, Source
-from edgeharfer.runtime.types import Frame, Image
+from edgeharfer.runtime.types import Frame
 from scripted_live import ScriptedLive
 
 Step = float | Exception | Callable[[], None]
-
-SMALL = np.zeros((2, 2, 3), np.uint8)
-LARGE = np.zeros((1200, 2000, 3), np.uint8)
-"""Too large to be read ahead."""
 
 
 class ScriptedSource(Source):
     """Gives a frame for each number (its pts), raises what is an error, calls what can be called."""
 
-    def __init__(self, script: Sequence[Step], *, live: bool = False, picture: Image = SMALL) -> None:
-        self.name, self.live, self.size, self.picture = "script", live, (2, 2), picture
+    def __init__(self, script: Sequence[Step], *, live: bool = False) -> None:
+        self.name, self.live, self.size = "script", live, (2, 2)
         self.script = list(script)
         self.given = 0
         self.closed = 0
@@ -44,7 +40,7 @@ class ScriptedSource(Source):
                 step()
                 continue
             self.given += 1
-            return Frame(self.given - 1, step, -1.0, self.picture)
+            return Frame(self.given - 1, step, -1.0, np.zeros((2, 2, 3), np.uint8))
         return None
 
     def close(self) -> None:
@@ -117,7 +113,7 @@ def test_a_file_at_real_time_is_handed_over_when_due() -> None:
     gates = [Gate() for _ in range(3)]
     script = [step for pts, gate in zip((5.0, 5.5, 7.0), gates, strict=True) for step in (pts, gate)]
     stamps = []
-    with Capture(ScriptedSource(script, picture=LARGE), pace="realtime", clock=clock) as capture:
+    with Capture(ScriptedSource(script), pace="realtime", clock=clock) as capture:
         for gate in gates:
             frame = capture.next_frame()
             assert frame is not None
@@ -129,8 +125,7 @@ def test_a_file_at_real_time_is_handed_over_when_due() -> None:
 
 def test_a_file_at_real_time_drops_for_a_slow_reader() -> None:
     gate = Gate()
-    source = ScriptedSource([*times(6), gate], picture=LARGE)
-    with Capture(source, pace="realtime", clock=ManualClock()) as capture:
+    with Capture(ScriptedSource([*times(6), gate]), pace="realtime", clock=ManualClock()) as capture:
         assert gate.reached.wait(20)
         gate.opened.set()
         assert [frame.seq for frame in capture] == [5]

@@ -16,12 +16,13 @@ import click
 import pytest
 
 from edgeharfer.runtime.doctor.nvidia import DRIVERS, JETPACKS, GpuAdvice
+from edgeharfer.runtime.inference.providers import PROVIDERS, provider_choices
 from system_parts import PARTS
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = PROJECT / "docs" / "deploy"
 CONTAINERFILE = DEPLOY / "Containerfile"
-PAGES = ("jetson.md", "laptop-gpu.md", "container.md")
+PAGES = ("jetson.md", "laptop-gpu.md", "providers.md", "container.md")
 BASH = shutil.which("bash")
 
 
@@ -96,15 +97,27 @@ def test_every_command_of_the_pages_is_one() -> None:
 
 
 def test_the_extras_that_the_pages_name_are_there() -> None:
-    named = {extra for name in PAGES for extra in re.findall(r"edgeharfer\[([a-z,]+)\]", page(name))}
+    named = {extra for name in PAGES for extra in re.findall(r"edgeharfer\[([a-z,-]+)\]", page(name))}
     named |= {value for name, value in instructions() if name == "ARG" and value.startswith("EXTRAS=")}
-    words = {word for text in named for word in re.findall(r"[a-z]+", text.removeprefix("EXTRAS="))}
+    words = {word for text in named for word in re.findall(r"[a-z-]+", text.removeprefix("EXTRAS="))}
     assert words and words <= set(extras())
 
 
 def test_the_gpu_extra_is_what_the_guide_says() -> None:
     assert "onnxruntime-gpu[cuda,cudnn]>=1.31" in extras()["gpu"][0]
     assert "`onnxruntime-gpu` 1.31 or newer" in page("laptop-gpu.md")
+
+
+def test_the_page_of_providers_has_each_of_them_and_its_extra() -> None:
+    lines = page("providers.md").splitlines()
+    rows = [line.split("|")[1:4] for line in lines if line.startswith("| `") and "| runs on" not in line]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    assert named == set(provider_choices()[1:])
+    for name, row in PROVIDERS.items():
+        if row.plugin is not None:
+            assert any(f"`{name}`" in cells[0] and f"[cpu,{name}]" in cells[2] for cells in rows), name
+            (wanted,) = extras()[name]
+            assert wanted.startswith(row.plugin.replace("_", "-"))
 
 
 @pytest.mark.skipif(BASH is None, reason="needs bash to check the syntax")

@@ -28,6 +28,7 @@ from edgeharfer.runtime.doctor.trials import run_trials, try_detectors, try_open
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS, make_detector
 from edgeharfer.runtime.inference import providers
+from edgeharfer.runtime.inference.providers import PROVIDERS
 from edgeharfer.runtime.installation import install_command, pip, quote
 from edgeharfer.runtime.sinks.encoders import Encoder
 from tiny_faces import NoFaces
@@ -290,9 +291,12 @@ def test_two_builds_of_one_library_are_told(environment: Environment) -> None:
 
 
 def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
-    for name in (name for name in versions.extras() if name not in INTERNAL_EXTRAS):
+    elsewhere = ("tensorrt-check", "tensorrt-rtx")  # 150 MB each, so not in the environment for the tests
+    for name in (name for name in versions.extras() if name not in (*INTERNAL_EXTRAS, *elsewhere)):
         for one in versions.dependencies(name):
             assert find_spec(import_name(one.name).partition(".")[0]) is not None, one.name
+    assert import_name("onnxruntime-ep-nv-tensorrt-rtx") == PROVIDERS["tensorrt-rtx"].plugin
+    assert import_name("tensorrt-rtx") == "tensorrt_rtx"
 
 
 # Trials ------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import foreign_models
@@ -18,6 +17,7 @@ from edgeharfer.export.onnx_import import ImportedGraph, ImportOptions
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.types import Floats
 from foreign_models import node
 
 
@@ -25,19 +25,20 @@ def file_of(folder: Path, made: onnx.ModelProto, **options: Any) -> ForeignFile:
     return ForeignFile(foreign_models.save(made, folder / "m.onnx"), "onnx", ImportOptions(**options))
 
 
-def run(model: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+def run(model: Any, batch: Floats) -> Floats:
     return make_session(Graph.scan(model.SerializeToString())).run1(batch)
 
 
-def pixels(imported: ImportedGraph, number: int = 3) -> NDArray[np.float32]:
+def pixels(imported: ImportedGraph, number: int = 3, *, unit: bool = False) -> Floats:
     rng = np.random.default_rng(8)
-    return rng.integers(0, 256, (number, *imported.axes.shape)).astype(np.float32)
+    made = rng.integers(0, 256, (number, *imported.axes.shape)).astype(np.float32)
+    return np.asarray(made / 255, np.float32) if unit else made
 
 
 def check(file: ForeignFile, atol: float = 1e-5) -> ImportedGraph:
     """Convert a file and compare the graph with the file, several inputs at once."""
     imported = convert_file(file)
-    inputs = pixels(imported) if imported.scaling else pixels(imported) / 255
+    inputs = pixels(imported, unit=not imported.scaling)
     expected = score_file(file, imported.axes.to_file(inputs)).reshape(len(inputs), *imported.scores)
     np.testing.assert_allclose(run(imported.model, inputs), expected, atol=atol)
     return imported
@@ -106,7 +107,7 @@ def test_a_clip_model_of_pytorch_is_split(tmp_path: Path, batch: int | str) -> N
     assert reason is None
     assert [one.op_type for one in encoder.graph.node] == ["Conv", "Relu", "GlobalAveragePool", "Flatten"]
     assert [one.op_type for one in head.graph.node] == ["Transpose", "LSTM", "Squeeze", "Gemm"]
-    clip = pixels(imported, 1) / 255
+    clip = pixels(imported, 1, unit=True)
     features = run(encoder, clip[0])
     np.testing.assert_allclose(run(head, features[None]), run(imported.model, clip), atol=1e-5)
 
@@ -126,7 +127,7 @@ def test_a_three_dimensional_convolution_stays_whole(tmp_path: Path) -> None:
     assert (imported.axes.order, imported.axes.shape) == ("ncthw", (8, 3, 16, 16))
     encoder, head, reason = clip_graphs(imported, "m")
     assert reason is not None and "cannot be split" in reason
-    clip = pixels(imported, 1) / 255
+    clip = pixels(imported, 1, unit=True)
     window = run(encoder, clip[0])[None]
     np.testing.assert_allclose(run(head, window), run(imported.model, clip), atol=1e-5)
 

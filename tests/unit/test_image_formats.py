@@ -85,7 +85,14 @@ def test_heic_without_its_decoder_names_the_extra(tmp_path: Path, monkeypatch: p
     assert source.unreadable == 1 and "HEIC support" in source.skipped[0][1]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGBA", "CMYK", "YCbCr", "LAB"])
+UNREADABLE = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="Pillow 12, the last for Python 3.10, cannot read what it writes"
+)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "LA", "PA", "RGBA", "CMYK", pytest.param("YCbCr", marks=UNREADABLE), "LAB"]
+)
 def test_every_mode_of_a_tiff_is_read_as_pillow_does(mode: str) -> None:
     picture = pillow(patches())
     if mode == "LAB":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from edgeharfer.runtime import installation
+from edgeharfer.runtime.errors import MissingExtra
 from edgeharfer.runtime.installation import adapt_install_commands, install_command, pip, quote
 from edgeharfer.runtime.versions import requirement_lines
 
@@ -124,3 +126,46 @@ def test_windows_has_other_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "name", "nt")
     assert quote(r"C:\My Files\edgeharfer[app]") == r'"C:\My Files\edgeharfer[app]"'
     assert quote(r"C:\Python\python.exe") == r"C:\Python\python.exe"
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, system: str, processor: str, glibc: str, *version: int) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", glibc))
+    monkeypatch.setattr(sys, "version_info", version)
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "glibc", "version", "reason"),
+    [
+        ("darwin", "arm64", "", (3, 12, 0), "there is no NVIDIA GPU on a Mac"),
+        ("linux", "aarch64", "2.31", (3, 12, 0), "on a Jetson see edgeharfer doctor"),
+        ("linux", "aarch64", "2.35", (3, 10, 12), "on a Jetson see edgeharfer doctor"),
+        ("linux", "aarch64", "2.39", (3, 12, 0), ""),
+        ("linux", "x86_64", "2.35", (3, 10, 12), ""),
+        ("win32", "AMD64", "", (3, 11, 0), ""),
+    ],
+)
+def test_where_gpu_installs_nothing_it_is_said_what_to_do(
+    system: str,
+    processor: str,
+    glibc: str,
+    version: tuple[int, ...],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, system, processor, glibc, *version)
+    answer, hint = installation.why_not_here("gpu"), installation.gpu_hint()
+    monkeypatch.undo()
+    assert (reason in answer and "[cpu]" in answer) if reason else answer == ""
+    assert hint == (f"; {answer}" if reason else "; for an NVIDIA GPU use [gpu] instead of [cpu]")
+
+
+@pytest.mark.parametrize("extra", ["export", "train"])
+def test_export_and_training_need_a_newer_python(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, "linux", "x86_64", "2.35", 3, 10, 12)
+    error = MissingExtra("Keras", extra)
+    monkeypatch.undo()
+    assert str(error).startswith(
+        f"Keras is not installed: [{extra}] needs Python 3.11 or newer, and this is "
+    )

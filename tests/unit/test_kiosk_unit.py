@@ -122,6 +122,12 @@ def test_a_gpu_opens_its_devices_and_no_more() -> None:
     assert "MemoryDenyWriteExecute=yes" in settings(KioskConfig())
 
 
+def test_openvino_may_compile_kernels_and_opens_npus() -> None:
+    lines = settings(KioskConfig(models=ModelsConfig(provider="openvino:NPU")))
+    assert "DeviceAllow=char-accel rw" in lines
+    assert "MemoryDenyWriteExecute=yes" not in lines
+
+
 def test_a_path_with_a_space_stays_one_word() -> None:
     text = unit_text(KioskConfig(), Path("/opt/my kiosk/100%/edgeharfer"), Path("/etc/k.toml"))
     assert 'ExecStart="/opt/my kiosk/100%%/edgeharfer" kiosk run --config /etc/k.toml' in text

@@ -81,6 +81,17 @@ def test_a_library_that_does_not_load_gives_its_reason(monkeypatch: pytest.Monke
         make_session(HEAD, Backend("example"))
 
 
+def test_a_library_that_the_program_has_registered_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_table(monkeypatch, ROW)
+    build = use_plugin_build(monkeypatch, "example_plugin", EXAMPLE, "GPU")
+
+    def refuse(name: str, path: str) -> None:
+        raise RuntimeError(f"EP library is already registered under {name}")
+
+    monkeypatch.setattr(build, "register_execution_provider_library", refuse)
+    assert make_session(HEAD, Backend("example")).provider == EXAMPLE
+
+
 def test_an_onnx_runtime_without_plugins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class OldBuild:
         __file__, __version__ = "onnxruntime/__init__.py", "1.20.1"

@@ -100,7 +100,7 @@ def test_images_that_have_the_form_of_the_model_are_normalised_alike() -> None:
     pictures = np.stack([noise(12, 10, 3), noise(12, 10, 3) // 3])
     for how in ("unit", "standardize", "imagenet"):
         for layout in ("nhwc", "nchw"):
-            spec = InputSpec(10, 12, "bgr", how, layout=layout)  # type: ignore[arg-type]
+            spec = InputSpec(10, 12, "bgr", how, layout=layout)
             expected = preprocess_images(list(pictures), spec)
             np.testing.assert_array_equal(normalize_images(pictures, spec), expected)
             clips = normalize_images(pictures[None], spec)

@@ -29,19 +29,19 @@ class CountedSource(Source):
         clock: ManualClock,
         *,
         size: tuple[int, int] = (640, 480),
-        still: bool = False,
+        ahead: bool = True,
         cost_s: float = 0.0,
         error: SourceError | None = None,
     ) -> None:
-        self.name, self.given = "counted", 0
+        self.name, self.ahead, self.given = "counted", ahead, 0
         self._count, self._clock, self._cost_s, self._error = count, clock, cost_s, error
-        self._picture, self._still = np.zeros((*size[::-1], 3), np.uint8), still
+        self._picture = np.zeros((*size[::-1], 3), np.uint8)
 
     def read(self) -> Frame | None:
         self._clock.sleep(self._cost_s)
         if self.given < self._count:
             self.given += 1
-            return Frame(self.given - 1, 0.0, 0.0, self._picture, self._still)
+            return Frame(self.given - 1, 0.0, 0.0, self._picture)
         if self._error is not None:
             raise self._error
         return None
@@ -96,8 +96,8 @@ def test_large_frames_are_hardly_read_ahead(size: tuple[int, int], given: int) -
     assert source.given == given
 
 
-def test_photographs_are_read_one_at_a_time() -> None:
-    source = CountedSource(20, clock := ManualClock(), still=True)
+def test_other_sources_are_read_one_frame_at_a_time() -> None:
+    source = CountedSource(20, clock := ManualClock(), ahead=False)
     ahead = ReadAhead(source, clock)
     ahead.next()
     ahead.fill(FAR_S)

@@ -36,6 +36,7 @@ class Scripted:
 
     providers: dict[str, str] = {}  # noqa: RUF012
     models: dict[str, str] = {}  # noqa: RUF012
+    precision_reasons: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, *script: tuple[float, bool]) -> None:
         self._script = list(script)
@@ -107,3 +108,15 @@ def test_the_status_tells_sinks_that_frames_were_missed(monkeypatch: pytest.Monk
     with Capture(Few(3), pace="fast") as capture:
         Runner(cast(Pipeline, pipeline), capture, [kept]).run()
     assert kept.breaks == [0, 0, 1] and pipeline.resets == 1
+
+
+@pytest.mark.parametrize("uses_status", [True, False])
+def test_the_status_is_computed_for_the_sinks_that_use_it(
+    monkeypatch: pytest.MonkeyPatch, uses_status: bool
+) -> None:
+    kept, pipeline = Kept(), Scripted(*[(1, False)] * 3)
+    kept.uses_status = uses_status
+    monkeypatch.setattr(Capture, "breaks", property(lambda _: 7))
+    with Capture(Few(3), pace="fast") as capture:
+        Runner(cast(Pipeline, pipeline), capture, [kept]).run()
+    assert kept.breaks == [7 if uses_status else 0] * 3

@@ -32,6 +32,7 @@ class Seeing:
 
     providers: dict[str, str] = {}  # noqa: RUF012
     models: dict[str, str] = {}  # noqa: RUF012
+    precision_reasons: dict[str, str] = {}  # noqa: RUF012
 
     def process(self, frame: Frame) -> Result:
         return Result(frame.seq, frame.pts_s, 1.0, stages_ms={"total": 1.0})

@@ -120,6 +120,15 @@ def test_a_decision_that_was_reset_knows_no_standing_label() -> None:
     assert decision.choose(probs(0.48, 0.52, 0))[0] == "happy"
 
 
+def test_the_background_has_a_threshold_of_its_own() -> None:
+    """It stands where no action is sure, and hides none that is."""
+    decision = LabelDecision(("clap", "wave", "background"), 0.7, background_threshold=0.2)
+    assert rounded(decision.choose(probs(0.6, 0.15, 0.25))) == ("background", 0.25)
+    assert rounded(decision.choose(probs(0.72, 0.07, 0.21))) == ("clap", 0.72)
+    assert rounded(decision.choose(probs(0.62, 0.19, 0.19))) == ("uncertain", 0.62)
+    assert rounded(decision.choose(probs(0.05, 0.05, 0.9))) == ("background", 0.9)
+
+
 def test_softmax() -> None:
     result = softmax(np.array([[0, math.log(3)], [1000, 1000]], np.float32))
     np.testing.assert_allclose(result, [[0.25, 0.75], [0.5, 0.5]], atol=1e-6)

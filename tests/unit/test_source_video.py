@@ -127,6 +127,11 @@ def test_reading_after_close_is_the_end(tmp_path: Path) -> None:
     assert source.read() is None
 
 
+def test_a_video_may_be_read_ahead(tmp_path: Path) -> None:
+    with open_source(write_clip(tmp_path / "clip.mp4")) as source:
+        assert source.ahead
+
+
 def times_of(fps: float, *stated_ms: int | None) -> list[float]:
     times = FrameTimes(fps, Fraction(1, 1000))
     return [times.next(ms) for ms in stated_ms]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
+import pytest
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.training.action.clips import EncodedClip
 from edgeharfer.training.action.confidence import fold_temperature, scale_branch
+from edgeharfer.training.action.head import HeadRecipe, branch_outputs, branch_weights
 from edgeharfer.training.action.linear import fit_linear, set_linear_branch
 from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import TimedWindows
@@ -106,19 +110,51 @@ def test_the_bias_holds_the_shares_of_the_classes() -> None:
     np.testing.assert_allclose(bias, [0.1, 0.1, 0.8], atol=1e-4)
 
 
-def test_of_two_guises_of_a_class_the_likelier_counts() -> None:
-    head = action_head(4, 12, 2, arch="linear", linear_gain=5.0, auxiliary_class=1)
+@pytest.mark.parametrize("further", [1, 3])
+def test_of_several_outputs_of_a_class_the_largest_counts(further: int) -> None:
+    head = action_head(4, 12, 2, arch="linear", linear_gain=5.0, auxiliary_class=1, auxiliary_outputs=further)
     rng = np.random.default_rng(6)
     window = np.abs(rng.normal(0, 1, (40, 4, 12))).astype(np.float32)
     features = squash(window.mean(axis=1), 5.0)
-    kernel = rng.normal(0, 1, (12, 3)).astype(np.float32)
+    kernel = rng.normal(0, 1, (12, 2 + further)).astype(np.float32)
     bias = -features.mean(axis=0) @ kernel
     set_linear_branch(head, kernel, bias, 1.0)
     scores = features @ kernel + bias
-    assert 0 < (scores[:, 2] > scores[:, 1]).sum() < 40
+    assert 0 < (scores[:, 2:].max(axis=1) > scores[:, 1]).sum() < 40
     logits = np.stack([scores[:, 0], scores[:, 1:].max(axis=1)], axis=1)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(head(window)), expected, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class NamedClip:
+    """As much of a clip as its output and weight depend on."""
+
+    source: str
+    label: str = "background"
+    is_background: bool = True
+    aside: bool = False
+
+
+def test_each_source_of_background_has_an_output_and_all_together_a_weight() -> None:
+    actions = [NamedClip("data", label, is_background=False) for label in ("sit", "wave")]
+    clips = [
+        *actions[:1] * 4,
+        *actions[1:] * 2,
+        *[NamedClip("hall")] * 4,
+        NamedClip("street"),
+        NamedClip("yard"),
+    ]
+    labels = np.array([0, 0, 0, 0, 1, 1, *[2] * 6])
+    outputs = branch_outputs(clips, labels, 3, by_source=True)  # type: ignore[arg-type]
+    assert outputs.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4]
+    assert branch_outputs(clips, labels, 3, by_source=False).tolist() == labels.tolist()  # type: ignore[arg-type]
+    recipe = HeadRecipe(arch="linear", evenness=1.0, background_weight=3.0)
+    weights = branch_weights(clips, labels, recipe)  # type: ignore[arg-type]
+    assert [weights[labels == label].sum() for label in range(3)] == pytest.approx([0.2, 0.2, 0.6])
+    assert weights[6:10].sum() == pytest.approx(weights[10])
+    more = branch_weights(clips, labels, replace(recipe, emphasised=("wave",)))  # type: ignore[arg-type]
+    assert [more[labels == label].sum() for label in range(3)] == pytest.approx([1 / 6, 1 / 3, 1 / 2])
 
 
 def test_a_head_adds_the_logits_of_both_branches() -> None:

@@ -16,6 +16,7 @@ from edgeharfer.training.action.crossval import ClipSet
 from edgeharfer.training.action.find import BackgroundSource
 from edgeharfer.training.action.silence import (
     TOTAL,
+    Thresholds,
     UnknownSource,
     add_up,
     count_labels,
@@ -33,9 +34,11 @@ def rows(*waves: float) -> np.ndarray:
 def test_labels_are_decided_as_in_a_run() -> None:
     """Averaged over time, so a single window does not name an action; the threshold holds for background."""
     times = np.arange(8) / 8
-    assert live_labels(rows(0, 0, 0, 1, 0, 0, 0, 0), times, LABELS, 0.7) == ["background"] * 8
-    assert live_labels(rows(*[0.4] * 4), times[:4], LABELS, 0.7) == [UNCERTAIN] * 4
-    assert live_labels(rows(*[0.9] * 4), times[:4], LABELS, 0.7) == ["Wave"] * 4
+    assert live_labels(rows(0, 0, 0, 1, 0, 0, 0, 0), times, LABELS, Thresholds(0.7)) == ["background"] * 8
+    assert live_labels(rows(*[0.4] * 4), times[:4], LABELS, Thresholds(0.7)) == [UNCERTAIN] * 4
+    assert live_labels(rows(*[0.9] * 4), times[:4], LABELS, Thresholds(0.7)) == ["Wave"] * 4
+    low = Thresholds(0.7, 0.3)
+    assert live_labels(rows(*[0.6] * 4, *[0.9] * 4), times, LABELS, low)[::7] == ["background", "Wave"]
 
 
 def test_shares_are_counted_by_source_and_added_up() -> None:
@@ -61,9 +64,9 @@ def test_another_class_can_be_the_background() -> None:
 def test_the_threshold_rises_until_few_windows_are_named() -> None:
     times = np.arange(4) / 8
     cellar = UnknownSource("cellar", [rows(*[0.8] * 4), rows(*[0.0] * 4)], [times, times])
-    assert raise_threshold([cellar], LABELS, 0.6, "background", 0.5) == 0.6
-    assert raise_threshold([cellar], LABELS, 0.6, "background", 0.1) == pytest.approx(0.82)
-    assert raise_threshold([], LABELS, 0.6, "background", 0.1) == 0.6
+    assert raise_threshold([cellar], LABELS, Thresholds(0.6), "background", 0.5).action == 0.6
+    assert raise_threshold([cellar], LABELS, Thresholds(0.6), "background", 0.1).action == pytest.approx(0.82)
+    assert raise_threshold([], LABELS, Thresholds(0.6, 0.1), "background", 0.1) == Thresholds(0.6, 0.1)
 
 
 def test_photographs_are_background_and_in_no_figure(tmp_path: Path) -> None:

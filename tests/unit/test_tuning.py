@@ -128,6 +128,17 @@ def test_threads_count_by_the_speed_up_in_the_same_rounds() -> None:
     assert times == {one: 2.0, two: pytest.approx(1.2)}
 
 
+def test_providers_are_compared_in_the_same_rounds() -> None:
+    """The medians alone would prefer the second one, which takes a quarter longer in each round."""
+    load = np.array([1.0, 3.0, 1.0, 3.0, 3.0])
+    plain, plugin = Backend("cpu", "fp32", 1), Backend("openvino", "fp32", 1)
+    samples = {plain: 2.0 * load, plugin: 2.5 * load}
+    samples[plugin][-1] = 2.5
+    times = comparable_ms({one: Timing(ms, ms) for one, ms in samples.items()})
+    assert np.median(samples[plugin]) < np.median(samples[plain])
+    assert times[plugin] == pytest.approx(1.25 * times[plain])
+
+
 def test_other_devices_are_compared_by_wall_time() -> None:
     gpu = Backend("cuda", "fp16", 1)
     assert comparable_ms({gpu: timing([3.0] * 5, 0.1)}) == {gpu: 3.0}

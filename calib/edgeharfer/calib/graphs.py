@@ -77,7 +77,7 @@ class StaticQuantizer:
                 activation_qType=onnx_type.QUInt8 if for_cpu else onnx_type.QInt8,
                 tensors_range=self._measured(recipe),
                 nodes_to_quantize=list(only),
-                nodes_to_exclude=[layer for role, layer in recipe.excluded if role == self.role],
+                nodes_to_exclude=[layer for role, layer in recipe.in_floats if role == self.role],
                 op_types_to_quantize=_cpu_ops() if for_cpu else list(_TENSORRT_OPS),
                 extra_options=self._options(recipe),
             )

@@ -130,7 +130,8 @@ class Quantization:
         """
         reference = self._scorer.figures(self.originals) if self._scorer else None
         self._weights, errors = self._choose_weights()
-        recipe, models = self._with_float_start(*self._search(reference), reference)
+        self._first = self._float_start()
+        recipe, models = self._search(reference)
         models = self._with_dynamic_heads(models, reference)
         unchanged = frozenset(role for role in models if models[role] == self.originals[role])
         loss = self._accuracy_loss(models, reference)
@@ -143,7 +144,7 @@ class Quantization:
             "weights": recipe.weights,
             "output_error": errors,
             "instruction_set": instruction_set(),
-            "in_floats": [f"{role}: {layer}" for role, layer in recipe.excluded],
+            "in_floats": [f"{role}: {layer}" for role, layer in recipe.in_floats],
             "heads": {role: self._kind(role, models) for role in models},
             "calibration": self._about_calibration(),
             "guard": self._about_guard(reference, loss),
@@ -207,7 +208,7 @@ class Quantization:
     def _recipes(self) -> Iterator[Recipe]:
         """All calibrators, then the best of them with an increasing number of sensitive layers in floats."""
         for calibrator in CALIBRATORS:
-            yield Recipe(calibrator, self.target, self._weights)
+            yield Recipe(calibrator, self.target, self._weights, self._first)
         best = min(self._trials, key=_loss).recipe
         worst_first = self._most_sensitive(best)
         for number in EXCLUSIONS:
@@ -272,32 +273,31 @@ class Quantization:
         for window in self.calibration.windows:
             yield encoder.run1(floats(window, self.manifest))[None]
 
-    def _with_float_start(
-        self, recipe: Recipe, models: Models, reference: AccuracyFigures | None
-    ) -> tuple[Recipe, Models]:
-        """Leave first layers in floats, as few as make a graph faster.
+    def _float_start(self) -> tuple[tuple[str, str], ...]:
+        """Choose the first layers to leave in floats: as many as make a graph faster.
 
         They process many pixels with few channels, too few for eight-bit products to fill a register.
         """
         if self.target != "cpu":
-            return recipe, models
-        one = self._step_inputs()
+            return ()
+        one, first = self._step_inputs(), tuple[tuple[str, str], ...]()
         for role, quantizer in self._static.items():
             layers = [(role, layer) for layer in quantizer.layers]
-            longest = min(MAX_START, len(layers) // 3)
-            recipes = [recipe, *(recipe.without(layers[:n]) for n in range(1, longest + 1))]
-            graphs = [models[role], *(quantizer.quantized(longer) for longer in recipes[1:])]
+            starts = [tuple(layers[:count]) for count in range(min(MAX_START, len(layers) // 3) + 1)]
+            graphs = [
+                quantizer.quantized(Recipe(CALIBRATORS[0], weights=self._weights, first=start))
+                for start in starts
+            ]
             measured = median_ms({str(n): {role: make_session(graph)} for n, graph in enumerate(graphs)}, one)
             times = [measured[str(n)] for n in range(len(graphs))]
-            best = next(n for n, one in enumerate(times) if not _faster(min(times), one, START_GAIN))
-            candidate = {**models, role: graphs[best]}
-            if _faster(times[best], times[0], START_GAIN) and self._is_accurate(candidate, reference):
+            best = times.index(min(times))
+            if _faster(times[best], times[0], START_GAIN):
                 self.report(
-                    f"int8, {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
+                    f"int8 of {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
                     f"{times[0]:.3f} without"
                 )
-                recipe, models = recipes[best], candidate
-        return recipe, models
+                first += starts[best]
+        return first
 
     def _with_dynamic_heads(self, models: Models, reference: AccuracyFigures | None) -> Models:
         """Quantize the other graphs dynamically if that is faster and passes the guard."""
@@ -353,11 +353,9 @@ class Quantization:
         """
         if times is None:
             return {}
-        is_better = loss is not None and _faster(times["int8"], times["fp32"])
-        fastest = {"cpu": "int8" if is_better else "fp32"}
-        if is_better and self._weights == "full":
-            fastest[CPU_WITHOUT_VNNI] = "fp32"
-        return fastest
+        if loss is None or not _faster(times["int8"], times["fp32"]):
+            return {"cpu": "fp32"}
+        return {"cpu": "int8", **({CPU_WITHOUT_VNNI: "fp32"} if self._weights == "full" else {})}
 
     def _step_inputs(self) -> dict[str, Floats]:
         """Return the input of one step for each role."""

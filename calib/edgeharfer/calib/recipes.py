@@ -45,13 +45,20 @@ class Recipe:
             with VNNI; "tensorrt" for signed symmetric ones, which TensorRT requires.
         weights: For "cpu": "exact" for scales with which products are exact on every processor, see
             `calib.weights`; "full" for all eight bits, whose products saturate on x86 without VNNI.
-        excluded: Layers (role, node) that stay in floats.
+        first: First layers (role, node) that stay in floats because that is faster.
+        excluded: Layers that stay in floats because that is more accurate.
     """
 
     calibrator: Calibrator
     target: Target = "cpu"
     weights: Weights = "exact"
+    first: tuple[tuple[str, str], ...] = ()
     excluded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def in_floats(self) -> tuple[tuple[str, str], ...]:
+        """All layers that stay in floats."""
+        return tuple(dict.fromkeys((*self.first, *self.excluded)))
 
     def without(self, layers: Sequence[tuple[str, str]]) -> Recipe:
         """Return the recipe with more layers (role, node) excluded."""

@@ -11,6 +11,7 @@ from edgeharfer.runtime.errors import ModelError
 
 _REMOVED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _INTEGER = ("ConvInteger", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+_LIMITED = ("Relu", "Clip", "Sigmoid", "HardSigmoid", "Softmax")
 _FLOAT = 1  # TensorProto.DataType
 _BLACK = {"uint8": 0, "int8": -128}
 """Value of a black pixel by the type of a quantized input (TensorFlow Lite's convention)."""
@@ -62,7 +63,7 @@ def dequantize(model: Any, name: str, feed: str, *, limits: bool) -> bool:
         value = graph.constant(node.input[0])
         if node.op_type == "DequantizeLinear" and value is not None:
             graph.add_constant(node.output[0], _real(graph, node, value))
-        elif node.op_type == "QuantizeLinear" and (limits or node is first):
+        elif node.op_type == "QuantizeLinear" and (node is first or (limits and _replaces_relu(graph, node))):
             _limit(graph, node)
         else:
             graph.insert(node, "Identity", [node.input[0]], node.output[0])
@@ -110,6 +111,14 @@ def _real(graph: OnnxGraph, node: Any, value: Array) -> Array:
         shape = [-1 if one == axis else 1 for one in range(value.ndim)]
         scale, zero = scale.reshape(shape), np.broadcast_to(zero.ravel(), scale.size).reshape(shape)
     return np.asarray((value.astype(np.float32) - zero.astype(np.float32)) * scale, np.float32)
+
+
+def _replaces_relu(graph: OnnxGraph, node: Any) -> bool:
+    """Whether the limits of a quantized tensor do what a ReLU did: the lowest is zero."""
+    _, zero = _scale(graph, node)
+    maker = graph.producer(node.input[0])
+    is_limited = maker is not None and maker.op_type in _LIMITED
+    return not is_limited and int(zero.ravel()[0]) == int(np.iinfo(zero.dtype).min)
 
 
 def _limit(graph: OnnxGraph, node: Any) -> None:

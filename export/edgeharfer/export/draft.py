@@ -123,6 +123,8 @@ def _window(draft: Draft, loaded: LoadedModel, options: ModelOptions) -> Draft:
     window = {**defaults, **_part(draft, "window", loaded)}
     fixed = loaded.input_shape[1] if len(loaded.input_shape) in (3, 5) else 1
     window |= {key: value for key, value in given.items() if value is not None}
+    if fixed is None and "frames" not in window:
+        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: give --frames")
     if fixed is not None and window.setdefault("frames", fixed) != fixed:
         raise ConfigError(f"{loaded.name}: reads {fixed} frames at a time, not {window['frames']}")
     return window

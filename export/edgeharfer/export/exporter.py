@@ -36,6 +36,7 @@ from edgeharfer.export.precision import QUANTIZED_TOLERANCES, RECIPES, TOLERANCE
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.export.source import check_keys, find_source, resolve_labels
 from edgeharfer.export.split import NotSplitError, split_model
+from edgeharfer.export.tensorrt import add_tensorrt
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import (
@@ -144,6 +145,10 @@ def export_model(
         normalize=normalize,
         options=options,
     )
+    if loaded.dtype is not None:
+        report(f"computing in float32 what was saved in {loaded.dtype}")
+    if loaded.per_frame:
+        report("the model scores each frame of a clip: the package gives the scores of the last one")
     if loaded.imported is None:
         report(f"converting to ONNX, opset {convert.OPSET}")
     for what, note in notes_of(loaded).items():
@@ -167,6 +172,7 @@ def export_model(
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
+        **({"dtype": f"{loaded.dtype}, computed in float32"} if loaded.dtype else {}),
         "opset": graphs.opset,
         **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
@@ -181,6 +187,7 @@ def export_model(
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.expected
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
+        add_tensorrt(folder, compared.inputs, report)
         write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)

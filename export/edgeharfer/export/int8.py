@@ -23,19 +23,19 @@ from edgeharfer.export.package_files import (
     file_name,
     file_spec,
     graph_facts,
+    read_receipt,
     write_metadata,
 )
 from edgeharfer.export.source import CARD
-from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.export.tensorrt import add_tensorrt
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, FACES, FileSpec, Manifest
-from edgeharfer.runtime.inference.package import Package, load_package, read_regular_file
+from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.staging import replaced_folder
-from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.types import Floats
 
 PARITY_PICTURES = 32
 PARITY_CLIPS = 8
-_MAX_TEXT_BYTES = 4 * 1024 * 1024
 
 Report = Callable[[str], object]
 
@@ -121,6 +121,8 @@ def quantize_package(
     with replaced_folder(out) as folder:
         _copy(source, folder)
         add_int8(folder, calibration, int8, precisions, report=report)
+        if int8.target == "cpu":
+            add_tensorrt(folder, real_inputs(calibration, source.manifest), report)
         write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
@@ -148,7 +150,7 @@ def add_int8(
     package = load_package(folder)
     made = _quantize(package, calibration, int8, report)
     keep = made.is_faster or int8.keep_slower or set(precisions) == {"int8"}
-    receipt = _read_receipt(folder)
+    receipt = read_receipt(folder)
     split = {"eval_split": int8.eval_split} if int8.eval_split is not None else {}
     receipt["int8"] = {**made.facts, **split, "kept": keep}
     receipt["parity"] = {**_part(receipt, "parity"), **_parity(package, made, calibration, keras)}
@@ -200,7 +202,7 @@ def _parity(
         key, inputs = "int8_vs_fp32", real_inputs(calibration, manifest)
         expected = parity.onnx_scores({role: package.read(role) for role in manifest.roles}, inputs)
     scores = parity.onnx_scores(made.models, inputs)
-    agreement = _part(_part(_read_receipt(package.path), "parity"), "top1_agreement")
+    agreement = _part(_part(read_receipt(package.path), "parity"), "top1_agreement")
     return {
         key: parity.difference(scores, expected, manifest.output),
         "top1_agreement": {**agreement, key: parity.agreement(scores, expected)},
@@ -229,15 +231,6 @@ def _copy(source: Package, folder: Path) -> None:
     shutil.copyfile(source.path / "manifest.json", folder / "manifest.json")
     if not (folder / CARD).exists():
         (folder / CARD).write_text(f"# {source.manifest.name}\n", encoding="utf-8")
-
-
-def _read_receipt(folder: Path) -> dict[str, object]:
-    if not (folder / RECEIPT).exists():
-        return {}
-    data = load_json(read_regular_file(folder / RECEIPT, _MAX_TEXT_BYTES), str(folder / RECEIPT))
-    if not isinstance(data, dict):
-        raise ModelError(f"{folder / RECEIPT}: must be an object")
-    return data
 
 
 def _part(facts: Mapping[str, object], key: str) -> dict[str, object]:

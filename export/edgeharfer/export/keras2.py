@@ -157,9 +157,33 @@ def _modern_object(one: Config, name: str) -> Config:
         _RENAMED_KEYS.get((kind, key), key): _modern_value(key, value, name) for key, value in changed.items()
     }
     outer: Config = {key: modern(one[key], name) for key in ("name", "inbound_nodes") if key in one}
+    if isinstance(outer.get("inbound_nodes"), list):
+        outer["inbound_nodes"] = [_modern_node(node) for node in outer["inbound_nodes"]]
     module = "keras" if new_kind in _MODELS else "keras.layers"
     made = {"module": module, "class_name": new_kind, "config": {**defaults, **changed}}
     return {**outer, **made, "registered_name": None}
+
+
+def _modern_node(node: Any) -> Any:
+    """Write a call with further tensors by name, as of attention, in the form of Keras 3."""
+    if not isinstance(node, list) or not any(
+        isinstance(one, list) and len(one) == 4 and any(map(_is_tensor, one[3].values())) for one in node
+    ):
+        return node
+    named = {key: value for one in node for key, value in one[3].items()}
+    arguments = {key: _tensor(value) if _is_tensor(value) else value for key, value in named.items()}
+    return {"args": [_tensor(one) for one in node], "kwargs": arguments}
+
+
+def _is_tensor(value: Any) -> bool:
+    kinds = (str, int, int)
+    return isinstance(value, list) and len(value) == 3 and all(map(isinstance, value, kinds))
+
+
+def _tensor(reference: Any) -> Config:
+    # Keras looks the tensor up by its history; the shape is not used.
+    where = {"shape": [], "dtype": "float32", "keras_history": reference[:3]}
+    return {"class_name": "__keras_tensor__", "config": where}
 
 
 def _dropped(kind: str, key: str, value: Any, where: str) -> bool:

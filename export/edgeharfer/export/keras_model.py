@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,7 @@ MAX_UNPACKED_BYTES = 4 * 1024**3
 
 # Factors of pixels are about 1/255; those of values between 0 and 1 are at least 1.
 _PIXEL_SCALE = 0.2
+_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 _ARITHMETIC = ("Multiply", "Divide", "TrueDivide", "Add", "Subtract")
 # Layers that may come before the scaling: they move or drop values. Those called Random... only train.
 _BEFORE_SCALING = (
@@ -58,6 +60,8 @@ class LoadedModel:
         output_shape: Including the batch axis.
         keras: The functional Keras model; None for other files.
         layout: Order of the axes of a picture: "nhwc" or "nchw".
+        dtype: Other arithmetic than float32 in which the model was saved, such as "mixed_float16"; `call`
+            computes in float32.
         imported: The graph of an ONNX or TensorFlow Lite file; None for other files.
     """
 
@@ -67,6 +71,7 @@ class LoadedModel:
     output_shape: Shape
     keras: Any = None
     layout: Literal["nhwc", "nchw"] = "nhwc"
+    dtype: str | None = None
     imported: ImportedGraph | None = None
 
     @property
@@ -158,8 +163,11 @@ def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> 
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a library's error message, at most 300 characters."""
-    lines = str(error).strip().splitlines()
+    """Return the first line of a library's error message, at most 300 characters.
+
+    Keras repeats the message of each error inside those of the layers around it; the innermost is the cause.
+    """
+    lines = str(error).rpartition("Exception encountered:")[2].strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
@@ -185,6 +193,8 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
             f"{name}: takes {len(model.inputs)} inputs, but only one picture or clip is supported"
         )
     model = as_functional(model)
+    dtype = _dtype(model, name)
+    model = _convertible(_in_float32(model, dtype))
     output = _pick_output(model, name, options.output or head)
     single = keras.Model(model.inputs[0], output)
 
@@ -192,7 +202,80 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
         return single(batch, training=False)
 
     shape = tuple(model.inputs[0].shape)
-    return LoadedModel(name, call, shape, tuple(output.shape), single, _layout(single, options))
+    layout = _layout(single, options)
+    return LoadedModel(name, call, shape, tuple(output.shape), single, layout, dtype)
+
+
+def _dtype(model: Any, name: str) -> str | None:
+    """Return the first dtype policy of a layer that is not float32; None if there is none.
+
+    Raises:
+        ModelError: A layer is quantized.
+    """
+    policies = {one.name: one.dtype_policy.name for one in model._flatten_layers() if one.weights}
+    for layer, policy in policies.items():
+        if "_from_" in policy:
+            raise ModelError(
+                f"{name}: layer {layer!r} is quantized ({policy}): export the model before `quantize`"
+            )
+    return next((name for name in policies.values() if name != "float32"), None)
+
+
+def _in_float32(model: Any, dtype: str | None) -> Any:
+    """Return the same model in float32, for any batch size, and without states between batches."""
+    fixed = model.inputs[0].shape[0] is not None
+    if (
+        not fixed
+        and dtype is None
+        and not any(getattr(one, "stateful", False) for one in model._flatten_layers())
+    ):
+        return model
+    made = type(model).from_config(_plain_config(model.get_config()))
+    for variable, value in zip(made.weights, model.weights, strict=True):
+        variable.assign(np.asarray(value).astype(np.float32))
+    return made
+
+
+def _convertible(model: Any) -> Any:
+    """Change how layers compute the same in place, where tf2onnx cannot convert what Keras calls.
+
+    Grouped convolutions run in XLA, and the numbers of an adapted Normalization become inputs of the graph.
+    """
+    for layer in model._flatten_layers():
+        if type(layer).__name__ == "Normalization" and layer.built:
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+        is_convolution = type(layer).__name__ in ("Conv1D", "Conv2D")
+        if is_convolution and layer.groups > 1 and layer.data_format == "channels_last":
+            layer.convolution_op = functools.partial(_grouped_convolution, layer)
+    return model
+
+
+def _grouped_convolution(layer: Any, inputs: Any, kernel: Any) -> Any:
+    tf = backend.load("tensorflow")
+    return tf.nn.convolution(
+        inputs,
+        kernel,
+        strides=list(layer.strides),
+        padding=layer.padding.upper(),
+        data_format="NHWC" if kernel.shape.rank == 4 else "NWC",
+        dilations=list(layer.dilation_rate),
+    )
+
+
+def _plain_config(part: Any) -> Any:
+    """Change the settings in a configuration that `_in_float32` names."""
+    if isinstance(part, list | tuple):
+        return [_plain_config(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {key: _plain_config(value) for key, value in part.items()}
+    if "dtype" in changed and (isinstance(changed["dtype"], dict) or changed["dtype"] in _FLOATS):
+        changed["dtype"] = "float32"
+    if "stateful" in changed:
+        changed["stateful"] = False
+    if isinstance(changed.get("batch_shape"), list):
+        changed["batch_shape"] = [None, *changed["batch_shape"][1:]]
+    return changed
 
 
 def _pick_output(model: Any, name: str, head: str | None) -> Any:
@@ -235,7 +318,7 @@ def _linear(layer: Any) -> tuple[Any, Any] | None:
         deviation = np.sqrt(np.maximum(np.asarray(layer.variance), 1e-7))
         return 1 / deviation, np.asarray(layer.mean) / deviation
     nodes = getattr(layer, "_inbound_nodes", None)
-    given = nodes[0].arguments.args if nodes else ()
+    given: Sequence[Any] = nodes[0].arguments.args if nodes else ()
     if kind not in _ARITHMETIC or len(given) != 2 or hasattr(given[1], "_keras_history"):
         return None
     value = np.asarray(given[1], np.float64)

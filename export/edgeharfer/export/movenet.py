@@ -28,7 +28,7 @@ from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.export.package_files import Files, file_specs, to_graph, write_graphs
 from edgeharfer.export.tflite_names import rename_tensors
 from edgeharfer.runtime.inference.graph import Graph
-from edgeharfer.runtime.inference.manifest import FORMAT, InputSpec, Manifest, ValueSpec
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, FORMAT, InputSpec, Manifest, ValueSpec
 from edgeharfer.runtime.inference.package import load_package, verify_package, write_manifest
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import make_session
@@ -69,6 +69,7 @@ MoveNet Lightning, single pose: the 17 joints of the main person, converted to O
   COCO and on videos of fitness and dance.
 - **Change**: `model.onnx` has the same 8-bit weights, but does not round activations. `model.int8.onnx` is
   quantized from it: the backbone, per channel, without its first layers. The rest stays in floats.
+  Its 8-bit products saturate on x86 without VNNI, which uses FP32 by default.
 - **Input**: 192x192 RGB from 0 to 255: a square around the person, padded with black.
 - **Output**: y, x (fractions of the input) and confidence of nose, eyes, ears, shoulders, elbows, wrists,
   hips, knees and ankles. Right and left are the person's own.
@@ -155,7 +156,8 @@ def quantize(model: Graph, pictures: Floats) -> Graph:
     import onnx
 
     quantizer = StaticQuantizer(model, "model", lambda: (picture[None] for picture in pictures))
-    mixed = quantizer.quantized(Recipe(CALIBRATORS[0]), only=_backbone(model))
+    # The weights are 8-bit integers already: other scales would round them again.
+    mixed = quantizer.quantized(Recipe(CALIBRATORS[0], weights="full"), only=_backbone(model))
     return to_graph(store_integers(onnx.load_from_string(mixed.data)), "model")
 
 
@@ -243,7 +245,7 @@ def write_package(tflite: Path, clips: Sequence[Path], out: Path) -> None:
         output="values",
         files=file_specs(files),
         opset=OPSET,
-        auto={"cpu": "int8"},
+        auto={"cpu": "int8", CPU_WITHOUT_VNNI: "fp32"},
         training={"by": "Google, MoveNet", "license": "Apache-2.0", "source_sha256": SHA256},
     )
     card = CARD.format(

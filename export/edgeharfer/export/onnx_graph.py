@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.export import backend
+from edgeharfer.runtime.errors import ModelError
 
 Array = NDArray[Any]
 
@@ -93,6 +95,28 @@ class OnnxGraph:
         for node in nodes:
             self._graph.node.remove(node)
 
+    def sort_nodes(self) -> None:
+        """Put each node after those that compute its inputs; quantized files often are in another order.
+
+        Raises:
+            ModelError: Nodes depend on each other in a circle.
+        """
+        nodes = list(self._graph.node)
+        makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+        needs = {
+            place: {makers[name] for name in _read_names(node) if name in makers}
+            for place, node in enumerate(nodes)
+        }
+        if all(need < place for place, known in needs.items() for need in known):
+            return
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise ModelError("damaged: operators depend on each other in a circle") from error
+        copies = [copy_model(nodes[place]) for place in order]
+        del self._graph.node[:]
+        self._graph.node.extend(copies)
+
     def remove_unused(self) -> None:
         """Remove nodes and constants that no output depends on; a graph with subgraphs is not changed."""
         if has_subgraphs(self._graph):
@@ -109,7 +133,7 @@ class OnnxGraph:
 
 
 def copy_model(model: Any) -> Any:
-    """Copy a ModelProto."""
+    """Copy a ModelProto, or a part of one."""
     copy = type(model)()
     copy.CopyFrom(model)
     return copy
@@ -118,6 +142,15 @@ def copy_model(model: Any) -> Any:
 def has_subgraphs(graph: Any) -> bool:
     """Whether there are graphs inside, as of a loop, which may use any name from around them."""
     return any(True for node in graph.node for _ in subgraphs(node))
+
+
+def _read_names(node: Any) -> Iterator[str]:
+    """Yield the tensors that a node and its subgraphs read."""
+    yield from node.input
+    for graph in subgraphs(node):
+        yield from (one.name for one in graph.output)
+        for inner in graph.node:
+            yield from _read_names(inner)
 
 
 def _reads(node: Any, name: str) -> bool:

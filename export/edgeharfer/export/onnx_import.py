@@ -200,7 +200,9 @@ def _keep_only(model: Any, name: str, result: str) -> Any:
             graph.initializer[-1].name = node.output[0]
             graph.node.remove(node)
     _rename(graph, {one: f"{one}/inside" for one in ("image", "scores")})
-    OnnxGraph(model).remove_unused()
+    ordered = OnnxGraph(model)
+    ordered.sort_nodes()
+    ordered.remove_unused()
     return graph.input[0]
 
 
@@ -360,7 +362,8 @@ def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[A
         raise ModelError(
             f"{name}: takes batches of {axes.batch} only: export it with a free batch, or with 1"
         )
-    raise ModelError(f"{name}: cannot be converted: {reasons[-1]}")
+    hint = "" if samples.tolerance == CLOSE else ": it is quantized, so export the float model"
+    raise ModelError(f"{name}: cannot be converted: {reasons[0]}{hint}")
 
 
 def _compare(model: Any, batch: int | None, samples: _Samples) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export.source import CARD
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import FileSpec, Manifest
-from edgeharfer.runtime.inference.package import MANIFEST, verify_package, write_manifest
+from edgeharfer.runtime.inference.package import MANIFEST, read_regular_file, verify_package, write_manifest
+from edgeharfer.runtime.strict_json import load_json
 
 RECEIPT = "receipt.json"
+_MAX_TEXT_BYTES = 4 * 1024 * 1024
 
 Files = dict[str, dict[str, Graph]]
 """Precision -> role -> graph."""
@@ -77,6 +79,17 @@ def write_graphs(folder: Path, files: Files) -> None:
     for precision, roles in files.items():
         for role, graph in roles.items():
             (folder / file_name(role, precision)).write_bytes(graph.data)
+
+
+def read_receipt(folder: Path) -> dict[str, object]:
+    """Read the receipt of a package; {} if it has none. Raises ModelError if it is invalid."""
+    path = folder / RECEIPT
+    if not path.exists():
+        return {}
+    data = load_json(read_regular_file(path, _MAX_TEXT_BYTES), str(path))
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: must be an object")
+    return data
 
 
 def write_metadata(folder: Path, manifest: Manifest, receipt: Mapping[str, object], card: str) -> None:

@@ -24,7 +24,7 @@ KINDS = {".keras": "keras", **dict.fromkeys(HDF5, "hdf5"), **{f".{kind}": kind f
 
 _NUMBERED = re.compile(r"(?P<number>[0-9]{1,5})[ \t:,;=.)]+(?P<name>\S.*)")
 # Teachable Machine puts the labels beside the model, under these names.
-_TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel", "model.tflite", "model_unquant.tflite")
+_TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel", "model_unquant.tflite", "model.tflite")
 _TEACHABLE_LABELS = "labels.txt"
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -39,6 +39,7 @@ _MANIFEST_KEYS = (
         "output",
         "temperature",
         "threshold",
+        "background_threshold",
         "crop",
         "window",
         "prior",

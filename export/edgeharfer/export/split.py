@@ -59,7 +59,9 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
     shape = model.inputs[0].shape
     length = shape[1] or frames
     if length is None:
-        raise ConfigError(f"{name}: the number of frames is not fixed: give --frames")
+        raise ConfigError(
+            f"{name}: the number of frames is not fixed: give --frames, or window.frames in package.json"
+        )
     frame = keras.Input(shape[2:], name="image")
     features, window = _walk(model, frame, length, name)
     head = plain_recurrence(keras.Model(window, model.outputs[0]))

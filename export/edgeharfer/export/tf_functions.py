@@ -46,15 +46,15 @@ def rewrite(config: Any) -> Any:
 
 def reverse_channels() -> str:
     """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
-    keras = backend.load("keras")
+    keras: Any = backend.load("keras")
     name = f"edgeharfer>{REVERSE}"
+
+    def call(layer: Any, x: Any) -> Any:
+        return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
+
     if keras.saving.get_registered_object(name) is None:
-
-        @keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)
-        class ReverseChannels(keras.layers.Layer):
-            def call(self, x: Any) -> Any:
-                return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
-
+        made = type(REVERSE, (keras.layers.Layer,), {"call": call})
+        keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)(made)
     return name
 
 
@@ -89,10 +89,10 @@ def _one(function: str, call: Any) -> Made | None:
     """Functions of one tensor, or of two."""
     arguments = {key: value for key, value in call[3].items() if key != "name"}
     other = arguments.get("y")
-    if function in _OF_TWO and _is_tensor(other):
-        return _OF_TWO[function], {}, [call, other]
     if call[0] == _CONSTANT:
         return _of_constant(function, call[2], other)
+    if function in _OF_TWO and _is_tensor(other):
+        return _OF_TWO[function], {}, [call, other]
     if function in _ACTIVATIONS:
         axis = arguments.get("axis", -1)
         return ("Activation", {"activation": _ACTIVATIONS[function]}, [call]) if axis in (-1, None) else None
@@ -138,7 +138,7 @@ def _rescaling(
 
 
 def _mean(arguments: Config) -> tuple[str, Config] | None:
-    axes = arguments.get("axis")
+    axes: object = arguments.get("axis")
     if axes not in ([1, 2], [2, 1], [-3, -2]):
         return None
     return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
@@ -146,8 +146,9 @@ def _mean(arguments: Config) -> tuple[str, Config] | None:
 
 def _reshape(arguments: Config) -> tuple[str, Config] | None:
     shape = arguments.get("shape")
-    whole = isinstance(shape, list) and len(shape) > 1 and all(isinstance(one, int) for one in shape)
-    return ("Reshape", {"target_shape": shape[1:]}) if whole and shape[0] == -1 else None
+    if not isinstance(shape, list) or len(shape) < 2 or not all(isinstance(one, int) for one in shape):
+        return None
+    return ("Reshape", {"target_shape": shape[1:]}) if shape[0] == -1 else None
 
 
 def _slice(arguments: Config) -> tuple[str, Config] | None:

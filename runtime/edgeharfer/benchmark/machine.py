@@ -17,7 +17,8 @@ from edgeharfer.runtime.inference.tuning import cpu_model
 from edgeharfer.runtime.versions import all_installed
 
 PACKAGES = (
-    *("edgeharfer", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless"),
+    *("edgeharfer", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "onnxruntime-ep-webgpu"),
+    *("onnxruntime-ep-nv-tensorrt-rtx-cu13", "numpy", "opencv-python", "opencv-python-headless"),
     *("tensorflow", "keras", "openvino", "ai-edge-litert"),
 )
 _GIT_WAIT_S = 5.0

@@ -19,7 +19,13 @@ from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.providers import PROVIDERS, session_provider
 from edgeharfer.runtime.inference.session import Session, make_session
-from edgeharfer.runtime.inference.tuning import batch_axes, read_graph
+from edgeharfer.runtime.inference.tuning import (
+    batch_axes,
+    graph_backend,
+    read_graph,
+    resolve_backend,
+    tuned_backends,
+)
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.types import Floats
 
@@ -120,18 +126,27 @@ def package_candidates(
         for role, batch in product(parts, setup.batches):
             feed = inputs(package.manifest, role, parts[role][batch].session, batch)
             run = together([partial(loaded[role][batch].session.run1, feed) for loaded in streams])
-            yield make(role, [parts[role][batch]], batch=batch, run=run)
+            auto = is_tuned(package, [role], backend)
+            yield make(role, [parts[role][batch]], batch=batch, run=run, auto=auto)
         if "encoder" in parts:
             encoders = [loaded["encoder"][1] for loaded in streams]
-            heads = [loaded["head"][1] for loaded in streams]
+            heads, roles = [loaded["head"][1] for loaded in streams], ["encoder", "head"]
             if has_rolling_head(package.manifest, precision, encoders[0].session):
                 on_cpu = replace(CPU, precision=precision, threads=threads)
-                heads = [load(package, ROLLING, on_cpu, clock) for _ in streams]
+                heads, roles = [load(package, ROLLING, on_cpu, clock) for _ in streams], ["encoder"]
             steps = [
                 streaming_step(package.manifest, encoder.session, head.session)
                 for encoder, head in zip(encoders, heads, strict=True)
             ]
-            yield make("step", [encoders[0], heads[0]], batch=1, run=together(steps))
+            auto = is_tuned(package, roles, backend)
+            yield make("step", [encoders[0], heads[0]], batch=1, run=together(steps), auto=auto)
+
+
+def is_tuned(package: Package, roles: Iterable[str], backend: Backend) -> bool:
+    """Whether "auto" runs these graphs on this backend, by the measurements of `edgeharfer tune`."""
+    auto = resolve_backend(package, Backend(precision=backend.precision))
+    names = {graph_backend(package, role, auto).name for role in roles}
+    return bool(tuned_backends(package)) and names == {backend.name} and auto.threads == backend.threads
 
 
 def together(runs: Sequence[Run]) -> Run:
@@ -192,6 +207,7 @@ def _candidate(
     *,
     batch: int,
     run: Run,
+    auto: bool = False,
 ) -> Candidate:
     real = parts[0].session.provider
     return Candidate(
@@ -207,4 +223,5 @@ def _candidate(
         asked=None if session_provider(backend) == real else backend.name,
         streams=streams,
         setup=backend,
+        auto=auto,
     )

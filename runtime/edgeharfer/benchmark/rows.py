@@ -37,6 +37,7 @@ class Candidate:
         accuracy: Top-1 accuracy, if it was measured.
         streams: Number of concurrent sessions.
         setup: The backend that our own engine was asked for.
+        auto: Whether "auto" runs the graph like this, by the measurements of `edgeharfer tune`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Candidate:
     accuracy: float | None = None
     streams: int = 1
     setup: Backend | None = None
+    auto: bool = False
 
 
 @dataclass
@@ -101,6 +103,8 @@ def _row(candidate: Candidate, timing: Timing, pairs: Sequence[tuple[Candidate, 
         "load_ms": round(candidate.load_ms, 1),
         "ratios": _ratios(candidate, timing, pairs) if candidate.backend == OURS else {},
     }
+    if candidate.auto:
+        row["auto"] = True
     if candidate.asked is not None:
         row["asked_provider"] = candidate.asked
     if candidate.accuracy is not None:

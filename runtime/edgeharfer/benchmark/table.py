@@ -19,7 +19,11 @@ _TEXT_COLUMNS = 4
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
-    """Format one line per row. "x predict" is the time of Keras `predict` divided by that of the row."""
+    """Format one line per row.
+
+    "x predict" is the time of Keras `predict` divided by that of the row. "auto" marks what `--provider auto`
+    uses, if the package was tuned on this device.
+    """
     ratios = [key for key in RATIO_OF.values() if any(key in row["ratios"] for row in rows)]
     with_accuracy = any("top1" in row for row in rows)
     with_streams = any(row.get("streams", 1) > 1 for row in rows)
@@ -57,9 +61,10 @@ def end_to_end_lines(figures: Mapping[str, Any]) -> list[str]:
         f"CPU {figures['cpu_ms_per_frame']:.2f} ms a frame",
     ]
     if (units := figures["cpu_in_encoder_units"]) is not None:
+        with_decode = figures.get("cpu_with_decode_in_encoder_units")  # Not in figures of earlier versions.
         lines.append(
-            f"  encoder unit    {figures['encoder_unit_ms']:.3f} ms, so a frame costs {units:.2f} units, "
-            f"{figures['cpu_with_decode_in_encoder_units']:.2f} with decode"
+            f"  encoder unit    {figures['encoder_unit_ms']:.3f} ms, so a frame costs {units:.2f} units"
+            + ("" if with_decode is None else f", {with_decode:.2f} with decode")
         )
     for name, stages in (("with decode", figures["latency_ms"]), ("without", without["latency_ms"])):
         lines += [f"  {stage:8} {name:12} {_percentiles(values)} ms" for stage, values in stages.items()]
@@ -85,6 +90,8 @@ def _percentiles(values: Mapping[str, float]) -> str:
 
 def _provider(row: Mapping[str, Any]) -> str:
     name = str(row["provider"]).replace("ExecutionProvider", "")
+    if row.get("auto"):
+        return f"{name} (auto)"
     return f"{name} (not {row['asked_provider']})" if "asked_provider" in row else name
 
 

@@ -10,20 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeharfer.benchmark.measure import Timing, measure
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.evaluate.dataset import Progress
+from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
+from edgeharfer.runtime.golden import int8_difference
 from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.providers import runs_on_processor
 from edgeharfer.runtime.inference.upgrade import TOLERANCE, relative_difference
 from edgeharfer.runtime.types import Floats
 
 MAX_TIME_RATIO = 0.85
 """More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
-MAX_PLUGIN_RATIO = 0.98
+MAX_PLUGIN_RATIO = 0.97
 """Another provider is chosen over the CPU provider only if it reduces the time to this share."""
 
 GraphProviders = dict[str, dict[str, str]]
@@ -78,7 +83,7 @@ def tune_package(
         progress: Called with the number of rounds done and of all rounds.
     """
     candidates = [one for one in package_candidates(package, setup) if one.asked is None]
-    wrong = differing_providers(candidates)
+    wrong = {**differing_providers(candidates), **wrong_int8(package)}
     kept = [one for one in candidates if (_provider(one), one.precision) not in wrong]
     timings = measure([candidate.run for candidate in kept], runs, progress=progress)
     results = _results(kept, timings)
@@ -129,22 +134,26 @@ def comparable_ms(timings: Mapping[Backend, Timing]) -> dict[Backend, float]:
     """Milliseconds to compare backends by.
 
     On the CPU this is the median processor time of one thread; with more threads it is divided by their
-    speed-up in wall time, the median over pairs of runs. On other devices it is the median wall time.
+    speed-up in wall time, the median over pairs of runs. For another provider than "cpu" it is the time of
+    "cpu" multiplied by the median ratio over pairs of runs, which varies less on a busy machine. On other
+    devices it is the median wall time.
     """
     times = {}
     for backend, timing in timings.items():
         times[backend] = timing.median_ms
         single = timings.get(replace(backend, threads=1))
         if runs_on_processor(backend) and single is not None:
-            times[backend] = single.cpu_ms * _paired_ratio(timing, single)
+            plain = timings.get(replace(backend, provider="cpu", device=None, threads=1), single)
+            one_thread_ms = plain.cpu_ms * _paired_ratio(single.cpu_samples_ms, plain.cpu_samples_ms)
+            times[backend] = one_thread_ms * _paired_ratio(timing.samples_ms, single.samples_ms)
     return times
 
 
-def _paired_ratio(timing: Timing, other: Timing) -> float:
-    """Median ratio of the wall times of runs in the same round."""
-    if timing is other:
+def _paired_ratio(samples_ms: NDArray[np.float64], others_ms: NDArray[np.float64]) -> float:
+    """Median ratio of runs in the same round."""
+    if samples_ms is others_ms:
         return 1.0
-    return float(np.median(timing.samples_ms / np.maximum(other.samples_ms, 1e-9)))
+    return float(np.median(samples_ms / np.maximum(others_ms, 1e-9)))
 
 
 def best_per_provider(results: Sequence[TuningResult]) -> list[TuningResult]:
@@ -193,6 +202,18 @@ def differing_providers(candidates: Sequence[Candidate]) -> dict[tuple[str, str]
             reason = f"its outputs differ from the CPU's by {found:.2g} of the largest, more than {limit:g}"
             wrong[_provider(one), one.precision] = f"{one.name} {one.precision} on {_provider(one)}: {reason}"
     return wrong
+
+
+def wrong_int8(package: Package) -> dict[tuple[str, str], str]:
+    """Return ("cpu", "int8") -> why INT8 must not be used on this processor; {} if it may."""
+    if "int8" not in package.manifest.files:
+        return {}
+    found, key = int8_difference(package), ("cpu", "int8")
+    if CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
+        return {key: f"int8 on cpu: {SATURATING}"}
+    if found > GOLDEN_TOLERANCE:
+        return {key: f"int8 on cpu: differs by {found:.2f} from the machine that made the package"}
+    return {}
 
 
 def _results(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> dict[str, list[TuningResult]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeharfer.runtime.child import Child
+from edgeharfer.runtime.child import Child, code_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.closing import Closing
 
@@ -64,7 +63,7 @@ class WatchedRun(Closing):
         self.first_s = self.interval_s = 0.0
         self._read_bytes = 0
         self._errors = events.with_suffix(".err")
-        words = [sys.executable, "-P", "-c", prelude + COMMAND, "run", "--view", "none", "--source", source]
+        words = code_command(prelude + COMMAND, "run", "--view", "none", "--source", source)
         self._private_mount = bool(wrapper)
         self._command = [*wrapper, *words, "--events", str(events), *options]
         self._child: Child | None = None

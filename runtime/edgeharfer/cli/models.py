@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import path_option, signature_option
 from edgeharfer.runtime.errors import MissingExtra
@@ -66,6 +67,33 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
         count = sum(len(files) for files in package.manifest.files.values())
         verified = f"{count} model file{'s' if count > 1 else ''} verified{signed}{run_graphs(package)}"
         click.echo(f"{package.manifest.name}: {verified}")
+
+
+@models.command()
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.option(
+    "--for", "target", type=click.Choice(["tensorrt"]), required=True, help="What the graphs are built for."
+)
+def check(packages: tuple[str, ...], target: str) -> None:
+    """Build the graphs of PACKAGEs for another engine, without a GPU; default: all shipped packages.
+
+    TensorRT-RTX (extra tensorrt-check) parses and builds each graph on the CPU, in each precision and in the
+    form that --provider tensorrt gets. This shows that a graph is accepted, not its speed or its outputs.
+    """
+    from edgeharfer.evaluate.parser_check import check_package
+    from edgeharfer.runtime.errors import ModelError
+    from edgeharfer.runtime.inference.package import load_package, shipped_packages
+
+    refused = []
+    for package in [load_package(name) for name in packages] or shipped_packages():
+        with needs_extra("tensorrt-check"):
+            for found in check_package(package):
+                graph = f"{package.manifest.name} {found.role} {found.precision}"
+                accepted = f"accepted by {target}, {found.layers} layers, {found.seconds:.1f} s"
+                click.echo(f"{graph}: {accepted if found.reason is None else f'refused: {found.reason}'}")
+                refused += [graph] if found.reason is not None else []
+    if refused:
+        raise ModelError(f"{target} refuses {', '.join(refused)}: see the reasons above")
 
 
 @models.command()

@@ -1,85 +1,59 @@
-"""Golden outputs: the outputs of a package for pictures that every machine can generate.
-
-`golden.json`, next to the manifest, holds frame numbers of the demo instead of pixels, and the outputs on the
-machine that made the package. Different outputs on another machine reveal faults that no hash detects, such
-as those of another ONNX Runtime version or processor.
-"""
+"""Write the golden outputs of a package, and compare a package with its own, see `runtime.golden`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ModelError
-from edgeharfer.runtime.inference.backend import CPU
-from edgeharfer.runtime.inference.package import Package, read_regular_file
-from edgeharfer.runtime.source.demo import DemoSource
-from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.tasks import open_model
-from edgeharfer.runtime.tasks.action import ActionModel
-from edgeharfer.runtime.tasks.pictures import PictureModel
-from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.runtime.golden import (
+    FRAMES,
+    GOLDEN,
+    TOLERANCE,
+    Outputs,
+    golden_frames,
+    largest_difference,
+    make_classifier,
+    read_golden,
+)
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
+from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.inference.processor import products_saturate
 
-GOLDEN = "golden.json"
-"""Optional: {"frames": [0, ...], "precision": "fp32", "probs": [[...]], "tolerance": 0.02}."""
-FRAMES = (0, 40, 80, 120)
-"""Frame numbers of the demo."""
-TOLERANCE = 0.02
-"""Maximum difference of a probability. INT8 results vary more between processors than FP32 results."""
+__all__ = [
+    "FRAMES",
+    "GOLDEN",
+    "TOLERANCE",
+    "Outputs",
+    "check_golden",
+    "golden_frames",
+    "make_classifier",
+    "write_golden",
+]
 _DIGITS = 6
-_MAX_TEXT = 1 << 20
-
-Outputs = NDArray[np.float32]
-
-
-@cache
-def golden_frames() -> tuple[Image, ...]:
-    """The inputs: frames of the demo, which are the same on every machine."""
-    with DemoSource(SystemClock()) as source:
-        return tuple(source.picture(number) for number in FRAMES)
-
-
-def make_classifier(package: Package, precision: str = "auto") -> Callable[[Sequence[Image]], Outputs]:
-    """A function from pictures to the outputs of the model on the CPU, (n, outputs).
-
-    An action model returns one row for all pictures, (1, outputs).
-    """
-    model = open_model(package, replace(CPU, precision=precision))
-    if isinstance(model, PictureModel):
-        return model.classify
-    assert isinstance(model, ActionModel), "all other models read clips"
-
-    def classify(frames: Sequence[Image]) -> Floats:
-        model.reset()
-        features = [model.encode(frame) for frame in frames]
-        repeated = [
-            features[index * len(features) // model.window.frames] for index in range(model.window.frames)
-        ]
-        if (rolling := model.rolling()) is None:
-            return model.classify(np.stack(repeated)[None])[None]
-        return model.probs([rolling.push(step) for step in repeated][-1])
-
-    return classify
 
 
 def write_golden(package: Package) -> None:
-    """Write the outputs on this machine, in the precision that varies least between machines."""
-    precision = min(package.manifest.files, key=("fp32", "fp16", "int8").index)
-    probs = make_classifier(package, precision)(golden_frames())
-    content = {
+    """Write the outputs on this machine, in the precision that varies least between machines and in INT8.
+
+    INT8 is left out if its products saturate here, since other machines differ rightly then.
+    """
+    files = package.manifest.files
+    precision = min(files, key=("fp32", "fp16", "int8").index)
+    content: dict[str, object] = {
         "frames": FRAMES,
         "precision": precision,
-        "probs": [[round(float(value), _DIGITS) for value in row] for row in probs],
+        "probs": _rows(package, precision),
         "tolerance": TOLERANCE,
     }
+    if "int8" in files and not (CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate()):
+        content["int8"] = _rows(package, "int8")
     text = json.dumps(content, allow_nan=False) + "\n"
     (package.path / GOLDEN).write_text(text, encoding="ascii")
+
+
+def _rows(package: Package, precision: str) -> list[list[float]]:
+    outputs = make_classifier(package, precision)(golden_frames())
+    return [[round(float(value), _DIGITS) for value in row] for row in outputs]
 
 
 def check_golden(package: Package) -> None:
@@ -88,21 +62,15 @@ def check_golden(package: Package) -> None:
     Raises:
         ModelError: The outputs differ, or `golden.json` is invalid.
     """
-    path = package.path / GOLDEN
-    if not path.exists():
+    golden, path = read_golden(package), package.path / GOLDEN
+    if golden is None:
         return
-    golden = load_json(read_regular_file(path, _MAX_TEXT), str(path))
-    if not isinstance(golden, dict) or "probs" not in golden:
-        raise ModelError(f"{path}: missing key 'probs'")
-    if golden.get("frames", list(FRAMES)) != list(FRAMES):
-        raise ModelError(f"{path}: frames must be {list(FRAMES)}; export the package again")
     try:
-        expected = np.asarray(golden["probs"], np.float32)
         tolerance = float(golden.get("tolerance", TOLERANCE))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error
-    probs = make_classifier(package, str(golden.get("precision", "auto")))(golden_frames())
-    if expected.shape != probs.shape or not np.abs(expected - probs).max() <= tolerance:
+    outputs = make_classifier(package, str(golden.get("precision", "auto")))(golden_frames())
+    if not largest_difference(golden["probs"], outputs, path) <= tolerance:
         raise ModelError(
             f"{path}: the outputs of the package differ from those on the machine that made it; not installed"
         )

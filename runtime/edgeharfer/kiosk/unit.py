@@ -127,9 +127,9 @@ def unit_text(config: KioskConfig, program: Path, config_path: Path, *, systemd:
         groups="video render" if gpu else "video",
         pauses=_restart_delays(systemd),
         credentials=_credentials(config, config_path),
-        # CUDA and TensorRT compile kernels at run time
+        # Other providers than the CPU compile kernels at run time.
         write_execute="" if gpu else "MemoryDenyWriteExecute=yes\n",
-        devices="\n".join(f"DeviceAllow={one} rw" for one in _devices(gpu)),
+        devices="\n".join(f"DeviceAllow={one} rw" for one in _devices(config.models.provider)),
         addresses=" ".join(["localhost", *allowed_addresses(config)]),
     )
     return text.replace("\n\n\n", "\n\n")
@@ -152,9 +152,12 @@ def allowed_addresses(config: KioskConfig) -> list[str]:
     return list(dict.fromkeys([*named, *config.network.allow]))
 
 
-def _devices(gpu: bool) -> list[str]:
+def _devices(provider: str) -> list[str]:
     cameras = ["char-video4linux"]
-    return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm"] if gpu else cameras
+    if provider in (AUTO, "cpu"):
+        return cameras
+    npus = ["char-accel"] if provider.startswith("openvino") else []
+    return [*cameras, "char-nvidia-frontend", "char-nvidia-uvm", "char-drm", *npus]
 
 
 def _restart_delays(systemd: int) -> str:

@@ -32,7 +32,16 @@ Stream = int | IO[bytes] | None
 
 def child_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of edgeharfer in a child process."""
-    return [sys.executable, "-P", "-m", "edgeharfer.runtime.child", module, *arguments]
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-P", "-m", "edgeharfer.runtime.child", module, *arguments]
+    return code_command("from edgeharfer.runtime.child import main; main(sys.argv[1:])", module, *arguments)
+
+
+def code_command(code: str, *arguments: str) -> list[str]:
+    """Return the command that runs Python code, which finds no modules in the current folder."""
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-P", "-c", code, *arguments]
+    return [sys.executable, "-c", f"import sys; del sys.path[0]\n{code}", *arguments]
 
 
 def child_environment(**variables: str) -> dict[str, str]:

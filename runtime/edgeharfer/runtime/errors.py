@@ -17,7 +17,7 @@ Every message is one line that says what is wrong, where, and how to fix it.
 
 from __future__ import annotations
 
-from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.installation import install_command, why_not_here
 
 
 class EdgeharferError(Exception):
@@ -87,7 +87,7 @@ class MissingExtra(EdgeharferError):
     """
 
     def __init__(self, what: str, extra: str, note: str = "") -> None:
-        super().__init__(f"{what} is not installed: {install_command(extra)}{note}")
+        super().__init__(f"{what} is not installed: {why_not_here(extra) or install_command(extra)}{note}")
         self.extra = extra
 
 

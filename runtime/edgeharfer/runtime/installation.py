@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -17,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 from edgeharfer.runtime.versions import PRODUCT, requirement_lines
 
-GPU_HINT = "; for an NVIDIA GPU use [gpu] instead of [cpu]"
-"""Hint to append to a command that installs ONNX Runtime."""
+NEED_311 = ("export", "train")
+"""The extras that Python 3.10 cannot have."""
 
-_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,]+)\]'")
+_ON_INDEX = re.compile(rf"'{PRODUCT}\[([a-z,-]+)\]'")
 
 
 def install_command(*extras: str) -> str:
@@ -30,6 +31,34 @@ def install_command(*extras: str) -> str:
     may not have edgeharfer.
     """
     return f"{pip('install')} {_requirement(extras)}"
+
+
+def why_not_here(extra: str) -> str:
+    """Return why an extra has nothing to install on this system, and what to do instead; "" if it has."""
+    version = platform.python_version()
+    if extra in NEED_311 and sys.version_info < (3, 11):
+        return f"[{extra}] needs Python 3.11 or newer, and this is {version}; use another environment for it"
+    if extra != "gpu":
+        return ""
+    if sys.platform == "darwin":
+        return (
+            f"there is no NVIDIA GPU on a Mac, and [gpu] is empty: {install_command('cpu')}, which has CoreML"
+        )
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        libc, release = platform.libc_ver()
+        old = libc == "glibc" and tuple(map(int, release.split(".")[:2])) < (2, 34)
+        if old or sys.version_info < (3, 11):
+            return (
+                f"[gpu] has no ONNX Runtime for Python {version} with {libc} {release} on ARM: on a Jetson "
+                f"see edgeharfer doctor and docs/deploy/jetson.md; else {install_command('cpu')}"
+            )
+    return ""
+
+
+def gpu_hint() -> str:
+    """Return a hint to append to a command that installs ONNX Runtime."""
+    reason = why_not_here("gpu")
+    return f"; {reason}" if reason else "; for an NVIDIA GPU use [gpu] instead of [cpu]"
 
 
 def pip(action: str) -> str:

@@ -16,6 +16,7 @@ from edgeharfer.runtime.errors import TaskError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
+from edgeharfer.runtime.golden import checked_backend, precision_reason
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.lookahead import Lookahead, Plan
@@ -56,7 +57,7 @@ class Pipeline(Closing):
             the task off.
         emotion: Emotion package, likewise.
         detector: The name of a face detector from `DETECTORS`, or a `Detector`, which the caller closes.
-        provider: Execution provider, as `--provider` takes it: "auto", "cpu", "cuda" or "tensorrt".
+        provider: Execution provider, as `--provider` takes it, such as "auto", "cpu" or "openvino:GPU".
         precision: "auto", "fp32", "fp16" or "int8".
         threads: ONNX Runtime intra-op threads. None: the number tuned for this device, or one.
         allow_fallback: Use the next best provider if the requested one cannot be loaded.
@@ -114,7 +115,14 @@ class Pipeline(Closing):
         self._schedule = schedule or LiveSchedule(face_interval_s)
         loaded = _load_packages(action=action, emotion=emotion, **(packages or {}))
         options = {"prior": prior, "clock": self._clock}
-        models = {task: open_model(package, backend, options, task) for task, package in loaded.items()}
+        models = {
+            task: open_model(package, checked_backend(package, backend), options, task)
+            for task, package in loaded.items()
+        }
+        reasons = {task: precision_reason(loaded[task], model.precision) for task, model in models.items()}
+        self.precision_reasons: Mapping[str, str] = {
+            task: reason for task, reason in reasons.items() if reason
+        }
         if isinstance(detector, str):
             detector = make_detector(detector, backend)
             self._resources.callback(detector.close)

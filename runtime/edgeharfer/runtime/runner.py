@@ -107,6 +107,7 @@ class Runner:
         self._pipeline, self._capture, self._outputs = pipeline, capture, SinkGroup(sinks)
         self._limits = limits or RunLimits()
         self._clock = clock or SystemClock()
+        self._uses_status = self._outputs.uses_status
         self._stats = Stats(self._clock)
         self._jumps = jumps or ClockJumpDetector(self._clock)
         self._stopping, self._prepare, self._before_frame = stopping, prepare, before_frame
@@ -202,7 +203,7 @@ class Runner:
         if expired:
             return
         self._stats.add(result)
-        self._outputs.write(frame, result, self._status())
+        self._outputs.write(frame, result, self._status() if self._uses_status else self._no_status())
         if frame.still:
             self._photo_s = self._clock.monotonic()
 
@@ -211,9 +212,16 @@ class Runner:
         self._too_old += expired
         return expired
 
-    def _status(self) -> Status:
+    def _check_clock(self) -> None:
         if jump := self._jumps.check():
             _log.warning("%s", jump)
+
+    def _no_status(self) -> Status:
+        self._check_clock()
+        return Status()
+
+    def _status(self) -> Status:
+        self._check_clock()
         return self._stats.status(
             frames_dropped=self._capture.dropped,
             provider=short_providers(self._pipeline.providers),
@@ -230,6 +238,8 @@ class Runner:
             provider=self._pipeline.providers,
             models=self._pipeline.models,
         )
+        if self._pipeline.precision_reasons:
+            summary["precision_reasons"] = self._pipeline.precision_reasons
         if self._limits.max_age_ms is not None:
             summary["frames_too_old"] = self._too_old
         if self._outputs.errors:

@@ -139,11 +139,14 @@ class Stats:
         self.frames_processed += 1
         self.cuts += result.cut
         self._recent.append((now, result.stages_ms))
-        self._recent_count.update(result.stages_ms.keys())
+        for stage, milliseconds in result.stages_ms.items():
+            self._recent_count[stage] += 1
+            histogram = self._latency.get(stage)
+            if histogram is None:
+                histogram = self._latency[stage] = LatencyHistogram()
+            histogram.add(milliseconds)
         self._recent_ms += result.stages_ms.get("total", 0.0)
         self._drop_old(now)
-        for stage, milliseconds in result.stages_ms.items():
-            self._latency.setdefault(stage, LatencyHistogram()).add(milliseconds)
 
     def live_fps(self) -> float:
         """Return results per second over the last second; decreases towards 0 while there are none."""

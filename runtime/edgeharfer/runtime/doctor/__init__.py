@@ -15,14 +15,16 @@ from edgeharfer.runtime.doctor.nvidia import gpu_advice
 from edgeharfer.runtime.doctor.trials import run_trials
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
+from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import shipped_packages, verify_package
+from edgeharfer.runtime.inference.processor import SATURATING, instruction_set, products_saturate
 from edgeharfer.runtime.inference.providers import PROVIDERS, probe_providers
 from edgeharfer.runtime.installation import adapt_install_commands
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.source.cameras import Camera
 
-__all__ = ["Finding", "run_checks"]
+__all__ = ["Finding", "check_precisions", "run_checks"]
 
 
 def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Finding]:
@@ -42,6 +44,7 @@ def run_checks(root: Path = Path("/"), *, full: bool = False) -> Iterator[Findin
     libraries = list(check_libraries())
     yield from libraries
     yield from _providers(root)
+    yield from check_precisions()
     yield from _packages()
     if all(finding.ok is not False for finding in libraries):
         yield _display()
@@ -69,6 +72,20 @@ def _when_used(provider: str) -> str:
     if PROVIDERS[Backend.parse(provider).provider].automatic:
         return ""
     return "; used for the graphs that `edgeharfer tune` finds faster on it, or if requested"
+
+
+def check_precisions() -> Iterator[Finding]:
+    """Say whether 8-bit products are exact here, and which packages use FP32 because they are not."""
+    try:
+        saturate = products_saturate()
+    except EdgeharferError:
+        return  # Reported with the providers.
+    if not saturate:
+        yield Finding("int8", True, f"{instruction_set()}: 8-bit products are exact")
+        return
+    floats = [one.manifest.name for one in shipped_packages() if CPU_WITHOUT_VNNI in one.manifest.auto]
+    which = f"{', '.join(floats)} in FP32, all others in INT8" if floats else "all packages are made for that"
+    yield Finding("int8", True, f"{instruction_set()}: {SATURATING}: {which}")
 
 
 def _gpu(root: Path, *, loads: bool) -> Finding:

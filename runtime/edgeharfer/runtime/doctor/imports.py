@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 
-from edgeharfer.runtime.child import Child
+from edgeharfer.runtime.child import Child, code_command
 
 _CHILD = """
 import importlib, json, os, sys
@@ -51,7 +50,7 @@ def try_imports(modules: Sequence[str], timeout_s: float) -> dict[str, str | Non
 
 def _import_all(modules: Sequence[str], timeout_s: float) -> tuple[dict[str, str | None], str]:
     """Return the results that a child process reported, and how it ended."""
-    command = [sys.executable, "-P", "-c", _CHILD, *modules]
+    command = code_command(_CHILD, *modules)
     with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, environment=_ENVIRONMENT) as child:
         try:
             answers, _ = child.process.communicate(timeout=timeout_s)

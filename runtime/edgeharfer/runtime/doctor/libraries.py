@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from edgeharfer.runtime.doctor.finding import Finding
 from edgeharfer.runtime.doctor.imports import try_imports
-from edgeharfer.runtime.installation import GPU_HINT, install_command, pip, quote
+from edgeharfer.runtime.installation import gpu_hint, install_command, pip, quote
 from edgeharfer.runtime.versions import (
     ALTERNATIVES,
     Dependency,
@@ -32,6 +32,7 @@ MODULES = {
     "scikit-learn": "sklearn",
     "scipy": "scipy.ndimage",
     "tensorboard": "tensorboard.summary",
+    "tensorrt-rtx": "tensorrt_rtx",
 }
 """Distribution -> module to import, if its name differs."""
 
@@ -41,7 +42,7 @@ HEAVY = ("keras", "mediapipe", "tensorflow", "tf2onnx")
 OPENCV_LIBRARIES = ("libgl1", "libglib2.0-0", "libsm6", "libxext6", "libxcb1")
 """Debian and Ubuntu packages with the libraries that OpenCV's wheels load."""
 
-INTERNAL_EXTRAS = ("audit", "cpu", "dev", "gpu")
+INTERNAL_EXTRAS = ("audit", "cpu", "dev", "gpu", "tensorrt-check")
 """Extras for development, and those that only select an ONNX Runtime package."""
 
 _TIMEOUT_S = 60.0
@@ -107,7 +108,9 @@ def _problem(one: Dependency, reason: str | None) -> Finding | None:
     """Return what is wrong with a required library, or None."""
     fix = f"{pip('install')} {quote(one.name + one.bounds)}"
     if one.version is None and one.name == "onnxruntime":
-        return Finding("versions", False, "ONNX Runtime is not installed", install_command("cpu") + GPU_HINT)
+        return Finding(
+            "versions", False, "ONNX Runtime is not installed", install_command("cpu") + gpu_hint()
+        )
     if one.version is None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
     if not one.fits and one.name in ALTERNATIVES["onnxruntime"]:

@@ -37,8 +37,8 @@ JETPACKS: Mapping[int, GpuAdvice] = {
     36: GpuAdvice(
         "JetPack 6",
         "Ubuntu 22.04, Python 3.10, CUDA 12.6, cuDNN 9.3, TensorRT 10.3",
-        "build ONNX Runtime 1.26 for Python 3.12 with CUDA and TensorRT, "
-        "then uv pip install its wheel and edgeharfer, without an extra",
+        "download onnxruntime-gpu 1.23 for Python 3.10 (cp310, aarch64) from NVIDIA's Jetson package index "
+        "for CUDA 12.6, then pip install that wheel and edgeharfer with Python 3.10, without an extra",
     ),
     38: GpuAdvice(
         "JetPack 7",

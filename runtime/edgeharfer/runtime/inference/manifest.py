@@ -182,6 +182,7 @@ class Manifest:
         opset: ONNX opset of the graphs.
         temperature: Temperature of the softmax.
         threshold: Score below which no class is reported.
+        background_threshold: The same for the class "background"; None uses `threshold`.
         crop: How faces are cropped, for packages that read faces.
         window: The clip, for packages that read clips.
         prior: Class shares in the order of `labels`: "data" for those in training, "package" for the balanced
@@ -206,6 +207,7 @@ class Manifest:
     opset: int
     temperature: float = 1.0
     threshold: float = 0.0
+    background_threshold: float | None = None
     crop: CropSpec | None = None
     window: WindowSpec | None = None
     prior: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -377,6 +379,7 @@ _MANIFEST = record(
         "opset": integer(7, 1000),
         "temperature": number(_POSITIVE, 1000),
         "threshold": number(0, 1),
+        "background_threshold": number(0, 1),
         "crop": _CROP,
         "window": _WINDOW,
         "prior": mapping_of(("data", "package"), list_of(number(0, 1), 1, 10_000)),

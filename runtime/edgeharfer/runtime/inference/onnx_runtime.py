@@ -16,7 +16,7 @@ from typing import Any
 from edgeharfer.runtime.errors import MissingExtra
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
-from edgeharfer.runtime.installation import GPU_HINT
+from edgeharfer.runtime.installation import gpu_hint
 
 MAX_MEMORY_BYTES = 2 << 30
 """Limit for all CPU tensors of the process. A model of a few bytes can ask for any number of gigabytes."""
@@ -46,10 +46,10 @@ def load() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtra("ONNX Runtime", "cpu", GPU_HINT) from error
+        raise MissingExtra("ONNX Runtime", "cpu", gpu_hint()) from error
     # Removing one of onnxruntime and onnxruntime-gpu leaves an empty folder that still imports.
     if not hasattr(onnxruntime, "InferenceSession"):
-        raise MissingExtra("ONNX Runtime", "cpu", GPU_HINT)
+        raise MissingExtra("ONNX Runtime", "cpu", gpu_hint())
     if hasattr(onnxruntime, "disable_telemetry_events"):
         onnxruntime.disable_telemetry_events()
     _limit_memory(onnxruntime)
@@ -94,7 +94,8 @@ def create_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = memory_pattern
-    options.log_severity_level = ERROR
+    # A plug-in also writes each error that it raises to standard error.
+    options.log_severity_level = ERROR if device is None else FATAL
     options.add_session_config_entry("session.use_env_allocators", "1")
     if device is not None or len(providers) > 1:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

@@ -46,7 +46,8 @@ def _register(ort: Any, package: str) -> None:
         with suppress_output(ort):
             ort.register_execution_provider_library(package, module.get_library_path())
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        raise ProviderError(_reason(error)) from error
+        if "already registered" not in str(error):  # by the program that uses edgeharfer
+            raise ProviderError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,8 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
             cv2.LUT(pixels, table, dst=batch[i])
             continue
         for channel, plane in enumerate(cv2.split(pixels)):
-            cv2.LUT(plane, np.ascontiguousarray(table[..., channel]), dst=batch[i, channel])
+            one = table[..., min(channel, table.shape[-1] - 1)]
+            cv2.LUT(plane, np.ascontiguousarray(one), dst=batch[i, channel])
     if spec.normalize == "standardize":
         standardize(batch)
     return batch
@@ -47,13 +48,13 @@ def preprocess_images(images: Sequence[Image], spec: InputSpec) -> Floats:
 
 @lru_cache(maxsize=64)
 def _table(spec: InputSpec) -> Floats:
-    """Return what each value of a pixel becomes, float32 (1, 256, channels).
+    """Return what each value of a pixel becomes, float32 (1, 256, channels), or (1, 256, 1) for all channels.
 
     A look-up is several times faster than arithmetic with a value for each channel, and gives the same.
     """
     divisor, offset = _divisor_and_offset(spec)
     values = np.arange(256, dtype=np.float32)[None, :, None] / divisor - offset
-    return np.ascontiguousarray(np.broadcast_to(values, (1, 256, spec.channels)))
+    return np.ascontiguousarray(values)
 
 
 def preprocess_picture(picture: Picture, spec: InputSpec) -> Floats:

@@ -34,7 +34,7 @@ from edgeharfer.runtime.inference.tensorrt import (
     optimization_profile,
     tensorrt_options,
 )
-from edgeharfer.runtime.installation import install_command, pip
+from edgeharfer.runtime.installation import install_command, pip, why_not_here
 from edgeharfer.runtime.versions import all_installed, dependencies, extras
 
 Options = dict[str, str]
@@ -80,7 +80,7 @@ class Provider:
 
 
 def _install_gpu() -> str:
-    return f"{pip('uninstall')} onnxruntime, then {install_command('gpu')}"
+    return why_not_here("gpu") or f"{pip('uninstall')} onnxruntime, then {install_command('gpu')}"
 
 
 def _install_directml() -> str:

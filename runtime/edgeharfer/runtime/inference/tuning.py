@@ -135,6 +135,30 @@ def open_graph(
     return make_session(graph, backend)
 
 
+def running_provider(backend: Backend) -> str:
+    """Return the provider of a backend; for "auto", the best that loads."""
+    return _loadable()[0] if backend.provider == AUTO else backend.provider
+
+
+def read_graph(package: Package, role: str, backend: Backend) -> Graph:
+    """Read a graph in the form that its provider takes.
+
+    FP16 is made from FP32 if the package has no such file. TensorRT gets the form of `typed_form`; a graph
+    whose activations are quantized at run time is replaced with FP16 there.
+
+    Raises:
+        ModelError: The file is missing, damaged or unsafe, or has no such form.
+    """
+    if backend.precision == "fp16" and "fp16" not in package.manifest.files:
+        return half_form(package.read(role))
+    graph = package.read(role, backend.precision)
+    if running_provider(backend) not in TENSORRT:
+        return graph
+    if DYNAMIC in graph.info.nodes:
+        return read_graph(package, role, replace(backend, precision="fp16"))
+    return tensorrt_form(graph)
+
+
 def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
     """Return the backend of one graph: "auto" becomes the provider measured as fastest for it, if any.
 
@@ -152,26 +176,6 @@ def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
     """Return the names of the graph's free batch axes with a size for them; {} without a size."""
     names = [one.shape[0] for one in graph.info.inputs if one.shape]
     return {} if size is None else {name: size for name in names if isinstance(name, str) and name != "?"}
-
-
-def read_graph(package: Package, role: str, backend: Backend) -> Graph:
-    """Read a graph in the form that its provider takes.
-
-    FP16 is made from FP32 if the package has no such file. TensorRT gets the form of `typed_form`; a graph
-    whose activations are quantized at run time is replaced with FP16 there.
-
-    Raises:
-        ModelError: The file is missing, damaged or unsafe, or has no such form.
-    """
-    if backend.precision == "fp16" and "fp16" not in package.manifest.files:
-        return half_form(package.read(role))
-    graph = package.read(role, backend.precision)
-    provider = _loadable()[0] if backend.provider == AUTO else backend.provider
-    if provider not in TENSORRT:
-        return graph
-    if DYNAMIC in graph.info.nodes:
-        return read_graph(package, role, replace(backend, precision="fp16"))
-    return tensorrt_form(graph)
 
 
 def package_key(package: Package) -> str:

@@ -55,10 +55,12 @@ class Sink(Protocol):
         closed: True when the window was closed or the reader of a pipe has gone; the run then ends cleanly.
         uses_pictures: Whether `write` looks at the pictures of the frames. If no sink does, frames of a file
             that the pipeline does not need are not decoded.
+        uses_status: Whether `write` looks at the status. If no sink does, it is not computed for each result.
     """
 
     closed: bool = False
     uses_pictures: bool = True
+    uses_status: bool = True
 
     @property
     def url(self) -> str:

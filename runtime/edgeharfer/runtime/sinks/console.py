@@ -28,7 +28,7 @@ class ConsoleSink(Sink):
     Lines are dropped while the reader of standard error does not keep up, so that the run is not blocked.
     """
 
-    uses_pictures = False
+    uses_pictures = uses_status = False
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr

@@ -32,6 +32,11 @@ class SinkGroup:
         self._missed: dict[int, int] = {}  # id of a failing sink -> results missed
 
     @property
+    def uses_status(self) -> bool:
+        """Whether a sink looks at the status of each result."""
+        return any(sink.uses_status for sink in self._sinks)
+
+    @property
     def closed(self) -> bool:
         """Whether a sink is closed."""
         return any(sink.closed for sink in self._sinks)

@@ -31,7 +31,7 @@ class StatsFileSink(Sink):
     the new file.
     """
 
-    uses_pictures = False
+    uses_pictures = uses_status = False
 
     def __init__(self, path: str | Path) -> None:
         self._file = PartialFile(Path(path))

@@ -72,6 +72,8 @@ class Source(Protocol):
         wanted: Called with the source time of a frame that no other frame refers to, before it is decoded, in
             the thread that reads. If it returns False, the source may deliver the frame with a
             `SkippedPicture`. None: every frame is decoded. Set it before the first `read`.
+        ahead: Whether a capture in real time may read some frames before they are due. The decoder of a
+            compressed video then takes less processor time.
         announce: Called before each frame is decoded, in the order of the file and before `wanted`, with its
             source time and whether it is a key frame. Sources that never call `wanted` need not call it.
     """
@@ -89,6 +91,7 @@ class Source(Protocol):
     unreadable: int = 0
     skipped: Sequence[tuple[Path, str]] = ()
     missing: Sequence[int] = ()
+    ahead: bool = False
     wanted: Callable[[float], bool] | None = None
     announce: Callable[[float, bool], None] | None = None
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 import cv2
@@ -220,12 +221,16 @@ class AvPicture(Picture):
         if self._frame.format.name not in _EIGHT_BIT_YUV:
             return super().sampled_grey(width, height)
         orientation = self._display.orientation
-        luma = _lines(self._frame.planes[0])[:, : self._frame.width]
+        luma = self._frame.planes[0]
+        if luma.line_size < 0:  # stored from the last line to the first
+            return super().sampled_grey(width, height)
         stored = orientation.oriented_size((width, height))
-        grey = np.asarray(cv2.resize(luma, stored, interpolation=cv2.INTER_NEAREST), np.uint8)
+        grey = np.frombuffer(memoryview(luma), np.uint8).take(
+            _sample_indices((self._frame.width, self._frame.height), luma.line_size, stored)
+        )
         if self._frame.format.name.startswith("yuvj") or self._frame.color_range == ColorRange.JPEG:
             return orientation.apply(grey)
-        return orientation.apply(np.asarray(cv2.LUT(grey, _FULL_RANGE), np.uint8))
+        return orientation.apply(_FULL_RANGE.take(grey))
 
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, AvPicture):
@@ -267,17 +272,37 @@ def _planes(frame: av.VideoFrame) -> list[NDArray[np.uint8]] | None:
     return [_lines(plane)[:, :size] for plane, size in zip(frame.planes, sizes, strict=True)]
 
 
+@lru_cache(maxsize=16)
+def _sample_indices(size: tuple[int, int], line_size: int, grid: tuple[int, int]) -> NDArray[np.intp]:
+    """Return the places of the pixels in a plane that OpenCV's INTER_NEAREST would take.
+
+    Args:
+        size: (width, height) of the plane in pixels of one byte.
+        line_size: Bytes from one line to the next.
+        grid: Columns and rows of the sampled picture.
+
+    Returns:
+        (rows, columns).
+    """
+    columns, rows = (_nearest(wanted, given) for wanted, given in zip(grid, size, strict=True))
+    return rows[:, None] * line_size + columns
+
+
 def _lines(plane: VideoPlane) -> NDArray[np.uint8]:
     """Return the bytes of a plane with the padding of its lines, from top to bottom."""
     lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))
     return lines if plane.line_size > 0 else lines[::-1]
 
 
+def _nearest(wanted: int, given: int) -> NDArray[np.intp]:
+    """Return which of `given` pixels OpenCV's INTER_NEAREST would take for each of `wanted`."""
+    return (np.arange(wanted) * (given / wanted)).astype(np.intp)
+
+
 def _sampled_yuv420(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
     """Return a frame in which each sampled pixel fills 2x2 pixels, as 4:2:0 stores one colour for four."""
     columns, rows = (
-        (np.arange(wanted) * (given / wanted)).astype(np.intp)
-        for wanted, given in zip(size, (frame.width, frame.height), strict=True)
+        _nearest(wanted, given) for wanted, given in zip(size, (frame.width, frame.height), strict=True)
     )
     small = av.VideoFrame(2 * size[0], 2 * size[1], frame.format.name)
     small.colorspace, small.color_range = int(frame.colorspace), int(frame.color_range)

@@ -19,10 +19,9 @@ MAX_PIXELS_AHEAD = 2_000_000
 
 
 class ReadAhead:
-    """The frames of a source, some of which are read before they are due.
+    """The frames of a source, some of which are read before they are due if the source allows it.
 
-    Once none is left, several are read, as long as there is time until the next one is due. Photographs are
-    read one at a time.
+    Once none is left, several are read, as long as there is time until the next one is due.
 
     Args:
         source: The source.
@@ -60,7 +59,7 @@ class ReadAhead:
 
     @property
     def _has_room(self) -> bool:
-        if self._newest is None or self._newest.still or len(self._frames) >= MAX_FRAMES_AHEAD:
+        if not self._source.ahead or self._newest is None or len(self._frames) >= MAX_FRAMES_AHEAD:
             return False
         width, height = self._newest.size
         return (len(self._frames) + 1) * width * height <= MAX_PIXELS_AHEAD

@@ -30,6 +30,8 @@ class VideoFileSource(BaseSource):
     of missing frames, as far as the container declares it, and `skipped` holds the reason.
     """
 
+    ahead = True
+
     def __init__(self, path: Path, clock: Clock, decode: str = AUTO) -> None:
         """Open the file and decode its first frame.
 

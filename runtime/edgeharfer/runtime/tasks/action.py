@@ -180,7 +180,10 @@ class ActionTask:
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = LabelDecision(model.manifest.labels, model.manifest.threshold)
+        manifest = model.manifest
+        self._decision = LabelDecision(
+            manifest.labels, manifest.threshold, background_threshold=manifest.background_threshold
+        )
         self._current: Action | None = None
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:

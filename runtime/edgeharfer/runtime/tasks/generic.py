@@ -75,7 +75,11 @@ class AveragedOutputs:
     def __init__(self, manifest: Manifest) -> None:
         self._names = manifest.labels or manifest.value_names
         self._smoother = Smoother(TIME_CONSTANT_S)
-        self._decision = LabelDecision(manifest.labels, manifest.threshold) if manifest.labels else None
+        self._decision = None
+        if manifest.labels:
+            self._decision = LabelDecision(
+                manifest.labels, manifest.threshold, background_threshold=manifest.background_threshold
+            )
 
     def update(self, outputs: Floats, now_s: float) -> Reading:
         """Add outputs, (classes,) or (values,), at a source time in seconds; return the averaged reading."""

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeharfer.runtime.types import UNCERTAIN, Floats
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 
 HYSTERESIS = 0.08
 """Difference in probability by which another class must lead before the label changes."""
@@ -42,17 +43,29 @@ class Smoother:
 
 
 class LabelDecision:
-    """Chooses a label from probabilities, with a threshold and hysteresis.
+    """Chooses a label from probabilities, with thresholds and hysteresis.
+
+    The label is the most probable of the classes that reach their threshold.
 
     Args:
         labels: The classes.
-        threshold: Minimum probability of a label; below it the label is "uncertain".
+        threshold: Minimum probability of a label; if no class reaches it, the label is "uncertain".
         hysteresis: Difference in probability by which another class must lead before the label changes.
+        background_threshold: Minimum probability of "background"; None uses `threshold`.
     """
 
-    def __init__(self, labels: Sequence[str], threshold: float, hysteresis: float = HYSTERESIS) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        threshold: float,
+        hysteresis: float = HYSTERESIS,
+        background_threshold: float | None = None,
+    ) -> None:
         self._labels = tuple(labels)
-        self._threshold = threshold
+        calm = threshold if background_threshold is None else background_threshold
+        self._thresholds: Floats = np.array(
+            [calm if label == BACKGROUND else threshold for label in labels], np.float32
+        )
         self._hysteresis = hysteresis
         self.reset()
 
@@ -62,19 +75,19 @@ class LabelDecision:
 
     def choose(self, probs: Floats) -> tuple[str, float]:
         """Return the label and its probability; for "uncertain", the highest probability."""
-        best, current = int(probs.argmax()), self._current
-        if current is not None and self._is_stable(current, probs):
-            best = current
-        elif probs[best] < self._threshold:
-            self._current = None
-            return UNCERTAIN, float(probs[best])
-        self._current = best
-        return self._labels[best], float(probs[best])
+        reached = np.flatnonzero(probs >= self._thresholds)
+        if self._current is None or not self._is_stable(self._current, probs, reached):
+            self._current = int(reached[probs[reached].argmax()]) if len(reached) else None
+        if self._current is None:
+            return UNCERTAIN, float(probs.max())
+        return self._labels[self._current], float(probs[self._current])
 
-    def _is_stable(self, label: int, probs: Floats) -> bool:
-        """Return whether a label is nearly as probable as the best one, and not far below the threshold."""
-        near_best = probs[label] + self._hysteresis >= probs.max()
-        return bool(near_best and probs[label] >= self._threshold - self._hysteresis / 2)
+    def _is_stable(self, label: int, probs: Floats, reached: NDArray[np.int64]) -> bool:
+        """Return whether a label is nearly as probable as all that reach their threshold, and not far below
+        its own.
+        """
+        near_best = probs[label] + self._hysteresis >= probs[reached].max(initial=0.0)
+        return bool(near_best and probs[label] >= self._thresholds[label] - self._hysteresis / 2)
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:

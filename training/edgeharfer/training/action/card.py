@@ -73,8 +73,8 @@ trained on all clips in the same way.
 
 - Clips, {windows_used}: top-1 **{top1:.1%}**, top-3 {top3:.1%}, macro F1 {macro_f1:.3f}, n = {n}.
 - Live windows: top-1 **{window_top1:.1%}** of {windows}; averaged over each clip {live_top1:.1%}.
-{auxiliary}- Below a score of {threshold:g} the runtime reports `uncertain`. Scores are calibrated on held-out
-  clips: expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
+{auxiliary}- Below a score of {threshold:g} the runtime reports {otherwise}. {calibrated}:
+  expected calibration error {before:.3f} before, {after:.3f} after, on the same live windows.
 {remarks}
 {table}
 {silence}
@@ -89,6 +89,7 @@ trained on all clips in the same way.
 - Intended: demonstrations, sorting your own videos, a starting point for training on your own clips.
 - Not for: decisions about people, surveillance of persons, safety-critical alarms.
 """
+_CALM = "`background` if its own score is at least {:g}, else `uncertain`"
 _AUXILIARY_DATA = """\
 - Auxiliary background clips: of {n} clips of other footage labelled {label}, {top1:.1%} were classified as
   such (windows {window_top1:.1%} of {windows}). No other figure includes them.
@@ -196,6 +197,10 @@ def model_card(run: TrainingRun) -> str:
         provenance="\n".join(f"- {line}" for line in recipe.provenance or ("Not stated.",)),
         split=recipe.split,
         threshold=run.result.threshold,
+        otherwise=_CALM.format(recipe.background_threshold) if recipe.background_threshold else "`uncertain`",
+        calibrated="The temperature of the scores is fixed"
+        if recipe.temperature
+        else "Scores are calibrated on held-out clips",
         table=markdown_table(figures),
         silence=_silence_section(run),
         live_top1=live["top1"],

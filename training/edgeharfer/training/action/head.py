@@ -65,6 +65,12 @@ class HeadRecipe:
         clip_windows: Most windows of a clip itself for the linear branch, spread evenly; 0 takes all.
         background_bias: Added to the background's logit in the linear branch; a larger one names fewer
             actions.
+        background_weight: Weight of the background in the linear branch, in multiples of the mean weight of
+            the other classes; 0 leaves it as `evenness` makes it.
+        background_outputs: Represent each source of background by an output of its own in the linear branch,
+            of which the largest counts. A wall and a face have little in common.
+        emphasised: Classes that count more in the linear branch: those of which hardly a clip is found.
+        emphasis: How much more, as a factor.
         linear_scale: Factor from the linear branch's outputs to logits.
         temporal_weight: Factor of the temporal branch's logits before the branches are added.
         seed: Seed of all random draws.
@@ -103,6 +109,10 @@ class HeadRecipe:
     view_windows: int = 2
     clip_windows: int = 0
     background_bias: float = 0.0
+    background_weight: float = 0.0
+    background_outputs: bool = False
+    emphasised: tuple[str, ...] = ()
+    emphasis: float = 2.0
     linear_scale: float = 14.0
     temporal_weight: float = 0.5
     seed: int = 1
@@ -159,14 +169,15 @@ def train_head(
     """
     keras.utils.set_random_seed(recipe.seed)
     frames, features = sampler.evaluation_windows(clips[0]).shape[1:]
-    auxiliary_class = next(
-        (int(label) for clip, label in zip(clips, labels, strict=True) if clip.aside), None
-    )
+    outputs = branch_outputs(clips, labels, classes, recipe.background_outputs)
+    further = outputs >= classes
     head = action_head(
         frames, features, classes, arch=recipe.arch, units=recipe.units,
         pool=recipe.pool, squash=recipe.squash, feature_dropout=recipe.feature_dropout,
         dropout=recipe.dropout, linear_branch=recipe.linear_branch, linear_gain=recipe.linear_gain,
-        summaries=recipe.summaries, auxiliary_class=auxiliary_class,
+        summaries=recipe.summaries,
+        auxiliary_class=int(labels[further][0]) if further.any() else None,
+        auxiliary_outputs=max(1, int(outputs.max()) + 1 - classes),
     )  # fmt: skip
     if recipe.solved:
         fit_linear_branch(head, clips, labels, classes, sampler, recipe)
@@ -204,24 +215,62 @@ def fit_linear_branch(
     recipe: HeadRecipe,
 ) -> None:
     """Solve for the linear branch and scale both branches."""
+    outputs = branch_outputs(clips, labels, classes, recipe.background_outputs)
+    kernel, bias = fit_linear(
+        clips, outputs, branch_weights(clips, labels, recipe), int(max(classes, outputs.max() + 1)), sampler,
+        gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
+        summaries=recipe.summaries, clip_windows=recipe.clip_windows,
+    )  # fmt: skip
+    calm = np.array([clip.label == BACKGROUND for clip in clips])
+    bias[np.unique(outputs[calm])] += recipe.background_bias / recipe.linear_scale
+    set_linear_branch(head, kernel, bias, recipe.linear_scale)
+    if not recipe.solved:
+        scale_branch(head, "temporal", recipe.temporal_weight)
+
+
+def branch_outputs(
+    clips: Sequence[EncodedClip], labels: NDArray[np.int64], classes: int, by_source: bool
+) -> NDArray[np.int64]:
+    """Return the output of the linear branch that stands for each clip, (clips,).
+
+    Args:
+        clips: The clips.
+        labels: Class of each clip, (clips,).
+        classes: Number of classes. Background clips that are labelled with a class of the data have output
+            `classes`.
+        by_source: The first source of background has the output of its class, and each other one a further
+            output.
+    """
+    outputs: NDArray[np.int64] = np.where([clip.aside for clip in clips], classes, labels)
+    if by_source:
+        calm = [clip.is_background and not clip.aside for clip in clips]
+        sources = sorted({clip.source for clip, one in zip(clips, calm, strict=True) if one})
+        for number, source in enumerate(sources[1:]):
+            chosen = [one and clip.source == source for clip, one in zip(clips, calm, strict=True)]
+            outputs[chosen] = classes + number
+    return outputs
+
+
+def branch_weights(
+    clips: Sequence[EncodedClip], labels: NDArray[np.int64], recipe: HeadRecipe
+) -> NDArray[np.float64]:
+    """Return the weight of each clip in the linear branch, (clips,), summing to 1."""
     aside = np.array([clip.aside for clip in clips])
-    branch_labels: NDArray[np.int64] = np.where(aside, classes, labels)
+    calm = np.array([clip.is_background for clip in clips]) & ~aside
     weights = draw_weights(
-        branch_labels, [clip.source for clip in clips], recipe.evenness if recipe.solved else 1.0
+        np.where(aside, labels.max() + 1, labels),
+        [clip.source for clip in clips],
+        recipe.evenness if recipe.solved else 1.0,
     )
     if aside.any():
         weights[aside] *= recipe.aside_share / weights[aside].sum()
         weights[~aside] *= (1 - recipe.aside_share) / weights[~aside].sum()
-    calm = np.array([clip.label == BACKGROUND for clip in clips])
-    kernel, bias = fit_linear(
-        clips, branch_labels, weights, classes + int(aside.any()), sampler,
-        gain=recipe.linear_gain, ridge=recipe.ridge, view_windows=recipe.view_windows, seed=recipe.seed,
-        summaries=recipe.summaries, clip_windows=recipe.clip_windows,
-    )  # fmt: skip
-    bias[np.unique(branch_labels[calm])] += recipe.background_bias / recipe.linear_scale
-    set_linear_branch(head, kernel, bias, recipe.linear_scale)
-    if not recipe.solved:
-        scale_branch(head, "temporal", recipe.temporal_weight)
+    if recipe.background_weight and calm.any():
+        others = weights[~calm].sum() / max(1, len(np.unique(labels[~calm])))
+        weights[calm] *= recipe.background_weight * others / weights[calm].sum()
+    weights[[clip.label in recipe.emphasised for clip in clips]] *= recipe.emphasis
+    normed: NDArray[np.float64] = weights / weights.sum()
+    return normed
 
 
 def _loss(

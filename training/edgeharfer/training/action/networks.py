@@ -64,6 +64,7 @@ def action_head(
     linear_gain: float = 20.0,
     summaries: Sequence[str] = ("mean",),
     auxiliary_class: int | None = None,
+    auxiliary_outputs: int = 1,
 ) -> keras.Model:
     """Build a head: Dropout -> arch -> Dropout -> Dense, plus a linear branch whose logits are added.
 
@@ -82,8 +83,9 @@ def action_head(
             they are solved for (`linear.fit_linear`), so the other branch trains without it.
         linear_gain: Gain of its squashing.
         summaries: What it reads, keys of SUMMARIES.
-        auxiliary_class: A class that the linear branch represents by two outputs, of which the larger counts;
-            the second one is its last output.
+        auxiliary_class: A class that the linear branch represents by several outputs, of which the largest
+            counts; the further ones come after those of all classes.
+        auxiliary_outputs: Number of further outputs.
 
     Returns:
         A model from (n, frames, features) to probabilities (n, classes).
@@ -101,22 +103,28 @@ def action_head(
         x = layers.Dropout(dropout, name="dropout")(x)
         branches.append(layers.Dense(classes, name="temporal")(x))
     if linear_branch:
-        branches.append(_linear(window, classes, linear_gain, summaries, auxiliary_class))
+        branches.append(_linear(window, classes, linear_gain, summaries, auxiliary_class, auxiliary_outputs))
     logits = layers.Add(name="logits")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(window, layers.Activation("softmax", name="probs")(logits), name="head")
 
 
 def _linear(
-    window: Tensor, classes: int, gain: float, summaries: Sequence[str], auxiliary_class: int | None
+    window: Tensor,
+    classes: int,
+    gain: float,
+    summaries: Sequence[str],
+    auxiliary_class: int | None,
+    auxiliary_outputs: int,
 ) -> Tensor:
     x = squashed_summaries(window, summaries, gain)
-    outputs = classes + (auxiliary_class is not None)
+    outputs = classes + (0 if auxiliary_class is None else auxiliary_outputs)
     x = layers.Dense(outputs, kernel_initializer="zeros", trainable=False, name="linear")(x)
     if auxiliary_class is None:
         return x
-    # Far below any logit, so that the additional output competes with its own class only.
+    further = ops.max(ops.take(x, np.arange(classes, outputs), axis=1), axis=1, keepdims=True)
+    # Far below any logit, so that the further outputs compete with their own class only.
     mask = np.where(np.arange(classes) == auxiliary_class, 0.0, -1e9).astype(np.float32)
-    return ops.maximum(ops.take(x, np.arange(classes), axis=1), ops.take(x, [classes], axis=1) + mask)
+    return ops.maximum(ops.take(x, np.arange(classes), axis=1), further + mask)
 
 
 def attach_trunk(trunk: keras.Model, head: keras.Model) -> keras.Model:

@@ -38,6 +38,10 @@ class ActionRecipe(HeadRecipe):
         subject: Pattern for grouping by subject.
         background: Class of the clips given as background.
         threshold_slack: See `confidence.choose_threshold`.
+        temperature: Temperature of the scores; 0 fits it to held-out windows. A higher one leaves more room
+            between the scores of known and unknown scenes.
+        background_threshold: Score from which the background is reported if no action reaches the threshold;
+            0 uses the same threshold.
         max_named: Raise the threshold until at most this share of the windows of background from sources that
             a head was not trained on is named; 1 disables it.
         motion: Presentation of motion, with `arch` "motion". Frames are grey then, and `view_windows` windows
@@ -64,6 +68,8 @@ class ActionRecipe(HeadRecipe):
     subject: str = ""
     background: str = BACKGROUND
     threshold_slack: float = 0.0
+    temperature: float = 0.0
+    background_threshold: float = 0.0
     max_named: float = 1.0
     motion: MotionSpec = field(default_factory=MotionSpec)
     provenance: tuple[str, ...] = ()

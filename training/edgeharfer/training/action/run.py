@@ -87,6 +87,7 @@ def package_facts(run: TrainingRun) -> dict[str, object]:
         "output": "probs",
         "window": asdict(spec.window),
         "threshold": run.result.threshold,
+        **({"background_threshold": recipe.background_threshold} if recipe.background_threshold else {}),
         "prior": {"data": normalize_weights([*run.clip_set.clip_counts.values()])},
         "training": {
             "clips": len(run.clip_set.clips),

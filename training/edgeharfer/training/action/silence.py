@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,22 @@ from edgeharfer.training.action.crossval import Trainer
 
 Row = Mapping[str, Any]
 
-_STEP, _HIGHEST = 0.02, 0.95
+_STEP, _HIGHEST = 0.02, 0.98
 TOTAL = "all"
 """Name of the row that adds up all sources."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Minimum probabilities of labels.
+
+    Attributes:
+        action: That of an action.
+        background: That of the background, if no action reaches its threshold; None uses the same.
+    """
+
+    action: float
+    background: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +91,10 @@ class UnknownSource:
     probs: Sequence[Floats]
     times: Sequence[Times]
 
-    def reported(self, labels: Sequence[str], threshold: float) -> list[list[str]]:
+    def reported(self, labels: Sequence[str], thresholds: Thresholds) -> list[list[str]]:
         """Return the label that `run` would report for each window of each clip."""
         return [
-            live_labels(probs, times, labels, threshold)
+            live_labels(probs, times, labels, thresholds)
             for probs, times in zip(self.probs, self.times, strict=True)
         ]
 
@@ -108,39 +121,43 @@ def leave_sources_out(trainer: Trainer, temperature: float) -> list[UnknownSourc
 
 
 def source_table(
-    sources: Sequence[UnknownSource], labels: Sequence[str], threshold: float, background: str
+    sources: Sequence[UnknownSource], labels: Sequence[str], thresholds: Thresholds, background: str
 ) -> list[Row]:
     """Return `SourceShares.row` of each source and of all of them."""
     if not sources:
         return []
-    found = [count_labels(one.name, one.reported(labels, threshold), background) for one in sources]
+    found = [count_labels(one.name, one.reported(labels, thresholds), background) for one in sources]
     return [one.row() for one in [*found, add_up(found)]]
 
 
 def raise_threshold(
     sources: Sequence[UnknownSource],
     labels: Sequence[str],
-    threshold: float,
+    thresholds: Thresholds,
     background: str,
     max_named: float,
-) -> float:
-    """Raise a threshold until at most the share `max_named` of all windows of the sources is named."""
-    for higher in np.arange(threshold, _HIGHEST, _STEP).round(2).tolist():
+) -> Thresholds:
+    """Raise the threshold of actions until at most the share `max_named` of all windows of the sources is
+    named.
+    """
+    for action in np.arange(thresholds.action, _HIGHEST, _STEP).round(2).tolist():
+        higher = replace(thresholds, action=action)
         if not sources or source_table(sources, labels, higher, background)[-1]["named"] <= max_named:
-            return float(higher)
-    return _HIGHEST
+            return higher
+    return replace(thresholds, action=_HIGHEST)
 
 
-def live_labels(probs: Floats, times: Times, labels: Sequence[str], threshold: float) -> list[str]:
+def live_labels(probs: Floats, times: Times, labels: Sequence[str], thresholds: Thresholds) -> list[str]:
     """Return the label that `run` would report for each window.
 
     Args:
         probs: Probabilities of successive windows (windows, classes).
         times: Time of each window's last frame in seconds, (windows,).
         labels: Class names.
-        threshold: Minimum probability of a label.
+        thresholds: Minimum probabilities of labels.
     """
-    smoother, decision = Smoother(TIME_CONSTANT_S), LabelDecision(labels, threshold)
+    smoother = Smoother(TIME_CONSTANT_S)
+    decision = LabelDecision(labels, thresholds.action, background_threshold=thresholds.background)
     return [
         decision.choose(smoother.update(row, float(time)))[0] for row, time in zip(probs, times, strict=True)
     ]

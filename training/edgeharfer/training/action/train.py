@@ -20,7 +20,7 @@ from edgeharfer.training.action.find import BACKGROUND, BackgroundSource, find_c
 from edgeharfer.training.action.recipe import ActionRecipe
 from edgeharfer.training.action.run import SILENCE_LINE, save_run
 from edgeharfer.training.action.sheets import write_augmentation_sheet, write_mistakes_sheet
-from edgeharfer.training.action.silence import leave_sources_out, raise_threshold, source_table
+from edgeharfer.training.action.silence import Thresholds, leave_sources_out, raise_threshold, source_table
 from edgeharfer.training.action.store import load_clips
 from edgeharfer.training.action.validation import cross_validate
 
@@ -79,9 +79,10 @@ def train_action(
     result = cross_validate(trainer)
     report(f"clip top-1 {result.figures['top1']:.4f}, window top-1 {result.live['window_top1']:.4f}")
     sources = leave_sources_out(trainer, result.temperature)
-    threshold = raise_threshold(sources, labels, result.threshold, recipe.background, recipe.max_named)
-    result = replace(result, threshold=threshold)
-    silence = source_table(sources, labels, threshold, recipe.background)
+    chosen = Thresholds(result.threshold, recipe.background_threshold or None)
+    thresholds = raise_threshold(sources, labels, chosen, recipe.background, recipe.max_named)
+    result = replace(result, threshold=thresholds.action)
+    silence = source_table(sources, labels, thresholds, recipe.background)
     for row in silence:
         report(SILENCE_LINE.format_map(row))
     head = trainer.final_head()

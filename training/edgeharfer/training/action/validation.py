@@ -60,7 +60,7 @@ def cross_validate(trainer: Trainer) -> CrossValidationResult:
     clip_set, recipe = trainer.clip_set, trainer.recipe
     scored, labels = clip_set.scored, clip_set.labels
     raw = trainer.cross_validate(recipe.live_sampler.evaluation_windows, "live windows")
-    temperature = fit_temperature(_select(raw, scored), clip_set.truth[scored])
+    temperature = recipe.temperature or fit_temperature(_select(raw, scored), clip_set.truth[scored])
     live = [apply_temperature(windows, temperature) for windows in raw]
     probs = live
     if recipe.sampling != "time":

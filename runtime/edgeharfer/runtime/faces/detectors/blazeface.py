@@ -34,6 +34,8 @@ ANCHOR_LAYERS: dict[int, AnchorLayers] = {192: ((4, 1),), 128: ((8, 2), (16, 6))
 
 SCORE_LIMIT = 100.0
 KEYPOINTS = 6
+# The input of the network for each value of a byte, from -1 to 1.
+_BYTE_VALUES = np.arange(256, dtype=np.float32) * np.float32(1 / 127.5) - np.float32(1)
 
 
 def anchor_centers(side: int, layers: AnchorLayers) -> Floats:
@@ -137,10 +139,11 @@ class BlazeFace(Detector):
         points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
         center = points[:, 0] + anchors[kept]
         half = points[:, 1] / 2
-        corners = np.stack([center - half, center + half], axis=1)
-        keypoints = points[:, 2:] + anchors[kept, None]
+        placed = np.empty_like(points)
+        placed[:, 0], placed[:, 1] = center - half, center + half
+        placed[:, 2:] = points[:, 2:] + anchors[kept, None]
         real = (half > 0).all(axis=1)  # The network can return negative sizes; MediaPipe drops those too.
-        return weighted_nms(np.concatenate([corners, keypoints], axis=1)[real], scores[real])
+        return weighted_nms(placed[real], scores[real])
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +170,7 @@ class _NetworkInput:
         top = y - (side / scale - height) / 2
         matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
         small = np.asarray(cv2.warpAffine(bgr, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
-        np.multiply(convert_color(small, cv2.COLOR_BGR2RGB), np.float32(1 / 127.5), out=self.input[0])
-        np.subtract(self.input, np.float32(1), out=self.input)
+        cv2.LUT(convert_color(small, cv2.COLOR_BGR2RGB), _BYTE_VALUES, self.input[0])
         return scale, left, top
 
 
@@ -189,7 +191,8 @@ def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
         near[0] = True
         group = order[near]
         weights = scores[group] / scores[group].sum()
-        joined.append((np.tensordot(weights, points[group], axes=1), float(scores[order[0]])))
+        mean = np.dot(weights[None], points[group].reshape(len(weights), -1))
+        joined.append((mean.reshape(points.shape[1:]), float(scores[order[0]])))
         order = order[~near]
     return joined
 
