@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,11 @@ from edgeharfer.cli.options import (
 )
 from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
+    from edgeharfer.report.combined import Table
     from edgeharfer.report.engine import Engine
     from edgeharfer.report.job import ReportJob
     from edgeharfer.report.settings import AnalysisSettings
@@ -109,7 +111,6 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         raise click.UsageError("no inputs; give files or folders, or --from LIST.txt")
     with needs_extra("report"):
         from edgeharfer.report.batch import Batch, Workload
-        from edgeharfer.report.combined import write_combined
         from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks
         from edgeharfer.report.manifest import JobManifest
         from edgeharfer.report.write import ensure_writable_folder
@@ -122,10 +123,14 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
     known = None if from_list else list(items)
     ensure_writable_folder(out)
     with contextlib.ExitStack() as stack:
-        job = stack.enter_context(settings.open_job())
+        models = stack.enter_context(contextlib.ExitStack())
+        job = models.enter_context(settings.open_job())
+        report_settings = job.settings
+        if _in_workers(options):
+            models.close()  # they load their own
         stopping = stack.enter_context(stop_signals())
         progress = stack.enter_context(ProgressBar())
-        tasks = plan_tasks(items if known is None else known, out, job.settings, fresh=options["fresh"])
+        tasks = plan_tasks(items if known is None else known, out, report_settings, fresh=options["fresh"])
         if known is None:
             count = _count_lines(from_list) if from_list and not inputs else None
             workload = Workload.stream(tasks, count)
@@ -135,14 +140,28 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         manifest = stack.enter_context(JobManifest(out, job.clock)) if several else None
         if manifest:
             manifest.begin(options["engine"], options["workers"])
-        engine = _engine(settings, job, options)
-        try:
-            left = Batch(engine, workload, progress, stopping, manifest, job.clock).run()
-        finally:
-            if manifest and not stopping():
-                write_combined(out, options["table"])
+            stack.enter_context(_finished_job(out, options["table"], stopping))
+        left = Batch(_engine(settings, job, options), workload, progress, stopping, manifest, job.clock).run()
     if left:  # so that a command after `&&` does not run without these reports
         click.get_current_context().exit(stopping.exit_code)
+
+
+@contextlib.contextmanager
+def _finished_job(out: Path, table: Table, stopping: Callable[[], bool]) -> Iterator[None]:
+    """At the end of a job that was not stopped, write its tables and remove what lost workers left behind."""
+    from edgeharfer.report.combined import write_combined
+    from edgeharfer.runtime.staging import remove_all_abandoned
+
+    try:
+        yield
+    except SourceError:  # inputs that cannot be read do not affect the others
+        write_combined(out, table)
+        raise
+    else:
+        if not stopping():
+            write_combined(out, table)
+    finally:
+        remove_all_abandoned(out)
 
 
 def _settings(options: dict[str, Any]) -> AnalysisSettings:
@@ -180,5 +199,9 @@ def _engine(settings: AnalysisSettings, job: ReportJob, options: dict[str, Any])
         return RayEngine(
             settings, options["ray_address"], options["workers"], options["cpus"], options["gpus"]
         )
-    workers = options["workers"] or 1
-    return InProcess(job) if workers == 1 else local_engine(settings, workers)
+    return local_engine(settings, options["workers"]) if _in_workers(options) else InProcess(job)
+
+
+def _in_workers(options: dict[str, Any]) -> bool:
+    """Whether inputs are analysed in other processes than this one."""
+    return options["engine"] == "ray" or (options["workers"] or 1) > 1

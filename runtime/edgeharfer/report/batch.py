@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -126,14 +127,17 @@ class Batch:
         """
         started_s = self._clock.monotonic()
         self._progress.begin(self._workload.total)
-        for outcome in self._engine.run(self._pending(), self._advance_to, self._stopping):
-            self._end(outcome)
+        with closing(self._engine.run(self._pending(), self._advance_to, self._stopping)) as outcomes:
+            for outcome in outcomes:
+                self._end(outcome)
         self._progress.close()
         return self._finish(self._clock.monotonic() - started_s)
 
     def _pending(self) -> Iterator[ReportTask]:
         """The tasks that are not done. Those that are done are reported."""
         for task in self._workload.tasks:
+            if self._stopping():
+                return
             self._seen += 1
             if task.done:
                 self._skip(task)
@@ -156,7 +160,8 @@ class Batch:
             self._manifest.ended(task, outcome)
 
     def _advance_to(self, task: ReportTask, share: float) -> None:
-        self._open[task.input.place].advance_to(share, self._progress)
+        if (current := self._open.get(task.input.place)) is not None:  # else it ended in the meantime
+            current.advance_to(share, self._progress)
 
     def _end(self, outcome: Outcome) -> None:
         current = self._open.pop(outcome.place)

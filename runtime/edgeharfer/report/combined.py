@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgeharfer.report.csv_files import FRAMES, Cell, write_table
+from edgeharfer.report.csv_files import FRAMES, Cell, escape_formula, write_table
+from edgeharfer.report.inputs import ALL_FRAMES, ALL_SUMMARY
 from edgeharfer.report.manifest import read_manifest
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.staging import cannot_write, replaced_file
 
 Table = Literal["csv", "parquet", "none"]
 TABLES: tuple[Table, ...] = get_args(Table)
-ALL_FRAMES, ALL_SUMMARY = "all_frames", "all_summary.csv"
 _MEASURES = ("duration_s", "frames", "samples", "unreadable")
 
 
@@ -71,7 +72,7 @@ def _summary_line(folder: Path, labels: Sequence[str]) -> Sequence[Cell]:
     summary = _read_summary(folder)
     item, group = summary["input"], summary["group"]
     return (
-        *(folder.name, item["name"], item["kind"], *(item[key] for key in _MEASURES)),
+        *(folder.name, item["name"], item["kind"], *(item.get(key) for key in _MEASURES)),
         *(len(summary["persons"]), group["sightings"], group["coverage"], group["confidence"]),
         *(group["shares"].get(label) for label in labels),
         *(group["mean_raw"].get(label) for label in labels),
@@ -88,7 +89,8 @@ def _write_frames_csv(folders: Sequence[Path], path: Path) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("report", *columns))
-        writer.writerows(_frame_lines(folders, columns))  # formulas are escaped already
+        for name, *cells in _frame_lines(folders, columns):
+            writer.writerow((escape_formula(name), *cells))  # in the others, formulas are escaped already
 
 
 def _frame_lines(folders: Sequence[Path], columns: Sequence[str]) -> Iterator[Sequence[Cell]]:
@@ -107,11 +109,13 @@ def _columns(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(columns)
 
 
-_TEXT_COLUMNS = ("picture", "label")
+_KINDS = {"picture": "string", "label": "string", "frame": "int64", "track": "int64"}
+"""Type of each column of a Parquet file that is not a float64."""
+_ROWS_AT_ONCE = 1 << 16
 
 
 def _write_frames_parquet(folders: Sequence[Path], path: Path) -> None:
-    """Numbers become float64, and empty cells null."""
+    """Text is as in `frames.csv`, and empty cells become null."""
     import pyarrow
     import pyarrow.parquet
 
@@ -119,15 +123,14 @@ def _write_frames_parquet(folders: Sequence[Path], path: Path) -> None:
     schema = pyarrow.schema(
         [
             ("report", pyarrow.string()),
-            *((name, pyarrow.string() if name in _TEXT_COLUMNS else pyarrow.float64()) for name in columns),
+            *((name, pyarrow.type_for_alias(_KINDS.get(name, "float64"))) for name in columns),
         ]
     )
+    lines = _frame_lines(folders, columns)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        for folder in folders:
-            rows = list(_frame_lines([folder], columns))
-            cells = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+        while rows := list(itertools.islice(lines, _ROWS_AT_ONCE)):
             arrays = [
                 pyarrow.array([value or None for value in values], pyarrow.string()).cast(field.type)
-                for values, field in zip(cells, schema, strict=True)
+                for values, field in zip(zip(*rows, strict=True), schema, strict=True)
             ]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))

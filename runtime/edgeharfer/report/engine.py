@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
@@ -13,6 +13,7 @@ from edgeharfer.report.job import ReportJob
 from edgeharfer.report.outcome import Outcome, analyze_task
 from edgeharfer.report.settings import AnalysisSettings
 from edgeharfer.report.workers import WorkerProcess
+from edgeharfer.runtime.clock import Clock, SystemClock
 
 ProgressCallback = Callable[[ReportTask, float], None]
 _POLL_S = 0.2
@@ -24,8 +25,10 @@ class Engine(Protocol):
 
     def run(
         self, tasks: Iterable[ReportTask], progress: ProgressCallback, stopping: Callable[[], bool]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Analyse tasks, and yield each outcome as soon as it is known, in any order.
+
+        Closing the generator ends everything that was started.
 
         Args:
             tasks: Consumed as workers become free, so it may be long or slow.
@@ -46,7 +49,7 @@ class InProcess:
 
     def run(
         self, tasks: Iterable[ReportTask], progress: ProgressCallback, stopping: Callable[[], bool]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         warm = False
         for task in tasks:
             if not warm:
@@ -63,17 +66,20 @@ class LocalWorkers:
     Args:
         workers: Number of processes, at least 1.
         make_worker: Creates a worker.
+        clock: Measures the pauses while waiting for workers to stop.
     """
 
-    def __init__(self, workers: int, make_worker: Callable[[], WorkerProcess]) -> None:
-        self._number, self._make_worker = workers, make_worker
+    def __init__(
+        self, workers: int, make_worker: Callable[[], WorkerProcess], clock: Clock | None = None
+    ) -> None:
+        self._number, self._make_worker, self._clock = workers, make_worker, clock or SystemClock()
 
     def run(
         self, tasks: Iterable[ReportTask], progress: ProgressCallback, stopping: Callable[[], bool]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         workers = [self._make_worker() for _ in range(self._number)]
         shares: queue.SimpleQueue[tuple[ReportTask, float]] = queue.SimpleQueue()
-        free = queue.SimpleQueue[WorkerProcess]()
+        free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in workers:
             free.put(worker)
 
@@ -84,21 +90,26 @@ class LocalWorkers:
             finally:
                 free.put(worker)
 
+        def stop() -> None:
+            for worker in workers:
+                worker.stop()
+
         def poll() -> None:
             while not shares.empty():
                 progress(*shares.get())
             if stopping():
-                for worker in workers:
-                    worker.stop()
+                stop()
 
         threads = ThreadPoolExecutor(self._number, "analyze")
         try:
             yield from windowed(
-                tasks, lambda task: threads.submit(analyze, task), self._number + 1, poll, stopping
+                tasks, lambda task: threads.submit(analyze, task), self._number, poll, stopping
             )
         finally:
-            for worker in workers:
-                worker.stop()
+            stop()
+            while free.qsize() < self._number:  # the others are still at work
+                self._clock.sleep(_POLL_S)
+                stop()
             threads.shutdown(cancel_futures=True)
             for worker in workers:
                 worker.close()
@@ -110,7 +121,7 @@ def windowed(
     window: int,
     poll: Callable[[], None],
     stopping: Callable[[], bool],
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Keep at most `window` tasks submitted, and yield their results as they end.
 
     Args:

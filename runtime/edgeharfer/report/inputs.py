@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,9 @@ from edgeharfer.runtime.source.images import (
 )
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
 
+MANIFEST, ALL_SUMMARY, ALL_FRAMES = "job.jsonl", "all_summary.csv", "all_frames"
+"""Files of a job of several inputs, next to the folders of the reports; the last one with its suffix."""
+_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
@@ -128,10 +132,10 @@ def plan_tasks(
         settings: JSON-serialisable settings that reports depend on.
         fresh: Treat no input as done.
     """
-    taken: set[str] = set()
+    taken = _TakenNames()
     for item in inputs:
         folder, resume = _choose_folder(item, out, taken)
-        taken.add(folder.name.casefold())
+        taken.add(folder.name)
         key = _digest([item.content, settings])
         done = bool(item.content) and not fresh and resume.get("key") == key
         yield ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0)
@@ -141,7 +145,7 @@ def available_folder(task: ReportTask) -> Path:
     """The folder of a task, or a new one if another input's report has since been written to it."""
     if _is_free(_resume_entry(task.folder), task.input):
         return task.folder
-    return _choose_folder(task.input, task.folder.parent, set())[0]
+    return _choose_folder(task.input, task.folder.parent, _TakenNames())[0]
 
 
 def expected_frames(source: Source, spec: str, duration_s: float | None = None) -> int | None:
@@ -207,15 +211,41 @@ def _files(spec: str) -> list[Path]:
         return []  # opening it raises the error
 
 
-def _choose_folder(item: ReportInput, out: Path, taken: set[str]) -> tuple[Path, dict[str, Any]]:
+class _TakenNames:
+    """Folder names that this run has assigned, compared without regard to case."""
+
+    def __init__(self) -> None:
+        self._names = set(_JOB_FILES)
+        self._first: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        self._names.add(name.casefold())
+
+    def numbers(self, base: str) -> Iterator[int]:
+        """The numbers of the names that are not taken, from the lowest one.
+
+        The numbers below it are not tried again, so many inputs of one name cost no more each.
+        """
+        key = base.casefold()
+        first = self._first.get(key, 1)
+        while _numbered(key, first) in self._names:
+            first += 1
+        self._first[key] = first
+        return (number for number in itertools.count(first) if _numbered(key, number) not in self._names)
+
+
+def _choose_folder(item: ReportInput, out: Path, taken: _TakenNames) -> tuple[Path, dict[str, Any]]:
     base = folder_name(item.name)
-    number = 1
-    while True:
-        folder = out / (base if number == 1 else f"{base}-{number}")
+    for number in taken.numbers(base):
+        folder = out / _numbered(base, number)
         resume = _resume_entry(folder)
-        if _is_free(resume, item) and folder.name.casefold() not in taken:
+        if _is_free(resume, item):
             return folder, resume
-        number += 1
+    raise AssertionError("numbers do not end")
+
+
+def _numbered(base: str, number: int) -> str:
+    return base if number == 1 else f"{base}-{number}"
 
 
 def _is_free(resume: Mapping[str, Any], item: ReportInput) -> bool:

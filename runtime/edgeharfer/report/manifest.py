@@ -6,25 +6,25 @@
     {"kind":"failed","input":"/videos/b.mp4","place":"…","reason":"…","attempts":3}
     {"kind":"end","left":0}
 
-Lines are only appended, and each is written at once, so the file is valid up to its last line whatever ends
-the process. A job that is started again adds to it.
+"started" means that the input was handed to the engine. Lines are only appended, and each is written at once,
+so every line but the last one is whole, whatever ends the process. A job that is started again adds to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.report.inputs import ReportTask
+from edgeharfer.report.inputs import MANIFEST, ReportTask
 from edgeharfer.report.outcome import Outcome
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.staging import cannot_write
-
-MANIFEST = "job.jsonl"
 
 
 class JobManifest(Closing):
@@ -41,8 +41,10 @@ class JobManifest(Closing):
     def __init__(self, out: Path, clock: Clock) -> None:
         self._path, self._clock, self._out = out / MANIFEST, clock, out
         try:
-            _end_line(self._path)
+            torn = not _ends_with_line(self._path)
             self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
+            if torn:
+                self._file.write("\n")
         except OSError as error:
             raise cannot_write(self._path, error) from error
 
@@ -87,24 +89,23 @@ class JobManifest(Closing):
             raise cannot_write(self._path, error) from error
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(self._clock.wall(), timezone.utc).isoformat(timespec="seconds")
 
 
 def read_manifest(out: Path) -> Iterator[dict[str, Any]]:
     """The entries of a manifest. A line that was cut off is ignored."""
-    with (out / MANIFEST).open(encoding="utf-8") as file:
+    with (out / MANIFEST).open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    yield entry
 
 
-def _end_line(path: Path) -> None:
-    """End the last line, which may have been cut off when the process was killed."""
-    try:
-        with path.open("rb+") as file:
-            if file.seek(0, 2) and (file.seek(-1, 2), file.read(1))[1] != b"\n":
-                file.write(b"\n")
-    except FileNotFoundError:
-        return
+def _ends_with_line(path: Path) -> bool:
+    """Whether a file is missing, empty or ends with a whole line; the process may have been killed."""
+    if not path.exists() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from edgeharfer.report.analyzer import DEFAULT_FPS, Analyzer
 from edgeharfer.report.job import ReportJob
@@ -17,6 +17,9 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.tasks import make_tasks
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,12 +14,14 @@ from edgeharfer.report.outcome import Outcome, failed, stopped
 from edgeharfer.report.settings import AnalysisSettings
 from edgeharfer.runtime import errors
 from edgeharfer.runtime.child import Child, child_command, signal_name
+from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.staging import remove_abandoned
 
 MAX_ATTEMPTS = 3
 """Number of worker processes that may crash on an input before it is given up."""
+STOP_TIMEOUT_S = 10.0
+"""Maximum wait for a process that was asked to stop; it stops before the next frame."""
 _MODULE = "edgeharfer.report.worker"
 
 
@@ -33,15 +36,22 @@ class WorkerProcess(Closing):
     Args:
         settings: Settings of the analysis.
         module: Module that the process runs.
+        clock: Measures the time since it was asked to stop.
 
     Attributes:
         settings: As given.
     """
 
-    def __init__(self, settings: AnalysisSettings, module: str = _MODULE) -> None:
-        self.settings, self._module = settings, module
+    def __init__(self, settings: AnalysisSettings, module: str = _MODULE, clock: Clock | None = None) -> None:
+        self.settings, self._module, self._clock = settings, module, clock or SystemClock()
         self._child: Child | None = None
-        self._stopped = False
+        self._stopped_s: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process; None if there is none."""
+        child = self._child
+        return None if child is None else child.process.pid
 
     def analyze(self, task: ReportTask, progress: Callable[[float], None]) -> Outcome:
         """Analyse an input; a process that crashes is replaced, `MAX_ATTEMPTS` times at most.
@@ -58,27 +68,36 @@ class WorkerProcess(Closing):
         """
         crash = ""
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            if self._stopped_s is not None:
+                return stopped(task)
             answer = self._ask(task, progress)
             if answer is not None:
                 return Outcome.from_dict({**answer, "attempts": attempt})
             crash = self._ended()
-            if self._stopped:
-                return stopped(task)
-        remove_abandoned(task.folder)
+        if self._stopped_s is not None:
+            return stopped(task)
         message = f"{task.input.spec}: {MAX_ATTEMPTS} worker processes crashed on it ({crash})"
         return failed(task, message, MAX_ATTEMPTS)
 
     def stop(self) -> None:
-        """Kill the process. May be called from another thread; a running `analyze` then returns."""
-        self._stopped = True
+        """Ask the process to stop; a running `analyze` then returns. May be called from another thread.
+
+        Call it again while waiting: it kills the process `STOP_TIMEOUT_S` after the first call.
+        """
+        now_s = self._clock.monotonic()
+        if self._stopped_s is None:
+            self._stopped_s = now_s
         if (child := self._child) is not None:
-            child.process.kill()
+            _close_input(child)
+            if now_s - self._stopped_s > STOP_TIMEOUT_S:
+                child.process.kill()
 
     def close(self) -> None:
-        """End the process and wait for it."""
+        """End the process and wait for it. `analyze` must not be running."""
         self.stop()
         if self._child is not None:
             self._child.close()
+            self._child = None
 
     def _ask(self, task: ReportTask, progress: Callable[[float], None]) -> dict[str, Any] | None:
         """The outcome's values; None if the process ended without one."""
@@ -91,8 +110,7 @@ class WorkerProcess(Closing):
                 if "share" in message:
                     progress(message["share"])
                 elif "error" in message:
-                    name, text = message["error"]
-                    raise getattr(errors, name, EdgeharferError)(text)
+                    raise _error(*message["error"])
                 else:
                     outcome: dict[str, Any] = message["outcome"]
                     return outcome
@@ -102,9 +120,9 @@ class WorkerProcess(Closing):
 
     def _running(self) -> Child:
         if self._child is None:
-            self._child = Child(child_command(self._module), stdin=PIPE, stdout=PIPE)
-            if self._stopped:
-                self._child.process.kill()
+            self._child = Child(child_command(self._module), stdin=PIPE, stdout=PIPE, grace_s=STOP_TIMEOUT_S)
+            if self._stopped_s is not None:
+                _close_input(self._child)
             _send(self._child, self.settings.to_json())
         return self._child
 
@@ -116,6 +134,20 @@ class WorkerProcess(Closing):
         code = child.process.wait()
         child.close()
         return signal_name(code) or f"exit code {code}"
+
+
+def _error(name: str, text: str) -> EdgeharferError:
+    """The error that a process reported."""
+    error = EdgeharferError(text)
+    kind = getattr(errors, name, EdgeharferError)
+    error.exit_code = kind.exit_code
+    return error
+
+
+def _close_input(child: Child) -> None:
+    assert child.process.stdin is not None
+    with contextlib.suppress(OSError):  # it ended before it read everything
+        child.process.stdin.close()
 
 
 def _send(child: Child, line: str) -> None:
