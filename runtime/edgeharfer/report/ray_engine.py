@@ -69,6 +69,8 @@ class RayEngine:
     def run(
         self, tasks: Iterable[ReportTask], progress: ProgressCallback, stopping: Callable[[], bool]
     ) -> Generator[Outcome, None, None]:
+        # Ray reads these when it is imported.
+        os.environ.update(_ENVIRONMENT if self.address else {**_ENVIRONMENT, **_LOCAL_ENVIRONMENT})
         import ray
 
         with self._connected(ray), _translated_errors(ray):
@@ -106,7 +108,6 @@ class RayEngine:
         Raises:
             ConfigError: There is no cluster at the address.
         """
-        os.environ.update(_ENVIRONMENT if self.address else {**_ENVIRONMENT, **_LOCAL_ENVIRONMENT})
         handler = signal.getsignal(signal.SIGTERM)
         with _temporary_folder() as folder:
             options = {} if self.address else self._local_options(folder)
