@@ -49,8 +49,10 @@ def start(folder: Path, **contents: str) -> subprocess.Popen[str]:
 def lines_of(job: subprocess.Popen[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The outcomes by name, and the last line."""
     assert job.stdout is not None
-    *outcomes, last = map(json.loads, job.stdout.read().splitlines())
-    assert job.wait() == 0
+    with job:
+        lines = job.stdout.read().splitlines()
+    *outcomes, last = (json.loads(line) for line in lines if line.startswith("{"))  # Ray prints as well
+    assert job.returncode == 0
     return {outcome["name"]: outcome for outcome in outcomes}, last
 
 
@@ -75,6 +77,7 @@ def test_lost_workers_are_replaced_and_crashing_inputs_are_given_up(tmp_path: Pa
     assert not is_running(analysing), "the process ends with its Ray worker"
 
 
+@pytest.mark.soak
 def test_a_stop_ends_ray_and_the_same_command_goes_on(tmp_path: Path) -> None:
     job = start(tmp_path, a="fine", b="wait")
     assert job.stdout is not None
