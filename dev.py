@@ -34,7 +34,7 @@ ENVIRONMENTS = {
         ".venv-test",
         (
             *("cpu", "openvino", "webgpu", "mediapipe", "heif", "export", "train", "compare"),
-            *("report", "kiosk", "app", "sign", "dev"),
+            *("report", "kiosk", "app", "scale", "sign", "dev"),
         ),
     ),
     "audit": (".venv-audit", ("audit",)),
