@@ -17,7 +17,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 REMOTE = re.compile(r"(?:https?://|ssh://|git@)(?:[^@/]*@)?([\w.-]+\.[a-z]+)[:/](?:\d+/)?(.+?)(?:\.git)?/?")
 """An address of git; the login of a user, such as a token, stays outside the groups."""
-LINK = re.compile(r"(!?)(\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\])\((?!https?://|#)([^)]+)\)")
+LINK = re.compile(r"(!?)(\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\])\((?!https?://)([^)]+)\)")
 
 
 class Metadata(MetadataHookInterface):
@@ -53,6 +53,7 @@ def absolute(text: str, address: str) -> str:
     def link(found: re.Match[str]) -> str:
         picture, label, target = found.groups()
         kind = "raw" if picture else "blob"
+        target = f"README.md{target}" if target.startswith("#") else target
         return f"{picture}{LINK.sub(link, label)}({address}/{kind}/HEAD/{target})"
 
     return LINK.sub(link, text)

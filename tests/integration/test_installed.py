@@ -92,7 +92,7 @@ def test_the_package_page_needs_nothing_beside_it() -> None:
     assert "<img" not in page
     rows = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)
     extras = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)} | {"cpu", "gpu"}
-    assert extras == set(project["optional-dependencies"]) - {"dev", "audit"}
+    assert extras == set(project["optional-dependencies"]) - {"dev", "audit", "docs"}
     for command in re.findall(r"`edgeharfer ([a-z]+)|^edgeharfer ([a-z]+)", page, re.MULTILINE):
         assert "".join(command) in COMMANDS
 
@@ -118,7 +118,7 @@ def test_with_a_public_address_the_page_has_links_and_pictures_that_lead_there()
     address = "https://git.example.org/team/edgeharfer"
     text, urls = publishing().page(PROJECT, address)
     assert urls["Source"] == address
-    assert f"![The overlay on the demo source]({address}/raw/HEAD/docs/overlay.png)" in text
+    assert f"({address}/raw/HEAD/docs/demo.webp)" in text
     targets = re.findall(r"\]\(([^)]*)\)", text)
     assert targets and all(target.startswith("https://") for target in targets)
     for target in targets:

@@ -42,7 +42,7 @@ HEAVY = ("keras", "mediapipe", "tensorflow", "tf2onnx")
 OPENCV_LIBRARIES = ("libgl1", "libglib2.0-0", "libsm6", "libxext6", "libxcb1")
 """Debian and Ubuntu packages with the libraries that OpenCV's wheels load."""
 
-INTERNAL_EXTRAS = ("audit", "cpu", "dev", "gpu", "tensorrt-check")
+INTERNAL_EXTRAS = ("audit", "cpu", "dev", "docs", "gpu", "tensorrt-check")
 """Extras for development, and those that only select an ONNX Runtime package."""
 
 _TIMEOUT_S = 60.0
