@@ -5,9 +5,9 @@ PYTHON ?= python3
 DEV := $(PYTHON) dev.py
 TEST_BIN := .venv-test/bin
 
-.PHONY: demo test lint format types contracts check wheel constraints lock audit sbom wheel-check lowest python310 gpu-check arm64-check clean
+.PHONY: demo test lint format types contracts check docs wheel constraints lock audit sbom wheel-check lowest python310 gpu-check arm64-check clean
 
-demo lint format types contracts check wheel:
+demo lint format types contracts check docs wheel:
 	$(DEV) $@
 
 test:
@@ -59,5 +59,5 @@ lowest: wheel
 	.ci/lowest dist/*.whl
 
 clean:
-	rm -rf .venv .venv-audit .venv-tensorrt .venv-test .venv-uv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-docs .venv-tensorrt .venv-test .venv-uv build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,12 +9,13 @@
     python3 dev.py contracts         import contracts
     python3 dev.py check             lint, types, contracts and tests
     python3 dev.py tensorrt          build all shipped graphs with TensorRT's parser, without a GPU
+    python3 dev.py docs              build the documentation in site/
     python3 dev.py wheel             build the wheel in dist/
-    python3 dev.py environment NAME  only make an environment: demo, test or audit
+    python3 dev.py environment NAME  only make an environment: demo, test, docs or audit
 
-Environments are the folders .venv, .venv-test, .venv-audit and .venv-tensorrt. Each is made once, and again
-when its inputs change. For the tests, missing system packages are installed with apt if no password is needed
-(as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
+Environments are the folders .venv, .venv-test, .venv-docs, .venv-audit and .venv-tensorrt. Each is made once,
+and again when its inputs change. For the tests, missing system packages are installed with apt if no password
+is needed (as root, or with sudo); otherwise the tests that need them are skipped, and with CI=true they fail.
 """
 
 import os
@@ -33,10 +34,11 @@ ENVIRONMENTS = {
         ".venv-test",
         (
             *("cpu", "openvino", "webgpu", "mediapipe", "heif", "export", "train", "compare"),
-            *("report", "kiosk", "app", "sign", "dev"),
+            *("report", "kiosk", "app", "scale", "sign", "dev"),
         ),
     ),
     "audit": (".venv-audit", ("audit",)),
+    "docs": (".venv-docs", ("cpu", "docs")),
     "tensorrt": (".venv-tensorrt", ("cpu", "tensorrt-check")),
 }
 """Name -> folder and extras."""
@@ -121,6 +123,13 @@ def tensorrt(_: list[str]) -> None:
     run(environment("tensorrt", "edgeharfer"), "models", "check", "--for", "tensorrt")
 
 
+def docs(_: list[str]) -> None:
+    """Build the site of the documentation in site/; a warning is an error."""
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"
+    run(environment("docs", "mkdocs"), "build", "--strict", "--quiet")
+    print(f"site/: {len(list(Path('site').rglob('index.html')))} pages")
+
+
 def check(_: list[str]) -> None:
     """Run lint, types, contracts and tests."""
     for step in (lint, types, contracts, test):
@@ -150,6 +159,7 @@ COMMANDS = {
     "types": types,
     "contracts": contracts,
     "tensorrt": tensorrt,
+    "docs": docs,
     "check": check,
     "wheel": wheel,
     "environment": make_environment,

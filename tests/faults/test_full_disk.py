@@ -47,7 +47,7 @@ class Source(BaseSource):
         return self._frame(self.seq, self.seq / 30, np.full((48, 64, 3), self.seq % 256, np.uint8))
 
 class Pipeline:
-    providers, models = {{}}, {{}}
+    providers, models, precision_reasons = {{}}, {{}}, {{}}
 
     def process(self, frame):
         if frame.seq == {FULL_AT}:

@@ -90,7 +90,7 @@ def test_a_freeze_gives_no_results_and_empties_the_window(figures: Figures) -> N
 class SlowPipeline:
     """Takes a fifth of a second for a frame."""
 
-    providers, models = dict[str, str](), dict[str, str]()
+    providers, models, precision_reasons = dict[str, str](), dict[str, str](), dict[str, str]()
 
     def process(self, frame: Frame) -> Result:
         time.sleep(0.2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from edgeharfer.runtime.inference.tuning import device_info
 
 COMMAND = [sys.executable, "-B", "-c", "from edgeharfer.cli import main; main()"]
 RUN = ["run", "--source", "demo", "--view", "none", "--max-frames", "1", "--action", "off"]
@@ -19,4 +22,7 @@ def test_a_run_leaves_no_number_of_this_machine_in_its_home(tmp_path: Path) -> N
     for place in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         environment.pop(place, None)
     subprocess.run([*COMMAND, *RUN], env=environment, check=True, timeout=120, capture_output=True)
-    assert list(tmp_path.rglob("*")) == []
+    (record,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    content = json.loads(record.read_text(encoding="utf-8"))
+    assert record.name == "compared.json" and set(content) == {"format", "device", "differences"}
+    assert set(content["device"]) == {*device_info(), "products_saturate"}, "kinds of hardware and versions"

@@ -37,6 +37,7 @@ COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 CHARTS = {"timeline.png", "emotions_bar.png", "emotions_pie.png"}
 FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf"}
+JOB_FILES = {"job.jsonl", "all_summary.csv", "all_frames.csv"}
 FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 
@@ -116,8 +117,8 @@ def reports(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 def test_bad_inputs_are_named_and_the_others_are_whole(reports: Path) -> None:
-    assert {folder.name for folder in reports.iterdir()} == {"one", "two"}
-    for folder in reports.iterdir():
+    assert {path.name for path in reports.iterdir()} == {"one", "two", *JOB_FILES}
+    for folder in (reports / "one", reports / "two"):
         assert {path.name for path in folder.iterdir()} == {*FILES, "persons"}
         people = {
             path.name: {file.name for file in path.iterdir()} for path in (folder / "persons").iterdir()
@@ -160,7 +161,7 @@ def test_actions_cover_the_time_from_the_first_whole_window(reports: Path) -> No
 
 def test_no_picture_of_the_input_reaches_the_disk(reports: Path) -> None:
     files = [path for path in reports.rglob("*") if path.is_file()]
-    pictures = {path.name for path in files if path.suffix not in (".csv", ".json", ".pdf")}
+    pictures = {path.name for path in files if path.suffix not in (".csv", ".json", ".jsonl", ".pdf")}
     assert pictures == CHARTS
     assert [images_in(path) for path in files if path.suffix == ".pdf"] == [0] * 6
 
@@ -267,7 +268,7 @@ def test_ctrl_c_ends_it_well_and_keeps_what_is_whole(clips: Path, tmp_path: Path
             process.stderr.read()
             == "edgeharfer: stopped with 1 of 2 inputs left; run the same command again to continue\n"
         )
-    assert {path.name for path in tmp_path.iterdir()} == {"two"}
+    assert {path.name for path in tmp_path.iterdir()} == {"two", "job.jsonl"}
 
 
 class Terminal(io.StringIO):

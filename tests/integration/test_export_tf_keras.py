@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copy2
 from typing import Any
 
 import numpy as np
@@ -101,12 +102,20 @@ def convolutional() -> Any:
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [picture, both_ways])
-def test_packages_give_what_keras_2_gives(make: Callable[[], Any], tmp_path: Path) -> None:
-    model = shaken(make())
-    x, expected = answers(model)
-    model.save(tmp_path / "m.h5")
-    package = export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS, normalize="unit")
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Floats, Floats]:
+    """The file of `picture`, an input, and what tf-keras makes of it."""
+    path = tmp_path_factory.mktemp("pictures") / "m.h5"
+    with backend.quiet():
+        model = shaken(picture())
+        x, expected = answers(model)
+        model.save(path)
+    return path, x, expected
+
+
+def test_a_package_gives_what_keras_2_gives(pictures: tuple[Path, Floats, Floats], tmp_path: Path) -> None:
+    path, x, expected = pictures
+    package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
     np.testing.assert_allclose(given(package, x), expected, atol=1e-5)
 
 
@@ -142,11 +151,13 @@ def as_it_is(config: dict[str, Any]) -> None:
     ("version", "edit"), [("2.0.6", plain_list), ("2.2.4", without_input), ("2.15.0", as_it_is)]
 )
 def test_a_sequential_of_each_age(
-    version: str, edit: Callable[[dict[str, Any]], None], tmp_path: Path
+    version: str,
+    edit: Callable[[dict[str, Any]], None],
+    pictures: tuple[Path, Floats, Floats],
+    tmp_path: Path,
 ) -> None:
-    model = shaken(picture())
-    x, expected = answers(model)
-    model.save(tmp_path / "m.h5")
+    path, x, expected = pictures
+    copy2(path, tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5", "r+") as file:
         config = json.loads(file.attrs["model_config"])
         edit(config)

@@ -74,6 +74,25 @@ def test_the_graph_gives_what_litert_gives(tmp_path: Path, kind: str, atol: floa
     assert ("quantized" in imported.notes) == (kind in ("uint8", "int8"))
 
 
+def test_dense_layers_with_8_bit_weights_alone(tmp_path: Path) -> None:
+    """LiteRT rounds what they read; the package does not."""
+    keras.utils.set_random_seed(4)
+    layers = keras.layers
+    hidden = layers.Dense(8, activation="relu", kernel_initializer=keras.initializers.RandomNormal(0, 0.1))
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Flatten(), hidden, layers.Dense(3)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with backend.quiet():
+        file = file_of(tmp_path, bytes(converter.convert()))
+    imported = convert_file(file)
+    assert "activations are not rounded" in imported.notes["quantized"]
+    inputs = np.random.default_rng(6).uniform(-1, 1, (4, *imported.axes.shape)).astype(np.float32)
+    scores = make_session(Graph.scan(imported.model.SerializeToString())).run1(inputs)
+    expected = score_file(file, imported.axes.to_file(inputs))
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(scores, expected, atol=0.02)
+
+
 def test_custom_operators_are_named(tmp_path: Path) -> None:
     """The same length as the name of an operator in the file's table of operators."""
     import flatbuffers

@@ -315,5 +315,5 @@ def test_an_int8_recipe_is_an_entry_of_the_list(monkeypatch: pytest.MonkeyPatch,
     calibration = open_calibration_source(package.manifest, data).calibration(20, 1)
     lines: list[str] = []
     made = Quantization(package, calibration, None, report=lines.append).run()
-    assert lines[0] == "int8, moving average: not measured"
+    assert any(line.startswith("int8, moving average") and line.endswith("not measured") for line in lines)
     assert str(made.facts["recipe"]).startswith("moving average")

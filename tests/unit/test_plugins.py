@@ -41,6 +41,8 @@ WHEELS = {"openvino": "onnxruntime_ep_openvino", "webgpu": "onnxruntime_ep_webgp
 
 
 def need(extra: str) -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("ONNX Runtime for Python 3.10 has no plug-ins")
     pytest.importorskip(WHEELS[extra], reason=f"needs the {extra} extra")
 
 
@@ -123,13 +125,16 @@ def test_operators_left_to_the_cpu_are_counted(
     assert "head: example leaves 2 of 9 operators to the CPU" in caplog.text
 
 
-def test_auto_takes_no_provider_that_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_table(monkeypatch, ROW)
+@pytest.mark.parametrize("devices", [(), ("GPU",)])
+def test_auto_takes_no_provider_that_was_not_measured(
+    monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...]
+) -> None:
+    use_table(monkeypatch, replace(ROW, devices=devices))
     build = use_plugin_build(monkeypatch, "example_plugin", EXAMPLE, "GPU")
     assert make_session(HEAD, Backend("auto")).provider == PROVIDERS["cpu"].name
     assert available_providers(automatic=True) == ("cpu",)
-    assert build.registered == []
-    assert available_providers() == ("example", "cpu")
+    assert build.registered == [], "its library takes memory"
+    assert {"example", "cpu"} <= set(available_providers())
 
 
 # The rows -----------------------------------------------------------------------------------------

@@ -61,20 +61,20 @@ def test_an_empty_folder_is_left_to_fail_when_it_is_opened(tmp_path: Path) -> No
 
 def test_an_input_named_twice_is_taken_once(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
-    assert len(find_inputs([str(tmp_path), str(tmp_path / "a.mp4"), str(tmp_path / "a.mp4")])) == 1
+    assert len(list(find_inputs([str(tmp_path), str(tmp_path / "a.mp4"), str(tmp_path / "a.mp4")]))) == 1
 
 
 @pytest.mark.parametrize("spec", ["0", "-1", "/dev/video0", "rtsp://host/stream", "http://user:pw@host/"])
 def test_what_has_no_end_is_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="has no end"):
-        find_inputs([spec])
+        list(find_inputs([spec]))
 
 
 def test_the_demo_needs_a_duration() -> None:
     (demo,) = find_inputs(["demo"])
     with pytest.raises(ConfigError, match="--duration"):
-        check_finite([demo], None)
-    check_finite([demo], 5.0)
+        list(check_finite([demo], None))
+    assert list(check_finite([demo], 5.0)) == [demo]
 
 
 def test_like_named_inputs_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_like_named_inputs_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_a_finished_report_is_known_again(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
-    inputs = find_inputs([str(tmp_path)])
+    inputs = list(find_inputs([str(tmp_path)]))
     first, _ = plan_tasks(inputs, tmp_path / "out", {"fps": 4})
     finish(first)
-    again = plan_tasks(inputs, tmp_path / "out", {"fps": 4})
+    again = list(plan_tasks(inputs, tmp_path / "out", {"fps": 4}))
     assert [task.done for task in again] == [True, False]
     assert again[0].folder == first.folder
 
@@ -108,9 +108,9 @@ def test_other_settings_or_a_changed_file_make_it_anew_in_its_place(tmp_path: Pa
 
 def test_fresh_takes_nothing_as_done(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
-    inputs = find_inputs([str(tmp_path)])
-    finish(plan_tasks(inputs, tmp_path / "out", {})[0])
-    assert not plan_tasks(inputs, tmp_path / "out", {}, fresh=True)[0].done
+    inputs = list(find_inputs([str(tmp_path)]))
+    finish(next(plan_tasks(inputs, tmp_path / "out", {})))
+    assert not next(plan_tasks(inputs, tmp_path / "out", {}, fresh=True)).done
 
 
 def test_the_report_on_another_file_of_that_name_is_left_alone(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_the_report_on_another_file_of_that_name_is_left_alone(tmp_path: Path) -
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"resume": 3}', '{"resume": {}}', "{not json"])
 def test_a_torn_summary_counts_as_nothing(tmp_path: Path, content: str) -> None:
     touch(tmp_path / "a.mp4")
-    inputs = find_inputs([str(tmp_path)])
+    inputs = list(find_inputs([str(tmp_path)]))
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "summary.json").write_text(content)
     (task,) = plan_tasks(inputs, tmp_path / "out", {})

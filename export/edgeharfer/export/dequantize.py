@@ -51,11 +51,12 @@ def dequantize(model: Any, name: str, feed: str, *, limits: bool) -> bool:
                 f"{name}: is quantized ({node.op_type}): export the float model, and add INT8 with "
                 "--precision fp32,int8 --calibration DIR"
             )
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not _is_rounding(graph, node):
             for scale in filter(None, node.input[1:3]):
                 if (value := graph.constant(scale)) is None or not value.size:
                     raise ModelError(
-                        f"{name}: is quantized with scales that are not constants ({scale[:40]!r})"
+                        f"{name}: is quantized with scales that are not constants ({scale[:40]!r}): export "
+                        "the float model"
                     )
     scaled = _scale_input(graph, model, feed)
     first = graph.only_consumer(feed)
@@ -72,6 +73,20 @@ def dequantize(model: Any, name: str, feed: str, *, limits: bool) -> bool:
         if graph.numpy_type(one.type.tensor_type.elem_type) in _BLACK:
             one.type.tensor_type.elem_type = _FLOAT
     return scaled
+
+
+def _is_rounding(graph: OnnxGraph, node: Any) -> bool:
+    """Whether a node only takes back a DynamicQuantizeLinear.
+
+    tf2onnx writes such a pair before the dense layers of TensorFlow Lite files whose weights alone are 8-bit.
+    """
+    maker = graph.producer(node.input[0])
+    return (
+        node.op_type == "DequantizeLinear"
+        and maker is not None
+        and maker.op_type == "DynamicQuantizeLinear"
+        and list(node.input) == list(maker.output)
+    )
 
 
 def _scale_input(graph: OnnxGraph, model: Any, feed: str) -> bool:

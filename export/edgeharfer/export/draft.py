@@ -27,6 +27,10 @@ _DEFAULT_CROP = asdict(FER_CROP)
 _DEFAULT_WINDOW = {"seconds": 2.0, "max_gap_s": 0.5}
 _ONE_FRAME_WINDOW = {"frames": 1, "seconds": 0.2, "max_gap_s": 0.5}
 
+_NO_PICTURES = (
+    "is neither a picture nor a clip; for key points and the like, write a task of your own (docs/python.md)"
+)
+
 Draft = dict[str, Any]
 
 
@@ -64,7 +68,7 @@ def draft_manifest(
     reads_joints = len(loaded.input_shape) == 3
     if reads_joints != ("encoder" in draft):
         shape = format_shape(loaded.input_shape)
-        what = "is neither a picture nor a clip" if reads_joints else "does not fit the recorded encoder"
+        what = _NO_PICTURES if reads_joints else "does not fit the recorded encoder"
         raise ModelError(f"{loaded.name}: its input {shape} {what}")
     draft["input"] = (
         _part(draft, "input", loaded) if reads_joints else _input(normalize, draft, loaded, options)
@@ -93,10 +97,7 @@ def _reads(task: str, draft: Draft, loaded: LoadedModel, options: ModelOptions) 
     """Return what the model reads: a model of pictures reads faces unless it is told to read frames."""
     shape = format_shape(loaded.input_shape)
     if len(loaded.input_shape) not in READS:
-        raise ModelError(
-            f"{loaded.name}: its input {shape} is neither a picture nor a clip; for key points and the like, "
-            "write a task of your own (docs/python.md)"
-        )
+        raise ModelError(f"{loaded.name}: its input {shape} {_NO_PICTURES}")
     reads = READS[len(loaded.input_shape)]
     if reads == "clip" and options.crop == "face":
         raise ConfigError(f"{loaded.name}: its input {shape} is a clip of frames: leave out --crop face")

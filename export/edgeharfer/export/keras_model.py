@@ -130,7 +130,7 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
     try:
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)
-        config, version = _read_config(source)
+        config, version = read_config(source)
         if keras2.is_keras2(version, config):
             config = tf_functions.rewrite(config)
         _check_config(config, name)
@@ -345,7 +345,7 @@ def _layers(model: Any) -> Iterator[Any]:
             yield one
 
 
-def _read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
+def read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
     """Read the architecture of a file as JSON, and the version of Keras that wrote it."""
     name, h5py, version = str(source.model), backend.load("h5py"), None
     if source.kind == "hdf5":
@@ -389,7 +389,7 @@ def _check_weights(group: Any, name: str) -> None:
 
 def _check_config(config: dict[str, Any], name: str) -> None:
     """Refuse layers that contain code or are not part of Keras."""
-    for part, layer in _parts(config, "?"):
+    for part, layer in config_parts(config, "?"):
         class_name, module = part["class_name"], part.get("module")
         known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
         if class_name in _CODE or class_name.startswith(_CODE_PREFIXES):
@@ -402,11 +402,11 @@ def _check_config(config: dict[str, Any], name: str) -> None:
             raise ModelError(f"{name}: layer {layer!r} ({class_name}) is not part of Keras: replace it")
 
 
-def _parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
+def config_parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield each serialized object with the name of its layer."""
     if isinstance(config, list):
         for one in config:
-            yield from _parts(one, layer)
+            yield from config_parts(one, layer)
     if not isinstance(config, dict):
         return
     inner = config.get("config")
@@ -417,7 +417,7 @@ def _parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
     for key, one in config.items():
         # Parts that only training needs are never built.
         if key not in ("compile_config", "training_config"):
-            yield from _parts(one, layer)
+            yield from config_parts(one, layer)
 
 
 def _load_saved_model(folder: Path) -> LoadedModel:

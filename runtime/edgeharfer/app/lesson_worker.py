@@ -15,7 +15,8 @@ from typing import Any
 import cv2
 
 from edgeharfer.app.settings import UserLimits
-from edgeharfer.app.worker import ProgressReporter, limit_resources, read_line, redirected_output
+from edgeharfer.app.worker import limit_resources
+from edgeharfer.report.worker_io import MessageWriter, read_line, redirected_output
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.tasks import ACTION, TASKS
 
@@ -45,7 +46,7 @@ class LessonRequest:
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
 
 
-def teach_package(request: LessonRequest, reporter: ProgressReporter) -> dict[str, Any]:
+def teach_package(request: LessonRequest, reporter: MessageWriter) -> dict[str, Any]:
     """Teach the package and return what the page shows, JSON-serialisable.
 
     Raises:
@@ -78,7 +79,7 @@ def main() -> None:
     if not line:
         return
     with redirected_output() as out:
-        reporter = ProgressReporter(out)
+        reporter = MessageWriter(out)
         try:
             taught = teach_package(LessonRequest(**json.loads(line)), reporter)
         except EdgeharferError as error:

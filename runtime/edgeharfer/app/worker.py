@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 
@@ -23,6 +22,7 @@ from edgeharfer.app.context import read_table
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.probe import check_length, check_picture, check_video
 from edgeharfer.app.settings import MEGABYTE, UserLimits
+from edgeharfer.report.worker_io import MessageWriter, input_ended, read_line, redirected_output
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.package import Package, load_package
@@ -32,7 +32,6 @@ from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 DIGEST = "digest.json"
-PROGRESS_STEP = 0.01
 NICENESS = 5
 """Lower priority than the live view."""
 
@@ -68,25 +67,6 @@ class AnalysisRequest:
     def to_line(self) -> bytes:
         """The request as one line of JSON."""
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
-
-
-class ProgressReporter:
-    """Writes messages to the parent process."""
-
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
-        self._reported = -1.0
-
-    def report(self, share: float) -> None:
-        """Report the share that is done, 0 to 1, in steps of `PROGRESS_STEP`."""
-        if share - self._reported >= PROGRESS_STEP:
-            self._reported = share
-            self.send({"share": round(share, 3)})
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Write one message."""
-        self._out.write(json.dumps(message) + "\n")
-        self._out.flush()
 
 
 def analyze(
@@ -174,33 +154,6 @@ def _memory_bytes() -> int | None:
     return None
 
 
-@contextlib.contextmanager
-def redirected_output() -> Iterator[IO[str]]:
-    """Reserve standard output for messages; what libraries print is discarded."""
-    stdout = os.dup(1)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.close(devnull)
-    with os.fdopen(stdout, "w", encoding="ascii") as out:
-        yield out
-
-
-def input_ended() -> bool:
-    """Whether the parent has closed standard input; it sends nothing after the request."""
-    return os.name == "posix" and bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
-
-
-def read_line(descriptor: int) -> bytes:
-    """Read one line without buffering beyond it; empty if the input ends before the newline."""
-    line = b""
-    while not line.endswith(b"\n"):
-        more = os.read(descriptor, 1 << 16)
-        if not more:
-            return b""
-        line += more
-    return line
-
-
 def main() -> None:
     """Read one request, analyse it and report the outcome."""
     line = read_line(sys.stdin.fileno())
@@ -209,7 +162,7 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     with redirected_output() as out:
-        reporter = ProgressReporter(out)
+        reporter = MessageWriter(out)
         try:
             done = analyze(AnalysisRequest(**json.loads(line)), reporter.report, input_ended)
         except EdgeharferError as error:

@@ -76,7 +76,8 @@ class PipelineJob:
         latency = LatencyHistogram()
         video = self._open()
         self._pipeline.skip_unneeded(video)
-        with pipeline_process(), Capture(video, pace="fast", clock=self._clock) as capture:
+        capturing = Capture(video, pace="fast", clock=self._clock, precompute=self._pipeline.precompute)
+        with pipeline_process(), capturing as capture:
             self._take(self._next(capture), "stream")
             start_s, start_cpu_s = self._clock.monotonic(), self._cpu_clock()
             for _ in range(frames):

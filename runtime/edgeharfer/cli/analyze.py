@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeharfer.cli.extras import needs_extra
+from edgeharfer.cli.extras import check_extra, needs_extra
 from edgeharfer.cli.options import (
+    backend_from_options,
     config_option,
     decode_option,
     model_options,
     path_option,
-    pipeline_options,
     task_option,
 )
 from edgeharfer.cli.progress import ProgressBar
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
+
+if TYPE_CHECKING:
+    from edgeharfer.report.combined import Table
+    from edgeharfer.report.engine import Engine
+    from edgeharfer.report.job import ReportJob
+    from edgeharfer.report.settings import AnalysisSettings
+
+TABLES = ("csv", "parquet", "none")
+
+
+def _read_list(file: str) -> Iterator[str]:
+    """The lines of a list of inputs that are not blank; "-" is standard input."""
+    with click.open_file(file, encoding="utf-8", errors="surrogateescape") as lines:
+        yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+
+def _count_lines(file: str) -> int | None:
+    """Number of inputs in a list; None for standard input, which can be read only once."""
+    return None if file == "-" else sum(1 for _ in _read_list(file))
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|IMAGE|DIR…")
+@click.argument("inputs", nargs=-1, metavar="VIDEO|IMAGE|DIR…")
+@click.option(
+    "--from", "from_list", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="LIST.txt",
+    help="Also analyse the inputs of this file, one a line; - is standard input.",
+)  # fmt: skip
 @path_option("--out", required=True, metavar="DIR", help="Output folder for the reports.")
 @click.option(
     "--fps", type=click.FloatRange(0, 240, min_open=True), default=4.0, show_default=True,
@@ -43,38 +71,137 @@ from edgeharfer.cli.stopping import stop_signals
 )
 @decode_option
 @click.option("--fresh", is_flag=True, help="Recreate reports that already exist.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Where inputs are analysed: on this machine, or as tasks of Ray (extra `scale`).",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 4096), metavar="N",
+    help="Inputs analysed at the same time. Default: 1; with Ray, what its resources allow.",
+)  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS", help="Ray cluster; default: start Ray on this machine.")
+@click.option(
+    "--cpus", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+    help="With Ray: CPUs for each input.",
+)  # fmt: skip
+@click.option(
+    "--gpus", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="With Ray: GPUs for each input; fractions share one.",
+)  # fmt: skip
+@click.option(
+    "--table", type=click.Choice(TABLES), default="csv", show_default=True,
+    help="Table of all frames of several inputs; parquet needs the extra `scale`.",
+)  # fmt: skip
 @model_options
 @task_option
 @config_option
-def analyze(inputs: tuple[str, ...], out: Path, **options: Any) -> None:
+def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options: Any) -> None:
     """Write a report on each video, image or folder: CSV, JSON, charts and PDF.
 
     \b
     edgeharfer analyze interview.mp4 --out reports
     edgeharfer analyze clips/ holiday.jpg --out reports --fps 10 --smoothing none
+    edgeharfer analyze --from list.txt --out reports --workers 4
 
     A second run resumes where the first one stopped. Inputs that cannot be read are listed, the others are
-    analysed, and the exit code is 2.
+    analysed, and the exit code is 2. With several inputs, job.jsonl records what happened to each, and
+    all_summary.csv and all_frames.csv hold the figures of all.
     """
+    if not inputs and from_list is None:
+        raise click.UsageError("no inputs; give files or folders, or --from LIST.txt")
     with needs_extra("report"):
-        from edgeharfer.report.analyzer import Analyzer
-        from edgeharfer.report.batch import Batch
+        from edgeharfer.report.batch import Batch, Workload
         from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks
-        from edgeharfer.report.job import ReportJob
-        from edgeharfer.report.smoothing import Smoothing
+        from edgeharfer.report.manifest import JobManifest
         from edgeharfer.report.write import ensure_writable_folder
+    if options["engine"] == "ray" or options["table"] == "parquet":
+        check_extra("scale")
 
-    items = find_inputs(inputs)
-    check_finite(items, options["duration"])
+    settings = _settings(options)
+    specs = itertools.chain(inputs, () if from_list is None else _read_list(from_list))
+    items = check_finite(find_inputs(specs), options["duration"])
+    known = None if from_list else list(items)
     ensure_writable_folder(out)
-    smoothing = Smoothing(options["smoothing"], options["smoothing_s"])
-    with (
-        Analyzer(fps=options["fps"], **pipeline_options(options)) as analyzer,
-        stop_signals() as stopping,
-        ProgressBar() as progress,
-    ):
-        job = ReportJob(analyzer, smoothing, options["thumbnails"], options["duration"], options["decode"])
-        tasks = plan_tasks(items, out, job.settings, fresh=options["fresh"])
-        remaining = Batch(job, tasks, progress, stopping).run()
-    if remaining:  # so that a command after `&&` does not run without these reports
+    with contextlib.ExitStack() as stack:
+        models = stack.enter_context(contextlib.ExitStack())
+        job = models.enter_context(settings.open_job())
+        report_settings = job.settings
+        if _in_workers(options):
+            models.close()  # they load their own
+        stopping = stack.enter_context(stop_signals())
+        progress = stack.enter_context(ProgressBar())
+        tasks = plan_tasks(items if known is None else known, out, report_settings, fresh=options["fresh"])
+        if known is None:
+            count = _count_lines(from_list) if from_list and not inputs else None
+            workload = Workload.stream(tasks, count)
+        else:
+            workload = Workload.of(list(tasks))
+        several = known is None or len(known) > 1
+        manifest = stack.enter_context(JobManifest(out, job.clock)) if several else None
+        if manifest:
+            manifest.begin(options["engine"], options["workers"])
+            stack.enter_context(_finished_job(out, options["table"], stopping))
+        left = Batch(_engine(settings, job, options), workload, progress, stopping, manifest, job.clock).run()
+    if left:  # so that a command after `&&` does not run without these reports
         click.get_current_context().exit(stopping.exit_code)
+
+
+@contextlib.contextmanager
+def _finished_job(out: Path, table: Table, stopping: Callable[[], bool]) -> Iterator[None]:
+    """At the end of a job that was not stopped, write its tables and remove what lost workers left behind."""
+    from edgeharfer.report.combined import write_combined
+    from edgeharfer.runtime.staging import remove_all_abandoned
+
+    try:
+        yield
+    except SourceError:  # inputs that cannot be read do not affect the others
+        write_combined(out, table)
+        raise
+    else:
+        if not stopping():
+            write_combined(out, table)
+    finally:
+        remove_all_abandoned(out)
+
+
+def _settings(options: dict[str, Any]) -> AnalysisSettings:
+    """The options as settings that worker processes understand, whatever their working folder is."""
+    from edgeharfer.report.settings import AnalysisSettings
+    from edgeharfer.report.smoothing import Smoothing
+
+    key = options["require_signature"]
+    return AnalysisSettings(
+        packages={task: None if options[task] == "off" else _place(options[task]) for task in PACKAGE_TASKS},
+        tasks=tuple(map(_place, options["task"])),
+        detector=options["detector"],
+        prior=options["prior"],
+        backend=backend_from_options(options),
+        signature_key=None if key is None else str(key.absolute()),
+        fps=options["fps"],
+        smoothing=Smoothing(options["smoothing"], options["smoothing_s"]),
+        thumbnails=options["thumbnails"],
+        duration_s=options["duration"],
+        decode=options["decode"],
+    )
+
+
+def _place(package: str) -> str:
+    """The absolute path of a package that is a folder, or its name."""
+    return str(Path(package).absolute()) if Path(package).is_dir() else package
+
+
+def _engine(settings: AnalysisSettings, job: ReportJob, options: dict[str, Any]) -> Engine:
+    from edgeharfer.report.engine import InProcess, local_engine
+
+    if options["engine"] == "ray":
+        from edgeharfer.report.ray_engine import RayEngine
+
+        return RayEngine(
+            settings, options["ray_address"], options["workers"], options["cpus"], options["gpus"]
+        )
+    return local_engine(settings, options["workers"]) if _in_workers(options) else InProcess(job)
+
+
+def _in_workers(options: dict[str, Any]) -> bool:
+    """Whether inputs are analysed in other processes than this one."""
+    return options["engine"] == "ray" or (options["workers"] or 1) > 1

@@ -193,7 +193,7 @@ class Analyzer(Closing):
         """
         self._pipeline.reset(renumber=True)
         collector = Collector(self._schedule, self._columns, source.fps, progress, on_sample)
-        with source, Capture(source, pace="fast") as capture:
+        with source, Capture(source, pace="fast", precompute=self._pipeline.precompute) as capture:
             Runner(
                 self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping
             ).run()

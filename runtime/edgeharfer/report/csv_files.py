@@ -16,6 +16,8 @@ from edgeharfer.report.rows import FrameRow
 
 Cell = str | float | None
 
+FRAMES, ACTIONS = "frames.csv", "actions.csv"
+
 _WHERE = ("time_s", "frame", "picture")
 _FACE_COLUMNS = (*_WHERE, "track", "x", "y", "width", "height", "face_score")
 _LABEL_COLUMNS = ("label", "score")
@@ -41,13 +43,13 @@ def write_frames(report: Report, path: Path) -> None:
         *_LABEL_COLUMNS,
         *report.recording.columns,
     )
-    _write(path, header, _frame_lines(report))
+    write_table(path, header, _frame_lines(report))
 
 
 def write_actions(report: Report, path: Path) -> None:
     """Write one line per action segment. A label describes the time window that ends at its time."""
     lines = ((item.start_s, item.end_s, item.label, _fixed(item.score)) for item in report.segments)
-    _write(path, ("start_s", "end_s", "label", "mean_score"), lines)
+    write_table(path, ("start_s", "end_s", "label", "mean_score"), lines)
 
 
 def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
@@ -77,7 +79,8 @@ def _fixed(score: float) -> str:
     return f"{score:.{SCORE_DIGITS}f}"
 
 
-def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> None:
+def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> None:
+    """Write a table with its header."""
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([escape_formula(cell) for cell in header])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from edgeharfer.runtime.source.images import (
 )
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
 
+MANIFEST, ALL_SUMMARY, ALL_FRAMES = "job.jsonl", "all_summary.csv", "all_frames"
+"""Files of a job of several inputs, next to the folders of the reports; the last one with its suffix."""
+_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
@@ -74,8 +78,8 @@ class ReportTask:
         return {"resume": {"place": self.input.place, "key": self.key}}
 
 
-def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
-    """Expand files, folders, globs and numbered sequences to inputs, without duplicates.
+def find_inputs(specs: Iterable[str]) -> Iterator[ReportInput]:
+    """Expand files, folders, globs and numbered sequences to inputs, one at a time and without duplicates.
 
     Each video and each animated image of a folder or glob is one input; its pictures together are another.
     Subfolders are ignored.
@@ -83,19 +87,25 @@ def find_inputs(specs: Sequence[str]) -> list[ReportInput]:
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
     """
-    inputs = (make_input(spec) for text in specs for spec in _expand(text))
-    return list({item.place: item for item in inputs}.values())
+    seen: set[str] = set()
+    for text in specs:
+        for spec in _expand(text):
+            item = make_input(spec)
+            if item.place not in seen:
+                seen.add(item.place)
+                yield item
 
 
-def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> None:
-    """Check that every input ends, or that a duration is given.
+def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> Iterator[ReportInput]:
+    """Yield the inputs, and check that each ends, or that a duration is given.
 
     Raises:
         ConfigError: An input such as the demo is endless and there is no duration.
     """
-    for item in inputs if duration_s is None else ():
-        if SOURCES[source_kind(item.spec)].endless:
+    for item in inputs:
+        if duration_s is None and SOURCES[source_kind(item.spec)].endless:
             raise ConfigError(f"{item.spec}: has no end; limit it with --duration SECONDS")
+        yield item
 
 
 def make_input(spec: str) -> ReportInput:
@@ -110,8 +120,8 @@ def make_input(spec: str) -> ReportInput:
 
 def plan_tasks(
     inputs: Iterable[ReportInput], out: Path, settings: Any, *, fresh: bool = False
-) -> list[ReportTask]:
-    """Assign each input a folder below `out`.
+) -> Iterator[ReportTask]:
+    """Assign each input a folder below `out`, one input at a time.
 
     An input keeps the folder of an earlier report on it; other inputs get an unused name. It is done if
     that report was made with the same settings and the files of the input have not changed since.
@@ -122,22 +132,20 @@ def plan_tasks(
         settings: JSON-serialisable settings that reports depend on.
         fresh: Treat no input as done.
     """
-    taken: set[str] = set()
-    tasks = []
+    taken = _TakenNames()
     for item in inputs:
         folder, resume = _choose_folder(item, out, taken)
-        taken.add(folder.name.casefold())
+        taken.add(folder.name)
         key = _digest([item.content, settings])
         done = bool(item.content) and not fresh and resume.get("key") == key
-        tasks.append(ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0))
-    return tasks
+        yield ReportTask(item, folder, key, done, _unreadable_before(folder) if done else 0)
 
 
 def available_folder(task: ReportTask) -> Path:
     """The folder of a task, or a new one if another input's report has since been written to it."""
     if _is_free(_resume_entry(task.folder), task.input):
         return task.folder
-    return _choose_folder(task.input, task.folder.parent, set())[0]
+    return _choose_folder(task.input, task.folder.parent, _TakenNames())[0]
 
 
 def expected_frames(source: Source, spec: str, duration_s: float | None = None) -> int | None:
@@ -203,15 +211,41 @@ def _files(spec: str) -> list[Path]:
         return []  # opening it raises the error
 
 
-def _choose_folder(item: ReportInput, out: Path, taken: set[str]) -> tuple[Path, dict[str, Any]]:
+class _TakenNames:
+    """Folder names that this run has assigned, compared without regard to case."""
+
+    def __init__(self) -> None:
+        self._names = set(_JOB_FILES)
+        self._first: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        self._names.add(name.casefold())
+
+    def numbers(self, base: str) -> Iterator[int]:
+        """The numbers of the names that are not taken, from the lowest one.
+
+        The numbers below it are not tried again, so many inputs of one name cost no more each.
+        """
+        key = base.casefold()
+        first = self._first.get(key, 1)
+        while _numbered(key, first) in self._names:
+            first += 1
+        self._first[key] = first
+        return (number for number in itertools.count(first) if _numbered(key, number) not in self._names)
+
+
+def _choose_folder(item: ReportInput, out: Path, taken: _TakenNames) -> tuple[Path, dict[str, Any]]:
     base = folder_name(item.name)
-    number = 1
-    while True:
-        folder = out / (base if number == 1 else f"{base}-{number}")
+    for number in taken.numbers(base):
+        folder = out / _numbered(base, number)
         resume = _resume_entry(folder)
-        if _is_free(resume, item) and folder.name.casefold() not in taken:
+        if _is_free(resume, item):
             return folder, resume
-        number += 1
+    raise AssertionError("numbers do not end")
+
+
+def _numbered(base: str, number: int) -> str:
+    return base if number == 1 else f"{base}-{number}"
 
 
 def _is_free(resume: Mapping[str, Any], item: ReportInput) -> bool:

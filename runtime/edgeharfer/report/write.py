@@ -11,7 +11,7 @@ from typing import Any
 from edgeharfer.report.charts.book import ChartBook
 from edgeharfer.report.charts.style import save_png
 from edgeharfer.report.charts.timeline import timeline
-from edgeharfer.report.csv_files import write_actions, write_frames
+from edgeharfer.report.csv_files import ACTIONS, FRAMES, write_actions, write_frames
 from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.pdf.pages import person_pdf, report_pdf
 from edgeharfer.report.report import Report
@@ -22,8 +22,7 @@ from edgeharfer.runtime.staging import cannot_write, locked_folder, replace_fold
 PERSONS = "persons"
 PDF = "report.pdf"
 FILES = frozenset(
-    {"actions.csv", "emotions_bar.png", "emotions_pie.png", "frames.csv", "timeline.png"}
-    | {PDF, PERSONS, SUMMARY}
+    {ACTIONS, "emotions_bar.png", "emotions_pie.png", FRAMES, "timeline.png"} | {PDF, PERSONS, SUMMARY}
 )
 """Entries that belong to a report. Other files in its folder are preserved."""
 
@@ -76,8 +75,8 @@ def write_report(
 
 
 def _write_all(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
-    write_frames(report, folder / "frames.csv")
-    write_actions(report, folder / "actions.csv")
+    write_frames(report, folder / FRAMES)
+    write_actions(report, folder / ACTIONS)
     over_time = book.figures["emotions", None] if report.stills else timeline(report)
     save_png(over_time, folder / "timeline.png")
     _save_shares(book, None, folder)
@@ -86,7 +85,7 @@ def _write_all(report: Report, book: ChartBook, folder: Path, edition: ReportEdi
 
 def _write_one(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     """Write the files of one person, which hold no actions."""
-    write_frames(report, folder / "frames.csv")
+    write_frames(report, folder / FRAMES)
     if not report.stills:
         save_png(book.figures["curves", report.only], folder / "timeline.png")
     _save_shares(book, report.only, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -23,6 +23,9 @@ Pace = Literal["realtime", "fast"]
 
 # Enough to decode the next frame while one is processed; more would only add latency.
 _QUEUE_FRAMES = 2
+# With precomputed frames, so that neither thread waits for the other because some frames take longer. Larger
+# pictures than 1280x720 would take much memory.
+_PRECOMPUTED_FRAMES, _PRECOMPUTED_PIXELS = 6, 4_000_000
 # A live source returns from a read within 1 s, and other waits are at most _WAIT_S long.
 _STOP_TIMEOUT_S = 2.0
 # Waits are split into pieces of this length, so that a stop takes effect soon.
@@ -56,15 +59,26 @@ class Capture(Closing):
         source: An open source.
         pace: Speed at which a file is read; live sources are always read in real time.
         clock: Source of time; the system's by default.
+        precompute: Called in the thread that reads if it is at least two frames ahead, with the next frame
+            and the source time of the frame before (see `Pipeline.precompute`). Up to six frames are read
+            ahead then. Never called in real time.
     """
 
-    def __init__(self, source: Source, *, pace: Pace = "realtime", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        pace: Pace = "realtime",
+        clock: Clock | None = None,
+        precompute: Callable[[Frame, float], None] | None = None,
+    ) -> None:
         self.source = source
         self.frames_in = 0
         self.dropped = 0
         self._clock = clock or SystemClock()
         self._paced = pace == "realtime" and not source.live
         self._latest_only = pace == "realtime" or source.live
+        self._precompute = None if self._latest_only else precompute
         self._supervisor = Supervisor(source, self._clock) if source.restartable else None
         self._state = SourceState.CONNECTING
         self._frames: deque[Frame] = deque()
@@ -207,7 +221,11 @@ class Capture(Closing):
         if self._paced:
             self._read_paced()
             return
+        previous_s = 0.0
         while not self._stopping and (frame := self.source.read()) is not None:
+            if self._precompute and len(self._frames) >= _QUEUE_FRAMES and frame.decoded:
+                self._precompute(frame, previous_s)
+            previous_s = frame.pts_s
             self._enqueue(frame)
         if self.source.live and not self._stopping:
             raise SourceError(f"{self.source.name}: the live input ended")
@@ -239,7 +257,8 @@ class Capture(Closing):
         with self._changed:
             latest_only = self._latest_only and not frame.still
             if not latest_only:
-                self._changed.wait_for(lambda: len(self._frames) < _QUEUE_FRAMES or self._stopping)
+                room = self._room(frame)
+                self._changed.wait_for(lambda: len(self._frames) < room or self._stopping)
             if self._stopping:
                 return
             # A frame that got too old in the queue is a gap, whichever thread notices it first.
@@ -249,6 +268,13 @@ class Capture(Closing):
             self.frames_in += 1
             self._state = SourceState.LIVE
             self._changed.notify_all()
+
+    def _room(self, frame: Frame) -> int:
+        """Return the maximum length of the queue for frames of this size."""
+        if self._precompute is None:
+            return _QUEUE_FRAMES
+        width, height = frame.size
+        return max(_QUEUE_FRAMES, min(_PRECOMPUTED_FRAMES, _PRECOMPUTED_PIXELS // max(1, width * height)))
 
     def _finish(self, error: Exception | None) -> None:
         with self._changed:

@@ -44,6 +44,10 @@ class SampleGrid:
         """Return the number of the last point at or before a time."""
         return math.floor((pts_s - self.origin_s) / self.step_s + _GRID_TOLERANCE)
 
+    def samples(self, previous_s: float, pts_s: float) -> bool:
+        """Return whether a point takes the frame at `pts_s`, the one before it being at `previous_s`."""
+        return self.point(pts_s) > self.point(previous_s)
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionPlan:
@@ -81,7 +85,7 @@ class Plan:
         if self.detection is None or self.grids is None or times[0] > self.detection.last_s:
             return True
         previous_s, pts_s = times[-2:]
-        if any(grid.point(pts_s) > grid.point(previous_s) for grid in self.grids):
+        if any(grid.samples(previous_s, pts_s) for grid in self.grids):
             return True
         dues = {self.detection.last_s + self.detection.interval_s}
         for time_s in times[bisect_right(times, self.detection.last_s) : -1]:

@@ -66,5 +66,9 @@ class Perception:
         """Run the model of a task on the whole frame; return the outputs, float32, (row_size,)."""
         return self.models[task].infer(frame.picture, ()).values
 
+    def precompute(self, task: str, frame: Frame) -> None:
+        """Compute what `encode` will return for a frame, in another thread than the other calls."""
+        self.models[task].precompute(frame.picture)
+
     def finish(self, frame: Frame) -> None:
         """Complete a frame. Called once for each frame, after all other calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -35,6 +36,8 @@ DEFAULT_ACTION = TASKS[ACTION].package
 DEFAULT_EMOTION = TASKS[EMOTION].package
 FACE_INTERVAL_S = 0.1
 """Default time between face detections, in seconds. Face positions are extrapolated in between."""
+
+_log = logging.getLogger(__name__)
 
 PackageName = str | Path | Package | None
 PerceptionFactory = Callable[[Detector, Mapping[str, TaskModel]], Perception]
@@ -268,6 +271,23 @@ class Pipeline(Closing):
             self._lookahead = Lookahead(source.fps)
             source.announce, source.wanted = self._lookahead.announce, self._lookahead.wanted
 
+    def precompute(self, frame: Frame, previous_s: float) -> None:
+        """Compute what `process` will probably need for a frame of a file, such as its features.
+
+        A `Capture` of a file calls it in its thread while it waits for the pipeline, which shares the work
+        between two cores. It may run while `process` does. The results do not depend on it: what was not
+        computed in advance, or failed, is computed by `process`.
+
+        Args:
+            frame: A frame that will be processed later.
+            previous_s: Source time of the frame before, in seconds.
+        """
+        for task in self._first_tasks:
+            try:
+                task.precompute(frame, previous_s)
+            except (Exception, KeyboardInterrupt) as error:  # the latter: a signal has cancelled the call
+                _log.debug("%s: not computed in advance: %s", task.name, error)
+
     def run(self, source: Source, *, pace: Pace = "fast") -> Iterator[Result]:
         """Process a source frame by frame. The source is closed at the end.
 
@@ -303,7 +323,7 @@ class Pipeline(Closing):
         self.warm_up()
         if pace == "realtime" or source.live:
             self.set_real_time()
-        with source, Capture(source, pace=pace, clock=self._clock) as capture:
+        with source, self._capture(source, pace) as capture:
             breaks = 0
             for frame in capture:
                 if capture.breaks != breaks:
@@ -312,6 +332,9 @@ class Pipeline(Closing):
                 result = self.process(frame)
                 if not capture.outdated(frame):
                     yield frame, result
+
+    def _capture(self, source: Source, pace: Pace) -> Capture:
+        return Capture(source, pace=pace, clock=self._clock, precompute=self.precompute)
 
     def process(self, picture: Frame | Image) -> Result:
         """Process one frame or picture.

@@ -96,7 +96,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
         # A recording holds what was seen, so its replay would look at other frames.
         if options.record is None and not any(sink.uses_pictures for sink in sinks):
             pipeline.skip_unneeded(source)
-        capture = stack.enter_context(Capture(source, pace=pace))
+        capture = stack.enter_context(Capture(source, pace=pace, precompute=pipeline.precompute))
         with pipeline_process():
             Runner(pipeline, capture, sinks, options.limits, stopping=stopping, hold=hold).run()
         stopped = stopping()

@@ -231,13 +231,21 @@ def remove_abandoned(target: Path, clock: Clock | None = None) -> None:
     stem, suffix = re.escape(_shortened(target.stem)), re.escape(target.suffix)
     owned = re.compile(rf"\.{stem}\.(?P<machine>[0-9a-f]{{8}})-\d+-[0-9a-f]{{8}}\.part{suffix}")
     plain = f".{target.name}.part"  # as earlier versions named it
-    for path in list(target.parent.iterdir()) if target.parent.is_dir() else []:
+    for path in list(target.parent.glob(".*")):  # not all, since a folder may hold thousands of reports
         match = owned.fullmatch(path.name)
         if match is None and path.name != plain:
             continue
         ours = match is None or match["machine"] == _machine()
         if not path.is_symlink() and _is_abandoned(path, ours, clock or SystemClock()):
             _remove(path, target)
+
+
+def remove_all_abandoned(folder: Path, clock: Clock | None = None) -> None:
+    """Call `remove_abandoned` for every target in a folder."""
+    owned = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}-\d+-[0-9a-f]{8}\.part(?P<suffix>(\..+)?)")
+    found = [owned.fullmatch(path.name) for path in folder.glob(".*")]
+    for target in {folder / (match["stem"] + match["suffix"]) for match in found if match}:
+        remove_abandoned(target, clock)
 
 
 def _remove(path: Path, target: Path) -> None:

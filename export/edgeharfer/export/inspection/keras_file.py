@@ -10,9 +10,7 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.inspection.description import ModelDescription, TensorDescription
-from edgeharfer.export.keras_model import _parts as config_parts
-from edgeharfer.export.keras_model import _read_config as read_config
-from edgeharfer.export.keras_model import first_line, load_model
+from edgeharfer.export.keras_model import config_parts, first_line, load_model, read_config
 from edgeharfer.export.source import ModelSource
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 

@@ -369,9 +369,7 @@ def probe_providers(*, automatic: bool = False) -> dict[str, str | None]:
     """
     graph = Graph.scan(_PROBE_MODEL, "probe")
     reasons: dict[str, str | None] = {}
-    for backend in _backends_here():
-        if automatic and not PROVIDERS[backend.provider].automatic:
-            continue
+    for backend in _backends_here(automatic=automatic):
         try:
             session = open_provider_session(backend.provider, graph, backend, probing=True)
             _run_probe(session, backend.name)
@@ -384,10 +382,15 @@ def probe_providers(*, automatic: bool = False) -> dict[str, str | None]:
     return reasons
 
 
-def _backends_here() -> Iterator[Backend]:
-    """Yield a backend for each provider of this system and for each further device that a plug-in lists."""
+def _backends_here(*, automatic: bool = False) -> Iterator[Backend]:
+    """Yield a backend for each provider of this system and for each further device that a plug-in lists.
+
+    Args:
+        automatic: Only those that "auto" takes without a measurement. The libraries of other plug-ins are not
+            loaded then: OpenVINO's take 43 MB of memory.
+    """
     for provider, row in PROVIDERS.items():
-        if row.systems and sys.platform not in row.systems:
+        if (row.systems and sys.platform not in row.systems) or (automatic and not row.automatic):
             continue
         yield Backend(provider)
         try:

@@ -145,6 +145,9 @@ class Replayer(Perception):
             raise self._error(frame, f"{outputs.size} {TASKS[task].recorded}, not {size}")
         return outputs
 
+    def precompute(self, task: str, frame: Frame) -> None:
+        return
+
     def finish(self, frame: Frame) -> None:
         self._recording.discard(frame)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -107,6 +109,9 @@ class ActionModel(TaskModel):
     def __init__(self, package: Package, backend: Backend = CPU) -> None:
         super().__init__(package, backend)
         self._encoder = self._open_encoder(package, backend)
+        # One picture at a time, because two would take 5 MB more.
+        self._encoding = Lock()
+        self._precomputed: WeakKeyDictionary[Picture, Floats] = WeakKeyDictionary()
         self.encoder = self._encoder.session
         self.row_size, size = self._encoder.row_size, self._encoder.feature_size
         self._windows = [(1, self.window.frames, size)] if size is not None else []
@@ -134,7 +139,17 @@ class ActionModel(TaskModel):
 
     def encode_picture(self, picture: Picture) -> Floats:
         """Encode the picture of the next frame of a stream; return float32, (row_size,)."""
-        return self._encoder.encode(picture)
+        features = self._precomputed.pop(picture, None)
+        if features is not None:
+            return features
+        with self._encoding:
+            return self._encoder.encode(picture)
+
+    def precompute(self, picture: Picture) -> None:
+        """Encode a picture in advance, if the features do not depend on the pictures before it."""
+        if self._encoder.memoryless:
+            with self._encoding:
+                self._precomputed[picture] = self._encoder.encode(picture)
 
     def reset(self) -> None:
         """Forget the frames before, because the next one is of another scene."""
@@ -200,6 +215,12 @@ class ActionTask:
             action = Action(UNCERTAIN, 0.0, False)
         self._current = action or self._current
         return Step(action, stages_ms)
+
+    def precompute(self, frame: Frame, previous_s: float) -> None:
+        """Encode a frame in advance if it will be sampled, unless a cut or a gap comes before it."""
+        grid = self._ring.grid
+        if grid is not None and not frame.still and grid.samples(previous_s, frame.pts_s):
+            self._runner.precompute(self.name, frame)
 
     @property
     def grids(self) -> tuple[SampleGrid, ...] | None:

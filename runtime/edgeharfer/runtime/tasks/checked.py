@@ -72,6 +72,10 @@ class CheckedTask:
             self._scene(returned) if self.scope == "scene" else self._faces(returned, faces), stages_ms
         )
 
+    def precompute(self, frame: Frame, previous_s: float) -> None:
+        """See `PackagedTask`: tasks of other projects compute nothing in advance."""
+        return
+
     def reset(self) -> None:
         """Run the task's reset."""
         self._call("reset", self._task.reset)

@@ -199,6 +199,10 @@ class EmotionTask:
         emotions = {number: self._recognizer.latest(number) for number in numbers}
         return Step({number: emotion for number, emotion in emotions.items() if emotion}, stages_ms)
 
+    def precompute(self, frame: Frame, previous_s: float) -> None:
+        """See `PackagedTask`: which faces will be read is only known once they are found."""
+        return
+
     def reset(self) -> None:
         """Discard the state of all faces."""
         self._recognizer.reset()

@@ -13,6 +13,7 @@ from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.inference.preprocess import preprocess_picture
+from edgeharfer.runtime.inference.providers import is_on_processor
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.picture import Picture
 from edgeharfer.runtime.tasks.joints import JOINT_FEATURES, JOINTS, joint_features
@@ -27,11 +28,13 @@ class Encoder(Protocol):
         session: The ONNX Runtime session.
         row_size: Number of values that `encode` returns; None if the graph does not say.
         feature_size: Number of features of a frame that the head reads; None if the graph does not say.
+        memoryless: Whether `encode` depends on nothing but the picture, and may run in any thread.
     """
 
     session: Session
     row_size: int | None
     feature_size: int | None
+    memoryless: bool
 
     def encode(self, picture: Picture) -> Floats:
         """Encode the picture of the next frame; returns float32, (row_size,)."""
@@ -63,6 +66,8 @@ class PictureEncoder:
         if len(shape) != 2:
             raise ModelError(f"{session.name}: the output has {len(shape)} axes, not 2 (pictures, features)")
         self.row_size = self.feature_size = shape[1] if isinstance(shape[1], int) else None
+        # Sessions with device memory must be used by one thread at a time.
+        self.memoryless = is_on_processor(session.provider)
 
     def encode(self, picture: Picture) -> Floats:
         features: Floats = self.session.run1(preprocess_picture(picture, self._spec))[0]
@@ -89,6 +94,8 @@ class JointEncoder:
         ModelError: See `TaskModel`.
         ProviderError: See `TaskModel`.
     """
+
+    memoryless = False
 
     def __init__(self, package: str, backend: Backend) -> None:
         pose = load_package(package)

@@ -74,6 +74,13 @@ class TaskModel(ABC):
             faces: The faces to read; ignored by models of whole frames and clips.
         """
 
+    def precompute(self, picture: Picture) -> None:
+        """Compute what `infer` will need for a picture, if it depends on nothing else, and keep it with it.
+
+        Called in another thread than the other methods.
+        """
+        return
+
     @abstractmethod
     def warm_up(self) -> None:
         """Run every graph once in each input shape, so that the first frames are not slower than the rest."""
@@ -108,6 +115,9 @@ class ModelRunner(Protocol):
     def encode(self, task: str, frame: Frame) -> Floats:
         """Return the outputs of the model for the frame, float32, (row_size,)."""
 
+    def precompute(self, task: str, frame: Frame) -> None:
+        """Compute in advance what `encode` will return for the frame (see `TaskModel.precompute`)."""
+
 
 class PackagedTask(Protocol):
     """A task as the pipeline runs it. The classes of TASKS take (model, runner, schedule, clock).
@@ -126,6 +136,18 @@ class PackagedTask(Protocol):
 
     def step(self, frame: Frame, faces: Sequence[TrackedFace]) -> Step:
         """Process a frame (see `Task.step`). Tasks on the scene run before face detection, without faces."""
+
+    def precompute(self, frame: Frame, previous_s: float) -> None:
+        """Compute in advance what `step` will probably need for a frame, and what depends on no other frame.
+
+        Called for some frames of a file in the thread that reads it, while `step` may be running in another
+        one. The readings must not depend on whether it is called.
+
+        Args:
+            frame: A frame that `step` has not received yet, and may never receive.
+            previous_s: Source time of the frame before, in seconds.
+        """
+        return
 
     def reset(self) -> None:
         """Discard all state from previous frames."""

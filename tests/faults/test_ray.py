@@ -1,0 +1,91 @@
+"""`analyze --engine ray`: workers of Ray that are killed, inputs that crash, a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs the report extra")
+pytest.importorskip("ray", reason="needs the scale extra")
+
+from edgeharfer.runtime.child import child_environment
+from edgeharfer.runtime.clock import SystemClock
+
+JOB = Path(__file__).parents[1] / "ray_job.py"
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stub ends itself by a signal")
+
+
+def wait_for(path: Path) -> int:
+    """The process id in a file, as soon as it is there."""
+    clock = SystemClock()
+    while not path.exists() or not path.read_text():
+        clock.sleep(0.02)
+    return int(path.read_text())
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start(folder: Path, **contents: str) -> subprocess.Popen[str]:
+    for name, words in contents.items():
+        (folder / f"{name}.mp4").write_text(words)
+    inputs = [str(folder / f"{name}.mp4") for name in contents]
+    command = [sys.executable, str(JOB), str(folder / "out"), *inputs]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=child_environment())
+
+
+def lines_of(job: subprocess.Popen[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The outcomes by name, and the last line."""
+    assert job.stdout is not None
+    with job:
+        lines = job.stdout.read().splitlines()
+    *outcomes, last = (json.loads(line) for line in lines if line.startswith("{"))  # Ray prints as well
+    assert job.returncode == 0
+    return {outcome["name"]: outcome for outcome in outcomes}, last
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_lost_workers_are_replaced_and_crashing_inputs_are_given_up(tmp_path: Path) -> None:
+    job = start(tmp_path, a="wait", b="crash", c="fine")
+    analysing = wait_for(tmp_path / "at_work")
+    (tmp_path / "a.mp4").write_text("fine")
+    os.kill(wait_for(tmp_path / "a.mp4.worker"), signal.SIGKILL)
+    outcomes, last = lines_of(job)
+    assert last == {"stops": [], "usage": "0"}
+    assert {name: outcome["attempts"] for name, outcome in outcomes.items()} == {
+        "a.mp4": 1,
+        "b.mp4": 3,
+        "c.mp4": 1,
+    }
+    assert "SIGSEGV" in outcomes["b.mp4"]["error"]
+    assert names(tmp_path / "out") == {"a", "c"}
+    assert not is_running(analysing), "the process ends with its Ray worker"
+
+
+@pytest.mark.soak
+def test_a_stop_ends_ray_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    job = start(tmp_path, a="fine", b="wait")
+    assert job.stdout is not None
+    assert json.loads(job.stdout.readline())["name"] == "a.mp4"
+    wait_for(tmp_path / "at_work")
+    job.send_signal(signal.SIGTERM)
+    _, last = lines_of(job)
+    assert last["stops"] == [signal.SIGTERM], "Ray's own handler would have ended the process"
+    outcomes, _ = lines_of(start(tmp_path, b="fine"))
+    assert names(tmp_path / "out") == {"a", "b"}
+    assert set(outcomes) == {"b.mp4"}

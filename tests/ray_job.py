@@ -1,0 +1,45 @@
+"""Analyse inputs with `analysis_stub` on Ray: `python ray_job.py OUT INPUT…` prints one outcome a line.
+
+The process id of the Ray worker that has an input is written to INPUT.worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgeharfer.report.inputs import find_inputs, plan_tasks
+from edgeharfer.report.ray_engine import RayEngine
+from edgeharfer.report.settings import AnalysisSettings
+from edgeharfer.report.worker import task_from_dict
+from edgeharfer.report.workers import WorkerProcess
+
+
+def analyze(settings: str, task: dict[str, Any]) -> dict[str, Any]:
+    """Analyse an input in a process that runs `analysis_stub`."""
+    Path(task["input"]["spec"] + ".worker").write_text(str(os.getpid()))
+    with WorkerProcess(AnalysisSettings.from_json(settings), "analysis_stub") as worker:
+        return worker.analyze(task_from_dict(task), lambda share: None).to_dict()
+
+
+def main(out: str, *inputs: str) -> None:
+    """Run the job."""
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
+    tasks = plan_tasks(find_inputs(inputs), Path(out), {})
+    from ray_job import analyze as work  # by its name, so that Ray's workers import it
+
+    engine = RayEngine(AnalysisSettings(), workers=2, work=work)
+    for outcome in engine.run(
+        (task for task in tasks if not task.done), lambda *_: None, lambda: bool(stops)
+    ):
+        print(json.dumps(outcome.to_dict()), flush=True)
+    print(json.dumps({"stops": stops, "usage": os.environ["RAY_USAGE_STATS_ENABLED"]}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
