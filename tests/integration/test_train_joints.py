@@ -92,7 +92,7 @@ def test_from_joints_to_a_package_that_runs(tmp_path: Path, capsys: pytest.Captu
     )
     run, package = tmp_path / "run", tmp_path / "package"
     arguments = ["--true-joints", npz, "--annotated", home, "--background", tmp_path / "webcam", "--out", run]
-    small = ["windows=120", "epochs=1", "units=8", "provenance=['Noise.']"]
+    small = ["windows=120", "epochs=1", "units=8", "provenance=['Noise.']", "background_threshold=0.3"]
     sets = [part for one in small for part in ("--set", one)]
     assert run_command(["train", "joints", *map(str, arguments), *sets]) == 0
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -105,11 +105,13 @@ def test_from_joints_to_a_package_that_runs(tmp_path: Path, capsys: pytest.Captu
     manifest = verify_package(package).manifest
     assert (manifest.encoder, manifest.roles, manifest.kind) == ("pose", ("head",), "clip")
     assert manifest.labels == (*ACTIONS, FALL, "background")
+    assert (manifest.threshold, manifest.background_threshold) == (0.6, 0.3)
     receipt = json.loads((package / "receipt.json").read_text(encoding="utf-8"))
     assert receipt["parity"]["fp32"] < 1e-4
     check_golden(load_package(package))
     card = (package / "MODELCARD.md").read_text(encoding="utf-8")
     assert "Never seen as pictures" in card and "- Noise." in card
+    assert "`background` from a score of 0.3, or `uncertain`" in card
 
     with Pipeline(action=package, emotion=None) as pipeline:
         picture = np.zeros((48, 64, 3), np.uint8)

@@ -35,10 +35,10 @@ than the figures below say where the pose model errs: people who are partly hidd
 
 - True joints of {clips} test clips, {count} classes: **{top1:.1%}**; {top1_of_all:.1%} if falls and
   background count as possible answers. Chance is {chance:.1%}; a clip is {step:.1f} points.
-- The same joints, disturbed as the pose model errs: **{disturbed:.1%}**.
+- The same joints, disturbed as two pose models disagree: **{disturbed:.1%}**.
 - Falls, each person held out: **{found} of {falls}** reported within two seconds of their beginning, or of
   the first full window. Held-out clips with a fall reported where there was none: {false_falls}.
-- Below a score of {threshold:g} the runtime reports `uncertain`.
+- An action is reported from a score of {threshold:g}; otherwise the runtime reports {otherwise}.
 
 Silence, each source held out once (shares of ready frames that are named, uncertain, background):
 
@@ -87,10 +87,16 @@ def model_card(metrics: Mapping[str, Any], recipe: JointRecipe) -> str:
         unseen=", ".join(name for name in recipe.actions if name not in metrics["seen_in_clips"]),
         seen=", ".join(metrics["seen_in_clips"]),
         threshold=recipe.threshold,
+        otherwise=_otherwise(recipe.background_threshold),
         sources=_source_table(metrics["sources"]),
         daily=_daily_table(metrics["daily"]),
         remarks="".join(f"- {line}\n" for line in recipe.remarks),
     )
+
+
+def _otherwise(background_threshold: float) -> str:
+    calm = f"`background` from a score of {background_threshold:g}, or " if background_threshold else ""
+    return f"{calm}`uncertain`"
 
 
 def _count_by_source(names: Sequence[str]) -> str:

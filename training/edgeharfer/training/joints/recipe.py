@@ -37,8 +37,11 @@ class JointRecipe:
         weight_decay: Decoupled weight decay.
         label_smoothing: Label smoothing.
         left_out: Names of folders of background clips that show one of the actions.
-        disturbance: Errors that are added to true joints.
-        threshold: Score below which nothing is reported.
+        disturbance: Errors that are added to true joints in training.
+        disagreement: How far two pose models disagree: errors that are added to test joints.
+        threshold: Score below which no action is reported.
+        background_threshold: Score from which the background is reported if no action reaches the threshold;
+            0 uses `threshold`.
         seed: Seed of all random draws.
         provenance: Origin and terms of the data, sentences for the model card.
         remarks: Limits, sentences for the model card.
@@ -68,7 +71,9 @@ class JointRecipe:
     label_smoothing: float = 0.05
     left_out: tuple[str, ...] = ()
     disturbance: Disturbance = field(default_factory=Disturbance)
+    disagreement: Disturbance = field(default_factory=Disturbance)
     threshold: float = 0.6
+    background_threshold: float = 0.0
     seed: int = 1
     provenance: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -162,7 +162,7 @@ def held_out_figures(
     for track, is_held in zip(tracks, outside, strict=True):
         if not is_held:
             continue
-        readings = read_live(classify, track, recipe, recipe.threshold)
+        readings = read_live(classify, track, recipe)
         start = next((index / track.fps for index, right in enumerate(track.right) if right is None), None)
         if start is not None:
             figures["falls"].append(fall_row(track, readings, start))
@@ -192,7 +192,7 @@ def fall_row(track: JointTrack, readings: Sequence[LiveReading], start: float) -
 
 
 def clip_figures(classify: Classify, test: Sequence[JointTrack], recipe: JointRecipe) -> dict[str, Any]:
-    """Return the accuracy on true joints of test clips, as they are and disturbed."""
+    """Return the accuracy on true joints of test clips, as they are and as two pose models disagree."""
     truth = np.array([recipe.labels.index(next(iter(track.right[0] or ()))) for track in test])
     actions = len(recipe.actions)
 
@@ -203,7 +203,7 @@ def clip_figures(classify: Classify, test: Sequence[JointTrack], recipe: JointRe
         }
 
     def disturb(joints: Floats) -> Floats:
-        return recipe.disturbance.apply(joints, rng)
+        return recipe.disagreement.apply(joints, rng)
 
     rng = np.random.default_rng(recipe.seed)
     plain = classify_clips(classify, test, recipe.window)
@@ -230,6 +230,7 @@ def package_facts(metrics: Mapping[str, Any], recipe: JointRecipe) -> dict[str, 
         "output": "probs",
         "window": asdict(recipe.window),
         "threshold": recipe.threshold,
+        **({"background_threshold": recipe.background_threshold} if recipe.background_threshold else {}),
         "training": {
             "data": list(recipe.provenance),
             "clips": metrics["clips"],

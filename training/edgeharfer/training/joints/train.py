@@ -198,16 +198,17 @@ class LiveReading:
     label: str
 
 
-def read_live(
-    classify: Classify, track: JointTrack, recipe: JointRecipe, threshold: float
-) -> list[LiveReading]:
+def read_live(classify: Classify, track: JointTrack, recipe: JointRecipe) -> list[LiveReading]:
     """Return the readings of a track with joints at the rate of the window, as the action task makes them."""
     frames = recipe.frames
     if len(track.joints) < frames:
         return []
     starts = range(len(track.joints) - frames + 1)
     probs = classify(np.stack([joint_features(track.joints[start : start + frames]) for start in starts]))
-    smoother, decision = Smoother(TIME_CONSTANT_S), LabelDecision(recipe.labels, threshold)
+    smoother = Smoother(TIME_CONSTANT_S)
+    decision = LabelDecision(
+        recipe.labels, recipe.threshold, background_threshold=recipe.background_threshold or None
+    )
     readings = []
     for start, row in zip(starts, probs, strict=True):
         at_s = (start + frames - 1) / track.fps
