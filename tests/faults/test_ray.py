@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+if sys.version_info < (3, 11):
+    pytest.skip("the environment for Python 3.10 has no Ray", allow_module_level=True)
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("ray", reason="needs the scale extra")
 

@@ -293,7 +293,7 @@ def test_two_builds_of_one_library_are_told(environment: Environment) -> None:
 def test_each_requirement_of_users_has_a_module_that_is_there() -> None:
     elsewhere = {"tensorrt-check", "tensorrt-rtx"}  # 150 MB each, so not in the environment for the tests
     if sys.version_info < (3, 11):
-        elsewhere |= {"compare", "export", "mediapipe", "openvino", "train", "webgpu"}
+        elsewhere |= {"compare", "export", "mediapipe", "openvino", "scale", "train", "webgpu"}
     for name in (name for name in versions.extras() if name not in (*INTERNAL_EXTRAS, *elsewhere)):
         for one in versions.dependencies(name):
             assert find_spec(import_name(one.name).partition(".")[0]) is not None, one.name
