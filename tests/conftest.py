@@ -26,6 +26,7 @@ NEW = (
     "calib",
     "deploy_docs",
     "dev",
+    "docs",
     "export",
     "label_orders",
     "lowest",
