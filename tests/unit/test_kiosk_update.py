@@ -63,6 +63,17 @@ def test_a_package_is_tried_in_a_child_first_and_not_kept_where_that_fails(
         assert current_package(state, "emotion") == update.folder
 
 
+def test_a_copy_that_is_interrupted_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    (package,) = packages(tmp_path, 1)
+    monkeypatch.setattr(module, "sync_folder", stop)
+    with pytest.raises(KeyboardInterrupt):
+        install_package(package, tmp_path / "state", replaces="off")
+    assert not list((tmp_path / "state").glob("**/*.onnx"))
+
+
 def test_a_package_is_installed_and_the_one_before_is_kept(tmp_path: Path) -> None:
     first, second, third = packages(tmp_path)
     state = tmp_path / "state"

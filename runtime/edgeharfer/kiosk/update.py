@@ -118,12 +118,13 @@ def install_package(
             f"{source}: a package for {task}; only those for {' and '.join(PACKAGE_TASKS)} can be installed"
         )
     before = current_package(state, task)
-    folder = _copy(package, state / "models" / task, require_signature)
+    folder = state / "models" / task / f"{package.manifest.name}-{_digest(package)[:8]}"
     try:
+        _copy(package, folder, require_signature)
         run_trial(load_package(folder))
         trial, previous_trial = _try_both(load_package(folder), before or replaces, task, clock)
     except BaseException:  # also when interrupted
-        if folder != before:
+        if folder != before and folder.is_dir():
             shutil.rmtree(folder)
         raise
     _switch(state / "models" / task, folder)
@@ -191,24 +192,22 @@ def _median_ms(answer: Callable[[Sequence[Image]], Outputs], frames: Sequence[Im
     return float(np.median(times))
 
 
-def _copy(package: Package, task_folder: Path, key: Path | None) -> Path:
-    """Copy a package to `task_folder`/<name>-<hash> by way of a temporary folder, and verify the copy."""
-    folder = task_folder / f"{package.manifest.name}-{_digest(package)[:8]}"
+def _copy(package: Package, folder: Path, key: Path | None) -> None:
+    """Copy a package to a folder by way of a temporary one, unless it is there, and verify the copy."""
     if folder.is_dir():
         verify_package(folder, require_signature=key)
-        return folder
+        return
     try:
         with temporary_folder(folder) as part:
             for name in file_names(package):
                 _copy_file(package.path / name, part / name)
-            with locked_folder(task_folder):
+            with locked_folder(folder.parent):
                 if not folder.is_dir():  # another process may have created it
                     part.rename(folder)
-        sync_folder(task_folder)
+        sync_folder(folder.parent)
     except OSError as error:
         raise cannot_write(folder, error) from error
     verify_package(folder, require_signature=key)  # verify what was written
-    return folder
 
 
 def _digest(package: Package) -> str:
