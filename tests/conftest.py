@@ -7,11 +7,12 @@ lines of a run list those parts. With CI=true such a test fails.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,6 +64,13 @@ def own_record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Packages that this process compares with their golden outputs are remembered for the tests alone."""
     path = tmp_path_factory.getbasetemp() / "compared.json"
     monkeypatch.setattr("edgeharfer.runtime.golden.record_path", lambda: path)
+
+
+@pytest.fixture(autouse=True)
+def default_log_level() -> Iterator[None]:
+    """A command that runs in this process may set the level of the product's log for good."""
+    yield
+    logging.getLogger("edgeharfer").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

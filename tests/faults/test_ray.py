@@ -17,27 +17,11 @@ if sys.version_info < (3, 11):
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("ray", reason="needs the scale extra")
 
+from analysis_processes import content_of, is_running
 from edgeharfer.runtime.child import child_environment
-from edgeharfer.runtime.clock import SystemClock
 
 JOB = Path(__file__).parents[1] / "ray_job.py"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stub ends itself by a signal")
-
-
-def wait_for(path: Path) -> int:
-    """The process id in a file, as soon as it is there."""
-    clock = SystemClock()
-    while not path.exists() or not path.read_text():
-        clock.sleep(0.02)
-    return int(path.read_text())
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def start(folder: Path, **contents: str) -> subprocess.Popen[str]:
@@ -64,9 +48,9 @@ def names(folder: Path) -> set[str]:
 
 def test_lost_workers_are_replaced_and_crashing_inputs_are_given_up(tmp_path: Path) -> None:
     job = start(tmp_path, a="wait", b="crash", c="fine")
-    analysing = wait_for(tmp_path / "at_work")
+    analysing = int(content_of(tmp_path / "at_work"))
     (tmp_path / "a.mp4").write_text("fine")
-    os.kill(wait_for(tmp_path / "a.mp4.worker"), signal.SIGKILL)
+    os.kill(int(content_of(tmp_path / "a.mp4.worker")), signal.SIGKILL)
     outcomes, last = lines_of(job)
     assert last == {"stops": [], "usage": "0"}
     assert {name: outcome["attempts"] for name, outcome in outcomes.items()} == {
@@ -84,7 +68,7 @@ def test_a_stop_ends_ray_and_the_same_command_goes_on(tmp_path: Path) -> None:
     job = start(tmp_path, a="fine", b="wait")
     assert job.stdout is not None
     assert json.loads(job.stdout.readline())["name"] == "a.mp4"
-    wait_for(tmp_path / "at_work")
+    content_of(tmp_path / "at_work")
     job.send_signal(signal.SIGTERM)
     _, last = lines_of(job)
     assert last["stops"] == [signal.SIGTERM], "Ray's own handler would have ended the process"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class OneFace(Detector):
 class Encoded:
     """Counts the encoded pictures by thread, and fails on request in others than the main thread."""
 
-    error: BaseException | None = None
+    error: Callable[[], BaseException] | None = None
     in_main: list[Picture] = field(default_factory=list)
     ahead: list[Picture] = field(default_factory=list)
 
@@ -58,7 +59,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Encoded:
         in_main = threading.current_thread() is MAIN
         (seen.in_main if in_main else seen.ahead).append(picture)
         if seen.error is not None and not in_main:
-            raise seen.error
+            raise seen.error()
         return encode(self, picture)
 
     monkeypatch.setattr(PictureEncoder, "encode", spy)
@@ -136,9 +137,9 @@ def test_results_are_the_same_where_frames_are_skipped(
     assert told(pipeline.run(open_source(clip))) == expected
 
 
-@pytest.mark.parametrize("error", [ModelError("encoder: cannot run"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [partial(ModelError, "encoder: cannot run"), KeyboardInterrupt])
 def test_what_fails_in_the_reading_thread_is_done_again(
-    pipeline: Pipeline, clip: Path, encoded: Encoded, error: BaseException
+    pipeline: Pipeline, clip: Path, encoded: Encoded, error: Callable[[], BaseException]
 ) -> None:
     """An error that lasts is then reported as without that thread; a cancelled call belongs to a stop."""
     expected = one_by_one(pipeline, clip)

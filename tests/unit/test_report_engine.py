@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs the report extra")
 
+from analysis_processes import content_of, is_running
 from edgeharfer.report.batch import Batch, Workload
 from edgeharfer.report.engine import LocalWorkers, ProgressCallback
 from edgeharfer.report.inputs import ReportTask, find_inputs, plan_tasks
@@ -67,22 +68,6 @@ def outcomes(engine: LocalWorkers, tasks: Iterable[ReportTask]) -> dict[str, Out
     return {one.name: one for one in engine.run(tasks, lambda *_: None, lambda: False)}
 
 
-def wait_for(path: Path) -> str:
-    """The content of a file as soon as it is there."""
-    clock = SystemClock()
-    while not path.exists():
-        clock.sleep(0.01)
-    return path.read_text()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -102,7 +87,7 @@ def test_a_worker_that_is_killed_at_work_is_replaced(tmp_path: Path) -> None:
         found: list[Outcome] = []
         thread = threading.Thread(target=lambda: found.append(worker.analyze(task, lambda share: None)))
         thread.start()
-        pid = int(wait_for(tmp_path / "at_work"))
+        pid = int(content_of(tmp_path / "at_work"))
         (tmp_path / "a.mp4").write_text("fine")
         os.kill(pid, signal.SIGKILL)
         thread.join()
@@ -163,7 +148,7 @@ def test_a_process_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     found: list[Outcome] = []
     thread = threading.Thread(target=lambda: found.append(worker.analyze(task, lambda share: None)))
     thread.start()
-    pid = int(wait_for(tmp_path / "at_work"))
+    pid = int(content_of(tmp_path / "at_work"))
     os.kill(pid, signal.SIGSTOP)
     worker.stop()
     assert thread.is_alive()
