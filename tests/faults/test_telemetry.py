@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgeharfer.runtime.inference.tuning import device_info
+from edgeharfer.runtime.inference.device_record import device_info
 
 COMMAND = [sys.executable, "-B", "-c", "from edgeharfer.cli import main; main()"]
 RUN = ["run", "--source", "demo", "--view", "none", "--max-frames", "1", "--action", "off"]

@@ -10,7 +10,7 @@ import pytest
 
 from edgeharfer.benchmark.machine import is_busy, machine_facts, memory_gb, source_revision
 from edgeharfer.runtime.clock import ManualClock
-from edgeharfer.runtime.inference.tuning import cpu_model
+from edgeharfer.runtime.inference.device_record import cpu_model
 
 
 def test_facts_are_json_and_name_versions() -> None:

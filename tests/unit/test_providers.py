@@ -17,8 +17,8 @@ from edgeharfer.cli.options import backend_from_options, provider_options
 from edgeharfer.kiosk.config import ModelsConfig
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces import make_detector
+from edgeharfer.runtime.inference import device_record, tensorrt, tuning
 from edgeharfer.runtime.inference import graph as graph_module
-from edgeharfer.runtime.inference import tensorrt, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import load_package
@@ -108,6 +108,7 @@ def test_a_graph_is_hashed_and_scanned_once(monkeypatch: pytest.MonkeyPatch, tmp
     here = tensorrt.GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
     for module in (tensorrt, tuning):
         monkeypatch.setattr(module, "cache_root", lambda: tmp_path / "cache" / "engines")
+    for module in (tensorrt, device_record):
         monkeypatch.setattr(module, "gpu_environment", lambda: here)
     monkeypatch.setattr(tuning, "_loadable", lambda: ("tensorrt", "cuda", "cpu"))
     use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)

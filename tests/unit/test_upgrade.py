@@ -17,8 +17,8 @@ import pytest
 import tiny_models
 from edgeharfer.runtime.errors import ModelError, ProviderError
 from edgeharfer.runtime.faces.detector import Detector, Region
+from edgeharfer.runtime.inference import device_record, tuning, upgrade
 from edgeharfer.runtime.inference import tensorrt as gpu
-from edgeharfer.runtime.inference import tuning, upgrade
 from edgeharfer.runtime.inference.backend import CPU as CPU_ONLY
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.engine_build import EngineBuild
@@ -236,6 +236,7 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Eng
     found = gpu.GpuEnvironment("Example GPU", "570.10", "10.13.0", "1.31.1")
     for module in (gpu, tuning):
         monkeypatch.setattr(module, "cache_root", lambda: tmp_path / "cache" / "engines")
+    for module in (gpu, device_record):
         monkeypatch.setattr(module, "gpu_environment", lambda: found)
     use_gpu_build(monkeypatch, tmp_path, TENSORRT, CUDA)
 

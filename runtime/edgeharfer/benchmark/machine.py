@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.inference.device_record import cpu_model
 from edgeharfer.runtime.inference.tensorrt import gpu_environment
-from edgeharfer.runtime.inference.tuning import cpu_model
 from edgeharfer.runtime.versions import all_installed
 
 PACKAGES = (

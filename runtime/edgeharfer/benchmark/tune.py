@@ -23,6 +23,7 @@ from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.providers import runs_on_processor
+from edgeharfer.runtime.inference.tuning import GraphProviders
 from edgeharfer.runtime.inference.upgrade import TOLERANCE, relative_difference
 from edgeharfer.runtime.types import Floats
 
@@ -30,9 +31,6 @@ MAX_TIME_RATIO = 0.85
 """More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
 MAX_PLUGIN_RATIO = 0.97
 """Another provider is chosen over the CPU provider only if it reduces the time to this share."""
-
-GraphProviders = dict[str, dict[str, str]]
-"""Precision -> role of a graph -> its provider."""
 
 
 @dataclass(frozen=True)

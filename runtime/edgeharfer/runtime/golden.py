@@ -8,7 +8,6 @@ time, its outputs are compared once; the result is kept in the user's cache.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,13 +21,13 @@ from numpy.typing import NDArray
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 from edgeharfer.runtime.inference.backend import AUTO, CPU, Backend
+from edgeharfer.runtime.inference.device_record import device_info, read_record, write_record
 from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package, read_regular_file
 from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.tensorrt import cache_root
-from edgeharfer.runtime.inference.tuning import device_info, package_key, resolve_backend, running_provider
+from edgeharfer.runtime.inference.tuning import package_key, resolve_backend, running_provider
 from edgeharfer.runtime.source.demo import DemoSource
-from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.tasks import open_model
 from edgeharfer.runtime.tasks.action import ActionModel
@@ -176,27 +175,15 @@ def record_path() -> Path:
 
 def _record() -> dict[str, float]:
     """Read the record, if it is valid and of this device."""
-    path = record_path()
-    try:
-        content = load_json(path.read_bytes(), str(path))
-    except (OSError, ModelError):
-        return {}
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("device") != _device():
-        return {}
-    compared = content.get("differences")
-    if not isinstance(compared, dict):
-        return {}
+    compared = read_record(record_path(), "differences", FORMAT, _device())
     return {key: float(value) for key, value in compared.items() if isinstance(value, int | float)}
 
 
 def _remember(key: str, difference: float) -> None:
     path = record_path()
     differences = {**_record(), key: min(difference, 1e9)}
-    content = {"format": FORMAT, "device": _device(), "differences": differences}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_record(path, "differences", FORMAT, _device(), differences)
     except OSError as error:
         _log.info("%s: cannot be written, so INT8 is compared at each start: %s", path, error.strerror)
 

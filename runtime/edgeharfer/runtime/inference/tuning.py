@@ -10,18 +10,15 @@ a large one is faster on another. The record therefore has the provider of each 
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.inference import device_record
 from edgeharfer.runtime.inference.backend import AUTO, Backend
+from edgeharfer.runtime.inference.device_record import device_info
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI, TENSORRT
 from edgeharfer.runtime.inference.package import Package
@@ -29,17 +26,13 @@ from edgeharfer.runtime.inference.processor import products_saturate
 from edgeharfer.runtime.inference.providers import (
     PROVIDERS,
     available_providers,
-    plugin_versions,
     provider_choices,
     runs_on_processor,
 )
 from edgeharfer.runtime.inference.session import Session, Sizes, make_session
-from edgeharfer.runtime.inference.tensorrt import cache_root, gpu_environment, needs_engine_build
+from edgeharfer.runtime.inference.tensorrt import cache_root, needs_engine_build
 from edgeharfer.runtime.inference.typed_form import DYNAMIC, half_form, tensorrt_form
 from edgeharfer.runtime.inference.upgrade import build_in_background
-from edgeharfer.runtime.staging import replaced_file
-from edgeharfer.runtime.strict_json import load_json
-from edgeharfer.runtime.versions import installed
 
 FORMAT = 2
 
@@ -125,7 +118,7 @@ def open_graph(
     """
     backend = graph_backend(package, role, backend)
     graph = read_graph(package, role, backend)
-    running = backend if backend.provider != AUTO else Backend(_loadable()[0])
+    running = replace(backend, provider=running_provider(backend))
     if runs_on_processor(running) or PROVIDERS[running.provider].single:
         sizes = {**batch_axes(graph, cpu_batch), **(cpu_sizes or {})}
         return make_session(replace(graph, sizes=tuple(sizes.items())), backend)
@@ -208,17 +201,11 @@ def write_record(
         OSError: The file cannot be written.
     """
     path, graphs = path or record_path(), graphs or {}
-    content = {
-        "format": FORMAT,
-        "device": device_info(),
-        "packages": {
-            key: {"backends": [_row(one) for one in backends], "graphs": graphs.get(key, {})}
-            for key, backends in measured.items()
-        },
+    packages = {
+        key: {"backends": [_row(one) for one in backends], "graphs": graphs.get(key, {})}
+        for key, backends in measured.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    device_record.write_record(path, "packages", FORMAT, device_info(), packages)
     _record.cache_clear()
     return path
 
@@ -230,20 +217,7 @@ def _row(backend: Backend) -> dict[str, object]:
 @cache
 def _record() -> dict[str, dict[str, Any]]:
     """Read the packages of the record if it is valid and was measured on this device."""
-    path = record_path()
-    try:
-        content = load_json(path.read_bytes(), str(path))
-    except (OSError, ModelError):
-        return {}
-    if (
-        not isinstance(content, dict)
-        or content.get("format") != FORMAT
-        or content.get("device") != device_info()
-    ):
-        return {}
-    packages = content.get("packages")
-    if not isinstance(packages, dict):
-        return {}
+    packages = device_record.read_record(record_path(), "packages", FORMAT, device_info())
     return {key: one for key, one in packages.items() if _is_valid(one)}
 
 
@@ -270,28 +244,3 @@ def _is_valid_row(row: object) -> bool:
         and type(row["threads"]) is int
         and 1 <= row["threads"] <= 256
     )
-
-
-def device_info() -> dict[str, object]:
-    """Return what a measurement depends on besides the package."""
-    gpu = gpu_environment()
-    return {
-        "processor": cpu_model(),
-        "cores": os.cpu_count(),
-        "gpu": gpu.gpu,
-        "driver": gpu.driver,
-        "tensorrt": gpu.tensorrt,
-        "onnxruntime": gpu.onnxruntime,
-        "plugins": plugin_versions(),
-        "edgeharfer": installed("edgeharfer"),
-    }
-
-
-def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Return the name of the processor, or None if it is unknown."""
-    try:
-        text = info.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or None
-    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or None
