@@ -171,3 +171,15 @@ def test_activations_quantized_at_run_time_give_way_to_fp16(tmp_path: Path) -> N
     package = load_package(folder)
     made = read_graph(package, "head", Backend("tensorrt", "int8"))
     assert made.sha256 == half_form(package.read("head")).sha256
+
+
+def test_operators_that_depend_on_each_other_are_an_error() -> None:
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in ("x", "b")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "circle", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    with pytest.raises(ModelError, match="depend on each other"):
+        half_form(Graph.scan(model.SerializeToString()))

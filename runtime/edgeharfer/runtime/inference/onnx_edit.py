@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.protobuf import (
     BYTES,
@@ -156,19 +158,15 @@ class EditableGraph:
 
     def _sorted(self) -> list[Node]:
         """Return the nodes so that each follows those whose outputs it reads."""
-        made_by = {name: node for node in self.nodes for name in node.outputs}
-        waiting = {id(node): {id(made_by[n]) for n in node.inputs if n in made_by} for node in self.nodes}
-        readers: dict[int, list[Node]] = {}
-        for node in self.nodes:
-            for producer in waiting[id(node)]:
-                readers.setdefault(producer, []).append(node)
-        result = [node for node in self.nodes if not waiting[id(node)]]
-        for node in result:  # Grows while it is read.
-            for reader in readers.get(id(node), []):
-                waiting[id(reader)].discard(id(node))
-                if not waiting[id(reader)]:
-                    result.append(reader)
-        return result
+        makers = {name: place for place, node in enumerate(self.nodes) for name in node.outputs if name}
+        needs = {
+            place: [makers[name] for name in node.inputs if name in makers]
+            for place, node in enumerate(self.nodes)
+        }
+        try:
+            return [self.nodes[place] for place in TopologicalSorter(needs).static_order()]
+        except CycleError as error:
+            raise ModelError(f"{self._name}: damaged: operators depend on each other in a circle") from error
 
     def write(self) -> Graph:
         """Serialise and scan the edited model, in order and without weights that no node reads.

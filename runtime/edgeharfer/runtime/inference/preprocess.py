@@ -116,14 +116,6 @@ def _divisor_and_offset(spec: InputSpec) -> tuple[Floats, Floats]:
     return (divisor * std).astype(np.float32), (mean / std).astype(np.float32)
 
 
-def _finish(batch: Floats, offset: Floats, spec: InputSpec) -> None:
-    """Subtract the offset in place, and standardise each image if the model takes it so."""
-    if offset.any():
-        batch -= offset
-    if spec.normalize == "standardize":
-        standardize(batch)
-
-
 def match_color(image: Image, spec: InputSpec) -> Image:
     """Convert a uint8 image to the model's colours, with CLAHE if `spec.clahe` is set.
 
@@ -172,7 +164,10 @@ def normalize(batch: Floats, spec: InputSpec) -> Floats:
     """
     divisor, offset = _divisor_and_offset(spec)
     batch /= divisor
-    _finish(batch, offset, spec)
+    if offset.any():
+        batch -= offset
+    if spec.normalize == "standardize":
+        standardize(batch)
     return batch
 
 
