@@ -11,11 +11,11 @@ pytest.importorskip("keras", reason="needs the export extra")
 pytest.importorskip("tf2onnx", reason="needs the export extra")
 import keras
 
-from edgeharfer.evaluate.golden import FRAMES, GOLDEN
 from edgeharfer.export import export_model
 from edgeharfer.kiosk.update import install_package
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.golden import FRAMES, GOLDEN
 
 LABELS = ["angry", "happy", "neutral"]
 

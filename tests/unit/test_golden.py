@@ -12,10 +12,10 @@ import pytest
 
 import tiny_models
 from edgeharfer.benchmark.tune import wrong_int8
-from edgeharfer.evaluate.golden import GOLDEN, write_golden
+from edgeharfer.evaluate.golden import write_golden
 from edgeharfer.runtime import golden
 from edgeharfer.runtime.doctor import check_precisions
-from edgeharfer.runtime.golden import checked_backend, precision_reason, record_path
+from edgeharfer.runtime.golden import GOLDEN, checked_backend, precision_reason, record_path
 from edgeharfer.runtime.inference import processor
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI

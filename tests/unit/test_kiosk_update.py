@@ -12,13 +12,14 @@ from typing import cast
 import numpy as np
 import pytest
 
-from edgeharfer.evaluate.golden import FRAMES, GOLDEN, check_golden, golden_frames, write_golden
+from edgeharfer.evaluate.golden import check_golden, write_golden
 from edgeharfer.kiosk import update as module
 from edgeharfer.kiosk.config import KioskConfig, ModelsConfig
 from edgeharfer.kiosk.models import ModelReloader, ModelSelection, load_pipeline, select_models
 from edgeharfer.kiosk.update import current_package, install_package, roll_back, try_package
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.golden import FRAMES, GOLDEN, golden_frames
 from edgeharfer.runtime.inference.package import Package, load_package, sign_package
 from edgeharfer.runtime.inference.signature import generate_key_pair
 from edgeharfer.runtime.pipeline import Pipeline

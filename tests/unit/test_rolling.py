@@ -16,9 +16,9 @@ from onnx import TensorProto, helper
 
 import tiny_models
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates
-from edgeharfer.evaluate.golden import golden_frames, make_classifier
 from edgeharfer.export.rolling import rolling_form
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.golden import golden_frames, make_classifier
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING
 from edgeharfer.runtime.inference.package import Package, verify_package

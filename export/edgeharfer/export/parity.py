@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import golden_frames
 from edgeharfer.export import backend
+from edgeharfer.runtime.golden import golden_frames
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import ROLLING, InputSpec
 from edgeharfer.runtime.inference.preprocess import normalize_images, preprocess_images

@@ -9,7 +9,6 @@ from edgeharfer.runtime.golden import (
     FRAMES,
     GOLDEN,
     TOLERANCE,
-    Outputs,
     golden_frames,
     largest_difference,
     make_classifier,
@@ -19,16 +18,6 @@ from edgeharfer.runtime.inference.manifest import CPU_WITHOUT_VNNI
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.processor import products_saturate
 
-__all__ = [
-    "FRAMES",
-    "GOLDEN",
-    "TOLERANCE",
-    "Outputs",
-    "check_golden",
-    "golden_frames",
-    "make_classifier",
-    "write_golden",
-]
 _DIGITS = 6
 
 

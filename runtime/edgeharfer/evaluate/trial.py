@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import golden_frames, make_classifier
 from edgeharfer.runtime.child import run_child, signal_name
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, ModelError
+from edgeharfer.runtime.golden import golden_frames, make_classifier
 from edgeharfer.runtime.inference.manifest import FACES
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session

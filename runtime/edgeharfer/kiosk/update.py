@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeharfer.evaluate.golden import GOLDEN, Outputs, check_golden, golden_frames, make_classifier
+from edgeharfer.evaluate.golden import check_golden
 from edgeharfer.evaluate.trial import run_trial
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.golden import GOLDEN, Outputs, golden_frames, make_classifier
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import (
     MANIFEST,

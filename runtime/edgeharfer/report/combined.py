@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from edgeharfer.report.csv_files import FRAMES, Cell, escape_formula, write_table
 from edgeharfer.report.inputs import ALL_FRAMES, ALL_SUMMARY
@@ -16,7 +16,6 @@ from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.staging import cannot_write, replaced_file
 
 Table = Literal["csv", "parquet", "none"]
-TABLES: tuple[Table, ...] = get_args(Table)
 _MEASURES = ("duration_s", "frames", "samples", "unreadable")
 
 
