@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.cli.export import export
 from edgeharfer.export import backend, export_model
-from edgeharfer.export.keras_model import load_model
+from edgeharfer.export.loading import load_model
 from edgeharfer.export.source import find_source
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.package import load_package

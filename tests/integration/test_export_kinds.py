@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeharfer.cli.evaluate import evaluate
 from edgeharfer.cli.export import export
 from edgeharfer.export import ModelOptions, backend, export_model
-from edgeharfer.export.keras_model import load_model
+from edgeharfer.export.loading import load_model
 from edgeharfer.export.parity import onnx_scores
 from edgeharfer.export.source import find_source
 from edgeharfer.runtime.errors import ConfigError

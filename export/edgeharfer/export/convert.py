@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.keras_model import first_line
+from edgeharfer.export.backend import first_line
 from edgeharfer.export.onnx_graph import has_subgraphs
 from edgeharfer.export.rewrite import rewrite
 from edgeharfer.runtime.errors import ModelError

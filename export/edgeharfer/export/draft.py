@@ -94,7 +94,7 @@ def format_shape(shape: Sequence[object]) -> str:
 
 
 def _reads(task: str, draft: Draft, loaded: LoadedModel, options: ModelOptions) -> InputKind:
-    """Return what the model reads: a model of pictures reads faces unless it is told to read frames."""
+    """Return what the model reads: a model of pictures reads faces unless an option says frames."""
     shape = format_shape(loaded.input_shape)
     if len(loaded.input_shape) not in READS:
         raise ModelError(f"{loaded.name}: its input {shape} {_NO_PICTURES}")

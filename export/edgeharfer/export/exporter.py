@@ -19,7 +19,8 @@ from edgeharfer.export.clip_graphs import clip_graphs
 from edgeharfer.export.draft import Draft, draft_manifest, format_shape, package_name
 from edgeharfer.export.head import Ending, find_ending
 from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
-from edgeharfer.export.keras_model import LoadedModel, load_model
+from edgeharfer.export.keras_model import LoadedModel
+from edgeharfer.export.loading import load_model
 from edgeharfer.export.onnx_graph import copy_model
 from edgeharfer.export.onnx_import import opset_of
 from edgeharfer.export.options import Head, ModelOptions

@@ -15,7 +15,7 @@ import numpy as np
 from edgeharfer.export import backend, keras2, tf_functions
 from edgeharfer.export.head import output_units
 from edgeharfer.export.options import ModelOptions
-from edgeharfer.export.source import FOREIGN, MAX_TEXT_BYTES, ModelSource
+from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
@@ -111,8 +111,8 @@ class LoadedModel:
         return None if found is None else str(found.name)
 
 
-def load_model(source: ModelSource, options: ModelOptions | None = None) -> LoadedModel:
-    """Load a model.
+def load_keras_model(source: ModelSource, options: ModelOptions) -> LoadedModel:
+    """Load a Keras file or a SavedModel.
 
     Args:
         source: The model.
@@ -122,11 +122,7 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
         ModelError: The file is damaged, contains code, or is not a classifier of one input.
         ConfigError: The model has several outputs and none was chosen.
     """
-    name, options = str(source.model), options or ModelOptions()
-    if source.kind in FOREIGN:
-        from edgeharfer.export.foreign_model import load_foreign
-
-        return load_foreign(source, options)
+    name = str(source.model)
     try:
         if source.kind == "savedmodel":
             return _load_saved_model(source.model)
@@ -139,7 +135,7 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
     except EdgeharferError:
         raise
     except Exception as error:  # Keras, h5py and zipfile raise many types for damaged files.
-        raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"{name}: cannot be loaded: {backend.first_line(error)}") from error
 
 
 def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> Any:
@@ -160,15 +156,6 @@ def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> 
     with backend.load("h5py").File(file, "r") as opened:
         keras2.assign_weights(model, opened.get("model_weights", opened), str(file))
     return model
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a library's error message, at most 300 characters.
-
-    Keras repeats the message of each error inside those of the layers around it; the innermost is the cause.
-    """
-    lines = str(error).rpartition("Exception encountered:")[2].strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def as_functional(model: Any) -> Any:

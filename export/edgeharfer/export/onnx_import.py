@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
+from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
-from edgeharfer.export.keras_model import first_line
 from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
 from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model, subgraphs

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export import backend
+from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET
-from edgeharfer.export.keras_model import first_line
 from edgeharfer.export.sparse_tflite import DENSIFY, make_dense
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES

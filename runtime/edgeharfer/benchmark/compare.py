@@ -53,7 +53,7 @@ def exported_subject(model: Path, name: str | None = None) -> Iterator[Benchmark
     Placeholders replace labels and scaling that the model does not record, since they do not affect speed.
     """
     from edgeharfer.export import export_model
-    from edgeharfer.export.keras_model import load_model
+    from edgeharfer.export.loading import load_model
     from edgeharfer.export.source import FOREIGN, find_source
 
     source = find_source(model, name)

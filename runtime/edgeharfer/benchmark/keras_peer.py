@@ -55,7 +55,7 @@ def load_keras(path: Path, name: str | None = None) -> KerasModel:
         ModelError: The file cannot be loaded as a Keras model.
         ConfigError: The input size is not fixed.
     """
-    from edgeharfer.export.keras_model import load_model
+    from edgeharfer.export.loading import load_model
     from edgeharfer.export.source import find_source
     from edgeharfer.export.split import split_model
 

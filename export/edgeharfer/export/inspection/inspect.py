@@ -15,7 +15,7 @@ from edgeharfer.export.inspection.description import ModelDescription, TensorDes
 from edgeharfer.export.inspection.fitting import Fit, Progress, find_fits, input_variants
 from edgeharfer.export.inspection.graphs import describe_onnx, describe_tflite
 from edgeharfer.export.inspection.keras_file import describe_keras, describe_saved_model
-from edgeharfer.export.keras_model import load_model
+from edgeharfer.export.loading import load_model
 from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.source import ModelSource, find_source, read_labels
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError

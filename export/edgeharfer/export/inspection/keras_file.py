@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeharfer.export import backend
+from edgeharfer.export.backend import first_line
 from edgeharfer.export.inspection.description import ModelDescription, TensorDescription
-from edgeharfer.export.keras_model import config_parts, first_line, load_model, read_config
+from edgeharfer.export.keras_model import config_parts, read_config
+from edgeharfer.export.loading import load_model
 from edgeharfer.export.source import ModelSource
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 
