@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 from edgeharfer.cli.group import Group
+from edgeharfer.cli.progress import progress_shown
 from edgeharfer.cli.stopping import Signals
 from edgeharfer.cli.streams import (
     drop_output,
@@ -151,7 +152,7 @@ def _dispatch(arguments: list[str]) -> int:
     if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
         cli.main(arguments, prog_name="edgeharfer")
     try:
-        with cli.make_context("edgeharfer", arguments) as context:
+        with cli.make_context("edgeharfer", arguments) as context, progress_shown():
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -168,7 +168,7 @@ def measure_rows(
     candidates = comparison.candidates
     if options["data"] is not None:
         candidates = with_accuracy(candidates, subjects, options["data"], left_out)
-    with progress_bar() as progress:
+    with progress_bar("measuring") as progress:
         timings = measure(
             [one.run for one in candidates],
             options["runs"],
@@ -276,10 +276,10 @@ def run_end_to_end(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]
         options["agreement"],
         options["runs"],
     )
-    with progress_bar() as progress:
+    with progress_bar("running the pipeline") as progress:
         report = {"end_to_end": measure_end_to_end(setup, progress)}
     if options["minutes"]:
-        with progress_bar() as progress:
+        with progress_bar("running at full speed") as progress:
             report["sustained"] = measure_sustained(setup, options["minutes"], progress)
     return report
 

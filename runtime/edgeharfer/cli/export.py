@@ -12,6 +12,7 @@ from edgeharfer.cli.benchmark import benchmark
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options, refuse_model_options
 from edgeharfer.cli.options import F, path_option
+from edgeharfer.cli.progress import echo
 from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def export(
         refuse_model_options(str(model), options)
         if int8 is None:
             raise ConfigError(f"{model}: is already a package: to add INT8 graphs, use --precision fp32,int8")
-        quantize_package(model, out, int8, precisions=precisions, report=click.echo)
+        quantize_package(model, out, int8, precisions=precisions, report=echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
@@ -108,7 +109,7 @@ def export(
         half_weights=half_weights,
         name=name,
         int8=int8,
-        report=click.echo,
+        report=echo,
     )
     if measure:
         alone = arguments["weights"] is None and model.suffix.lower() not in (".onnx", ".tflite")

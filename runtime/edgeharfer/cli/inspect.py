@@ -55,7 +55,7 @@ def inspect(
         from edgeharfer.export.inspection import GivenFacts, inspect_model
 
     given = GivenFacts(name=name, **model_arguments(options))
-    with progress_bar() as progress:
+    with progress_bar("trying settings") as progress:
         found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
     for line in found.lines():
         click.echo(line)

@@ -123,7 +123,7 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
     out: Path = options["out"]
     name = package_name(out, options["name"])
     check_out(out)
-    with progress_bar() as progress:
+    with progress_bar("encoding clips") as progress:
         lesson = teach_classes(
             data, base=options["base"], background=options["background"], progress=progress
         )

@@ -51,7 +51,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     setup = BenchmarkSetup(providers=available_providers(), threads=threads, fallback=True)
     measured, graphs = tuned_packages(), tuned_graphs()
     for package in [load_package(name) for name in packages] or shipped_packages():
-        with progress_bar() as progress:
+        with progress_bar(f"measuring {package.manifest.name}") as progress:
             tuning = tune_package(package, setup, runs, progress)
         measured[package_key(package)], graphs[package_key(package)] = tuning.backends, tuning.graphs
         click.echo(package.manifest.name)
