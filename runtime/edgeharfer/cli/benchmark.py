@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.benchmark_checks import MAX_COUNT, check_options, check_subjects
+from edgeharfer.cli.completion import complete_model, complete_source
 from edgeharfer.cli.options import config_option, path_option
 from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_model)
 @click.option(
     "--against", default="", metavar="LIST", help="Engines to compare with: keras, openvino, litert."
 )
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--name", help="Package to use from a training run that has several.")
 @click.option("--end-to-end", is_flag=True, help="Benchmark the whole pipeline on --source.")
-@click.option("--source", metavar="FILE", help="Clip for --end-to-end.")
+@click.option("--source", metavar="FILE", shell_complete=complete_source, help="Clip for --end-to-end.")
 @click.option(
     "--faces", type=click.IntRange(1, 64), help="With --end-to-end: faces per frame, copied from the clip."
 )

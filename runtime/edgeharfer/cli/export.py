@@ -9,6 +9,7 @@ import click
 
 from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options, refuse_model_options
 from edgeharfer.cli.options import F, path_option
@@ -44,7 +45,7 @@ def int8_options(command: F) -> F:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), shell_complete=complete_model)
 @path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
 @model_file_options
 @click.option(

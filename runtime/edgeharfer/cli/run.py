@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_source
 from edgeharfer.cli.options import (
     F,
     config_option,
@@ -55,6 +56,7 @@ def writer_options(command: F) -> F:
 @click.option(
     "--source",
     type=source_spec,
+    shell_complete=complete_source,
     metavar=source_metavar(),
     help="Video, image, folder, glob, stream URL, camera, or the built-in demo.",
 )

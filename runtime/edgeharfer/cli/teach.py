@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_package, complete_source
 from edgeharfer.cli.options import path_option, source_spec
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.cli.stopping import stop_signals
@@ -31,6 +32,7 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 @click.option("--name", help="Name of the package; default: the name of its folder.")
 @click.option(
     "--base", default=TASKS[ACTION].package, show_default=True, metavar="PACKAGE",
+    shell_complete=complete_package(ACTION),
     help="Action package whose encoder is used.",
 )  # fmt: skip
 @path_option(
@@ -45,7 +47,11 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
     help="Record from this camera; needs --label.",
 )
 @click.option(
-    "--source", type=source_spec, metavar=source_metavar(), help="Record from this source; needs --label."
+    "--source",
+    type=source_spec,
+    shell_complete=complete_source,
+    metavar=source_metavar(),
+    help="Record from this source; needs --label.",
 )
 @click.option("--label", help="Action to record.")
 @click.option(

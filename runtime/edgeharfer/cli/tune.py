@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.completion import complete_package
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_package())
 @click.option(
     "--runs",
     type=click.IntRange(10, 100_000),
