@@ -163,10 +163,10 @@ def test_the_last_frame_of_a_row_of_frames_is_taken() -> None:
 @pytest.mark.parametrize(
     ("operator", "units", "head", "message"),
     [
-        ("Relu", 3, "auto", "m ends in Relu, which gives no probabilities: give --head logits"),
+        ("Relu", 3, "auto", "m ends in Relu, not in probabilities: pass --head logits"),
         ("Tanh", 3, "auto", "m ends in Tanh"),
         ("Softmax", 1, "auto", "softmax over one unit, which is always 1"),
-        ("Neg", 1, "auto", "one unit without an activation: give --head logits"),
+        ("Neg", 1, "auto", "one unit without an activation: pass --head logits"),
         ("Neg", 3, "softmax", "does not give probabilities that sum to 1"),
         ("Neg", 3, "sigmoid", "values beyond 0 to 1"),
         ("Softmax", 3, "logits", "probabilities .Softmax., not logits"),
