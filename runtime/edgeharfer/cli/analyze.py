@@ -105,7 +105,7 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
 
     A second run resumes where the first one stopped. Inputs that cannot be read are listed, the others are
     analysed, and the exit code is 2. With several inputs, job.jsonl records what happened to each, and
-    all_summary.csv and all_frames.csv hold the figures of all.
+    all_summary.csv, all_persons.csv and all_frames.csv hold the figures of all.
     """
     if not inputs and from_list is None:
         raise click.UsageError("no inputs: pass files or folders, or --from LIST.txt")
