@@ -136,6 +136,11 @@ def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> 
     if not isinstance(names, list):
         raise ConfigError(f"{loaded.name}: has no class names: pass --labels")
     units = loaded.units
+    if units == 1 and len(names) == 1:
+        raise ConfigError(
+            f"{loaded.name}: one output unit tells two classes apart: give two --labels, "
+            "the class of low values first"
+        )
     if units != len(names) and (units, len(names)) != (1, 2):
         shape = format_shape(loaded.output_shape)
         raise ConfigError(f"{loaded.name}: its output {shape} does not fit {len(names)} labels")

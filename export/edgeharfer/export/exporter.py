@@ -232,7 +232,6 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
             loaded.units or 0,
             per_frame=loaded.per_frame,
             head=head_kind,
-            labels=len(draft["labels"]),
             where=loaded.last_layer,
         )
 

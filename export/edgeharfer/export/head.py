@@ -111,7 +111,7 @@ def output_units(shape: Sequence[int | None], frames: int | None = None) -> tupl
 
 
 def find_ending(
-    model: Any, outputs: Floats, units: int, *, per_frame: bool, head: Head, labels: int, where: str
+    model: Any, outputs: Floats, units: int, *, per_frame: bool, head: Head, where: str
 ) -> Ending:
     """Find out what the outputs of a classifier are.
 
@@ -121,7 +121,6 @@ def find_ending(
         units: Number of outputs for one row.
         per_frame: Whether there is a row for each frame.
         head: What the caller says.
-        labels: Number of labels.
         where: The model and its last layer, for errors.
 
     Raises:
