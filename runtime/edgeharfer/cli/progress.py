@@ -156,10 +156,6 @@ def terminal_columns() -> int:
     return columns or shutil.get_terminal_size().columns
 
 
-_DISPLAYS: list[ProgressDisplay] = []
-"""The display of the running command, if there is one."""
-
-
 class _LineHandler(logging.Handler):
     """Prints log records above the progress.
 
@@ -182,21 +178,17 @@ def progress_shown() -> Iterator[None]:
     """Show the steps that are reported inside the block; log records are printed above them."""
     last_resort = logging.lastResort
     with ProgressDisplay() as display, progress.shown_by(display):
-        _DISPLAYS.append(display)
         if last_resort is not None:
             logging.lastResort = _LineHandler(last_resort, display)
         try:
             yield
         finally:
             logging.lastResort = last_resort
-            _DISPLAYS.pop()
 
 
 def echo(line: str, *, err: bool = False) -> None:
     """Print a line above the progress: a result to standard output, or a message to standard error."""
-    with ExitStack() as stack:
-        if _DISPLAYS:
-            stack.enter_context(_DISPLAYS[-1].paused())
+    with progress.paused():
         click.echo(line, err=err)
 
 

@@ -20,6 +20,7 @@ from edgeharfer.cli.options import (
     source_spec,
     task_option,
 )
+from edgeharfer.cli.progress import echo
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.sinks import SINKS, views, writers
@@ -146,7 +147,7 @@ def run(**options: Any) -> None:
             if options["source"] is None:
                 return
         stopping.on_forced_exit(discard_unfinished)
-        run_source(make_options(options), stopping=stopping, report=partial(click.echo, err=True))
+        run_source(make_options(options), stopping=stopping, report=partial(echo, err=True))
 
 
 def make_options(options: dict[str, Any]) -> RunOptions:

@@ -7,7 +7,7 @@ without one, nothing happens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
@@ -38,6 +38,9 @@ class Display(Protocol):
 
     def end(self) -> None:
         """End the innermost step."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Remove what is shown inside a `with` block, in which something else is printed."""
 
 
 _DISPLAY: ContextVar[Display | None] = ContextVar("progress display", default=None)
@@ -73,6 +76,12 @@ def step(title: str, total: float | None = None) -> Iterator[Advance]:
         yield display.advance
     finally:
         display.end()
+
+
+def paused() -> AbstractContextManager[None]:
+    """Return a context manager in which lines can be printed to the terminal that shows progress."""
+    display = _DISPLAY.get()
+    return nullcontext() if display is None else display.paused()
 
 
 def with_progress(items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
