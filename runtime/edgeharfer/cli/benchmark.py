@@ -17,6 +17,7 @@ from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.progress import step, with_progress
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
@@ -164,7 +165,8 @@ def measure_rows(
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.rows import as_rows
 
-    comparison = compare(subjects, benchmark_setup(options), options["peers"])
+    with step("loading the engines"):
+        comparison = compare(subjects, benchmark_setup(options), options["peers"])
     left_out += comparison.left_out
     candidates = comparison.candidates
     if options["data"] is not None:
@@ -200,7 +202,7 @@ def profile(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]) -> li
 
     return [
         entry
-        for subject in subjects
+        for subject in with_progress(subjects, "profiling")
         for entry in profile_package(
             subject.package, benchmark_setup(options), options["profile"], options["runs"]
         )

@@ -14,7 +14,7 @@ from edgeharfer.cli.json_output import json_option, print_json
 from edgeharfer.cli.options import path_option, signature_option
 from edgeharfer.cli.progress import echo
 from edgeharfer.runtime.errors import MissingExtra
-from edgeharfer.runtime.progress import with_progress
+from edgeharfer.runtime.progress import step, with_progress
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
@@ -212,6 +212,7 @@ def install(path: Path, config: Path, state: Path, require_signature: Path | Non
     key = require_signature or settings.models.signature_key
     task = load_package(path, require_signature=key).manifest.task
     replaces = getattr(settings.models, task, "off")
-    update = install_package(path, state, replaces=replaces, require_signature=key)
+    with step(f"testing {path.name}"):
+        update = install_package(path, state, replaces=replaces, require_signature=key)
     before = update.previous or "as configured"
     click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms per inference; previous: {before}")

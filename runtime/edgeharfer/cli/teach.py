@@ -13,6 +13,7 @@ from edgeharfer.cli.completion import complete_package, complete_source
 from edgeharfer.cli.options import path_option, source_spec
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.sinks import views
 from edgeharfer.runtime.source import source_metavar
 from edgeharfer.runtime.tasks import ACTION, TASKS
@@ -133,7 +134,8 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
         lesson = teach_classes(
             data, base=options["base"], background=options["background"], progress=progress
         )
-    package = write_package(lesson, out, name)
+    with step("writing the package"):
+        package = write_package(lesson, out, name)
     for warning in lesson.warnings:
         click.echo(f"edgeharfer: warning: {warning}", err=True)
     click.echo(f"confusion matrix, with one of the {lesson.held_out} left out at a time (rows: true class):")
