@@ -83,7 +83,7 @@ def layer_errors(
     wanted = run(quantizer.original)
     found = [
         (layer, output_error(run(quantizer.quantized(recipe, only=[layer])), wanted))
-        for layer in quantizer.layers
+        for layer in with_progress(quantizer.layers, "measuring the error of each layer")
     ]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
