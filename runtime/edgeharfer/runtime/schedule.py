@@ -5,12 +5,15 @@ Faces are detected at the requested rate as long as there is time, and less ofte
 Actions need frames at fixed times, whereas faces and their emotions can wait a little. In real time, face
 detection therefore gets the share of MAX_LOAD that the other work leaves: its interval follows from the cost
 of one detection and from the cost of the other work per second. Neither depends on the interval, so the
-interval does not oscillate. Faces that are still are always detected less often. The maximum age of a result
-is one deadline for all tasks: a detection that would exceed it is postponed to the next frame, up to a limit.
+interval does not oscillate. Several sources that one thread processes get the same interval: that which
+follows from the sums of their costs. Faces that are still are always detected less often. The maximum age of
+a result is one deadline for all tasks: a detection that would exceed it is postponed to the next frame, up to
+a limit.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from typing import Protocol
@@ -96,6 +99,12 @@ class Schedule(Protocol):
         """Discard the last detection, for instance after a cut."""
         return
 
+    def for_another_source(self) -> Schedule:
+        """Return a schedule with the same settings for another source, processed in the same thread."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
     def record_detection(self, pts_s: float, cost_s: float, *, faces_still: bool = False) -> None:
         """Record a face detection.
 
@@ -129,6 +138,7 @@ class LiveSchedule(Schedule):
         self.wanted_s = wanted_s
         self.paced = False
         self._max_age_s = math.inf
+        self._sharing: list[LiveSchedule] = [self]  # the schedules of all sources of the thread
         self.reset()
 
     def set_real_time(self, max_age_s: float | None) -> None:
@@ -143,6 +153,12 @@ class LiveSchedule(Schedule):
 
     def forget_faces(self) -> None:
         self._detected_s = None
+
+    def for_another_source(self) -> LiveSchedule:
+        other = copy.copy(self)
+        other.reset()
+        self._sharing.append(other)
+        return other
 
     def due(self, pts_s: float, age_s: float) -> bool:
         if self._detected_s is None or pts_s < self._detected_s:  # a jump back in time is a new start
@@ -188,8 +204,9 @@ class LiveSchedule(Schedule):
             self._adapt()
 
     def _adapt(self) -> None:
-        spare = MAX_LOAD - self._other_load
-        needed = self._detection_cost_s / spare if spare > 0 else MAX_INTERVAL_S
+        spare = MAX_LOAD - sum(one._other_load for one in self._sharing)
+        cost_s = sum(one._detection_cost_s for one in self._sharing)
+        needed = cost_s / spare if spare > 0 else MAX_INTERVAL_S
         interval_s = max(self.wanted_s, min(needed, MAX_INTERVAL_S))
         at_a_bound = interval_s in (self.wanted_s, MAX_INTERVAL_S)
         if at_a_bound or abs(interval_s - self.interval_s) > MIN_RELATIVE_CHANGE * self.interval_s:

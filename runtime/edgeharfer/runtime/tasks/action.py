@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +32,9 @@ from edgeharfer.runtime.tasks.packaged import Inference, ModelRunner, TaskModel
 from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Image, TrackedFace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TIME_CONSTANT_S = 0.5
 """Time constant with which probabilities are averaged."""
@@ -150,6 +154,11 @@ class ActionModel(TaskModel):
         if self._encoder.memoryless:
             with self._encoding:
                 self._precomputed[picture] = self._encoder.encode(picture)
+
+    def for_another_source(self) -> Self:
+        other = super().for_another_source()
+        other._encoder = self._encoder.for_another_source()
+        return other
 
     def reset(self) -> None:
         """Forget the frames before, because the next one is of another scene."""
