@@ -43,7 +43,7 @@ from edgeharfer.runtime.source import open_source
 WIDTH, HEIGHT, FPS = 640, 480, 30
 CLIP_S = 6
 PLAY, SILENT, DOWN = range(3)
-WARM_UP_S = 6.0
+WARM_UP_S = 12.0
 """Seconds from the start of the processes until memory is read for the first time."""
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: video/h264\r\n\r\n"
 

@@ -15,6 +15,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import SOURCES, Source, open_source, source_kind
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.late import LateSource
+from edgeharfer.runtime.source.reader_server import ReaderServer, is_supported
 
 MAX_SOURCES = 64
 RESERVED_NAMES = frozenset({"all"})
@@ -70,10 +71,16 @@ def open_sources(
     if len(specs) > MAX_SOURCES:
         raise ConfigError(f"{len(specs)} sources: a run has at most {MAX_SOURCES}; start several")
     over = threading.Event()
+    readers = stack.enter_context(ReaderServer()) if is_supported() else None
     stack.callback(over.set)
 
     def open_one(one: SourceSpec) -> Source:
-        return opener(one.spec, **{**opening, **one.opening}, stopping=lambda: stopping() or over.is_set())
+        return opener(
+            one.spec,
+            **{**opening, **one.opening},
+            stopping=lambda: stopping() or over.is_set(),
+            readers=readers,
+        )
 
     with ThreadPoolExecutor(len(specs)) as pool:
         attempts = [pool.submit(open_one, one) for one in specs]

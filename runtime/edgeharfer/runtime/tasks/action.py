@@ -69,16 +69,21 @@ class FeatureRing:
         """Whether the window is full."""
         return len(self._features) == self._window.frames
 
-    def reads(self, frame: Frame) -> bool:
+    def reads(self, frame: Frame, step: int = 1) -> bool:
         """Return whether a frame must be encoded; of photographs only for windows of one frame."""
-        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s)
+        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s, step)
 
-    def wants(self, pts_s: float) -> bool:
-        """Return whether the frame at this time must be encoded. Empties the ring after a gap."""
+    def wants(self, pts_s: float, step: int = 1) -> bool:
+        """Return whether the frame at this time must be encoded. Empties the ring after a gap.
+
+        Args:
+            pts_s: Source time of the frame.
+            step: Encode a frame at every so many points only. It fills the points before it too.
+        """
         if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
             self.reset()
         self._last_s = pts_s
-        return self.grid is None or self.grid.point(pts_s) > self._last_point
+        return self.grid is None or self.grid.point(pts_s) >= self._last_point + step
 
     def push(self, pts_s: float, features: Floats) -> int:
         """Add the features of a wanted frame, float32, (size,); return the number of points they fill."""
@@ -200,7 +205,7 @@ class ActionTask:
     name, scope = ACTION, "scene"
 
     def __init__(self, model: ActionModel, runner: ModelRunner, schedule: Schedule, clock: Clock) -> None:
-        self._model, self._runner, self._clock = model, runner, clock
+        self._model, self._runner, self._schedule, self._clock = model, runner, schedule, clock
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
@@ -215,7 +220,7 @@ class ActionTask:
 
         While the first window fills, and after a gap, one `Action` that is not ready is returned.
         """
-        if not self._ring.reads(frame):
+        if not self._ring.reads(frame, self._schedule.sample_step):
             return NOTHING_NEW
         if self._current is not None and self._current.ready and not self._ring.ready:  # a gap emptied it
             self._discard_label()
