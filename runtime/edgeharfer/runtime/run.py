@@ -22,10 +22,13 @@ from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.display import window_unavailable_reason
+from edgeharfer.runtime.sinks.mosaic import MosaicSink
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_summary
 
 NO_VIEW = "none"
+DEFAULT_SIZE = (640, 480)
+"""Size that the cells of a mosaic are made for if no source is available yet."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
         source = sources[0]
         targets = dict(options.targets) if view == NO_VIEW else {view: "", **options.targets}
         sinks = make_sinks(targets, SinkOptions(source, stopping, options.fullscreen, options.port))
+        names = unique_names(options.sources, sources) if len(sources) > 1 else [""]
+        if len(sources) > 1:
+            size = next((each.size for each in sources if each.size), DEFAULT_SIZE)
+            sinks = [MosaicSink(sink, names, size) if sink.uses_pictures else sink for sink in sinks]
         pipelines = _make_pipelines(options, perception)
         pipeline = pipelines[0]
         stack.callback(pipeline.close)
@@ -110,7 +117,6 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
             for one, each in zip(pipelines, sources, strict=True)
         ]
         stack.callback(_stop_all, captures)  # so that they are joined at the same time
-        names = unique_names(options.sources, sources) if len(sources) > 1 else [""]
         inputs = [
             RunInput(one, capture, name)
             for one, capture, name in zip(pipelines, captures, names, strict=True)

@@ -7,9 +7,9 @@ detection therefore gets the share of MAX_LOAD that the other work leaves: its i
 of one detection and from the cost of the other work per second. Neither depends on the interval, so the
 interval does not oscillate. Several sources that one thread processes get the same interval: that which
 follows from the sums of their costs. If that is longer than DENSE_INTERVAL_S, actions are read half as often
-too, as those of a source with a low frame rate. Faces that are still are always detected less often. The maximum age of
-a result is one deadline for all tasks: a detection that would exceed it is postponed to the next frame, up to
-a limit.
+too, as those of a source with a low frame rate. Faces that are still are always detected less often. The
+maximum age of a result is one deadline for all tasks: a detection that would exceed it is postponed to the
+next frame, up to a limit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A process from which the reader processes of several sources are forked.
 
 Every reader process needs OpenCV and PyAV, which take half a second of processor time and tens of megabytes.
-The server imports them once, and has a single thread, so that it can be forked safely. Each source still has a
-reader process of its own: a decoder that crashes or hangs affects no other source.
+The server imports them once, and has a single thread, so that it can be forked safely. Each source still has
+a reader process of its own: a decoder that crashes or hangs affects no other source.
 
 The server answers requests on its socket, each with one line: "fork" with a file descriptor, "wait PID" and
 "kill PID". It exits when its peer closes the socket; readers exit when the peers of their sockets do.
