@@ -71,7 +71,7 @@ def open_sources(
     if len(specs) > MAX_SOURCES:
         raise ConfigError(f"{len(specs)} sources: a run has at most {MAX_SOURCES}; start several")
     over = threading.Event()
-    readers = stack.enter_context(ReaderServer()) if is_supported() else None
+    readers = stack.enter_context(ReaderServer(stopping)) if is_supported() else None
     stack.callback(over.set)
 
     def open_one(one: SourceSpec) -> Source:
@@ -88,6 +88,8 @@ def open_sources(
     for attempt, error in zip(attempts, errors, strict=True):
         if error is None:
             stack.callback(attempt.result().close)
+    if any(errors) and stopping():
+        raise KeyboardInterrupt
     fatal = [error for one, error in zip(specs, errors, strict=True) if error and not _is_passing(one, error)]
     if fatal or all(errors):
         raise (fatal or [error for error in errors if error])[0]

@@ -152,7 +152,7 @@ class ThreadLoad:
         interval_s = min(cost_s / spare, MAX_INTERVAL_S) if spare > 0 else MAX_INTERVAL_S
         if len(self.schedules) > 1 and interval_s > DENSE_INTERVAL_S:
             self.sample_step = 2
-        elif interval_s < DENSE_INTERVAL_S / 2:  # well below, because the half rate shortens the interval
+        elif interval_s < 0.75 * DENSE_INTERVAL_S:  # lower, because the half rate shortens the interval
             self.sample_step = 1
         return interval_s
 

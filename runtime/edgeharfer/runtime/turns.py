@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 TOLERANCE_S = 0.02
 """Sources whose shares differ by less than this are equal; the oldest of their frames is processed first."""
+MAX_CLAIM_S = 0.2
+"""Time that a source can claim later because it used less than its share."""
 
 
 class FairShare:
@@ -13,8 +15,8 @@ class FairShare:
 
     While there is more work than time, each source gets an equal share of the processing time, whatever its
     frame rate and the cost of its frames. A source that has used less than its share, for example because it
-    was lost, cannot claim the rest later. While there is time for all frames, the order is that in which they
-    arrived, within TOLERANCE_S.
+    was lost, can claim MAX_CLAIM_S of the rest later. While there is time for all frames, the order is that
+    in which they arrived, within TOLERANCE_S.
 
     Source: P. Goyal, H. M. Vin, H. Cheng, "Start-time Fair Queuing", IEEE/ACM Transactions on Networking
     5(5), 1997.
@@ -25,7 +27,6 @@ class FairShare:
 
     def __init__(self, count: int) -> None:
         self._finish_s = [0.0] * count  # virtual time at which the last frame of each source was finished
-        self._start_s: dict[int, float] = {}  # of each waiting frame
         self._now_s = 0.0
 
     def choose(self, waiting: Mapping[int, float]) -> int:
@@ -34,17 +35,16 @@ class FairShare:
         Args:
             waiting: Monotonic time of the frame of each source that has one. It must not be empty.
         """
-        self._start_s = {
-            number: self._start_s.get(number, max(self._finish_s[number], self._now_s)) for number in waiting
-        }
-        limit_s = min(self._start_s.values()) + TOLERANCE_S
+        start_s = {number: max(self._finish_s[number], self._now_s - MAX_CLAIM_S) for number in waiting}
+        limit_s = min(start_s.values()) + TOLERANCE_S
         chosen = min(
-            (number for number, start_s in self._start_s.items() if start_s <= limit_s),
-            key=lambda number: waiting[number],
+            (number for number in waiting if start_s[number] <= limit_s),
+            key=lambda number: (waiting[number], start_s[number]),
         )
-        self._now_s = max(self._now_s, self._start_s[chosen])
+        self._finish_s[chosen] = start_s[chosen]
+        self._now_s = max(self._now_s, start_s[chosen])
         return chosen
 
     def charge(self, number: int, cost_s: float) -> None:
         """Record the processing time of the frame of a source that `choose` returned."""
-        self._finish_s[number] = self._start_s.pop(number, self._now_s) + cost_s
+        self._finish_s[number] += cost_s

@@ -139,7 +139,8 @@ class Mosaic:
 
 def draw_cell(target: Image, cell: Cell) -> None:
     """Draw a cell into a part of a picture, uint8, (height, width, 3)."""
-    status = replace(cell.status, source_name=cell.status.source)
+    # There is little room, and which source it is matters most.
+    status = replace(cell.status, source_name=cell.status.source, provider="", rates_hz={})
     target[:] = BACKGROUND_LEVEL
     if cell.view is None:
         target[:] = draw(target.copy(), Result(0, 0.0, 0.0), status)

@@ -17,16 +17,19 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from edgeharfer.runtime.child import Child, child_command
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.source.requests import OpenRequest, to_line
 
-ANSWER_S = 10.0
-"""Maximum time for an answer; the first one comes after the imports."""
+START_S = 60.0
+"""Maximum time for the first answer, which comes after the imports, on a busy machine."""
+ANSWER_S = 5.0
+"""Maximum time for further answers."""
 STOP_S = 0.5
 """Time for a reader to exit on its own, and for a killed one to end."""
-_POLL_S = 0.01
+_POLL_S, _STEP_S = 0.01, 0.1
 _RUNNING = "running"
 _MAX_LINE = 64
 
@@ -37,9 +40,15 @@ def is_supported() -> bool:
 
 
 class ReaderServer(Closing):
-    """Starts the server with the first reader, and again if it has ended. Can be used from any thread."""
+    """Starts the server with the first reader, and again if it has ended. Can be used from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        stopping: Polled while the server starts; once it returns True, OSError is raised.
+    """
+
+    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        self._stopping = stopping
+        self._ready = False
         self._lock = threading.Lock()
         self._server: Child | None = None
         self._sock: socket.socket | None = None
@@ -84,16 +93,28 @@ class ReaderServer(Closing):
             try:
                 sock = self._running()
                 socket.send_fds(sock, [request.encode() + b"\n"], descriptors)
-                answer = sock.recv(_MAX_LINE).decode().strip()
+                answer = self._receive(sock)
             except OSError:
                 self._stop()
                 raise
-            if not answer:
-                self._stop()
-                raise OSError("the server of the reader processes has ended")
         if answer.startswith("error"):
             raise OSError(answer)
         return answer
+
+    def _receive(self, sock: socket.socket) -> str:
+        end_s = time.monotonic() + (ANSWER_S if self._ready else START_S)
+        while self._ready or not self._stopping():
+            try:
+                answer = sock.recv(_MAX_LINE).decode().strip()
+            except TimeoutError:
+                if time.monotonic() > end_s:
+                    raise
+                continue
+            if not answer:
+                break
+            self._ready = True
+            return answer
+        raise OSError("the server of the reader processes has ended, or the run was stopped")
 
     def _running(self) -> socket.socket:
         """Return the socket of the running server."""
@@ -101,7 +122,7 @@ class ReaderServer(Closing):
             raise OSError("the server of the reader processes is closed")
         if self._sock is None:
             self._sock, server_sock = socket.socketpair()
-            self._sock.settimeout(ANSWER_S)
+            self._sock.settimeout(_STEP_S)
             with server_sock:
                 self._server = Child(
                     child_command(__name__, str(server_sock.fileno())),
@@ -115,6 +136,7 @@ class ReaderServer(Closing):
     def _stop(self) -> None:
         sock, server = self._sock, self._server
         self._sock = self._server = None
+        self._ready = False
         if sock is not None:
             sock.close()
         if server is not None:
