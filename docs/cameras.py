@@ -171,9 +171,12 @@ def measure(groups: Sequence[Sequence[str]], seconds: float, options: Sequence[s
         runs = [start(group, file, options) for group, file in zip(groups, files, strict=True)]
         pids = [run.pid for run in runs]
         time.sleep(WARM_UP_S)
-        before, started = sum(map(cpu_s, pids)), time.monotonic()
+        before, started, seen = sum(map(cpu_s, pids)), time.monotonic(), [len(_lines(file)) for file in files]
         time.sleep(seconds)
-        used = (sum(map(cpu_s, pids)) - before) / (time.monotonic() - started)
+        spent = time.monotonic() - started
+        used = (sum(map(cpu_s, pids)) - before) / spent
+        results = [line for file, count in zip(files, seen, strict=True) for line in _lines(file)[count:]]
+        ages = sorted(line["age_ms"] for line in results if line["kind"] == "result")
         everything = [one for pid in pids for one in tree(pid)]
         memory = {
             "rss_mb_main": round(memory_mb(pids, "Rss")),
@@ -187,6 +190,8 @@ def measure(groups: Sequence[Sequence[str]], seconds: float, options: Sequence[s
     parts = [line for line in summaries if "rss_mb" not in line] or summaries
     return {
         "cores": round(used, 3),
+        "results_hz": round(len(ages) / spent, 1),
+        "age_ms": {"p50": ages[len(ages) // 2], "p99": ages[int(0.99 * len(ages))]} if ages else {},
         "cpu_s_with_start": round(whole, 1),
         **memory,
         "rss_mb": [line["rss_mb"] for line in last],
@@ -230,7 +235,7 @@ def measure_faults(
         The results a second of the first source and of each other one, in each phase.
     """
     phases = (("before", PLAY), ("killed", DOWN), ("returned", PLAY), ("silent", SILENT), ("resumed", PLAY))
-    rates: dict[str, dict[str, list[float]]] = {}
+    rates: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "events.jsonl")
         run = start(sources, file, options)
@@ -242,17 +247,11 @@ def measure_faults(
             begun = time.monotonic()
             time.sleep(seconds / len(phases))
             lines, spent = _lines(file)[first:], time.monotonic() - begun
-            results = [line for line in lines if line["kind"] == "result"]
-            rates[name] = {
-                "results": [_rate(results, source, spent) for source in sources],
-                "encoder": [_rate(results, source, spent, "action") for source in sources],
-            }
+            results = [line["source"] for line in lines if line["kind"] == "result"]
+            names = [line["source"] for line in _lines(file) if line["kind"] == "result"]
+            rates[name] = {one: round(results.count(one) / spent, 2) for one in sorted(set(names))}
         _stop([run])
     return rates
-
-
-def _rate(lines: Sequence[Mapping[str, Any]], source: str, seconds: float, what: str = "") -> float:
-    return round(sum(line["source"] == source for line in lines) / seconds, 2)
 
 
 def main() -> None:
