@@ -269,7 +269,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for number, count in enumerate((40, 25)):
         texture = np.random.default_rng(number).integers(0, 200, (12, 20, 3)).astype(np.uint8)
         large = cv2.resize(texture, (160, 96))
-        pictures = [np.roll(large, 2 * n, axis=1) + np.uint8(n) for n in range(count)]
+        pictures = [np.asarray(np.roll(large, 2 * n, axis=1) + n, np.uint8) for n in range(count)]
         made.append(encode_clip(folder / f"{number}.mp4", pictures))
     return made
 

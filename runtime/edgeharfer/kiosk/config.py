@@ -19,6 +19,7 @@ from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.inputs import RESERVED_NAMES
 from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.address import is_url, parse_address
 from edgeharfer.runtime.source.decode_devices import decode_choices
@@ -79,12 +80,16 @@ class SourceConfig:
         source: Any other source; takes precedence over `camera`.
         follow_redirects: Let a stream connect to other servers that it redirects or points to.
         decode: Device that decodes videos and streams.
+        name: Name in events, metrics and health; needed if there are several sources.
+        ignore_zones: Areas of this source that are ignored, in addition to privacy.ignore_zones.
     """
 
     camera: ShortText = "0"
     source: ShortText = ""
     follow_redirects: bool = False
     decode: Annotated[str, choice(*decode_choices())] = AUTO
+    name: Annotated[str, text(r"|[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")] = ""
+    ignore_zones: Annotated[tuple[Zone, ...], list_of(_zone, 0, 32)] = ()
 
     @property
     def spec(self) -> str:
@@ -259,7 +264,12 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class KioskConfig:
-    """All sections of the configuration."""
+    """All sections of the configuration.
+
+    Attributes:
+        source: The source, or the first one.
+        further_sources: The others; a file has all of them as [[source]] tables.
+    """
 
     site: SiteConfig = field(default_factory=SiteConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
@@ -271,6 +281,12 @@ class KioskConfig:
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    further_sources: tuple[SourceConfig, ...] = ()
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """All sources."""
+        return self.source, *self.further_sources
 
 
 def default_text() -> str:
@@ -296,12 +312,16 @@ def load_config(path: Path) -> KioskConfig:
     Raises:
         ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
     """
-    return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
+    known = [one.name for one in fields(KioskConfig) if one.name != "further_sources"]
+    return _parse(read_config(path, known), str(path))
 
 
 def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
+    if isinstance(tables := settings.get("source"), list) and tables:
+        settings = {**settings, "source": tables[0], "further_sources": tables[1:]}
     config = read_as(ConfigError, record(KioskConfig), settings, where)
     _check(config, where)
+    _check_names(config, where)
     return config
 
 
@@ -329,7 +349,8 @@ def _check(config: KioskConfig, where: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
     try:
-        source_kind(config.source.spec)
+        for one in config.sources:
+            source_kind(one.spec)
         hosts = remote_hosts(config)
     except SourceError as error:
         raise ConfigError(f"{where}: source: {error}") from error
@@ -340,11 +361,21 @@ def _check(config: KioskConfig, where: str) -> None:
         )
 
 
+def _check_names(config: KioskConfig, where: str) -> None:
+    """Check the names of several sources.
+
+    Raises:
+        ConfigError: One has no name, or that of another.
+    """
+    names = [one.name for one in config.sources]
+    if len(names) > 1 and ("" in names or len(set(names)) < len(names) or RESERVED_NAMES & set(names)):
+        raise ConfigError(f'{where}: source: several sources need a name each, such as name = "door"')
+
+
 def remote_hosts(config: KioskConfig) -> list[str]:
-    """Configured hosts other than this machine: the broker and the network camera."""
+    """Configured hosts other than this machine: the broker and the network cameras."""
     hosts = [config.mqtt.host]
-    if is_url(config.source.spec):
-        hosts.append(parse_address(config.source.spec).host)
+    hosts += [parse_address(one.spec).host for one in config.sources if is_url(one.spec)]
     return [host for host in hosts if host and not is_loopback(host)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -299,3 +299,9 @@ class Capture(Closing):
             self._state = SourceState.LOST if lost else SourceState.ENDED
             self._changed.notify_all()
         self._announced.set()
+
+
+def stop_all(captures: Iterable[Capture]) -> None:
+    """Stop several captures at the same time, before they are closed one after the other."""
+    for capture in captures:
+        capture.stop()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeharfer.runtime.capture import Capture, Pace
+from edgeharfer.runtime.capture import Capture, Pace, stop_all
 from edgeharfer.runtime.channel import RunInput
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inputs import SourceSpec, open_sources, unique_names
@@ -116,7 +116,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
             stack.enter_context(Capture(each, pace=pace, precompute=one.precompute, changed=changed))
             for one, each in zip(pipelines, sources, strict=True)
         ]
-        stack.callback(_stop_all, captures)  # so that they are joined at the same time
+        stack.callback(stop_all, captures)  # so that they are joined at the same time
         inputs = [
             RunInput(one, capture, name)
             for one, capture, name in zip(pipelines, captures, names, strict=True)
@@ -152,11 +152,6 @@ def _make_pipelines(options: RunOptions, perception: PerceptionFactory) -> list[
     usual_s = options.pipeline.get("face_interval_s", FACE_INTERVAL_S)
     intervals = [usual_s if one.face_interval_s is None else one.face_interval_s for one in others]
     return [pipeline, *(pipeline.for_another_source(face_interval_s=one) for one in intervals)]
-
-
-def _stop_all(captures: Sequence[Capture]) -> None:
-    for capture in captures:
-        capture.stop()
 
 
 def _open_inputs(

@@ -24,8 +24,8 @@ from edgeharfer.runtime.lookahead import DetectionPlan
 MAX_LOAD = 0.8
 """Target load of the processing thread; the rest is for the sinks and for other processes."""
 SHARED_MAX_LOAD = 0.6
-"""Target load with several sources, whose frames wait for each other: of eight sources with 30 frames a second,
-99 % of the results are younger than two frame intervals."""
+"""Target load with several sources, whose frames wait for each other: of eight sources with 30 frames a
+second, 99 % of the results are younger than two frame intervals."""
 STILL_INTERVAL_FACTOR = 2
 """Factor by which the detection interval grows while all faces are still."""
 SHARED_STILL_INTERVAL_FACTOR = 1.9
