@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 pytest.importorskip("paho.mqtt.client", reason="needs the kiosk extra")
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 
 from edgeharfer.kiosk.config import KioskConfig, PrivacyConfig, SourceConfig, load_config, remote_hosts
 from edgeharfer.kiosk.decisions import Decisions
