@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +43,7 @@ from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.headpose import HeadPose
 from edgeharfer.runtime.types import Box, Face, Frame, Image, Reading
 from media_clips import encode_clip
+from mjpeg_server import MjpegServer
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 
@@ -467,3 +474,51 @@ def test_too_many_sources_are_refused(stack: ExitStack) -> None:
 
 def test_one_source_has_no_name_in_its_lines() -> None:
     assert '"source"' not in compact_json(Result(0, 0.0, 0.0).to_dict())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills reader processes, found in /proc")
+def test_a_camera_whose_reader_is_killed_comes_back_and_the_other_goes_on(
+    packages: dict[str, Any], tmp_path: Path
+) -> None:
+    events = tmp_path / "events.jsonl"
+    with MjpegServer() as door, MjpegServer() as hall:
+        sources = [SourceSpec(door.url, "door"), SourceSpec(hall.url, "hall")]
+        options = RunOptions(
+            "", sources, pipeline={**packages, "detector": Bright()}, view="none",
+            targets={"events": str(events)},
+        )  # fmt: skip
+        killed: list[int] = []
+
+        def lines(source: str, kind: str = "result") -> list[dict[str, Any]]:
+            told = [json.loads(line) for line in events.read_text().splitlines()]
+            return [line for line in told if line["source"] == source and line["kind"] == kind]
+
+        def stopping() -> bool:
+            if not events.exists():
+                return False
+            if not killed and lines("door") and lines("hall"):
+                killed.append(reader_of(door.port))
+                os.kill(killed[0], signal.SIGKILL)
+            states = [line["state"] for line in lines("door", "state")]
+            return states == ["lost", "live"] and len(lines("door")) > 1
+
+        run(options, stopping=stopping, report=print)
+    numbers = [line["seq"] for line in lines("hall")]
+    assert max(b - a for a, b in itertools.pairwise(numbers)) < 60
+    assert not lines("hall", "state")
+    assert [line["kind"] for line in lines("all", "summary")] == ["summary"]
+    assert lines("door", "summary")[0]["connection"]["reconnects"] == 1
+    assert lines("hall", "summary")[0]["connection"]["reconnects"] == 0
+
+
+def reader_of(port: int) -> int:
+    """Return the process that is connected to a port of this machine."""
+    connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {line[9] for line in connections if line[2].endswith(f":{port:04X}")}
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).removeprefix("socket:[").rstrip("]") in inodes:
+                pid = int(link.parts[2])
+                if pid != os.getpid():
+                    return pid
+    raise AssertionError("nobody is connected")
