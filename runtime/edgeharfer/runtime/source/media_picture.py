@@ -226,8 +226,11 @@ class AvPicture(Picture):
         if name not in _EIGHT_BIT_YUV:
             return super().sampled_grey(width, height)
         orientation = self._display.orientation
-        luma = _lines(frame.planes[0])[:, : frame.width]
-        grey = _sampled(luma, orientation.oriented_size((width, height)))
+        luma = frame.planes[0]
+        if luma.line_size < 0:  # stored from the last line to the first
+            return super().sampled_grey(width, height)
+        stored = orientation.oriented_size((width, height))
+        grey = _sampled(_lines(luma)[:, : frame.width], stored)
         if not (name.startswith("yuvj") or frame.color_range == _JPEG_RANGE):
             grey = np.asarray(cv2.LUT(grey, _FULL_RANGE), np.uint8)
         return orientation.apply(grey)
