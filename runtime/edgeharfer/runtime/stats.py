@@ -68,7 +68,7 @@ class LatencyHistogram:
     """Percentiles of any number of durations, in a fixed number of logarithmic bins."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(BINS, np.int64)
+        self._counts = [0] * BINS
         self._low, self._high = math.inf, -math.inf
 
     def add(self, milliseconds: float) -> None:
@@ -80,7 +80,7 @@ class LatencyHistogram:
     @property
     def count(self) -> int:
         """Number of samples."""
-        return int(self._counts.sum())
+        return sum(self._counts)
 
     def percentile(self, percent: float) -> float:
         """Return a percentile in milliseconds (nearest rank), accurate to 1 %.
@@ -277,7 +277,8 @@ class Stats:
         # Always keep two results, so that rates below one per second can be computed.
         while len(self._recent) > 2 and now - self._recent[0][0] > LIVE_WINDOW_S:
             _, stages_ms = self._recent.popleft()
-            self._recent_count.subtract(stages_ms.keys())
+            for stage in stages_ms:
+                self._recent_count[stage] -= 1
             self._recent_ms -= stages_ms.get("total", 0.0)
 
 

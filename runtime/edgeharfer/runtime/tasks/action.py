@@ -97,7 +97,7 @@ class FeatureRing:
 
     def window(self) -> Floats:
         """Return the features of the window in order of time, float32, (1, frames, size)."""
-        return np.stack(self._features)[None]
+        return np.concatenate(self._features).reshape(1, len(self._features), -1)
 
 
 class ActionModel(TaskModel):
