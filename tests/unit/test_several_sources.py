@@ -25,6 +25,7 @@ from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.clock import Clock, ManualClock, SystemClock
 from edgeharfer.runtime.errors import ConfigError, SourceError, TaskError
 from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inputs import SourceSpec, open_sources, unique_names
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
@@ -39,6 +40,7 @@ from edgeharfer.runtime.source.late import LateSource
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.tasks import TASKS
+from edgeharfer.runtime.tasks.action import FeatureRing
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.headpose import HeadPose
 from edgeharfer.runtime.types import Box, Face, Frame, Image, Reading
@@ -381,14 +383,26 @@ def test_sources_share_the_time_of_the_thread() -> None:
     assert all(one.interval_s == pytest.approx(0.19, rel=0.2) for one in several)
 
 
-def test_under_load_clip_models_encode_half_as_often_and_return_when_it_is_over() -> None:
+def test_under_load_clip_models_encode_less_often_and_return_when_it_is_over() -> None:
     busy = loaded(8, detect_s=0.01, other_s=0.08)
-    assert busy[0].interval_s > DENSE_INTERVAL_S and {one.sample_step for one in busy} == {2}
+    assert busy[0].interval_s > DENSE_INTERVAL_S and {one.sparse for one in busy} == {True}
     for n in range(600, 1200):
         for one in busy:
             one.record_frame(n / 30, 0.001 / 30)
-    assert {one.sample_step for one in busy} == {1}
-    assert {one.sample_step for one in loaded(1, detect_s=0.1, other_s=0.7)} == {1}, "one source is as before"
+    assert {one.sparse for one in busy} == {False}
+    assert {one.sparse for one in loaded(1, detect_s=0.1, other_s=0.7)} == {False}, "one source is as before"
+
+
+def test_a_sparse_window_is_encoded_at_three_of_five_points() -> None:
+    dense, sparse = (FeatureRing(WindowSpec(16, 2.0, 0.5)) for _ in range(2))
+    counts = [0, 0]
+    for n in range(30 * 10):
+        for number, ring in enumerate((dense, sparse)):
+            if ring.wants(n / 30, sparse=bool(number)):
+                ring.push(n / 30, np.full(1, n, np.float32))
+                counts[number] += 1
+    assert counts == [80, 48] and dense.ready and sparse.ready
+    assert dense.window().shape == sparse.window().shape
 
 
 def test_late_looks_do_not_lower_their_rate() -> None:

@@ -6,7 +6,7 @@ Actions need frames at fixed times, whereas faces and their emotions can wait a 
 detection therefore gets the share of MAX_LOAD that the other work leaves: its interval follows from the cost
 of one detection and from the cost of the other work per second. Neither depends on the interval, so the
 interval does not oscillate. Several sources that one thread processes get the same interval: that which
-follows from the sums of their costs. If that is longer than DENSE_INTERVAL_S, actions are read half as often
+follows from the sums of their costs. If that is longer than DENSE_INTERVAL_S, actions are read less often
 too, as those of a source with a low frame rate. Faces that are still are always detected less often. The
 maximum age of a result is one deadline for all tasks: a detection that would exceed it is postponed to the
 next frame, up to a limit.
@@ -33,7 +33,7 @@ SHARED_STILL_INTERVAL_FACTOR = 1.9
 MAX_INTERVAL_S = 1.0
 """Maximum detection interval under load."""
 DENSE_INTERVAL_S = 0.19
-"""With several sources, a longer detection interval under load halves the rate of the clip models."""
+"""With several sources, a longer detection interval under load lowers the rate of the clip models."""
 LOAD_TIME_CONSTANT_S = 2.0
 """Time constant of the average load of the other work."""
 COST_AVERAGE_DETECTIONS = 5
@@ -63,15 +63,15 @@ class Schedule(Protocol):
     Attributes:
         smooths_faces: Whether readings of faces are averaged over time.
         sampled: Whether tasks on faces run in the frame of the last call of `due`.
-        sample_step: Clip models encode a frame at every so many points of their window.
+        sparse: Whether clip models encode fewer frames, at `tasks.action.SPARSE_POINTS`.
     """
 
     smooths_faces: bool = True
     sampled: bool = True
 
     @property
-    def sample_step(self) -> int:
-        return 1
+    def sparse(self) -> bool:
+        return False
 
     @abstractmethod
     def due(self, pts_s: float, age_s: float) -> bool:
@@ -143,27 +143,27 @@ class ThreadLoad:
 
     Attributes:
         schedules: The schedules.
-        sample_step: See `Schedule.sample_step`.
+        sparse: See `Schedule.sparse`.
     """
 
     def __init__(self) -> None:
         self.schedules: list[LiveSchedule] = []
-        self.sample_step = 1
+        self.sparse = False
 
     def needed_interval_s(self) -> float:
         """Return the detection interval at which the load is right, at most MAX_INTERVAL_S.
 
         With several sources the load is SHARED_MAX_LOAD as long as the interval is at most DENSE_INTERVAL_S.
-        To that end clip models encode half as often. Only then does the load rise to MAX_LOAD.
+        To that end clip models encode fewer frames. Only then does the load rise to MAX_LOAD.
         """
         least_s = self._interval_s(MAX_LOAD)
         if len(self.schedules) == 1:
             return least_s
         interval_s = self._interval_s(SHARED_MAX_LOAD)
         if interval_s > DENSE_INTERVAL_S:
-            self.sample_step = 2
-        elif interval_s < 0.75 * DENSE_INTERVAL_S:  # lower, because the half rate shortens the interval
-            self.sample_step = 1
+            self.sparse = True
+        elif interval_s < 0.75 * DENSE_INTERVAL_S:  # lower, because being sparse shortens the interval
+            self.sparse = False
         return max(least_s, min(interval_s, DENSE_INTERVAL_S))
 
     def _interval_s(self, load: float) -> float:
@@ -221,8 +221,8 @@ class LiveSchedule(Schedule):
         return not late or since_s >= min(2 * interval_s, MAX_INTERVAL_S)
 
     @property
-    def sample_step(self) -> int:
-        return self._thread.sample_step
+    def sparse(self) -> bool:
+        return self._thread.sparse
 
     @property
     def plan(self) -> DetectionPlan | None:

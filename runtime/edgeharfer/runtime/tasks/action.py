@@ -36,6 +36,8 @@ from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Ima
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+SPARSE_PERIOD, SPARSE_POINTS = 5, (0, 2, 4)
+"""Of each five points of a window, those at which frames are encoded if the schedule is sparse."""
 TIME_CONSTANT_S = 0.5
 """Time constant with which probabilities are averaged."""
 
@@ -69,21 +71,24 @@ class FeatureRing:
         """Whether the window is full."""
         return len(self._features) == self._window.frames
 
-    def reads(self, frame: Frame, step: int = 1) -> bool:
+    def reads(self, frame: Frame, sparse: bool = False) -> bool:
         """Return whether a frame must be encoded; of photographs only for windows of one frame."""
-        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s, step)
+        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s, sparse)
 
-    def wants(self, pts_s: float, step: int = 1) -> bool:
+    def wants(self, pts_s: float, sparse: bool = False) -> bool:
         """Return whether the frame at this time must be encoded. Empties the ring after a gap.
 
         Args:
             pts_s: Source time of the frame.
-            step: Encode a frame at every so many points only. It fills the points before it too.
+            sparse: Encode frames at SPARSE_POINTS only. They fill the points before them too.
         """
         if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
             self.reset()
         self._last_s = pts_s
-        return self.grid is None or self.grid.point(pts_s) >= self._last_point + step
+        if self.grid is None:
+            return True
+        points = range(self._last_point + 1, self.grid.point(pts_s) + 1)
+        return any(point % SPARSE_PERIOD in SPARSE_POINTS for point in points) if sparse else bool(points)
 
     def push(self, pts_s: float, features: Floats) -> int:
         """Add the features of a wanted frame, float32, (size,); return the number of points they fill."""
@@ -220,7 +225,7 @@ class ActionTask:
 
         While the first window fills, and after a gap, one `Action` that is not ready is returned.
         """
-        if not self._ring.reads(frame, self._schedule.sample_step):
+        if not self._ring.reads(frame, self._schedule.sparse):
             return NOTHING_NEW
         if self._current is not None and self._current.ready and not self._ring.ready:  # a gap emptied it
             self._discard_label()
