@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgeharfer.cli.completion import complete_source
 from edgeharfer.cli.extras import check_extra
 from edgeharfer.cli.options import (
     config_option,
@@ -38,6 +39,7 @@ from edgeharfer.runtime.source import source_metavar
 @path_option("--token-file", metavar="FILE", help="File with the access token; or set EDGEHARFER_APP_TOKEN.")
 @click.option(
     "--source", "sources", type=source_spec, multiple=True, metavar=source_metavar(),
+    shell_complete=complete_source,
     help="Source offered for the live view; repeatable. Remote clients can choose only these.",
 )  # fmt: skip
 @click.option(

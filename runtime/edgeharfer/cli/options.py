@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeharfer.cli.completion import complete_package, complete_task
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
@@ -234,6 +235,7 @@ def task_option(command: F) -> F:
     return click.option(
         "--task",
         type=task_name,
+        shell_complete=complete_task,
         metavar="NAME|PACKAGE",
         multiple=True,
         help=f"Additional task ({', '.join(EXTRA_TASKS)}), or the folder of its package; repeatable. See "
@@ -246,6 +248,7 @@ def model_options(command: F) -> F:
     for option in reversed([
         *(
             click.option(f"--{name}", default=TASKS[name].package, show_default=True, metavar="PACKAGE|off",
+                         shell_complete=complete_package(name, off=True),
                          help=f"{name.capitalize()} package: a shipped name or a folder.")
             for name in PACKAGE_TASKS
         ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_source
 from edgeharfer.cli.options import (
     F,
     config_option,
@@ -18,6 +19,7 @@ from edgeharfer.cli.options import (
     pipeline_options,
     task_option,
 )
+from edgeharfer.cli.progress import echo
 from edgeharfer.cli.sources import SourceOption, check_sources, make_source
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
@@ -46,6 +48,7 @@ def writer_options(command: F) -> F:
     cls=SourceOption,
     type=make_source,
     multiple=True,
+    shell_complete=complete_source,
     metavar=source_metavar(),
     help="Video, image, folder, glob, stream URL, camera, or the built-in demo; repeatable.",
 )
@@ -138,7 +141,7 @@ def run(**options: Any) -> None:
                 return
             options["source"] = (make_source(picked),)
         stopping.on_forced_exit(discard_unfinished)
-        run_source(make_options(options), stopping=stopping, report=partial(click.echo, err=True))
+        run_source(make_options(options), stopping=stopping, report=partial(echo, err=True))
 
 
 def make_options(options: dict[str, Any]) -> RunOptions:

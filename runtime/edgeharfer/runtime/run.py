@@ -17,14 +17,19 @@ from edgeharfer.runtime.inputs import SourceSpec, open_sources, unique_names
 from edgeharfer.runtime.perception import Perception
 from edgeharfer.runtime.pipeline import FACE_INTERVAL_S, PerceptionFactory, Pipeline
 from edgeharfer.runtime.process import pipeline_process
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.recording.recorder import Recorder, Replayer
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
+from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.display import window_unavailable_reason
 from edgeharfer.runtime.sinks.mosaic import MosaicSink
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_summary
+from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.types import Frame
 
 NO_VIEW = "none"
 DEFAULT_SIZE = (640, 480)
@@ -104,8 +109,8 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
             else HoldOptions.for_source(source, paced=options.pace != "auto", last=options.hold)
         )
         if hold.last:
-            key = "a key in the window, or " if view == "window" else ""
-            report(f"the last picture stays until {key}Ctrl-C")
+            key = "a key in the window or " if view == "window" else ""
+            report(f"press {key}Ctrl-C to close the last image")
         pace = _pace(options.pace, watched=view != NO_VIEW and not hold.photo_s)
         # A recording holds what was seen, so its replay would look at other frames.
         if options.record is None and not any(sink.uses_pictures for sink in sinks):
@@ -121,11 +126,16 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
             RunInput(one, capture, name)
             for one, capture, name in zip(pipelines, captures, names, strict=True)
         ]
+        shown = (
+            [ProgressSink(stack, _expected_results(sources, options.limits))]
+            if view == NO_VIEW and not any(each.live for each in sources)
+            else []
+        )
         with pipeline_process():
             Runner(
                 pipeline,
                 captures[0],
-                sinks,
+                [*sinks, *shown],
                 options.limits,
                 stopping=stopping,
                 hold=hold,
@@ -134,6 +144,9 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
                 changed=changed,
             ).run()
         stopped = stopping()
+    for sink in sinks:
+        if sink.saved:
+            report(f"saved {sink.saved}")
     for each in sources:
         for line in describe_unreadable(each):
             report(f"edgeharfer: {line}")
@@ -177,6 +190,38 @@ def _open_inputs(
         return recorder
 
     return [source], make_recorder
+
+
+class ProgressSink(Sink):
+    """Reports each result as progress."""
+
+    uses_pictures = uses_status = False
+
+    def __init__(self, stack: ExitStack, total: int | None) -> None:
+        """Begin a step, which ends with the stack.
+
+        Args:
+            stack: Ends the step.
+            total: Number of results; None if it is unknown.
+        """
+        self._advance = stack.enter_context(step("processing", total))
+
+    def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self._advance()
+
+
+def _expected_results(sources: Sequence[Source], limits: RunLimits) -> int | None:
+    """Return the number of results of a run, or None if it is unknown."""
+    total = 0
+    for source in sources:
+        counts = [source.frame_count, limits.max_frames]
+        if limits.duration_s and source.fps:
+            counts.append(round(limits.duration_s * source.fps))
+        known = [count for count in counts if count]
+        if not known:
+            return None
+        total += min(known)
+    return total
 
 
 def _view(view: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from edgeharfer.runtime.overlay.style import humanise, label_text
+from edgeharfer.runtime.progress import paused
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import is_writable
@@ -58,7 +59,8 @@ class ConsoleSink(Sink):
 
     def _print(self, line: str) -> None:
         if is_writable(self._stream):
-            print(line, file=self._stream, flush=True)
+            with paused():
+                print(line, file=self._stream, flush=True)
 
 
 class _Shown:
