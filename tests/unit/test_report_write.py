@@ -16,8 +16,8 @@ pytest.importorskip("reportlab", reason="needs the report extra")
 pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.inputs import available_folder, find_inputs, plan_tasks
-from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.write import ensure_writable_folder, write_report
 from edgeharfer.runtime.errors import SinkError
 from tiny_reports import report
@@ -28,6 +28,7 @@ FILES = {
     "emotions_bar.png",
     "emotions_pie.png",
     "frames.csv",
+    "report.html",
     "report.pdf",
     "summary.json",
     "timeline.png",

@@ -201,9 +201,7 @@ class Analyzer(Closing):
             TaskError: An extra task failed.
         """
         self._pipeline.reset(renumber=True)
-        collector = Collector(
-            self._schedule, self._columns, self._keypoints, source.fps, progress, on_sample
-        )
+        collector = Collector(self._schedule, self._columns, self._keypoints, source.fps, progress, on_sample)
         with source, Capture(source, pace="fast", precompute=self._pipeline.precompute) as capture:
             Runner(
                 self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping
