@@ -23,6 +23,9 @@ class ScreenSink(Sink):
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._notice.observe(len(result.faces))
+        if self._notice.declined:
+            self._state.show(ScreenContent(status.source_state, declined=True))
+            return
         content = ScreenContent(
             state=status.source_state,
             people=len(result.faces),

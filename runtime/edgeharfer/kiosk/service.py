@@ -161,7 +161,10 @@ class Service:
         self._jumps = ClockJumpDetector(clock)
         privacy = config.privacy
         self._notice = PrivacyNotice(
-            required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock
+            required=privacy.notice_required,
+            forget_s=privacy.notice_forget_s,
+            decline_forget_s=privacy.decline_forget_s,
+            clock=clock,
         )
         self._watchdog = WatchdogPinger(send, watchdog_s(), clock)
         self._health = HealthMonitor(
@@ -218,12 +221,15 @@ class Service:
             return
 
     def _before_frame(self) -> Pipeline:
-        """Apply new models and a confirmation of the notice; returns the pipeline for the frame."""
+        """Apply new models and an answer to the notice; returns the pipeline for the frame."""
         if self._models.poll():
             self._events.end_all("changed")  # the new pipeline numbers its tracks from 1 again
             self._health.show_models()
-        if self._state.pop_confirmation():
-            self._notice.confirm()
+        match self._state.pop_answer():
+            case True:
+                self._notice.confirm()
+            case False:
+                self._notice.decline()
         self._notice.apply(self._models.pipeline)
         self._health.update()
         return self._models.pipeline
