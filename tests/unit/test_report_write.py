@@ -84,7 +84,7 @@ def test_a_failure_on_the_way_leaves_the_old_report_alone(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "person_pdf", full)
+    monkeypatch.setattr(write, "report_html", full)
     with pytest.raises(SinkError, match="No space left on device"):
         write_report(report({1: "ssss"}), folder, EDITION)
     assert (folder / "summary.json").read_bytes() == before
