@@ -32,6 +32,9 @@ class ScreenSink(Sink):
         decided = [self._events.subjects(source).decisions for source in self._latest]
         live = [one for one in self._latest.values() if one[2].source_state == "live"]
         shown = live[0] if live else (frame, result, status)
+        if self._notice.declined:
+            self._state.show(ScreenContent(shown[2].source_state, declined=True))
+            return
         content = ScreenContent(
             state=shown[2].source_state,
             people=people,

@@ -165,7 +165,10 @@ class Service:
         self._shared: list[Pipeline] = []
         privacy = config.privacy
         self._notice = PrivacyNotice(
-            required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock
+            required=privacy.notice_required,
+            forget_s=privacy.notice_forget_s,
+            decline_forget_s=privacy.decline_forget_s,
+            clock=clock,
         )
         self._watchdog = WatchdogPinger(send, watchdog_s(), clock)
         self._health = HealthMonitor(
@@ -259,12 +262,15 @@ class Service:
         return self._shared
 
     def _before_frame(self) -> Pipeline:
-        """Apply new models and a confirmation of the notice; returns the pipeline for the frame."""
+        """Apply new models and an answer to the notice; returns the pipeline for the frame."""
         if self._models.poll():
             self._events.end_all("changed")  # the new pipeline numbers its tracks from 1 again
             self._health.show_models()
-        if self._state.pop_confirmation():
-            self._notice.confirm()
+        match self._state.pop_answer():
+            case True:
+                self._notice.confirm()
+            case False:
+                self._notice.decline()
         for pipeline in self._pipelines():
             self._notice.apply(pipeline)
         self._health.update()
