@@ -63,7 +63,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
 @click.argument("inputs", nargs=-1, metavar="VIDEO|IMAGE|DIR…")
 @click.option(
     "--from", "from_list", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="LIST.txt",
-    help="Also analyse the inputs of this file, one a line; - is standard input.",
+    help="Also analyse the inputs listed in this file, one per line; - reads standard input.",
 )  # fmt: skip
 @path_option("--out", required=True, metavar="DIR", help="Output folder for the reports.")
 @click.option(
@@ -92,7 +92,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1, 4096), metavar="N",
-    help="Inputs analysed at the same time. Default: 1; with Ray, what its resources allow.",
+    help="Inputs analysed at the same time; default: 1, or with Ray as many as its resources allow.",
 )  # fmt: skip
 @click.option("--ray-address", metavar="ADDRESS", help="Ray cluster; default: start Ray on this machine.")
 @click.option(
@@ -111,7 +111,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
 @task_option
 @config_option
 def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options: Any) -> None:
-    """Write a report on each video, image or folder: CSV, JSON, charts and PDF.
+    """Write reports on videos and images: charts, CSV, JSON and PDF.
 
     \b
     edgeharfer analyze interview.mp4 --out reports
@@ -120,10 +120,10 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
 
     A second run resumes where the first one stopped. Inputs that cannot be read are listed, the others are
     analysed, and the exit code is 2. With several inputs, job.jsonl records what happened to each, and
-    all_summary.csv and all_frames.csv hold the figures of all.
+    all_summary.csv, all_persons.csv and all_frames.csv hold the figures of all.
     """
     if not inputs and from_list is None:
-        raise click.UsageError("no inputs; give files or folders, or --from LIST.txt")
+        raise click.UsageError("no inputs: pass files or folders, or --from LIST.txt")
     with needs_extra("report"):
         from edgeharfer.report.batch import Batch, Workload
         from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks

@@ -29,9 +29,14 @@ from edgeharfer.runtime.source.images import (
 )
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
 
-MANIFEST, ALL_SUMMARY, ALL_FRAMES = "job.jsonl", "all_summary.csv", "all_frames"
+MANIFEST, ALL_SUMMARY, ALL_PERSONS, ALL_FRAMES = (
+    "job.jsonl",
+    "all_summary.csv",
+    "all_persons.csv",
+    "all_frames",
+)
 """Files of a job of several inputs, next to the folders of the reports; the last one with its suffix."""
-_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
+_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, ALL_PERSONS, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
