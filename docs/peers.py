@@ -130,15 +130,17 @@ def table_of(counts: Mapping[str, Mapping[str, int]]) -> Counts:
     return np.array([[counts.get(truth, {}).get(label, 0) for label in LABELS] for truth in LABELS])
 
 
-def run_all(data: Path, environments: Path, names: Iterable[str], every: int, frames: int) -> dict[str, Any]:
-    """Measure the libraries on the same files."""
+def run_all(
+    data: Path, environments: Path, names: Iterable[str], every: int, frames: int
+) -> Iterator[dict[str, Any]]:
+    """Measure the libraries on the same files, and yield the figures of each."""
     clips = sorted(path for path in (data / "clips").iterdir() if path.is_file())
-    systems: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         scratch, sets = Path(temporary), Path(temporary, "sets")
         write_sets(data, sets, every)
         for name in names:
             print(f"{name} ...", flush=True)
+            systems: dict[str, Any] = {}
             python = install(name, environments / name)
             measured = measure(python, name, sets, str(frames), *clips)
             found = {one: accuracy(table_of(set_["counts"])) for one, set_ in measured["sets"].items()}
@@ -150,7 +152,7 @@ def run_all(data: Path, environments: Path, names: Iterable[str], every: int, fr
                 }
                 for package in PACKAGES:
                     systems[package] = {one: evaluate(python, package, sets / one, scratch) for one in SETS}
-    return systems
+            yield systems
 
 
 def machine() -> dict[str, Any]:
@@ -229,9 +231,9 @@ def main() -> None:
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {"systems": {}}
     if not options.page:
         names = options.system or REQUIREMENTS
-        measured = run_all(options.data, options.environments, names, options.every, options.frames)
-        figures = {"machine": machine(), "every": options.every, "systems": figures["systems"] | measured}
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        for measured in run_all(options.data, options.environments, names, options.every, options.frames):
+            figures = {"machine": machine(), "systems": figures["systems"] | measured}
+            FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
 
 
