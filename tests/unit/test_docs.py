@@ -69,6 +69,14 @@ def test_the_first_change_works_as_written(monkeypatch: pytest.MonkeyPatch) -> N
     tests["test_a_blurred_picture_is_less_sharp"]()
 
 
+def test_the_page_on_other_libraries_has_the_figures_that_were_measured() -> None:
+    figures = json.loads((PROJECT / "docs" / "benchmarks" / "peers.json").read_text(encoding="utf-8"))
+    measured, page = figures["systems"]["fer"], (PROJECT / "docs" / "peers.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `fer`")]
+    assert f"{measured['rare']['top1']:.1%}" in rows[0]
+    assert f"{measured['clips']['cpu_s'] / measured['clips']['frames'] * 1e3:.2f}" in rows[1]
+
+
 def test_real_lines_fit_the_schema_of_events(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["run", "--source", "demo", "--view", "none", "--events", "-", "--task", "headpose"]
     assert run_command([*command, "--max-frames", "20"]) == 0
