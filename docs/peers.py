@@ -167,7 +167,10 @@ def faces_table(figures: Mapping[str, Any]) -> list[str]:
     sizes = [f"{text}, n = {systems[rows[0]][name]['n']:,}" for name, text in SETS.items()]
     lines = [f"| | {' | '.join(sizes)} |", "|---" * 4 + "|"]
     for name in rows:
-        cells = [f"{systems[name][one]['top1']:.1%} ({systems[name][one]['recall']:.1%})" for one in SETS]
+        cells = [
+            f"{100 * systems[name][one]['top1']:.1f} % ({100 * systems[name][one]['recall']:.1f} %)"
+            for one in SETS
+        ]
         lines.append(f"| {title(name)} | {' | '.join(cells)} |")
     return lines
 
