@@ -25,6 +25,10 @@ _SMALL = f"""[...document.querySelectorAll(
   .map(node => [node, node.getBoundingClientRect()])
   .filter(([, box]) => box.width < {TARGET_PX} || box.height < {TARGET_PX})
   .map(([node, box]) => `${{node.id || node.outerHTML.slice(0, 80)}}: ${{box.width}} x ${{box.height}}`)"""
+# Colours may still be on their way to those of the look.
+_SETTLED = """new Promise(requestAnimationFrame).then(() => Promise.all(document.getAnimations()
+    .filter(one => one instanceof CSSTransition).map(one => one.finished.catch(() => null))))
+    .then(() => null)"""
 _FOUND = """axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.flatMap(
     one => one.nodes.map(node => `${one.id}: ${node.target.join(' ')}: ${node.failureSummary}`)))"""
 
@@ -43,6 +47,6 @@ def problems(page: Page) -> list[str]:
     found = []
     for look in LOOKS:
         page.look(**look)
-        page.run("new Promise(requestAnimationFrame)")
+        page.run(_SETTLED)
         found += [f"{look}: {one}" for one in (*page.run(_FOUND), *page.run(_SMALL))]
     return found

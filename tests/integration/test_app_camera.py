@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,9 +35,9 @@ TRACKS = """(() => {
 })()"""
 
 
-def open_socket(app: App, **options: object) -> ClientConnection:
+def open_socket(app: App, headers: Mapping[str, str] | None = None) -> ClientConnection:
     address = f"ws://127.0.0.1:{app.port}/api/live/camera"
-    return connect(address, proxy=None, close_timeout=5, **options)  # type: ignore[arg-type]
+    return connect(address, additional_headers=headers, proxy=None, close_timeout=5)
 
 
 def images() -> list[bytes]:
@@ -94,19 +94,19 @@ def test_a_page_that_gets_no_camera_says_why(app: App, tmp_path: Path) -> None:
 def test_only_a_page_of_the_app_with_its_token_is_let_in(app: App, guarded: App) -> None:
     assert app.ask("GET", "/api/live/camera").status == 426
     assert app.ask("POST", "/api/live/camera").status == 405
-    for at, options, status in (
-        (app, {"origin": "http://evil.example"}, 403),
-        (app, {"origin": "null"}, 403),
-        (app, {"additional_headers": {"Sec-Fetch-Site": "cross-site"}}, 403),
+    for at, headers, status in (
+        (app, {"Origin": "http://evil.example"}, 403),
+        (app, {"Origin": "null"}, 403),
+        (app, {"Sec-Fetch-Site": "cross-site"}, 403),
         (guarded, {}, 401),
-        (guarded, {"additional_headers": {"Authorization": "Bearer wrong"}}, 401),
+        (guarded, {"Authorization": "Bearer wrong"}, 401),
     ):
         with pytest.raises(InvalidStatus) as refused:
-            open_socket(at, **options)
+            open_socket(at, headers)
         assert refused.value.response.status_code == status
-    with open_socket(guarded, additional_headers=BEARER) as socket:
+    with open_socket(guarded, BEARER) as socket:
         assert socket.recv(60) == NEXT
-    with open_socket(app, origin=app.url.rstrip("/")) as socket:
+    with open_socket(app, {"Origin": app.url.rstrip("/")}) as socket:
         assert socket.recv(60) == NEXT
 
 

@@ -30,7 +30,9 @@ MAX_SOURCE_LENGTH = 2000
 TICK_S = 1.0
 UPLOAD_TYPE = "application/octet-stream"
 """Media type of uploads. Cross-site forms cannot send it, and scripts need a CORS preflight, which fails."""
-OPEN_PATHS = frozenset({"/login", "/api/login", "/app.css", "/login.js", "/icon.svg", "/healthz"})
+OPEN_PATHS = frozenset(
+    {"/login", "/api/login", "/app.css", "/login.js", "/parts.js", "/icon.svg", "/healthz"}
+)
 """Paths without a token: the login page and its files, and the health check."""
 _VIEWER = re.compile(r"[A-Za-z0-9_-]{1,40}")
 

@@ -134,6 +134,9 @@ export class Live {
     part("start").hidden = !over;
     part("source").disabled = part("other").disabled = !over;
     this.renderMood(state);
+    part("figures").hidden = part("doing").hidden = off;
+    part("no-action").hidden = !off;
+    setText(part("nobody"), off ? "Each person in view is listed here, with all emotions." : "No faces in view.");
     this.renderFigures(state);
     this.renderAction(off ? null : state.action, off);
     this.renderPeople(state.people);
@@ -172,7 +175,7 @@ export class Live {
 
   renderFigures(state) {
     const status = state.status ?? { fps: 0, latency_ms: 0, frames_dropped: 0, provider: "" }, none = !state.status || state.run === "off";
-    setText(part("fps"), none ? "–" : status.fps.toFixed(status.fps < 10 ? 1 : 0));
+    setText(part("fps"), none ? "–" : `${status.fps.toFixed(status.fps < 10 ? 1 : 0)} fps`);
     setText(part("latency"), none ? "–" : `${status.latency_ms.toFixed(0)} ms`);
     setText(part("dropped"), none ? "–" : String(status.frames_dropped));
     setText(part("provider"), none ? "–" : status.provider || "–");
