@@ -29,15 +29,6 @@ KEEP = """document.getElementById('file').addEventListener(
     'change', event => { window.kept = event.target.files[0]; }, {capture: true, once: true})"""
 SHADES = """[...document.querySelectorAll('#persons canvas')].map(face =>
     [...face.getContext('2d').getImageData(0, 0, 96, 96).data].filter((_, place) => place % 4 === 0))"""
-# The time of the picture that the player shows, as the description of the moment has it.
-SHOWN_S = "parseFloat(document.getElementById('moment-text').textContent)"
-CLICK_THE_MIDDLE = """(() => {
-  const chart = document.querySelector('#timeline svg'), box = chart.getBoundingClientRect();
-  const middle = box.left + (46 + (box.width - 56) / 2);
-  const where = {clientX: middle, clientY: box.top + 20, pointerId: 1, bubbles: true};
-  chart.setPointerCapture = () => undefined;
-  chart.dispatchEvent(new PointerEvent('pointerdown', where));
-})()"""
 DONE = "!document.getElementById('result').hidden"
 
 
@@ -142,7 +133,7 @@ def check_the_annotated_video(file: Path) -> None:
 
 
 def play_with_boxes(page: Page) -> None:
-    """Two faces are marked, on the picture itself, and the boxes follow them; so does the cursor."""
+    """Two faces are marked, on the picture itself, and the boxes follow them."""
     boxes = "[...document.querySelectorAll('#film-faces .face')].map(box => Number(box.getAttribute('x')))"
     page.until("document.getElementById('film-faces').children.length === 4")  # two boxes and their labels
     first = page.run(boxes)
@@ -151,12 +142,6 @@ def play_with_boxes(page: Page) -> None:
     last = page.run(boxes)
     assert len(first) == len(last) == 2 and first != last
     assert page.run("document.querySelector('#film-faces .face-name').textContent").startswith("Person ")
-    page.run(CLICK_THE_MIDDLE)
-    page.until("Math.abs(document.getElementById('film').currentTime - 1) < 0.06")
-    page.until(f"Math.abs({SHOWN_S} - document.getElementById('film').currentTime) < 0.11")
-    cursor = "Number(document.querySelector('#timeline .mark').getAttribute('x1'))"
-    [left, right] = page.run("[46, document.querySelector('#timeline svg').viewBox.baseVal.width - 10]")
-    assert page.run(cursor) == pytest.approx(left + (right - left) * page.run(SHOWN_S) / 2, abs=1)
     sides = "(({left, right, top, bottom}) => [left, right, top, bottom])"
     area = f"{sides}(document.getElementById('%s').getBoundingClientRect())"
     assert page.run(area % "film-faces") == page.run(area % "film")

@@ -49,10 +49,8 @@ export class Film {
 
   // As a whole, so that the player can go to any moment.
   async loadAnnotated() {
-    if (this.made || !this.annotated) {
-      this.tell(CHARTS);
-      return;
-    }
+    this.tell(CHARTS);
+    if (this.made || !this.annotated) return;
     const answer = await fetch(this.annotated);
     if (!answer.ok || this.closed) return;
     this.made = URL.createObjectURL(await answer.blob());
@@ -74,12 +72,14 @@ export class Film {
     const next = (_, picture) => {
       if (this.closed) return;
       this.show(picture.mediaTime);
+      if (!this.player.paused) part("moment").value = String(picture.mediaTime);
       this.player.requestVideoFrameCallback(next);
     };
     this.player.requestVideoFrameCallback(next);
   }
 
   seek(time) {
+    part("moment").value = String(time);
     this.show(time);
     if (!part("player").hidden) this.player.currentTime = Math.min(time + JUST_AFTER_S, this.player.duration || time);
   }
@@ -90,7 +90,6 @@ export class Film {
     this.strip.moveCursor(time);
     if (!this.person) return;
     const text = this.timeline.moveCursor(time);
-    part("moment").value = String(time);
     setText(part("moment-text"), text);
     part("moment").setAttribute("aria-valuetext", text);
   }
