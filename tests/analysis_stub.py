@@ -28,7 +28,7 @@ GROUP = {"sightings": 1, "coverage": 0.5, "confidence": 0.9}
 SUMMARY: dict[str, Any] = {
     "input": {"kind": "video", "duration_s": 2.0, "frames": 60, "samples": 2, "unreadable": 0},
     "group": {**GROUP, "shares": {"happy": 1.0}, "mean_raw": {"happy": 0.8}},
-    "persons": [{}],
+    "persons": [{"track": 1, "seen_s": 1.0, **GROUP, "strength": 0.75, "shares": {"happy": 1.0}}],
 }
 FRAMES = "time_s,frame,picture,track,raw_happy,label,score\n0.0,0,,1,0.8,happy,0.8\n0.5,15,,,,,\n"
 

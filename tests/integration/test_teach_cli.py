@@ -108,7 +108,7 @@ def test_a_stopped_recording_writes_nothing(
     [
         ([], "give DATA to teach a package, or --label"),
         (["--label", "wave"], "a recording needs a name that ends in .enrol"),
-        (["clips", "--label", "wave"], "--label records examples: omit it, or DATA"),
+        (["clips", "--label", "wave"], "--label applies to recordings: remove it, or remove DATA"),
         (["clips", "--name", "Wave!"], "--name Wave!: a name needs lower-case letters"),
         (["nowhere"], "nowhere: no such file or folder"),
     ],

@@ -99,7 +99,7 @@ class ClipCalibrationSource(CalibrationSource):
                 if clip is None or max(numbers) >= len(clip.pictures):
                     raise ConfigError(
                         f"{self.data.path}: a clip of the calibration set decodes to other frames here: "
-                        "make a new set with `edgeharfer calibrate`"
+                        "create a new set with `edgeharfer calibrate`"
                     )
                 selection.add(label, clip, numbers)
         return CalibrationData(wanted, self.stack(selection.pictures), selection.balanced_windows())

@@ -163,7 +163,7 @@ class CalibrationSource(ABC):
             SourceError: There are none.
         """
         if not pictures:
-            raise SourceError(f"{self.data.path}: none of its pictures can be read")
+            raise SourceError(f"{self.data.path}: none of its images can be read")
         return np.stack(pictures)
 
     @abstractmethod

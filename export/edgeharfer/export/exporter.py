@@ -147,9 +147,9 @@ def export_model(
         options=options,
     )
     if loaded.dtype is not None:
-        report(f"computing in float32 what was saved in {loaded.dtype}")
+        report(f"saved in {loaded.dtype}, computed in float32")
     if loaded.per_frame:
-        report("the model scores each frame of a clip: the package gives the scores of the last one")
+        report("the model scores every frame of a clip: the package outputs the scores of the last frame")
     if loaded.imported is None:
         report(f"converting to ONNX, opset {convert.OPSET}")
     for what, note in notes_of(loaded).items():
@@ -219,7 +219,9 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
     if not precisions:
         raise ConfigError(f"no precision given: choose from {', '.join(PRECISIONS)}")
     if "int8" in precisions and int8 is None:
-        raise ConfigError("INT8 needs calibration data: give --calibration, or leave int8 out")
+        raise ConfigError(
+            "INT8 requires calibration data: pass --calibration, or remove int8 from --precision"
+        )
 
 
 def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head) -> _Graphs:
@@ -230,7 +232,6 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
             loaded.units or 0,
             per_frame=loaded.per_frame,
             head=head_kind,
-            labels=len(draft["labels"]),
             where=loaded.last_layer,
         )
 
@@ -255,7 +256,7 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
         with backend.quiet():
             split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     except NotSplitError as error:
-        report(f"exporting the whole model: {error}")
+        report(f"exporting the model unsplit: {error}")
         return _whole(loaded, draft["window"]["frames"], picture, str(error), ending)
     encoder = convert.to_onnx(_inference(split.encoder), picture, "image", "features", loaded.name)
     window = (split.frames, split.features)
@@ -312,7 +313,7 @@ def _whole(
     """
     tf = backend.load("tensorflow")
     if frames is None:
-        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: give --frames")
+        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: pass --frames")
     values = math.prod(picture)
     pixels = convert.to_onnx(
         lambda batch: tf.reshape(batch, (-1, values)), picture, "image", "features", loaded.name
@@ -395,8 +396,8 @@ def _check_parity(
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= tolerance:
             raise ModelError(
-                f"{loaded.name}: changes in conversion: {key} differs from the original by {figure:.1e}, "
-                f"more than {tolerance:.0e}"
+                f"{loaded.name}: the conversion changes its outputs: {key} differs from the original by "
+                f"{figure:.1e}, more than {tolerance:.0e}"
             )
         figures[key], agreement[key] = figure, parity.agreement(outputs, expected)
     return _Parity({**figures, "top1_agreement": agreement}, inputs, expected)

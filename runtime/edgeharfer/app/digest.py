@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.scene import intensity_to_dict
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
 from edgeharfer.report.statistics import PersonStatistics
 from edgeharfer.report.summary import round_values
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 MAX_POINTS = 400

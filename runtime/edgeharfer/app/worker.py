@@ -97,8 +97,9 @@ def analyze(
     from edgeharfer.app.digest import ReportDigest
     from edgeharfer.app.models import load_intensity_estimator
     from edgeharfer.report.analyzer import Analyzer
-    from edgeharfer.report.inputs import ReportTask, make_input
+    from edgeharfer.report.inputs import make_input
     from edgeharfer.report.job import ReportJob
+    from edgeharfer.report.task import ReportTask
 
     pipeline = {**request.pipeline, "backend": Backend(**request.pipeline.get("backend", {}))}
     if request.signature_key is not None:

@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     "--keras-model", metavar="FILE|DIR",
     help="Keras model that PACKAGE was exported from, for --against keras,litert.",
 )  # fmt: skip
-@click.option("--name", help="Package to pick from a training run that holds several.")
+@click.option("--name", help="Package to use from a training run that has several.")
 @click.option("--end-to-end", is_flag=True, help="Benchmark the whole pipeline on --source.")
 @click.option("--source", metavar="FILE", help="Clip for --end-to-end.")
 @click.option(
-    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: number of faces, copied from the clip's."
+    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: faces per frame, copied from the clip."
 )
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True, max=10_000), metavar="M",
-    help="With --end-to-end: then run at full speed for M minutes; report drift, temperature and power.",
+    help="With --end-to-end: then run for M minutes at full speed and report drift, temperature and power.",
 )  # fmt: skip
 @click.option(
     "--agreement", is_flag=True,
-    help="With --end-to-end: compare the labels with those of running every stage on every frame.",
+    help="With --end-to-end: compare the labels with a run of every stage on every frame.",
 )  # fmt: skip
 @click.option(
     "--provider", "providers", default="auto", show_default=True, metavar="LIST",
@@ -63,7 +63,11 @@ if TYPE_CHECKING:
     help="Comma-separated list of fp32, fp16, int8.",
 )
 @click.option(
-    "--threads", default="1", show_default=True, metavar="LIST", help="ONNX Runtime intra-op threads."
+    "--threads",
+    default="1",
+    show_default=True,
+    metavar="LIST",
+    help="Comma-separated numbers of ONNX Runtime intra-op threads.",
 )
 @click.option(
     "--batch", "batches", default="1", show_default=True, metavar="LIST", help="Comma-separated batch sizes."
@@ -84,13 +88,15 @@ if TYPE_CHECKING:
 )
 @path_option(
     "--data", metavar="DIR|ZIP",
-    help="Labelled data; adds the accuracy in each precision on each provider to the table.",
+    help="Labelled data; adds the accuracy of each precision and provider to the table.",
 )  # fmt: skip
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
 @path_option("--plot", "plot_file", metavar="FILE.png", help="Plot the medians with their ranges.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
-    """Benchmark PACKAGEs on this machine: medians and ratios from interleaved rounds in one run.
+    """Benchmark packages on this machine, against other engines and end to end.
+
+    Medians and ratios come from interleaved rounds in one run.
 
     A PACKAGE is a shipped name, a package folder, or a Keras model or training run, which is exported
     temporarily. Without PACKAGE, all shipped packages are measured; with --end-to-end, the defaults of `run`.

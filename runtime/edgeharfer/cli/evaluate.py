@@ -32,9 +32,9 @@ from edgeharfer.runtime.staging import write_json
 @model_file_options
 @provider_options
 def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -> None:
-    """Measure the accuracy of a PACKAGE, or of a model file as it would be exported.
+    """Measure the accuracy of a package or model file on labelled data.
 
-    The options of `export` say what a model file does not record.
+    A model file is measured as it would be exported; the options of `export` state what it does not record.
 
     \b
     edgeharfer evaluate emotion-fer8 --data fer2013.zip --ferplus fer2013new.csv
@@ -69,7 +69,7 @@ def check_label_order(metrics: dict[str, Any]) -> str | None:
     metrics["label_order"] = {"name": best.order.name, "labels": list(best.order.labels), "top1": best.top1}
     name = "assigned by the confusion matrix of this data" if best.order.name == FITTED else best.order.name
     return (
-        f"the labels seem to be in another order: {best.top1:.1%} instead of {metrics['top1']:.1%} are right "
+        f"the labels seem to be in another order: top-1 is {best.top1:.1%} instead of {metrics['top1']:.1%} "
         f"with {', '.join(best.order.labels)} ({name}): see `edgeharfer inspect --data`"
     )
 

@@ -32,7 +32,7 @@ def int8_options(command: F) -> F:
                      help="FER+ votes; both data sets are labelled by their majority."),
         click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
                      metavar="POINTS",
-                     help="Maximum loss of INT8 in top-1 accuracy, in points; a single class may lose 3."),
+                     help="Maximum loss of top-1 accuracy by INT8, in points; a class may lose up to 3."),
         click.option("--int8-for", type=click.Choice(TARGETS), default="cpu", show_default=True,
                      help="Target of the INT8 graphs."),
         click.option("--keep-slower", is_flag=True,
@@ -56,7 +56,7 @@ def int8_options(command: F) -> F:
 @click.option(
     "--half-weights", is_flag=True, help="Store FP32 weights as FP16; they are converted back when loaded."
 )
-@click.option("--name", help="Name of the package; picks one if a training run holds several.")
+@click.option("--name", help="Name of the package; selects one if a training run has several.")
 @int8_options
 @click.option(
     "--benchmark",
@@ -73,12 +73,12 @@ def export(
     measure: bool,
     **options: Any,
 ) -> None:
-    """Export MODEL to a model package.
+    """Export a Keras, ONNX or TensorFlow Lite model to a model package.
 
     MODEL is a .keras, .h5 or .hdf5 file (of Keras 2 too), a .json architecture with --weights, a SavedModel,
     an .onnx or .tflite file, the folder of a training run, or a package to add INT8 graphs to. An action
     model is split into a frame encoder and a head over the window. The package is written completely or not
-    at all; its receipt states how far it differs from MODEL.
+    at all; its receipt records how much its outputs differ from those of MODEL.
 
     \b
     edgeharfer export model.h5 --labels labels.json --normalize unit --out package
@@ -94,7 +94,7 @@ def export(
     if (model / "manifest.json").is_file():
         refuse_model_options(str(model), options)
         if int8 is None:
-            raise ConfigError(f"{model}: is already a package: add INT8 graphs with --precision fp32,int8")
+            raise ConfigError(f"{model}: is already a package: to add INT8 graphs, use --precision fp32,int8")
         quantize_package(model, out, int8, precisions=precisions, report=click.echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
@@ -127,7 +127,9 @@ def _int8(options: dict[str, Any]) -> Int8Options:
     from edgeharfer.export import Int8Options
 
     if options["calibration"] is None:
-        raise ConfigError("INT8 needs calibration data: give --calibration, or remove int8 from --precision")
+        raise ConfigError(
+            "INT8 requires calibration data: pass --calibration, or remove int8 from --precision"
+        )
     return Int8Options(
         options["calibration"],
         options["eval_data"],

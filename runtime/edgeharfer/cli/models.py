@@ -72,7 +72,11 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
 @models.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option(
-    "--for", "target", type=click.Choice(["tensorrt"]), required=True, help="What the graphs are built for."
+    "--for",
+    "target",
+    type=click.Choice(["tensorrt"]),
+    required=True,
+    help="Engine that the graphs are built for.",
 )
 def check(packages: tuple[str, ...], target: str) -> None:
     """Build the graphs of PACKAGEs for another engine, without a GPU; default: all shipped packages.
@@ -90,10 +94,10 @@ def check(packages: tuple[str, ...], target: str) -> None:
             for found in check_package(package):
                 graph = f"{package.manifest.name} {found.role} {found.precision}"
                 accepted = f"accepted by {target}, {found.layers} layers, {found.seconds:.1f} s"
-                click.echo(f"{graph}: {accepted if found.reason is None else f'refused: {found.reason}'}")
+                click.echo(f"{graph}: {accepted if found.reason is None else f'rejected: {found.reason}'}")
                 refused += [graph] if found.reason is not None else []
     if refused:
-        raise ModelError(f"{target} refuses {', '.join(refused)}: see the reasons above")
+        raise ModelError(f"{target} rejects {', '.join(refused)}: see the reasons above")
 
 
 @models.command()
@@ -103,12 +107,12 @@ def keygen(file: Path) -> None:
     from edgeharfer.runtime.inference.signature import generate_key_pair
 
     public = generate_key_pair(file)
-    click.echo(f"{file}: keep it secret; give {public} to `--require-signature`")
+    click.echo(f"{file}: keep this file secret; pass {public} as --require-signature")
 
 
 @models.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@path_option("--key", required=True, help="Private key from keygen.")
+@path_option("--key", required=True, metavar="FILE", help="Private key from `edgeharfer models keygen`.")
 def sign(package: Path, key: Path) -> None:
     """Sign the package folder PACKAGE.
 
@@ -117,7 +121,7 @@ def sign(package: Path, key: Path) -> None:
     from edgeharfer.runtime.inference.package import sign_package
 
     signed = sign_package(package, key)
-    click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
+    click.echo(f"{package}: {signed.manifest.name} is signed; verify it with `edgeharfer models verify`")
 
 
 def run_graphs(package: Package) -> str:

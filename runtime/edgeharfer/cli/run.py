@@ -1,4 +1,4 @@
-"""`edgeharfer run`: recognise actions and emotions in a camera, file or stream."""
+"""`edgeharfer run`: recognise actions and emotions in video from a camera, file or stream."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def writer_options(command: F) -> F:
     help="Allow a stream to follow redirects and references to other servers.",
 )  # fmt: skip
 @decode_option
-@click.option("--pick", is_flag=True, help="Choose a camera or file in a menu with a preview first.")
+@click.option("--pick", is_flag=True, help="Choose the camera or file in a menu with a preview.")
 @click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Requested resolution of a camera.")
 @click.option(
     "--fps",
@@ -81,11 +81,11 @@ def writer_options(command: F) -> F:
 @writer_options
 @click.option(
     "--hold/--no-hold", default=None,
-    help="Keep the last image on screen until a key or Ctrl-C is pressed; default for photographs.",
+    help="Keep the last image on screen until a key or Ctrl-C is pressed; the default for photographs.",
 )  # fmt: skip
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE",
-    help="Record what the models saw for --replay; contains no pixels.",
+    help="Record the outputs of the models for --replay; no pixels are stored.",
 )  # fmt: skip
 @click.option(
     "--replay", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
@@ -113,7 +113,7 @@ def writer_options(command: F) -> F:
 @task_option
 @config_option
 def run(**options: Any) -> None:
-    """Recognise actions and emotions in a camera, file or stream.
+    """Recognise actions and emotions in video from a camera, file or stream.
 
     \b
     edgeharfer run --camera 0
@@ -126,7 +126,9 @@ def run(**options: Any) -> None:
 
     pick = wants_pick(click.get_current_context())
     if options["hold"] and options["view"] == "none":
-        raise click.UsageError("--hold keeps an image on screen and needs a view: use --view window or web")
+        raise click.UsageError(
+            "--hold keeps the last image on screen and needs a view: use --view window or web"
+        )
     if options["replay"] is not None and (options["record"] is not None or options["source"] is not None):
         raise click.UsageError("--replay cannot be combined with --source or --record")
     for task in options["task"] if options["replay"] or options["record"] else ():

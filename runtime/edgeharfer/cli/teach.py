@@ -1,4 +1,4 @@
-"""`edgeharfer teach`: a new action package from a few clips of each class."""
+"""`edgeharfer teach`: create an action package from a few clips per class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 @click.command()
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path), metavar="[DATA]...")
 @path_option(
-    "--out", required=True, metavar="PACKAGE|FILE.enrol", help="Folder of the package, or recording."
+    "--out",
+    required=True,
+    metavar="PACKAGE|FILE.enrol",
+    help="Output folder of the package, or output file of a recording.",
 )
 @click.option("--name", help="Name of the package; default: the name of its folder.")
 @click.option(
@@ -32,13 +35,19 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 )  # fmt: skip
 @path_option(
     "--background", multiple=True, metavar="DIR|FILE.enrol",
-    help="Clips or a recording in which nobody does any of the actions; repeatable. Adds to what ships.",
+    help="Clips or a recording without any of the actions; repeatable. Used with the background that ships.",
 )  # fmt: skip
-@click.option("--camera", default="0", metavar="N|PATH", help="Record from this camera; needs --label.")
+@click.option(
+    "--camera",
+    default="0",
+    show_default=True,
+    metavar="N|PATH",
+    help="Record from this camera; needs --label.",
+)
 @click.option(
     "--source", type=source_spec, metavar=source_metavar(), help="Record from this source; needs --label."
 )
-@click.option("--label", help="Action that is recorded.")
+@click.option("--label", help="Action to record.")
 @click.option(
     "--seconds", type=click.FloatRange(2, 600), default=30.0, show_default=True,
     help="Duration of a recording.",
@@ -56,9 +65,11 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port of the web view."
 )
 def teach(data: tuple[Path, ...], **options: Any) -> None:
-    """Teach an action package from DATA: folders of <class>/<clip>, or recordings from the camera.
+    """Create an action package from a few clips per class, without TensorFlow.
 
-    Five clips of each class are a good start, in the places and by the people that the camera will see. The
+    DATA holds folders of <class>/<clip>, or is a recording from the camera.
+
+    Five clips per class are a good start, in the places and by the people that the camera will see. The
     package is usable with --action, and its receipt has the accuracy on clips that were left out.
 
     \b
@@ -72,7 +83,7 @@ def teach(data: tuple[Path, ...], **options: Any) -> None:
     context = click.get_current_context()
     for name in RECORDING:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} records examples: omit it, or DATA")
+            raise click.UsageError(f"--{name} applies to recordings: remove it, or remove DATA")
     _teach(data, options)
 
 
@@ -86,10 +97,12 @@ def _record(options: dict[str, Any]) -> None:
     from edgeharfer.teach.recording import RecordOptions, record
 
     if options["label"] is None:
-        raise click.UsageError("give DATA to teach a package, or --label to record an action from the camera")
+        raise click.UsageError(
+            "pass DATA to create a package, or --label to record an action from the camera"
+        )
     out: Path = options["out"]
     if out.suffix.lower() != SUFFIX:
-        raise click.UsageError(f"--out {out}: a recording needs a name that ends in {SUFFIX}")
+        raise click.UsageError(f"--out {out}: the name of a recording must end in {SUFFIX}")
     source = options["camera"] if options["source"] is None else options["source"]
     wanted = RecordOptions(
         source, options["label"], options["seconds"], options["countdown"], options["base"],
@@ -117,10 +130,10 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
     package = write_package(lesson, out, name)
     for warning in lesson.warnings:
         click.echo(f"edgeharfer: warning: {warning}", err=True)
-    click.echo(f"left out one of the {lesson.held_out} at a time (rows: true class):")
+    click.echo(f"confusion matrix, with one of the {lesson.held_out} left out at a time (rows: true class):")
     click.echo("\n".join(confusion_table(lesson)))
     click.echo(
-        f"{package.path}: {len(lesson.classes)} classes, {100 * lesson.accuracy:.1f} % of "
+        f"{package.path}: {len(lesson.classes)} classes; {100 * lesson.accuracy:.1f} % of "
         f"{sum(one.examples for one in lesson.classes)} examples recognised when left out; "
         f"{100 * lesson.background_named:.1f} % of background named"
     )

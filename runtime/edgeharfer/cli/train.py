@@ -60,7 +60,7 @@ def run_options(command: F) -> F:
     "--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.",
 )  # fmt: skip
 @click.option("--side", type=click.IntRange(32, 512), help="Side of the square network input, in pixels.")
-@click.option("--limit", type=click.IntRange(1), help="Maximum number of training images.")
+@click.option("--limit", type=click.IntRange(1), help="Train on at most this many images, drawn at random.")
 @click.option("--clahe/--no-clahe", default=None, help="Equalise the local contrast (CLAHE).")
 @click.option("--schedule", type=click.Choice(SCHEDULES), help="Learning-rate schedule.")
 @click.option(
@@ -88,7 +88,7 @@ def emotion(
     tensorboard: bool,
     **settings: Any,
 ) -> None:
-    """Train on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
+    """Train an emotion model on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
     with needs_extra("train"):
         from edgeharfer.training.emotion.recipe import EmotionRecipe
         from edgeharfer.training.emotion.train import train_emotion
@@ -116,14 +116,14 @@ def emotion(
 @run_options
 @click.option(
     "--background", multiple=True, metavar="[NAME=]DIR",
-    help="Folder of background clips, without any of the classes; repeatable. Clips with one NAME come from "
-    "one source; each source is also evaluated by a model that was trained without it.",
+    help="Folder of background clips, without any of the classes; repeatable. Clips with the same NAME are "
+    "one source; each source is also evaluated by a model trained without it.",
 )  # fmt: skip
 @click.option("--name", help="Name of the resulting package.")
 @click.option(
     "--arch",
     type=click.Choice(list(ACTION_NETWORKS)),
-    help="Network over the window; default: the recipe's.",
+    help="Network that reads the window; default: the recipe's.",
 )
 @click.option("--width", type=click.IntRange(32, 1024), help="Width of the encoder input, in pixels.")
 @click.option(
@@ -135,7 +135,7 @@ def emotion(
 @click.option("--frames", type=click.IntRange(2, 256), help="Frames per window.")
 @click.option(
     "--sampling", type=click.Choice(["time", "uniform"]),
-    help="Sampling of windows: as the runtime does (default), or one window over the whole clip.",
+    help="Sampling of windows: as at run time (default), or one window over the whole clip.",
 )  # fmt: skip
 @click.option(
     "--grouping", type=click.Choice(["scenes", "numbers", "subject", "clips"]),
@@ -153,7 +153,7 @@ def emotion(
     "--provenance",
     multiple=True,
     metavar="TEXT",
-    help="Origin and license of the data, for the model card; repeatable.",
+    help="Origin and licence of the data, for the model card; repeatable.",
 )
 @click.option(
     "--backbone-weights", default="imagenet", show_default=True, metavar="imagenet|none|FILE",
@@ -170,7 +170,7 @@ def action(
     resume: bool,
     **settings: Any,
 ) -> None:
-    """Train on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
+    """Train an action model on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
     with needs_extra("train"):
         from edgeharfer.training.action.find import BackgroundSource
         from edgeharfer.training.action.recipe import ActionRecipe
@@ -216,7 +216,7 @@ def action(
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Output folder: model.keras, metrics.json, model card. A stopped run continues there.",
+    help="Output folder: model.keras, metrics.json, model card. An interrupted run is resumed from it.",
 )
 @click.option(
     "--recipe", metavar="NAME|FILE", help="Training recipe in TOML: a shipped name (daily) or a file."
@@ -231,7 +231,7 @@ def action(
 @click.option(
     "--arch",
     type=click.Choice([name for name, one in ACTION_NETWORKS.items() if one.build]),
-    help="Network over the window; default: the recipe's.",
+    help="Network that reads the window; default: the recipe's.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Number of epochs; default: the recipe's.")
 @click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's.")
@@ -244,7 +244,7 @@ def joints(
     changes: tuple[str, ...],
     **settings: Any,
 ) -> None:
-    """Train on joints: actions from true joints, falls and background from clips."""
+    """Train an action model on joints: actions from true joints, falls and background from clips."""
     with needs_extra("train"):
         from edgeharfer.training.joints.recipe import JointRecipe
         from edgeharfer.training.joints.run import JointData, train_joints

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show the results without saving them.")
 def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
-    """Measure PACKAGEs in each precision on each provider; default: all shipped packages.
+    """Find the fastest provider, precision and number of threads for each package.
+
+    Each PACKAGE is measured in each precision on each provider; default: all shipped packages.
 
     `edgeharfer run` then uses the fastest combination unless --provider, --precision or --threads say
     otherwise, until the machine, ONNX Runtime, a plug-in, edgeharfer or the package changes.
 
     The provider is chosen for each graph of a package, and only if its outputs agree with those of the CPU
-    provider. What computes on the CPU is compared by processor time, which other work of the machine does not
+    provider. Work on the CPU is compared by processor time, which other load on the machine does not
     change.
     """
     from edgeharfer.benchmark.machine import is_busy, load_average, usable_cores
@@ -68,4 +70,4 @@ def tuning_lines(tuning: Tuning) -> Iterator[str]:
     if tuning.auto.provider == AUTO:
         chosen = ", ".join(f"{role} on {name}" for role, name in tuning.graphs[tuning.auto.precision].items())
         yield f" * {chosen} ({tuning.auto.precision}, {tuning.auto.threads} threads)"
-    yield from (f"   not considered: {reason}" for reason in tuning.left_out)
+    yield from (f"   skipped: {reason}" for reason in tuning.left_out)

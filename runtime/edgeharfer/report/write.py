@@ -34,6 +34,7 @@ def write_report(
     extra: Mapping[str, Any] | None = None,
     *,
     choose: Callable[[], Path] | None = None,
+    sweep: bool = True,
 ) -> Path:
     """Write all files of a report and replace an older report in `folder` at the end.
 
@@ -47,6 +48,7 @@ def write_report(
         extra: Further entries of summary.json.
         choose: Returns the folder to publish to. It is called under the lock that lets one process publish
             at a time. The default is `folder`.
+        sweep: Remove what ended processes left of this report, see `temporary_folder`.
 
     Returns:
         The folder of the report.
@@ -58,7 +60,7 @@ def write_report(
     folder = _behind_link(folder)
     before = _age(folder)
     try:
-        with temporary_folder(folder) as stage:
+        with temporary_folder(folder, sweep=sweep) as stage:
             _write_all(report, book, stage, edition)
             for person in report.shown:
                 own = stage / PERSONS / f"person-{person.track}"

@@ -130,7 +130,7 @@ def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[Joint
     finally:
         model.close()
     if not any(track.source != TRUE for track in tracks):
-        raise ConfigError("no background clip was found: give --background a folder of clips")
+        raise ConfigError("no background clip was found: pass a folder of clips with --background")
     return tracks
 
 
