@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,11 +18,13 @@ from websockets.sync.client import ClientConnection, connect
 from app_parts import App, faces, running, until, write_camera
 from chromium import Browser
 from edgeharfer.app.browser_camera import MAX_IMAGE_BYTES, NEXT
-from edgeharfer.app.settings import Settings
+from edgeharfer.app.settings import Settings, UserLimits
 
 TOKEN = "a token that nobody guesses"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 NO_MODELS = {"action": None, "emotion": None}
+PATIENT = UserLimits(image_s=600.0)
+"""However slow the machine is, no image comes too late."""
 RUNS = "document.getElementById('live-state').textContent === 'Live'"
 # Keeps the tracks of the cameras that the page opens.
 TRACKS = """(() => {
@@ -40,19 +43,20 @@ def open_socket(app: App, headers: Mapping[str, str] | None = None) -> ClientCon
     return connect(address, additional_headers=headers, proxy=None, close_timeout=5)
 
 
+@cache
 def images() -> list[bytes]:
     return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in faces()]
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running(tmp_path_factory.mktemp("uploads"), Settings(pipeline=NO_MODELS)) as started:
+    with running(tmp_path_factory.mktemp("uploads"), Settings(pipeline=NO_MODELS, limits=PATIENT)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    settings = Settings(token=TOKEN, names=("faces.example",), pipeline=NO_MODELS)
+    settings = Settings(token=TOKEN, names=("faces.example",), pipeline=NO_MODELS, limits=PATIENT)
     with running(tmp_path_factory.mktemp("uploads"), settings) as started:
         yield started
 
@@ -159,7 +163,7 @@ def test_what_is_no_image_ends_the_connection_and_nothing_else(app: App, message
 
 def test_the_app_ends_while_a_camera_is_connected(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        with running(tmp_path, Settings(pipeline=NO_MODELS)) as small:
+        with running(tmp_path, Settings(pipeline=NO_MODELS, limits=PATIENT)) as small:
             socket = stack.enter_context(open_socket(small))
             assert socket.recv(60) == NEXT
         with pytest.raises(ConnectionClosed):

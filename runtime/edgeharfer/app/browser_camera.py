@@ -27,8 +27,6 @@ NEXT = "next"
 MAX_IMAGE_BYTES = 1 << 20
 MAX_PIXELS = 1920 * 1080
 MAX_FPS = 30.0
-IMAGE_S = 10.0
-"""Time within which each image has to arrive."""
 MAX_BAD_IMAGES = 30
 """Unreadable images in a row after which the source is given up."""
 

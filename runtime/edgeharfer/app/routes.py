@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from edgeharfer.app.access import COOKIE, SESSION_S, WRONG_TOKEN_WINDOW_S, Authenticator, Verdict
-from edgeharfer.app.browser_camera import IMAGE_S, MAX_IMAGE_BYTES, BrowserCamera, receive_images
+from edgeharfer.app.browser_camera import MAX_IMAGE_BYTES, BrowserCamera, receive_images
 from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
 from edgeharfer.app.lesson import MAX_EXAMPLE_BYTES, ClassLesson
 from edgeharfer.app.live import LiveSession
@@ -203,7 +203,8 @@ class Routes:
 
     async def _camera(self, request: Request) -> Response:
         """A WebSocket for the images of the browser's camera."""
-        return upgrade(request, self._watch_browser, max_bytes=MAX_IMAGE_BYTES, message_s=IMAGE_S)
+        image_s = self._settings.limits.image_s
+        return upgrade(request, self._watch_browser, max_bytes=MAX_IMAGE_BYTES, message_s=image_s)
 
     async def _watch_browser(self, socket: WebSocket) -> None:
         camera = BrowserCamera(self._clock)

@@ -14,7 +14,7 @@ from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.http.messages import ByteStream, Request, Response
 from edgeharfer.runtime.timeouts import timeout
 
-PIECE_BYTES = 16 * 1024
+PIECE_BYTES = 2048
 """Read at a time. Small pieces keep the event loop free while a client sends very small frames."""
 MAX_FRAMES = 64
 """Frames without a complete message: fragments, pings and pongs."""
