@@ -72,6 +72,21 @@ def test_an_image_that_is_not_taken_holds_the_page_up() -> None:
     with_camera(use)
 
 
+def test_a_page_that_sends_nothing_is_let_go_when_the_run_is_stopped() -> None:
+    class SilentSocket(FakeSocket):
+        async def messages(self) -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+    async def use(camera: BrowserCamera) -> None:
+        receiving = asyncio.create_task(receive_images(SilentSocket(), camera))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        camera.close()
+        await receiving
+
+    with_camera(use)
+
+
 @pytest.mark.parametrize("image", [b"", b"text", PNG, JPEG[:200], BOMB])
 def test_what_is_no_small_jpeg_is_counted_and_given_up_in_the_end(image: bytes) -> None:
     assert BOMB != JPEG

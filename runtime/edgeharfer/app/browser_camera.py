@@ -34,6 +34,9 @@ MAX_BAD_IMAGES = 30
 class BrowserCamera(BaseSource):
     """The images of one connection. `offer` and `end` are called in the event loop, the others in threads.
 
+    Attributes:
+        closed: Set once the source was closed.
+
     Args:
         clock: The clock of the frames.
     """
@@ -43,6 +46,7 @@ class BrowserCamera(BaseSource):
     def __init__(self, clock: Clock) -> None:
         super().__init__(NAME, clock)
         self._loop = asyncio.get_running_loop()
+        self.closed = asyncio.Event()
         self._taken = asyncio.Event()
         self._decoder = JpegDecoder()
         self._changed = threading.Condition()
@@ -95,7 +99,7 @@ class BrowserCamera(BaseSource):
             image, self._image = self._image, None
             self.ended = self._gone and image is None
         if image is not None:
-            self._wake()
+            self._set(self._taken)
         return image
 
     def _decode(self, image: bytes) -> Frame | None:
@@ -118,11 +122,12 @@ class BrowserCamera(BaseSource):
     def _release(self) -> None:
         with self._changed:
             self._released, self._image = True, None
-        self._wake()
+        self._set(self._taken)
+        self._set(self.closed)
 
-    def _wake(self) -> None:
+    def _set(self, event: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the app has ended, and its event loop with it
-            self._loop.call_soon_threadsafe(self._taken.set)
+            self._loop.call_soon_threadsafe(event.set)
 
 
 async def receive_images(socket: WebSocket, camera: BrowserCamera) -> None:
@@ -132,14 +137,25 @@ async def receive_images(socket: WebSocket, camera: BrowserCamera) -> None:
         socket: The connection to the page.
         camera: The source that takes the images.
     """
-    loop = asyncio.get_running_loop()
+    passing = asyncio.create_task(_pass_on(socket, camera))
+    closed = asyncio.create_task(camera.closed.wait())
     try:
-        await socket.send(NEXT)
-        async for image in socket.messages():
-            due_s = loop.time() + 1 / MAX_FPS
-            if not await camera.offer(image):
-                return
-            await asyncio.sleep(due_s - loop.time())
-            await socket.send(NEXT)
+        await asyncio.wait({passing, closed}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         camera.end()
+        passing.cancel()
+        closed.cancel()
+        await asyncio.wait({passing, closed})
+    if not passing.cancelled():
+        passing.result()
+
+
+async def _pass_on(socket: WebSocket, camera: BrowserCamera) -> None:
+    loop = asyncio.get_running_loop()
+    await socket.send(NEXT)
+    async for image in socket.messages():
+        due_s = loop.time() + 1 / MAX_FPS
+        if not await camera.offer(image):
+            return
+        await asyncio.sleep(due_s - loop.time())
+        await socket.send(NEXT)
