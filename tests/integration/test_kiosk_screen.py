@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 
+from axe import problems
 from chromium import Browser, Page
 from edgeharfer.kiosk.config import KioskConfig, ScreenConfig, load_config
 from edgeharfer.kiosk.metrics import Metrics
@@ -116,6 +117,13 @@ def test_the_page_shows_what_is_decided(site: Site) -> None:
     site.show(ScreenContent("lost"))
     page.until("document.getElementById('state').textContent.includes('connecting to the camera')")
     assert page.text("headline") == page.text("title") == "Welcome" and page.text("moods") == ""
+
+
+def test_anybody_can_use_it(site: Site) -> None:
+    """What axe-core says, and the size of what is touched."""
+    site.show(ASKING)
+    site.page.until("!document.getElementById('notice').hidden")
+    assert problems(site.page) == []
 
 
 def test_the_picture_is_mirrored_and_faces_are_blurred(site: Site) -> None:
