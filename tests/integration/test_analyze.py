@@ -36,7 +36,7 @@ from edgeharfer.runtime.source.demo import DemoSource
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 CHARTS = {"timeline.png", "emotions_bar.png", "emotions_pie.png"}
-FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf"}
+FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf", "report.html"}
 JOB_FILES = {"job.jsonl", "all_summary.csv", "all_persons.csv", "all_frames.csv"}
 FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from edgeharfer.cli import run, run_command
+from edgeharfer.cli.options import picture_size
 from edgeharfer.runtime.source import opencv
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def test_help_without_a_generic_parameter_type(
 
 @pytest.mark.parametrize("size", ["640", "0x1", "axb"])
 def test_a_size_is_two_numbers(size: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.picture_size("640x480") == (640, 480)
+    assert picture_size("640x480") == (640, 480)
     assert run_command(["run", "--source", "demo", "--size", size]) == 2
     assert f"'--size': '{size}' is not WIDTHxHEIGHT, such as 640x480" in capsys.readouterr().err
 

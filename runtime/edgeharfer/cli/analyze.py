@@ -78,7 +78,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
     "--smoothing-s", type=click.FloatRange(0, 3600, min_open=True), default=1.0, show_default=True,
     help="Window of the centered mean, or time constant, in seconds.",
 )  # fmt: skip
-@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF.")
+@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF and HTML.")
 @click.option(
     "--duration",
     type=click.FloatRange(0, min_open=True),

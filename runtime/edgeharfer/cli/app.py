@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -31,6 +32,10 @@ from edgeharfer.runtime.source import source_metavar
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True,
     help="Port to listen on; 0 = any free port.",
+)  # fmt: skip
+@click.option(
+    "--browser/--no-browser", default=True, show_default=True,
+    help="Open the page in the default browser; never without a display or over SSH.",
 )  # fmt: skip
 @click.option(
     "--name", "names", multiple=True, metavar="NAME",
@@ -90,13 +95,20 @@ def app(**options: Any) -> None:
 
     Everything stays on this machine. Uploads are deleted after their analysis, reports after --keep-minutes.
     """
+    from edgeharfer.app.open_page import browser_process, has_desktop
     from edgeharfer.app.server import serve
 
     check_extra("app")  # imported later, by the process that writes reports
     settings = make_settings(options)
     logging.getLogger("edgeharfer").setLevel(logging.WARNING)
-    with stop_signals() as stopping:
-        serve(settings, lambda address: click.echo(f"open {address}", err=True), stopping)
+    with stop_signals() as stopping, ExitStack() as stack:
+
+        def ready(address: str) -> None:
+            click.echo(f"open {address}", err=True)
+            if options["browser"] and has_desktop():
+                stack.enter_context(browser_process(address))
+
+        serve(settings, ready, stopping)
 
 
 def make_settings(options: dict[str, Any]) -> Any:

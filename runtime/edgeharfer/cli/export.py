@@ -46,7 +46,10 @@ def int8_options(command: F) -> F:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), shell_complete=complete_model)
-@path_option("--out", required=True, metavar="DIR", help="Output folder of the package.")
+@path_option("--out", metavar="DIR", help="Output folder of the package.")
+@path_option(
+    "--triton", metavar="DIR", help="Write the package to a model repository for NVIDIA Triton, too."
+)
 @model_file_options
 @click.option(
     "--precision",
@@ -68,7 +71,8 @@ def int8_options(command: F) -> F:
 )
 def export(
     model: Path,
-    out: Path,
+    out: Path | None,
+    triton: Path | None,
     precision: str,
     half_weights: bool,
     name: str | None,
@@ -87,17 +91,28 @@ def export(
     edgeharfer export architecture.json --weights model.h5 --labels labels.json --normalize unit --out package
     edgeharfer export classifier.onnx --labels labels.txt --normalize imagenet --out package
     edgeharfer export runs/action --precision fp32,int8 --calibration clips/ --eval-data clips/ --out package
+    edgeharfer export package --triton model_repository
     """
     with needs_extra("export"):
         from edgeharfer.export import export_model, quantize_package
+        from edgeharfer.export.triton import write_repository
 
     precisions = [part.strip() for part in precision.split(",")]
+    if out is None:
+        if triton is None:
+            raise click.UsageError("nothing to write; give --out DIR")
+        refuse_model_options(str(model), options)
+        package = model if model.exists() else str(model)
+        write_repository(package, triton, precisions[0], report=echo)
+        return
     int8 = _int8(options) if "int8" in precisions else None
     if (model / "manifest.json").is_file():
         refuse_model_options(str(model), options)
         if int8 is None:
             raise ConfigError(f"{model}: is already a package: to add INT8 graphs, use --precision fp32,int8")
         quantize_package(model, out, int8, precisions=precisions, report=echo)
+        if triton is not None:
+            write_repository(out, triton, precisions[0], report=echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
@@ -112,6 +127,8 @@ def export(
         int8=int8,
         report=echo,
     )
+    if triton is not None:
+        write_repository(out, triton, precisions[0], report=echo)
     if measure:
         alone = arguments["weights"] is None and model.suffix.lower() not in (".onnx", ".tflite")
         peer = {"against": "keras", "keras_model": model, "name": name} if alone else {}

@@ -128,7 +128,7 @@ class VideoSink(Sink):
         self._check_free_space()
         if self._failure is not None:
             raise self._failure
-        image = annotate(frame, result, status)
+        image = self._picture(frame, result, status)
         try:
             if self._writer is None:
                 self._writer = self._open(image)
@@ -140,6 +140,10 @@ class VideoSink(Sink):
         except (av.FFmpegError, ValueError) as error:
             self._failure = self._cannot_write(error)
             raise self._failure from error
+
+    def _picture(self, frame: Frame, result: Result, status: Status) -> Image:
+        """Return the image to write for a frame."""
+        return annotate(frame, result, status)
 
     def _open(self, image: Image) -> VideoWriter:
         # Video with 4:2:0 colour has even sides.
