@@ -38,6 +38,7 @@ CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 CHARTS = {"timeline.png", "emotions_bar.png", "emotions_pie.png"}
 FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf", "report.html"}
 JOB_FILES = {"job.jsonl", "all_summary.csv", "all_persons.csv", "all_frames.csv"}
+TEXTS = (".csv", ".json", ".jsonl", ".pdf", ".html")
 FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 
@@ -161,9 +162,11 @@ def test_actions_cover_the_time_from_the_first_whole_window(reports: Path) -> No
 
 def test_no_picture_of_the_input_reaches_the_disk(reports: Path) -> None:
     files = [path for path in reports.rglob("*") if path.is_file()]
-    pictures = {path.name for path in files if path.suffix not in (".csv", ".json", ".jsonl", ".pdf")}
+    pictures = {path.name for path in files if path.suffix not in TEXTS}
     assert pictures == CHARTS
     assert [images_in(path) for path in files if path.suffix == ".pdf"] == [0] * 6
+    pages = [path.read_text(encoding="utf-8") for path in files if path.suffix == ".html"]
+    assert len(pages) == 6 and not any("image/jpeg" in page for page in pages), "charts alone"
 
 
 def test_a_second_run_goes_on_where_the_first_stopped(

@@ -144,7 +144,7 @@ def test_of_two_different_reports_at_once_one_stays_as_a_whole(
     assert names(tmp_path) == {"clip"}
     assert names(folder) == {*FILES, "notes.txt"}, "no folder of a person, whom only the other report has"
     assert json.loads((folder / "summary.json").read_text())["by"] == "first"
-    assert all(line.endswith(",,") for line in (folder / "frames.csv").read_text().splitlines()[1:])
+    assert all(line.endswith(",,,clip.mp4") for line in (folder / "frames.csv").read_text().splitlines()[1:])
 
 
 def test_a_report_made_again_replaces_an_equal_one(tmp_path: Path) -> None:

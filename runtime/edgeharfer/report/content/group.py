@@ -42,11 +42,9 @@ def _over_time(report: Report) -> list[Block]:
             ChartView(("emotions", None), "Chart of the emotions over time: a strip for each person.")
         )
     if report.labels and (several or not report.shown):
-        blocks += [
-            *shares(report, report.group, None),
-            Subheading("Share of each emotion"),
-            _share_table(report),
-        ]
+        blocks += shares(report, report.group, None)
+    if report.labels:
+        blocks += [Subheading("Share of each emotion"), _share_table(report)]
     blocks.append(
         Together(
             [Subheading("Confidence and coverage"), ChartView(("confidence", None), _confidence_text(report))]
