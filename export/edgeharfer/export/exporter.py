@@ -49,6 +49,7 @@ from edgeharfer.runtime.inference.manifest import (
 )
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Floats
@@ -135,7 +136,8 @@ def export_model(
     source = find_source(model, name, weights)
     wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
-    loaded = load_model(source, options)
+    with step("loading the model"):
+        loaded = load_model(source, options)
     recorded = {**source.facts, **check_keys(dict(facts or {}), "facts"), **({"name": name} if name else {})}
     draft = draft_manifest(
         loaded,
@@ -154,7 +156,8 @@ def export_model(
         report(f"converting to ONNX, opset {convert.OPSET}")
     for what, note in notes_of(loaded).items():
         report(f"{what}: {note}")
-    graphs = _convert(loaded, draft, report, options.head)
+    with step("converting to ONNX"):
+        graphs = _convert(loaded, draft, report, options.head)
     files = _files(graphs, precisions, half_weights)
     specs = {
         key: {role: asdict(spec) for role, spec in roles.items()} for key, roles in file_specs(files).items()
@@ -168,8 +171,11 @@ def export_model(
     origin = "given" if samples is not None else noise
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
-    compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
+    with step("comparing outputs"):
+        compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
     first = next(iter(files.values()))
+    with step("measuring the speed"):
+        latency_ms = latency({role: first[role] for role in manifest.roles}, compared.inputs)
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
@@ -178,7 +184,7 @@ def export_model(
         **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
-        "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
+        "latency_ms": latency_ms,
         "files": all_graph_facts(files),
     }
     card = with_conversion(source.card or model_card(manifest), receipt)
@@ -188,8 +194,10 @@ def export_model(
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.expected
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
-        add_tensorrt(folder, compared.inputs, report)
-        write_golden(load_package(folder))
+        with step("comparing the TensorRT form"):
+            add_tensorrt(folder, compared.inputs, report)
+        with step("computing golden outputs"):
+            write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
 

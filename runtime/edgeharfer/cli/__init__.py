@@ -11,7 +11,8 @@ from importlib import import_module
 
 import click
 
-from edgeharfer.cli.group import Group
+from edgeharfer.cli.group import Group, with_bold_help
+from edgeharfer.cli.progress import progress_shown
 from edgeharfer.cli.stopping import Signals
 from edgeharfer.cli.streams import (
     drop_output,
@@ -19,6 +20,7 @@ from edgeharfer.cli.streams import (
     open_closed_streams,
     wrap_output,
 )
+from edgeharfer.cli.style import BAD, mark, use_color
 from edgeharfer.runtime.child import disable_core_dumps
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra
 
@@ -55,7 +57,7 @@ class LazyGroup(Group):
             return None
         command = getattr(import_module(f"edgeharfer.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
-        return command
+        return with_bold_help(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -151,7 +153,7 @@ def _dispatch(arguments: list[str]) -> int:
     if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
         cli.main(arguments, prog_name="edgeharfer")
     try:
-        with cli.make_context("edgeharfer", arguments) as context:
+        with cli.make_context("edgeharfer", arguments, color=use_color()) as context, progress_shown():
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -185,5 +187,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
         from edgeharfer.runtime.source.address import redact_within
 
         message = redact_within(message)
-    print(f"edgeharfer: {message}", file=sys.stderr)
+    click.echo(f"{mark('edgeharfer:', BAD)} {message}", err=True, color=use_color())
     return code

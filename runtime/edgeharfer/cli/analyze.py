@@ -20,7 +20,7 @@ from edgeharfer.cli.options import (
     path_option,
     task_option,
 )
-from edgeharfer.cli.progress import ProgressBar
+from edgeharfer.cli.progress import BatchProgress
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.staging import remove_all_abandoned
@@ -78,7 +78,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
     "--smoothing-s", type=click.FloatRange(0, 3600, min_open=True), default=1.0, show_default=True,
     help="Window of the centered mean, or time constant, in seconds.",
 )  # fmt: skip
-@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF.")
+@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF and HTML.")
 @click.option(
     "--duration",
     type=click.FloatRange(0, min_open=True),
@@ -148,7 +148,7 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         if _in_workers(options):
             models.close()  # they load their own
         stopping = stack.enter_context(stop_signals())
-        progress = stack.enter_context(ProgressBar())
+        progress = stack.enter_context(BatchProgress())
         tasks = plan_tasks(items if known is None else known, out, report_settings, fresh=options["fresh"])
         if known is None:
             count = _count_lines(from_list) if from_list and not inputs else None

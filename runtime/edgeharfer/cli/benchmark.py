@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.benchmark_checks import MAX_COUNT, check_options, check_subjects
+from edgeharfer.cli.completion import complete_model, complete_source
 from edgeharfer.cli.options import config_option, path_option
 from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.progress import step, with_progress
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_model)
 @click.option(
     "--against", default="", metavar="LIST", help="Engines to compare with: keras, openvino, litert."
 )
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--name", help="Package to use from a training run that has several.")
 @click.option("--end-to-end", is_flag=True, help="Benchmark the whole pipeline on --source.")
-@click.option("--source", metavar="FILE", help="Clip for --end-to-end.")
+@click.option("--source", metavar="FILE", shell_complete=complete_source, help="Clip for --end-to-end.")
 @click.option(
     "--faces", type=click.IntRange(1, 64), help="With --end-to-end: faces per frame, copied from the clip."
 )
@@ -163,12 +165,13 @@ def measure_rows(
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.rows import as_rows
 
-    comparison = compare(subjects, benchmark_setup(options), options["peers"])
+    with step("loading the engines"):
+        comparison = compare(subjects, benchmark_setup(options), options["peers"])
     left_out += comparison.left_out
     candidates = comparison.candidates
     if options["data"] is not None:
         candidates = with_accuracy(candidates, subjects, options["data"], left_out)
-    with progress_bar() as progress:
+    with progress_bar("measuring") as progress:
         timings = measure(
             [one.run for one in candidates],
             options["runs"],
@@ -199,7 +202,7 @@ def profile(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]) -> li
 
     return [
         entry
-        for subject in subjects
+        for subject in with_progress(subjects, "profiling")
         for entry in profile_package(
             subject.package, benchmark_setup(options), options["profile"], options["runs"]
         )
@@ -276,10 +279,10 @@ def run_end_to_end(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]
         options["agreement"],
         options["runs"],
     )
-    with progress_bar() as progress:
+    with progress_bar("running the pipeline") as progress:
         report = {"end_to_end": measure_end_to_end(setup, progress)}
     if options["minutes"]:
-        with progress_bar() as progress:
+        with progress_bar("running at full speed") as progress:
             report["sustained"] = measure_sustained(setup, options["minutes"], progress)
     return report
 

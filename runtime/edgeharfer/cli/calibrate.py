@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.options import path_option
 from edgeharfer.cli.packages import open_package
 from edgeharfer.runtime.staging import write_text
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @path_option(
     "--data", required=True, metavar="DIR|ZIP",
     help="Folder or zip of <class>/<file>, or <split>/<class>/<file>; the training split is used.",

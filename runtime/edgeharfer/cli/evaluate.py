@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.model_file import model_file_options
 from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import open_package
@@ -15,7 +16,7 @@ from edgeharfer.runtime.staging import write_json
 
 
 @click.command()
-@click.argument("package")
+@click.argument("package", shell_complete=complete_model)
 @path_option(
     "--data",
     required=True,

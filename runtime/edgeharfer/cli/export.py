@@ -9,9 +9,11 @@ import click
 
 from edgeharfer.calib.recipes import TARGETS
 from edgeharfer.cli.benchmark import benchmark
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options, refuse_model_options
 from edgeharfer.cli.options import F, path_option
+from edgeharfer.cli.progress import echo
 from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def int8_options(command: F) -> F:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), shell_complete=complete_model)
 @path_option("--out", metavar="DIR", help="Output folder of the package.")
 @path_option(
     "--triton", metavar="DIR", help="Write the package to a model repository for NVIDIA Triton, too."
@@ -101,16 +103,16 @@ def export(
             raise click.UsageError("nothing to write; give --out DIR")
         refuse_model_options(str(model), options)
         package = model if model.exists() else str(model)
-        write_repository(package, triton, precisions[0], report=click.echo)
+        write_repository(package, triton, precisions[0], report=echo)
         return
     int8 = _int8(options) if "int8" in precisions else None
     if (model / "manifest.json").is_file():
         refuse_model_options(str(model), options)
         if int8 is None:
             raise ConfigError(f"{model}: is already a package: to add INT8 graphs, use --precision fp32,int8")
-        quantize_package(model, out, int8, precisions=precisions, report=click.echo)
+        quantize_package(model, out, int8, precisions=precisions, report=echo)
         if triton is not None:
-            write_repository(out, triton, precisions[0], report=click.echo)
+            write_repository(out, triton, precisions[0], report=echo)
         if measure:
             click.get_current_context().invoke(benchmark, packages=(str(out),))
         return
@@ -123,10 +125,10 @@ def export(
         half_weights=half_weights,
         name=name,
         int8=int8,
-        report=click.echo,
+        report=echo,
     )
     if triton is not None:
-        write_repository(out, triton, precisions[0], report=click.echo)
+        write_repository(out, triton, precisions[0], report=echo)
     if measure:
         alone = arguments["weights"] is None and model.suffix.lower() not in (".onnx", ".tflite")
         peer = {"against": "keras", "keras_model": model, "name": name} if alone else {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options
 from edgeharfer.cli.options import path_option
@@ -16,7 +17,7 @@ from edgeharfer.runtime.staging import write_json, write_text
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), shell_complete=complete_model)
 @path_option(
     "--data", metavar="DIR|ZIP",
     help="Labelled data on which label orders, channel orders and normalisations are tried.",
@@ -55,7 +56,7 @@ def inspect(
         from edgeharfer.export.inspection import GivenFacts, inspect_model
 
     given = GivenFacts(name=name, **model_arguments(options))
-    with progress_bar() as progress:
+    with progress_bar("trying settings") as progress:
         found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
     for line in found.lines():
         click.echo(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeharfer.cli.options import path_option
+from edgeharfer.cli.progress import echo
 
 
 @click.command()
@@ -31,4 +32,4 @@ def prepare(source: Path, out: Path, ferplus: Path | None) -> None:
     """
     from edgeharfer.training.prepare import prepare as run
 
-    run(source, out, votes=ferplus, report=click.echo)
+    run(source, out, votes=ferplus, report=echo)

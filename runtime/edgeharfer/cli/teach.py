@@ -9,9 +9,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_package, complete_source
 from edgeharfer.cli.options import path_option, source_spec
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.sinks import views
 from edgeharfer.runtime.source import source_metavar
 from edgeharfer.runtime.tasks import ACTION, TASKS
@@ -31,6 +33,7 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 @click.option("--name", help="Name of the package; default: the name of its folder.")
 @click.option(
     "--base", default=TASKS[ACTION].package, show_default=True, metavar="PACKAGE",
+    shell_complete=complete_package(ACTION),
     help="Action package whose encoder is used.",
 )  # fmt: skip
 @path_option(
@@ -45,7 +48,11 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
     help="Record from this camera; needs --label.",
 )
 @click.option(
-    "--source", type=source_spec, metavar=source_metavar(), help="Record from this source; needs --label."
+    "--source",
+    type=source_spec,
+    shell_complete=complete_source,
+    metavar=source_metavar(),
+    help="Record from this source; needs --label.",
 )
 @click.option("--label", help="Action to record.")
 @click.option(
@@ -123,11 +130,12 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
     out: Path = options["out"]
     name = package_name(out, options["name"])
     check_out(out)
-    with progress_bar() as progress:
+    with progress_bar("encoding clips") as progress:
         lesson = teach_classes(
             data, base=options["base"], background=options["background"], progress=progress
         )
-    package = write_package(lesson, out, name)
+    with step("writing the package"):
+        package = write_package(lesson, out, name)
     for warning in lesson.warnings:
         click.echo(f"edgeharfer: warning: {warning}", err=True)
     click.echo(f"confusion matrix, with one of the {lesson.held_out} left out at a time (rows: true class):")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import F, path_option
+from edgeharfer.cli.progress import echo
 from edgeharfer.cli.train_context import context
 from edgeharfer.training.action.networks import ACTION_NETWORKS
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
@@ -103,11 +105,12 @@ def emotion(
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
             data, folder, one, detector, votes_file=ferplus, resume=resume, tensorboard=tensorboard,
-            backbone_weights=None if backbone_weights == "none" else backbone_weights, report=click.echo,
+            backbone_weights=None if backbone_weights == "none" else backbone_weights, report=echo,
         )  # fmt: skip
 
     if compare is None:
         train_one(wanted, out)
+        print_written(out)
     else:
         compare_optimizers(compare, wanted, train_one, out)
 
@@ -182,11 +185,12 @@ def action(
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
             data, folder, one, background=[*map(BackgroundSource.parse, background)],
-            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=click.echo,
+            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=echo,
         )  # fmt: skip
 
     if compare is None:
         train_one(wanted, out)
+        print_written(out)
     else:
         compare_optimizers(compare, wanted, train_one, out)
 
@@ -251,7 +255,15 @@ def joints(
         from edgeharfer.training.recipe import make_recipe
 
     wanted = make_recipe(JointRecipe, "joints", recipe, drop_unset(settings), changes)
-    train_joints(JointData(true_joints, annotated, background), out, wanted, report=click.echo)
+    train_joints(JointData(true_joints, annotated, background), out, wanted, report=echo)
+    print_written(out)
+
+
+def print_written(out: Path) -> None:
+    """Name the files of a run and the command that makes a package of it."""
+    names = ("model.keras", "metrics.json", "report.txt", "curves.png", "confusion.png")
+    echo(f"{out}: wrote {', '.join(name for name in names if (out / name).is_file())} and more")
+    echo(f"make a package: edgeharfer export {shlex.quote(str(out))} --out {shlex.quote(f'{out}-package')}")
 
 
 def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path], object], out: Path) -> None:
@@ -269,7 +281,7 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
         train_one(replace(recipe, optimizer=name, learning_rate=None), folder)
         return read_history(folder / "history.csv")
 
-    compare_runs(wanted, train_with, out, report=click.echo)
+    compare_runs(wanted, train_with, out, report=echo)
 
 
 def drop_unset(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.completion import complete_package
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_package())
 @click.option(
     "--runs",
     type=click.IntRange(10, 100_000),
@@ -51,7 +52,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     setup = BenchmarkSetup(providers=available_providers(), threads=threads, fallback=True)
     measured, graphs = tuned_packages(), tuned_graphs()
     for package in [load_package(name) for name in packages] or shipped_packages():
-        with progress_bar() as progress:
+        with progress_bar(f"measuring {package.manifest.name}") as progress:
             tuning = tune_package(package, setup, runs, progress)
         measured[package_key(package)], graphs[package_key(package)] = tuning.backends, tuning.graphs
         click.echo(package.manifest.name)

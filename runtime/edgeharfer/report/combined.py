@@ -1,4 +1,4 @@
-"""Tables over all inputs of a job: `all_summary.csv`, `all_persons.csv`, `all_frames` as CSV or Parquet."""
+"""Tables over all inputs of a job: `all_summary.csv`, `all_persons.csv`, `all_frames.csv` or `.parquet`."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.analyzer import Analyzer
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.gallery import Gallery
 from edgeharfer.report.inputs import available_folder, expected_frames
 from edgeharfer.report.outcome import Outcome, failed, stopped
-from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.summary import FORMAT

@@ -15,7 +15,7 @@ from edgeharfer.runtime.inference.manifest import POSE
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks.movenet import PoseModel
-from edgeharfer.runtime.types import BACKGROUND, Floats
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 from edgeharfer.training.joints.card import model_card
 from edgeharfer.training.joints.recipe import JointRecipe
 from edgeharfer.training.joints.tracks import (
@@ -175,7 +175,12 @@ def held_out_figures(
     for name, readings in by_source.items():
         labels = Counter(one.label for one in readings)
         figures["sources"][name] = {"frames": len(readings), **shares(readings), "labels": dict(labels)}
-    report(f"held out {', '.join(' '.join(one).strip() for one in sorted(fold))}: {figures['sources']}")
+    described = (
+        f"; {name}: named {row['named']:.1%}, uncertain {row[UNCERTAIN]:.1%}, "
+        f"background {row[BACKGROUND]:.1%} of {row['frames']} frames"
+        for name, row in figures["sources"].items()
+    )
+    report(f"held out {', '.join(' '.join(one).strip() for one in sorted(fold))}{''.join(described)}")
     return figures
 
 
