@@ -160,6 +160,14 @@ def test_actions_cover_the_time_from_the_first_whole_window(reports: Path) -> No
     assert (reports / "two" / "actions.csv").read_text() == "start_s,end_s,label,mean_score\n"
 
 
+def test_worker_processes_write_the_same_tables(reports: Path, clips: Path, tmp_path: Path) -> None:
+    assert analyze(clips, "--out", tmp_path, "--workers", 2) == 0
+    tables = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.csv")]
+    assert Path("one/frames.csv") in tables and Path("all_frames.csv") in tables
+    for table in [*tables, Path("one/summary.json"), Path("two/summary.json")]:
+        assert (tmp_path / table).read_bytes() == (reports / table).read_bytes(), table
+
+
 def test_no_picture_of_the_input_reaches_the_disk(reports: Path) -> None:
     files = [path for path in reports.rglob("*") if path.is_file()]
     pictures = {path.name for path in files if path.suffix not in TEXTS}
