@@ -106,7 +106,7 @@ function fillMessages(digest) {
 }
 
 function fillTable(digest) {
-  const labels = [...digest.labels, "uncertain"], head = ["", "In view", "Strength", ...labels.map(words)];
+  const labels = [...digest.labels, "uncertain"], head = ["Person", "In view", "Strength", ...labels.map(words)];
   const rows = [["Everybody", percent(digest.group.coverage), strength(digest.group), ...labels.map((label) => percent(digest.group.shares[label] ?? 0))]];
   for (const person of digest.people) rows.push([`Person ${person.track}`, digest.kind === "video" ? seconds(person.seen_s) : "–", strength(person), ...labels.map((label) => percent(person.shares[label] ?? 0))]);
   const lines = [head, ...rows].map((cells, row) => {
