@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,16 +27,17 @@ pytest.importorskip("pypdf", reason="analyze needs the report extra")
 import pypdf
 
 from edgeharfer.cli import run_command
-from edgeharfer.cli.progress import ProgressBar
-from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.cli.progress import BatchProgress, ProgressDisplay
+from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.progress import shown_by
 from edgeharfer.runtime.source.demo import DemoSource
 
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 CHARTS = {"timeline.png", "emotions_bar.png", "emotions_pie.png"}
-FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf"}
-JOB_FILES = {"job.jsonl", "all_summary.csv", "all_frames.csv"}
+FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf", "report.html"}
+JOB_FILES = {"job.jsonl", "all_summary.csv", "all_persons.csv", "all_frames.csv"}
 FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 
@@ -272,36 +272,36 @@ def test_ctrl_c_ends_it_well_and_keeps_what_is_whole(clips: Path, tmp_path: Path
 
 
 class Terminal(io.StringIO):
-    """A standard error on which a bar is drawn."""
+    """A standard error on which the progress is drawn."""
 
     def isatty(self) -> bool:
         return True
 
 
-def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal, now_s = Terminal(), [0.0]
+def test_the_progress_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), ManualClock()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(time, "time", lambda: now_s[0])
-    with ProgressBar() as bar:
-        bar.begin(1000)
+    monkeypatch.setenv("COLUMNS", "80")
+    with ProgressDisplay(clock) as display, shown_by(display), BatchProgress() as batch:
+        batch.begin(1000)
         for _ in range(5):
-            now_s[0] += 10
-            bar.advance(100.4, "1/2 clip.mkv")
-        assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
-        bar.print_error("bad.mp4: torn")
-        bar.advance(498.5, "2/2 bad.mp4")
-        bar.close()
-        bar.print_error("done")
+            clock.sleep(10)
+            batch.advance(100.4, "1/2 clip.mkv")
+        assert "50%  0:50 left  1/2 clip.mkv" in terminal.getvalue()
+        batch.print_error("bad.mp4: torn")
+        batch.advance(498.5, "2/2 bad.mp4")
+        batch.close()
+        batch.print_error("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
 
 
-def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar() as bar:
-        bar.begin(10)
-        bar.advance(5, "clip")
-        bar.print_result("clip: done")
-        bar.close()
+def test_elsewhere_than_on_a_terminal_there_is_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    with BatchProgress() as batch:
+        batch.begin(10)
+        batch.advance(5, "clip")
+        batch.print_result("clip: done")
+        batch.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 
 

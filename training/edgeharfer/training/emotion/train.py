@@ -140,14 +140,22 @@ def train_phase(
     optimizer = make_optimizer(
         phase.optimizer, phase.learning_rate, phase.weight_decay, steps, phase.schedule
     )
-    model.compile(optimizer=optimizer, loss=dict.fromkeys(prepared.heads, make_loss(phase.focal_gamma)))
+    model.compile(
+        optimizer=optimizer,
+        loss=dict.fromkeys(prepared.heads, make_loss(phase.focal_gamma)),
+        metrics={head: ["categorical_accuracy"] for head in prepared.heads},
+    )
     targets = make_targets(
         prepared.train, prepared.votes, smoothing=phase.label_smoothing, majority=phase.majority,
         weight_cap=phase.class_weight_cap,
     )  # fmt: skip
     batches = make_batches(prepared.train, targets, phase, spec)
     plan = TrainingPlan(
-        phase.epochs, phase.ema, phase.patience, phase.plateau * (phase.schedule == "plateau")
+        phase.epochs,
+        phase.ema,
+        phase.patience,
+        phase.plateau * (phase.schedule == "plateau"),
+        len(prepared.train) // phase.batch,
     )
     return fit(model, batches, validate, plan, folder, **options)
 
