@@ -377,6 +377,26 @@ def test_frames_that_nobody_wants_are_not_decoded(
     assert all(frame.decoded for frame in read(lambda pts_s: True))
 
 
+def test_regular_key_frames_are_no_sign_of_a_new_scene(tmp_path: Path) -> None:
+    """Every 10th frame is a key frame, and frame 34, with which a scene begins."""
+    options = {"bf": "2", "x264-params": "keyint=10:min-keyint=1:scenecut=40"}
+    shades = np.random.default_rng(1).integers(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    textures = [cv2.resize(one, (64, 48)) for one in shades]
+    pictures = [np.roll(textures[n >= 34], n, axis=1) for n in range(60)]
+    path = encode_clip(tmp_path / "a.mkv", pictures, options=options)
+    announced: dict[int, bool] = {}
+    with open_source(path) as source:
+        source.wanted, source.announce = (
+            lambda pts_s: True,
+            lambda pts_s, key: announced.update({round(25 * pts_s): key}),
+        )
+        assert len(list(iter(source.read, None))) == 60
+    with av.open(str(path)) as container:
+        keys = [round(25 * float(one.pts * one.time_base)) for one in container.demux() if one.is_keyframe]
+    assert keys == [0, 10, 20, 30, 34, 44, 54]
+    assert [number for number, key in announced.items() if key] == [10, 34, 44]
+
+
 def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:
     options = {"bf": "3", "x264-params": "interlaced=1"}
     path = encode_clip(tmp_path / "a.mp4", [quarters()] * 20, fields="tff", options=options)

@@ -78,7 +78,8 @@ class Source(Protocol):
         ahead: Whether a capture in real time may read some frames before they are due. The decoder of a
             compressed video then takes less processor time.
         announce: Called before each frame is decoded, in the order of the file and before `wanted`, with its
-            source time and whether it is a key frame. Sources that never call `wanted` need not call it.
+            source time and whether a new scene may begin with it, as with most key frames. Sources that never
+            call `wanted` need not call it.
     """
 
     name: str

@@ -25,12 +25,13 @@ class FrameSkipper:
     decoding times tell, and until the decoder has returned the earlier frames that it was given. In files
     whose times are missing or go back, and in interlaced video, all frames are decoded from then on.
 
-    Every frame of a motion JPEG is a key frame. There, those count whose size differs from that of the frame
-    before, as it does in a new scene.
+    Encoders place a key frame where a scene begins, and at regular distances. A key frame that follows the
+    one before at the same distance as that one did is announced as an ordinary frame. Every frame of a motion
+    JPEG is a key frame: there, those count whose size differs from that of the frame before.
 
     Attributes:
         wanted: Called with the time of a frame that no other refers to. None: all frames are decoded.
-        announce: Called with the time of each frame, and whether it is a key frame.
+        announce: Called with the time of each frame, and whether a new scene may begin with it.
 
     Args:
         codec: FFmpeg's name of the codec.
@@ -44,6 +45,7 @@ class FrameSkipper:
         self._is_non_reference = non_reference_test(codec, extradata)
         self._time_of = time_of
         self._is_jpeg, self._last_size = codec == MOTION_JPEG, 0
+        self._since_key = self._key_distance = 0
         self._last_dts: int | None = None
         self._in_decoder: set[int] = set()
         self._waiting: list[tuple[int, int, av.VideoFrame | None]] = []
@@ -71,10 +73,15 @@ class FrameSkipper:
         return False
 
     def _may_begin_scene(self, packet: av.Packet[VideoStream]) -> bool:
-        if not self._is_jpeg:
-            return packet.is_keyframe
-        change, self._last_size = abs(packet.size - self._last_size), packet.size
-        return change > _MAX_SIZE_CHANGE * packet.size
+        if self._is_jpeg:
+            change, self._last_size = abs(packet.size - self._last_size), packet.size
+            return change > _MAX_SIZE_CHANGE * packet.size
+        self._since_key += 1
+        if not packet.is_keyframe:
+            return False
+        regular = self._since_key == self._key_distance
+        self._key_distance, self._since_key = self._since_key, 0
+        return not regular
 
     def _can_be_left_out(self, packet: av.Packet[VideoStream], time_s: float | None) -> bool:
         assert self._is_non_reference is not None and self.wanted is not None
