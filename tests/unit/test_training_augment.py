@@ -15,7 +15,15 @@ NO_AUGMENTATION = FaceAugmentation(
 )  # fmt: skip
 
 STRONG = FaceAugmentation(
-    brightness=0.2, saturation=0.5, hue=20, blur_probability=1, noise_probability=1, erase_probability=1
+    brightness=0.2,
+    saturation=0.5,
+    hue=20,
+    blur_probability=1,
+    noise_probability=1,
+    erase_probability=1,
+    low_resolution_probability=1,
+    jpeg_probability=1,
+    shading_probability=1,
 )
 
 
@@ -53,6 +61,29 @@ def test_brightness_lifts_or_lowers_the_whole_picture() -> None:
     how = replace(NO_AUGMENTATION, brightness=0.2)
     values = {float(augment(picture, how, np.random.default_rng(seed)).mean()) for seed in range(20)}
     assert min(values) < 80 < 120 < max(values)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_distant_face_keeps_its_light_and_loses_its_detail(channels: int) -> None:
+    picture = face(channels)
+    how = replace(NO_AUGMENTATION, low_resolution_probability=1, low_resolution_side=5)
+    changed = augment(picture, how, np.random.default_rng(0))
+    assert changed.std() < 0.7 * picture.std()
+    assert changed.mean() == pytest.approx(picture.mean(), abs=3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_compression_changes_a_face_little(channels: int) -> None:
+    smooth = np.repeat(np.tile(np.arange(48, dtype=np.uint8) * 4, (48, 1))[..., None], channels, axis=2)
+    changed = augment(smooth, replace(NO_AUGMENTATION, jpeg_probability=1), np.random.default_rng(0))
+    assert 0 < np.abs(changed - smooth).mean() < 8
+
+
+def test_light_from_one_side_changes_opposite_sides_in_opposite_ways() -> None:
+    gray = np.full((9, 9, 1), 100, np.uint8)
+    changed = augment(gray, replace(NO_AUGMENTATION, shading_probability=1), np.random.default_rng(0))
+    np.testing.assert_allclose(changed + changed[::-1, ::-1], 200, atol=0.1)
+    assert np.ptp(changed) > 1
 
 
 def test_cutmix_gives_each_picture_its_share_of_the_target() -> None:

@@ -76,13 +76,25 @@ def run_options(command: F) -> F:
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs.")
 @click.option(
     "--backbone-weights", default="none", show_default=True, metavar="imagenet|none|FILE|DIR",
-    help="Initial weights of a MobileNetV2, ResNet50V2 or VGG16 backbone; a folder for the two of hybrid.",
+    help="Initial weights of a MobileNetV2, ResNet50V2 or VGG16 backbone; a folder for the two of hybrid; "
+    "for mobilenetv1-face faceres-deep.json, for mobilenetv2-folded the folder of a run.",
 )  # fmt: skip
+@click.option(
+    "--teacher", "teachers", multiple=True, metavar="DIR[=WEIGHT]",
+    help="Finished run whose answers are part of the targets; repeatable.",
+)  # fmt: skip
+@path_option(
+    "--uncertain",
+    metavar="DIR|ZIP",
+    help="Further faces in folders by class, with labels that count only where the teachers agree.",
+)
 def emotion(
     data: Path,
     out: Path,
     ferplus: Path | None,
     backbone_weights: str,
+    teachers: tuple[str, ...],
+    uncertain: Path | None,
     recipe: str | None,
     changes: tuple[str, ...],
     compare: str | None,
@@ -92,6 +104,7 @@ def emotion(
 ) -> None:
     """Train an emotion model on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
     with needs_extra("train"):
+        from edgeharfer.training.emotion.distill import parse_teacher
         from edgeharfer.training.emotion.recipe import EmotionRecipe
         from edgeharfer.training.emotion.train import train_emotion
         from edgeharfer.training.recipe import make_recipe
@@ -105,6 +118,7 @@ def emotion(
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
             data, folder, one, detector, votes_file=ferplus, resume=resume, tensorboard=tensorboard,
+            teachers=[parse_teacher(text) for text in teachers], uncertain=uncertain,
             backbone_weights=None if backbone_weights == "none" else backbone_weights, report=echo,
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeharfer.runtime.inference.manifest import InputSpec
@@ -30,12 +31,15 @@ class EmotionNetwork:
             (n, size).
         summary: Short description for the model card.
         backbone: Whether it contains networks that accept ImageNet weights.
+        restore: Loads initial weights from a file or folder into the whole model; None if it takes none or
+            has a backbone.
     """
 
     input: InputSpec
     build: Callable[..., Tensor]
     summary: str = "a custom network"
     backbone: bool = False
+    restore: Callable[[Any, Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,17 @@ ACTION_NETWORKS: dict[str, ActionNetwork] = {}
 
 
 def emotion_network(
-    name: str, picture: InputSpec, summary: str, *, backbone: bool = False
+    name: str,
+    picture: InputSpec,
+    summary: str,
+    *,
+    backbone: bool = False,
+    restore: Callable[[Any, Path], None] | None = None,
 ) -> Callable[[Build], Build]:
     """Return a decorator that registers a build function as an emotion network; see `EmotionNetwork`."""
 
     def register(build: Build) -> Build:
-        EMOTION_NETWORKS[name] = EmotionNetwork(picture, build, summary, backbone)
+        EMOTION_NETWORKS[name] = EmotionNetwork(picture, build, summary, backbone, restore)
         return build
 
     return register

@@ -28,6 +28,12 @@ class FaceAugmentation:
         blur_probability: Gaussian blur with sigma 0.4 to 1.2 pixels.
         noise_probability: Gaussian noise.
         noise: Largest standard deviation of the noise, of 255.
+        low_resolution_probability: Reduced to a smaller side and enlarged again, as a distant face.
+        low_resolution_side: Smallest side that it is reduced to, in pixels.
+        jpeg_probability: Compressed as JPEG.
+        jpeg_quality: Lowest quality of that JPEG, of 100; the highest is 90.
+        shading_probability: Light from one side.
+        shading: Largest change of brightness from the middle to the edge, as a fraction.
         erase_probability: Random erasing.
         erase_area: Largest share of the image that is replaced by its mean.
         mixup_probability: Share of batches with mixup. A batch gets mixup or CutMix, never both.
@@ -48,6 +54,12 @@ class FaceAugmentation:
     blur_probability: float = 0.15
     noise_probability: float = 0.15
     noise: float = 8.0
+    low_resolution_probability: float = 0.0
+    low_resolution_side: int = 16
+    jpeg_probability: float = 0.0
+    jpeg_quality: int = 20
+    shading_probability: float = 0.0
+    shading: float = 0.5
     erase_probability: float = 0.35
     erase_area: float = 0.20
     mixup_probability: float = 0.5
@@ -68,10 +80,16 @@ def augment(face: Image, settings: FaceAugmentation, rng: np.random.Generator) -
         float32 of the same shape, values of about 0 to 255.
     """
     changed = adjust_exposure(warp(face, settings, rng), settings, rng)
+    if settings.shading_probability and rng.random() < settings.shading_probability:
+        changed = shade(changed, settings.shading, rng)
+    if settings.low_resolution_probability and rng.random() < settings.low_resolution_probability:
+        changed = reduce_resolution(changed, settings.low_resolution_side, rng)
     if rng.random() < settings.blur_probability:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
     if rng.random() < settings.noise_probability:
         changed = changed + rng.normal(0, rng.uniform(1, settings.noise), changed.shape).astype(np.float32)
+    if settings.jpeg_probability and rng.random() < settings.jpeg_probability:
+        changed = compress(changed, settings.jpeg_quality, rng)
     changed = changed.reshape(face.shape)  # OpenCV drops a single channel.
     if face.shape[2] == 3 and (settings.saturation or settings.hue):
         changed = recolor(changed, settings, rng)
@@ -103,6 +121,36 @@ def adjust_exposure(face: Image, settings: FaceAugmentation, rng: np.random.Gene
     gain = 1 + rng.uniform(-settings.contrast, settings.contrast)
     lift = rng.uniform(-settings.brightness, settings.brightness)
     return np.asarray(np.clip((unit - 0.5) * gain + 0.5 + lift, 0, 1) * 255, np.float32)
+
+
+def shade(face: Floats, strength: float, rng: np.random.Generator) -> Floats:
+    """Darken one side of the face and brighten the opposite one, by up to `strength` at the edges."""
+    height, width = face.shape[:2]
+    angle, amount = rng.uniform(0, 2 * np.pi), rng.uniform(0, strength)
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :] * np.float32(np.cos(angle))
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    light = 1 + np.float32(amount) * (across + down)
+    return np.asarray(
+        np.clip(face * light.reshape(height, width, *[1] * (face.ndim - 2)), 0, 255), np.float32
+    )
+
+
+def reduce_resolution(face: Floats, smallest: int, rng: np.random.Generator) -> Floats:
+    """Reduce the image to a random size between `smallest` and its own, and enlarge it again."""
+    height, width = face.shape[:2]
+    factor = rng.uniform(min(1.0, smallest / min(height, width)), 1)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def compress(face: Floats, lowest: int, rng: np.random.Generator) -> Floats:
+    """Compress the image as JPEG of a random quality and decode it."""
+    quality = int(rng.integers(lowest, 91))
+    _, data = cv2.imencode(
+        ".jpg", np.clip(face, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.float32)
 
 
 def recolor(face: Floats, settings: FaceAugmentation, rng: np.random.Generator) -> Floats:

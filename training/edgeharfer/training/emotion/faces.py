@@ -98,6 +98,17 @@ class Faces:
         arrays = self.pictures[index], self.labels[index], self.aligned[index]
         return Faces(names, *arrays, [*self.excluded, *excluded], self.split)
 
+    def with_more(self, others: Faces) -> Faces:
+        """Return these faces followed by others without a label of FER-2013."""
+        return Faces(
+            [*self.names, *others.names],
+            np.concatenate([self.pictures, others.pictures]),
+            np.concatenate([self.labels, np.full(len(others), -1, np.int64)]),
+            np.concatenate([self.aligned, others.aligned]),
+            self.excluded,
+            self.split,
+        )
+
 
 def read_splits(path: Path, votes: Path | None = None) -> dict[str, Faces]:
     """Read all splits; damaged images are recorded as excluded.
@@ -155,7 +166,7 @@ def _read_split(data: Dataset, split: str) -> Faces:
             excluded.append(ExcludedImage(sample.name, UNREADABLE))
         else:
             label = FER7.index(canonical(sample.label))
-            samples.append((sample.file, _convert(picture), label))
+            samples.append((sample.file, to_fer_format(picture), label))
     return _as_faces(samples, excluded, split)
 
 
@@ -181,7 +192,7 @@ def _read_csv(path: Path, votes: Path | None) -> dict[str, Faces]:
     }
 
 
-def _convert(picture: Image) -> Image:
+def to_fer_format(picture: Image) -> Image:
     """Convert a BGR or grey image to FER-2013's format, grey 48x48."""
     gray = convert_color(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
     return resize(gray, SIDE, SIDE)

@@ -10,7 +10,7 @@ from typing import Any
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.training.backbones import backbone, frame_encoder
-from edgeharfer.training.emotion import classic  # noqa: F401  (registers its networks)
+from edgeharfer.training.emotion import classic, plain  # noqa: F401  (register their networks)
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
@@ -175,7 +175,7 @@ def emotion_model(
     Args:
         arch: A key of EMOTION_NETWORKS.
         heads: Head -> number of classes.
-        weights: Weights of the backbone; see `backbones.backbone`.
+        weights: Weights of the backbone, see `backbones.backbone`, or what the network is restored from.
         side: Input side in pixels; None uses the network's own.
         **settings: Keyword arguments of the network.
 
@@ -186,9 +186,9 @@ def emotion_model(
         ConfigError: Unknown architecture, or weights that it cannot use.
     """
     trunk = emotion_trunk(arch, side)
-    if weights is not None:
-        if not trunk.backbone:
-            raise ConfigError(f"{arch} has no backbone: it does not take backbone weights")
+    if weights is not None and not trunk.backbone and trunk.restore is None:
+        raise ConfigError(f"{arch} has no backbone: it does not take backbone weights")
+    if trunk.backbone and weights is not None:
         settings["weights"] = weights
     spec = trunk.input
     image = keras.Input((spec.height, spec.width, spec.channels), name="image")
@@ -196,7 +196,10 @@ def emotion_model(
     logits = {
         name: layers.Dense(classes, dtype="float32", name=name)(features) for name, classes in heads.items()
     }
-    return keras.Model(image, logits, name=arch)
+    model = keras.Model(image, logits, name=arch)
+    if trunk.restore is not None and weights is not None:
+        trunk.restore(model, Path(weights))
+    return model
 
 
 def find_backbones(model: keras.Model) -> list[keras.Model]:

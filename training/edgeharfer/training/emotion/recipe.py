@@ -57,6 +57,12 @@ class EmotionRecipe:
         focal_gamma: Gamma of the focal loss; 0 uses cross-entropy.
         class_weight_cap: Largest class weight; 0 disables class weights.
         majority: Train on the majority label of the FER+ votes instead of their distribution.
+        distillation: Share of the teachers' answers in the targets.
+        joined_share: Share of FER-2013's label in the targets of the votes, for `distill.JOINED`.
+        sampling_power: Faces are drawn in inverse proportion to the shares of their classes to this power; 0
+            shows every face once an epoch. The biases of the heads are corrected for it after training.
+        min_lift: An uncertain label counts where the teachers find it this many times as likely as on
+            average.
         validation_share: Share of the training images held out to select the best epoch and the temperature.
         aligned_share: Share of training images cropped as at run time, not as in the data set.
         limit: Maximum number of training images, drawn at random; None uses all.
@@ -87,6 +93,10 @@ class EmotionRecipe:
     focal_gamma: float = 0.0
     class_weight_cap: float = 0.0
     majority: bool = False
+    distillation: float = 0.5
+    joined_share: float = 0.0
+    sampling_power: float = 0.0
+    min_lift: float = 1.5
     validation_share: float = 0.05
     aligned_share: float = 0.5
     limit: int | None = None

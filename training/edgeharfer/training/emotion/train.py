@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import match_color, normalize, preprocess_images, resize
@@ -21,6 +22,18 @@ from edgeharfer.training.emotion.data import (
     make_targets,
     prepare_data,
     true_labels,
+)
+from edgeharfer.training.emotion.distill import (
+    Shares,
+    Teacher,
+    class_shares,
+    correct_biases,
+    distil,
+    join_labels,
+    read_uncertain,
+    sampling_chances,
+    teach,
+    uncertain_targets,
 )
 from edgeharfer.training.emotion.faces import Faces
 from edgeharfer.training.emotion.networks import (
@@ -49,6 +62,8 @@ def train_emotion(
     *,
     votes_file: Path | None = None,
     backbone_weights: str | Path | None = None,
+    teachers: Sequence[Teacher] = (),
+    uncertain: Path | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     report: Reporter = print,
@@ -61,7 +76,11 @@ def train_emotion(
         recipe: All settings.
         detector: Face detector for the alignment.
         votes_file: FER+ votes; adds a second head with eight classes.
-        backbone_weights: For networks with a backbone: "imagenet", a file, or None for random weights.
+        backbone_weights: For networks with a backbone: "imagenet", a file, or None for random weights. For
+            networks that continue from another training: its file or folder.
+        teachers: Runs whose answers are part of the targets.
+        uncertain: Further photographs in folders by class, with labels that are not to be trusted; needs
+            teachers.
         resume: Continue an interrupted run in `out`.
         tensorboard: Also write TensorBoard event files.
         report: Receives progress messages.
@@ -82,22 +101,32 @@ def train_emotion(
     write_augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
+    lessons = make_lessons(
+        prepared, recipe, teachers, read_uncertain(uncertain, detector) if uncertain else None
+    )
     on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
-    validate = make_validation(prepared, spec)
+    validate = make_validation(prepared, spec, lessons.offsets)
     history: list[dict[str, float]] = []
     if recipe.frozen_epochs and backbone_weights is None:
         report("the backbone has random weights: skipping the frozen epochs")
         recipe = replace(recipe, frozen_epochs=0)
     for name, phase in recipe.phases().items():
         rows = train_phase(
-            model, phase, prepared, spec, validate, out / name, frozen=name == "frozen",
+            model, phase, lessons, spec, validate, out / name, frozen=name == "frozen",
             resume=resume, report=report, on_epoch=on_epoch,
         )  # fmt: skip
         history += [{**row, "epoch": len(history) + row["epoch"]} for row in rows]
     if recipe.finish:
-        greedy_soup(model, [out / name for name in recipe.phases()], validation_loss(prepared, spec), report)
+        greedy_soup(
+            model,
+            [out / name for name in recipe.phases()],
+            validation_loss(prepared, spec, lessons.offsets),
+            report,
+        )
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
+    correct_biases(plain, lessons.offsets)
+    prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
     for result in heads:
@@ -124,7 +153,7 @@ def build_model(
 def train_phase(
     model: keras.Model,
     phase: EmotionRecipe,
-    prepared: TrainingData,
+    lessons: Lessons,
     spec: InputSpec,
     validate: Callable[[keras.Model], dict[str, float]],
     folder: Path,
@@ -136,38 +165,91 @@ def train_phase(
     folder.mkdir(exist_ok=True)
     if phase.frozen_epochs:
         set_backbone_trainable(model, not frozen)
-    steps = len(prepared.train) // phase.batch * phase.epochs
+    steps = len(lessons.faces) // phase.batch * phase.epochs
     optimizer = make_optimizer(
         phase.optimizer, phase.learning_rate, phase.weight_decay, steps, phase.schedule
     )
     model.compile(
         optimizer=optimizer,
-        loss=dict.fromkeys(prepared.heads, make_loss(phase.focal_gamma)),
-        metrics={head: ["categorical_accuracy"] for head in prepared.heads},
+        loss=dict.fromkeys(model.output_names, make_loss(phase.focal_gamma)),
+        metrics={head: ["categorical_accuracy"] for head in model.output_names},
     )
-    targets = make_targets(
-        prepared.train, prepared.votes, smoothing=phase.label_smoothing, majority=phase.majority,
-        weight_cap=phase.class_weight_cap,
-    )  # fmt: skip
-    batches = make_batches(prepared.train, targets, phase, spec)
+    batches = make_batches(lessons.faces, lessons.targets, phase, spec, lessons.chances)
     plan = TrainingPlan(
         phase.epochs,
         phase.ema,
         phase.patience,
         phase.plateau * (phase.schedule == "plateau"),
-        len(prepared.train) // phase.batch,
+        len(lessons.faces) // phase.batch,
     )
     return fit(model, batches, validate, plan, folder, **options)
 
 
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a network is taught.
+
+    Attributes:
+        faces: Training faces and, at the end, those with uncertain labels.
+        targets: Their targets.
+        chances: Chance of each to be drawn; None shows each once an epoch.
+        offsets: Head -> what its biases lack for the shares of the training pictures, because faces are drawn
+            and taught in others.
+    """
+
+    faces: Faces
+    targets: HeadTargets
+    chances: Shares | None
+    offsets: Mapping[str, Floats]
+
+
+def make_lessons(
+    prepared: TrainingData, recipe: EmotionRecipe, teachers: Sequence[Teacher], uncertain: Faces | None
+) -> Lessons:
+    """Make the targets of a run.
+
+    Raises:
+        ConfigError: A teacher is not a finished run, or there are uncertain labels without one.
+    """
+    if uncertain is not None and not teachers:
+        raise ConfigError("uncertain labels need --teacher RUN, which says what counts")
+    faces = prepared.train
+    targets = make_targets(
+        faces, prepared.votes, smoothing=recipe.label_smoothing, majority=recipe.majority,
+        weight_cap=recipe.class_weight_cap,
+    )  # fmt: skip
+    plain = class_shares(targets)
+    join_labels(targets, faces.labels, recipe.joined_share)
+    if teachers:
+        distil(targets, teach(teachers, faces.aligned), recipe.distillation)
+    if uncertain is not None:
+        more = uncertain_targets(
+            uncertain.labels, teach(teachers, uncertain.aligned), plain, recipe.distillation, recipe.min_lift
+        )
+        targets = HeadTargets(
+            {head: np.concatenate([rows, more[head]]) for head, rows in targets.by_head.items()}
+        )
+        faces = faces.with_more(uncertain)
+    if not recipe.sampling_power:
+        chances, offsets = None, {}
+    else:
+        chances = sampling_chances(targets, plain, recipe.sampling_power)
+        taught = class_shares(targets, chances)
+        offsets = {head: np.log(plain[head] / taught[head]).astype(np.float32) for head in plain}
+    return Lessons(faces, targets, chances, offsets)
+
+
 def make_batches(
-    faces: Faces, targets: HeadTargets, recipe: EmotionRecipe, spec: InputSpec
+    faces: Faces, targets: HeadTargets, recipe: EmotionRecipe, spec: InputSpec, chances: Shares | None = None
 ) -> Callable[[int], Iterator[Any]]:
     """Return a function that yields the augmented batches of an epoch, determined by epoch and seed."""
 
     def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
         rng = np.random.default_rng((recipe.seed, epoch))
-        order = rng.permutation(len(faces))
+        if chances is None:
+            order = rng.permutation(len(faces))
+        else:
+            order = rng.choice(len(faces), len(faces), p=chances)
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             index = order[start : start + recipe.batch]
             use_aligned = rng.random(len(index)) < recipe.aligned_share
@@ -191,9 +273,11 @@ def to_input_format(picture: Image, spec: InputSpec) -> Image:
     return match_color(resize(picture, spec.width, spec.height), spec)
 
 
-def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], dict[str, float]]:
+def make_validation(
+    prepared: TrainingData, spec: InputSpec, offsets: Mapping[str, Floats] | None = None
+) -> Callable[[keras.Model], dict[str, float]]:
     """Return a function that computes each head's top-1 on the aligned validation faces; "score" is their
-    mean.
+    mean. `offsets` are added to the logits of a head.
     """
     truth = true_labels(prepared.validation, prepared.votes)
 
@@ -202,13 +286,16 @@ def make_validation(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.
         figures = {}
         for head, labels in truth.items():
             known = labels >= 0
-            figures[f"{head}_top1"] = float((logits[head].argmax(axis=1) == labels)[known].mean())
+            corrected = logits[head] + (offsets or {}).get(head, 0)
+            figures[f"{head}_top1"] = float((corrected.argmax(axis=1) == labels)[known].mean())
         return {"score": float(np.mean(list(figures.values()))), **figures}
 
     return validate
 
 
-def validation_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.Model], float]:
+def validation_loss(
+    prepared: TrainingData, spec: InputSpec, offsets: Mapping[str, Floats]
+) -> Callable[[keras.Model], float]:
     """Return a function that computes the mean cross-entropy of the heads, each at its best temperature.
 
     It is less noisy than top-1 for comparing weights.
@@ -217,6 +304,7 @@ def validation_loss(prepared: TrainingData, spec: InputSpec) -> Callable[[keras.
 
     def loss(model: keras.Model) -> float:
         logits = predict(model, prepared.validation.aligned, spec)
+        logits = {head: rows + offsets.get(head, 0) for head, rows in logits.items()}
         return float(np.mean([
             cross_entropy(logits[head], rows, fit_temperature(logits[head], rows, *TEMPERATURES))
             for head, rows in targets.items()

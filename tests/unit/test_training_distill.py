@@ -1,0 +1,139 @@
+"""What a student is taught: teachers' answers, joined and uncertain labels, and how faces are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from edgeharfer.evaluate import ferplus  # noqa: E402
+from edgeharfer.runtime.errors import ConfigError, SourceError  # noqa: E402
+from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
+from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
+from edgeharfer.training.emotion.distill import (  # noqa: E402
+    Teacher,
+    class_shares,
+    distil,
+    join_labels,
+    parse_teacher,
+    read_uncertain,
+    sampling_chances,
+    uncertain_targets,
+)
+from edgeharfer.training.emotion.faces import Faces  # noqa: E402
+from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
+from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
+from edgeharfer.training.emotion.train import make_batches, make_lessons  # noqa: E402
+from tiny_faces import NoFaces  # noqa: E402
+
+NEUTRAL, ANGRY = FER7.index("neutral"), FER7.index("angry")
+
+
+def rows(classes: int, *labels: int) -> Any:
+    return np.eye(classes, dtype=np.float32)[list(labels)]
+
+
+def test_joined_labels_give_a_share_to_anger_that_voters_call_neutral() -> None:
+    targets = HeadTargets({"fer7": rows(7, ANGRY, NEUTRAL, ANGRY), "fer8": rows(8, NEUTRAL, NEUTRAL, ANGRY)})
+    targets.by_head["fer8"][2] = 0  # no votes
+    join_labels(targets, np.array([ANGRY, NEUTRAL, ANGRY]), 0.25)
+    votes = targets.by_head["fer8"]
+    assert votes[0, NEUTRAL] == 0.75
+    assert votes[0, ANGRY] == 0.25
+    np.testing.assert_array_equal(votes[1], rows(8, NEUTRAL)[0])
+    assert not votes[2].any()
+
+
+def test_a_face_without_votes_is_taught_the_answer_alone() -> None:
+    targets = HeadTargets({"fer8": np.stack([rows(8, 3)[0], np.zeros(8, np.float32)])})
+    distil(targets, {"fer8": np.full((2, 8), 0.125, np.float32)}, 0.5)
+    np.testing.assert_allclose(targets.by_head["fer8"].sum(axis=1), [1, 0.5])
+    assert targets.by_head["fer8"][0, 3] == pytest.approx(0.5625)
+
+
+def test_an_uncertain_label_counts_where_the_teachers_find_it_likely() -> None:
+    disgust, contempt = ferplus.LABELS.index("disgust"), ferplus.LABELS.index("contempt")
+    answers = {"fer7": np.full((3, 7), 1 / 7, np.float32), "fer8": np.full((3, 8), 1 / 8, np.float32)}
+    means = {"fer7": np.full(7, 1 / 7), "fer8": np.full(8, 1 / 8)}
+    means["fer8"][disgust] = means["fer8"][contempt] = 0.01
+    found = uncertain_targets(np.array([disgust, ANGRY, contempt]), answers, means, 0.5, 1.5)
+    assert found["fer8"][0, disgust] == pytest.approx(0.5625)
+    np.testing.assert_allclose(
+        found["fer7"].sum(axis=1), [1, 0.5, 0.5], rtol=1e-6
+    )  # contempt is none of the seven
+    np.testing.assert_allclose(found["fer8"].sum(axis=1), [1, 0.5, 1], rtol=1e-6)
+    np.testing.assert_allclose(answers["fer8"], 1 / 8)
+
+
+def test_rare_classes_are_drawn_more_often_and_the_shares_say_so() -> None:
+    targets = HeadTargets({"fer7": rows(7, *[0] * 90, *[1] * 10)})
+    plain = class_shares(targets)
+    chances = sampling_chances(targets, plain, 0.5)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[-1] / chances[0] == pytest.approx(3)  # (0.9 / 0.1) ** 0.5
+    assert class_shares(targets, chances)["fer7"][1] == pytest.approx(0.25)
+
+
+def test_lessons_correct_the_biases_for_what_was_drawn() -> None:
+    faces = SimpleNamespace(labels=np.array([0] * 90 + [1] * 10), names=[str(i) for i in range(100)])
+    prepared: Any = SimpleNamespace(train=faces, votes=None)
+    lessons = make_lessons(prepared, EmotionRecipe(sampling_power=0.5, label_smoothing=0), (), None)
+    assert lessons.offsets["fer7"][1] == pytest.approx(np.log(0.1 / 0.25), abs=1e-5)
+    plain = make_lessons(prepared, EmotionRecipe(), (), None)
+    assert plain.chances is None
+    assert not plain.offsets
+
+
+def test_faces_are_drawn_by_their_chances() -> None:
+    pictures = np.zeros((4, 48, 48), np.uint8)
+    faces = Faces(["a", "b", "c", "d"], pictures, np.arange(4), pictures)
+    targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
+    chances = np.array([0, 0, 1.0, 0])
+    recipe = EmotionRecipe(batch=4)
+    ((_, taught),) = make_batches(faces, targets, recipe, InputSpec(48, 48, "gray", "standardize"), chances)(
+        0
+    )
+    np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
+
+
+def test_uncertain_labels_need_a_teacher() -> None:
+    with pytest.raises(ConfigError, match="--teacher"):
+        make_lessons(SimpleNamespace(), EmotionRecipe(), (), SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_photographs_in_folders_are_read_with_their_classes(tmp_path: Path) -> None:
+    for label in ("contempt", "anger"):
+        (tmp_path / label).mkdir()
+        cv2.imwrite(str(tmp_path / label / "face.png"), np.full((60, 50, 3), 90, np.uint8))
+    faces = read_uncertain(tmp_path, NoFaces())
+    assert [ferplus.LABELS[i] for i in faces.labels] == ["angry", "contempt"]
+    assert faces.aligned.shape == faces.pictures.shape == (2, 48, 48)
+    (tmp_path / "boredom").mkdir()
+    cv2.imwrite(str(tmp_path / "boredom" / "face.png"), np.full((60, 50, 3), 90, np.uint8))
+    with pytest.raises(SourceError, match="boredom"):
+        read_uncertain(tmp_path, NoFaces())
+
+
+@pytest.mark.parametrize(
+    ("text", "teacher"),
+    [("runs/a", Teacher(Path("runs/a"))), ("runs/a=0.4", Teacher(Path("runs/a"), 0.4))],
+)
+def test_a_teacher_may_have_a_weight(text: str, teacher: Teacher) -> None:
+    assert parse_teacher(text) == teacher
+
+
+@pytest.mark.parametrize("text", ["runs/a=", "runs/a=much", "runs/a=0", "runs/a=nan"])
+def test_a_weight_is_a_positive_number(text: str) -> None:
+    with pytest.raises(ConfigError, match="weight above 0"):
+        parse_teacher(text)
+
+
+def test_a_folder_without_a_run_is_no_teacher(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no finished emotion run"):
+        Teacher(tmp_path).probabilities(np.zeros((1, 48, 48), np.uint8))

@@ -1,0 +1,96 @@
+"""Networks with folded normalisation: equal to those they continue from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from edgeharfer.runtime.errors import ConfigError  # noqa: E402
+from edgeharfer.training.emotion.networks import emotion_model  # noqa: E402
+from edgeharfer.training.emotion.plain import MOBILENETV1_BLOCKS, enlarged_kernel, read_graph_model  # noqa: E402
+
+HEADS = {"fer7": 7, "fer8": 8}
+
+
+def test_one_kernel_does_what_enlarging_and_a_kernel_do() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 1, 4)).astype(np.float32)
+    picture = rng.normal(size=(1, 12, 12, 1)).astype(np.float32)
+    enlarged = keras.layers.UpSampling2D(2, interpolation="bilinear")(picture)
+    expected = np.asarray(keras.ops.conv(enlarged, kernel, 2, padding="same"))
+    found = np.asarray(keras.ops.conv(picture, enlarged_kernel(kernel), 1, padding="same"))
+    np.testing.assert_allclose(found[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-5)
+
+
+def test_a_run_is_continued_with_equal_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras.utils.set_random_seed(1)
+    trained = emotion_model("mobilenetv2", HEADS)
+    rng = np.random.default_rng(0)
+    for layer in next(one for one in trained.layers if isinstance(one, keras.Model)).layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            layer.set_weights(
+                [rng.uniform(0.8, 1.2, size), *rng.normal(0, 0.05, (2, *size)), np.full(size, 0.6)]
+            )
+    with pytest.raises(ConfigError, match="arch mobilenetv2"):
+        emotion_model("mobilenetv2-folded", HEADS, weights=tmp_path)
+    monkeypatch.setattr(keras.models, "load_model", lambda file: trained)
+    folded = emotion_model("mobilenetv2-folded", HEADS, weights=tmp_path)
+    faces = np.zeros((2, 48, 48, 1), np.float32)
+    faces[:, 12:36, 12:36] = rng.normal(size=(2, 24, 24, 1))
+    outputs = folded(faces, training=False)
+    for head, expected in trained(faces, training=False).items():
+        found = np.asarray(outputs[head])
+        np.testing.assert_allclose(found, np.asarray(expected), atol=2e-3)
+
+
+def write_face_network(folder: Path) -> Path:
+    """Write a graph model of the face network's names and shapes, one weight in eight bits."""
+    entries: dict[str, tuple[int, ...]] = {
+        "conv1/convolution/merged_input": (3, 3, 3, 32),
+        "conv1_bn/batchnorm_1/sub": (32,),
+    }
+    width = 32
+    for i, (outputs, _) in enumerate(MOBILENETV1_BLOCKS, 1):
+        entries |= {
+            f"conv_dw_{i}/depthwise_kernel": (3, 3, width, 1),
+            f"conv_dw_{i}_bn/batchnorm_1/mul": (width,),
+            f"conv_dw_{i}_bn/batchnorm_1/sub": (width,),
+            f"conv_pw_{i}/convolution/merged_input": (1, 1, width, outputs),
+            f"conv_pw_{i}_bn/batchnorm_1/sub": (outputs,),
+        }
+        width = outputs
+    manifest: list[dict[str, Any]] = []
+    data = b""
+    for name, shape in entries.items():
+        manifest.append({"name": name, "shape": shape, "dtype": "float32"})
+        if name == "conv1_bn/batchnorm_1/sub":
+            manifest[-1]["quantization"] = {"dtype": "uint8", "scale": 0.5, "min": -1.0}
+            data += np.full(shape, 4, np.uint8).tobytes()
+        else:
+            data += np.full(shape, 0.01, np.float32).tobytes()
+    (folder / "weights.bin").write_bytes(data)
+    path = folder / "faceres-deep.json"
+    path.write_text(json.dumps({"weightsManifest": [{"paths": ["weights.bin"], "weights": manifest}]}))
+    return path
+
+
+def test_the_face_network_is_read_from_a_graph_model(tmp_path: Path) -> None:
+    path = write_face_network(tmp_path)
+    model = emotion_model("mobilenetv1-face", HEADS, weights=path)
+    kernel, bias = model.get_layer("conv1").get_weights()
+    np.testing.assert_allclose(bias, 1.0)  # 4 * 0.5 - 1
+    assert kernel.sum() == pytest.approx(9 * 3 * 32 * 0.01 * 60, rel=1e-4)
+    np.testing.assert_allclose(model.get_layer("depthwise3").get_weights()[0], 0.01 * 0.01, rtol=1e-4)
+    (tmp_path / "weights.bin").write_bytes(b"short")
+    with pytest.raises(ConfigError, match="graph model"):
+        read_graph_model(path)
+    path.write_text('{"weightsManifest": []}')
+    with pytest.raises(ConfigError, match="not the face network"):
+        emotion_model("mobilenetv1-face", HEADS, weights=path)

@@ -1,0 +1,216 @@
+"""Targets for a student: the teachers' answers, joined label sets, and rare classes drawn more often.
+
+The teachers are earlier runs. Faces with labels that are not to be trusted (such as photographs found by a
+search for an expression) are added with the teachers' answers; such a label counts only where the teachers
+find it more likely than it is on average.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.evaluate import ferplus
+from edgeharfer.evaluate.dataset import Dataset, canonical
+from edgeharfer.runtime.errors import ConfigError, SourceError
+from edgeharfer.runtime.faces.align import FER_CROP
+from edgeharfer.runtime.faces.detector import Detector
+from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
+from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.source.decode import decode_image
+from edgeharfer.runtime.tasks.smoothing import softmax
+from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.training.emotion.data import HeadTargets
+from edgeharfer.training.emotion.faces import Faces, to_fer_format
+from edgeharfer.training.emotion.kaggle import FER7, SIDE
+
+JOINED = ("angry", "disgust", "fear")
+"""Classes that FER-2013's labels name more often than the FER+ voters, who say neutral, sad or surprise."""
+SAMPLING_RANGE = (0.3, 5.0)
+"""Least and greatest chance of a face to be drawn, of the mean."""
+BATCH = 128
+Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished run that teaches.
+
+    Attributes:
+        folder: Folder of the run.
+        weight: Weight of its probabilities among the teachers.
+    """
+
+    folder: Path
+    weight: float = 1.0
+
+    def probabilities(self, pictures: Image) -> dict[str, Floats]:
+        """Return head -> calibrated probabilities (n, classes) of grey faces, uint8 (n, 48, 48).
+
+        Raises:
+            ConfigError: The folder holds no finished emotion run.
+        """
+        try:
+            facts = json.loads((self.folder / "package.json").read_text(encoding="utf-8"))
+            spec = InputSpec(**facts["input"])
+            temperatures = {one["head"]: one["temperature"] for one in facts["packages"].values()}
+            model = keras.models.load_model(self.folder / "model.keras")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"--teacher {self.folder}: no finished emotion run: {error}") from error
+        parts = [
+            model.predict_on_batch(preprocess_images(list(pictures[i : i + BATCH]), spec))
+            for i in range(0, len(pictures), BATCH)
+        ]
+        return {
+            head: softmax(np.concatenate([np.asarray(part[head], np.float32) for part in parts]), temperature)
+            for head, temperature in temperatures.items()
+        }
+
+
+def parse_teacher(text: str) -> Teacher:
+    """Parse DIR or DIR=WEIGHT.
+
+    Raises:
+        ConfigError: The weight is not a number above 0.
+    """
+    folder, sign, weight = text.rpartition("=")
+    if not sign:
+        return Teacher(Path(text))
+    try:
+        teacher = Teacher(Path(folder), float(weight))
+    except ValueError:
+        teacher = Teacher(Path(folder), 0)
+    if not teacher.weight > 0:
+        raise ConfigError(f"--teacher {text}: expected DIR=WEIGHT with a weight above 0")
+    return teacher
+
+
+def teach(teachers: Sequence[Teacher], pictures: Image) -> dict[str, Floats]:
+    """Return the weighted mean of the teachers' probabilities by head; heads that one lacks are left out."""
+    answers = [teacher.probabilities(pictures) for teacher in teachers]
+    weights = [teacher.weight for teacher in teachers]
+    heads = [head for head in answers[0] if all(head in answer for answer in answers)]
+    return {
+        head: np.average([answer[head] for answer in answers], axis=0, weights=weights).astype(np.float32)
+        for head in heads
+    }
+
+
+def read_uncertain(path: Path, detector: Detector) -> Faces:
+    """Read photographs in folders by class, whose labels are uncertain.
+
+    Returns:
+        Faces with indices into `ferplus.LABELS`, cropped as at run time where a face was found.
+
+    Raises:
+        SourceError: A folder is not a class, or there are no pictures.
+    """
+    names, labels, pictures, aligned = [], [], [], []
+    data = Dataset(path)
+    for sample in data.samples:
+        label = canonical(sample.label)
+        if label not in ferplus.LABELS:
+            raise SourceError(f"{path}: {sample.label} is none of {', '.join(ferplus.LABELS)}")
+        try:
+            picture = decode_image(data.read(sample), sample.name)
+        except SourceError:
+            continue
+        face = find_face(picture, detector)
+        names.append(sample.name)
+        labels.append(ferplus.LABELS.index(label))
+        pictures.append(to_fer_format(picture))
+        aligned.append(to_fer_format(crop_portrait(picture, face, FER_CROP, (SIDE, SIDE))))
+    return Faces(names, np.stack(pictures), np.array(labels, np.int64), np.stack(aligned))
+
+
+def join_labels(targets: HeadTargets, labels: NDArray[np.int64], share: float) -> None:
+    """Mix FER-2013's labels of the classes JOINED into the targets of the votes, in place.
+
+    Args:
+        targets: Targets of both heads.
+        labels: Indices into FER7.
+        share: Share of the label; rows without votes stay zero.
+    """
+    votes = targets.by_head.get("fer8")
+    if votes is None or not share:
+        return
+    joined = np.isin(labels, [FER7.index(name) for name in JOINED]) & (votes.sum(axis=1) > 0)
+    own = np.eye(votes.shape[1], dtype=np.float32)[labels]
+    votes[joined] = (1 - share) * votes[joined] + share * own[joined]
+
+
+def distil(targets: HeadTargets, answers: Mapping[str, Floats], share: float) -> None:
+    """Mix the teachers' answers into the targets, in place.
+
+    A row without a target becomes the answer alone, multiplied by the share.
+    """
+    for head, rows in targets.by_head.items():
+        if head in answers:
+            rows[:] = (1 - share) * rows + share * answers[head]
+
+
+def uncertain_targets(
+    labels: NDArray[np.int64],
+    answers: Mapping[str, Floats],
+    means: Mapping[str, Shares],
+    share: float,
+    lift: float,
+) -> dict[str, Floats]:
+    """Return targets for faces with uncertain labels.
+
+    Args:
+        labels: Indices into `ferplus.LABELS`.
+        answers: Head -> the teachers' probabilities (n, classes).
+        means: Head -> shares of the classes in training.
+        share: Share of the teachers' answers in the targets.
+        lift: A label counts where a head finds it this many times as likely as on average.
+
+    Returns:
+        Head -> targets (n, classes). Where the label does not count they are the answers, at their share.
+    """
+    row = np.arange(len(labels))
+    lifts = np.zeros(len(labels))
+    for head, answer in answers.items():
+        known = labels < answer.shape[1]
+        likely = answer[row[known], labels[known]] / means[head][labels[known]]
+        lifts[known] = np.maximum(lifts[known], likely)
+    result = {}
+    for head, answer in answers.items():
+        counts = (lifts >= lift) & (labels < answer.shape[1])
+        rows = share * answer
+        rows[row[counts], labels[counts]] += 1 - share
+        result[head] = np.asarray(rows, np.float32)
+    return result
+
+
+def sampling_chances(targets: HeadTargets, means: Mapping[str, Shares], power: float) -> Shares:
+    """Return the chance of each face to be drawn, which falls with the share of its classes to `power`."""
+    weights = np.zeros(len(next(iter(targets.by_head.values()))))
+    for head, rows in targets.by_head.items():
+        rarity = (rows / means[head] ** power).sum(axis=1)
+        weights += rarity / np.maximum(rows.sum(axis=1), 1e-6)
+    weights = np.clip(weights / weights.mean(), *SAMPLING_RANGE)
+    return np.asarray(weights / weights.sum())
+
+
+def class_shares(targets: HeadTargets, chances: Shares | None = None) -> dict[str, Shares]:
+    """Return head -> shares of the classes, of all faces alike or as they are drawn."""
+    found = {}
+    for head, rows in targets.by_head.items():
+        total = (rows if chances is None else rows * chances[:, None]).sum(axis=0, dtype=np.float64)
+        found[head] = np.maximum(total, 1e-9) / max(float(total.sum()), 1e-9)
+    return found
+
+
+def correct_biases(model: keras.Model, offsets: Mapping[str, Floats]) -> None:
+    """Add offsets to the biases of the heads, in place."""
+    for head, offset in offsets.items():
+        kernel, bias = model.get_layer(head).get_weights()
+        model.get_layer(head).set_weights([kernel, bias + offset])
