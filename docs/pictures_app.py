@@ -26,6 +26,7 @@ def live(browser: Browser, url: str) -> None:
     page = browser.open(url, width=1280, height=900)
     page.until("document.getElementById('source').options.length > 0")
     page.run("document.getElementById('source').value = 'demo'")
+    page.run("document.getElementById('source').dispatchEvent(new Event('change'))")
     page.click("start")
     page.until(f"{RUNS} && {MESSAGE} && {ACTION}")
     page.picture(HERE / "app-live.png")
