@@ -378,7 +378,7 @@ def test_readings_of_other_tasks_are_lines_of_text(monkeypatch: pytest.MonkeyPat
 
 
 def test_lines_are_broken_between_words() -> None:
-    text = "Come closer: this display answers to what you do"
+    text = "Come closer: this display responds to what you do"
     lines = wrap(text, 200, 24)
     assert " ".join(lines) == text and len(lines) > 1
     assert all(text_width(line, 24) <= 200 for line in lines)

@@ -170,7 +170,7 @@ class ScreenConfig:
 
     view: Annotated[str, choice(*VIEWS)] = "page"
     title: ShortText = "Welcome"
-    message: ShortText = "Come closer: this display answers to what you do."
+    message: ShortText = "Come closer: this display responds to what you do."
     show_camera: bool = True
     turn: Annotated[int, integer(0, 270)] = 0
 
