@@ -29,7 +29,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
 from edgeharfer.training.emotion.faces import Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
-from edgeharfer.training.emotion.train import make_batches, make_lessons  # noqa: E402
+from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_weights  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
 NEUTRAL, ANGRY = FER7.index("neutral"), FER7.index("angry")
@@ -100,6 +100,11 @@ def test_faces_are_drawn_by_their_chances() -> None:
         0
     )
     np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
+
+
+def test_the_final_weights_keep_a_share_of_the_initial_ones() -> None:
+    (mean,) = mean_weights([np.full(2, 4, np.float32)], [np.zeros(2, np.float32)], 0.25)
+    np.testing.assert_allclose(mean, 3)
 
 
 def test_uncertain_labels_need_a_teacher() -> None:
